@@ -1,0 +1,65 @@
+"""homolog: which layers of two neural networks correspond, how alike they are, and how sure one may be of it."""
+
+from homolog import cautions, plot, registry
+from homolog.activations import Activations
+from homolog.analysis import correspondence, layer_identification
+from homolog.cautions import (
+    ConstantLayerWarning,
+    DeadUnitWarning,
+    ExtractionWarning,
+    HomologWarning,
+    NullLevelWarning,
+    SaturationWarning,
+    UndefinedValueWarning,
+)
+from homolog.engine import compare
+from homolog.extraction import extract
+from homolog.families import (
+    bipartite_match,
+    cca,
+    cka,
+    hsic,
+    linear_regression,
+    procrustes_distance,
+    pwcca,
+    semi_match,
+    svcca,
+)
+from homolog.files import open, save
+from homolog.registry import Invariances, Measure, measure, measures, register
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Activations",
+    "ConstantLayerWarning",
+    "DeadUnitWarning",
+    "ExtractionWarning",
+    "HomologWarning",
+    "Invariances",
+    "Measure",
+    "NullLevelWarning",
+    "SaturationWarning",
+    "UndefinedValueWarning",
+    "bipartite_match",
+    "cautions",
+    "cca",
+    "cka",
+    "compare",
+    "correspondence",
+    "extract",
+    "hsic",
+    "layer_identification",
+    "linear_regression",
+    "measure",
+    "measures",
+    "open",
+    "plot",
+    "procrustes_distance",
+    "pwcca",
+    "register",
+    "registry",
+    "save",
+    "semi_match",
+    "svcca",
+]

@@ -1,0 +1,223 @@
+"""The only room that knows array libraries: namespace, dtype, device, validation, and the error sentences.
+
+Everything above works on whatever follows the array API (NumPy, PyTorch, JAX, CuPy, array-api-strict), through the
+namespace found here. No library is imported that the caller has not imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_array_api_obj, is_torch_array
+from array_api_compat import device as device_of
+
+Array = Any
+
+
+def namespace(*arrays: Array) -> ModuleType:
+    """Return the array API namespace of arrays that have been validated."""
+    return array_namespace(*arrays)
+
+
+def has_float64(xp: ModuleType, device: Any) -> bool:
+    """Say whether a device computes in float64 (Apple's MPS does not)."""
+    if str(device).startswith("mps"):
+        return False
+    return "float64" in xp.__array_namespace_info__().dtypes(device=device)
+
+
+def working_dtype(x: Array) -> Any:
+    """Return the dtype to compute in: float64 where the device has it, else float32."""
+    xp = namespace(x)
+    return xp.float64 if has_float64(xp, device_of(x)) else xp.float32
+
+
+def machine_epsilon(x: Array) -> float:
+    """Return the spacing of floats at 1 in the array's dtype."""
+    return float(namespace(x).finfo(x.dtype).eps)
+
+
+def is_array(x: Any) -> bool:
+    """Say whether an object is an array of a library that follows the array API."""
+    return bool(is_array_api_obj(x))
+
+
+def constant_like(value: Any, x: Array) -> Array:
+    """Return a 0-d array with the library, dtype and device of x."""
+    return namespace(x).asarray(value, dtype=x.dtype, device=device_of(x))
+
+
+def to_numpy(x: Array) -> np.ndarray:
+    """Copy an array of any library to NumPy on the host, outside any gradient."""
+    if is_torch_array(x):
+        x = x.detach().cpu()
+        if str(x.dtype) == "torch.bfloat16":
+            x = x.float()
+    return np.asarray(x)
+
+
+def from_numpy(values: np.ndarray, like: Array) -> Array:
+    """Put a NumPy array on the library and device of another array, in the given dtype."""
+    return namespace(like).asarray(values, device=device_of(like))
+
+
+def representation(x: Array, name: str) -> Array:
+    """Validate a representation (n, p) and return it in the working dtype; the input is never written to."""
+    check_representation(x, name)
+    return namespace(x).astype(x, working_dtype(x))
+
+
+def check_representation(x: Array, name: str) -> None:
+    """Raise unless x is a real array of shape (n, p) with n >= 2 and p >= 1."""
+    if not is_array_api_obj(x):
+        raise TypeError(
+            f"{name} must be an array of shape (examples, features), got {described(x)}: "
+            f"pass a NumPy array, a PyTorch tensor, or numpy.asarray({name})."
+        )
+    if x.ndim != 2:
+        raise ValueError(
+            f"{name} must have two axes (examples, features), got shape {tuple(x.shape)}: {_reshape_remedy(x.ndim)}"
+        )
+    n, p = x.shape
+    if n < 2 or p < 1:
+        raise ValueError(
+            f"{name} must hold at least 2 examples and 1 feature, got shape {(n, p)}: "
+            f"check what selected its rows and columns."
+        )
+    xp = namespace(x)
+    if not _is_real(xp, x):
+        raise TypeError(
+            f"{name} must hold real numbers, got {x.dtype}: "
+            f"convert it first, for instance to float32 (a complex array: its real part, or real and imaginary "
+            f"parts side by side)."
+        )
+
+
+def described(x: Any) -> str:
+    """Say in a word or two what an object is, for an error sentence."""
+    return "None" if x is None else f"a {type(x).__name__}"
+
+
+def _reshape_remedy(ndim: int) -> str:
+    if ndim < 2:
+        return "a single feature is a column, x.reshape(-1, 1)."
+    return "flatten or average the axes after the first, for instance x.reshape(len(x), -1)."
+
+
+def _is_real(xp: ModuleType, x: Array) -> bool:
+    if isinstance(x, np.ndarray) and x.dtype.kind not in "iufV":
+        return False
+    if isinstance(x, np.ndarray) and x.dtype.kind == "V":
+        # bfloat16 and its kin from ml_dtypes carry kind V; a structured dtype has fields.
+        return x.dtype.names is None and x.dtype.name in {"bfloat16", "float8_e4m3fn", "float8_e5m2"}
+    return bool(xp.isdtype(x.dtype, ("integral", "real floating")))
+
+
+def same_library(x: Array, y: Array, names: tuple[str, str] = ("x", "y")) -> None:
+    """Raise unless both arrays belong to one library and one device."""
+    if namespace(x) is not namespace(y):
+        raise TypeError(
+            f"{names[1]} must come from the same array library as {names[0]} ({_library(x)}), got {_library(y)}: "
+            f"convert one of them, for instance with numpy.asarray or torch.as_tensor."
+        )
+    if device_of(x) != device_of(y):
+        raise ValueError(
+            f"{names[1]} must be on the same device as {names[0]} ({device_of(x)}), got {device_of(y)}: "
+            f"move one of them."
+        )
+
+
+def _library(x: Array) -> str:
+    return type(x).__module__.split(".")[0]
+
+
+def same_rows(x: Array, y: Array, names: tuple[str, str] = ("x", "y")) -> None:
+    """Raise unless both representations have as many rows."""
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(
+            f"{names[1]} must have as many rows as {names[0]} ({x.shape[0]}), got {y.shape[0]}: "
+            f"both must hold the same examples in the same order."
+        )
+
+
+def enough_rows(x: Array, minimum: int, measure: str) -> None:
+    """Raise when a measure needs more examples than there are."""
+    if x.shape[0] < minimum:
+        raise ValueError(
+            f"{measure} needs at least {minimum} examples, got {x.shape[0]}: pass more rows, or use a measure that "
+            f"needs fewer (homolog.measures() lists them)."
+        )
+
+
+def check_finite(x: Array, name: str) -> None:
+    """Raise when an array holds NaN or an infinity, naming the first row that does."""
+    xp = namespace(x)
+    if not xp.isdtype(x.dtype, "real floating"):
+        return
+    # A sum is finite only if every term is; only a suspicious sum buys the walk over rows.
+    if bool(xp.isfinite(xp.sum(xp.astype(x, working_dtype(x))))):
+        return
+    bad = to_numpy(~xp.all(xp.isfinite(x), axis=1))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"{name} must be finite, got NaN or infinity first in row {row} ({int(bad.sum())} of {x.shape[0]} rows): "
+            f"leave these examples out on both sides, or look for an overflow in the model."
+        )
+
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]i?)?B\s*")
+_FACTORS = {
+    None: 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+
+
+def parse_bytes(size: str | int) -> int:
+    """Read a size of memory.
+
+    >>> parse_bytes("2GiB"), parse_bytes("500 MB"), parse_bytes(4096)
+    (2147483648, 500000000, 4096)
+    """
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        return size
+    match = _SIZE.fullmatch(size) if isinstance(size, str) else None
+    if match is None:
+        raise ValueError(f"a size of memory must be a positive number of bytes or text such as '2GiB', got {size!r}.")
+    return int(float(match[1]) * _FACTORS[match[2]])
+
+
+def format_bytes(size: float) -> str:
+    """Write a size of memory for a sentence.
+
+    >>> format_bytes(3 * 2**30), format_bytes(512)
+    ('3.0 GiB', '512 B')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def optional(module: str, extra: str, purpose: str) -> Any:
+    """Import an optional library, or say what to install."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        name = module.split(".")[0]
+        if name in sys.modules:
+            raise
+        raise ImportError(f'{purpose} needs {name}, which is not installed: pip install "homolog[{extra}]"') from error

@@ -1,0 +1,140 @@
+"""The warnings homolog gives: a number exists, but a reader needs a word with it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+class HomologWarning(UserWarning):
+    """Parent of every warning homolog gives, so that one filter reaches them all."""
+
+
+class ConstantLayerWarning(HomologWarning):
+    """A layer does not vary over the examples: no index is defined, its values are NaN."""
+
+
+class DeadUnitWarning(HomologWarning):
+    """Some units of a layer never vary: they correlate with nothing, and count as 0."""
+
+
+class SaturationWarning(HomologWarning):
+    """So many features for so few examples that canonical correlations of 1 are forced."""
+
+
+class NullLevelWarning(HomologWarning):
+    """Independent representations of these sizes would already score high."""
+
+
+class UndefinedValueWarning(HomologWarning):
+    """An index is 0/0 for these data although neither layer is constant."""
+
+
+class ExtractionWarning(HomologWarning):
+    """Something in the model could not be taken as a layer, and was left out."""
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One warning before it is given: its category and its sentence."""
+
+    category: type[HomologWarning]
+    message: str
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Join names for a sentence, at most a few of them.
+
+    >>> listed(["conv1", "conv2"])
+    'conv1, conv2'
+    >>> listed("abcdefg", most=3)
+    'a, b, c and 4 more'
+    """
+    names = list(names)
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def constant_layers(names: Sequence[str]) -> list[Caution]:
+    """Say which layers never vary."""
+    if not names:
+        return []
+    are = "is" if len(names) == 1 else "are"
+    return [
+        Caution(
+            ConstantLayerWarning,
+            f"{listed(names)} {are} constant over all examples, so no similarity is defined and the value is "
+            f"NaN: leave such layers out, or look for a dead layer in the model.",
+        )
+    ]
+
+
+def dead_units(counts: dict[str, int]) -> list[Caution]:
+    """Say which layers hold units that never vary."""
+    if not counts:
+        return []
+    told = listed(f"{name} ({count})" for name, count in counts.items())
+    return [
+        Caution(
+            DeadUnitWarning,
+            f"some units never vary over the examples: {told}; their correlation counts as 0, which lowers "
+            f"the alignment of neurons: drop these columns if that is not what you ask.",
+        )
+    ]
+
+
+def undefined(name: str, where: Sequence[str]) -> list[Caution]:
+    """Say where an index has no value although no layer is constant."""
+    if not where:
+        return []
+    return [
+        Caution(
+            UndefinedValueWarning,
+            f"{name} is not defined (0/0) for {listed(where)}: nothing is left of a layer after centring, as when a "
+            f"single example differs from all others; use more examples, or another index.",
+        )
+    ]
+
+
+def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Caution]:
+    """Say where canonical correlations of 1 are forced by the number of examples."""
+    remedy = "use more examples, fewer features, or an index that does not saturate, such as debiased CKA."
+    found = []
+    if wholly:
+        found.append(
+            Caution(
+                SaturationWarning,
+                f"{listed(wholly)}: the rank reaches n - 1 = {n - 1}, so every representation is fitted perfectly "
+                f"and CCA-type values say nothing: {remedy}",
+            )
+        )
+    if partly:
+        found.append(
+            Caution(
+                SaturationWarning,
+                f"{listed(partly)}: the two ranks together exceed n - 1 = {n - 1}, so some canonical correlations "
+                f"are 1 whatever the data: {remedy}",
+            )
+        )
+    return found
+
+
+def null_level(levels: Mapping[str, tuple[float, str]]) -> list[Caution]:
+    """Say which indexes score high by chance: index → (highest level, where)."""
+    if not levels:
+        return []
+    told = listed(f"{name} up to {level:.2f} ({where})" for name, (level, where) in levels.items())
+    return [
+        Caution(
+            NullLevelWarning,
+            f"independent data of these shapes would already score {told}: read values against the _null "
+            f"variables, use more examples, or use cka(estimator=debiased), whose level is 0.",
+        )
+    ]
+
+
+def give(cautions: Iterable[Caution], stacklevel: int) -> None:
+    """Give each warning, attributed to a caller `stacklevel` frames above the function that calls this."""
+    for caution in cautions:
+        warnings.warn(caution.message, caution.category, stacklevel=stacklevel + 2)

@@ -1,0 +1,158 @@
+"""What the command line prints and writes: tables for people, tab-separated lines for pipes, sentences for errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from homolog.analysis import correspondence, measure_names
+from homolog.arrays import optional
+from homolog.registry import Measure, measures
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def fail(message: str, status: int = 2) -> int:
+    """Print one sentence to standard error and return the exit status."""
+    print(f"homolog: {message}", file=sys.stderr)
+    return status
+
+
+def told(error: Exception) -> str:
+    """Return the sentence of an exception; a KeyError would quote it."""
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+def sentence(message: str) -> str:
+    """End a message with a full stop, on one line."""
+    line = " ".join(message.split())
+    return line if line.endswith((".", "?", "!")) else f"{line}."
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as a note, without the line of code that gave it."""
+    print(f"note: {message}", file=sys.stderr)
+
+
+def check_target(path: Path | None, option: str, suffixes: Sequence[str]) -> None:
+    """Raise before any work if a file cannot be written where asked."""
+    if path is None:
+        return
+    if path.suffix not in suffixes:
+        raise ValueError(f"{option} must end in {' or '.join(suffixes)}, got {path.name!r}: change its name.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{option} must be in a folder that exists, got {str(path.parent)!r}: make it first.")
+
+
+def write(path: Path, save: Callable[[str], Any]) -> None:
+    """Write a file so that an older one is replaced only by a complete new one."""
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        save(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
+    print(f"written: {path}", file=sys.stderr)
+
+
+def draw(path: Path, result: xarray.Dataset) -> None:
+    """Draw every measure of a result side by side."""
+    from homolog.plot import heatmap
+
+    optional("matplotlib", "plot", "--plot").use("Agg")
+    pyplot = optional("matplotlib.pyplot", "plot", "--plot")
+    names = measure_names(result)
+    if len(names) == 1:
+        figure: Any = heatmap(result).figure
+    else:
+        side = min(max(3.2 + 0.2 * max(result.sizes.values()), 4.5), 11.0)
+        figure, axes = pyplot.subplots(1, len(names), figsize=((side + 1) * len(names), side), layout="constrained")
+        for ax, name in zip(axes, names, strict=True):
+            heatmap(result, name, ax=ax)
+    write(path, lambda target: figure.savefig(target, dpi=150))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
+    """Print a table to a terminal, tab-separated lines to a pipe."""
+    if not sys.stdout.isatty():
+        for row in [columns, *rows]:
+            print("\t".join(" ".join(str(cell).split()) for cell in row))
+        return
+    table = Table(title=Text(title) if title else None, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # Text, because names are data: brackets in them are not markup.
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def print_correspondence(result: xarray.Dataset) -> None:
+    """Print, for every layer of a and every measure, the most alike layer of b."""
+    rows = []
+    same = bool(result.attrs["same_model"])
+    for name in measure_names(result):
+        # A model compared with itself: the most alike *other* layer is what a reader wants.
+        found = correspondence(without_diagonal(result, name) if same else result, name)
+        for layer in found.layer_a.values:
+            at = found.sel(layer_a=layer)
+            mutual = "yes" if bool(at.mutual_a) else ""
+            rows.append([name, str(layer), str(at.best_b.item()), f"{float(at.value_b):.4f}", mutual])
+    n = int(result.attrs["n_examples"])
+    title = f"{result.attrs['model_a']} and {result.attrs['model_b']}, n = {n}"
+    other = "most alike other layer" if same else "most alike layer of b"
+    print_table(["measure", "layer of a", other, "value", "mutual"], rows, title)
+
+
+def without_diagonal(result: xarray.Dataset, name: str) -> xarray.Dataset:
+    """Return a result without the comparisons of a layer with itself; a single layer keeps its own."""
+    if result.sizes["layer_a"] == 1:
+        return result
+    return result.assign({name: result[name].where(result.layer_a != result.layer_b).assign_attrs(result[name].attrs)})
+
+
+def print_measures() -> None:
+    """Print the registry."""
+    columns = ["measure", "kind", "range", "symmetric", "unchanged by", "least n", "options", "formula"]
+    rows = [_measure_row(record) for record in measures().values()]
+    print_table(columns, rows, "Measures")
+
+
+def _measure_row(record: Measure) -> list[str]:
+    low, high = record.range
+    options = []
+    for name, default in record.defaults.items():
+        choices = record.choices.get(name)
+        options.append(f"{name}={'|'.join(choices) if choices else default}")
+    symmetric = "yes" if record.symmetric else "no"
+    return [
+        record.name,
+        record.kind,
+        f"[{low:g}, {high:g}{')' if high == float('inf') else ']'}",
+        symmetric,
+        invariances(record),
+        str(record.minimal_n),
+        ", ".join(options),
+        record.formula,
+    ]
+
+
+def invariances(record: Measure) -> str:
+    """Say what leaves a measure unchanged, naming the side where it holds for one only."""
+    if record.invariances is None:
+        return "not declared"
+    told_ones = []
+    for name, sides in vars(record.invariances).items():
+        if sides:
+            told_ones.append(name.replace("_", " ") + ("" if sides == "xy" else f" ({sides})"))
+    return ", ".join(told_ones)

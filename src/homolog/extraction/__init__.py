@@ -1,0 +1,96 @@
+"""Layers of a model → activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from homolog.activations import Activations
+from homolog.arrays import optional, parse_bytes
+
+Layers = str | Sequence[str] | Callable[[str, Any], bool] | None
+Reduction = Literal["flatten", "mean", "first", "last", "positions"] | Callable[[Any, Any], Any]
+
+
+def extract(
+    model: Any,
+    data: Any,
+    *,
+    layers: Layers = None,
+    reduce: Reduction | Mapping[str, Reduction] = "flatten",
+    channels: Literal["first", "last"] = "first",
+    forward: Callable[[Any, Any], Any] | None = None,
+    batch_size: int = 64,
+    limit: int | None = None,
+    dtype: str | None = None,
+    example_ids: Iterable[Any] | str | Callable[[Any], Any] | None = None,
+    device: Any = None,
+    memory: str | int = "8GiB",
+    progress: bool | None = None,
+) -> Activations:
+    """Run a PyTorch model on examples and keep what its layers put out.
+
+    Parameters
+    ----------
+    model : torch.nn.Module; run in evaluation mode without gradients, and left as it was.
+    data : all examples as one tensor, array, or mapping of tensors (batched here), or an iterable of batches, consumed once: a
+        mapping becomes `model(**batch)`, a tuple or list `model(batch[0])`, a tensor `model(batch)`.
+    layers : names or globs ("blocks.*.mlp"; `*` stays within one dotted part, `**` crosses), a predicate on (name, module),
+        or None for all modules without children that ran. "input" is the model's input, "output" its output.
+    reduce : how an output becomes (rows, features). "flatten"; "mean" over positions; "first" or "last" position;
+        "positions", each a row; a function f(output, mask) → (examples, features); or a mapping glob → any of these. Padding
+        marked by the batch's `attention_mask` is left out.
+    channels : "first" for maps of shape (n, channels, height, width), "last" for (n, height, width, channels).
+    forward : forward(model, batch), for batches of any other kind.
+    batch_size : examples per batch, where batches are made here.
+    limit : most examples to take.
+    dtype : "float16", "float32" or "float64" to store; by default as computed, half precision as float32.
+    example_ids : one id per example in the order of the data; or the key of the batch, or a function of it, that holds them.
+    device : where to run; the model's own device by default.
+    memory : most memory for the activations, such as "8GiB".
+    progress : show a progress bar; by default when standard error is a terminal.
+
+    Returns
+    -------
+    Activations
+        NumPy arrays (n, p) in order of execution. A module that runs k times in one forward gives `name`, `name#2` … Rows carry
+        a digest of their input, so that comparing unpaired rows is an error.
+
+    Raises
+    ------
+    KeyError
+        For layer names the model does not have, with near matches.
+    ValueError, TypeError
+        For outputs that do not fit the rules above, activations beyond `memory`, or shuffled data without ids.
+
+    Notes
+    -----
+    Three-axis outputs are (n, positions, features), four-axis ones maps; nothing else is guessed.
+
+    Examples
+    --------
+    >>> import torch, homolog as hl
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
+    >>> hl.extract(model, torch.zeros(4, 3))
+    <Activations of 3 layers over 4 rows: 0: 5, 1: 5, 2: 2>
+    """
+    optional("torch", "torch", "extracting activations")
+    from homolog.extraction.options import Options
+    from homolog.extraction.session import run
+
+    options = Options(
+        layers=layers,
+        reduce=reduce,
+        channels=channels,
+        forward=forward,
+        batch_size=batch_size,
+        limit=limit,
+        dtype=None if dtype is None else np.dtype(dtype),
+        example_ids=example_ids,
+        device=device,
+        memory=parse_bytes(memory),
+        progress=progress,
+    )
+    return run(model, data, options)

@@ -1,0 +1,49 @@
+"""The options of an extraction, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from homolog.arrays import described
+
+REDUCTIONS = ("flatten", "mean", "first", "last", "positions")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller asked for."""
+
+    layers: Any
+    reduce: Any
+    channels: str
+    forward: Callable[[Any, Any], Any] | None
+    batch_size: int
+    limit: int | None
+    dtype: np.dtype | None
+    example_ids: Any
+    device: Any
+    memory: int
+    progress: bool | None
+
+    def __post_init__(self) -> None:
+        rules = self.reduce.values() if isinstance(self.reduce, Mapping) else [self.reduce]
+        for rule in rules:
+            if not callable(rule) and rule not in REDUCTIONS:
+                raise ValueError(
+                    f"reduce must be one of {', '.join(REDUCTIONS)}, a function f(output, mask), or a mapping glob → "
+                    f"reduction, got {rule!r}."
+                )
+        if self.channels not in ("first", "last"):
+            raise ValueError(f"channels must be 'first' or 'last', got {self.channels!r}.")
+        for name in ("batch_size", "limit"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+        if self.dtype is not None and self.dtype.name not in ("float16", "float32", "float64"):
+            raise ValueError(f"dtype must be float16, float32 or float64, got {self.dtype}.")
+        if self.forward is not None and not callable(self.forward):
+            raise TypeError(f"forward must be a function forward(model, batch), got {described(self.forward)}.")

@@ -1,0 +1,163 @@
+"""Hooks that take what layers put out, the moment they put it out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from homolog.activations import unknown_layer
+from homolog.arrays import format_bytes
+from homolog.extraction import reductions
+from homolog.extraction.batches import Batch
+from homolog.extraction.layers import INPUT, Selection
+from homolog.extraction.options import Options
+
+
+class Recorder:
+    """Collects reduced outputs, batch by batch, in order of execution."""
+
+    def __init__(self, selection: Selection, options: Options) -> None:
+        self.selection = selection
+        self.options = options
+        self.chunks: dict[str, list[np.ndarray]] = {}
+        self.skipped: dict[str, str] = {}
+        self.rows: list[tuple[np.ndarray, np.ndarray | None]] = []
+        self.sizes: list[int] = []
+        self.bytes = 0
+        self._batch: Batch | None = None
+        self._calls: dict[str, int] = {}
+        self._taken: dict[str, reductions.Rows] = {}
+        self._expected: dict[str, int] | None = None
+        self._index = 0
+
+    def attach(self) -> list[Any]:
+        """Register a hook on every selected module and return the handles."""
+        return [
+            module.register_forward_hook(self._hook(name), always_call=False)
+            for name, module in self.selection.modules.items()
+        ]
+
+    def _hook(self, name: str) -> Any:
+        def take(module: nn.Module, arguments: Any, output: Any) -> None:
+            if self._batch is None:
+                return
+            self._calls[name] = calls = self._calls.get(name, 0) + 1
+            self._take(name if calls == 1 else f"{name}#{calls}", output)
+
+        return take
+
+    def begin(self, batch: Batch) -> None:
+        """Open a batch."""
+        self._batch, self._calls, self._taken = batch, {}, {}
+        if self.selection.with_input:
+            self._take(INPUT, batch.main)
+
+    def _take(self, name: str, output: Any) -> None:
+        assert self._batch is not None  # begin() came first
+        if name in self.skipped or not self.selection.keep(name):
+            return
+        batch, options = self._batch, self.options
+        tensor = reductions.first_tensor(output, batch.size)
+        fits = tensor is not None and tensor.ndim > 0 and tensor.shape[0] == batch.size
+        if self.selection.lenient and self._index == 0 and not fits:
+            self.skipped[name] = "no tensor" if tensor is None else f"shape {tuple(tensor.shape)}"
+            return
+        if tensor is None:
+            raise ValueError(
+                f"layer {name!r} must put out a tensor, got {type(output).__name__}: leave it out of layers."
+            )
+        rule = reductions.rule_for(name, options.reduce)
+        rows = reductions.apply(name, tensor.detach(), batch.mask, rule, batch.size, options.channels)
+        self._taken[name] = rows._replace(features=self._stored(rows.features))
+
+    def _stored(self, features: torch.Tensor) -> torch.Tensor:
+        """Copy to the host in the dtype to keep: nothing that runs later can change it."""
+        dtype = features.dtype
+        if self.options.dtype is not None:
+            dtype = getattr(torch, self.options.dtype.name)
+        elif dtype in (torch.bfloat16, torch.float16):
+            dtype = torch.float32
+        return features.to("cpu", dtype, copy=True)
+
+    def end(self, remaining: int | None) -> int:
+        """Close the batch: check it against the first one, keep its rows, return how many examples were taken."""
+        batch = self._batch
+        assert batch is not None  # begin() came first
+        self._batch = None
+        self._check_calls()
+        taken = batch.size if remaining is None else min(batch.size, remaining)
+        identity = self._identity(batch.size, taken)
+        for name, rows in self._taken.items():
+            features = rows.features.numpy()
+            keep = _example_of(rows, batch.size) < taken
+            features = features if keep.all() else features[keep]
+            self._check_width(name, features)
+            self.chunks.setdefault(name, []).append(features)
+            self.bytes += features.nbytes
+        self.rows.append(identity)
+        self.sizes.append(taken)
+        self._index += 1
+        return taken
+
+    def _identity(self, size: int, taken: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return example and position of every row, the same for all layers."""
+        first: tuple[str, np.ndarray, np.ndarray | None] | None = None
+        for name, rows in self._taken.items():
+            example = _example_of(rows, size)
+            kept = example < taken
+            position = None if rows.position is None else rows.position.cpu().numpy()[kept]
+            if first is None:
+                first = name, example[kept], position
+            elif len(first[1]) != int(kept.sum()):
+                raise ValueError(
+                    f"layer {name!r} must give as many rows as layer {first[0]!r} ({len(first[1])}), got "
+                    f'{int(kept.sum())}: choose layers with the same number of positions, or use reduce="mean".'
+                )
+        if first is None:
+            raise ValueError("no selected layer ran: check layers against the modules that the forward calls.")
+        return first[1], first[2]
+
+    def _check_calls(self) -> None:
+        missing = [n for n in self.selection.required if n not in self._calls and n not in self._taken]
+        if missing:
+            ran = list(self._taken) or ["none"]
+            raise KeyError(f"layer {missing[0]!r} did not run in the forward; " + unknown_layer(missing[0], ran))
+        if self._expected is None:
+            self._expected = dict(self._calls)
+        for name in self._expected | self._calls:
+            first, now = self._expected.get(name, 0), self._calls.get(name, 0)
+            if first != now:
+                raise ValueError(
+                    f"layer {name!r} must run as often in every batch ({first} times in the first), got {now} times in "
+                    f"batch {self._index + 1}: text generation does this, so run one forward per batch, or pass forward."
+                )
+
+    def _check_width(self, name: str, features: np.ndarray) -> None:
+        chunks = self.chunks.get(name)
+        if chunks and chunks[0].shape[1] != features.shape[1]:
+            raise ValueError(
+                f"layer {name!r} must have as many features in every batch ({chunks[0].shape[1]} in the first), got "
+                f'{features.shape[1]} in batch {self._index + 1}: pad all batches to one length, or use reduce="mean".'
+            )
+
+    def check_memory(self, examples: int, total: int | None) -> None:
+        """Refuse to go on when all examples will not fit."""
+        expected = self.bytes if total is None else self.bytes / max(examples, 1) * total
+        if expected <= self.options.memory:
+            return
+        sizes = {name: sum(chunk.nbytes for chunk in chunks) for name, chunks in self.chunks.items()}
+        largest = sorted(sizes, key=lambda name: -sizes[name])[:5]
+        factor = expected / max(self.bytes, 1)
+        told = ", ".join(f"{name} {format_bytes(sizes[name] * factor)}" for name in largest)
+        raise ValueError(
+            f"the activations must fit in memory={format_bytes(self.options.memory)}, got about {format_bytes(expected)} "
+            f'for {total or examples} examples (largest: {told}): choose fewer layers, reduce="mean", a limit, '
+            f'dtype="float16", or more memory.'
+        )
+
+
+def _example_of(rows: reductions.Rows, size: int) -> np.ndarray:
+    return np.arange(size) if rows.example is None else rows.example.cpu().numpy()

@@ -1,0 +1,169 @@
+"""Neurons family: units matched to units by the correlation of their activity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy.optimize import linear_sum_assignment
+
+from homolog.arrays import Array, from_numpy, namespace, to_numpy
+from homolog.cautions import Caution, constant_layers, dead_units
+from homolog.linalg import centre
+from homolog.registry import Family, Invariances, evaluate, register, undefined_where
+
+REFERENCE = "Li, Yosinski, Clune, Lipson & Hopcroft, ICLR 2016, arXiv:1511.07543"
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """Standardised units."""
+
+    units: Array
+    """(n, p) columns of mean 0 and norm 1; a unit that never varies is 0."""
+    dead: int
+    """Number of units that never vary."""
+    constant: Array
+    """0-d bool: no unit varies."""
+
+
+def prepare(x: Array) -> Neurons:
+    """Standardise every unit."""
+    xp = namespace(x)
+    centred = centre(x)
+    # Each column to its own largest magnitude first: squares of a faint unit beside a strong one would vanish.
+    largest = xp.max(xp.abs(centred.features), axis=0, keepdims=True)
+    columns = centred.features / xp.where(largest > 0, largest, xp.ones_like(largest))
+    squared = xp.sum(columns * columns, axis=0, keepdims=True)
+    norms = xp.sqrt(xp.where(squared > 0, squared, xp.ones_like(squared)))
+    dead = int(xp.sum(xp.astype(centred.dead, xp.int64)))
+    return Neurons(columns / norms, dead, xp.all(centred.dead))
+
+
+def meet(x: Neurons, y: Neurons) -> Array:
+    """(p, q) correlations of the units of x with those of y."""
+    return x.units.T @ y.units
+
+
+def examine(operands: Mapping[str, Neurons], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
+    """Name the constant layers, and the layers with dead units."""
+    constant = [label for label, operand in operands.items() if bool(operand.constant)]
+    dead = {label: op.dead for label, op in operands.items() if op.dead and label not in constant}
+    return constant_layers(constant) + dead_units(dead)
+
+
+NEURONS = Family("neurons", prepare, meet, lambda correlations: correlations.T, examine)
+
+
+def _bipartite_match(x: Neurons, y: Neurons, correlations: Array) -> Array:
+    xp = namespace(correlations)
+    rows, columns = linear_sum_assignment(to_numpy(correlations), maximize=True)
+    flat = from_numpy(rows * correlations.shape[1] + columns, correlations)
+    matched = xp.take(xp.reshape(correlations, (-1,)), flat, axis=0)
+    return undefined_where(x.constant | y.constant, xp.mean(matched))
+
+
+def _semi_match(x: Neurons, y: Neurons, correlations: Array) -> Array:
+    xp = namespace(correlations)
+    return undefined_where(x.constant | y.constant, xp.mean(xp.max(correlations, axis=1)))
+
+
+@register(
+    family=NEURONS,
+    finish=_bipartite_match,
+    kind="similarity",
+    range=(-1.0, 1.0),
+    symmetric=True,
+    invariances=Invariances(),
+    differentiable=True,
+    formula="max over one-to-one assignments of the mean of c_ij",
+    reference=REFERENCE,
+    exceptions={"dead_units": "a dead unit correlates 0 even with itself, so f(x, x) < 1 for a layer that has one"},
+)
+def bipartite_match(x: Array, y: Array, /) -> Array:
+    """Mean correlation of units matched one to one.
+
+    max_σ mean_i c_{iσ(i)} over one-to-one assignments of min(p, q) units, c the signed Pearson correlations.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+
+    Returns
+    -------
+    0-d array in [−1, 1]. NaN, with a warning, if a side is constant; a unit that never varies counts as correlation 0,
+    with a warning.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n·p·q) and an assignment of O(min(p, q)²·max(p, q)). Invariant to permuting units and to a positive scale and
+    shift of each unit; not to rotation. For a convolution the units are channels: extract with reduce="mean".
+
+    References
+    ----------
+    Li, Yosinski, Clune, Lipson & Hopcroft, ICLR 2016.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.bipartite_match(x, x[:, ::-1])), 12)
+    1.0
+    """
+    return evaluate("bipartite_match", x, y)
+
+
+@register(
+    family=NEURONS,
+    finish=_semi_match,
+    kind="similarity",
+    range=(-1.0, 1.0),
+    symmetric=False,
+    invariances=Invariances(),
+    differentiable=True,
+    formula="mean_i max_j c_ij",
+    reference=REFERENCE,
+    exceptions={"dead_units": "a dead unit correlates 0 even with itself, so f(x, x) < 1 for a layer that has one"},
+)
+def semi_match(x: Array, y: Array, /) -> Array:
+    """Mean over the units of x of their best correlation with a unit of y; a unit of y may serve many.
+
+    mean_i max_j c_ij, c the signed Pearson correlations. **From x to y**: the two sides are not alike.
+
+    Parameters
+    ----------
+    x : (n, p) array, every unit of which seeks its best match.
+    y : (n, q) array, the same examples in the same order.
+
+    Returns
+    -------
+    0-d array in [−1, 1]. NaN, with a warning, if a side is constant; a unit that never varies counts as correlation 0,
+    with a warning.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n·p·q). For a convolution the units are channels: extract with reduce="mean".
+
+    References
+    ----------
+    Li, Yosinski, Clune, Lipson & Hopcroft, ICLR 2016.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.semi_match(x[:, :2], x)), 12)
+    1.0
+    """
+    return evaluate("semi_match", x, y)

@@ -1,0 +1,450 @@
+"""Subspace family: everything that is a function of the overlap C = U_X^T U_Y and of S_X, S_Y, V_X, V_Y.
+
+One thin SVD per representation, one small product per pair; CCA, SVCCA, PWCCA, linear regression and the Procrustes
+distance are the last line (Kornblith et al. 2019, section 3 and appendix C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from homolog.arrays import Array, constant_like, namespace
+from homolog.cautions import Caution, constant_layers, saturation
+from homolog.families.structure import REFERENCE
+from homolog.linalg import centre, nuclear_norm, squared_norm, thin_svd
+from homolog.registry import Family, Invariances, evaluate, register, when
+
+Statistic = Literal["r2", "rho"]
+
+TIE_TOLERANCE = 1e-8
+"""Canonical correlations closer than this are one correlation, whose directions are any basis of one subspace."""
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """Thin SVD of the centred features, cut at the numerical rank."""
+
+    n: int
+    u: Array
+    """(n, r) orthonormal columns."""
+    s: Array
+    """(r,) singular values of the features divided by a power of two, descending."""
+    v: Array
+    """(p, r) orthonormal columns."""
+    constant: Array
+    """0-d bool: nothing varies, and the rank is 0."""
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank r."""
+        return int(self.s.shape[0])
+
+    @property
+    def weights(self) -> Array:
+        """(r,) singular values of the representation scaled to unit Frobenius norm."""
+        return self.s / namespace(self.s).sqrt(squared_norm(self.s))
+
+    def kept(self, threshold: float) -> int:
+        """Count the leading components that explain a fraction of the variance."""
+        xp = namespace(self.s)
+        explained = xp.cumulative_sum(self.weights**2)
+        # A sum of rounded terms may end just below a threshold of 1.
+        below = explained < threshold * (1 - 1e-12)
+        return min(int(xp.sum(xp.astype(below, xp.int64))) + 1, self.rank)
+
+
+def prepare(x: Array) -> Subspace:
+    """Centre and decompose a representation."""
+    xp = namespace(x)
+    centred = centre(x)
+    u, s, v = thin_svd(centred.features)
+    return Subspace(x.shape[0], u, s, v, xp.all(centred.dead))
+
+
+def meet(x: Subspace, y: Subspace) -> Array:
+    """Overlap C = U_X^T U_Y, of shape (r_x, r_y)."""
+    return x.u.T @ y.u
+
+
+def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
+    """Name the constant layers, and the pairs where correlations of 1 are forced (Theorem 1)."""
+    found = constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
+    n = next(iter(operands.values())).n
+    wholly = [label for label, operand in operands.items() if operand.rank >= n - 1]
+    partly = [
+        f"{a} and {b}"
+        for a, b in pairs
+        if operands[a].rank + operands[b].rank > n - 1
+        and a not in wholly
+        and b not in wholly
+        and operands[a] is not operands[b]
+    ]
+    return found + saturation(partly, wholly, n)
+
+
+SUBSPACE = Family("subspace", prepare, meet, lambda overlap: overlap.T, examine, rank=lambda operand: operand.rank)
+
+
+def _correlations(x: Subspace, y: Subspace, overlap: Array, statistic: Statistic) -> Array:
+    if 0 in overlap.shape:
+        return constant_like(float("nan"), overlap)
+    total = squared_norm(overlap) if statistic == "r2" else nuclear_norm(overlap)
+    return _at_most_one(total / min(overlap.shape))
+
+
+def _at_most_one(value: Array) -> Array:
+    """Clip what only rounding can lift above 1."""
+    xp = namespace(value)
+    return xp.where(value > 1, xp.ones_like(value), value)
+
+
+def _cca(x: Subspace, y: Subspace, overlap: Array, *, statistic: Statistic) -> Array:
+    return _correlations(x, y, overlap, statistic)
+
+
+def _svcca(x: Subspace, y: Subspace, overlap: Array, *, threshold: float, statistic: Statistic) -> Array:
+    if 0 in overlap.shape:
+        return constant_like(float("nan"), overlap)
+    return _correlations(x, y, overlap[: x.kept(threshold), : y.kept(threshold)], statistic)
+
+
+def _cca_null(x: Subspace, y: Subspace, *, statistic: Statistic) -> Array | None:
+    if statistic != "r2":
+        return None
+    return _null_level(x, max(x.rank, y.rank))
+
+
+def _svcca_null(x: Subspace, y: Subspace, *, threshold: float, statistic: Statistic) -> Array | None:
+    if statistic != "r2" or 0 in (x.rank, y.rank):
+        return None
+    return _null_level(x, max(x.kept(threshold), y.kept(threshold)))
+
+
+def _null_level(x: Subspace, rank: int) -> Array:
+    return constant_like(min(rank / (x.n - 1), 1.0), x.s)
+
+
+def _pwcca(x: Subspace, y: Subspace, overlap: Array) -> Array:
+    xp = namespace(overlap)
+    if 0 in overlap.shape:
+        return constant_like(float("nan"), overlap)
+    left, correlations, _ = xp.linalg.svd(overlap, full_matrices=False)
+    directions = _settle_ties(left, correlations, x.s)
+    # α_i = Σ_j |⟨h_i, x_j⟩| with h_i = U_X p_i and x_j the columns of X = U S V^T.
+    projections = (directions.T * x.s[None, :]) @ x.v.T
+    weights = xp.sum(xp.abs(projections), axis=1)
+    return _at_most_one(xp.sum(weights * correlations) / xp.sum(weights))
+
+
+def _settle_ties(left: Array, correlations: Array, s: Array) -> Array:
+    """Return canonical directions (r_x, m) that are functions of X and Y also where correlations tie.
+
+    The directions of one correlation are any basis of one subspace: take X's principal axes within it. Directions of
+    correlation 0 share it with those X has beyond m, so that block is X's whole complement, of which the m lead.
+    """
+    xp = namespace(left)
+    blocks = []
+    for start, stop in _tied_blocks(correlations):
+        block = left[:, start:stop]
+        if float(correlations[stop - 1]) <= TIE_TOLERANCE and left.shape[0] > left.shape[1]:
+            before = left[:, :start]
+            projector = xp.eye(left.shape[0], dtype=left.dtype, device=left.device) - before @ before.T
+            _, axes = xp.linalg.eigh((projector * (s**2)[None, :]) @ projector)
+            block = axes[:, left.shape[0] - (stop - start) :]
+        elif stop - start > 1:
+            _, axes = xp.linalg.eigh(block.T @ ((s**2)[:, None] * block))
+            block = block @ axes
+        blocks.append(block)
+    return xp.concat(blocks, axis=1)
+
+
+def _tied_blocks(correlations: Array) -> list[tuple[int, int]]:
+    """Split descending correlations where neighbours differ by more than the tolerance."""
+    values = [float(value) for value in correlations]
+    cuts = [i for i in range(1, len(values)) if values[i - 1] - values[i] > TIE_TOLERANCE]
+    return list(zip([0, *cuts], [*cuts, len(values)], strict=True))
+
+
+def _linear_regression(target: Subspace, predictors: Subspace, overlap: Array) -> Array:
+    xp = namespace(overlap)
+    if 0 in overlap.shape:
+        return constant_like(float("nan"), overlap)
+    explained = xp.sum(overlap**2, axis=1)
+    return _at_most_one(xp.sum(target.weights**2 * explained))
+
+
+def _linear_regression_null(target: Subspace, predictors: Subspace) -> Array:
+    return _null_level(predictors, predictors.rank)
+
+
+def _procrustes_distance(x: Subspace, y: Subspace, overlap: Array) -> Array:
+    xp = namespace(overlap)
+    if 0 in overlap.shape:
+        return constant_like(float("nan"), overlap)
+    squared = 2 - 2 * nuclear_norm(x.weights[:, None] * overlap * y.weights[None, :])
+    # The gradient of sqrt is infinite at 0; identical representations are a corner, not a slope.
+    positive = squared > 0
+    root = xp.sqrt(xp.where(positive, squared, xp.ones_like(squared)))
+    return xp.where(positive, root, xp.zeros_like(squared))
+
+
+@register(
+    family=SUBSPACE,
+    finish=_cca,
+    null=_cca_null,
+    kind="similarity",
+    range=(0.0, 1.0),
+    symmetric=True,
+    invariances=Invariances(invertible_linear="xy", orthogonal="xy"),
+    differentiable=True,
+    formula="‖Q_Y^T Q_X‖_F² / min(r_x, r_y)",
+    reference="Hotelling, Biometrika 1936; " + REFERENCE,
+    variants=(when("statistic", "rho", formula="‖Q_Y^T Q_X‖_* / min(r_x, r_y)"),),
+)
+def cca(x: Array, y: Array, /, *, statistic: Statistic = "r2") -> Array:
+    """Canonical correlation analysis: the mean squared (or mean) canonical correlation.
+
+    "r2": ‖Q_Y^T Q_X‖_F² / min(r_x, r_y); "rho": ‖Q_Y^T Q_X‖_* / min(r_x, r_y), with Q orthonormal bases of the centred
+    column spaces and r their numerical ranks.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+    statistic : "r2" (mean squared correlation) or "rho" (mean correlation).
+
+    Returns
+    -------
+    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations, or a wrong option.
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side. Invariant to every invertible linear map of either side, hence always 1 once a rank
+    reaches n − 1: a SaturationWarning says where correlations of 1 are forced.
+
+    References
+    ----------
+    Hotelling, Biometrika 1936; Kornblith, Norouzi, Lee & Hinton, ICML 2019.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> mixing = np.random.default_rng(1).normal(size=(5, 5))
+    >>> round(float(hl.cca(x, x @ mixing)), 12)
+    1.0
+    """
+    return evaluate("cca", x, y, statistic=statistic)
+
+
+@register(
+    family=SUBSPACE,
+    finish=_svcca,
+    null=_svcca_null,
+    kind="similarity",
+    range=(0.0, 1.0),
+    symmetric=True,
+    invariances=Invariances(orthogonal="xy"),
+    differentiable=True,
+    formula="‖(U_Y T_Y)^T U_X T_X‖_F² / min(‖T_X‖_F², ‖T_Y‖_F²)",
+    reference="Raghu, Gilmer, Yosinski & Sohl-Dickstein, NeurIPS 2017; " + REFERENCE,
+    bounds={"threshold": (0.0, 1.0)},
+    variants=(when("statistic", "rho", formula="‖(U_Y T_Y)^T U_X T_X‖_* / min(‖T_X‖_F², ‖T_Y‖_F²)"),),
+)
+def svcca(x: Array, y: Array, /, *, threshold: float = 0.99, statistic: Statistic = "r2") -> Array:
+    """Singular vector CCA: CCA of the leading principal components of each side.
+
+    ‖(U_Y T_Y)^T U_X T_X‖_F² / min(‖T_X‖_F², ‖T_Y‖_F²) for "r2", the nuclear norm on top for "rho"; T keeps the leading
+    components that explain `threshold` of the variance.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+    threshold : fraction of the variance to keep, above 0 and at most 1.
+    statistic : "r2" (mean squared correlation) or "rho" (mean correlation).
+
+    Returns
+    -------
+    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations, or a wrong option.
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side. Invariant to an invertible linear map only if it keeps the same leading subspace.
+
+    References
+    ----------
+    Raghu, Gilmer, Yosinski & Sohl-Dickstein, NeurIPS 2017; Kornblith, Norouzi, Lee & Hinton, ICML 2019.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.svcca(x, -2 * x)), 12)
+    1.0
+    """
+    return evaluate("svcca", x, y, threshold=threshold, statistic=statistic)
+
+
+@register(
+    family=SUBSPACE,
+    finish=_pwcca,
+    kind="similarity",
+    range=(0.0, 1.0),
+    symmetric=False,
+    invariances=Invariances(invertible_linear="y", orthogonal="y"),
+    differentiable=True,
+    formula="Σ α_i ρ_i / Σ α_i, α_i = Σ_j |⟨h_i, x_j⟩|",
+    reference="Morcos, Raghu & Bengio, NeurIPS 2018; " + REFERENCE,
+)
+def pwcca(x: Array, y: Array, /) -> Array:
+    """Projection-weighted CCA: canonical correlations weighted by how much of x they account for.
+
+    Σ α_i ρ_i / Σ α_i with α_i = Σ_j |⟨h_i, x_j⟩|, h_i the canonical variables of x, over the min(r_x, r_y) canonical
+    directions. **Weighted by x**: the two sides are not alike.
+
+    Parameters
+    ----------
+    x : (n, p) array, the side whose canonical variables and features give the weights.
+    y : (n, q) array, the same examples in the same order.
+
+    Returns
+    -------
+    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side. Where correlations tie, canonical variables are not unique; the ones along x's
+    principal axes are taken, so that the value is a function of x and y. Rotating x changes the value; no invertible map
+    of y does.
+
+    References
+    ----------
+    Morcos, Raghu & Bengio, NeurIPS 2018; Kornblith, Norouzi, Lee & Hinton, ICML 2019.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.pwcca(x, x + 5)), 12)
+    1.0
+    """
+    return evaluate("pwcca", x, y)
+
+
+@register(
+    family=SUBSPACE,
+    finish=_linear_regression,
+    null=_linear_regression_null,
+    kind="similarity",
+    range=(0.0, 1.0),
+    symmetric=False,
+    invariances=Invariances(invertible_linear="y", orthogonal="xy"),
+    differentiable=True,
+    formula="‖Q_Y^T X‖_F² / ‖X‖_F²",
+    reference=REFERENCE,
+)
+def linear_regression(target: Array, predictors: Array, /) -> Array:
+    """Share of the target's variance that a linear fit from the predictors explains (R²).
+
+    ‖Q_Y^T X‖_F² / ‖X‖_F², X the centred target and Q_Y an orthonormal basis of the centred predictors.
+
+    Parameters
+    ----------
+    target : (n, p) array, the features that are fitted.
+    predictors : (n, q) array, the same examples in the same order.
+
+    Returns
+    -------
+    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side. In-sample: 1 for any data once the predictors' rank reaches n − 1.
+
+    References
+    ----------
+    Kornblith, Norouzi, Lee & Hinton, ICML 2019, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.linear_regression(x[:, :2], x)), 12)
+    1.0
+    """
+    return evaluate("linear_regression", target, predictors, names=("target", "predictors"))
+
+
+@register(
+    family=SUBSPACE,
+    finish=_procrustes_distance,
+    kind="distance",
+    range=(0.0, 2.0**0.5),
+    symmetric=True,
+    invariances=Invariances(orthogonal="xy"),
+    differentiable=True,
+    formula="sqrt(2 − 2‖X^T Y‖_*), ‖X‖_F = ‖Y‖_F = 1",
+    reference="Schönemann, Psychometrika 1966; Williams, Kunz, Kornblith & Linderman, NeurIPS 2021",
+    metric=True,
+)
+def procrustes_distance(x: Array, y: Array, /) -> Array:
+    """Orthogonal Procrustes distance: what remains of y − x after the best rotation and scale.
+
+    min_Q ‖Y − XQ‖_F = sqrt(2 − 2‖X^T Y‖_*) for centred X, Y of unit Frobenius norm, Q orthogonal (the narrower side
+    padded with zero columns).
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+
+    Returns
+    -------
+    0-d array in [0, √2]: 0 is identical up to rotation, scale and translation. A metric: the triangle inequality holds.
+    NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side. A square root of a difference from 2, so values below about 1e-7 are rounding.
+
+    References
+    ----------
+    Schönemann, Psychometrika 1966; Williams, Kunz, Kornblith & Linderman, NeurIPS 2021.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    >>> y = np.array([[1.0], [-1.0], [0.0], [0.0]])
+    >>> round(float(hl.procrustes_distance(x, y)) ** 2, 12) == round(2 - 2 * 0.5**0.5, 12)
+    True
+    """
+    return evaluate("procrustes_distance", x, y)

@@ -1,0 +1,210 @@
+"""Activations in files: .npy, .npz, .safetensors and .pt, read without ever running code from them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from homolog.activations import Activations
+from homolog.arrays import Array, described, optional, to_numpy
+
+_IDENTITIES = ("example_ids", "positions", "digests")
+_RESERVED = "homolog:"
+
+
+def open(path: str | PathLike[str]) -> Activations:
+    """Read activations from a file.
+
+    Parameters
+    ----------
+    path : `.npy` (one layer, named after the file), `.npz`, `.safetensors`, or `.pt`/`.pth` (a tensor or a mapping of
+        tensors, read with `weights_only=True`).
+
+    Returns
+    -------
+    Activations
+        The layers in the order of the file, with row identity where `homolog.save` wrote it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not of a known kind, is damaged, or holds anything but arrays (n, p).
+
+    Notes
+    -----
+    Nothing in a file is executed: pickled objects are refused.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl, tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "layers.npz"
+    >>> hl.save({"early": np.eye(3), "late": np.ones((3, 2))}, path)
+    >>> hl.open(path)
+    <Activations of 2 layers over 3 rows: early: 3, late: 2>
+    """
+    path = Path(path)
+    if path.suffix not in _READERS:
+        raise ValueError(
+            f"activations must be in a file ending in {', '.join(_READERS)}, got {path.name!r}: write them with "
+            f"homolog.save, numpy.savez or safetensors."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
+    try:
+        arrays, notes = _READERS[path.suffix](path)
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{str(path)!r} must be a readable {path.suffix} file of plain arrays, got: {_first_line(error)} Write it "
+            f"again, for instance with homolog.save."
+        ) from error
+    identities = {name: notes.get(name) for name in _IDENTITIES}
+    provenance = {"model": path.stem} | json.loads(str(notes.get("provenance", "{}")))
+    return Activations(arrays, **identities, provenance=provenance)
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    if "pickle" in str(error).lower() or "weights_only" in str(error).lower().replace(" ", "_"):
+        return "pickled Python objects, which are not read because reading them can run code."
+    return f"{line}."
+
+
+def _read_npy(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    return {path.stem: np.load(path, allow_pickle=False)}, {}
+
+
+def _read_npz(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("no complete zip archive; it may be truncated")
+    with np.load(path, allow_pickle=False) as archive:
+        members = {name: archive[name] for name in archive.files}
+    return _split(members)
+
+
+def _split(members: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
+    layers = {name: array for name, array in members.items() if not name.startswith(_RESERVED)}
+    notes = {name.removeprefix(_RESERVED): a for name, a in members.items() if name.startswith(_RESERVED)}
+    return layers, notes
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    safetensors = optional("safetensors", "files", "reading .safetensors")
+    optional("ml_dtypes", "files", "reading .safetensors")
+    with safetensors.safe_open(path, framework="numpy") as file:
+        members = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        about = file.metadata() or {}
+    layers, notes = _split(members)
+    order = json.loads(about.get("homolog:layers", "[]"))
+    notes |= {"provenance": about.get("homolog:provenance", "{}")}
+    if "homolog:example_ids" in about:
+        notes["example_ids"] = json.loads(about["homolog:example_ids"])
+    return {name: layers[name] for name in order} or layers, notes
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    torch = optional("torch", "torch", f"reading {path.suffix}")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(content, torch.Tensor):
+        content = {path.stem: content}
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{described(content)} instead of a tensor or a mapping of tensors")
+    for name, value in content.items():
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"{described(value)} under {name!r} instead of a tensor")
+    return dict(content), {}
+
+
+_READERS = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+    ".pt": _read_torch,
+    ".pth": _read_torch,
+}
+
+
+def save(activations: Activations | Mapping[str, Array], path: str | PathLike[str]) -> None:
+    """Write activations with their row identity to a `.npz` or `.safetensors` file.
+
+    Parameters
+    ----------
+    activations : Activations, or a mapping layer name → array (n, p).
+    path : where to write; an existing file is replaced only when the new one is complete.
+
+    Raises
+    ------
+    ValueError
+        If the path ends in anything else.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl, tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "layers.npz"
+    >>> hl.save(hl.Activations({"late": np.eye(2)}, example_ids=["cat", "dog"]), path)
+    >>> hl.open(path).example_ids
+    array(['cat', 'dog'], dtype='<U3')
+    """
+    path = Path(path)
+    layers = activations if isinstance(activations, Activations) else Activations(activations)
+    if path.suffix not in _WRITERS:
+        raise ValueError(
+            f"activations must be saved to a file ending in {' or '.join(_WRITERS)}, got {path.name!r}: change its name."
+        )
+    reserved = next((name for name in layers if name.startswith(_RESERVED)), None)
+    if reserved is not None:
+        raise ValueError(f"a layer name must not start with {_RESERVED!r} in a file, got {reserved!r}: rename it.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(path.parent)!r}: make it first.")
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        _WRITERS[path.suffix](layers, unfinished)
+        os.replace(unfinished, path)
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
+
+
+def _arrays_of(layers: Activations) -> dict[str, np.ndarray]:
+    return {name: np.ascontiguousarray(to_numpy(array)) for name, array in layers.items()}
+
+
+def _write_npz(layers: Activations, path: str) -> None:
+    notes = {f"{_RESERVED}provenance": np.array(json.dumps(layers.provenance, ensure_ascii=False))}
+    for name in _IDENTITIES:
+        if getattr(layers, name) is not None:
+            notes[f"{_RESERVED}{name}"] = getattr(layers, name)
+    # savez would take an array called "file" for its own argument.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in (_arrays_of(layers) | notes).items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def _write_safetensors(layers: Activations, path: str) -> None:
+    numpy_door = optional("safetensors.numpy", "files", "writing .safetensors")
+    about = {
+        "homolog:layers": json.dumps(list(layers), ensure_ascii=False),
+        "homolog:provenance": json.dumps(layers.provenance, ensure_ascii=False),
+    }
+    tensors = _arrays_of(layers)
+    for name in ("positions", "digests"):
+        if getattr(layers, name) is not None:
+            tensors[f"{_RESERVED}{name}"] = getattr(layers, name)
+    if layers.example_ids is not None:
+        about["homolog:example_ids"] = json.dumps(layers.example_ids.tolist(), ensure_ascii=False)
+    numpy_door.save_file(tensors, path, metadata=about)
+
+
+_WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}

@@ -1,0 +1,85 @@
+"""Linear algebra under the measures: scaling, centring, thin SVD, numerical rank."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from homolog.arrays import Array, constant_like, machine_epsilon, namespace
+
+RANK_TOLERANCE = 1e-6
+"""The one rank rule: singular values above this fraction of the largest are kept."""
+
+
+class Centred(NamedTuple):
+    """A representation with centred columns, divided by a power of two so that products cannot overflow."""
+
+    features: Array
+    """(n, p), largest magnitude in [1, 2), or all zero; columns that never vary are exactly 0."""
+    scale: Array
+    """0-d: features · scale are the centred columns in the units of the input."""
+    dead: Array
+    """(p,) bool: columns constant up to rounding."""
+
+
+class ThinSVD(NamedTuple):
+    """X = U S V^T, cut at the numerical rank r: u (n, r), s (r,), v (p, r)."""
+
+    u: Array
+    s: Array
+    v: Array
+
+
+def power_of_two(x: Array) -> Array:
+    """Return the largest power of two not above max|x|, as a 0-d array; 1 for an all-zero array."""
+    xp = namespace(x)
+    largest = xp.max(xp.abs(x))
+    # log2 of 0 would be -inf, and its gradient NaN even where `where` discards the value.
+    largest = xp.where(largest > 0, largest, xp.ones_like(largest))
+    exponent = xp.floor(xp.log2(largest))
+    return xp.pow(constant_like(2.0, x), exponent)
+
+
+def centre(x: Array) -> Centred:
+    """Centre the columns of a representation given in the working dtype.
+
+    Dividing by a power of two first loses no bit and keeps every later product in range; the second subtraction
+    removes what rounding of a large mean left behind. A column whose centred norm is at most n·eps·max|column| never
+    varied: what is left of it is rounding, and is set to 0.
+    """
+    xp = namespace(x)
+    before = power_of_two(x)
+    scaled = x / before
+    centred = scaled - xp.mean(scaled, axis=0, keepdims=True)
+    centred = centred - xp.mean(centred, axis=0, keepdims=True)
+    after = power_of_two(centred)
+    centred = centred / after
+    noise = x.shape[0] * machine_epsilon(x) * (xp.max(xp.abs(scaled), axis=0) / after)
+    dead = xp.sum(centred * centred, axis=0) <= noise * noise
+    centred = xp.where(dead[None, :], xp.zeros_like(centred), centred)
+    return Centred(centred, before * after, dead)
+
+
+def thin_svd(centred: Array) -> ThinSVD:
+    """Return the thin SVD of centred features, cut where S <= RANK_TOLERANCE · S_max."""
+    xp = namespace(centred)
+    u, s, vt = xp.linalg.svd(centred, full_matrices=False)
+    rank = numerical_rank(s)
+    return ThinSVD(u[:, :rank], s[:rank], vt[:rank, :].T)
+
+
+def numerical_rank(singular_values: Array) -> int:
+    """Count the singular values (descending) above the rank tolerance; 0 for a zero matrix."""
+    xp = namespace(singular_values)
+    kept = singular_values > RANK_TOLERANCE * singular_values[0]
+    return int(xp.sum(xp.astype(kept, xp.int64)))
+
+
+def nuclear_norm(x: Array) -> Array:
+    """Return the sum of the singular values of a matrix."""
+    xp = namespace(x)
+    return xp.sum(xp.linalg.svdvals(x))
+
+
+def squared_norm(x: Array) -> Array:
+    """Return the sum of squares of all entries."""
+    return namespace(x).sum(x * x)

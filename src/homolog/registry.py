@@ -1,0 +1,364 @@
+"""One frozen record per measure: what it is, what it is invariant to, how it is computed, and its text form.
+
+Tests, documentation, the command line and the engine read these records; nothing about a measure is written twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from homolog import spelling
+from homolog.arrays import Array, enough_rows, namespace, representation, same_library, same_rows
+from homolog.cautions import Caution, give, undefined
+
+Sides = Literal["xy", "x", "y", ""]
+
+
+@dataclass(frozen=True)
+class Invariances:
+    """Which transformations of which side ("x", "y", "xy" or "") leave a measure unchanged.
+
+    Isotropic scaling is by a positive factor, translation by one vector added to every example.
+    """
+
+    invertible_linear: Sides = ""
+    orthogonal: Sides = ""
+    permutation: Sides = "xy"
+    isotropic_scaling: Sides = "xy"
+    translation: Sides = "xy"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Measures that share what is computed once per representation and once per pair."""
+
+    name: str
+    prepare: Callable[..., Any]
+    """prepare(x, **options) → operand, from a representation in the working dtype."""
+    meet: Callable[[Any, Any], Any]
+    """meet(operand of x, operand of y) → what all measures of the family need of the pair."""
+    swap: Callable[[Any], Any]
+    """The meeting of (y, x) from that of (x, y)."""
+    examine: Callable[[Mapping[str, Any], Sequence[tuple[str, str]]], list[Caution]]
+    """examine(operands by label, pairs of labels) → warnings, one per kind."""
+    options: tuple[str, ...] = ()
+    """The options that prepare takes; the others belong to the last line of each measure."""
+    rank: Callable[[Any], int] | None = None
+    """The numerical rank an operand retained, for families that cut at one."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What changes in a record when an option has a value."""
+
+    option: str
+    value: Any
+    changes: Mapping[str, Any]
+
+    def applies(self, options: Mapping[str, Any]) -> bool:
+        """Say whether the options select this variant; a value of `callable` stands for any function."""
+        given = options.get(self.option)
+        return callable(given) if self.value is callable else bool(given == self.value)
+
+
+def when(option: str, value: Any, **changes: Any) -> Variant:
+    """Declare what changes in a record when `option` is `value`."""
+    return Variant(option, value, MappingProxyType(changes))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure with options bound: callable on two representations, and its record.
+
+    Attributes
+    ----------
+    name : the function's name; `str(measure)` is the text form with the bound options.
+    kind : "similarity" (larger is more alike) or "distance".
+    range : lowest and highest value.
+    symmetric : whether f(x, y) = f(y, x); None where nobody said.
+    invariances : see Invariances.
+    minimal_n : fewest examples for which the value is defined.
+    differentiable : whether gradients flow, almost everywhere.
+    formula, reference : for documentation and for the attributes of a result.
+    exceptions : law → why it does not hold for this measure.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    family: Family
+    finish: Callable[..., Array]
+    kind: Literal["similarity", "distance"]
+    range: tuple[float, float]
+    symmetric: bool | None
+    invariances: Invariances | None
+    minimal_n: int
+    differentiable: bool
+    formula: str
+    reference: str
+    null: Callable[..., Array | None] | None = None
+    """null(X, Y, **finish options) → mean over permutations of the examples, or None where there is no formula."""
+    metric: bool = False
+    """Whether the triangle inequality holds."""
+    exceptions: Mapping[str, str] = field(default_factory=dict)
+    variants: tuple[Variant, ...] = ()
+    needs: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return spelling.write(self.name, self.options, self.defaults)
+
+    def __call__(self, x: Array, y: Array, /) -> Array:
+        """Compute the measure of two representations."""
+        return self.function(x, y, **self.options)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The options in signature order with their default values."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    @property
+    def choices(self) -> dict[str, tuple[Any, ...]]:
+        """The options that choose among names, with these names."""
+        hints = get_type_hints(inspect.unwrap(self.function))
+        return {name: _literal_values(hints[name]) for name in self.defaults if _literal_values(hints[name])}
+
+    @property
+    def prepare_options(self) -> dict[str, Any]:
+        """The bound or default options that determine the operand."""
+        return {name: value for name, value in self.all_options.items() if name in self.family.options}
+
+    @property
+    def finish_options(self) -> dict[str, Any]:
+        """The bound or default options that belong to the last line."""
+        return {name: value for name, value in self.all_options.items() if name not in self.family.options}
+
+    @property
+    def all_options(self) -> dict[str, Any]:
+        """Every option, bound or default."""
+        return self.defaults | dict(self.options)
+
+    def bind(self, **options: Any) -> Measure:
+        """Return this measure with options bound, checked, and the record adapted to them."""
+        merged = {**self.options, **options}
+        spelling.check_options(self, merged)
+        defaults = self.defaults
+        bound = {name: merged[name] for name in defaults if name in merged and merged[name] != defaults[name]}
+        changes: dict[str, Any] = {}
+        for variant in self.variants:
+            if variant.applies(defaults | bound):
+                changes |= variant.changes
+        return replace(self, options=MappingProxyType(bound), **changes)
+
+    def forms(self) -> list[Measure]:
+        """Return the measure under every combination of its named choices."""
+        choices = self.choices
+        found: dict[str, Measure] = {}
+        for values in itertools.product(*choices.values()):
+            form = self.bind(**dict(zip(choices, values, strict=True)))
+            found[str(form)] = form
+        return list(found.values())
+
+
+def _literal_values(hint: Any) -> tuple[Any, ...]:
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return tuple(itertools.chain.from_iterable(_literal_values(part) for part in get_args(hint)))
+
+
+_MEASURES: dict[str, Measure] = {}
+
+
+def register(
+    *,
+    kind: Literal["similarity", "distance"],
+    range: tuple[float, float],
+    symmetric: bool,
+    invariances: Invariances | None = None,
+    formula: str,
+    reference: str,
+    family: Family | None = None,
+    finish: Callable[..., Array] | None = None,
+    minimal_n: int = 2,
+    differentiable: bool = False,
+    **record: Any,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function of two representations as a measure.
+
+    Parameters
+    ----------
+    kind, range, symmetric, invariances, formula, reference, minimal_n, differentiable
+        The record; see `Measure`. The laws of the test-suite execute it.
+    family, finish
+        For a measure that shares work with others: finish(X, Y, meeting, **options) is its last line on the operands
+        of the family. Without them the function itself is called on the two arrays.
+
+    Returns
+    -------
+    A decorator that returns the function unchanged.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> import homolog as hl, numpy as np
+    >>> @hl.register(kind="distance", range=(0, float("inf")), symmetric=True,
+    ...              formula="|‖X‖ − ‖Y‖|", reference="an example")
+    ... def norm_difference(x, y, /):
+    ...     return abs(np.linalg.norm(x) - np.linalg.norm(y))
+    >>> str(hl.measure("norm_difference"))
+    'norm_difference'
+    >>> hl.registry.unregister("norm_difference")
+    """
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        name = function.__name__
+        if name in _MEASURES:
+            raise ValueError(f"a measure must have a new name, got {name!r}, which is registered: rename the function.")
+        _MEASURES[name] = Measure(
+            name=name,
+            function=function,
+            family=family or function_family(),
+            finish=finish or _call(function),
+            kind=kind,
+            range=range,
+            symmetric=symmetric,
+            invariances=invariances,
+            minimal_n=minimal_n,
+            differentiable=differentiable,
+            formula=formula,
+            reference=reference,
+            **record,
+        )
+        return function
+
+    return add
+
+
+def unregister(name: str) -> None:
+    """Forget a registered measure; for tests and notebooks that register one twice."""
+    _MEASURES.pop(name, None)
+
+
+def function_family() -> Family:
+    """Return the family of a measure that shares nothing: its operand is the array itself."""
+    return Family(
+        name="function",
+        prepare=lambda x: x,
+        meet=lambda x, y: None,
+        swap=lambda meeting: meeting,
+        examine=lambda operands, pairs: [],
+    )
+
+
+def _call(function: Callable[..., Any]) -> Callable[..., Array]:
+    return lambda x, y, meeting, **options: function(x, y, **options)
+
+
+def measures() -> Mapping[str, Measure]:
+    """Return the registry: name → Measure, in order of registration.
+
+    Examples
+    --------
+    >>> import homolog as hl
+    >>> hl.measures()["cka"].kind
+    'similarity'
+    """
+    return MappingProxyType(_MEASURES)
+
+
+def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Measure:
+    """Return a measure with options bound.
+
+    Parameters
+    ----------
+    spec : a name ("cka"), a text form ("cka(estimator=debiased)"), a Measure, or any function of two arrays.
+    **options : options to bind.
+
+    Returns
+    -------
+    Measure
+        Callable on two representations; `str` gives its text form, the name of its variable in a result.
+
+    Raises
+    ------
+    KeyError
+        If no measure has the name.
+    ValueError, TypeError
+        If an option is unknown, has a wrong value, or is without effect.
+
+    Examples
+    --------
+    >>> import homolog as hl
+    >>> str(hl.measure("cka", kernel="rbf", median_fraction=0.4))
+    'cka(kernel=rbf,median_fraction=0.4)'
+    >>> hl.measure("cka(estimator=debiased)").range
+    (-1.0, 1.0)
+    """
+    if isinstance(spec, Measure):
+        return spec.bind(**options)
+    if isinstance(spec, str):
+        name, written = spelling.read(spec)
+        if name not in _MEASURES:
+            raise KeyError(spelling.unknown("measure", name, _MEASURES, "homolog.measures() lists them"))
+        record = _MEASURES[name]
+        return record.bind(**spelling.typed(record, written), **options)
+    if callable(spec):
+        registered = _MEASURES.get(getattr(spec, "__name__", ""))
+        if registered is not None and registered.function is spec:
+            return registered.bind(**options)
+        return _anonymous(spec).bind(**options)
+    raise TypeError(
+        f"a measure must be text such as 'cka(estimator=debiased)', a homolog.measure(...) or a function of two "
+        f"arrays, got {type(spec).__name__} {spec!r}."
+    )
+
+
+def _anonymous(function: Callable[..., Any]) -> Measure:
+    return Measure(
+        name=getattr(function, "__name__", type(function).__name__),
+        function=function,
+        family=function_family(),
+        finish=_call(function),
+        kind="similarity",
+        range=(float("-inf"), float("inf")),
+        symmetric=None,
+        invariances=None,
+        minimal_n=2,
+        differentiable=False,
+        formula="f(X, Y)",
+        reference="given by the caller",
+    )
+
+
+def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"), **options: Any) -> Array:
+    """Compute a registered measure on two arrays: validate, prepare, meet, finish; warn where a reader needs it."""
+    record = _MEASURES[name].bind(**options)
+    x = representation(x, names[0])
+    y = representation(y, names[1])
+    same_library(x, y, names)
+    same_rows(x, y, names)
+    enough_rows(x, record.minimal_n, str(record))
+    family = record.family
+    first = family.prepare(x, **record.prepare_options)
+    second = first if y is x else family.prepare(y, **record.prepare_options)
+    value = record.finish(first, second, family.meet(first, second), **record.finish_options)
+    found = family.examine({names[0]: first, names[1]: second}, [names])
+    give(found or (undefined(str(record), [" and ".join(names)]) if math.isnan(value) else []), stacklevel=2)
+    return value
+
+
+def undefined_where(constant: Array, value: Array) -> Array:
+    """Return the value, or NaN where a side is constant."""
+    xp = namespace(value)
+    return xp.where(constant, xp.full_like(value, float("nan")), value)
