@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MEASURES = ("cka", "cka(kernel=rbf)", "cca", "svcca", "pwcca", "linear_regression")
 SEEDS = (0, 1, 2, 3)
 EPOCHS = 24
-WIDTHS = (8, 16, 32)
+WIDTHS = (12, 24, 48)
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "pool")
 
 
