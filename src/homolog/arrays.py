@@ -61,6 +61,11 @@ def to_numpy(x: Array) -> np.ndarray:
     return np.asarray(x)
 
 
+def scalar(x: Array) -> float:
+    """Return a 0-d array as a float, outside any gradient."""
+    return float(to_numpy(x))
+
+
 def from_numpy(values: np.ndarray, like: Array) -> Array:
     """Put a NumPy array on the library and device of another array, in the given dtype."""
     return namespace(like).asarray(values, device=device_of(like))

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from homolog import spelling
-from homolog.arrays import Array, enough_rows, namespace, representation, same_library, same_rows
+from homolog.arrays import Array, enough_rows, namespace, representation, same_library, same_rows, scalar
 from homolog.cautions import Caution, give, undefined
 
 Sides = Literal["xy", "x", "y", ""]
@@ -354,7 +354,7 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
     second = first if y is x else family.prepare(y, **record.prepare_options)
     value = record.finish(first, second, family.meet(first, second), **record.finish_options)
     found = family.examine({names[0]: first, names[1]: second}, [names])
-    give(found or (undefined(str(record), [" and ".join(names)]) if math.isnan(value) else []), stacklevel=2)
+    give(found or (undefined(str(record), [" and ".join(names)]) if math.isnan(scalar(value)) else []), stacklevel=2)
     return value
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from homolog.arrays import representation
+from homolog.arrays import representation, scalar
 from homolog.cautions import Caution, give, null_level, undefined
 from homolog.engine.plan import Measures, Pairs, Plan, Source, make_plan
 from homolog.engine.result import dataset
@@ -174,11 +174,11 @@ def _run_pair(
     i, j = at
     for name, record in records.items():
         options = record.finish_options
-        value = float(record.finish(x, y, meeting, **options))
+        value = scalar(record.finish(x, y, meeting, **options))
         outcome.values[name][i, j] = value
         backward = value if record.symmetric else math.nan
         if record.symmetric is False or (record.symmetric is None and mirrored):
-            backward = float(record.finish(y, x, swapped, **options)) if x is not y else value
+            backward = scalar(record.finish(y, x, swapped, **options)) if x is not y else value
         if mirrored:
             outcome.values[name][j, i] = backward
         if name in outcome.reversed:
@@ -193,7 +193,7 @@ def _run_pair(
 
 def _null(record: Measure, x: Any, y: Any) -> float:
     level = None if record.null is None else record.null(x, y, **record.finish_options)
-    return math.nan if level is None else float(level)
+    return math.nan if level is None else scalar(level)
 
 
 def _examine(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from homolog.arrays import Array, machine_epsilon, namespace, to_numpy
+from homolog.arrays import Array, machine_epsilon, namespace, scalar, to_numpy
 from homolog.cautions import Caution, constant_layers
 from homolog.linalg import centre, power_of_two, squared_norm
 from homolog.registry import Family, Invariances, evaluate, register, undefined_where, when
@@ -122,10 +122,10 @@ def rbf_gram(features: Array, median_fraction: float) -> Array:
     """Return exp(−d² / (2·fraction²·median(d²))), the median over all n×n entries, zero diagonal included."""
     xp = namespace(features)
     squared = squared_distances(features)
-    if float(xp.max(squared)) == 0:
+    if scalar(xp.max(squared)) == 0:
         return xp.ones_like(squared)
     middle = median(squared)
-    if float(middle) == 0:
+    if scalar(middle) == 0:
         raise ValueError(
             "the RBF kernel needs a positive median distance, got 0: over half of the pairs of rows are equal, so "
             "drop duplicate examples or use the linear kernel."

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
-from homolog.arrays import Array, constant_like, namespace
+from homolog.arrays import Array, constant_like, namespace, scalar, to_numpy
 from homolog.cautions import Caution, constant_layers, saturation
 from homolog.families.structure import REFERENCE
 from homolog.linalg import centre, nuclear_norm, squared_norm, thin_svd
@@ -63,9 +64,31 @@ def prepare(x: Array) -> Subspace:
     return Subspace(x.shape[0], u, s, v, xp.all(centred.dead))
 
 
-def meet(x: Subspace, y: Subspace) -> Array:
-    """Overlap C = U_X^T U_Y, of shape (r_x, r_y)."""
-    return x.u.T @ y.u
+@dataclass(frozen=True)
+class Overlap:
+    """C = U_X^T U_Y of a pair; its decomposition, if asked for, serves both directions."""
+
+    matrix: Array
+    """(r_x, r_y)"""
+    mirror: Overlap | None = None
+
+    @cached_property
+    def svd(self) -> tuple[Array, Array, Array]:
+        """Canonical directions of x, canonical correlations, canonical directions of y."""
+        if self.mirror is not None:
+            left, correlations, right = self.mirror.svd
+            return right, correlations, left
+        left, correlations, right = namespace(self.matrix).linalg.svd(self.matrix, full_matrices=False)
+        return left, correlations, right.T
+
+    def swapped(self) -> Overlap:
+        """The overlap of (y, x)."""
+        return Overlap(self.matrix.T, self)
+
+
+def meet(x: Subspace, y: Subspace) -> Overlap:
+    """Return the overlap of two column spaces."""
+    return Overlap(x.u.T @ y.u)
 
 
 def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
@@ -84,10 +107,10 @@ def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) 
     return found + saturation(partly, wholly, n)
 
 
-SUBSPACE = Family("subspace", prepare, meet, lambda overlap: overlap.T, examine, rank=lambda operand: operand.rank)
+SUBSPACE = Family("subspace", prepare, meet, Overlap.swapped, examine, rank=lambda operand: operand.rank)
 
 
-def _correlations(x: Subspace, y: Subspace, overlap: Array, statistic: Statistic) -> Array:
+def _correlations(overlap: Array, statistic: Statistic) -> Array:
     if 0 in overlap.shape:
         return constant_like(float("nan"), overlap)
     total = squared_norm(overlap) if statistic == "r2" else nuclear_norm(overlap)
@@ -100,14 +123,14 @@ def _at_most_one(value: Array) -> Array:
     return xp.where(value > 1, xp.ones_like(value), value)
 
 
-def _cca(x: Subspace, y: Subspace, overlap: Array, *, statistic: Statistic) -> Array:
-    return _correlations(x, y, overlap, statistic)
+def _cca(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) -> Array:
+    return _correlations(overlap.matrix, statistic)
 
 
-def _svcca(x: Subspace, y: Subspace, overlap: Array, *, threshold: float, statistic: Statistic) -> Array:
-    if 0 in overlap.shape:
-        return constant_like(float("nan"), overlap)
-    return _correlations(x, y, overlap[: x.kept(threshold), : y.kept(threshold)], statistic)
+def _svcca(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float, statistic: Statistic) -> Array:
+    if 0 in overlap.matrix.shape:
+        return constant_like(float("nan"), overlap.matrix)
+    return _correlations(overlap.matrix[: x.kept(threshold), : y.kept(threshold)], statistic)
 
 
 def _cca_null(x: Subspace, y: Subspace, *, statistic: Statistic) -> Array | None:
@@ -126,11 +149,11 @@ def _null_level(x: Subspace, rank: int) -> Array:
     return constant_like(min(rank / (x.n - 1), 1.0), x.s)
 
 
-def _pwcca(x: Subspace, y: Subspace, overlap: Array) -> Array:
-    xp = namespace(overlap)
-    if 0 in overlap.shape:
-        return constant_like(float("nan"), overlap)
-    left, correlations, _ = xp.linalg.svd(overlap, full_matrices=False)
+def _pwcca(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+    xp = namespace(overlap.matrix)
+    if 0 in overlap.matrix.shape:
+        return constant_like(float("nan"), overlap.matrix)
+    left, correlations, _ = overlap.svd
     directions = _settle_ties(left, correlations, x.s)
     # α_i = Σ_j |⟨h_i, x_j⟩| with h_i = U_X p_i and x_j the columns of X = U S V^T.
     projections = (directions.T * x.s[None, :]) @ x.v.T
@@ -148,7 +171,7 @@ def _settle_ties(left: Array, correlations: Array, s: Array) -> Array:
     blocks = []
     for start, stop in _tied_blocks(correlations):
         block = left[:, start:stop]
-        if float(correlations[stop - 1]) <= TIE_TOLERANCE and left.shape[0] > left.shape[1]:
+        if scalar(correlations[stop - 1]) <= TIE_TOLERANCE and left.shape[0] > left.shape[1]:
             before = left[:, :start]
             projector = xp.eye(left.shape[0], dtype=left.dtype, device=left.device) - before @ before.T
             _, axes = xp.linalg.eigh((projector * (s**2)[None, :]) @ projector)
@@ -162,16 +185,16 @@ def _settle_ties(left: Array, correlations: Array, s: Array) -> Array:
 
 def _tied_blocks(correlations: Array) -> list[tuple[int, int]]:
     """Split descending correlations where neighbours differ by more than the tolerance."""
-    values = [float(value) for value in correlations]
+    values = to_numpy(correlations).tolist()
     cuts = [i for i in range(1, len(values)) if values[i - 1] - values[i] > TIE_TOLERANCE]
     return list(zip([0, *cuts], [*cuts, len(values)], strict=True))
 
 
-def _linear_regression(target: Subspace, predictors: Subspace, overlap: Array) -> Array:
-    xp = namespace(overlap)
-    if 0 in overlap.shape:
-        return constant_like(float("nan"), overlap)
-    explained = xp.sum(overlap**2, axis=1)
+def _linear_regression(target: Subspace, predictors: Subspace, overlap: Overlap) -> Array:
+    xp = namespace(overlap.matrix)
+    if 0 in overlap.matrix.shape:
+        return constant_like(float("nan"), overlap.matrix)
+    explained = xp.sum(overlap.matrix**2, axis=1)
     return _at_most_one(xp.sum(target.weights**2 * explained))
 
 
@@ -179,11 +202,11 @@ def _linear_regression_null(target: Subspace, predictors: Subspace) -> Array:
     return _null_level(predictors, predictors.rank)
 
 
-def _procrustes_distance(x: Subspace, y: Subspace, overlap: Array) -> Array:
-    xp = namespace(overlap)
-    if 0 in overlap.shape:
-        return constant_like(float("nan"), overlap)
-    squared = 2 - 2 * nuclear_norm(x.weights[:, None] * overlap * y.weights[None, :])
+def _procrustes_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+    xp = namespace(overlap.matrix)
+    if 0 in overlap.matrix.shape:
+        return constant_like(float("nan"), overlap.matrix)
+    squared = 2 - 2 * nuclear_norm(x.weights[:, None] * overlap.matrix * y.weights[None, :])
     # The gradient of sqrt is infinite at 0; identical representations are a corner, not a slope.
     positive = squared > 0
     root = xp.sqrt(xp.where(positive, squared, xp.ones_like(squared)))

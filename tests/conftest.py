@@ -1,0 +1,45 @@
+"""Array libraries, and data of every awkward kind."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import array_api_strict
+import numpy as np
+import pytest
+import torch
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+LIBRARIES = {
+    "numpy": np.asarray,
+    "read-only": read_only,
+    "strict": array_api_strict.asarray,
+    "torch": lambda array: torch.tensor(array),
+}
+
+
+@pytest.fixture(params=LIBRARIES)
+def put(request: pytest.FixtureRequest):
+    """A function that puts a NumPy array on a library."""
+    return LIBRARIES[request.param]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20190515)
+
+
+@pytest.fixture(scope="session")
+def golden() -> tuple[np.ndarray, np.ndarray]:
+    """The data of the authors' notebook."""
+    state = np.random.RandomState(1337)
+    x = state.randn(100, 10)
+    return x, state.randn(100, 10) + x

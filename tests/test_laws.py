@@ -1,0 +1,263 @@
+"""The laws, over the whole registry: a new measure is held to all of them without a line here."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from array_api_compat import array_namespace
+from cases import CASES, related
+from conftest import LIBRARIES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import homolog as hl
+from homolog.arrays import to_numpy
+
+FORMS = [form for record in hl.measures().values() for form in record.forms()]
+IDS = [str(form) for form in FORMS]
+over_forms = pytest.mark.parametrize("form", FORMS, ids=IDS)
+over_cases = pytest.mark.parametrize("case", CASES)
+
+
+def value(form, x, y):
+    """The value of a measure, without the warnings that other tests examine."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        return float(form(x, y))
+
+
+def tolerance(form):
+    # A root of a difference from 2 has half of the digits near 0.
+    return 2e-7 if form.name == "procrustes_distance" else 1e-9
+
+
+def close(form, left, right):
+    scale = max(1.0, abs(left)) if math.isinf(form.range[1]) else 1.0
+    return abs(left - right) <= tolerance(form) * scale
+
+
+def generator():
+    return np.random.default_rng(7)
+
+
+@over_forms
+def test_record_is_complete(form):
+    assert form.kind in ("similarity", "distance")
+    assert form.range[0] < form.range[1]
+    assert form.symmetric in (True, False)
+    assert isinstance(form.invariances, hl.Invariances)
+    assert form.formula
+    assert form.reference
+    for section in ("Parameters", "Returns", "Raises", "Notes", "References", "Examples"):
+        assert f"{section}\n" in form.function.__doc__
+    assert getattr(hl, form.name) is form.function
+    assert form.name in hl.__all__
+    assert hl.measure(str(form)) == form
+
+
+@over_cases
+@over_forms
+def test_range(form, case):
+    x, y = CASES[case](generator())
+    low, high = form.range
+    slack = 1e-12 if math.isinf(high) else 1e-9
+    assert low - slack <= value(form, x, y) <= high + slack
+
+
+@over_cases
+@over_forms
+def test_optimum_at_identity(form, case):
+    if "optimum" in form.exceptions:
+        pytest.skip(form.exceptions["optimum"])
+    if case == "constant_column" and "dead_units" in form.exceptions:
+        pytest.skip(form.exceptions["dead_units"])
+    x, _ = CASES[case](generator())
+    optimum = form.range[1] if form.kind == "similarity" else form.range[0]
+    assert close(form, value(form, x, x), optimum)
+
+
+@over_forms
+def test_symmetric_exactly_when_declared(form):
+    x, y = related(generator())
+    same = close(form, value(form, x, y), value(form, y, x))
+    assert same is form.symmetric
+
+
+def transformed(kind, matrix, rng):
+    n, p = matrix.shape
+    if kind == "translation":
+        return matrix + rng.normal(size=p)
+    if kind == "isotropic_scaling":
+        return 3.7 * matrix
+    if kind == "permutation":
+        return matrix[:, rng.permutation(p)]
+    if kind == "orthogonal":
+        return matrix @ np.linalg.qr(rng.normal(size=(p, p)))[0]
+    return matrix @ (rng.normal(size=(p, p)) + np.diag(np.arange(p) + 1.0) ** 2)
+
+
+@pytest.mark.parametrize("side", ["x", "y"])
+@pytest.mark.parametrize("kind", ["invertible_linear", "orthogonal", "permutation", "isotropic_scaling", "translation"])
+@over_forms
+def test_invariances_hold_when_declared_and_break_when_not(form, kind, side):
+    declared = side in getattr(form.invariances, kind)
+    rng = generator()
+    x, y = related(rng)
+    before = value(form, x, y)
+    after = value(form, transformed(kind, x, rng), y) if side == "x" else value(form, x, transformed(kind, y, rng))
+    assert close(form, before, after) is declared
+
+
+@over_cases
+@over_forms
+def test_declared_invariances_hold_on_awkward_data(form, case):
+    rng = generator()
+    x, y = CASES[case](rng)
+    before = value(form, x, y)
+    for kind in ("orthogonal", "permutation", "translation"):
+        for side in getattr(form.invariances, kind):
+            # A dead unit is dead in no rotated basis; a mean of 1000 costs digits of the shifted copy.
+            new_x = transformed(kind, x, rng) if side == "x" else x
+            new_y = transformed(kind, y, rng) if side == "y" else y
+            after = value(form, new_x, new_y)
+            loose = 1e-5 if case == "scaled" and kind == "translation" else 100 * tolerance(form)
+            assert abs(before - after) <= loose * max(1.0, abs(before)), (kind, side)
+
+
+@over_cases
+@over_forms
+def test_joint_row_permutation_changes_nothing(form, case):
+    rng = generator()
+    x, y = CASES[case](rng)
+    order = rng.permutation(len(x))
+    before, after = value(form, x, y), value(form, x[order], y[order])
+    assert abs(before - after) <= 10 * tolerance(form) * max(1.0, abs(before))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@over_cases
+@over_forms
+def test_libraries_agree_and_inputs_stay(form, case, library):
+    put = LIBRARIES[library]
+    x, y = CASES[case](generator())
+    expected = value(form, x, y)
+    first, second = put(x), put(y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        result = form(first, second)
+    assert array_namespace(result) is array_namespace(first)
+    assert result.shape == ()
+    assert str(result.dtype).endswith("float64")
+    assert abs(float(result) - expected) <= tolerance(form) * max(1.0, abs(expected))
+    np.testing.assert_array_equal(to_numpy(first), x)
+    np.testing.assert_array_equal(to_numpy(second), y)
+
+
+@over_cases
+@over_forms
+def test_compare_gives_the_same(form, case):
+    x, y = CASES[case](generator())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        result = hl.compare({"p": x, "q": x[:, :1]}, {"r": y}, measures=form)
+    expected = value(form, x, y)
+    got = float(result[str(form)].sel(layer_a="p", layer_b="r"))
+    assert got == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    if form.symmetric is False:
+        reverse = float(result[f"{form}_reversed"].sel(layer_a="p", layer_b="r"))
+        assert reverse == pytest.approx(value(form, y, x), rel=1e-9, abs=1e-9)
+
+
+@over_forms
+def test_family_parts_give_the_function(form):
+    x, y = related(generator())
+    first = form.family.prepare(x, **form.prepare_options)
+    second = form.family.prepare(y, **form.prepare_options)
+    parts = form.finish(first, second, form.family.meet(first, second), **form.finish_options)
+    assert float(parts) == value(form, x, y)
+
+
+@over_forms
+def test_gradients(form):
+    if not form.differentiable:
+        pytest.skip("not declared differentiable")
+    rng = np.random.default_rng(3)
+    x = torch.tensor(rng.normal(size=(9, 3)), requires_grad=True)
+    y = torch.tensor(x.detach().numpy()[:, :2] + 0.7 * rng.normal(size=(9, 2)), requires_grad=True)
+    assert torch.autograd.gradcheck(form, (x, y), atol=1e-6)
+
+
+@over_forms
+def test_metric_means_triangle_inequality(form):
+    if not form.metric:
+        pytest.skip("not declared a metric")
+    rng = generator()
+    for _ in range(50):
+        x, y, z = (rng.normal(size=(8, p)) for p in (2, 3, 4))
+        assert value(form, x, z) <= value(form, x, y) + value(form, y, z) + 1e-9
+
+
+@over_forms
+def test_minimal_n(form):
+    rng = generator()
+    n = form.minimal_n
+    assert not math.isinf(value(form, rng.normal(size=(n + 1, 2)), rng.normal(size=(n + 1, 2))))
+    if n > 2:
+        with pytest.raises(ValueError, match=f"at least {n} examples, got {n - 1}"):
+            form(rng.normal(size=(n - 1, 2)), rng.normal(size=(n - 1, 2)))
+
+
+@over_forms
+def test_constant_layer_is_nan_with_a_warning(form):
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    for constant in (np.zeros((20, 2)), np.full((20, 2), 0.1)):
+        with pytest.warns(hl.ConstantLayerWarning, match=r"^(y|predictors) is constant"):
+            assert math.isnan(form(x, constant))
+
+
+@over_forms
+def test_scale_of_input_does_not_matter(form):
+    """No NaN, no infinity, no lost digits for features of any size."""
+    if not form.invariances.isotropic_scaling:
+        pytest.skip("not declared invariant to scaling")
+    x, y = related(generator())
+    expected = value(form, x, y)
+    for factor in (1e-150, 1e-12, 1e12, 1e150):
+        assert close(form, value(form, x * factor, y / factor), expected)
+
+
+@over_forms
+def test_float32_and_integers_and_half(form):
+    rng = generator()
+    x = rng.integers(-5, 6, size=(40, 4))
+    y = x[:, :3] + rng.integers(-2, 3, size=(40, 3))
+    expected = value(form, x.astype(float), y.astype(float))
+    for dtype in (np.int8, np.int64, np.float16, np.float32):
+        assert value(form, x.astype(dtype), y.astype(dtype)) == expected
+    half = torch.tensor(x).to(torch.bfloat16), torch.tensor(y).to(torch.bfloat16)
+    assert close(form, value(form, *half), expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10**6), n=st.integers(4, 20), p=st.integers(1, 8), q=st.integers(1, 8))
+def test_values_are_finite_and_in_range_for_any_shape(seed, n, p, q):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(n, p)), rng.normal(size=(n, q))
+    for form in FORMS:
+        result = value(form, x, y)
+        assert form.range[0] - 1e-9 <= result <= form.range[1] + 1e-9, str(form)
+
+
+def test_linear_cka_from_subspaces_agrees_with_structures():
+    for case in CASES.values():
+        x, y = case(generator())
+        subspace = hl.measure("cca").family
+        first, second = subspace.prepare(x), subspace.prepare(y)
+        overlap = subspace.meet(first, second).matrix
+        weighted = np.sum((first.s[:, None] * overlap * second.s[None, :]) ** 2)
+        cka = weighted / np.linalg.norm(first.s**2) / np.linalg.norm(second.s**2)
+        assert value(hl.measure("cka"), x, y) == pytest.approx(cka, abs=1e-10)
