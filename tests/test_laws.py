@@ -88,7 +88,7 @@ def test_symmetric_exactly_when_declared(form):
 
 
 def transformed(kind, matrix, rng):
-    n, p = matrix.shape
+    p = matrix.shape[1]
     if kind == "translation":
         return matrix + rng.normal(size=p)
     if kind == "isotropic_scaling":

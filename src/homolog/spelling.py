@@ -97,7 +97,7 @@ def unknown(what: str, name: str, known: Iterable[str], remedy: str) -> str:
     """Word the error for a name nobody knows, with the nearest ones.
 
     >>> unknown("measure", "ckaa", ["cka", "cca"], "homolog.measures() lists them")
-    "unknown measure 'ckaa', did you mean cka or cca? homolog.measures() lists them."
+    "unknown measure 'ckaa', did you mean cka? homolog.measures() lists them."
     """
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     ask = f", did you mean {' or '.join(near)}? {remedy}." if near else f": {remedy}."
