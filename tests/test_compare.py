@@ -1,0 +1,111 @@
+"""compare: sources, pairs, companions, netCDF; what follows a comparison."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray
+from cases import related
+
+import homolog as hl
+
+
+@pytest.fixture
+def layers(rng):
+    x, y = related(rng, n=300)
+    return {"early": x, "late": y}
+
+
+@pytest.mark.parametrize("engine", ["scipy", "h5netcdf"])
+def test_result_is_read_back_identically(layers, tmp_path, engine):
+    result = hl.compare(layers, {"é/ü": layers["late"]}, measures=("cka", "cka(estimator=debiased)", "pwcca"))
+    result.to_netcdf(tmp_path / "result.nc", engine=engine)
+    back = xarray.load_dataset(tmp_path / "result.nc", engine=engine)
+    xarray.testing.assert_identical(result, back)
+
+
+def test_self_comparison_equals_two_equal_models(layers):
+    forms = ("cka", "pwcca", "linear_regression", "semi_match")
+    one, two = hl.compare(layers, measures=forms), hl.compare(layers, dict(layers), measures=forms)
+    for name in [*forms, "pwcca_reversed", "cka_null", "linear_regression_null"]:
+        np.testing.assert_allclose(one[name].values, two[name].values, atol=1e-12)
+
+
+def test_pairs(layers):
+    other = {"late": layers["late"], "extra": layers["early"]}
+    same = hl.compare(layers, other, measures="cka", pairs="same_name")
+    assert int(same.cka.notnull().sum()) == 1
+    listed = hl.compare(layers, other, measures="cka", pairs=[("early", "extra")])
+    assert float(listed.cka.sel(layer_a="early", layer_b="extra")) == pytest.approx(1)
+    assert int(listed.cka.notnull().sum()) == 1
+
+
+def test_a_function_of_the_caller(layers):
+    result = hl.compare(layers, measures={"mine": lambda x, y: float(x[0, 0] - y[0, 0]), "cka": "cka"})
+    assert float(result.mine[0, 1]) == -float(result.mine[1, 0])
+    assert json.loads(result.attrs["measures"]) == ["mine", "cka"]
+
+
+def test_null_level_warns_once_and_is_recorded(rng):
+    x = {f"layer {i}": rng.normal(size=(30, 40)) for i in range(3)}
+    with pytest.warns(hl.NullLevelWarning, match="would already score cka up to") as told:
+        result = hl.compare(x, measures="cka")
+    assert len(told) == 1
+    assert float(result.cka_null.max()) > 0.3
+    assert "NullLevelWarning" in result.attrs["warnings"]
+
+
+def test_correspondence_of_a_distance_takes_the_smallest(layers):
+    found = hl.correspondence(hl.compare(layers, measures="procrustes_distance"))
+    assert found.best_b.values.tolist() == ["early", "late"]
+    assert found.mutual_a.values.all()
+
+
+def test_layer_identification_adds_both_directions(layers, rng):
+    other = {name: x + 0.01 * rng.normal(size=x.shape) for name, x in layers.items()}
+    found = hl.layer_identification(hl.compare(layers, other, measures=("cka", "semi_match", "procrustes_distance")))
+    assert found.accuracy.values.tolist() == [1.0, 1.0, 1.0]
+    assert found.chance.values.tolist() == [0.5, 0.5, 0.5]
+    assert found.decisions.values.tolist() == [4, 4, 4]
+
+
+def test_shuffled_pairing_is_an_error(layers):
+    ids = np.arange(300)
+    a = hl.Activations(layers, digests=ids.astype(np.uint64))
+    with pytest.raises(ValueError, match="same inputs in another order"):
+        hl.compare(a, a.take(ids[::-1]))
+    with pytest.raises(ValueError, match="example ids that differ first in row 0"):
+        hl.compare(hl.Activations(layers, example_ids=ids), hl.Activations(layers, example_ids=ids + 1))
+
+
+def test_heatmap_of_a_hundred_layers(rng):
+    x = rng.normal(size=(50, 2))
+    many = {f"blocks.{i}.$attn$": x + i * rng.normal(size=(50, 2)) for i in range(100)}
+    axes = hl.plot.heatmap(hl.compare(many, measures="cka(estimator=debiased)"))
+    assert len(axes.get_xticklabels()) <= 40
+    axes.figure.canvas.draw()
+
+
+def test_importing_homolog_loads_nothing_heavy():
+    code = (
+        "import homolog, sys, numpy as np; homolog.cka(np.eye(3), np.eye(3)); "
+        "heavy = {'torch','jax','zarr','dask','matplotlib','plotly','sklearn','typer','xarray','pandas'}; "
+        "sys.exit(str(sorted(heavy & set(sys.modules))) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_files_keep_layers_and_row_identity(layers, tmp_path):
+    kept = hl.Activations(layers, example_ids=[f"id {i}" for i in range(300)], digests=np.arange(300, dtype=np.uint64))
+    for name in ("a.npz", "a.safetensors"):
+        hl.save(kept, tmp_path / name)
+        back = hl.open(tmp_path / name)
+        assert list(back) == ["early", "late"]
+        np.testing.assert_array_equal(back["late"], layers["late"])
+        np.testing.assert_array_equal(back.example_ids, kept.example_ids)
+        np.testing.assert_array_equal(back.digests, kept.digests)
