@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 
@@ -109,3 +111,12 @@ def test_files_keep_layers_and_row_identity(layers, tmp_path):
         np.testing.assert_array_equal(back["late"], layers["late"])
         np.testing.assert_array_equal(back.example_ids, kept.example_ids)
         np.testing.assert_array_equal(back.digests, kept.digests)
+
+
+def test_no_module_has_the_name_of_a_public_function():
+    """Importing a submodule would overwrite the function."""
+    before = {name: getattr(hl, name) for name in hl.__all__}
+    for module in pkgutil.walk_packages(hl.__path__, "homolog."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    assert {name: getattr(hl, name) for name in hl.__all__} == before
