@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 import xarray
 from cases import related
 
@@ -120,3 +121,19 @@ def test_no_module_has_the_name_of_a_public_function():
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     assert {name: getattr(hl, name) for name in hl.__all__} == before
+
+
+def test_damaged_or_pickled_files_are_refused(layers, tmp_path):
+    hl.save(layers, tmp_path / "a.safetensors")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((tmp_path / "a.safetensors").read_bytes()[:500])
+    torch.save({"layer": object()}, tmp_path / "pickled.pt")
+    torch.save({"layer": torch.ones(4, 2)}, tmp_path / "plain.pt")
+    torch.save({"map": torch.ones(4, 2, 3, 3)}, tmp_path / "map.pt")
+    assert hl.open(tmp_path / "plain.pt")["layer"].shape == (4, 2)
+    with pytest.raises(ValueError, match=r"cut.safetensors' must be a readable"):
+        hl.open(cut)
+    with pytest.raises(ValueError, match="pickled Python objects, which are not read"):
+        hl.open(tmp_path / "pickled.pt")
+    with pytest.raises(ValueError, match=r"map.pt', layer 'map' must have two axes"):
+        hl.open(tmp_path / "map.pt")

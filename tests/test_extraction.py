@@ -77,7 +77,10 @@ def test_masks_are_honoured():
     model.forward = lambda input_ids, attention_mask: model.embed(input_ids)
     batch = {"input_ids": torch.tensor([[1, 2, 0], [3, 4, 5]]), "attention_mask": torch.tensor([[1, 1, 0], [1, 1, 1]])}
     table = model.embed.weight.detach().numpy()
-    take = lambda rule: hl.extract(model, [batch], reduce=rule)["embed"]  # noqa: E731
+
+    def take(rule):
+        return hl.extract(model, [batch], reduce=rule)["embed"]
+
     np.testing.assert_allclose(take("mean"), [table[[1, 2]].mean(0), table[[3, 4, 5]].mean(0)], rtol=1e-6)
     np.testing.assert_array_equal(take("last"), table[[2, 5]])
     np.testing.assert_array_equal(take("first"), table[[1, 3]])

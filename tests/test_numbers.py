@@ -101,3 +101,18 @@ def test_mixed_dtypes_are_promoted(rng):
     x = rng.normal(size=(30, 5)).astype(np.float32)
     y = rng.normal(size=(30, 4))
     assert float(hl.cka(x, y)) == float(hl.cka(x.astype(float), y))
+
+
+def test_a_constant_kernel_is_no_structure(rng):
+    x = rng.normal(size=(30, 3))
+    with pytest.warns(hl.ConstantLayerWarning):
+        assert math.isnan(hl.cka(x, x, kernel=lambda m: np.full((30, 30), 0.1)))
+
+
+def test_an_undefined_value_is_explained_beside_other_warnings(rng):
+    outlier = np.zeros((10, 2))
+    outlier[3] = 1.0
+    other = rng.normal(size=(10, 9))
+    with pytest.warns(hl.HomologWarning) as told:
+        hl.compare(outlier, other, measures=("cka(estimator=debiased)", "cca"))
+    assert {hl.SaturationWarning, hl.UndefinedValueWarning} <= {warning.category for warning in told}

@@ -84,6 +84,11 @@ def dead_units(counts: dict[str, int]) -> list[Caution]:
     ]
 
 
+def explain_nan(cautions: Iterable[Caution]) -> bool:
+    """Say whether a reader has been told why values are NaN."""
+    return any(caution.category is ConstantLayerWarning for caution in cautions)
+
+
 def undefined(name: str, where: Sequence[str]) -> list[Caution]:
     """Say where an index has no value although no layer is constant."""
     if not where:

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ def open(path: str | PathLike[str]) -> Activations:
         raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
     try:
         arrays, notes = _READERS[path.suffix](path)
+        provenance = {"model": path.stem} | json.loads(str(notes.get("provenance", "{}")))
     except ImportError:
         raise
     except Exception as error:
@@ -70,8 +71,10 @@ def open(path: str | PathLike[str]) -> Activations:
             f"again, for instance with homolog.save."
         ) from error
     identities = {name: notes.get(name) for name in _IDENTITIES}
-    provenance = {"model": path.stem} | json.loads(str(notes.get("provenance", "{}")))
-    return Activations(arrays, **identities, provenance=provenance)
+    try:
+        return Activations(arrays, **identities, provenance=provenance)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"in {str(path)!r}, {error}") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -103,7 +106,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     safetensors = optional("safetensors", "files", "reading .safetensors")
     optional("ml_dtypes", "files", "reading .safetensors")
     with safetensors.safe_open(path, framework="numpy") as file:
-        members = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        members = {name: file.get_tensor(name) for name in file.offset_keys()}
         about = file.metadata() or {}
     layers, notes = _split(members)
     order = json.loads(about.get("homolog:layers", "[]"))
@@ -167,10 +170,15 @@ def save(activations: Activations | Mapping[str, Array], path: str | PathLike[st
         raise ValueError(f"a layer name must not start with {_RESERVED!r} in a file, got {reserved!r}: rename it.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path.parent)!r}: make it first.")
+    write_whole(path, lambda unfinished: _WRITERS[path.suffix](layers, unfinished))
+
+
+def write_whole(path: Path, write: Callable[[str], Any]) -> None:
+    """Write a file so that an older one is replaced only by a complete new one."""
     handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
     try:
-        _WRITERS[path.suffix](layers, unfinished)
+        write(unfinished)
         os.replace(unfinished, path)
     finally:
         Path(unfinished).unlink(missing_ok=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from homolog.arrays import Array, constant_like, machine_epsilon, namespace
+from homolog.arrays import Array, constant_like, identity_like, machine_epsilon, namespace, scalar, to_numpy
 
 RANK_TOLERANCE = 1e-6
 """The one rank rule: singular values above this fraction of the largest are kept."""
+
+TIE_TOLERANCE = 1e-8
+"""Singular values of an overlap closer than this are one, whose directions are any basis of one subspace."""
 
 
 class Centred(NamedTuple):
@@ -83,3 +86,42 @@ def nuclear_norm(x: Array) -> Array:
 def squared_norm(x: Array) -> Array:
     """Return the sum of squares of all entries."""
     return namespace(x).sum(x * x)
+
+
+def at_most_one(value: Array) -> Array:
+    """Clip what only rounding can lift above 1."""
+    xp = namespace(value)
+    return xp.where(value > 1, xp.ones_like(value), value)
+
+
+def settle_ties(left: Array, correlations: Array, s: Array) -> Array:
+    """Return canonical directions (r_x, m) that are functions of X and Y also where correlations tie.
+
+    The directions of one correlation are any basis of one subspace: take X's principal axes within it. Directions of
+    correlation 0 share it with those X has beyond m, so that block is X's whole complement, of which the m lead.
+
+    Parameters
+    ----------
+    left : (r_x, m) left singular vectors of the overlap.
+    correlations : (m,) its singular values, descending.
+    s : (r_x,) singular values of X.
+    """
+    blocks = []
+    for start, stop in _tied_blocks(correlations):
+        block = left[:, start:stop]
+        if scalar(correlations[stop - 1]) <= TIE_TOLERANCE and left.shape[0] > left.shape[1]:
+            projector = identity_like(left) - left[:, :start] @ left[:, :start].T
+            _, axes = namespace(left).linalg.eigh((projector * (s**2)[None, :]) @ projector)
+            block = axes[:, left.shape[0] - (stop - start) :]
+        elif stop - start > 1:
+            _, axes = namespace(left).linalg.eigh(block.T @ ((s**2)[:, None] * block))
+            block = block @ axes
+        blocks.append(block)
+    return namespace(left).concat(blocks, axis=1)
+
+
+def _tied_blocks(correlations: Array) -> list[tuple[int, int]]:
+    """Split descending correlations where neighbours differ by more than the tolerance."""
+    values = to_numpy(correlations).tolist()
+    cuts = [i for i in range(1, len(values)) if values[i - 1] - values[i] > TIE_TOLERANCE]
+    return list(zip([0, *cuts], [*cuts, len(values)], strict=True))

@@ -15,7 +15,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from homolog import spelling
 from homolog.arrays import Array, enough_rows, namespace, representation, same_library, same_rows, scalar
-from homolog.cautions import Caution, give, undefined
+from homolog.cautions import Caution, explain_nan, give, undefined
+
+KORNBLITH_2019 = "Kornblith, Norouzi, Lee & Hinton, ICML 2019, arXiv:1905.00414"
+"""The paper whose indexes stand here."""
 
 Sides = Literal["xy", "x", "y", ""]
 
@@ -354,7 +357,9 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
     second = first if y is x else family.prepare(y, **record.prepare_options)
     value = record.finish(first, second, family.meet(first, second), **record.finish_options)
     found = family.examine({names[0]: first, names[1]: second}, [names])
-    give(found or (undefined(str(record), [" and ".join(names)]) if math.isnan(scalar(value)) else []), stacklevel=2)
+    if math.isnan(scalar(value)) and not explain_nan(found):
+        found += undefined(str(record), [" and ".join(names)])
+    give(found, stacklevel=2)
     return value
 
 

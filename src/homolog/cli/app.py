@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
             where = f"{context.command_path} --help" if context is not None else "homolog --help"
             return output.fail(f"{output.sentence(error.format_message())} See `{where}`.")
         except (typer.Abort, KeyboardInterrupt):
-            print("homolog: interrupted, nothing was written.", file=sys.stderr)
+            print("homolog: interrupted.", file=sys.stderr)
             return 130
         except ImportError as error:
             return output.fail(str(error), status=1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ from rich.text import Text
 
 from homolog.analysis import correspondence, measure_names
 from homolog.arrays import optional
+from homolog.files import write_whole
 from homolog.registry import Measure, measures
 
 if TYPE_CHECKING:
@@ -54,14 +53,8 @@ def check_target(path: Path | None, option: str, suffixes: Sequence[str]) -> Non
 
 
 def write(path: Path, save: Callable[[str], Any]) -> None:
-    """Write a file so that an older one is replaced only by a complete new one."""
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    try:
-        save(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
+    """Write a file and say so."""
+    write_whole(path, save)
     print(f"written: {path}", file=sys.stderr)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from homolog.arrays import representation, scalar
-from homolog.cautions import Caution, give, null_level, undefined
+from homolog.cautions import Caution, explain_nan, give, null_level, undefined
 from homolog.engine.plan import Measures, Pairs, Plan, Source, make_plan
 from homolog.engine.result import dataset
 from homolog.registry import Family, Measure
@@ -102,16 +102,13 @@ def run(plan: Plan, progress: bool | None) -> Outcome:
             outcome.nulls[name] = np.full(plan.wanted.shape, np.nan)
     groups = list(grouped(plan.measures))
     steps = len(groups) * (len(plan.a) + (0 if plan.same else len(plan.b)) + int(plan.wanted.sum()))
-    with tqdm(total=steps, desc="comparing", delay=1, leave=False, disable=_hidden(progress)) as bar:
+    hidden = None if progress is None else not progress
+    with tqdm(total=steps, desc="comparing", delay=1, leave=False, disable=hidden) as bar:
         for family, records in groups:
             _run_group(plan, family, records, outcome, bar)
     outcome.cautions = _unique(outcome.cautions) + _undefined(plan, outcome) + _null_levels(plan, outcome)
     outcome.nulls = {name: level for name, level in outcome.nulls.items() if not np.isnan(level).all()}
     return outcome
-
-
-def _hidden(progress: bool | None) -> bool | None:
-    return None if progress is None else not progress
 
 
 def grouped(measures: Mapping[str, Measure]) -> Iterator[tuple[Family, dict[str, Measure]]]:
@@ -220,7 +217,7 @@ def _unique(cautions: list[Caution]) -> list[Caution]:
 
 
 def _undefined(plan: Plan, outcome: Outcome) -> list[Caution]:
-    if outcome.cautions:
+    if explain_nan(outcome.cautions):
         return []
     layers_a, layers_b = list(plan.a), list(plan.b)
     found = []

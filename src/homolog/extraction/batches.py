@@ -56,10 +56,8 @@ def count(data: Any, options: Options) -> int | None:
     elif isinstance(data, Mapping):
         total = _leading(data)
     elif isinstance(data, torch.utils.data.DataLoader):
-        try:
-            total = len(data.dataset)  # type: ignore[arg-type]
-        except TypeError:
-            total = None
+        dataset: Any = data.dataset
+        total = None if isinstance(dataset, torch.utils.data.IterableDataset) else len(dataset)
     return total if options.limit is None or total is None else min(total, options.limit)
 
 

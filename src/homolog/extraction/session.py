@@ -31,10 +31,9 @@ def run(model: Any, data: Any, options: Options) -> Activations:
     ids: list[np.ndarray | None] = []
     digests: list[np.ndarray] = []
     examples = 0
+    hidden = None if options.progress is None else not options.progress
     with borrowed(model, options.device) as (device, dtype), attached(recorder):
-        bar = tqdm(
-            total=total, desc="extracting", unit="example", delay=1, leave=False, disable=_hidden(options.progress)
-        )
+        bar = tqdm(total=total, desc="extracting", unit="example", delay=1, leave=False, disable=hidden)
         with bar:
             for index, raw in enumerate(batches.read(data, options)):
                 if options.limit is not None and examples >= options.limit:
@@ -49,10 +48,6 @@ def run(model: Any, data: Any, options: Options) -> Activations:
         raise ValueError("data must hold at least one batch, got none: an iterator may have been consumed before.")
     _tell_skipped(recorder)
     return _assembled(recorder, options, model, examples, ids, np.concatenate(digests))
-
-
-def _hidden(progress: bool | None) -> bool | None:
-    return None if progress is None else not progress
 
 
 def _one_batch(

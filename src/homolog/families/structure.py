@@ -17,15 +17,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from homolog.arrays import Array, machine_epsilon, namespace, scalar, to_numpy
+from homolog.arrays import Array, identity_like, machine_epsilon, namespace, scalar, to_numpy
 from homolog.cautions import Caution, constant_layers
-from homolog.linalg import centre, power_of_two, squared_norm
-from homolog.registry import Family, Invariances, evaluate, register, undefined_where, when
+from homolog.linalg import at_most_one, centre, power_of_two, squared_norm
+from homolog.registry import KORNBLITH_2019, Family, Invariances, evaluate, register, undefined_where, when
 
 Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
 Estimator = Literal["biased", "debiased"]
-
-REFERENCE = "Kornblith, Norouzi, Lee & Hinton, ICML 2019, arXiv:1905.00414"
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,8 @@ def prepare(x: Array, *, kernel: Kernel = "linear", median_fraction: float = 1.0
         return Structure(x.shape[0], features, None, diagonal, centred.scale, constant)
     raw = rbf_gram(centred.features, median_fraction) if kernel == "rbf" else _called(kernel, x)
     gram, scale = _centre_gram(raw)
-    varies = xp.max(xp.abs(gram)) > 0
+    # The Gram matrix was scaled to about 1, so what centring leaves of a constant one is rounding.
+    varies = xp.max(xp.abs(gram)) > x.shape[0] * machine_epsilon(x)
     return Structure(x.shape[0], None, gram, xp.linalg.diagonal(gram), xp.sqrt(scale), constant | ~varies)
 
 
@@ -114,8 +113,8 @@ def squared_distances(features: Array) -> Array:
     gram = features @ features.T
     norms = xp.linalg.diagonal(gram)
     squared = norms[:, None] + norms[None, :] - 2 * gram
-    off_diagonal = 1 - xp.eye(features.shape[0], dtype=features.dtype)
-    return xp.where(squared > 0, squared, xp.zeros_like(squared)) * off_diagonal
+    positive = xp.where(squared > 0, squared, xp.zeros_like(squared))
+    return positive * (1 - identity_like(gram))
 
 
 def rbf_gram(features: Array, median_fraction: float) -> Array:
@@ -176,11 +175,10 @@ def _hsic(x: Structure, y: Structure, inner: Array, *, estimator: Estimator) -> 
 
 
 def _cka(x: Structure, y: Structure, inner: Array, *, estimator: Estimator) -> Array:
-    xp = namespace(inner)
     # One division per norm: the product of two self-terms could leave the range of the dtype.
     value = numerator(x, y, inner, estimator) / x.own_term(estimator) / y.own_term(estimator)
     if estimator == "biased":
-        value = xp.where(value > 1, xp.ones_like(value), value)
+        value = at_most_one(value)
     return undefined_where(x.constant | y.constant, value)
 
 
@@ -208,7 +206,7 @@ _BANDWIDTH: dict[str, Any] = {
     invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
     differentiable=True,
     formula="tr(KHLH) / (n−1)²",
-    reference="Gretton, Bousquet, Smola & Schölkopf, ALT 2005; " + REFERENCE,
+    reference="Gretton, Bousquet, Smola & Schölkopf, ALT 2005; " + KORNBLITH_2019,
     exceptions={"optimum": "HSIC has no largest value"},
     variants=(
         when("kernel", "rbf", invariances=Invariances(orthogonal="xy")),
@@ -278,7 +276,7 @@ def hsic(
     invariances=Invariances(orthogonal="xy"),
     differentiable=True,
     formula="tr(KHLH) / sqrt(tr(KHKH) · tr(LHLH))",
-    reference=REFERENCE,
+    reference=KORNBLITH_2019,
     variants=(
         _UNKNOWN_KERNEL,
         when("estimator", "debiased", range=(-1.0, 1.0), minimal_n=4, formula="⟨Ã, B̃⟩ / sqrt(⟨Ã, Ã⟩ · ⟨B̃, B̃⟩)"),

@@ -6,21 +6,17 @@ distance are the last line (Kornblith et al. 2019, section 3 and appendix C).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, wraps
+from typing import Any, Literal
 
-from homolog.arrays import Array, constant_like, namespace, scalar, to_numpy
+from homolog.arrays import Array, constant_like, namespace
 from homolog.cautions import Caution, constant_layers, saturation
-from homolog.families.structure import REFERENCE
-from homolog.linalg import centre, nuclear_norm, squared_norm, thin_svd
-from homolog.registry import Family, Invariances, evaluate, register, when
+from homolog.linalg import at_most_one, centre, nuclear_norm, settle_ties, squared_norm, thin_svd
+from homolog.registry import KORNBLITH_2019, Family, Invariances, evaluate, register, when
 
 Statistic = Literal["r2", "rho"]
-
-TIE_TOLERANCE = 1e-8
-"""Canonical correlations closer than this are one correlation, whose directions are any basis of one subspace."""
 
 
 @dataclass(frozen=True)
@@ -110,26 +106,30 @@ def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) 
 SUBSPACE = Family("subspace", prepare, meet, Overlap.swapped, examine, rank=lambda operand: operand.rank)
 
 
+def _nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
+    """Give NaN where a side is constant, and has no column space."""
+
+    @wraps(finish)
+    def guarded(x: Subspace, y: Subspace, overlap: Overlap, **options: Any) -> Array:
+        if 0 in overlap.matrix.shape:
+            return constant_like(float("nan"), overlap.matrix)
+        return finish(x, y, overlap, **options)
+
+    return guarded
+
+
 def _correlations(overlap: Array, statistic: Statistic) -> Array:
-    if 0 in overlap.shape:
-        return constant_like(float("nan"), overlap)
     total = squared_norm(overlap) if statistic == "r2" else nuclear_norm(overlap)
-    return _at_most_one(total / min(overlap.shape))
+    return at_most_one(total / min(overlap.shape))
 
 
-def _at_most_one(value: Array) -> Array:
-    """Clip what only rounding can lift above 1."""
-    xp = namespace(value)
-    return xp.where(value > 1, xp.ones_like(value), value)
-
-
+@_nan_at_rank_zero
 def _cca(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) -> Array:
     return _correlations(overlap.matrix, statistic)
 
 
+@_nan_at_rank_zero
 def _svcca(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float, statistic: Statistic) -> Array:
-    if 0 in overlap.matrix.shape:
-        return constant_like(float("nan"), overlap.matrix)
     return _correlations(overlap.matrix[: x.kept(threshold), : y.kept(threshold)], statistic)
 
 
@@ -149,63 +149,31 @@ def _null_level(x: Subspace, rank: int) -> Array:
     return constant_like(min(rank / (x.n - 1), 1.0), x.s)
 
 
+@_nan_at_rank_zero
 def _pwcca(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
-    if 0 in overlap.matrix.shape:
-        return constant_like(float("nan"), overlap.matrix)
     left, correlations, _ = overlap.svd
-    directions = _settle_ties(left, correlations, x.s)
+    directions = settle_ties(left, correlations, x.s)
     # α_i = Σ_j |⟨h_i, x_j⟩| with h_i = U_X p_i and x_j the columns of X = U S V^T.
     projections = (directions.T * x.s[None, :]) @ x.v.T
     weights = xp.sum(xp.abs(projections), axis=1)
-    return _at_most_one(xp.sum(weights * correlations) / xp.sum(weights))
+    return at_most_one(xp.sum(weights * correlations) / xp.sum(weights))
 
 
-def _settle_ties(left: Array, correlations: Array, s: Array) -> Array:
-    """Return canonical directions (r_x, m) that are functions of X and Y also where correlations tie.
-
-    The directions of one correlation are any basis of one subspace: take X's principal axes within it. Directions of
-    correlation 0 share it with those X has beyond m, so that block is X's whole complement, of which the m lead.
-    """
-    xp = namespace(left)
-    blocks = []
-    for start, stop in _tied_blocks(correlations):
-        block = left[:, start:stop]
-        if scalar(correlations[stop - 1]) <= TIE_TOLERANCE and left.shape[0] > left.shape[1]:
-            before = left[:, :start]
-            projector = xp.eye(left.shape[0], dtype=left.dtype, device=left.device) - before @ before.T
-            _, axes = xp.linalg.eigh((projector * (s**2)[None, :]) @ projector)
-            block = axes[:, left.shape[0] - (stop - start) :]
-        elif stop - start > 1:
-            _, axes = xp.linalg.eigh(block.T @ ((s**2)[:, None] * block))
-            block = block @ axes
-        blocks.append(block)
-    return xp.concat(blocks, axis=1)
-
-
-def _tied_blocks(correlations: Array) -> list[tuple[int, int]]:
-    """Split descending correlations where neighbours differ by more than the tolerance."""
-    values = to_numpy(correlations).tolist()
-    cuts = [i for i in range(1, len(values)) if values[i - 1] - values[i] > TIE_TOLERANCE]
-    return list(zip([0, *cuts], [*cuts, len(values)], strict=True))
-
-
+@_nan_at_rank_zero
 def _linear_regression(target: Subspace, predictors: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
-    if 0 in overlap.matrix.shape:
-        return constant_like(float("nan"), overlap.matrix)
     explained = xp.sum(overlap.matrix**2, axis=1)
-    return _at_most_one(xp.sum(target.weights**2 * explained))
+    return at_most_one(xp.sum(target.weights**2 * explained))
 
 
 def _linear_regression_null(target: Subspace, predictors: Subspace) -> Array:
     return _null_level(predictors, predictors.rank)
 
 
+@_nan_at_rank_zero
 def _procrustes_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
-    if 0 in overlap.matrix.shape:
-        return constant_like(float("nan"), overlap.matrix)
     squared = 2 - 2 * nuclear_norm(x.weights[:, None] * overlap.matrix * y.weights[None, :])
     # The gradient of sqrt is infinite at 0; identical representations are a corner, not a slope.
     positive = squared > 0
@@ -223,7 +191,7 @@ def _procrustes_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     invariances=Invariances(invertible_linear="xy", orthogonal="xy"),
     differentiable=True,
     formula="‖Q_Y^T Q_X‖_F² / min(r_x, r_y)",
-    reference="Hotelling, Biometrika 1936; " + REFERENCE,
+    reference="Hotelling, Biometrika 1936; " + KORNBLITH_2019,
     variants=(when("statistic", "rho", formula="‖Q_Y^T Q_X‖_* / min(r_x, r_y)"),),
 )
 def cca(x: Array, y: Array, /, *, statistic: Statistic = "r2") -> Array:
@@ -277,7 +245,7 @@ def cca(x: Array, y: Array, /, *, statistic: Statistic = "r2") -> Array:
     invariances=Invariances(orthogonal="xy"),
     differentiable=True,
     formula="‖(U_Y T_Y)^T U_X T_X‖_F² / min(‖T_X‖_F², ‖T_Y‖_F²)",
-    reference="Raghu, Gilmer, Yosinski & Sohl-Dickstein, NeurIPS 2017; " + REFERENCE,
+    reference="Raghu, Gilmer, Yosinski & Sohl-Dickstein, NeurIPS 2017; " + KORNBLITH_2019,
     bounds={"threshold": (0.0, 1.0)},
     variants=(when("statistic", "rho", formula="‖(U_Y T_Y)^T U_X T_X‖_* / min(‖T_X‖_F², ‖T_Y‖_F²)"),),
 )
@@ -330,7 +298,7 @@ def svcca(x: Array, y: Array, /, *, threshold: float = 0.99, statistic: Statisti
     invariances=Invariances(invertible_linear="y", orthogonal="y"),
     differentiable=True,
     formula="Σ α_i ρ_i / Σ α_i, α_i = Σ_j |⟨h_i, x_j⟩|",
-    reference="Morcos, Raghu & Bengio, NeurIPS 2018; " + REFERENCE,
+    reference="Morcos, Raghu & Bengio, NeurIPS 2018; " + KORNBLITH_2019,
 )
 def pwcca(x: Array, y: Array, /) -> Array:
     """Projection-weighted CCA: canonical correlations weighted by how much of x they account for.
@@ -382,7 +350,7 @@ def pwcca(x: Array, y: Array, /) -> Array:
     invariances=Invariances(invertible_linear="y", orthogonal="xy"),
     differentiable=True,
     formula="‖Q_Y^T X‖_F² / ‖X‖_F²",
-    reference=REFERENCE,
+    reference=KORNBLITH_2019,
 )
 def linear_regression(target: Array, predictors: Array, /) -> Array:
     """Share of the target's variance that a linear fit from the predictors explains (R²).

@@ -1,0 +1,105 @@
+"""Every fast path against the plain definition in float64, on data of every awkward kind."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from cases import CASES
+
+import homolog as hl
+
+
+def centred(x):
+    x = x - x.mean(axis=0)
+    return x / np.abs(x).max()
+
+
+def basis(x):
+    u, s, _ = np.linalg.svd(centred(x), full_matrices=False)
+    return u[:, s > 1e-6 * s[0]]
+
+
+def gram(x, kernel):
+    x = centred(x)
+    if kernel == "linear":
+        return x @ x.T
+    squared = ((x[:, None] - x[None]) ** 2).sum(-1)
+    return np.exp(-squared / (2 * np.median(squared)))
+
+
+def doubly_centred(k):
+    h = np.eye(len(k)) - 1 / len(k)
+    return h @ k @ h
+
+
+def u_centred(k):
+    n = len(k)
+    k = k - np.diag(np.diag(k))
+    means = k.sum(0) / (n - 2)
+    means -= means.sum() / (2 * (n - 1))
+    k = k - means - means[:, None]
+    return k - np.diag(np.diag(k))
+
+
+def cka(x, y, kernel, centring):
+    a, b = (centring(gram(m, kernel)) for m in (x, y))
+    return np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def correlations(x, y):
+    return np.linalg.svd(basis(x).T @ basis(y), compute_uv=False)
+
+
+def regression(x, y):
+    x, q = centred(x), basis(y)
+    return np.linalg.norm(q @ (q.T @ x)) ** 2 / np.linalg.norm(x) ** 2
+
+
+def procrustes(x, y):
+    x, y = (centred(m) / np.linalg.norm(centred(m)) for m in (x, y))
+    return np.sqrt(2 - 2 * np.linalg.norm(x.T @ y, "nuc"))
+
+
+def unit_correlations(x, y):
+    matrix = np.zeros((x.shape[1], y.shape[1]))
+    for i, j in itertools.product(range(x.shape[1]), range(y.shape[1])):
+        if np.ptp(x[:, i]) > 0 and np.ptp(y[:, j]) > 0:
+            matrix[i, j] = np.corrcoef(x[:, i], y[:, j])[0, 1]
+    return matrix
+
+
+DEFINITIONS = {
+    "cka": lambda x, y: cka(x, y, "linear", doubly_centred),
+    "cka(estimator=debiased)": lambda x, y: cka(x, y, "linear", u_centred),
+    "cka(kernel=rbf)": lambda x, y: cka(x, y, "rbf", doubly_centred),
+    "cka(kernel=rbf,estimator=debiased)": lambda x, y: cka(x, y, "rbf", u_centred),
+    "cca": lambda x, y: np.mean(correlations(x, y) ** 2),
+    "cca(statistic=rho)": lambda x, y: np.mean(correlations(x, y)),
+    "linear_regression": regression,
+    "procrustes_distance": procrustes,
+    "semi_match": lambda x, y: unit_correlations(x, y).max(axis=1).mean(),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("form", DEFINITIONS)
+def test_value_is_the_definition(form, case):
+    x, y = CASES[case](np.random.default_rng(11))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        measured = float(hl.measure(form)(x, y))
+    assert measured == pytest.approx(DEFINITIONS[form](x, y), abs=1e-8)
+
+
+def test_bipartite_match_is_the_best_of_all_assignments():
+    for case in ("related", "constant_column", "tiny"):
+        x, y = CASES[case](np.random.default_rng(11))
+        matrix = unit_correlations(x, y)
+        assignments = itertools.permutations(range(y.shape[1]), x.shape[1])
+        best = max(matrix[range(x.shape[1]), list(chosen)].mean() for chosen in assignments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", hl.HomologWarning)
+            assert float(hl.bipartite_match(x, y)) == pytest.approx(best, abs=1e-10)
