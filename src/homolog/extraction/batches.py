@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ def check_order(data: Any, options: Options) -> None:
 def prepare(raw: Any, options: Options, device: torch.device, dtype: torch.dtype | None) -> Batch:
     """Move a batch to the device, and find its examples, padding mask and ids."""
     content, ids = _take_ids(raw, options.example_ids)
-    content = _moved(content, device, dtype if options.forward is None else None)
+    content = _as_tensors(content)
     if isinstance(content, tuple | list) and options.forward is None:
         if not content:
             raise ValueError("a batch must hold at least the model's input, got an empty tuple.")
@@ -93,10 +93,13 @@ def prepare(raw: Any, options: Options, device: torch.device, dtype: torch.dtype
             f"forward=lambda model, batch: ... for other kinds."
         )
     size = int(main.shape[0])
+    # Digested as it came, so that models in other dtypes or on other devices agree about it.
+    digests = _digests(content, main, size)
+    content = _moved(content, device, dtype if options.forward is None else None)
     mask = content.get("attention_mask") if isinstance(content, Mapping) else None
     if ids is not None and len(ids) != size:
         raise ValueError(f"example_ids must give one id per example of the batch ({size}), got {len(ids)}.")
-    return Batch(content, size, main, mask, ids, _digests(content, main, size))
+    return Batch(content, size, main, mask, ids, digests)
 
 
 def call(model: Any, batch: Batch, options: Options) -> Any:
@@ -123,17 +126,32 @@ def _id_array(ids: Any) -> np.ndarray:
     return np.asarray(ids.cpu() if isinstance(ids, torch.Tensor) else ids)
 
 
+def _as_tensors(value: Any) -> Any:
+    def convert(leaf: Any) -> Any:
+        numeric = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf"
+        # A copy, because torch warns of arrays that are read-only.
+        return torch.from_numpy(np.array(leaf)) if numeric else leaf
+
+    return _each(convert, value)
+
+
 def _moved(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        value = torch.from_numpy(np.ascontiguousarray(value))
-    if isinstance(value, torch.Tensor):
+    def move(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
         # A model in one floating dtype takes floating input in that dtype only.
-        return value.to(device, dtype if dtype is not None and value.is_floating_point() else None)
+        return leaf.to(device, dtype if leaf.is_floating_point() else None)
+
+    return _each(move, value)
+
+
+def _each(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a function to the leaves of nested mappings, tuples and lists."""
     if isinstance(value, Mapping):
-        return {key: _moved(item, device, dtype) for key, item in value.items()}
+        return {key: _each(function, item) for key, item in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(_moved(item, device, dtype) for item in value)
-    return value
+        return type(value)(_each(function, item) for item in value)
+    return function(value)
 
 
 def _main_tensor(content: Any) -> torch.Tensor | None:

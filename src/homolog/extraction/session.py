@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,7 @@ def run(model: Any, data: Any, options: Options) -> Activations:
     """Run the model over the data and collect."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {described(model)}.")
-    # A compiled model runs a graph that knows no hooks; its original runs the same weights.
-    model = getattr(model, "_orig_mod", model)
+    model = unwrapped(model)
     recorder = Recorder(select(model, options.layers), options)
     total = batches.count(data, options)
     ids: list[np.ndarray | None] = []
@@ -36,18 +35,30 @@ def run(model: Any, data: Any, options: Options) -> Activations:
         bar = tqdm(total=total, desc="extracting", unit="example", delay=1, leave=False, disable=hidden)
         with bar:
             for index, raw in enumerate(batches.read(data, options)):
-                if options.limit is not None and examples >= options.limit:
-                    break
                 taken, batch = _one_batch(model, raw, options, device, dtype, recorder, index, examples)
                 ids.append(None if batch.ids is None else batch.ids[:taken])
                 digests.append(batch.digests[:taken])
                 examples += taken
                 bar.update(taken)
                 recorder.check_memory(examples, total)
+                if examples == options.limit:
+                    break  # before the next batch is read
     if not examples:
         raise ValueError("data must hold at least one batch, got none: an iterator may have been consumed before.")
     _tell_skipped(recorder)
     return _assembled(recorder, options, model, examples, ids, np.concatenate(digests))
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside torch.compile, DataParallel and DistributedDataParallel: the same weights, on one device."""
+    inner: Any = model
+    while True:
+        if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = inner.module
+        elif hasattr(inner, "_orig_mod"):
+            inner = inner._orig_mod
+        else:
+            return inner
 
 
 def _one_batch(
@@ -90,7 +101,9 @@ def borrowed(model: nn.Module, device: Any) -> Iterator[tuple[torch.device, torc
             model.to(target)
         # The fused path of transformer layers calls no submodule, hence no hook.
         torch.backends.mha.set_fastpath_enabled(False)
-        with torch.no_grad():
+        # A compiled graph knows no hooks that came after it.
+        eager = getattr(torch.compiler, "set_stance", nullcontext)  # new in PyTorch 2.6
+        with torch.no_grad(), eager("force_eager"):
             yield target, floating.pop() if len(floating) == 1 else None
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)

