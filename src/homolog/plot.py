@@ -77,7 +77,7 @@ def heatmap(
     if best:
         _mark_best(ax, scores(result, name))
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04)
-    bar.set_label(f"{variable.attrs['kind']}" + ("  (● best match of the row)" if best else ""))
+    bar.set_label(f"{variable.attrs['kind']}" + ("  (○ best match of the row)" if best else ""))
     return ax
 
 
