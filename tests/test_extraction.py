@@ -14,6 +14,11 @@ def convolutional():
     return nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(108, 2))
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def images():
     return torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
