@@ -12,7 +12,7 @@ from homolog.cautions import (
     SaturationWarning,
     UndefinedValueWarning,
 )
-from homolog.engine import compare
+from homolog.engine import compare, plan
 from homolog.extraction import extract
 from homolog.families import (
     bipartite_match,
@@ -54,6 +54,7 @@ __all__ = [
     "measure",
     "measures",
     "open",
+    "plan",
     "plot",
     "procrustes_distance",
     "pwcca",

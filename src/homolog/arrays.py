@@ -7,13 +7,14 @@ namespace found here. No library is imported that the caller has not imported.
 from __future__ import annotations
 
 import importlib
+import math
 import re
 import sys
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj, is_torch_array
+from array_api_compat import array_namespace, is_array_api_obj, is_jax_array, is_torch_array
 from array_api_compat import device as device_of
 
 Array = Any
@@ -35,6 +36,16 @@ def working_dtype(x: Array) -> Any:
     """Return the dtype to compute in: float64 where the device has it, else float32."""
     xp = namespace(x)
     return xp.float64 if has_float64(xp, device_of(x)) else xp.float32
+
+
+def precise(x: Array) -> Array:
+    """Return an array in the dtype in which sums are accumulated: float64 where the device has it."""
+    return namespace(x).astype(x, working_dtype(x), copy=False)
+
+
+def detached(x: Array) -> Array:
+    """Return an array outside any gradient; the array itself where its library has none."""
+    return x.detach() if is_torch_array(x) else x
 
 
 def machine_epsilon(x: Array) -> float:
@@ -77,10 +88,33 @@ def from_numpy(values: np.ndarray, like: Array) -> Array:
     return namespace(like).asarray(values, device=device_of(like))
 
 
-def representation(x: Array, name: str) -> Array:
-    """Validate a representation (n, p) and return it in the working dtype; the input is never written to."""
+def representation(x: Array, name: str, *, single: bool = False) -> Array:
+    """Validate a representation (n, p) and return it in the working dtype; the input is never written to.
+
+    With `single`, floating input of at most 32 bits is returned in float32, whose large products are faster.
+    """
     check_representation(x, name)
-    return namespace(x).astype(x, working_dtype(x))
+    xp = namespace(x)
+    return xp.astype(x, xp.float32 if single and itemsize(x, single=True) == 4 else working_dtype(x), copy=False)
+
+
+def itemsize(x: Array, *, single: bool) -> int:
+    """Return the bytes per number in which `representation` returns an array."""
+    xp = namespace(x)
+    small = single and xp.isdtype(x.dtype, "real floating") and xp.finfo(x.dtype).bits <= 32
+    return 4 if small or working_dtype(x) == xp.float32 else 8
+
+
+def is_numpy(x: Array) -> bool:
+    """Say whether an array is NumPy's."""
+    return isinstance(x, np.ndarray)
+
+
+def on_host(x: Array) -> Array:
+    """Return an array whose memory NumPy can share as NumPy's, without its gradient; any other as it is."""
+    if is_torch_array(x) and x.device.type == "cpu":
+        return to_numpy(x)
+    return np.asarray(x) if is_jax_array(x) and device_of(x).platform == "cpu" else detached(x)
 
 
 def check_representation(x: Array, name: str) -> None:
@@ -170,6 +204,10 @@ def check_finite(x: Array, name: str) -> None:
     xp = namespace(x)
     if not xp.isdtype(x.dtype, "real floating"):
         return
+    with np.errstate(all="ignore"):
+        # The sum of finite numbers is finite unless it overflows: one pass, and no array of flags.
+        if math.isfinite(scalar(xp.sum(x))):
+            return
     bad = to_numpy(~xp.all(xp.isfinite(x), axis=1))
     if bad.any():
         row = int(np.argmax(bad))

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from homolog.arrays import Array, constant_like, identity_like, machine_epsilon, namespace, scalar, to_numpy
+from homolog.arrays import (
+    Array,
+    constant_like,
+    detached,
+    identity_like,
+    machine_epsilon,
+    namespace,
+    precise,
+    scalar,
+    to_numpy,
+    working_dtype,
+)
 
 RANK_TOLERANCE = 1e-6
 """The one rank rule: singular values above this fraction of the largest are kept."""
@@ -17,7 +28,7 @@ class Centred(NamedTuple):
     """A representation with centred columns, divided by a power of two so that products cannot overflow."""
 
     features: Array
-    """(n, p), largest magnitude in [1, 2), or all zero; columns that never vary are exactly 0."""
+    """(n, p), magnitudes at most about 2, or all zero; columns that never vary are exactly 0."""
     scale: Array
     """0-d: features · scale are the centred columns in the units of the input."""
     dead: Array
@@ -32,34 +43,40 @@ class ThinSVD(NamedTuple):
     v: Array
 
 
-def power_of_two(x: Array) -> Array:
-    """Return the largest power of two not above max|x|, as a 0-d array; 1 for an all-zero array."""
-    xp = namespace(x)
-    largest = xp.max(xp.abs(x))
-    # log2 of 0 would be -inf, and its gradient NaN even where `where` discards the value.
-    largest = xp.where(largest > 0, largest, xp.ones_like(largest))
-    exponent = xp.floor(xp.log2(largest))
-    return xp.pow(constant_like(2.0, x), exponent)
+def power_of_two(largest: Array) -> Array:
+    """Return the largest power of two not above a magnitude, as a 0-d array; 1 for 0."""
+    xp = namespace(largest)
+    exponent = xp.floor(xp.log2(xp.where(largest > 0, largest, xp.ones_like(largest))))
+    return xp.pow(constant_like(2.0, largest), exponent)
 
 
 def centre(x: Array) -> Centred:
-    """Centre the columns of a representation given in the working dtype.
+    """Centre the columns of a representation of any floating dtype.
 
-    Dividing by a power of two first loses no bit and keeps every later product in range; the second subtraction
-    removes what rounding of a large mean left behind. A column whose centred norm is at most n·eps·max|column| never
-    varied: what is left of it is rounding, and is set to 0.
+    The middle of the range goes first, then the mean, summed in float64 where the device has it: neither can overflow, and
+    a large mean cancels before it is rounded. Dividing by a power of two loses no bit and keeps every later product in range;
+    it is a constant to gradients. A column whose range is at most n·eps·max|column| never varied: what is left of it is
+    rounding, and is set to 0.
     """
     xp = namespace(x)
-    before = power_of_two(x)
-    scaled = x / before
-    centred = scaled - xp.mean(scaled, axis=0, keepdims=True)
-    centred = centred - xp.mean(centred, axis=0, keepdims=True)
-    after = power_of_two(centred)
-    centred = centred / after
-    noise = x.shape[0] * machine_epsilon(x) * (xp.max(xp.abs(scaled), axis=0) / after)
-    dead = xp.sum(centred * centred, axis=0) <= noise * noise
-    centred = xp.where(dead[None, :], xp.zeros_like(centred), centred)
-    return Centred(centred, before * after, dead)
+    given = detached(x)
+    low, high = xp.min(given, axis=0), xp.max(given, axis=0)
+    middle, half_range = low / 2 + high / 2, high / 2 - low / 2
+    magnitude = xp.maximum(xp.abs(low), xp.abs(high))
+    dead = half_range <= x.shape[0] * machine_epsilon(precise(low)) * (magnitude / 2)
+    scale = power_of_two(xp.max(half_range))
+    centred = x - middle[None, :]
+    # In place from here on, where the library can: each pass over the features costs as much as reading them.
+    centred /= xp.where(dead, xp.full_like(low, float("inf")), scale)[None, :]
+    centred -= column_means(centred)
+    return Centred(centred, scale, dead)
+
+
+def column_means(x: Array) -> Array:
+    """Return the (1, p) means of the columns, summed in float64 where the device has it, in the dtype of x."""
+    xp = namespace(x)
+    total = xp.sum(x, axis=0, keepdims=True, dtype=working_dtype(x))
+    return xp.astype(total / x.shape[0], x.dtype, copy=False)
 
 
 def thin_svd(centred: Array) -> ThinSVD:

@@ -54,6 +54,16 @@ class Family:
     """The options that prepare takes; the others belong to the last line of each measure."""
     rank: Callable[[Any], int] | None = None
     """The numerical rank an operand retained, for families that cut at one."""
+    cost: Callable[..., tuple[float, int]] = lambda shapes, itemsizes, needed, form, **options: (0.0, 0)
+    """cost(shapes, itemsizes, needed pairs, form, **options) → floating-point operations and bytes, to leading order."""
+    choose: Callable[..., Any] | None = None
+    """choose(shapes, itemsizes, needed pairs, memory, **options) → form, for families that meet all pairs at once."""
+    meet_all: Callable[..., Any] | None = None
+    """meet_all(operands, needed pairs, form, each, step) → one meeting whose fields stand for all pairs (layers, layers)."""
+    single: bool = False
+    """Whether float32 input may stay float32 in large products."""
+    host: bool = False
+    """Whether arrays on the host may be taken as NumPy's, whatever their library."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,7 @@ class Measure:
     formula: str
     reference: str
     null: Callable[..., Array | None] | None = None
-    """null(X, Y, **finish options) → mean over permutations of the examples, or None where there is no formula."""
+    """null(X, Y, meeting, **finish options) → mean over permutations of the examples, or None where there is no formula."""
     metric: bool = False
     """Whether the triangle inequality holds."""
     exceptions: Mapping[str, str] = field(default_factory=dict)

@@ -1,5 +1,5 @@
-"""The engine: what to compute (plan), and computing it (run)."""
+"""The engine: what to compute (plan), computing it (run), and the shape of what comes out (result)."""
 
-from homolog.engine.run import compare
+from homolog.engine.comparing import compare, plan
 
-__all__ = ["compare"]
+__all__ = ["compare", "plan"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.engine.plan import Plan
+from homolog.engine.planning import Plan
 from homolog.registry import Measure
 
 if TYPE_CHECKING:
@@ -17,44 +17,66 @@ if TYPE_CHECKING:
 
     from homolog.engine.run import Outcome
 
-DIMENSIONS = ("layer_a", "layer_b")
-
 
 def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:
     """Arrange values, companions, coordinates and provenance."""
     import xarray
 
+    dimensions = ("a", "b") if plan.many else ("layer_a", "layer_b")
     variables: dict[str, Any] = {}
     for name, record in plan.measures.items():
-        variables[name] = (DIMENSIONS, outcome.values[name], measure_attributes(record))
-        for suffix, companions, meaning in (
-            ("reversed", outcome.reversed, "the measure with the roles of the two layers exchanged"),
-            ("null", outcome.nulls, "mean of the measure under random permutations of the examples"),
-        ):
-            if name in companions:
-                about = {"companion_of": name, "meaning": meaning}
-                variables[f"{name}_{suffix}"] = (DIMENSIONS, companions[name], about)
-    coordinates: dict[str, Any] = {
-        "layer_a": list(plan.a),
-        "layer_b": list(plan.b),
-        "features_a": ("layer_a", np.array([x.shape[1] for x in plan.a.values()], dtype=np.int32)),
-        "features_b": ("layer_b", np.array([x.shape[1] for x in plan.b.values()], dtype=np.int32)),
-    }
-    for side, ranks in outcome.ranks.items():
-        coordinates[f"rank_{side}"] = (f"layer_{side}", np.array(ranks, dtype=np.int32))
-    attributes = {
+        values = outcome.values[name]
+        variables[name] = (dimensions, _asked(plan, values), measure_attributes(record))
+        companions = {}
+        if record.symmetric is False:
+            companions["reversed"] = values.T, "the measure with the roles of the two layers exchanged"
+        if name in outcome.nulls:
+            companions["null"] = outcome.nulls[name], "mean of the measure under random permutations of the examples"
+        for suffix, (matrix, meaning) in companions.items():
+            about = {"companion_of": name, "meaning": meaning}
+            variables[f"{name}_{suffix}"] = (dimensions, _asked(plan, matrix), about)
+    return xarray.Dataset(variables, _coordinates(plan, outcome, dimensions), _attributes(plan, outcome))
+
+
+def _asked(plan: Plan, matrix: np.ndarray) -> np.ndarray:
+    """Return the rows and columns of the result, NaN where not asked."""
+    return np.where(plan.wanted, matrix[np.ix_(plan.rows, plan.columns)], np.nan)
+
+
+def _coordinates(plan: Plan, outcome: Outcome, dimensions: tuple[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for side, dimension, index in zip("ab", dimensions, (plan.rows, plan.columns), strict=True):
+        layers = [plan.layers[i] for i in index]
+        if plan.many:
+            found[f"model_{side}"] = (dimension, [layer.model for layer in layers])
+        found[f"layer_{side}"] = (dimension, [layer.name for layer in layers])
+        found[f"features_{side}"] = (dimension, np.array([layer.array.shape[1] for layer in layers], dtype=np.int32))
+        if outcome.ranks is not None:
+            found[f"rank_{side}"] = (dimension, outcome.ranks[index])
+    return found
+
+
+def _attributes(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    titles, provenance = plan.titles, [layers.provenance for layers in plan.models.values()]
+    models: dict[str, str]
+    if plan.many:
+        models = {"models": _json(dict(zip(titles, provenance, strict=True)))}
+    else:
+        models = {"model_a": titles[0], "model_b": titles[-1]}
+        models |= {"activations_a": _json(provenance[0]), "activations_b": _json(provenance[-1])}
+    return {
         "title": "homolog comparison",
         "homolog_version": version("homolog"),
-        "model_a": plan.name_a,
-        "model_b": plan.name_b,
         "same_model": np.int32(plan.same),
         "n_examples": np.int32(plan.n),
         "measures": json.dumps(list(plan.measures)),
-        "warnings": json.dumps([[c.category.__name__, c.message] for c in outcome.cautions], ensure_ascii=False),
-        "activations_a": json.dumps(plan.a.provenance, ensure_ascii=False),
-        "activations_b": json.dumps(plan.b.provenance, ensure_ascii=False),
+        "warnings": _json([[c.category.__name__, c.message] for c in outcome.cautions]),
+        **models,
     }
-    return xarray.Dataset(variables, coordinates, attributes)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def measure_attributes(record: Measure) -> dict[str, Any]:

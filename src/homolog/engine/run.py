@@ -1,239 +1,173 @@
-"""Plan → xarray.Dataset: operands once per layer, meetings once per pair, then the last line of every measure."""
+"""Plan → what was found: operands once per layer, meetings once per pair, then the last line of every measure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from homolog.arrays import representation, scalar
-from homolog.cautions import Caution, explain_nan, give, null_level, undefined
-from homolog.engine.plan import Measures, Pairs, Plan, Source, make_plan
-from homolog.engine.result import dataset
-from homolog.registry import Family, Measure
-
-if TYPE_CHECKING:
-    import xarray
+from homolog.arrays import is_numpy, on_host, representation, scalar, to_numpy
+from homolog.cautions import Caution, explain_nan, null_level, undefined
+from homolog.engine.planning import Group, Plan
+from homolog.registry import Measure
 
 NULL_LEVEL_TOLD = 0.1
 """Chance levels above this earn a warning."""
 
 
-def compare(
-    a: Source,
-    b: Source | None = None,
-    *,
-    measures: Measures = ("cka", "cka(estimator=debiased)"),
-    pairs: Pairs = "all",
-    progress: bool | None = None,
-) -> xarray.Dataset:
-    """Compare every layer of one model with every layer of another, or of itself.
-
-    Parameters
-    ----------
-    a, b : array (n, p), mapping of layer names to arrays, Activations, or path of a file that `homolog.open` reads. Without
-        b, a is compared with itself.
-    measures : text forms ("cka(kernel=rbf)"), bound measures, functions of two arrays, a sequence of these, or a mapping
-        {name of the variable: any of these}.
-    pairs : "all", "same_name", or a list of (layer_a, layer_b).
-    progress : show a progress bar; by default when standard error is a terminal.
-
-    Returns
-    -------
-    xarray.Dataset
-        One variable (layer_a, layer_b) per measure, NaN where not asked; `<measure>_null` the level independent data would
-        reach, where there is a formula; `<measure>_reversed` the value of (b, a) for asymmetric measures. Attributes carry
-        kind, range and formula, the number of examples and the warnings.
-
-    Raises
-    ------
-    ValueError, TypeError, KeyError
-        For input that cannot be compared, in one sentence: expected, got, remedy.
-
-    Warns
-    -----
-    ConstantLayerWarning, DeadUnitWarning, SaturationWarning, NullLevelWarning, UndefinedValueWarning
-        Once per comparison and kind.
-
-    Notes
-    -----
-    The decomposition of a layer is shared by all pairs, and the product of a pair by all measures of a family. Operands are
-    held in float64 together.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
-    >>> rng = np.random.default_rng(0)
-    >>> first = {"early": rng.normal(size=(200, 4)), "late": rng.normal(size=(200, 3))}
-    >>> second = {"early": first["early"] @ np.diag([1, -1, 1, -1]), "late": 2 * first["late"] + 1}
-    >>> result = hl.compare(first, second, measures="cka")
-    >>> result.cka.sel(layer_a="late", layer_b="late").item()
-    1.0
-    """
-    plan = make_plan(a, b, measures, pairs)
-    outcome = run(plan, progress)
-    give(outcome.cautions, stacklevel=1)
-    return dataset(plan, outcome)
-
-
 @dataclass
 class Outcome:
-    """What a run found."""
+    """What a run found, as (layers, layers) matrices over all layers of the plan."""
 
     values: dict[str, np.ndarray]
-    reversed: dict[str, np.ndarray]
     nulls: dict[str, np.ndarray]
-    ranks: dict[str, list[int]] = field(default_factory=dict)
+    ranks: np.ndarray | None = None
+    """Rank of every layer, −1 where nobody asked."""
     cautions: list[Caution] = field(default_factory=list)
 
 
 def run(plan: Plan, progress: bool | None) -> Outcome:
     """Compute a plan."""
-    outcome = Outcome({}, {}, {})
-    for name, record in plan.measures.items():
-        outcome.values[name] = np.full(plan.wanted.shape, np.nan)
-        if record.symmetric is False:
-            outcome.reversed[name] = np.full(plan.wanted.shape, np.nan)
-        if record.null is not None:
-            outcome.nulls[name] = np.full(plan.wanted.shape, np.nan)
-    groups = list(grouped(plan.measures))
-    steps = len(groups) * (len(plan.a) + (0 if plan.same else len(plan.b)) + int(plan.wanted.sum()))
+    shape = plan.needed.shape
+    outcome = Outcome({name: np.full(shape, np.nan) for name in plan.measures}, {})
+    outcome.nulls = {name: np.full(shape, np.nan) for name, record in plan.measures.items() if record.null is not None}
     hidden = None if progress is None else not progress
-    with tqdm(total=steps, desc="comparing", delay=1, leave=False, disable=hidden) as bar:
-        for family, records in groups:
-            _run_group(plan, family, records, outcome, bar)
-    outcome.cautions = _unique(outcome.cautions) + _undefined(plan, outcome) + _null_levels(plan, outcome)
+    steps = len(plan.groups) * (len(plan.used) + len(unordered(plan.needed)))
+    with tqdm(total=steps, desc="comparing", delay=1, leave=False, disable=hidden, bar_format=_BAR) as bar:
+        for group in plan.groups:
+            _run_group(plan, group, outcome, bar)
+    outcome.cautions = list(dict.fromkeys(outcome.cautions)) + _undefined(plan, outcome) + _null_levels(plan, outcome)
     outcome.nulls = {name: level for name, level in outcome.nulls.items() if not np.isnan(level).all()}
     return outcome
 
 
-def grouped(measures: Mapping[str, Measure]) -> Iterator[tuple[Family, dict[str, Measure]]]:
-    """Group measures that share operands: one family, and equal options of its `prepare`."""
-    groups: list[tuple[Family, dict[str, Any], dict[str, Measure]]] = []
-    for name, record in measures.items():
-        for family, options, members in groups:
-            if family is record.family and options == record.prepare_options:
-                members[name] = record
-                break
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+
+
+def unordered(needed: np.ndarray) -> list[tuple[int, int]]:
+    """List every pair of layers once, whichever way round it was asked for."""
+    i, j = np.nonzero(needed)
+    return sorted({(int(min(pair)), int(max(pair))) for pair in zip(i, j, strict=True)})
+
+
+def _run_group(plan: Plan, group: Group, outcome: Outcome, bar: tqdm) -> None:
+    pairs = unordered(plan.needed)
+    shared = group.family.host and is_numpy(on_host(plan.layers[plan.used[0]].array))
+    with pooled(shared) as each:
+        operands = dict(zip(plan.used.tolist(), each(partial(_prepared, plan, group, bar), plan.used), strict=True))
+        if group.form is None:
+            list(each(partial(_meet_one, plan, group, operands, outcome, bar), pairs))
         else:
-            groups.append((record.family, record.prepare_options, {name: record}))
-    for family, _, members in groups:
-        yield family, members
+            _meet_all(plan, group, operands, outcome, each, lambda share: bar.update(share * len(pairs)))
+    labels = [layer.label for layer in plan.layers]
+    named = {labels[i]: operand for i, operand in operands.items()}
+    outcome.cautions += group.family.examine(named, [(labels[i], labels[j]) for i, j in pairs])
+    if group.family.rank is not None:
+        outcome.ranks = np.full(len(labels), -1, dtype=np.int32)
+        for i, operand in operands.items():
+            outcome.ranks[i] = group.family.rank(operand)
 
 
-def _run_group(plan: Plan, family: Family, records: dict[str, Measure], outcome: Outcome, bar: tqdm) -> None:
-    options = next(iter(records.values())).prepare_options
-    layers_a, layers_b = list(plan.a), list(plan.b)
-    used_a, used_b = np.any(plan.wanted, axis=1), np.any(plan.wanted, axis=0)
-    if plan.same:
-        used_a = used_b = used_a | used_b
-    operands_a = _prepare_all(family, options, plan.a, "a", used_a, bar)
-    operands_b = operands_a if plan.same else _prepare_all(family, options, plan.b, "b", used_b, bar)
-    for i, j in zip(*np.nonzero(plan.wanted), strict=True):
-        bar.update()
-        if plan.same and j < i and plan.wanted[j, i]:
-            continue
-        x, y = operands_a[layers_a[i]], operands_b[layers_b[j]]
-        try:
-            _run_pair(records, x, y, (i, j), plan.same and bool(plan.wanted[j, i]), outcome)
-        except Exception as error:
-            error.add_note(f"while comparing layer {layers_a[i]!r} of a with layer {layers_b[j]!r} of b")
-            raise
-    _examine(plan, family, operands_a, operands_b, outcome)
+@contextmanager
+def pooled(shared: bool) -> Iterator[Callable[..., Any]]:
+    """Give a map over layers or pairs: in threads with one BLAS thread each where arrays are NumPy's, else one by one.
+
+    Decompositions of matrices of a layer's size hardly gain from threads of their own, and often lose.
+    """
+    workers = os.cpu_count() or 1
+    if not shared or workers == 1:
+        yield map
+        return
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        yield pool.map
 
 
-def _prepare_all(
-    family: Family, options: dict[str, Any], layers: Mapping[str, Any], side: str, used: Any, bar: tqdm
-) -> dict[str, Any]:
-    operands = {}
-    for name, wanted in zip(layers, used, strict=True):
-        bar.update()
-        if wanted:
-            label = f"layer {name!r} of {side}"
-            try:
-                operands[name] = family.prepare(representation(layers[name], label), **options)
-            except Exception as error:
-                error.add_note(f"while preparing {label}")
-                raise
-    return operands
+def _prepared(plan: Plan, group: Group, bar: tqdm, index: int) -> Any:
+    layer, family = plan.layers[index], group.family
+    array = on_host(layer.array) if family.host else layer.array
+    try:
+        operand = family.prepare(representation(array, layer.title, single=family.single), **group.options)
+    except Exception as error:
+        error.add_note(f"while preparing {layer.title}")
+        raise
+    bar.update()
+    return operand
 
 
-def _run_pair(
-    records: dict[str, Measure], x: Any, y: Any, at: tuple[int, int], mirrored: bool, outcome: Outcome
+def _meet_all(
+    plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, each: Any, step: Callable[[float], None]
 ) -> None:
-    family = next(iter(records.values())).family
-    meeting = family.meet(x, y)
-    swapped = family.swap(meeting)
-    i, j = at
-    for name, record in records.items():
-        options = record.finish_options
-        value = scalar(record.finish(x, y, meeting, **options))
-        outcome.values[name][i, j] = value
-        backward = value if record.symmetric else math.nan
-        if record.symmetric is False or (record.symmetric is None and mirrored):
-            backward = scalar(record.finish(y, x, swapped, **options)) if x is not y else value
-        if mirrored:
-            outcome.values[name][j, i] = backward
-        if name in outcome.reversed:
-            outcome.reversed[name][i, j] = backward
-            if mirrored:
-                outcome.reversed[name][j, i] = value
-        if name in outcome.nulls:
-            outcome.nulls[name][i, j] = _null(record, x, y)
-            if mirrored:
-                outcome.nulls[name][j, i] = _null(record, y, x)
+    """Evaluate the last lines on one meeting that stands for all pairs."""
+    at = np.ix_(plan.used, plan.used)
+    assert group.family.meet_all is not None  # it chose a form
+    meeting = group.family.meet_all(list(operands.values()), plan.needed[at], group.form, each, step)
+    for name, record in group.measures.items():
+        outcome.values[name][at] = to_numpy(record.finish(None, None, meeting, **record.finish_options))
+        level = None if record.null is None else record.null(None, None, meeting, **record.finish_options)
+        if level is not None:
+            outcome.nulls[name][at] = to_numpy(level)
 
 
-def _null(record: Measure, x: Any, y: Any) -> float:
-    level = None if record.null is None else record.null(x, y, **record.finish_options)
+def _meet_one(
+    plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, bar: tqdm, pair: tuple[int, int]
+) -> None:
+    """Evaluate the last lines on one pair, in both directions."""
+    i, j = pair
+    x, y = operands[i], operands[j]
+    first, second = plan.layers[i].title, plan.layers[j].title
+    try:
+        meeting = group.family.meet(x, y)
+        swapped = group.family.swap(meeting)
+        for name, record in group.measures.items():
+            outcome.values[name][i, j] = value = scalar(record.finish(x, y, meeting, **record.finish_options))
+            if record.symmetric or i == j:
+                outcome.values[name][j, i] = value
+            elif record.symmetric is False or plan.needed[j, i]:
+                outcome.values[name][j, i] = scalar(record.finish(y, x, swapped, **record.finish_options))
+            if record.null is not None:
+                outcome.nulls[name][i, j] = _null(record, x, y, meeting)
+                outcome.nulls[name][j, i] = _null(record, y, x, swapped)
+    except Exception as error:
+        error.add_note(f"while comparing {first} with {second}")
+        raise
+    bar.update()
+
+
+def _null(record: Measure, x: Any, y: Any, meeting: Any) -> float:
+    level = None if record.null is None else record.null(x, y, meeting, **record.finish_options)
     return math.nan if level is None else scalar(level)
-
-
-def _examine(
-    plan: Plan, family: Family, operands_a: dict[str, Any], operands_b: dict[str, Any], outcome: Outcome
-) -> None:
-    labels_a = {name: name if plan.same else f"a: {name}" for name in operands_a}
-    labels_b = {name: name if plan.same else f"b: {name}" for name in operands_b}
-    operands = {labels_a[name]: operand for name, operand in operands_a.items()}
-    operands |= {labels_b[name]: operand for name, operand in operands_b.items()}
-    layers_a, layers_b = list(plan.a), list(plan.b)
-    pairs = [
-        (labels_a[layers_a[i]], labels_b[layers_b[j]])
-        for i, j in zip(*np.nonzero(plan.wanted), strict=True)
-        if not (plan.same and j < i and plan.wanted[j, i])
-    ]
-    outcome.cautions += family.examine(operands, pairs)
-    if family.rank is not None:
-        for side, used, layers in (("a", operands_a, layers_a), ("b", operands_b, layers_b)):
-            outcome.ranks[side] = [family.rank(used[name]) if name in used else -1 for name in layers]
-
-
-def _unique(cautions: list[Caution]) -> list[Caution]:
-    return list(dict.fromkeys(cautions))
 
 
 def _undefined(plan: Plan, outcome: Outcome) -> list[Caution]:
     if explain_nan(outcome.cautions):
         return []
-    layers_a, layers_b = list(plan.a), list(plan.b)
     found = []
     for name, values in outcome.values.items():
-        missing = np.argwhere(np.isnan(values) & plan.wanted)
-        found += undefined(name, [f"{layers_a[i]} and {layers_b[j]}" for i, j in missing])
+        missing = np.argwhere(np.isnan(values) & plan.needed)
+        found += undefined(name, _told(plan, missing))
     return found
 
 
+def _told(plan: Plan, pairs: Iterable[Any]) -> list[str]:
+    return [f"{plan.layers[i].label} and {plan.layers[j].label}" for i, j in pairs]
+
+
 def _null_levels(plan: Plan, outcome: Outcome) -> list[Caution]:
-    layers_a, layers_b = list(plan.a), list(plan.b)
     high = {}
     for name, level in outcome.nulls.items():
-        if np.isnan(level).all():
+        asked = np.where(plan.needed, level, np.nan)
+        if np.isnan(asked).all():
             continue
-        i, j = np.unravel_index(np.nanargmax(level), level.shape)
-        if level[i, j] > NULL_LEVEL_TOLD:
-            high[name] = (float(level[i, j]), f"{layers_a[i]} and {layers_b[j]}")
+        i, j = np.unravel_index(np.nanargmax(asked), asked.shape)
+        if asked[i, j] > NULL_LEVEL_TOLD:
+            high[name] = (float(asked[i, j]), _told(plan, [(i, j)])[0])
     return null_level(high)

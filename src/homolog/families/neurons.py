@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from homolog.arrays import Array, from_numpy, namespace, to_numpy
@@ -52,7 +54,15 @@ def examine(operands: Mapping[str, Neurons], pairs: Sequence[tuple[str, str]]) -
     return constant_layers(constant) + dead_units(dead)
 
 
-NEURONS = Family("neurons", prepare, meet, lambda correlations: correlations.T, examine)
+def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> tuple[float, int]:
+    """Return floating-point operations (correlations, without the assignments) and bytes."""
+    n = shapes[0][0]
+    widths = np.array([p for _, p in shapes], dtype=float)
+    i, j = np.nonzero(np.triu(needed | needed.T))
+    return float(np.sum(2.0 * n * widths[i] * widths[j])), 8 * n * int(widths.sum())
+
+
+NEURONS = Family("neurons", prepare, meet, lambda correlations: correlations.T, examine, cost=cost, host=True)
 
 
 def _bipartite_match(x: Neurons, y: Neurons, correlations: Array) -> Array:

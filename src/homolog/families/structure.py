@@ -1,9 +1,9 @@
 """Structure family: centred n×n similarity structures, and their inner products (HSIC, CKA).
 
-Every statistic comes from the centred Gram matrix K = HKH: the inner product ⟨K, L⟩, the diagonals k, l and the traces.
-U-centring removes what is additive in rows and columns, and so does centring; hence for every kernel
+Every statistic comes from the centred Gram matrix K = HKH: the off-diagonal part of the inner product ⟨K, L⟩, the diagonals
+k, l and the traces. U-centring removes what is additive in rows and columns, and so does centring; hence for every kernel
 
-    ⟨Ã, B̃⟩ = ⟨K, L⟩ − n/(n−2) · k·l + tr K · tr L / ((n−1)(n−2)),
+    ⟨K, L⟩ = off + k·l,        ⟨Ã, B̃⟩ = off − 2/(n−2) · k·l + tr K · tr L / ((n−1)(n−2)),
 
 and the biased and the debiased estimators share one operand and one inner product (Székely & Rizzo 2014).
 """
@@ -11,152 +11,75 @@ and the biased and the debiased estimators share one operand and one inner produ
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from homolog.arrays import Array, identity_like, machine_epsilon, namespace, scalar, to_numpy
+from homolog.arrays import Array, namespace, precise, to_numpy
 from homolog.cautions import Caution, constant_layers
-from homolog.linalg import at_most_one, centre, power_of_two, squared_norm
+from homolog.families import walk
+from homolog.families.grams import Kernel, Structure, prepare, products
+from homolog.linalg import at_most_one
 from homolog.registry import KORNBLITH_2019, Family, Invariances, evaluate, register, undefined_where, when
 
-Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
 Estimator = Literal["biased", "debiased"]
 
 
-@dataclass(frozen=True)
-class Structure:
-    """The centred similarity structure of a representation, divided by `scale`."""
+class Side(NamedTuple):
+    """What the estimators need of one side of a pair, or of many: fields broadcast against each other."""
+
+    inner: Array
+    """Off-diagonal part of ⟨K, K⟩."""
+    diagonals: Array
+    """k·k."""
+    trace: Array
+    scale: Array
+    constant: Array
+
+
+class Meeting(NamedTuple):
+    """What the estimators need of a pair (0-d fields), or of all pairs at once (fields over layers of x, layers of y)."""
 
     n: int
-    features: Array | None
-    """(n, p) centred features for the linear kernel, else None."""
-    given_gram: Array | None
-    """(n, n) centred Gram matrix for the other kernels, else None."""
-    diagonal: Array
-    """(n,) diagonal of the centred Gram matrix."""
-    scale: Array
-    """0-d: the Gram matrix in the units of the input is gram · scale², squared only where HSIC needs it."""
-    constant: Array
-    """0-d bool: nothing varies."""
+    epsilon: float
+    """Spacing at 1 of the floats in which the Gram matrices were formed."""
+    inner: Array
+    """Off-diagonal part of ⟨K, L⟩."""
+    diagonals: Array
+    """k·l."""
+    x: Side
+    y: Side
 
-    @cached_property
-    def gram(self) -> Array:
-        """(n, n) centred Gram matrix."""
-        return self.given_gram if self.features is None else self.features @ self.features.T
-
-    @cached_property
-    def trace(self) -> Array:
-        """Trace of the centred Gram matrix."""
-        return namespace(self.diagonal).sum(self.diagonal)
-
-    @cached_property
-    def own(self) -> Array:
-        """⟨K, K⟩."""
-        return meet(self, self)
-
-    def own_term(self, estimator: Estimator) -> Array:
-        """Norm that CKA divides by: square root of the estimator's self-term."""
-        xp = namespace(self.diagonal)
-        squared = numerator(self, self, self.own, estimator)
-        # U-centring can leave nothing but rounding, for instance of one example that differs from all others.
-        vanishes = squared <= self.n * machine_epsilon(squared) * self.own
-        return xp.sqrt(xp.where(vanishes, xp.full_like(squared, float("nan")), squared))
+    def swapped(self) -> Meeting:
+        """The meeting of (y, x); of one pair."""
+        return self._replace(x=self.y, y=self.x)
 
 
-def prepare(x: Array, *, kernel: Kernel = "linear", median_fraction: float = 1.0) -> Structure:
-    """Centre the features (linear kernel) or the Gram matrix (any other kernel)."""
-    xp = namespace(x)
-    centred = centre(x)
-    constant = xp.all(centred.dead)
-    if kernel == "linear":
-        features = centred.features
-        diagonal = xp.sum(features * features, axis=1)
-        return Structure(x.shape[0], features, None, diagonal, centred.scale, constant)
-    raw = rbf_gram(centred.features, median_fraction) if kernel == "rbf" else _called(kernel, x)
-    gram, scale = _centre_gram(raw)
-    # The Gram matrix was scaled to about 1, so what centring leaves of a constant one is rounding.
-    varies = xp.max(xp.abs(gram)) > x.shape[0] * machine_epsilon(x)
-    return Structure(x.shape[0], None, gram, xp.linalg.diagonal(gram), xp.sqrt(scale), constant | ~varies)
+def meet(x: Structure, y: Structure) -> Meeting:
+    """Return all statistics of one pair."""
+    cross = x.own if y is x else products(x, y)
+    return Meeting(x.n, x.epsilon, *cross, side(x, *x.own), side(y, *y.own))
 
 
-def _called(kernel: Callable[[Any], Any], x: Array) -> Array:
-    xp = namespace(x)
-    n = x.shape[0]
-    gram = kernel(x)
-    if getattr(gram, "shape", None) != (n, n):
-        got = getattr(gram, "shape", None)
-        raise ValueError(
-            f"a kernel must map X of shape {tuple(x.shape)} to a Gram matrix of shape {(n, n)}, got "
-            f"{'shape ' + str(tuple(got)) if got is not None else type(gram).__name__}: one entry per pair of examples."
-        )
-    return xp.astype(gram, x.dtype)
+def side(x: Structure, inner: Array, diagonals: Array) -> Side:
+    """Return what the estimators need of one representation."""
+    return Side(inner, diagonals, namespace(x.diagonal).sum(x.diagonal), precise(x.scale), x.constant)
 
 
-def _centre_gram(gram: Array) -> tuple[Array, Array]:
-    """Return HKH divided by a power of two, and that power."""
-    xp = namespace(gram)
-    scale = power_of_two(gram)
-    gram = gram / scale
-    # Subtracting one number from every entry first keeps the means from cancelling.
-    gram = gram - xp.mean(gram)
-    columns = xp.mean(gram, axis=0, keepdims=True)
-    rows = xp.mean(gram, axis=1, keepdims=True)
-    return gram - columns - rows + xp.mean(gram), scale
-
-
-def squared_distances(features: Array) -> Array:
-    """Return the (n, n) squared Euclidean distances of centred rows, diagonal exactly 0, never negative."""
-    xp = namespace(features)
-    gram = features @ features.T
-    norms = xp.linalg.diagonal(gram)
-    squared = norms[:, None] + norms[None, :] - 2 * gram
-    positive = xp.where(squared > 0, squared, xp.zeros_like(squared))
-    return positive * (1 - identity_like(gram))
-
-
-def rbf_gram(features: Array, median_fraction: float) -> Array:
-    """Return exp(−d² / (2·fraction²·median(d²))), the median over all n×n entries, zero diagonal included."""
-    xp = namespace(features)
-    squared = squared_distances(features)
-    if scalar(xp.max(squared)) == 0:
-        return xp.ones_like(squared)
-    middle = median(squared)
-    if scalar(middle) == 0:
-        raise ValueError(
-            "the RBF kernel needs a positive median distance, got 0: over half of the pairs of rows are equal, so "
-            "drop duplicate examples or use the linear kernel."
-        )
-    return xp.exp(-squared / (2 * median_fraction**2 * middle))
-
-
-def median(values: Array) -> Array:
-    """Return NumPy's median (mean of the middle pair) of all entries, as a 0-d array that carries gradients."""
-    xp = namespace(values)
-    flat = xp.reshape(values, (-1,))
-    low, high = (flat.shape[0] - 1) // 2, flat.shape[0] // 2
-    # Selecting on the host costs O(n²), sorting O(n² log n); the two indices then pick from the array itself.
-    order = np.argpartition(to_numpy(flat), [low, high])
-    return (flat[int(order[low])] + flat[int(order[high])]) / 2
-
-
-def meet(x: Structure, y: Structure) -> Array:
-    """⟨K, L⟩: through features, ‖X^T Y‖², where both have at most n of them; else through Gram matrices."""
-    xp = namespace(x.diagonal)
-    if x.features is not None and y.features is not None and max(x.features.shape[1], y.features.shape[1]) <= x.n:
-        return squared_norm(x.features.T @ y.features)
-    return xp.sum(x.gram * y.gram)
-
-
-def numerator(x: Structure, y: Structure, inner: Array, estimator: Estimator) -> Array:
+def numerator(n: int, inner: Array, diagonals: Array, traces: Array, estimator: Estimator) -> Array:
     """⟨K, L⟩ (biased) or ⟨Ã, B̃⟩ (debiased), from centred statistics."""
     if estimator == "biased":
-        return inner
-    n, xp = x.n, namespace(inner)
-    diagonals = xp.sum(x.diagonal * y.diagonal)
-    return inner - n / (n - 2) * diagonals + x.trace * y.trace / ((n - 1) * (n - 2))
+        return inner + diagonals
+    return inner - 2 / (n - 2) * diagonals + traces / ((n - 1) * (n - 2))
+
+
+def norm(own: Side, n: int, epsilon: float, estimator: Estimator) -> Array:
+    """Norm that CKA divides by: square root of the estimator's self-term."""
+    xp = namespace(own.inner)
+    squared = numerator(n, own.inner, own.diagonals, own.trace**2, estimator)
+    # U-centring can leave nothing but rounding, for instance of one example that differs from all others.
+    vanishes = squared <= n * epsilon * (own.inner + own.diagonals)
+    return xp.sqrt(xp.where(vanishes, xp.full_like(squared, float("nan")), squared))
 
 
 def examine(operands: Mapping[str, Structure], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
@@ -164,30 +87,59 @@ def examine(operands: Mapping[str, Structure], pairs: Sequence[tuple[str, str]])
     return constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
 
 
-STRUCTURE = Family("structure", prepare, meet, lambda inner: inner, examine, ("kernel", "median_fraction"))
+def meet_all(
+    structures: Sequence[Structure],
+    needed: np.ndarray,
+    form: walk.Form,
+    each: walk.Each,
+    step: Callable[[float], None],
+) -> Meeting:
+    """Return the statistics of all pairs at once, as NumPy arrays over (layers, layers)."""
+    inner, diagonals = walk.inner_products(structures, needed, form, each, step)
+    sides = [side(x, x.diagonal, x.diagonal) for x in structures]
+    trace, scale, constant = (np.array([to_numpy(s[k]) for s in sides]) for k in (2, 3, 4))
+    down = Side(np.diag(inner), np.diag(diagonals), trace, scale, constant)
+    epsilon = max(x.epsilon for x in structures)
+    rows, columns = (Side(*(np.reshape(f, shape) for f in down)) for shape in ((-1, 1), (1, -1)))
+    return Meeting(structures[0].n, epsilon, inner, diagonals, rows, columns)
 
 
-def _hsic(x: Structure, y: Structure, inner: Array, *, estimator: Estimator) -> Array:
-    n = x.n
+STRUCTURE = Family(
+    "structure",
+    prepare,
+    meet,
+    Meeting.swapped,
+    examine,
+    options=("kernel", "median_fraction"),
+    choose=walk.choose,
+    meet_all=meet_all,
+    cost=walk.cost,
+    single=True,
+    host=True,
+)
+
+
+def _hsic(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
+    n = met.n
     count = (n - 1) ** 2 if estimator == "biased" else n * (n - 3)
-    value = numerator(x, y, inner, estimator) / count * (x.scale * y.scale) ** 2
-    return undefined_where(x.constant | y.constant, value)
+    top = numerator(n, met.inner, met.diagonals, met.x.trace * met.y.trace, estimator)
+    return undefined_where(met.x.constant | met.y.constant, top / count * (met.x.scale * met.y.scale) ** 2)
 
 
-def _cka(x: Structure, y: Structure, inner: Array, *, estimator: Estimator) -> Array:
+def _cka(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
+    top = numerator(met.n, met.inner, met.diagonals, met.x.trace * met.y.trace, estimator)
     # One division per norm: the product of two self-terms could leave the range of the dtype.
-    value = numerator(x, y, inner, estimator) / x.own_term(estimator) / y.own_term(estimator)
+    value = top / norm(met.x, met.n, met.epsilon, estimator) / norm(met.y, met.n, met.epsilon, estimator)
     if estimator == "biased":
         value = at_most_one(value)
-    return undefined_where(x.constant | y.constant, value)
+    return undefined_where(met.x.constant | met.y.constant, value)
 
 
-def _cka_null(x: Structure, y: Structure, *, estimator: Estimator) -> Array | None:
+def _cka_null(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array | None:
     if estimator != "biased":
         return None
-    xp = namespace(x.diagonal)
-    level = x.trace / xp.sqrt(x.own) * y.trace / xp.sqrt(y.own) / (x.n - 1)
-    return undefined_where(x.constant | y.constant, level)
+    first, second = (own.trace / norm(own, met.n, met.epsilon, "biased") for own in (met.x, met.y))
+    return undefined_where(met.x.constant | met.y.constant, first * second / (met.n - 1))
 
 
 _UNKNOWN_KERNEL = when("kernel", callable, invariances=None)

@@ -7,84 +7,18 @@ distance are the last line (Kornblith et al. 2019, section 3 and appendix C).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any, Literal
+
+import numpy as np
 
 from homolog.arrays import Array, constant_like, namespace
 from homolog.cautions import Caution, constant_layers, saturation
-from homolog.linalg import at_most_one, centre, nuclear_norm, settle_ties, squared_norm, thin_svd
+from homolog.families.overlaps import Overlap, Subspace, meet, prepare
+from homolog.linalg import at_most_one, nuclear_norm, settle_ties, squared_norm
 from homolog.registry import KORNBLITH_2019, Family, Invariances, evaluate, register, when
 
 Statistic = Literal["r2", "rho"]
-
-
-@dataclass(frozen=True)
-class Subspace:
-    """Thin SVD of the centred features, cut at the numerical rank."""
-
-    n: int
-    u: Array
-    """(n, r) orthonormal columns."""
-    s: Array
-    """(r,) singular values of the features divided by a power of two, descending."""
-    v: Array
-    """(p, r) orthonormal columns."""
-    constant: Array
-    """0-d bool: nothing varies, and the rank is 0."""
-
-    @property
-    def rank(self) -> int:
-        """Numerical rank r."""
-        return int(self.s.shape[0])
-
-    @property
-    def weights(self) -> Array:
-        """(r,) singular values of the representation scaled to unit Frobenius norm."""
-        return self.s / namespace(self.s).sqrt(squared_norm(self.s))
-
-    def kept(self, threshold: float) -> int:
-        """Count the leading components that explain a fraction of the variance."""
-        xp = namespace(self.s)
-        explained = xp.cumulative_sum(self.weights**2)
-        # A sum of rounded terms may end just below a threshold of 1.
-        below = explained < threshold * (1 - 1e-12)
-        return min(int(xp.sum(xp.astype(below, xp.int64))) + 1, self.rank)
-
-
-def prepare(x: Array) -> Subspace:
-    """Centre and decompose a representation."""
-    xp = namespace(x)
-    centred = centre(x)
-    u, s, v = thin_svd(centred.features)
-    return Subspace(x.shape[0], u, s, v, xp.all(centred.dead))
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """C = U_X^T U_Y of a pair; its decomposition, if asked for, serves both directions."""
-
-    matrix: Array
-    """(r_x, r_y)"""
-    mirror: Overlap | None = None
-
-    @cached_property
-    def svd(self) -> tuple[Array, Array, Array]:
-        """Canonical directions of x, canonical correlations, canonical directions of y."""
-        if self.mirror is not None:
-            left, correlations, right = self.mirror.svd
-            return right, correlations, left
-        left, correlations, right = namespace(self.matrix).linalg.svd(self.matrix, full_matrices=False)
-        return left, correlations, right.T
-
-    def swapped(self) -> Overlap:
-        """The overlap of (y, x)."""
-        return Overlap(self.matrix.T, self)
-
-
-def meet(x: Subspace, y: Subspace) -> Overlap:
-    """Return the overlap of two column spaces."""
-    return Overlap(x.u.T @ y.u)
 
 
 def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
@@ -103,7 +37,19 @@ def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) 
     return found + saturation(partly, wholly, n)
 
 
-SUBSPACE = Family("subspace", prepare, meet, Overlap.swapped, examine, rank=lambda operand: operand.rank)
+def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> tuple[float, int]:
+    """Return floating-point operations (decompositions by QR, then overlaps and their decompositions) and bytes."""
+    n = shapes[0][0]
+    ranks = np.array([min(shape) for shape in shapes], dtype=float)
+    flops = sum(4.0 * n * p * min(n, p) + 22.0 * min(n, p) ** 3 for _, p in shapes)
+    i, j = np.nonzero(np.triu(needed | needed.T))
+    overlaps = np.sum(2.0 * n * ranks[i] * ranks[j] + 10.0 * ranks[i] * ranks[j] * np.minimum(ranks[i], ranks[j]))
+    return flops + float(overlaps), 8 * int(sum((n + p) * min(n, p) for _, p in shapes))
+
+
+SUBSPACE = Family(
+    "subspace", prepare, meet, Overlap.swapped, examine, rank=lambda operand: operand.rank, cost=cost, host=True
+)
 
 
 def _nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
@@ -133,13 +79,13 @@ def _svcca(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float, stat
     return _correlations(overlap.matrix[: x.kept(threshold), : y.kept(threshold)], statistic)
 
 
-def _cca_null(x: Subspace, y: Subspace, *, statistic: Statistic) -> Array | None:
+def _cca_null(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) -> Array | None:
     if statistic != "r2":
         return None
     return _null_level(x, max(x.rank, y.rank))
 
 
-def _svcca_null(x: Subspace, y: Subspace, *, threshold: float, statistic: Statistic) -> Array | None:
+def _svcca_null(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float, statistic: Statistic) -> Array | None:
     if statistic != "r2" or 0 in (x.rank, y.rank):
         return None
     return _null_level(x, max(x.kept(threshold), y.kept(threshold)))
@@ -167,7 +113,7 @@ def _linear_regression(target: Subspace, predictors: Subspace, overlap: Overlap)
     return at_most_one(xp.sum(target.weights**2 * explained))
 
 
-def _linear_regression_null(target: Subspace, predictors: Subspace) -> Array:
+def _linear_regression_null(target: Subspace, predictors: Subspace, overlap: Overlap) -> Array:
     return _null_level(predictors, predictors.rank)
 
 

@@ -1,0 +1,113 @@
+"""The public doors of the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from homolog.cautions import give
+from homolog.engine.inputs import Measures, Pairs, Source
+from homolog.engine.planning import Plan, make_plan
+from homolog.engine.result import dataset
+from homolog.engine.run import run
+
+if TYPE_CHECKING:
+    import xarray
+
+DEFAULT = ("cka", "cka(estimator=debiased)")
+
+
+def compare(
+    a: Source,
+    b: Source | None = None,
+    *,
+    measures: Measures = DEFAULT,
+    pairs: Pairs = "all",
+    memory: str | int = "2GiB",
+    progress: bool | None = None,
+) -> xarray.Dataset:
+    """Compare every layer of one model with every layer of another, or of itself, or of many models with each other.
+
+    Parameters
+    ----------
+    a, b : array (n, p), mapping of layer names to arrays, Activations, or path of a file that `homolog.open` reads. Without
+        b, a is compared with itself. Many models at once: a mapping of model names to any of these, without b.
+    measures : text forms ("cka(kernel=rbf)"), bound measures, functions of two arrays, a sequence of these, or a mapping
+        {name of the variable: any of these}.
+    pairs : "all", "same_name", or a list of (layer_a, layer_b); with many models of ((model, layer), (model, layer)).
+    memory : workspace for what is formed and thrown away, beyond the prepared layers; see `plan`.
+    progress : show a progress bar; by default when standard error is a terminal.
+
+    Returns
+    -------
+    xarray.Dataset
+        One variable (layer_a, layer_b) per measure, NaN where not asked; with many models (a, b) over all their layers, with
+        the coordinates model_a, layer_a, model_b, layer_b. `<measure>_null` the level independent data would
+        reach, where there is a formula; `<measure>_reversed` the value of (b, a) for asymmetric measures. Attributes carry
+        kind, range and formula, the number of examples and the warnings.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        For input that cannot be compared, in one sentence: expected, got, remedy.
+
+    Warns
+    -----
+    ConstantLayerWarning, DeadUnitWarning, SaturationWarning, NullLevelWarning, UndefinedValueWarning
+        Once per comparison and kind.
+
+    Notes
+    -----
+    The decomposition of a layer is shared by all pairs, and the product of a pair by all measures of a family. Operands are
+    held in float64 together.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> rng = np.random.default_rng(0)
+    >>> first = {"early": rng.normal(size=(200, 4)), "late": rng.normal(size=(200, 3))}
+    >>> second = {"early": first["early"] @ np.diag([1, -1, 1, -1]), "late": 2 * first["late"] + 1}
+    >>> result = hl.compare(first, second, measures="cka")
+    >>> result.cka.sel(layer_a="late", layer_b="late").item()
+    1.0
+    """
+    planned = make_plan(a, b, measures, pairs, memory)
+    outcome = run(planned, progress)
+    give(outcome.cautions, stacklevel=1)
+    return dataset(planned, outcome)
+
+
+def plan(
+    a: Source,
+    b: Source | None = None,
+    *,
+    measures: Measures = DEFAULT,
+    pairs: Pairs = "all",
+    memory: str | int = "2GiB",
+) -> Plan:
+    """Say what `compare` would compute, in which form, and at what cost, without computing it.
+
+    Parameters
+    ----------
+    a, b, measures, pairs, memory : as for `compare`.
+
+    Returns
+    -------
+    Plan
+        Prints one line per group of measures that share their operands; `.flops` and `.bytes` are the totals.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        As `compare` would.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> layers = {f"layer {i}": np.random.default_rng(i).normal(size=(500, 100)) for i in range(4)}
+    >>> print(hl.plan(layers, measures=("cka", "cka(estimator=debiased)", "cca")))
+    16 pairs of layers of a (4 layers), n = 500
+      cka, cka(estimator=debiased): structure family, through features; 8e+07 floating-point operations, 1.5 MiB
+      cca: subspace family, pair by pair; 3.7e+08 floating-point operations, 1.8 MiB
+    in all 4.5e+08 floating-point operations, at most 1.8 MiB at a time
+    """
+    return make_plan(a, b, measures, pairs, memory)

@@ -1,0 +1,155 @@
+"""What a comparison is given: models, measures and pairs, in any of the accepted forms, checked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from homolog import files
+from homolog.activations import Activations, check_pairing, unknown_layer
+from homolog.arrays import check_finite, check_representation, described, enough_rows, is_array, same_library
+from homolog.registry import Measure, measure
+
+Source = Any
+Measures = str | Measure | Callable[..., Any] | Sequence[str | Measure | Callable[..., Any]] | Mapping[str, Any]
+Pairs = str | Sequence[tuple[Any, Any]]
+
+
+def models_of(a: Source, b: Source | None) -> tuple[dict[str, Activations], bool]:
+    """Return name → activations of one, two or many models, checked against each other; and whether they are many."""
+    many = _holds_models(a)
+    if many:
+        if b is not None:
+            raise TypeError(
+                "b must be left out when a is a mapping of several models, got both: put all models into one mapping."
+            )
+        models = {name: activations_of(source, name) for name, source in a.items()}
+    else:
+        models = {"a": activations_of(a, "a")}
+        if b is not None and b is not a:
+            models["b"] = activations_of(b, "b")
+    for (_, x), (_, y) in itertools.pairwise(models.items()):
+        check_pairing(x, y)
+    first_name, first = next(iter(models.items()))
+    for name, layers in models.items():
+        label = (f"layer {next(iter(first))!r} of {first_name}", f"layer {next(iter(layers))!r} of {name}")
+        same_library(next(iter(first.values())), next(iter(layers.values())), label)
+        _check_layers(layers, name)
+    return models, many
+
+
+def _holds_models(a: Source) -> bool:
+    """Say whether a mapping holds models and not layers."""
+    if not isinstance(a, Mapping) or isinstance(a, Activations) or not a:
+        return False
+    models = [isinstance(value, Mapping | str | PathLike) for value in a.values()]
+    if any(models) and not all(models):
+        odd = next(name for name, model in zip(a, models, strict=True) if not model)
+        raise TypeError(
+            f"a mapping must hold either layers (arrays) or models (mappings, Activations, paths), got both: {odd!r} is "
+            f"{described(a[odd])}."
+        )
+    return all(models)
+
+
+def _check_layers(layers: Activations, side: str) -> None:
+    first = next(iter(layers))
+    for name, array in layers.items():
+        same_library(layers[first], array, (f"layer {first!r} of {side}", f"layer {name!r} of {side}"))
+        check_finite(array, f"layer {name!r} of {side}")
+
+
+def check_examples(models: Mapping[str, Activations], measures: Mapping[str, Measure]) -> None:
+    """Raise where a measure needs more examples than there are."""
+    array = next(iter(next(iter(models.values())).values()))
+    for name, record in measures.items():
+        enough_rows(array, record.minimal_n, name)
+
+
+def model_name(source: Source, activations: Activations, side: str) -> str:
+    """Return what a model is called in a result."""
+    if isinstance(source, Activations):
+        return activations.provenance.get("model", side)
+    return Path(source).stem if isinstance(source, str | PathLike) else side
+
+
+def activations_of(source: Source, side: str) -> Activations:
+    """Return what was given as Activations."""
+    if isinstance(source, Activations):
+        return source
+    if isinstance(source, str | PathLike):
+        return files.open(source)
+    if isinstance(source, Mapping):
+        if not source:
+            raise ValueError(f"{side} must hold at least one layer, got an empty mapping.")
+        for name, array in source.items():
+            check_representation(array, f"layer {name!r} of {side}")
+        return Activations(source)
+    if is_array(source):
+        check_representation(source, side)
+        return Activations({side: source})
+    raise TypeError(
+        f"{side} must be an array (n, p), a mapping of layer names to arrays, Activations, or a path, got "
+        f"{described(source)}: convert it, for instance with numpy.asarray, or extract it with homolog.extract."
+    )
+
+
+def resolve_measures(measures: Measures) -> dict[str, Measure]:
+    """Return name of the variable → measure, from any of the accepted forms."""
+    if isinstance(measures, Mapping):
+        found = [(name, measure(spec)) for name, spec in measures.items()]
+    else:
+        single = isinstance(measures, str | Measure) or callable(measures)
+        forms: Any = [measures] if single else measures
+        found = [(str(record), record) for record in map(measure, forms)]
+    if not found:
+        raise ValueError("measures must name at least one measure, got none: the default is ('cka',).")
+    for name, _ in found:
+        if not isinstance(name, str) or not name or "/" in name:
+            raise ValueError(f"a variable of a result must be named by text without '/', got {name!r}: rename it.")
+    resolved = dict(found)
+    if len(resolved) < len(found):
+        twice = next(name for name in resolved if sum(name == other for other, _ in found) > 1)
+        raise ValueError(
+            f"measures must have different names, got {twice!r} twice: pass {{name: measure}} to name them."
+        )
+    return resolved
+
+
+def wanted_pairs(rows: list[Any], columns: list[Any], pairs: Pairs) -> np.ndarray:
+    """Return the (rows, columns) mask of the pairs asked for.
+
+    Rows and columns are layer names, or (model, layer) where there are many models.
+    """
+    if isinstance(pairs, str):
+        if pairs == "all":
+            return np.ones((len(rows), len(columns)), dtype=bool)
+        if pairs == "same_name":
+            mask = np.array([[_layer(first) == _layer(second) for second in columns] for first in rows])
+            if not mask.any():
+                raise ValueError(
+                    "pairs='same_name' needs a layer name that both sides have, got none in common: rename layers with "
+                    "Activations.rename, or use pairs='all'."
+                )
+            return mask
+        raise ValueError(f"pairs must be 'all', 'same_name' or a list of (layer_a, layer_b), got {pairs!r}.")
+    mask = np.zeros((len(rows), len(columns)), dtype=bool)
+    for pair in pairs:
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise ValueError(f"a pair must be (layer_a, layer_b), got {pair!r}: pass a list of such tuples.")
+        for side, known in zip(pair, (rows, columns), strict=True):
+            if side not in known:
+                raise KeyError(unknown_layer(str(side), [str(name) for name in known]))
+        mask[rows.index(pair[0]), columns.index(pair[1])] = True
+    if not mask.any():
+        raise ValueError("pairs must ask for at least one pair, got an empty list: use 'all'.")
+    return mask
+
+
+def _layer(name: Any) -> str:
+    return str(name[1] if isinstance(name, tuple) else name)

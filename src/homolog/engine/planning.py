@@ -1,0 +1,173 @@
+"""What will be computed: the layers, the measures under their variable names, the pairs asked for, and in which form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from homolog.activations import Activations
+from homolog.arrays import format_bytes, itemsize, parse_bytes
+from homolog.engine.inputs import (
+    Measures,
+    Pairs,
+    Source,
+    check_examples,
+    model_name,
+    models_of,
+    resolve_measures,
+    wanted_pairs,
+)
+from homolog.registry import Family, Measure
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of one model."""
+
+    model: str
+    name: str
+    array: Any
+    label: str
+    """How warnings call it."""
+    title: str
+    """How errors call it."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Measures that share operands: one family, and equal options of its `prepare`."""
+
+    family: Family
+    options: dict[str, Any]
+    measures: dict[str, Measure]
+    form: Any
+    """How the family meets all pairs at once, or None where pairs meet one by one."""
+    flops: float
+    bytes: int
+
+    def __str__(self) -> str:
+        how = "pair by pair" if self.form is None else str(self.form)
+        cost = f"{self.flops:.2g} floating-point operations, {format_bytes(self.bytes)}"
+        return f"{', '.join(self.measures)}: {self.family.name} family, {how}; {cost}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An inert description of a comparison; `print` it to see what would be computed."""
+
+    models: Mapping[str, Activations]
+    """Models by the name of their side; one alone is compared with itself."""
+    titles: list[str]
+    """What the models are called in the result."""
+    many: bool
+    """The models were given as a mapping of mappings: the result has the dimensions a and b."""
+    measures: Mapping[str, Measure]
+    """Name of the variable → measure."""
+    wanted: np.ndarray
+    """(layers of a, layers of b) bool."""
+    memory: int
+
+    @property
+    def n(self) -> int:
+        """Number of examples."""
+        return next(iter(self.models.values())).n
+
+    @property
+    def same(self) -> bool:
+        """Whether one set of layers is compared with itself."""
+        return self.many or len(self.models) == 1
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """Every layer once, model by model."""
+        found = []
+        for model, activations in self.models.items():
+            for name, array in activations.items():
+                label = name if len(self.models) == 1 else f"{model}: {name}"
+                found.append(Layer(model, name, array, label, f"layer {name!r} of {model}"))
+        return found
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Which layers stand in the rows of the result."""
+        return np.arange(len(self.layers) if self.same else len(next(iter(self.models.values()))))
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Which layers stand in the columns of the result."""
+        return self.rows if self.same else np.arange(len(self.rows), len(self.layers))
+
+    @cached_property
+    def needed(self) -> np.ndarray:
+        """(layers, layers) bool: the pairs asked for, of all layers."""
+        needed = np.zeros((len(self.layers), len(self.layers)), dtype=bool)
+        needed[np.ix_(self.rows, self.columns)] = self.wanted
+        return needed
+
+    @cached_property
+    def used(self) -> np.ndarray:
+        """The layers that stand in any pair."""
+        return np.flatnonzero(self.needed.any(axis=0) | self.needed.any(axis=1))
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The measures in groups that share operands."""
+        return list(grouped(self))
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations, to leading order."""
+        return sum(group.flops for group in self.groups)
+
+    @property
+    def bytes(self) -> int:
+        """Most memory beyond the arrays given; the groups run one after another."""
+        return max(group.bytes for group in self.groups)
+
+    def __str__(self) -> str:
+        models = ", ".join(f"{name} ({len(layers)} layers)" for name, layers in self.models.items())
+        lines = [f"{int(self.wanted.sum())} pairs of layers of {models}, n = {self.n}"]
+        lines += [f"  {group}" for group in self.groups]
+        lines.append(f"in all {self.flops:.2g} floating-point operations, at most {format_bytes(self.bytes)} at a time")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def grouped(plan: Plan) -> Iterator[Group]:
+    """Group the measures of a plan, and choose the form of each group."""
+    found: list[tuple[Family, dict[str, Any], dict[str, Measure]]] = []
+    for name, record in plan.measures.items():
+        for family, options, members in found:
+            if family is record.family and options == record.prepare_options:
+                members[name] = record
+                break
+        else:
+            found.append((record.family, record.prepare_options, {name: record}))
+    arrays = [plan.layers[i].array for i in plan.used]
+    shapes = [tuple(array.shape) for array in arrays]
+    needed = plan.needed[np.ix_(plan.used, plan.used)]
+    for family, options, members in found:
+        sizes = [itemsize(array, single=family.single) for array in arrays]
+        form = None if family.choose is None else family.choose(shapes, sizes, needed, plan.memory, **options)
+        yield Group(family, options, members, form, *family.cost(shapes, sizes, needed, form, **options))
+
+
+def make_plan(a: Source, b: Source | None, measures: Measures, pairs: Pairs, memory: str | int) -> Plan:
+    """Resolve and validate everything that can be known before computing."""
+    resolved = resolve_measures(measures)
+    models, many = models_of(a, b)
+    check_examples(models, resolved)
+    if many:
+        names = [(model, layer) for model, layers in models.items() for layer in layers]
+        wanted = wanted_pairs(names, names, pairs)
+        titles = list(models)
+    else:
+        sides = list(models.values())
+        wanted = wanted_pairs(list(sides[0]), list(sides[-1]), pairs)
+        titles = [model_name(source, models[side], side) for side, source in (("a", a), ("b", b)) if side in models]
+    return Plan(models, titles, many, resolved, wanted, parse_bytes(memory))

@@ -1,0 +1,142 @@
+"""The operand of the structure family: a centred n×n similarity structure, whole or by blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from homolog.arrays import Array, detached, identity_like, machine_epsilon, namespace, precise, scalar, to_numpy
+from homolog.linalg import centre, column_means, power_of_two, squared_norm
+
+Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The centred similarity structure of a representation, divided by `scale` squared."""
+
+    n: int
+    features: Array | None
+    """(n, p) centred features for the linear kernel, else None."""
+    given_gram: Array | None
+    """(n, n) centred Gram matrix for the other kernels, else None."""
+    diagonal: Array
+    """(n,) diagonal of the centred Gram matrix, in float64 where the device has it."""
+    scale: Array
+    """0-d: the Gram matrix in the units of the input is gram · scale², squared only where HSIC needs it."""
+    constant: Array
+    """0-d bool: nothing varies."""
+
+    @property
+    def epsilon(self) -> float:
+        """Spacing at 1 of the floats in which the Gram matrix is formed."""
+        return machine_epsilon(self.given_gram if self.features is None else self.features)
+
+    @cached_property
+    def own(self) -> tuple[Array, Array]:
+        """Off-diagonal part of ⟨K, K⟩, and k·k."""
+        return products(self, self)
+
+    @cached_property
+    def gram(self) -> Array:
+        """(n, n) centred Gram matrix."""
+        return self.block(slice(None), slice(None))
+
+    def block(self, rows: slice, columns: slice) -> Array:
+        """Part of the centred Gram matrix."""
+        if self.given_gram is not None:
+            return self.given_gram[rows, columns]
+        assert self.features is not None  # one of the two is given
+        return self.features[rows, :] @ self.features[columns, :].T
+
+
+def prepare(x: Array, *, kernel: Kernel = "linear", median_fraction: float = 1.0) -> Structure:
+    """Centre the features (linear kernel) or the Gram matrix (any other kernel)."""
+    xp = namespace(x)
+    centred = centre(x)
+    constant = xp.all(centred.dead)
+    if kernel == "linear":
+        features = centred.features
+        diagonal = precise(xp.linalg.vecdot(features, features))
+        return Structure(x.shape[0], features, None, diagonal, centred.scale, constant)
+    raw = rbf_gram(centred.features, median_fraction) if kernel == "rbf" else _called(kernel, x)
+    gram, scale = _centre_gram(raw)
+    # The Gram matrix was scaled to about 1, so what centring leaves of a constant one is rounding.
+    varies = xp.max(xp.abs(gram)) > x.shape[0] * machine_epsilon(x)
+    return Structure(x.shape[0], None, gram, precise(xp.linalg.diagonal(gram)), xp.sqrt(scale), constant | ~varies)
+
+
+def _called(kernel: Callable[[Any], Any], x: Array) -> Array:
+    xp = namespace(x)
+    n = x.shape[0]
+    gram = kernel(x)
+    if getattr(gram, "shape", None) != (n, n):
+        got = getattr(gram, "shape", None)
+        raise ValueError(
+            f"a kernel must map X of shape {tuple(x.shape)} to a Gram matrix of shape {(n, n)}, got "
+            f"{'shape ' + str(tuple(got)) if got is not None else type(gram).__name__}: one entry per pair of examples."
+        )
+    return xp.astype(gram, x.dtype)
+
+
+def _centre_gram(gram: Array) -> tuple[Array, Array]:
+    """Return HKH divided by a power of two, and that power."""
+    xp = namespace(gram)
+    scale = power_of_two(xp.max(xp.abs(detached(gram))))
+    gram = gram / scale
+    # Twice, because the first means are rounded: one entry may be much larger than what centring leaves.
+    for _ in range(2):
+        gram = gram - column_means(gram)
+        gram = gram - column_means(gram.T).T
+    return gram, scale
+
+
+def squared_distances(features: Array) -> Array:
+    """Return the (n, n) squared Euclidean distances of centred rows, diagonal exactly 0, never negative."""
+    xp = namespace(features)
+    gram = features @ features.T
+    norms = xp.linalg.diagonal(gram)
+    squared = norms[:, None] + norms[None, :] - 2 * gram
+    positive = xp.where(squared > 0, squared, xp.zeros_like(squared))
+    return positive * (1 - identity_like(gram))
+
+
+def rbf_gram(features: Array, median_fraction: float) -> Array:
+    """Return exp(−d² / (2·fraction²·median(d²))), the median over all n×n entries, zero diagonal included."""
+    xp = namespace(features)
+    squared = squared_distances(features)
+    if scalar(xp.max(squared)) == 0:
+        return xp.ones_like(squared)
+    middle = median(squared)
+    if scalar(middle) == 0:
+        raise ValueError(
+            "the RBF kernel needs a positive median distance, got 0: over half of the pairs of rows are equal, so "
+            "drop duplicate examples or use the linear kernel."
+        )
+    return xp.exp(-squared / (2 * median_fraction**2 * middle))
+
+
+def median(values: Array) -> Array:
+    """Return NumPy's median (mean of the middle pair) of all entries, as a 0-d array that carries gradients."""
+    xp = namespace(values)
+    flat = xp.reshape(values, (-1,))
+    low, high = (flat.shape[0] - 1) // 2, flat.shape[0] // 2
+    # Selecting on the host costs O(n²), sorting O(n² log n); the two indices then pick from the array itself.
+    order = np.argpartition(to_numpy(flat), [low, high])
+    return (flat[int(order[low])] + flat[int(order[high])]) / 2
+
+
+def products(x: Structure, y: Structure) -> tuple[Array, Array]:
+    """Return the off-diagonal part of ⟨K, L⟩, and k·l.
+
+    Through features, ‖X^T Y‖², where both have at most n of them; else through Gram matrices.
+    """
+    xp = namespace(x.diagonal)
+    diagonals = xp.sum(x.diagonal * y.diagonal)
+    if x.features is not None and y.features is not None and max(x.features.shape[1], y.features.shape[1]) <= x.n:
+        return squared_norm(precise(x.features.T @ y.features)) - diagonals, diagonals
+    return xp.sum(precise(x.gram * y.gram)) - diagonals, diagonals

@@ -1,0 +1,77 @@
+"""The operand of the subspace family, a thin SVD, and what two of them share: the overlap of their column spaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from homolog.arrays import Array, namespace
+from homolog.linalg import centre, squared_norm, thin_svd
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """Thin SVD of the centred features, cut at the numerical rank."""
+
+    n: int
+    u: Array
+    """(n, r) orthonormal columns."""
+    s: Array
+    """(r,) singular values of the features divided by a power of two, descending."""
+    v: Array
+    """(p, r) orthonormal columns."""
+    constant: Array
+    """0-d bool: nothing varies, and the rank is 0."""
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank r."""
+        return int(self.s.shape[0])
+
+    @property
+    def weights(self) -> Array:
+        """(r,) singular values of the representation scaled to unit Frobenius norm."""
+        return self.s / namespace(self.s).sqrt(squared_norm(self.s))
+
+    def kept(self, threshold: float) -> int:
+        """Count the leading components that explain a fraction of the variance."""
+        xp = namespace(self.s)
+        explained = xp.cumulative_sum(self.weights**2)
+        # A sum of rounded terms may end just below a threshold of 1.
+        below = explained < threshold * (1 - 1e-12)
+        return min(int(xp.sum(xp.astype(below, xp.int64))) + 1, self.rank)
+
+
+def prepare(x: Array) -> Subspace:
+    """Centre and decompose a representation."""
+    xp = namespace(x)
+    centred = centre(x)
+    u, s, v = thin_svd(centred.features)
+    return Subspace(x.shape[0], u, s, v, xp.all(centred.dead))
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """C = U_X^T U_Y of a pair; its decomposition, if asked for, serves both directions."""
+
+    matrix: Array
+    """(r_x, r_y)"""
+    mirror: Overlap | None = None
+
+    @cached_property
+    def svd(self) -> tuple[Array, Array, Array]:
+        """Canonical directions of x, canonical correlations, canonical directions of y."""
+        if self.mirror is not None:
+            left, correlations, right = self.mirror.svd
+            return right, correlations, left
+        left, correlations, right = namespace(self.matrix).linalg.svd(self.matrix, full_matrices=False)
+        return left, correlations, right.T
+
+    def swapped(self) -> Overlap:
+        """The overlap of (y, x)."""
+        return Overlap(self.matrix.T, self)
+
+
+def meet(x: Subspace, y: Subspace) -> Overlap:
+    """Return the overlap of two column spaces."""
+    return Overlap(x.u.T @ y.u)

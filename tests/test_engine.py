@@ -1,0 +1,153 @@
+"""The engine's fast paths against the functions of one pair, on data of every awkward kind."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import xarray
+from cases import CASES, related
+from conftest import LIBRARIES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import homolog as hl
+from homolog.families import walk
+from homolog.families.grams import prepare
+
+FORMS = ["cka", "cka(estimator=debiased)", "hsic", "hsic(estimator=debiased)", "cka(kernel=rbf)"]
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        yield
+
+
+def several(rng, n=60, widths=(3, 80, 17, 130, 1)):
+    shared = rng.normal(size=(n, 3))
+    return {f"layer {p}": shared @ rng.normal(size=(3, p)) + rng.normal(size=(n, p)) for p in widths}
+
+
+def one_by_one(form, a, b):
+    return np.array([[float(hl.measure(form)(x, y)) for y in b.values()] for x in a.values()])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("put", LIBRARIES.values(), ids=LIBRARIES)
+def test_all_pairs_equal_one_by_one(form, put, rng):
+    a, b = several(rng), several(rng, widths=(70, 2, 9))
+    result = hl.compare({k: put(x) for k, x in a.items()}, {k: put(x) for k, x in b.items()}, measures=form)
+    np.testing.assert_allclose(result[form], one_by_one(form, a, b), rtol=1e-9, atol=1e-11)
+    single = hl.compare(
+        {k: put(x.astype(np.float32)) for k, x in a.items()},
+        {k: put(x.astype(np.float32)) for k, x in b.items()},
+        measures=form,
+    )
+    expected = one_by_one(form, a, b)
+    np.testing.assert_allclose(single[form], expected, rtol=2e-5, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("form", FORMS)
+def test_walk_survives_every_kind_of_data(form, case, rng):
+    x, y = CASES[case](rng)
+    wide = np.hstack([y] * 12)  # more features than examples: walks
+    result = hl.compare({"x": x, "wide": wide}, {"y": y, "wide": wide}, measures=form)
+    expected = one_by_one(form, {"x": x, "wide": wide}, {"y": y, "wide": wide})
+    np.testing.assert_allclose(result[form], expected, rtol=1e-8, atol=1e-9)
+
+
+@given(rows=st.integers(1, 40), columns=st.integers(1, 40), walked=st.sets(st.integers(0, 2)), n=st.integers(4, 33))
+@settings(max_examples=40, deadline=None)
+def test_any_tile_and_any_choice_of_form_gives_the_same(rows, columns, walked, n):
+    rng = np.random.default_rng(3)
+    structures = [prepare(rng.normal(size=(n, p))) for p in (2, 5, 9)]
+    needed = np.ones((3, 3), dtype=bool)
+    form = walk.Form(tuple(sorted(walked)), rows, columns, 0.0, 0)
+    shares = []
+    inner, diagonals = walk.inner_products(structures, needed, form, map, shares.append)
+    plain = np.array([[np.sum(a.gram * b.gram) for b in structures] for a in structures])
+    np.testing.assert_allclose(inner + diagonals, plain, rtol=1e-10, atol=1e-10)
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_the_cheaper_form_is_chosen():
+    everything = np.ones((4, 4), dtype=bool)
+
+    def chosen(n, *widths, needed=everything):
+        form = walk.choose([(n, p) for p in widths], [4] * 4, needed, 2**31, kernel="linear")
+        return form.walked
+
+    assert chosen(50_000, 64, 128, 64, 128) == ()
+    assert chosen(1000, 2000, 64, 3000, 900) == (0, 1, 2, 3)
+    of_a_kind = np.kron(np.eye(2, dtype=bool), np.ones((2, 2), dtype=bool))
+    assert chosen(1000, 2000, 3000, 10, 20, needed=of_a_kind) == (0, 1)
+    assert chosen(1000, 2000, 2000, 2000, 2000) == (0, 1, 2, 3)
+    assert chosen(1000, 900, 900, 900, 900, needed=np.eye(4, dtype=bool)) == ()
+    assert walk.choose([(100, 3)] * 4, [8] * 4, everything, 2**31, kernel="rbf").walked == (0, 1, 2, 3)
+
+
+def test_little_memory_makes_small_tiles_and_no_difference(rng):
+    layers = several(rng)
+    little = hl.compare(layers, measures="cka(estimator=debiased)", memory="40kB")
+    np.testing.assert_allclose(
+        little["cka(estimator=debiased)"], hl.compare(layers)["cka(estimator=debiased)"], atol=1e-12
+    )
+    assert hl.plan(layers, memory="40kB").bytes < hl.plan(layers).bytes
+
+
+def test_the_same_answer_on_every_run(rng):
+    layers = {name: x.astype(np.float32) for name, x in several(rng, n=600).items()}
+    first = hl.compare(layers, measures=("cka", "cca", "pwcca"))
+    for _ in range(3):
+        xarray.testing.assert_identical(first, hl.compare(layers, measures=("cka", "cca", "pwcca")))
+
+
+def test_many_models_equal_pairs_of_models(rng):
+    models = {name: several(rng, widths=(3, 5, 90)) for name in ("one", "two", "three")}
+    forms = ("cka", "pwcca", "semi_match", "cka(kernel=rbf,estimator=debiased)")
+    many = hl.compare(models, measures=forms)
+    assert dict(many.sizes) == {"a": 9, "b": 9}
+    for first in models:
+        for second in models:
+            two = hl.compare(models[first], models[second] if second != first else None, measures=forms)
+            block = many.isel(a=many.model_a.values == first, b=many.model_b.values == second)
+            for name in two.data_vars:
+                np.testing.assert_allclose(block[name], two[name], atol=1e-10)
+    assert json.loads(many.attrs["models"]) == {"one": {}, "two": {}, "three": {}}
+
+
+def test_many_models_survive_a_file_and_restrict_pairs(rng, tmp_path):
+    models = {name: hl.Activations(several(rng, widths=(3, 5))) for name in ("one", "two", "three")}
+    same = hl.compare(models, measures=("cka", "cca"), pairs="same_name")
+    assert int(same.cka.notnull().sum()) == 2 * 9
+    same.to_netcdf(tmp_path / "many.nc")
+    xarray.testing.assert_identical(same, xarray.load_dataset(tmp_path / "many.nc"))
+    listed = hl.compare(models, measures="pwcca", pairs=[(("two", "layer 5"), ("one", "layer 3"))])
+    expected = float(hl.pwcca(models["two"]["layer 5"], models["one"]["layer 3"]))
+    assert listed.pwcca.values[3, 0] == pytest.approx(expected)
+    assert int(listed.pwcca.notnull().sum()) == 1
+
+
+def test_wrong_mappings_of_models_are_told(rng):
+    layers = several(rng)
+    with pytest.raises(TypeError, match="b must be left out when a is a mapping of several models"):
+        hl.compare({"one": layers, "two": layers}, layers)
+    with pytest.raises(TypeError, match=r"must hold either layers \(arrays\) or models .*'two' is a ndarray"):
+        hl.compare({"one": layers, "two": layers["layer 3"]})
+    with pytest.raises(ValueError, match="as many"):
+        hl.compare({"one": layers, "two": {"layer": np.ones((3, 2))}})
+
+
+def test_plan_computes_nothing_and_says_what_it_would():
+    x, y = related(np.random.default_rng(0))
+    planned = hl.plan(x, y, measures=("cka", "cca", "semi_match", lambda x, y: 1 / 0))
+    text = str(planned)
+    for family in ("structure family, through features", "subspace family, pair by pair", "neurons family", "function"):
+        assert family in text
+    assert planned.flops > 0
+    assert planned.bytes > 0
