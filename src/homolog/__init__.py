@@ -9,6 +9,7 @@ from homolog.cautions import (
     ExtractionWarning,
     HomologWarning,
     NullLevelWarning,
+    RankWarning,
     SaturationWarning,
     UndefinedValueWarning,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Invariances",
     "Measure",
     "NullLevelWarning",
+    "RankWarning",
     "SaturationWarning",
     "UndefinedValueWarning",
     "bipartite_match",

@@ -23,6 +23,10 @@ class SaturationWarning(HomologWarning):
     """So many features for so few examples that canonical correlations of 1 are forced."""
 
 
+class RankWarning(HomologWarning):
+    """Directions that are more than rounding were left out of a column space by the rank rule."""
+
+
 class NullLevelWarning(HomologWarning):
     """Independent representations of these sizes would already score high."""
 
@@ -98,6 +102,19 @@ def undefined(name: str, where: Sequence[str]) -> list[Caution]:
             UndefinedValueWarning,
             f"{name} is not defined (0/0) for {listed(where)}: nothing is left of a layer after centring, as when a "
             f"single example differs from all others; use more examples, or another index.",
+        )
+    ]
+
+
+def dropped_directions(names: Sequence[str]) -> list[Caution]:
+    """Say which layers lost directions to the rank rule although the dtype could tell them from rounding."""
+    if not names:
+        return []
+    return [
+        Caution(
+            RankWarning,
+            f"{listed(names)}: directions with less than 1e-6 of the largest singular value were left out, although they "
+            f"are more than rounding; CCA-type values ignore them: scale the features to comparable size if they matter.",
         )
     ]
 

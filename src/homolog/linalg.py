@@ -41,6 +41,8 @@ class ThinSVD(NamedTuple):
     u: Array
     s: Array
     v: Array
+    dropped: Array
+    """0-d: largest singular value that was cut, as a fraction of the largest; 0 if none was."""
 
 
 def power_of_two(largest: Array) -> Array:
@@ -84,7 +86,8 @@ def thin_svd(centred: Array) -> ThinSVD:
     xp = namespace(centred)
     u, s, vt = xp.linalg.svd(centred, full_matrices=False)
     rank = numerical_rank(s)
-    return ThinSVD(u[:, :rank], s[:rank], vt[:rank, :].T)
+    cut = s[rank] / s[0] if 0 < rank < s.shape[0] else constant_like(0.0, s)
+    return ThinSVD(u[:, :rank], s[:rank], vt[:rank, :].T, cut)
 
 
 def numerical_rank(singular_values: Array) -> int:

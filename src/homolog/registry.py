@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from homolog import spelling
-from homolog.arrays import Array, enough_rows, namespace, representation, same_library, same_rows, scalar
+from homolog.arrays import Array, check_finite, enough_rows, namespace, representation, same_library, same_rows, scalar
 from homolog.cautions import Caution, explain_nan, give, undefined
 
 KORNBLITH_2019 = "Kornblith, Norouzi, Lee & Hinton, ICML 2019, arXiv:1905.00414"
@@ -60,8 +60,8 @@ class Family:
     """choose(shapes, itemsizes, needed pairs, memory, **options) → form, for families that meet all pairs at once."""
     meet_all: Callable[..., Any] | None = None
     """meet_all(operands, needed pairs, form, each, step) → one meeting whose fields stand for all pairs (layers, layers)."""
-    single: bool = False
-    """Whether float32 input may stay float32 in large products."""
+    float32: Literal["never", "all pairs", "as given"] = "never"
+    """Whether `prepare` takes float32 input as it is: never, for the products of `meet_all`, or always."""
     host: bool = False
     """Whether arrays on the host may be taken as NumPy's, whatever their library."""
 
@@ -325,7 +325,7 @@ def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Meas
         if name not in _MEASURES:
             raise KeyError(spelling.unknown("measure", name, _MEASURES, "homolog.measures() lists them"))
         record = _MEASURES[name]
-        return record.bind(**spelling.typed(record, written), **options)
+        return record.bind(**spelling.typed(record, written) | options)
     if callable(spec):
         registered = _MEASURES.get(getattr(spec, "__name__", ""))
         if registered is not None and registered.function is spec:
@@ -357,10 +357,13 @@ def _anonymous(function: Callable[..., Any]) -> Measure:
 def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"), **options: Any) -> Array:
     """Compute a registered measure on two arrays: validate, prepare, meet, finish; warn where a reader needs it."""
     record = _MEASURES[name].bind(**options)
-    x = representation(x, names[0])
-    y = representation(y, names[1])
+    single = record.family.float32 == "as given"
+    x = representation(x, names[0], single=single)
+    y = representation(y, names[1], single=single)
     same_library(x, y, names)
     same_rows(x, y, names)
+    check_finite(x, names[0])
+    check_finite(y, names[1])
     enough_rows(x, record.minimal_n, str(record))
     family = record.family
     first = family.prepare(x, **record.prepare_options)

@@ -152,7 +152,7 @@ def grouped(plan: Plan) -> Iterator[Group]:
     shapes = [tuple(array.shape) for array in arrays]
     needed = plan.needed[np.ix_(plan.used, plan.used)]
     for family, options, members in found:
-        sizes = [itemsize(array, single=family.single) for array in arrays]
+        sizes = [itemsize(array, single=family.float32 == "all pairs") for array in arrays]
         form = None if family.choose is None else family.choose(shapes, sizes, needed, plan.memory, **options)
         yield Group(family, options, members, form, *family.cost(shapes, sizes, needed, form, **options))
 

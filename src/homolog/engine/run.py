@@ -95,7 +95,7 @@ def _prepared(plan: Plan, group: Group, bar: tqdm, index: int) -> Any:
     layer, family = plan.layers[index], group.family
     array = on_host(layer.array) if family.host else layer.array
     try:
-        operand = family.prepare(representation(array, layer.title, single=family.single), **group.options)
+        operand = family.prepare(representation(array, layer.title, single=family.float32 != "never"), **group.options)
     except Exception as error:
         error.add_note(f"while preparing {layer.title}")
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from homolog.arrays import Array, namespace
+from homolog.arrays import Array, machine_epsilon, namespace, precise, scalar
 from homolog.linalg import centre, squared_norm, thin_svd
 
 
@@ -22,6 +22,8 @@ class Subspace:
     """(p, r) orthonormal columns."""
     constant: Array
     """0-d bool: nothing varies, and the rank is 0."""
+    cut: bool
+    """Whether the rank rule left out directions that are more than rounding of the dtype given."""
 
     @property
     def rank(self) -> int:
@@ -43,11 +45,11 @@ class Subspace:
 
 
 def prepare(x: Array) -> Subspace:
-    """Centre and decompose a representation."""
-    xp = namespace(x)
-    centred = centre(x)
-    u, s, v = thin_svd(centred.features)
-    return Subspace(x.shape[0], u, s, v, xp.all(centred.dead))
+    """Centre and decompose a representation, in float64 where the device has it."""
+    centred = centre(precise(x))
+    u, s, v, dropped = thin_svd(centred.features)
+    cut = scalar(dropped) > max(x.shape) * machine_epsilon(x)
+    return Subspace(x.shape[0], u, s, v, namespace(x).all(centred.dead), cut)
 
 
 @dataclass(frozen=True)

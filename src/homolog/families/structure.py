@@ -114,7 +114,7 @@ STRUCTURE = Family(
     choose=walk.choose,
     meet_all=meet_all,
     cost=walk.cost,
-    single=True,
+    float32="all pairs",
     host=True,
 )
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from homolog.arrays import Array, constant_like, namespace
-from homolog.cautions import Caution, constant_layers, saturation
+from homolog.cautions import Caution, constant_layers, dropped_directions, saturation
 from homolog.families.overlaps import Overlap, Subspace, meet, prepare
 from homolog.linalg import at_most_one, nuclear_norm, settle_ties, squared_norm
 from homolog.registry import KORNBLITH_2019, Family, Invariances, evaluate, register, when
@@ -34,7 +34,8 @@ def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) 
         and b not in wholly
         and operands[a] is not operands[b]
     ]
-    return found + saturation(partly, wholly, n)
+    cut = [label for label, operand in operands.items() if operand.cut]
+    return found + dropped_directions(cut) + saturation(partly, wholly, n)
 
 
 def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> tuple[float, int]:
@@ -48,7 +49,15 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
 
 
 SUBSPACE = Family(
-    "subspace", prepare, meet, Overlap.swapped, examine, rank=lambda operand: operand.rank, cost=cost, host=True
+    "subspace",
+    prepare,
+    meet,
+    Overlap.swapped,
+    examine,
+    rank=lambda operand: operand.rank,
+    cost=cost,
+    host=True,
+    float32="as given",
 )
 
 
