@@ -15,6 +15,9 @@ X = np.random.default_rng(0).normal(size=(20, 3))
 Y = np.random.default_rng(1).normal(size=(20, 4))
 BAD_ROW = X.copy()
 BAD_ROW[5, 1] = np.nan
+RESULT = hl.compare({"l": X}, {"m": Y}, measures="procrustes_distance")
+CONVOLUTION = torch.nn.Sequential(torch.nn.Conv1d(3, 4, 2))
+SEQUENCES = torch.zeros(5, 3, 9)
 
 CASES = {
     "list": (lambda: hl.cka([[1, 2], [3, 4]], X), TypeError, "got a list"),
@@ -64,6 +67,55 @@ CASES = {
     "save suffix": (lambda: hl.save({"l": X}, "layers.csv"), ValueError, "change its name"),
     "not a model": (lambda: hl.extract("model", X), TypeError, "torch.nn.Module"),
     "reduce": (lambda: hl.extract(torch.nn.Linear(3, 2), X, reduce="max"), ValueError, "reduce must be"),
+    "nan": (lambda: hl.cca(X, BAD_ROW[:, :2]), ValueError, "y must be finite, got NaN or infinity first in row 5"),
+    "infinity": (lambda: hl.semi_match(X * np.inf, Y), ValueError, "x must be finite"),
+    "kernel nan": (
+        lambda: hl.cka(X, Y, kernel=lambda x: x @ x.T * np.nan),
+        ValueError,
+        "Gram matrix of the kernel must",
+    ),
+    "masked": (lambda: hl.cka(np.ma.masked_array(X), Y), TypeError, "without gaps"),
+    "sparse": (lambda: hl.cka(torch.eye(3).to_sparse(), torch.eye(3)), TypeError, "to_dense"),
+    "bind twice": (lambda: hl.measure("cka(kernel=rbf)", kernel="poly"), ValueError, "a function X"),
+    "measures number": (lambda: hl.compare(X, Y, measures=3), TypeError, "measures must be text"),
+    "pairs number": (lambda: hl.compare(X, Y, pairs=3), TypeError, "pairs must be"),
+    "reserved": (lambda: hl.compare(X, Y, measures={"layer_a": "cka"}), ValueError, "is not a, b"),
+    "value": (lambda: hl.compare(X, Y, measures={"f": lambda x, y: x[0]}), TypeError, "'f' must return one number"),
+    "memory": (lambda: hl.compare(X, Y, memory="2 gigs"), ValueError, "units B, kB"),
+    "plan memory": (lambda: hl.plan(X, memory=-1), ValueError, "positive number of bytes"),
+    "no result": (
+        lambda: hl.correspondence(None),
+        ValueError,
+        "must be the Dataset that homolog.compare returned, got None",
+    ),
+    "table": (lambda: hl.plot.heatmap(RESULT.to_dataframe()), ValueError, "got a DataFrame"),
+    "squeezed": (lambda: hl.correspondence(RESULT.isel(layer_a=0)), ValueError, "keep its dimensions"),
+    "no results": (lambda: hl.layer_identification(None), TypeError, "results must be"),
+    "between": (lambda: hl.between(RESULT, "a", "b"), ValueError, "needs no choosing"),
+    "unknown model": (
+        lambda: hl.between(hl.compare({"k": {"l": X}}, measures="procrustes_distance"), "k", "m"),
+        KeyError,
+        "unknown model 'm'",
+    ),
+    "path": (lambda: hl.open(3), TypeError, "a path must be text"),
+    "nul": (lambda: hl.save({"a\0b": X}, "a.npz"), ValueError, "character NUL"),
+    "convolution": (
+        lambda: hl.extract(CONVOLUTION, SEQUENCES, reduce="mean"),
+        ValueError,
+        r"is a Conv1d, whose output",
+    ),
+    "reduce glob": (
+        lambda: hl.extract(CONVOLUTION, SEQUENCES, reduce={"z*": "mean"}),
+        KeyError,
+        "unknown layer 'z\\*'",
+    ),
+    "same ids": (
+        lambda: hl.extract(CONVOLUTION, SEQUENCES, example_ids=[1] * 5),
+        ValueError,
+        "example_ids must differ",
+    ),
+    "dtype": (lambda: hl.extract(CONVOLUTION, SEQUENCES, dtype="bfloat16"), ValueError, "float16, float32, float64"),
+    "device": (lambda: hl.extract(CONVOLUTION, SEQUENCES, device="gpu"), ValueError, "one that PyTorch can use"),
     "same": (
         lambda: hl.layer_identification(hl.compare(X, measures="procrustes_distance")),
         ValueError,
@@ -83,10 +135,12 @@ def test_one_sentence(case):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("files")
-    np.savez(path / "good.npz", layer=X)
+    np.savez(path / "good.npz", layer=X, other=Y)
+    np.savez(path / "one.npz", layer=X)
     np.savez(path / "short.npz", layer=Y[:5])
     np.savez(path / "pickled.npz", layer=np.array([{}], dtype=object))
     (path / "cut.npz").write_bytes((path / "good.npz").read_bytes()[:200])
+    (path / "folder.npz").mkdir()
     return path
 
 
@@ -103,6 +157,9 @@ COMMANDS = {
     "out": (["compare", "good.npz", "--out", "result.txt"], "--out must end in .nc"),
     "plot": (["compare", "good.npz", "--plot", "absent/picture.png"], "make it first"),
     "pairs": (["compare", "good.npz", "--pairs", "some"], "pairs must be"),
+    "one file": (["compare", "good.npz", "--pairs", "same_name"], "needs two files"),
+    "one layer": (["compare", "one.npz"], "name a second file"),
+    "folder": (["compare", "folder.npz"], "got the folder"),
 }
 
 

@@ -137,3 +137,47 @@ def test_damaged_or_pickled_files_are_refused(layers, tmp_path):
         hl.open(tmp_path / "pickled.pt")
     with pytest.raises(ValueError, match=r"map.pt', layer 'map' must have two axes"):
         hl.open(tmp_path / "map.pt")
+
+
+def test_ties_count_as_a_share_and_go_to_the_namesake(layers):
+    twice = {"late": layers["late"], "relu": layers["early"], "dropout": layers["early"].copy()}
+    result = hl.compare(twice, dict(twice), measures=("cka", "procrustes_distance"))
+    assert hl.correspondence(result).best_b.values.tolist() == ["late", "relu", "dropout"]
+    assert hl.layer_identification(result).accuracy.values == pytest.approx([2 / 3, 2 / 3])
+    everything_equal = hl.compare(twice, dict(twice), measures={"one": lambda x, y: 1.0})
+    assert hl.layer_identification(everything_equal).accuracy.item() == pytest.approx(1 / 3)
+
+
+def test_constant_layers_give_one_warning_and_no_other(layers):
+    dead = {"dead": np.ones((300, 2)), **layers}
+    with pytest.warns(hl.HomologWarning) as told:
+        result = hl.compare(dead, measures=("cka", "cka(estimator=debiased)", "cka(kernel=rbf)", "cca", "pwcca"))
+    assert {warning.category for warning in told} <= {hl.ConstantLayerWarning, hl.NullLevelWarning}
+    assert np.isnan(result.cka[0]).all()
+    assert result.cka[1:, 1:].notnull().all()
+
+
+def test_directions_left_out_are_told(rng):
+    x = rng.normal(size=(200, 6)) * [1e7, 1, 1, 1, 1, 1]
+    with pytest.warns(hl.RankWarning, match="x: directions with less than 1e-6 of the largest singular value"):
+        hl.cca(x, rng.normal(size=(200, 3)))
+    single = x.astype(np.float32)
+    single[:, 5] = single[:, 4]  # rank-deficient up to rounding: no news
+    hl.cca(single[:, 1:], rng.normal(size=(200, 3)).astype(np.float32))
+
+
+def test_many_models_are_read_two_by_two(layers, rng):
+    seeds = {str(i): {name: x + 0.05 * rng.normal(size=x.shape) for name, x in layers.items()} for i in range(3)}
+    many = hl.compare(seeds, measures=("cka", "pwcca"))
+    two = hl.compare(seeds["0"], seeds["2"], measures=("cka", "pwcca"))
+    part = hl.between(many, "0", "2")
+    for name in two.data_vars:
+        np.testing.assert_allclose(part[name], two[name], atol=1e-12)
+    assert hl.correspondence(part).best_b.values.tolist() == ["early", "late"]
+    found = hl.layer_identification(many)
+    assert found.decisions.values.tolist() == [12, 12]
+    assert found.accuracy.values.tolist() == [1, 1]
+    axes = hl.plot.heatmap(many)
+    assert axes.get_xticklabels()[2].get_text() == "1 early"
+    with pytest.raises(ValueError, match="needs two models, got a result of many"):
+        hl.correspondence(many)

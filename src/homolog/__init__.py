@@ -2,7 +2,7 @@
 
 from homolog import cautions, plot, registry
 from homolog.activations import Activations
-from homolog.analysis import correspondence, layer_identification
+from homolog.analysis import between, correspondence, layer_identification
 from homolog.cautions import (
     ConstantLayerWarning,
     DeadUnitWarning,
@@ -43,6 +43,7 @@ __all__ = [
     "RankWarning",
     "SaturationWarning",
     "UndefinedValueWarning",
+    "between",
     "bipartite_match",
     "cautions",
     "cca",

@@ -182,11 +182,12 @@ def glob_expression(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(meaning.get(part, re.escape(part)) for part in parts), re.DOTALL)
 
 
-def check_pairing(a: Activations, b: Activations) -> None:
+def check_pairing(a: Activations, b: Activations, names: tuple[str, str] = ("a", "b")) -> None:
     """Raise unless the rows of both are, as far as known, the same examples in the same order."""
     if a.n != b.n:
         raise ValueError(
-            f"b must have as many rows as a ({a.n}), got {b.n}: both must hold the same examples in the same order."
+            f"{names[1]} must have as many rows as {names[0]} ({a.n}), got {b.n}: both must hold the same examples in "
+            f"the same order."
         )
     for what, first, second in (
         ("example ids", a.example_ids, b.example_ids),
@@ -195,21 +196,22 @@ def check_pairing(a: Activations, b: Activations) -> None:
         if first is not None and second is not None and not np.array_equal(first, second):
             row = int(np.argmax(first != second))
             same = np.array_equal(np.sort(first), np.sort(second)) if first.dtype.kind == second.dtype.kind else False
-            remedy = "sort both by id with .take" if same else "extract both from the same examples"
+            sort = "sort both by id, a.take(numpy.argsort(a.example_ids))"
+            remedy = sort if same else "extract both from the same examples"
             raise ValueError(
-                f"a and b must hold the same examples in the same order, got {what} that differ first in row {row} "
-                f"({first[row]} and {second[row]}): {remedy}."
+                f"{names[0]} and {names[1]} must hold the same examples in the same order, got {what} that differ first in "
+                f"row {row} ({first[row]} and {second[row]}): {remedy}."
             )
     if a.example_ids is None or b.example_ids is None:
-        _check_digests(a.digests, b.digests)
+        _check_digests(a.digests, b.digests, names)
 
 
-def _check_digests(first: np.ndarray | None, second: np.ndarray | None) -> None:
+def _check_digests(first: np.ndarray | None, second: np.ndarray | None, names: tuple[str, str]) -> None:
     if first is None or second is None or np.array_equal(first, second):
         return
     if np.array_equal(np.sort(first), np.sort(second)):
         row = int(np.argmax(first != second))
         raise ValueError(
-            f"a and b must hold the same examples in the same order, got the same inputs in another order (first in "
-            f"row {row}): extract both without shuffling, or pass example_ids and sort by them with .take."
+            f"{names[0]} and {names[1]} must hold the same examples in the same order, got the same inputs in another "
+            f"order (first in row {row}): extract both without shuffling, or pass example_ids and sort by them with .take."
         )

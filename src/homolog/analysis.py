@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from homolog.arrays import described
 
 if TYPE_CHECKING:
     import xarray
 
 
+TIE = 1e-9
+"""Scores closer than this fraction are equal up to rounding."""
+
+
 def measure_names(result: xarray.Dataset) -> list[str]:
     """Return the variables of a result that are measures, without their companions."""
-    if "measures" not in result.attrs:
-        raise ValueError("a result must come from homolog.compare, got a Dataset without its 'measures' attribute.")
+    if type(result).__name__ != "Dataset" or "measures" not in result.attrs:
+        raise ValueError(
+            f"a result must be the Dataset that homolog.compare returned, got {described(result)}"
+            f"{'' if type(result).__name__ != 'Dataset' else ' without its measures attribute'}."
+        )
     return [name for name in json.loads(result.attrs["measures"]) if name in result]
 
 
@@ -35,11 +45,80 @@ def scores(result: xarray.Dataset, measure: str) -> np.ndarray:
     return -values if result[measure].attrs["kind"] == "distance" else values
 
 
-def best_in_rows(matrix: np.ndarray) -> np.ndarray:
-    """Return the column of each row's largest value; −1 for a row of NaN."""
+def best_in_rows(matrix: np.ndarray, preferred: np.ndarray | None = None) -> np.ndarray:
+    """Return the column of each row's largest value, −1 for a row of NaN; among equals a preferred one, else the first."""
     missing = np.isnan(matrix)
-    best = np.argmax(np.where(missing, -np.inf, matrix), axis=1)
-    return np.where(missing.all(axis=1), -1, best)
+    ranked = np.where(missing, -np.inf, matrix)
+    equal = tied(matrix)
+    if preferred is not None:
+        equal = np.where((equal & preferred).any(axis=1, keepdims=True), equal & preferred, equal)
+        return np.where(missing.all(axis=1), -1, np.argmax(equal, axis=1))
+    return np.where(missing.all(axis=1), -1, np.argmax(ranked, axis=1))
+
+
+def tied(matrix: np.ndarray) -> np.ndarray:
+    """Return which entries equal the largest of their row up to rounding."""
+    ranked = np.where(np.isnan(matrix), -np.inf, matrix)
+    largest = ranked.max(axis=1, keepdims=True)
+    return np.isfinite(ranked) & (ranked >= largest - TIE * np.abs(np.where(np.isfinite(largest), largest, 0)))
+
+
+def two_models(result: xarray.Dataset) -> None:
+    """Raise unless a result holds the layers of two models in its two dimensions."""
+    measure_names(result)
+    if "a" in result.dims:
+        models = ", ".join(json.loads(result.attrs["models"]))
+        raise ValueError(
+            f"this needs two models, got a result of many: choose with homolog.between(result, ...) of {models}."
+        )
+    if not {"layer_a", "layer_b"} <= set(result.dims):
+        raise ValueError(
+            f"a result must keep its dimensions layer_a and layer_b, got {', '.join(map(str, result.dims)) or 'none'}: select "
+            f"with lists, result.sel(layer_a=[name])."
+        )
+
+
+def between(result: xarray.Dataset, model_a: str, model_b: str) -> xarray.Dataset:
+    """Return the part of a result of many models that compares two of them.
+
+    Parameters
+    ----------
+    result : what `homolog.compare` returned for a mapping of models.
+    model_a, model_b : two of its models; one name twice for a model with itself.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `homolog.compare` gives for two models, with the dimensions layer_a and layer_b.
+
+    Raises
+    ------
+    KeyError
+        If the result lacks a model.
+    ValueError
+        If it is not a result of many models.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> models = {seed: {"layer": np.random.default_rng(int(seed)).normal(size=(99, 3))} for seed in "123"}
+    >>> hl.between(hl.compare(models, measures="cka"), "1", "3").sizes["layer_a"]
+    1
+    """
+    measure_names(result)
+    if "a" not in result.dims:
+        raise ValueError("a result of many models is needed, got one of two models, which needs no choosing.")
+    models = json.loads(result.attrs["models"])
+    for name in (model_a, model_b):
+        if name not in models:
+            raise KeyError(f"unknown model {name!r} in this result, which holds {', '.join(models)}.")
+    part = result.isel(a=result.model_a.values == model_a, b=result.model_b.values == model_b)
+    part = part.swap_dims(a="layer_a", b="layer_b").drop_vars(["model_a", "model_b"])
+    attributes = {name: value for name, value in result.attrs.items() if name != "models"}
+    attributes |= {"model_a": model_a, "model_b": model_b, "same_model": np.int32(model_a == model_b)}
+    attributes |= {f"activations_{side}": json.dumps(models[name]) for side, name in (("a", model_a), ("b", model_b))}
+    part.attrs = attributes
+    return part
 
 
 def correspondence(result: xarray.Dataset, measure: str | None = None) -> xarray.Dataset:
@@ -63,7 +142,8 @@ def correspondence(result: xarray.Dataset, measure: str | None = None) -> xarray
 
     Notes
     -----
-    For a distance the most alike layer has the smallest value. A model compared with itself finds every layer itself.
+    For a distance the most alike layer has the smallest value. Among equals the namesake is taken, else the
+    first. A model compared with itself finds every layer itself.
 
     Examples
     --------
@@ -76,10 +156,12 @@ def correspondence(result: xarray.Dataset, measure: str | None = None) -> xarray
     """
     import xarray
 
+    two_models(result)
     name = chosen_measure(result, measure)
     matrix = scores(result, name)
-    of_a, of_b = best_in_rows(matrix), best_in_rows(matrix.T)
     layers_a, layers_b = result.layer_a.values.astype(str), result.layer_b.values.astype(str)
+    namesakes = layers_a[:, None] == layers_b[None, :]
+    of_a, of_b = best_in_rows(matrix, namesakes), best_in_rows(matrix.T, namesakes.T)
     mutual_a = np.array([j >= 0 and of_b[j] == i for i, j in enumerate(of_a)], dtype=bool)
     mutual_b = np.array([i >= 0 and of_a[i] == j for j, i in enumerate(of_b)], dtype=bool)
     values = result[name].values
@@ -113,11 +195,12 @@ def layer_identification(
 
     The sanity check of Kornblith et al. (2019), Table 2: for two networks of one architecture trained from different seeds, the
     most alike layer should be the one of the same name. Both directions count; an asymmetric measure is symmetrised by adding
-    the value with the roles exchanged (S + S^T).
+    the value with the roles exchanged (S + S^T). Where k layers are equally alike, as dropout and its input, finding the right
+    one among them counts 1/k.
 
     Parameters
     ----------
-    results : one result of `homolog.compare`, or several whose decisions are pooled.
+    results : one result of `homolog.compare`, or several whose decisions are pooled; of many models all pairs count.
     measures : which measures; those that all results share by default.
 
     Returns
@@ -141,13 +224,17 @@ def layer_identification(
     """
     import xarray
 
-    pooled = [results] if isinstance(results, xarray.Dataset) else list(results)
+    if not isinstance(results, xarray.Dataset | Sequence):
+        raise TypeError(f"results must be a result of homolog.compare or a list of them, got {described(results)}.")
+    pooled = list(_two_by_two([results] if isinstance(results, xarray.Dataset) else results))
     if not pooled:
         raise ValueError("layer identification needs at least one result of homolog.compare, got none.")
     for result in pooled:
         _check_identifiable(result)
     shared = [name for name in measure_names(pooled[0]) if all(name in measure_names(r) for r in pooled)]
-    names = shared if measures is None else [chosen_measure(r, m) for m in measures for r in pooled[:1]]
+    if isinstance(measures, str):
+        measures = [measures]
+    names = shared if measures is None else [chosen_measure(pooled[0], measure) for measure in measures]
     rows = [_identified(pooled, name) for name in names]
     columns = list(zip(*rows, strict=True))
     return xarray.Dataset(
@@ -161,8 +248,19 @@ def layer_identification(
     )
 
 
+def _two_by_two(results: Iterable[xarray.Dataset]) -> Iterator[xarray.Dataset]:
+    """Yield results of two models; one of many gives each pair of different models once."""
+    for result in results:
+        measure_names(result)
+        if "a" not in result.dims:
+            yield result
+            continue
+        for model_a, model_b in itertools.combinations(json.loads(result.attrs["models"]), 2):
+            yield between(result, model_a, model_b)
+
+
 def _check_identifiable(result: xarray.Dataset) -> None:
-    measure_names(result)
+    two_models(result)
     if int(result.attrs.get("same_model", 0)):
         raise ValueError(
             "layer identification needs two networks, got a model compared with itself, which finds every layer: compare "
@@ -181,11 +279,11 @@ def _identified(results: Sequence[xarray.Dataset], measure: str) -> tuple[float,
         matrix = symmetrised(result, measure)
         layers_a, layers_b = result.layer_a.values.astype(str), result.layer_b.values.astype(str)
         for rows, columns, values in ((layers_a, layers_b, matrix), (layers_b, layers_a, matrix.T)):
-            best = best_in_rows(values)
             candidates = (~np.isnan(values)).sum(axis=1)
-            for name, found, among in zip(rows, best, candidates, strict=True):
+            for name, equal, among in zip(rows, tied(values), candidates, strict=True):
                 if name in columns:
-                    right.append(bool(found >= 0 and columns[found] == name))
+                    found = bool(equal[columns == name].any())
+                    right.append(found / int(equal.sum()) if found else 0.0)
                     chances.append(1 / max(int(among), 1))
     return float(np.mean(right)), float(np.mean(chances)), len(right)
 

@@ -122,8 +122,15 @@ def check_representation(x: Array, name: str) -> None:
     if not is_array_api_obj(x):
         raise TypeError(
             f"{name} must be an array of shape (examples, features), got {described(x)}: "
-            f"pass a NumPy array, a PyTorch tensor, or numpy.asarray({name})."
+            f"pass a NumPy array, a PyTorch tensor, or what numpy.asarray makes of it."
         )
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} must be an array without gaps, got a masked array, whose mask would be ignored: leave the masked "
+            f"examples out on both sides, or fill the mask."
+        )
+    if is_torch_array(x) and x.layout != sys.modules["torch"].strided:
+        raise TypeError(f"{name} must be a dense tensor, got layout {x.layout}: convert it with .to_dense().")
     if x.ndim != 2:
         raise ValueError(
             f"{name} must have two axes (examples, features), got shape {tuple(x.shape)}: {_reshape_remedy(x.ndim)}"
@@ -150,8 +157,8 @@ def described(x: Any) -> str:
 
 def _reshape_remedy(ndim: int) -> str:
     if ndim < 2:
-        return "a single feature is a column, x.reshape(-1, 1)."
-    return "flatten or average the axes after the first, for instance x.reshape(len(x), -1)."
+        return "a single feature is a column, .reshape(-1, 1)."
+    return "flatten or average the axes after the first, for instance .reshape(n, -1)."
 
 
 def _is_real(xp: ModuleType, x: Array) -> bool:
@@ -217,18 +224,9 @@ def check_finite(x: Array, name: str) -> None:
         )
 
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]i?)?B\s*")
-_FACTORS = {
-    None: 1,
-    "k": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "Ti": 2**40,
-}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b\s*", re.IGNORECASE)
+_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_FACTORS |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 def parse_bytes(size: str | int) -> int:
@@ -241,8 +239,11 @@ def parse_bytes(size: str | int) -> int:
         return size
     match = _SIZE.fullmatch(size) if isinstance(size, str) else None
     if match is None:
-        raise ValueError(f"a size of memory must be a positive number of bytes or text such as '2GiB', got {size!r}.")
-    return int(float(match[1]) * _FACTORS[match[2]])
+        raise ValueError(
+            f"a size of memory must be a positive number of bytes or text such as '2GiB' or '500 MB' (units B, kB, MB, GB, TB, "
+            f"KiB, MiB, GiB, TiB), got {size!r}."
+        )
+    return int(float(match[1]) * _FACTORS[(match[2] or "").lower()])
 
 
 def format_bytes(size: float) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.analysis import correspondence, layer_identification
+from homolog.analysis import between, correspondence, layer_identification
 from homolog.cautions import NullLevelWarning
 from homolog.engine import compare
 from homolog.extraction import extract
@@ -120,23 +120,21 @@ def run(folder: Path, say: Callable[[str], Any], progress: bool | None = None) -
     """Train, compare, tell and draw; return the layer identification."""
     digits = load_digits()
     say(f"Training {len(SEEDS)} networks from different seeds on {int((~digits.held_out).sum())} images of digits.")
-    layers: list[Activations] = []
+    layers: dict[str, Activations] = {}
     for seed in SEEDS:
         trained = train(digits, seed)
         say(f"  seed {seed}: held-out accuracy {trained.accuracy:.1%}")
-        layers.append(extract(trained.network, digits.images, layers=LAYERS, batch_size=512, progress=False))
-    pairs = list(itertools.combinations(range(len(SEEDS)), 2))
-    say(
-        f"Comparing {len(LAYERS)} layers of every pair of networks ({len(pairs)}) over all {len(digits.images)} images."
-    )
+        taken = extract(trained.network, digits.images, layers=LAYERS, batch_size=512, progress=False)
+        layers[f"seed {seed}"] = taken
+    say(f"Comparing all layers of all networks with each other over all {len(digits.images)} images.")
     with warnings.catch_warnings():
-        # Said once below instead of once per pair of networks.
+        # Said below in the words of the demonstration.
         warnings.simplefilter("ignore", NullLevelWarning)
-        results = [compare(layers[i], layers[j], measures=MEASURES, progress=progress) for i, j in pairs]
-    found = layer_identification(results)
+        everything = compare(layers, measures=MEASURES, progress=progress)
+    found = layer_identification(everything)
+    results = [between(everything, *pair) for pair in itertools.combinations(layers, 2)]
     folder.mkdir(parents=True, exist_ok=True)
-    results[0].attrs |= {"model_a": f"seed {SEEDS[0]}", "model_b": f"seed {SEEDS[1]}"}
-    results[0].to_netcdf(folder / "result.nc")
+    everything.to_netcdf(folder / "result.nc")
     figure: Any = heatmap(results[0], "cka", title="linear CKA of two networks from different seeds").figure
     figure.savefig(folder / "heatmap.png", dpi=150)
     _tell(results, found, folder, say)
@@ -169,7 +167,9 @@ def _tell(results: list[xarray.Dataset], found: xarray.Dataset, folder: Path, sa
         f"then follow the widths: independent data would score {level[-1, -1]:.2f} with CCA between two {LAYERS[-1]} layers and "
         f"{level[0].max():.2f} with {LAYERS[0]} (result.cca_null), so that layers prefer partners of another width."
     )
-    say(f"Written: {folder / 'heatmap.png'} and {folder / 'result.nc'} (seeds 0 and 1; open with xarray.load_dataset).")
+    say(
+        f"Written: {folder / 'heatmap.png'} (seeds 0 and 1) and {folder / 'result.nc'} (all; open with xarray.load_dataset)."
+    )
     say("")
     say("Next: compare your own networks.")
     say("  activations_a = homolog.extract(model_a, images)      # any PyTorch model; then the same images in model_b")

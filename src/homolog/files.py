@@ -52,12 +52,14 @@ def open(path: str | PathLike[str]) -> Activations:
     >>> hl.open(path)
     <Activations of 2 layers over 3 rows: early: 3, late: 2>
     """
-    path = Path(path)
+    path = _path(path)
     if path.suffix not in _READERS:
         raise ValueError(
-            f"activations must be in a file ending in {', '.join(_READERS)}, got {path.name!r}: write them with "
-            f"homolog.save, numpy.savez or safetensors."
+            f"activations must be in a file ending in {', '.join(_READERS)} (lower case), got {path.name!r}: write them "
+            f"with homolog.save, numpy.savez or safetensors."
         )
+    if path.is_dir():
+        raise IsADirectoryError(f"activations must be in a file, got the folder {str(path)!r}.")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
     try:
@@ -78,7 +80,9 @@ def open(path: str | PathLike[str]) -> Activations:
 
 
 def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(".")
+    if line.isdigit():  # pickle's own errors may be a single opcode
+        line = "something that is no such file"
     if "pickle" in str(error).lower() or "weights_only" in str(error).lower().replace(" ", "_"):
         return "pickled Python objects, which are not read because reading them can run code."
     return f"{line}."
@@ -159,23 +163,42 @@ def save(activations: Activations | Mapping[str, Array], path: str | PathLike[st
     >>> hl.open(path).example_ids
     array(['cat', 'dog'], dtype='<U3')
     """
-    path = Path(path)
+    path = _path(path)
     layers = activations if isinstance(activations, Activations) else Activations(activations)
     if path.suffix not in _WRITERS:
         raise ValueError(
             f"activations must be saved to a file ending in {' or '.join(_WRITERS)}, got {path.name!r}: change its name."
         )
+    _check_target(path)
+    odd = next((name for name in layers if "\0" in name), None)
+    if odd is not None:
+        raise ValueError(f"a layer name must not hold the character NUL in a file, got {odd!r}: rename it.")
     reserved = next((name for name in layers if name.startswith(_RESERVED)), None)
     if reserved is not None:
         raise ValueError(f"a layer name must not start with {_RESERVED!r} in a file, got {reserved!r}: rename it.")
+    write_whole(path, lambda unfinished: _WRITERS[path.suffix](layers, unfinished))
+
+
+def _path(path: Any) -> Path:
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"a path must be text or a pathlib.Path, got {described(path)}.")
+    return Path(path)
+
+
+def _check_target(path: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path.parent)!r}: make it first.")
-    write_whole(path, lambda unfinished: _WRITERS[path.suffix](layers, unfinished))
+    if path.is_dir():
+        raise IsADirectoryError(f"a file must be written to a new name or over a file, got the folder {str(path)!r}.")
 
 
 def write_whole(path: Path, write: Callable[[str], Any]) -> None:
     """Write a file so that an older one is replaced only by a complete new one."""
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    _check_target(path)
+    try:
+        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    except OSError as error:
+        raise OSError(f"cannot write in the folder {str(path.parent)!r}: {error.strerror or error}.") from None
     os.close(handle)
     try:
         write(unfinished)

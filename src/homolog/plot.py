@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis import best_in_rows, chosen_measure, scores
+from homolog.analysis import best_in_rows, chosen_measure, measure_names, scores, two_models
 from homolog.arrays import optional
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 40
 """Axes with more layers than this label every k-th."""
+LONGEST_LABEL = 34
+"""Longer names lose their beginning."""
 
 
 def heatmap(
@@ -57,36 +59,57 @@ def heatmap(
     >>> axes.get_title()
     'cka, n = 50'
     """
+    measure_names(result)
+    many = "a" in result.dims
+    if not many:
+        two_models(result)
     name = chosen_measure(result, measure)
     variable = result[name]
+    names = [_names(result, side, many) for side in "ab"]
     if ax is None:
-        ax = _new_axes(variable.shape)
+        ax = _new_axes(names[0], names[1])
     low, high = _limits(variable)
     colours = "magma_r" if variable.attrs["kind"] == "distance" else "magma"
     image = ax.imshow(
         variable.values, origin="lower", cmap=colours, vmin=low, vmax=high, aspect="equal", interpolation="none"
     )
     ax.set_facecolor("0.85")
-    _label(ax.yaxis, result.layer_a.values)
-    _label(ax.xaxis, result.layer_b.values)
+    _label(ax.yaxis, names[0])
+    _label(ax.xaxis, names[1])
     ax.tick_params(axis="x", labelrotation=90)
-    model_a, model_b = result.attrs.get("model_a", "a"), result.attrs.get("model_b", "b")
-    ax.set_ylabel(_plain(model_a))
-    ax.set_xlabel(_plain(model_b))
+    if not many:
+        ax.set_ylabel(_plain(result.attrs.get("model_a", "a")))
+        ax.set_xlabel(_plain(result.attrs.get("model_b", "b")))
     ax.set_title(title if title is not None else f"{_plain(name)}, n = {int(result.attrs['n_examples'])}")
     if best:
-        _mark_best(ax, scores(result, name))
+        _mark_best(ax, _others(scores(result, name), result) if many else scores(result, name))
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04)
-    bar.set_label(f"{variable.attrs['kind']}" + ("  (○ best match of the row)" if best else ""))
+    bar.set_label(variable.attrs["kind"] + ("  (○ best match of a row)" if best else ""))
     return ax
 
 
-def _new_axes(shape: tuple[int, ...]) -> Axes:
+def _names(result: xarray.Dataset, side: str, many: bool) -> list[str]:
+    """Return what to write beside the layers, with the model where there are many."""
+    layers = [str(name) for name in result[f"layer_{side}"].values]
+    return (
+        [f"{model} {name}" for model, name in zip(result[f"model_{side}"].values, layers, strict=True)]
+        if many
+        else layers
+    )
+
+
+def _new_axes(rows: list[str], columns: list[str]) -> Axes:
+    """Make a figure that leaves the heatmap its size beside labels of any length."""
     pyplot = optional("matplotlib.pyplot", "plot", "drawing")
-    rows, columns = shape
-    side = [min(max(2.2 + 0.22 * count, 4.0), 12.0) for count in (columns, rows)]
-    _, ax = pyplot.subplots(figsize=(side[0] + 1.6, side[1] + 0.6), layout="constrained")
+    width, height = (min(max(1.6 + 0.22 * len(names), 3.4), 11.0) for names in (columns, rows))
+    beside, below = (0.08 * min(max(map(len, names)), LONGEST_LABEL) for names in (rows, columns))
+    _, ax = pyplot.subplots(figsize=(width + beside + 1.6, height + below + 0.6), layout="constrained")
     return ax
+
+
+def _others(matrix: np.ndarray, result: xarray.Dataset) -> np.ndarray:
+    """Leave out a model's comparison with itself, where every layer would find itself."""
+    return np.where(result.model_a.values[:, None] == result.model_b.values[None, :], np.nan, matrix)
 
 
 def _limits(variable: xarray.DataArray) -> tuple[float, float]:
@@ -100,18 +123,18 @@ def _limits(variable: xarray.DataArray) -> tuple[float, float]:
 
 
 def _plain(text: Any) -> str:
-    """Return text that matplotlib will not read as mathematics."""
-    return str(text).replace("$", r"\$")
+    """Return text that matplotlib will neither read as mathematics nor lack a glyph for."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(text)).replace("$", r"\$")
 
 
-def _label(axis: Any, names: np.ndarray) -> None:
+def _label(axis: Any, names: list[str]) -> None:
     step = -(-len(names) // MOST_LABELS)
     places = np.arange(0, len(names), step)
-    labels = [_plain(_short(str(names[place]))) for place in places]
+    labels = [_plain(_short(names[place])) for place in places]
     axis.set_ticks(places, labels=labels, fontsize=9 if len(places) <= 25 else 7)
 
 
-def _short(name: str, most: int = 34) -> str:
+def _short(name: str, most: int = LONGEST_LABEL) -> str:
     """Keep the end of a long dotted name, which tells layers apart."""
     return name if len(name) <= most else "…" + name[-(most - 1) :]
 

@@ -356,10 +356,10 @@ def _anonymous(function: Callable[..., Any]) -> Measure:
 
 def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"), **options: Any) -> Array:
     """Compute a registered measure on two arrays: validate, prepare, meet, finish; warn where a reader needs it."""
-    record = _MEASURES[name].bind(**options)
+    record, same = _MEASURES[name].bind(**options), y is x
     single = record.family.float32 == "as given"
     x = representation(x, names[0], single=single)
-    y = representation(y, names[1], single=single)
+    y = x if same else representation(y, names[1], single=single)
     same_library(x, y, names)
     same_rows(x, y, names)
     check_finite(x, names[0])
@@ -367,7 +367,7 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
     enough_rows(x, record.minimal_n, str(record))
     family = record.family
     first = family.prepare(x, **record.prepare_options)
-    second = first if y is x else family.prepare(y, **record.prepare_options)
+    second = first if same else family.prepare(y, **record.prepare_options)
     value = record.finish(first, second, family.meet(first, second), **record.finish_options)
     found = family.examine({names[0]: first, names[1]: second}, [names])
     if math.isnan(scalar(value)) and not explain_nan(found):

@@ -110,7 +110,12 @@ def compare(
     output.check_target(out, "--out", (".nc",))
     output.check_target(plot, "--plot", (".png", ".pdf", ".svg"))
     chosen: dict[str, Any] = {"measures": measure} if measure else {}
-    result = homolog.compare(a, b, pairs=pairs, **chosen)
+    if b is None and pairs == "same_name":
+        raise ValueError("--pairs same_name needs two files, got one: name a second file, or leave --pairs out.")
+    first = homolog.open(a)
+    if b is None and len(first) == 1:
+        raise ValueError(f"one file must hold several layers to compare, got one in {str(a)!r}: name a second file.")
+    result = homolog.compare(first, b, pairs=pairs, **chosen)
     output.print_correspondence(result)
     if out is not None:
         output.write(out, result.to_netcdf)

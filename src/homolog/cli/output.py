@@ -28,7 +28,9 @@ def fail(message: str, status: int = 2) -> int:
 
 def told(error: Exception) -> str:
     """Return the sentence of an exception; a KeyError would quote it."""
-    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    # The library speaks Python; here the same list has another name.
+    return message.replace("homolog.measures() lists them", "`homolog measures` lists them")
 
 
 def sentence(message: str) -> str:
@@ -108,9 +110,7 @@ def print_correspondence(result: xarray.Dataset) -> None:
 
 
 def without_diagonal(result: xarray.Dataset, name: str) -> xarray.Dataset:
-    """Return a result without the comparisons of a layer with itself; a single layer keeps its own."""
-    if result.sizes["layer_a"] == 1:
-        return result
+    """Return a result without the comparisons of a layer with itself."""
     return result.assign({name: result[name].where(result.layer_a != result.layer_b).assign_attrs(result[name].attrs)})
 
 

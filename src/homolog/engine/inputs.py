@@ -16,6 +16,9 @@ from homolog.arrays import check_finite, check_representation, described, enough
 from homolog.registry import Measure, measure
 
 Source = Any
+RESERVED = ("a", "b", *(f"{what}_{side}" for what in ("model", "layer", "features", "rank") for side in "ab"))
+"""Names of the coordinates of a result."""
+
 Measures = str | Measure | Callable[..., Any] | Sequence[str | Measure | Callable[..., Any]] | Mapping[str, Any]
 Pairs = str | Sequence[tuple[Any, Any]]
 
@@ -33,8 +36,8 @@ def models_of(a: Source, b: Source | None) -> tuple[dict[str, Activations], bool
         models = {"a": activations_of(a, "a")}
         if b is not None and b is not a:
             models["b"] = activations_of(b, "b")
-    for (_, x), (_, y) in itertools.pairwise(models.items()):
-        check_pairing(x, y)
+    for (name, x), (other, y) in itertools.pairwise(models.items()):
+        check_pairing(x, y, (name, other))
     first_name, first = next(iter(models.items()))
     for name, layers in models.items():
         label = (f"layer {next(iter(first))!r} of {first_name}", f"layer {next(iter(layers))!r} of {name}")
@@ -101,6 +104,11 @@ def activations_of(source: Source, side: str) -> Activations:
 
 def resolve_measures(measures: Measures) -> dict[str, Measure]:
     """Return name of the variable → measure, from any of the accepted forms."""
+    if not isinstance(measures, str | Measure | Mapping | Sequence) and not callable(measures):
+        raise TypeError(
+            f"measures must be text such as 'cka', a homolog.measure(...), a function of two arrays, a sequence of these or a "
+            f"mapping of names to them, got {described(measures)}."
+        )
     if isinstance(measures, Mapping):
         found = [(name, measure(spec)) for name, spec in measures.items()]
     else:
@@ -108,15 +116,20 @@ def resolve_measures(measures: Measures) -> dict[str, Measure]:
         forms: Any = [measures] if single else measures
         found = [(str(record), record) for record in map(measure, forms)]
     if not found:
-        raise ValueError("measures must name at least one measure, got none: the default is ('cka',).")
+        raise ValueError(
+            "measures must name at least one measure, got none: leave measures out for CKA, biased and debiased."
+        )
     for name, _ in found:
-        if not isinstance(name, str) or not name or "/" in name:
-            raise ValueError(f"a variable of a result must be named by text without '/', got {name!r}: rename it.")
+        if not isinstance(name, str) or not name or "/" in name or name in RESERVED:
+            raise ValueError(
+                f"a variable of a result must be named by text without '/' that is not {', '.join(RESERVED)}, got {name!r}: "
+                f"rename it."
+            )
     resolved = dict(found)
     if len(resolved) < len(found):
         twice = next(name for name in resolved if sum(name == other for other, _ in found) > 1)
         raise ValueError(
-            f"measures must have different names, got {twice!r} twice: pass {{name: measure}} to name them."
+            f"measures must have different names, got {twice!r} twice: leave one out, or pass {{name: measure}} in Python."
         )
     return resolved
 
@@ -138,6 +151,8 @@ def wanted_pairs(rows: list[Any], columns: list[Any], pairs: Pairs) -> np.ndarra
                 )
             return mask
         raise ValueError(f"pairs must be 'all', 'same_name' or a list of (layer_a, layer_b), got {pairs!r}.")
+    if not isinstance(pairs, Sequence):
+        raise TypeError(f"pairs must be 'all', 'same_name' or a list of (layer_a, layer_b), got {described(pairs)}.")
     mask = np.zeros((len(rows), len(columns)), dtype=bool)
     for pair in pairs:
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:

@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from homolog.arrays import is_numpy, on_host, representation, scalar, to_numpy
+from homolog.arrays import described, is_numpy, on_host, representation, scalar, to_numpy
 from homolog.cautions import Caution, explain_nan, null_level, undefined
 from homolog.engine.planning import Group, Plan
 from homolog.registry import Measure
@@ -128,11 +128,11 @@ def _meet_one(
         meeting = group.family.meet(x, y)
         swapped = group.family.swap(meeting)
         for name, record in group.measures.items():
-            outcome.values[name][i, j] = value = scalar(record.finish(x, y, meeting, **record.finish_options))
+            outcome.values[name][i, j] = value = _number(name, record.finish(x, y, meeting, **record.finish_options))
             if record.symmetric or i == j:
                 outcome.values[name][j, i] = value
             elif record.symmetric is False or plan.needed[j, i]:
-                outcome.values[name][j, i] = scalar(record.finish(y, x, swapped, **record.finish_options))
+                outcome.values[name][j, i] = _number(name, record.finish(y, x, swapped, **record.finish_options))
             if record.null is not None:
                 outcome.nulls[name][i, j] = _null(record, x, y, meeting)
                 outcome.nulls[name][j, i] = _null(record, y, x, swapped)
@@ -140,6 +140,15 @@ def _meet_one(
         error.add_note(f"while comparing {first} with {second}")
         raise
     bar.update()
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a value as a float; a function of the caller may have returned anything."""
+    try:
+        return scalar(value)
+    except (TypeError, ValueError):
+        got = f"an array of shape {tuple(value.shape)}" if hasattr(value, "shape") else described(value)
+        raise TypeError(f"measure {name!r} must return one number for two representations, got {got}.") from None
 
 
 def _null(record: Measure, x: Any, y: Any, meeting: Any) -> float:

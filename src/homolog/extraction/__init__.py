@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from homolog.activations import Activations
 from homolog.arrays import optional, parse_bytes
 
@@ -87,7 +85,7 @@ def extract(
         forward=forward,
         batch_size=batch_size,
         limit=limit,
-        dtype=None if dtype is None else np.dtype(dtype),
+        dtype=dtype,
         example_ids=example_ids,
         device=device,
         memory=parse_bytes(memory),

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from homolog.arrays import described
 
+DTYPES = ("float16", "float32", "float64")
 REDUCTIONS = ("flatten", "mean", "first", "last", "positions")
 
 
@@ -23,7 +22,7 @@ class Options:
     forward: Callable[[Any, Any], Any] | None
     batch_size: int
     limit: int | None
-    dtype: np.dtype | None
+    dtype: str | None
     example_ids: Any
     device: Any
     memory: int
@@ -43,7 +42,7 @@ class Options:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name} must be a positive integer, got {value!r}.")
-        if self.dtype is not None and self.dtype.name not in ("float16", "float32", "float64"):
-            raise ValueError(f"dtype must be float16, float32 or float64, got {self.dtype}.")
+        if self.dtype not in (None, *DTYPES):
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, as text, got {self.dtype!r}.")
         if self.forward is not None and not callable(self.forward):
             raise TypeError(f"forward must be a function forward(model, batch), got {described(self.forward)}.")

@@ -15,6 +15,18 @@ from homolog.extraction.batches import Batch
 from homolog.extraction.layers import INPUT, Selection
 from homolog.extraction.options import Options
 
+CHANNELS_THEN_POSITIONS = (
+    nn.Conv1d,
+    nn.ConvTranspose1d,
+    nn.BatchNorm1d,
+    nn.InstanceNorm1d,
+    nn.MaxPool1d,
+    nn.AvgPool1d,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveMaxPool1d,
+)
+"""Modules whose three-axis output is (n, channels, positions), unlike that of every sequence model."""
+
 
 class Recorder:
     """Collects reduced outputs, batch by batch, in order of execution."""
@@ -45,7 +57,7 @@ class Recorder:
             if self._batch is None:
                 return
             self._calls[name] = calls = self._calls.get(name, 0) + 1
-            self._take(name if calls == 1 else f"{name}#{calls}", output)
+            self._take(name if calls == 1 else f"{name}#{calls}", output, module)
 
         return take
 
@@ -55,7 +67,7 @@ class Recorder:
         if self.selection.with_input:
             self._take(INPUT, batch.main)
 
-    def _take(self, name: str, output: Any) -> None:
+    def _take(self, name: str, output: Any, module: nn.Module | None = None) -> None:
         assert self._batch is not None  # begin() came first
         if name in self.skipped or not self.selection.keep(name):
             return
@@ -70,6 +82,11 @@ class Recorder:
                 f"layer {name!r} must put out a tensor, got {type(output).__name__}: leave it out of layers."
             )
         rule = reductions.rule_for(name, options.reduce)
+        if isinstance(module, CHANNELS_THEN_POSITIONS) and tensor.ndim == 3 and rule in reductions.OVER_POSITIONS:
+            raise ValueError(
+                f"layer {name!r} is a {type(module).__name__}, whose output (n, channels, positions) reduce={rule!r} would read "
+                f'as (n, positions, features): pass reduce="flatten" or a function such as lambda output, mask: output.mean(2).'
+            )
         rows = reductions.apply(name, tensor.detach(), batch.mask, rule, batch.size, options.channels)
         self._taken[name] = rows._replace(features=self._stored(rows.features))
 
@@ -77,7 +94,7 @@ class Recorder:
         """Copy to the host in the dtype to keep: nothing that runs later can change it."""
         dtype = features.dtype
         if self.options.dtype is not None:
-            dtype = getattr(torch, self.options.dtype.name)
+            dtype = getattr(torch, self.options.dtype)
         elif dtype in (torch.bfloat16, torch.float16):
             dtype = torch.float32
         return features.to("cpu", dtype, copy=True)
@@ -88,6 +105,8 @@ class Recorder:
         assert batch is not None  # begin() came first
         self._batch = None
         self._check_calls()
+        if self._index == 0:
+            reductions.check_patterns(self.options.reduce, list(self._taken))
         taken = batch.size if remaining is None else min(batch.size, remaining)
         identity = self._identity(batch.size, taken)
         for name, rows in self._taken.items():

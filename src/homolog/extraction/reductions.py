@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from homolog.activations import glob_expression
+from homolog.activations import glob_expression, matching
 
 
 class Rows(NamedTuple):
@@ -17,6 +17,15 @@ class Rows(NamedTuple):
     example: torch.Tensor | None
     """None where row i is example i."""
     position: torch.Tensor | None
+
+
+OVER_POSITIONS = ("mean", "first", "last", "positions")
+
+
+def check_patterns(reduce: Any, names: list[str]) -> None:
+    """Raise for a glob of `reduce` that matches no layer: a typo would flatten."""
+    if isinstance(reduce, Mapping):
+        matching([*names, *(name.split("#")[0] for name in names)], list(reduce))
 
 
 def rule_for(name: str, reduce: Any) -> Any:

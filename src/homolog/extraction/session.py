@@ -90,7 +90,7 @@ def borrowed(model: nn.Module, device: Any) -> Iterator[tuple[torch.device, torc
     tensors = [*model.parameters(), *model.buffers()]
     homes = {tensor.device for tensor in tensors}
     home = tensors[0].device if tensors else torch.device("cpu")
-    target = home if device is None else torch.device(device)
+    target = home if device is None else _device(device)
     floating = {tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()}
     fast_path = torch.backends.mha.get_fastpath_enabled()
     if target != home and len(homes) > 1:
@@ -111,6 +111,15 @@ def borrowed(model: nn.Module, device: Any) -> Iterator[tuple[torch.device, torc
             model.to(home)
         for module, flag in flags:
             module.training = flag
+
+
+def _device(device: Any) -> torch.device:
+    """Return a device after putting one number on it."""
+    try:
+        return torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0].rstrip(".")
+        raise ValueError(f"device must be one that PyTorch can use here, got {device!r}: {reason}.") from error
 
 
 @contextmanager
@@ -170,10 +179,14 @@ def _example_ids(options: Options, examples: int, carried: list[Any]) -> np.ndar
     if options.example_ids is None:
         return None
     if isinstance(options.example_ids, str) or callable(options.example_ids):
-        return np.concatenate(carried)
-    given = np.asarray(options.example_ids)
+        given = np.concatenate(carried)
+    else:
+        given = np.asarray(options.example_ids)
     if len(given) < examples or (options.limit is None and len(given) != examples):
         raise ValueError(f"example_ids must give one id per example ({examples}), got {len(given)}.")
+    _, counts = np.unique(given[:examples], return_counts=True)
+    if counts.max() > 1:
+        raise ValueError(f"example_ids must differ, got {int((counts > 1).sum())} of them more than once.")
     return given[:examples]
 
 

@@ -9,7 +9,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from homolog.arrays import Array, detached, identity_like, machine_epsilon, namespace, precise, scalar, to_numpy
+from homolog.arrays import (
+    Array,
+    check_finite,
+    detached,
+    identity_like,
+    machine_epsilon,
+    namespace,
+    precise,
+    scalar,
+    to_numpy,
+)
 from homolog.linalg import centre, column_means, power_of_two, squared_norm
 
 Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
@@ -80,6 +90,7 @@ def _called(kernel: Callable[[Any], Any], x: Array) -> Array:
             f"a kernel must map X of shape {tuple(x.shape)} to a Gram matrix of shape {(n, n)}, got "
             f"{'shape ' + str(tuple(got)) if got is not None else type(gram).__name__}: one entry per pair of examples."
         )
+    check_finite(xp.reshape(gram, (n, n)), "the Gram matrix of the kernel")
     return xp.astype(gram, x.dtype)
 
 

@@ -173,7 +173,8 @@ def cca(x: Array, y: Array, /, *, statistic: Statistic = "r2") -> Array:
     Notes
     -----
     Cost O(n·p·min(n, p)) per side. Invariant to every invertible linear map of either side, hence always 1 once a rank
-    reaches n − 1: a SaturationWarning says where correlations of 1 are forced.
+    reaches n − 1: a SaturationWarning says where correlations of 1 are forced. Directions with less than 1e-6 of the
+    largest singular value are left out, with a RankWarning where they are more than rounding.
 
     References
     ----------
@@ -278,8 +279,8 @@ def pwcca(x: Array, y: Array, /) -> Array:
     Notes
     -----
     Cost O(n·p·min(n, p)) per side. Where correlations tie, canonical variables are not unique; the ones along x's
-    principal axes are taken, so that the value is a function of x and y. Rotating x changes the value; no invertible map
-    of y does.
+    principal axes are taken, so that the value is a function of x and y; there it has no gradient (NaN).
+    Rotating x changes the value; no invertible map of y does.
 
     References
     ----------
@@ -328,7 +329,8 @@ def linear_regression(target: Array, predictors: Array, /) -> Array:
 
     Notes
     -----
-    Cost O(n·p·min(n, p)) per side. In-sample: 1 for any data once the predictors' rank reaches n − 1.
+    Cost O(n·p·min(n, p)) per side. In-sample: 1 for any data once the predictors' rank reaches n − 1. Directions of
+    the predictors with less than 1e-6 of the largest singular value are left out, with a RankWarning.
 
     References
     ----------
