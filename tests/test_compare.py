@@ -85,6 +85,19 @@ def test_shuffled_pairing_is_an_error(layers):
         hl.compare(hl.Activations(layers, example_ids=ids), hl.Activations(layers, example_ids=ids + 1))
 
 
+@pytest.mark.parametrize("count", [2, 36])
+def test_heatmap_leaves_room_for_its_labels(rng, count):
+    names = [f"model.encoder.a.long.path.blocks.{i}.attention.output" for i in range(count)]
+    result = hl.compare({name: rng.normal(size=(50, 2)) for name in names}, measures="cka(estimator=debiased)")
+    axes = hl.plot.heatmap(result)
+    axes.figure.canvas.draw()
+    inside = axes.figure.bbox
+    for text in [axes.title, *axes.get_yticklabels(), *axes.get_xticklabels(), axes.figure.axes[1].yaxis.label]:
+        box = text.get_window_extent()
+        assert inside.contains(box.x0, box.y0)
+        assert inside.contains(box.x1, box.y1)
+
+
 def test_heatmap_of_a_hundred_layers(rng):
     x = rng.normal(size=(50, 2))
     many = {f"blocks.{i}.$attn$": x + i * rng.normal(size=(50, 2)) for i in range(100)}

@@ -103,7 +103,7 @@ def _new_axes(rows: list[str], columns: list[str]) -> Axes:
     pyplot = optional("matplotlib.pyplot", "plot", "drawing")
     width, height = (min(max(1.6 + 0.22 * len(names), 3.4), 11.0) for names in (columns, rows))
     beside, below = (0.08 * min(max(map(len, names)), LONGEST_LABEL) for names in (rows, columns))
-    _, ax = pyplot.subplots(figsize=(width + beside + 1.6, height + below + 0.6), layout="constrained")
+    _, ax = pyplot.subplots(figsize=(width + beside + 1.6, height + below + 0.6), layout="compressed")
     return ax
 
 

@@ -71,7 +71,7 @@ def draw(path: Path, result: xarray.Dataset) -> None:
         figure: Any = heatmap(result).figure
     else:
         side = min(max(3.2 + 0.2 * max(result.sizes.values()), 4.5), 11.0)
-        figure, axes = pyplot.subplots(1, len(names), figsize=((side + 1) * len(names), side), layout="constrained")
+        figure, axes = pyplot.subplots(1, len(names), figsize=((side + 1) * len(names), side), layout="compressed")
         for ax, name in zip(axes, names, strict=True):
             heatmap(result, name, ax=ax)
     write(path, lambda target: figure.savefig(target, dpi=150))
