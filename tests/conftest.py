@@ -7,9 +7,12 @@ import matplotlib
 matplotlib.use("Agg")
 
 import array_api_strict
+import jax
 import numpy as np
 import pytest
 import torch
+
+jax.config.update("jax_enable_x64", True)
 
 # Runs by hand, with packages of its own.
 collect_ignore = ["reference/make.py"]
@@ -26,6 +29,7 @@ LIBRARIES = {
     "read-only": read_only,
     "strict": array_api_strict.asarray,
     "torch": lambda array: torch.tensor(array),
+    "jax": jax.numpy.asarray,
 }
 
 

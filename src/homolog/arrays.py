@@ -83,6 +83,16 @@ def scalar(x: Array) -> float:
     return float(to_numpy(x))
 
 
+def count(flags: Array) -> int:
+    """Count the true entries of a boolean array."""
+    return int(to_numpy(flags).sum())
+
+
+def is_traced(x: Array) -> bool:
+    """Say whether an array stands for values that JAX does not know yet, inside jit or grad."""
+    return is_jax_array(x) and isinstance(x, sys.modules["jax"].core.Tracer)
+
+
 def from_numpy(values: np.ndarray, like: Array) -> Array:
     """Put a NumPy array on the library and device of another array, in the given dtype."""
     return namespace(like).asarray(values, device=device_of(like))
@@ -177,7 +187,7 @@ def same_library(x: Array, y: Array, names: tuple[str, str] = ("x", "y")) -> Non
             f"{names[1]} must come from the same array library as {names[0]} ({_library(x)}), got {_library(y)}: "
             f"convert one of them, for instance with numpy.asarray or torch.as_tensor."
         )
-    if device_of(x) != device_of(y):
+    if not (is_traced(x) or is_traced(y)) and device_of(x) != device_of(y):
         raise ValueError(
             f"{names[1]} must be on the same device as {names[0]} ({device_of(x)}), got {device_of(y)}: "
             f"move one of them."
@@ -207,9 +217,9 @@ def enough_rows(x: Array, minimum: int, measure: str) -> None:
 
 
 def check_finite(x: Array, name: str) -> None:
-    """Raise when an array holds NaN or an infinity, naming the first row that does."""
+    """Raise when an array holds NaN or an infinity, naming the first row that does; values not known yet pass."""
     xp = namespace(x)
-    if not xp.isdtype(x.dtype, "real floating"):
+    if is_traced(x) or not xp.isdtype(x.dtype, "real floating"):
         return
     with np.errstate(all="ignore"):
         # The sum of finite numbers is finite unless it overflows: one pass, and no array of flags.

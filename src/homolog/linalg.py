@@ -7,6 +7,7 @@ from typing import NamedTuple
 from homolog.arrays import (
     Array,
     constant_like,
+    count,
     detached,
     identity_like,
     machine_epsilon,
@@ -92,9 +93,7 @@ def thin_svd(centred: Array) -> ThinSVD:
 
 def numerical_rank(singular_values: Array) -> int:
     """Count the singular values (descending) above the rank tolerance; 0 for a zero matrix."""
-    xp = namespace(singular_values)
-    kept = singular_values > RANK_TOLERANCE * singular_values[0]
-    return int(xp.sum(xp.astype(kept, xp.int64)))
+    return count(singular_values > RANK_TOLERANCE * singular_values[0])
 
 
 def nuclear_norm(x: Array) -> Array:

@@ -14,7 +14,17 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from homolog import spelling
-from homolog.arrays import Array, check_finite, enough_rows, namespace, representation, same_library, same_rows, scalar
+from homolog.arrays import (
+    Array,
+    check_finite,
+    enough_rows,
+    is_traced,
+    namespace,
+    representation,
+    same_library,
+    same_rows,
+    scalar,
+)
 from homolog.cautions import Caution, explain_nan, give, undefined
 
 KORNBLITH_2019 = "Kornblith, Norouzi, Lee & Hinton, ICML 2019, arXiv:1905.00414"
@@ -369,6 +379,8 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
     first = family.prepare(x, **record.prepare_options)
     second = first if same else family.prepare(y, **record.prepare_options)
     value = record.finish(first, second, family.meet(first, second), **record.finish_options)
+    if is_traced(value):
+        return value
     found = family.examine({names[0]: first, names[1]: second}, [names])
     if math.isnan(scalar(value)) and not explain_nan(found):
         found += undefined(str(record), [" and ".join(names)])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from homolog.arrays import Array, from_numpy, namespace, to_numpy
+from homolog.arrays import Array, count, from_numpy, namespace, to_numpy
 from homolog.cautions import Caution, constant_layers, dead_units
 from homolog.linalg import centre
 from homolog.registry import Family, Invariances, evaluate, register, undefined_where
@@ -38,8 +38,7 @@ def prepare(x: Array) -> Neurons:
     columns = centred.features / xp.where(largest > 0, largest, xp.ones_like(largest))
     squared = xp.sum(columns * columns, axis=0, keepdims=True)
     norms = xp.sqrt(xp.where(squared > 0, squared, xp.ones_like(squared)))
-    dead = int(xp.sum(xp.astype(centred.dead, xp.int64)))
-    return Neurons(columns / norms, dead, xp.all(centred.dead))
+    return Neurons(columns / norms, count(centred.dead), xp.all(centred.dead))
 
 
 def meet(x: Neurons, y: Neurons) -> Array:

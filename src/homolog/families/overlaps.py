@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from homolog.arrays import Array, machine_epsilon, namespace, precise, scalar
+from homolog.arrays import Array, count, machine_epsilon, namespace, precise, scalar
 from homolog.linalg import centre, squared_norm, thin_svd
 
 
@@ -41,7 +41,7 @@ class Subspace:
         explained = xp.cumulative_sum(self.weights**2)
         # A sum of rounded terms may end just below a threshold of 1.
         below = explained < threshold * (1 - 1e-12)
-        return min(int(xp.sum(xp.astype(below, xp.int64))) + 1, self.rank)
+        return min(count(below) + 1, self.rank)
 
 
 def prepare(x: Array) -> Subspace:
