@@ -9,10 +9,10 @@ import numpy as np
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def related(rng: np.random.Generator, n: int = 60, p: int = 5, q: int = 7) -> Pair:
+def related(rng: np.random.Generator, n: int = 60, p: int = 5, q: int = 7, noise: float = 1.0) -> Pair:
     shared = rng.normal(size=(n, 3)) * [3.0, 2.0, 1.0]
-    x = shared @ rng.normal(size=(3, p)) + rng.normal(size=(n, p))
-    y = shared @ rng.normal(size=(3, q)) + rng.normal(size=(n, q))
+    x = shared @ rng.normal(size=(3, p)) + noise * rng.normal(size=(n, p))
+    y = shared @ rng.normal(size=(3, q)) + noise * rng.normal(size=(n, q))
     return x, y
 
 

@@ -104,6 +104,8 @@ def test_canonical_ridge_runs_from_cca_to_cka(pair):
     scale = np.sqrt(y.shape[1] / x.shape[1])
     assert cka_of(gram(x, 0), gram(y, 0)) * scale == pytest.approx(float(hl.cca(x, y)), rel=1e-10)
     assert cka_of(gram(x, 1e12), gram(y, 1e12)) == pytest.approx(float(hl.cka(x, y)), rel=1e-6)
+    assert float(hl.canonical_ridge(x, y, regularization=1e-12)) * scale == pytest.approx(float(hl.cca(x, y)), rel=1e-9)
+    assert float(hl.canonical_ridge(x, y, regularization=1e12)) == pytest.approx(float(hl.cka(x, y)), rel=1e-9)
 
 
 def test_procrustes_is_the_least_rotation_error(pair):

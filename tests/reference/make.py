@@ -20,10 +20,11 @@ import networkx
 import numpy as np
 import scipy.linalg
 import scipy.spatial
+import scipy.stats
 from scipy.spatial.distance import pdist, squareform
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LinearRegression
-from sklearn.metrics import r2_score
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.metrics import mutual_info_score, r2_score
 from sklearn.metrics.pairwise import cosine_similarity, linear_kernel, rbf_kernel
 from sklearn.preprocessing import KernelCenterer, StandardScaler
 from statsmodels.multivariate.cancorr import CanCorr
@@ -116,12 +117,64 @@ def unit_correlations(x, y):
 
 
 def bipartite(x, y):
-    matrix = unit_correlations(x, y)
+    return matched(unit_correlations(x, y))
+
+
+def ridge_cka(x, y, fraction):
+    """CKA of the matrices that map a target to its ridge fit."""
+
+    def hat(x):
+        x = centred(x)
+        kappa = fraction * np.sum(x**2) / np.linalg.matrix_rank(x, rtol=1e-6)
+        return Ridge(alpha=kappa, fit_intercept=False, solver="svd").fit(x, np.eye(len(x))).predict(x)
+
+    return cosine_similarity(hat(x).reshape(1, -1), hat(y).reshape(1, -1)).item()
+
+
+def gaussian_information(x, y):
+    return -0.5 * np.sum(np.log(1 - canonical_correlations(x, y) ** 2))
+
+
+def matched(matrix):
     graph = networkx.Graph()
     for (i, j), value in np.ndenumerate(matrix):
         graph.add_edge(("x", i), ("y", j), weight=float(value))
-    matched = networkx.max_weight_matching(graph, maxcardinality=True)
-    return np.mean([graph.edges[edge]["weight"] for edge in matched])
+    edges = networkx.max_weight_matching(graph, maxcardinality=True)
+    return np.mean([graph.edges[edge]["weight"] for edge in edges])
+
+
+def neuron_information(x, y):
+    n = len(x)
+
+    def binned(unit):
+        unit = unit - unit.mean() if np.ptp(unit) > 1e-9 * np.abs(unit).max() else np.zeros(n)
+        return np.floor((scipy.stats.rankdata(unit) - 0.5) / n * 10).astype(int)
+
+    def one(a, b):
+        bias = (len(set(a)) - 1) * (len(set(b)) - 1) / (2 * n)
+        return mutual_info_score(a, b) - bias
+
+    return matched(np.array([[one(binned(a), binned(b)) for b in y.T] for a in x.T]))
+
+
+def maximum_match(x, y, epsilon):
+    """Unit after unit, by least squares."""
+    x, y = ([unit for unit in side.T if np.any(unit)] for side in (x, y))
+    total = len(x) + len(y)
+
+    def far(unit, others):
+        if not others:
+            return True
+        span = np.stack(others, axis=1) / np.abs(others).max()
+        fitted = span @ scipy.linalg.lstsq(span, unit, cond=1e-6)[0]
+        return np.linalg.norm(unit - fitted) > (epsilon + 1e-9) * np.linalg.norm(unit)
+
+    while True:
+        kept_x = [unit for unit in x if not far(unit, y)]
+        kept_y = [unit for unit in y if not far(unit, kept_x)]
+        if len(kept_x) == len(x) and len(kept_y) == len(y):
+            return (len(x) + len(y)) / total
+        x, y = kept_x, kept_y
 
 
 TABLE = {
@@ -141,6 +194,12 @@ TABLE = {
     "pwcca": ("statsmodels", projection_weighted),
     "linear_regression": ("scikit-learn", regression),
     "procrustes_distance": ("scipy", procrustes),
+    "canonical_ridge": ("scikit-learn", lambda x, y: ridge_cka(x, y, 1.0)),
+    "canonical_ridge(regularization=0.01)": ("scikit-learn", lambda x, y: ridge_cka(x, y, 0.01)),
+    "gaussian_mutual_information": ("statsmodels", gaussian_information),
+    "neuron_mutual_information": ("scikit-learn", neuron_information),
+    "maximum_match": ("scipy", lambda x, y: maximum_match(x, y, 0.3)),
+    "maximum_match(epsilon=0.6)": ("scipy", lambda x, y: maximum_match(x, y, 0.6)),
     "bipartite_match": ("networkx", bipartite),
     "semi_match": ("numpy", lambda x, y: unit_correlations(x, y).max(axis=1).mean()),
 }
@@ -153,7 +212,9 @@ def main() -> None:
         found = {}
         for case, (x, y) in data.items():
             try:
-                found[case] = float(oracle(x, y))
+                value = float(oracle(x, y))
+                if np.isfinite(value):
+                    found[case] = value
             except (ValueError, ArithmeticError) as error:
                 print(f"{form} {case}: {package} refuses: {error}")
         values[form] = {"oracle": f"{package} {version(package)}", "values": found}

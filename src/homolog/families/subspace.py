@@ -61,7 +61,7 @@ SUBSPACE = Family(
 )
 
 
-def _nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
+def nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
     """Give NaN where a side is constant, and has no column space."""
 
     @wraps(finish)
@@ -78,12 +78,12 @@ def _correlations(overlap: Array, statistic: Statistic) -> Array:
     return at_most_one(total / min(overlap.shape))
 
 
-@_nan_at_rank_zero
+@nan_at_rank_zero
 def _cca(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) -> Array:
     return _correlations(overlap.matrix, statistic)
 
 
-@_nan_at_rank_zero
+@nan_at_rank_zero
 def _svcca(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float, statistic: Statistic) -> Array:
     return _correlations(overlap.matrix[: x.kept(threshold), : y.kept(threshold)], statistic)
 
@@ -104,7 +104,7 @@ def _null_level(x: Subspace, rank: int) -> Array:
     return constant_like(min(rank / (x.n - 1), 1.0), x.s)
 
 
-@_nan_at_rank_zero
+@nan_at_rank_zero
 def _pwcca(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
     left, correlations, _ = overlap.svd
@@ -115,7 +115,7 @@ def _pwcca(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     return at_most_one(xp.sum(weights * correlations) / xp.sum(weights))
 
 
-@_nan_at_rank_zero
+@nan_at_rank_zero
 def _linear_regression(target: Subspace, predictors: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
     explained = xp.sum(overlap.matrix**2, axis=1)
@@ -126,7 +126,7 @@ def _linear_regression_null(target: Subspace, predictors: Subspace, overlap: Ove
     return _null_level(predictors, predictors.rank)
 
 
-@_nan_at_rank_zero
+@nan_at_rank_zero
 def _procrustes_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
     squared = 2 - 2 * nuclear_norm(x.weights[:, None] * overlap.matrix * y.weights[None, :])
