@@ -32,6 +32,7 @@ from homolog.families import (
 )
 from homolog.files import open, save
 from homolog.registry import Invariances, Measure, measure, measures, register
+from homolog.reporting import report
 
 __version__ = "0.1.0"
 
@@ -71,6 +72,7 @@ __all__ = [
     "pwcca",
     "register",
     "registry",
+    "report",
     "save",
     "semi_match",
     "svcca",

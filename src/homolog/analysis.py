@@ -226,7 +226,7 @@ def layer_identification(
 
     if not isinstance(results, xarray.Dataset | Sequence):
         raise TypeError(f"results must be a result of homolog.compare or a list of them, got {described(results)}.")
-    pooled = list(_two_by_two([results] if isinstance(results, xarray.Dataset) else results))
+    pooled = list(two_by_two([results] if isinstance(results, xarray.Dataset) else results))
     if not pooled:
         raise ValueError("layer identification needs at least one result of homolog.compare, got none.")
     for result in pooled:
@@ -248,7 +248,7 @@ def layer_identification(
     )
 
 
-def _two_by_two(results: Iterable[xarray.Dataset]) -> Iterator[xarray.Dataset]:
+def two_by_two(results: Iterable[xarray.Dataset]) -> Iterator[xarray.Dataset]:
     """Yield results of two models; one of many gives each pair of different models once."""
     for result in results:
         measure_names(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 import zipfile
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -196,10 +196,11 @@ def write_whole(path: Path, write: Callable[[str], Any]) -> None:
     """Write a file so that an older one is replaced only by a complete new one."""
     _check_target(path)
     try:
-        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        # An ordinary file of an unlikely name: one from tempfile would be readable by its owner alone.
+        unfinished = str(path.parent / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+        Path(unfinished).touch(exist_ok=False)
     except OSError as error:
         raise OSError(f"cannot write in the folder {str(path.parent)!r}: {error.strerror or error}.") from None
-    os.close(handle)
     try:
         write(unfinished)
         os.replace(unfinished, path)

@@ -68,7 +68,7 @@ def heatmap(
     names = [_names(result, side, many) for side in "ab"]
     if ax is None:
         ax = _new_axes(names[0], names[1])
-    low, high = _limits(variable)
+    low, high = colour_limits(variable)
     colours = "magma_r" if variable.attrs["kind"] == "distance" else "magma"
     image = ax.imshow(
         variable.values, origin="lower", cmap=colours, vmin=low, vmax=high, aspect="equal", interpolation="none"
@@ -82,7 +82,7 @@ def heatmap(
         ax.set_xlabel(_plain(result.attrs.get("model_b", "b")))
     ax.set_title(title if title is not None else f"{_plain(name)}, n = {int(result.attrs['n_examples'])}")
     if best:
-        _mark_best(ax, _others(scores(result, name), result) if many else scores(result, name))
+        _mark_best(ax, without_own(scores(result, name), result) if many else scores(result, name))
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04)
     bar.set_label(variable.attrs["kind"] + ("  (○ best match of a row)" if best else ""))
     return ax
@@ -107,12 +107,12 @@ def _new_axes(rows: list[str], columns: list[str]) -> Axes:
     return ax
 
 
-def _others(matrix: np.ndarray, result: xarray.Dataset) -> np.ndarray:
+def without_own(matrix: np.ndarray, result: xarray.Dataset) -> np.ndarray:
     """Leave out a model's comparison with itself, where every layer would find itself."""
     return np.where(result.model_a.values[:, None] == result.model_b.values[None, :], np.nan, matrix)
 
 
-def _limits(variable: xarray.DataArray) -> tuple[float, float]:
+def colour_limits(variable: xarray.DataArray) -> tuple[float, float]:
     """Return colour limits: the measure's range where it is bounded, the data's where it is not."""
     low, high = json.loads(variable.attrs.get("range", "[null, null]"))
     values = variable.values[np.isfinite(variable.values)]

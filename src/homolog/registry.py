@@ -154,6 +154,17 @@ class Measure:
         return {name: _literal_values(hints[name]) for name in self.defaults if _literal_values(hints[name])}
 
     @property
+    def unchanged_by(self) -> str:
+        """The invariances in words, naming the side where one holds for one side only."""
+        if self.invariances is None:
+            return "not declared"
+        told = []
+        for name, sides in vars(self.invariances).items():
+            if sides:
+                told.append(name.replace("_", " ") + ("" if sides == "xy" else f" ({sides})"))
+        return ", ".join(told)
+
+    @property
     def prepare_options(self) -> dict[str, Any]:
         """The bound or default options that determine the operand."""
         return {name: value for name, value in self.all_options.items() if name in self.family.options}

@@ -133,19 +133,8 @@ def _measure_row(record: Measure) -> list[str]:
         record.kind,
         f"[{low:g}, {high:g}{')' if high == float('inf') else ']'}",
         symmetric,
-        invariances(record),
+        record.unchanged_by,
         str(record.minimal_n),
         ", ".join(options),
         record.formula,
     ]
-
-
-def invariances(record: Measure) -> str:
-    """Say what leaves a measure unchanged, naming the side where it holds for one only."""
-    if record.invariances is None:
-        return "not declared"
-    told_ones = []
-    for name, sides in vars(record.invariances).items():
-        if sides:
-            told_ones.append(name.replace("_", " ") + ("" if sides == "xy" else f" ({sides})"))
-    return ", ".join(told_ones)

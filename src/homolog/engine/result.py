@@ -87,6 +87,7 @@ def measure_attributes(record: Measure) -> dict[str, Any]:
         "kind": record.kind,
         "range": json.dumps(ends),
         "symmetric": np.int32(-1 if record.symmetric is None else record.symmetric),
+        "unchanged_by": record.unchanged_by,
         "formula": record.formula,
         "reference": record.reference,
     }

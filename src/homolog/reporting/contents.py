@@ -1,0 +1,180 @@
+"""What a report says, as plain data for its page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from homolog.analysis import (
+    best_in_rows,
+    correspondence,
+    layer_identification,
+    measure_names,
+    scores,
+    two_by_two,
+    two_models,
+)
+from homolog.plot import colour_limits, without_own
+
+if TYPE_CHECKING:
+    import xarray
+
+MOST_MATCH_TABLES = 10
+"""Pairs of models whose best matches are listed, one by one."""
+
+
+def contents(result: xarray.Dataset, title: str | None) -> dict[str, Any]:
+    """Return everything the page shows."""
+    names = measure_names(result)
+    many = "a" in result.dims
+    if not many:
+        two_models(result)
+    models = _models(result)
+    return {
+        "title": title or ", ".join(models[:-1]) + " and " * (len(models) > 1) + models[-1],
+        "n": int(result.attrs["n_examples"]),
+        "models": models,
+        "warnings": json.loads(result.attrs["warnings"]),
+        "measures": [_measure(result, name) for name in names],
+        "figures": _safe_json([_figure(result, name, many) for name in names]),
+        "identification": _identification(result),
+        "matches": list(_matches(result, names)),
+        "provenance": list(_provenance(result, many)),
+    }
+
+
+def _models(result: xarray.Dataset) -> list[str]:
+    if "a" in result.dims:
+        return list(json.loads(result.attrs["models"]))
+    both = [result.attrs["model_a"], result.attrs["model_b"]]
+    return both[:1] if int(result.attrs["same_model"]) else both
+
+
+def _measure(result: xarray.Dataset, name: str) -> dict[str, Any]:
+    about = result[name].attrs
+    low, high = (_end(end) for end in json.loads(about["range"]))
+    symmetric = {1: "symmetric", 0: "not symmetric: rows are x, columns are y"}.get(int(about["symmetric"]), "")
+    return {
+        "name": name,
+        "kind": about["kind"],
+        "reading": "larger is more alike" if about["kind"] == "similarity" else "smaller is more alike",
+        "range": f"{low} to {high}",
+        "symmetric": symmetric,
+        "unchanged_by": about.get("unchanged_by", ""),
+        "formula": about["formula"],
+        "reference": about["reference"],
+    }
+
+
+def _end(end: float | None) -> str:
+    return "∞" if end is None else f"{end:g}"
+
+
+def _figure(result: xarray.Dataset, name: str, many: bool) -> dict[str, Any]:
+    """Return numbers and names for one heatmap."""
+    variable = result[name]
+    level = result.get(f"{name}_null")
+    matrix = scores(result, name)
+    if many:
+        matrix = without_own(matrix, result)
+    low, high = colour_limits(variable)
+    return {
+        "rows": _labels(result, "a", many),
+        "columns": _labels(result, "b", many),
+        "values": _rounded(variable.values),
+        "levels": None if level is None else _rounded(level.values),
+        "best": best_in_rows(matrix).tolist(),
+        "low": low,
+        "high": high,
+        "distance": variable.attrs["kind"] == "distance",
+    }
+
+
+def _labels(result: xarray.Dataset, side: str, many: bool) -> list[str]:
+    layers = [str(name) for name in result[f"layer_{side}"].values]
+    if not many:
+        return layers
+    return [f"{model}: {name}" for model, name in zip(result[f"model_{side}"].values, layers, strict=True)]
+
+
+def _rounded(values: np.ndarray) -> list[list[float | None]]:
+    """Return five digits, which nobody sees more of, and None for what JSON has no number for."""
+    return [[float(f"{v:.5g}") if math.isfinite(v) else None for v in row] for row in values.tolist()]
+
+
+def _safe_json(value: Any) -> str:
+    """Return JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _identification(result: xarray.Dataset) -> list[dict[str, str]]:
+    """Return accuracy beside chance, where two models share layer names."""
+    try:
+        found = layer_identification(result)
+    except ValueError:
+        return []
+    return [
+        {"measure": str(m), "accuracy": f"{a:.1%}", "chance": f"{c:.1%}", "decisions": str(int(d))}
+        for m, a, c, d in zip(
+            found.measure.values, found.accuracy.values, found.chance.values, found.decisions.values, strict=True
+        )
+    ]
+
+
+def _matches(result: xarray.Dataset, names: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield tables of best matches, per pair of models and measure."""
+    for part in list(two_by_two([result]))[:MOST_MATCH_TABLES]:
+        same = bool(int(part.attrs["same_model"]))
+        for name in names:
+            others = part
+            if same:
+                # A model compared with itself: the most alike other layer is what a reader wants.
+                others = part.assign(
+                    {name: part[name].where(part.layer_a != part.layer_b).assign_attrs(part[name].attrs)}
+                )
+            found = correspondence(others, name)
+            yield {
+                "measure": name,
+                "models": [part.attrs["model_a"], part.attrs["model_b"]],
+                "same": same,
+                "a": _rows(found.layer_a.values, found.best_b.values, found.value_b.values, found.mutual_a.values),
+                "b": _rows(found.layer_b.values, found.best_a.values, found.value_a.values, found.mutual_b.values),
+            }
+
+
+def _rows(layers: Any, best: Any, values: Any, mutual: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "layer": str(layer),
+            "best": str(match),
+            "value": "" if math.isnan(value) else f"{value:.3f}",
+            "mutual": bool(both),
+        }
+        for layer, match, value, both in zip(layers, best, values, mutual, strict=True)
+    ]
+
+
+def _provenance(result: xarray.Dataset, many: bool) -> Iterator[tuple[str, str]]:
+    """Yield where the numbers come from, as pairs of what and how."""
+    yield "examples", str(int(result.attrs["n_examples"]))
+    yield "homolog", result.attrs["homolog_version"]
+    made: Mapping[str, Mapping[str, str]]
+    if many:
+        made = json.loads(result.attrs["models"])
+    else:
+        made = {result.attrs[f"model_{side}"]: json.loads(result.attrs[f"activations_{side}"]) for side in "ab"}
+    for model, notes in made.items():
+        told = "; ".join(f"{key}: {value}" for key, value in notes.items())
+        yield f"activations of {model}", told or "given as arrays"
+    for side in "a" if int(result.attrs["same_model"]) else "ab":
+        features = result[f"features_{side}"].values
+        label = "features per layer" + ("" if int(result.attrs["same_model"]) else f" of {side}")
+        yield label, f"{features.min()} to {features.max()}"
+        if f"rank_{side}" in result.coords:
+            ranks = result[f"rank_{side}"].values
+            yield label.replace("features", "retained rank"), f"{ranks[ranks >= 0].min()} to {ranks.max()}"
