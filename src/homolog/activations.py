@@ -100,6 +100,12 @@ class Activations(Mapping[str, Array]):
             provenance=self.provenance,
         )
 
+    def described(self, **notes: str) -> Activations:
+        """Return the same activations with notes added to their provenance, such as model="my fine-tuned net"."""
+        copy = self._with(self._arrays)
+        copy.provenance |= notes
+        return copy
+
     def _with(self, arrays: Mapping[str, Array]) -> Activations:
         return Activations(
             arrays,

@@ -11,7 +11,7 @@ import typer
 
 from homolog import __version__
 from homolog.cautions import HomologWarning
-from homolog.cli import output
+from homolog.cli import loading, output
 
 # Click's UsageError, wherever this version of typer keeps it.
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -81,43 +81,128 @@ def measures() -> None:
     output.print_measures()
 
 
+@app.command()
+def extract(
+    model: Annotated[str, typer.Argument(help="module:factory or file.py:factory, a function that returns the model.")],
+    data: Annotated[
+        str, typer.Option(help="module:factory, a function that returns examples or an iterable of batches.")
+    ],
+    out: Annotated[Path, typer.Option(help="Write the activations here (.npz or .safetensors).")],
+    layers: Annotated[
+        list[str] | None, typer.Option("--layers", "-l", help='A layer or a glob, such as "blocks.*"; may repeat.')
+    ] = None,
+    reduce: Annotated[
+        list[str] | None,
+        typer.Option(help="flatten, mean, first, last or positions; or GLOB=REDUCTION for some layers; may repeat."),
+    ] = None,
+    channels: Annotated[str, typer.Option(help="Where maps keep their channels: first or last.")] = "first",
+    batch_size: Annotated[int, typer.Option(help="Examples per batch, where the data are one array.")] = 64,
+    limit: Annotated[int | None, typer.Option(help="Most examples to take.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float16, float32 or float64 to store.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; the model's own by default.")] = None,
+    memory: Annotated[str, typer.Option(help="Most memory for the activations.")] = "8GiB",
+) -> None:
+    """Run a PyTorch model and write what its layers put out.
+
+    Example:  homolog extract mynets:resnet --data mynets:images --layers "layer*" --reduce mean --out a.npz
+    """
+    import homolog
+
+    output.check_target(out, "--out", (".npz", ".safetensors"))
+    taken = homolog.extract(
+        loading.made(model),
+        loading.made(data),
+        layers=layers or None,
+        reduce=loading.reductions(reduce or ["flatten"]),
+        channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes
+        batch_size=batch_size,
+        limit=limit,
+        dtype=dtype,
+        device=device,
+        memory=memory,
+    )
+    output.write(out, lambda unfinished: homolog.save(taken, unfinished))
+    output.print_activations(taken)
+
+
 @app.command(epilog="See `homolog measures` for what --measure takes.")
 def compare(
-    a: Annotated[
-        Path, typer.Argument(help="Activations of one model: .npz, .safetensors, .pt (layers by name) or .npy.")
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Activations of each model: .npz, .safetensors, .pt (layers by name) or .npy. One file is compared with itself."
+        ),
     ],
-    b: Annotated[
-        Path | None, typer.Argument(help="Activations of another model; without it A is compared with itself.")
-    ] = None,
     measure: Annotated[
         list[str] | None,
         typer.Option(
-            "--measure", "-m", help='A measure, such as cka or "cka(kernel=rbf,median_fraction=0.4)"; may repeat.'
+            "--measure",
+            "-m",
+            help='A measure, such as cka or "cka(kernel=rbf,median_fraction=0.4)", or your own module:function; may repeat.',
         ),
     ] = None,
     pairs: Annotated[str, typer.Option(help="Pairs of layers to compare: all, or same_name.")] = "all",
+    layers: Annotated[
+        list[str] | None,
+        typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".'),
+    ] = None,
+    layers_a: Annotated[list[str] | None, typer.Option(help="Layers of the first file instead.")] = None,
+    layers_b: Annotated[list[str] | None, typer.Option(help="Layers of the second file instead.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the result here (.nc, for xarray.load_dataset).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw heatmaps here (.png, .pdf or .svg).")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page to send to a colleague here (.html).")] = None,
+    memory: Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")] = "2GiB",
 ) -> None:
-    """Compare the layers of two models, or of one with itself, from files of activations.
+    """Compare the layers of two models, of one with itself, or of many with each other, from files of activations.
 
-    A file holds one array (examples, features) per layer; row i of every array in both files is the same example.
+    A file holds one array (examples, features) per layer; row i of every array in all files is the same example.
 
-    Example:  homolog compare a.npz b.npz -m cka -m "cka(estimator=debiased)" --out result.nc --plot heatmap.png
+    Example:  homolog compare a.npz b.npz -m cka -m "cka(estimator=debiased)" --out result.nc --report report.html
     """
     import homolog
 
     output.check_target(out, "--out", (".nc",))
     output.check_target(plot, "--plot", (".png", ".pdf", ".svg"))
-    chosen: dict[str, Any] = {"measures": measure} if measure else {}
-    if b is None and pairs == "same_name":
+    output.check_target(report, "--report", (".html",))
+    models = loading.activations(files, [layers_a or layers, layers_b or layers, layers])
+    if len(files) == 1 and pairs == "same_name":
         raise ValueError("--pairs same_name needs two files, got one: name a second file, or leave --pairs out.")
-    first = homolog.open(a)
-    if b is None and len(first) == 1:
-        raise ValueError(f"one file must hold several layers to compare, got one in {str(a)!r}: name a second file.")
-    result = homolog.compare(first, b, pairs=pairs, **chosen)
-    output.print_correspondence(result)
+    if len(files) == 1 and len(next(iter(models.values()))) == 1:
+        raise ValueError(
+            f"one file must hold several layers to compare, got one in {str(files[0])!r}: name a second file."
+        )
+    chosen: dict[str, Any] = {"pairs": pairs, "memory": memory}
+    if measure:
+        chosen["measures"] = loading.measures(measure)
+    result = homolog.compare(*models.values(), **chosen) if len(files) <= 2 else homolog.compare(models, **chosen)
+    output.print_result(result)
     if out is not None:
         output.write(out, result.to_netcdf)
     if plot is not None:
         output.draw(plot, result)
+    if report is not None:
+        output.write(report, lambda unfinished: homolog.report(result, unfinished))
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(help="A result that `homolog compare --out` or xarray wrote (.nc).")],
+    out: Annotated[Path, typer.Option(help="Where to write the page (.html).")] = Path("report.html"),
+) -> None:
+    """Write a result as one HTML page that opens anywhere, offline."""
+    import homolog
+
+    output.check_target(out, "--out", (".html",))
+    loaded = loading.result(result)
+    output.write(out, lambda unfinished: homolog.report(loaded, unfinished))
+
+
+@app.command()
+def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.nc).")]) -> None:
+    """Say what a file holds."""
+    import homolog
+
+    if file.suffix == ".nc":
+        output.print_summary(loading.result(file))
+    else:
+        output.print_activations(homolog.open(file))

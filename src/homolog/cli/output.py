@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from homolog.analysis import correspondence, measure_names
+from homolog.activations import Activations
+from homolog.analysis import correspondence, measure_names, two_by_two
 from homolog.arrays import optional
 from homolog.files import write_whole
 from homolog.registry import Measure, measures
@@ -92,21 +95,65 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     Console().print(table)
 
 
-def print_correspondence(result: xarray.Dataset) -> None:
-    """Print, for every layer of a and every measure, the most alike layer of b."""
+def print_result(result: xarray.Dataset) -> None:
+    """Print, for every layer of a and every measure, the most alike layer of b; of many models for every pair of them."""
+    many = "a" in result.dims
     rows = []
-    same = bool(result.attrs["same_model"])
+    for part in two_by_two([result]):
+        models = [part.attrs["model_a"], part.attrs["model_b"]] if many else []
+        rows += [models + row for row in _best_rows(part)]
+    same = bool(result.attrs["same_model"]) and not many
+    columns = [
+        "measure",
+        "layer of a",
+        "most alike other layer" if same else "most alike layer of b",
+        "value",
+        "mutual",
+    ]
+    if many:
+        columns = ["a", "b", *columns]
+    title = "" if many else f"{result.attrs['model_a']} and {result.attrs['model_b']}, "
+    print_table(columns, rows, f"{title}n = {int(result.attrs['n_examples'])}")
+
+
+def _best_rows(result: xarray.Dataset) -> list[list[str]]:
+    rows = []
     for name in measure_names(result):
         # A model compared with itself: the most alike *other* layer is what a reader wants.
-        found = correspondence(without_diagonal(result, name) if same else result, name)
+        found = correspondence(without_diagonal(result, name) if result.attrs["same_model"] else result, name)
         for layer in found.layer_a.values:
             at = found.sel(layer_a=layer)
             mutual = "yes" if bool(at.mutual_a) else ""
             rows.append([name, str(layer), str(at.best_b.item()), f"{float(at.value_b):.4f}", mutual])
+    return rows
+
+
+def print_activations(activations: Activations) -> None:
+    """Print the layers of activations, and what is known of their rows."""
+    rows = [[name, str(array.shape[1]), str(array.dtype)] for name, array in activations.items()]
+    about = [f"{activations.n} rows"]
+    if activations.positions is not None:
+        about.append("each a position of an example")
+    if activations.example_ids is not None:
+        about.append("with example ids")
+    if activations.digests is not None:
+        about.append("with digests of their inputs")
+    about += [f"{key} {value}" for key, value in activations.provenance.items()]
+    print_table(["layer", "features", "dtype"], rows, ", ".join(about))
+
+
+def print_summary(result: xarray.Dataset) -> None:
+    """Print what a result holds, and its warnings."""
+    rows = []
+    for name in measure_names(result):
+        values = result[name].values
+        seen = values[np.isfinite(values)]
+        span = f"{seen.min():.4f} to {seen.max():.4f}" if seen.size else "no value"
+        rows.append([name, result[name].attrs["kind"], " × ".join(map(str, values.shape)), span])
     n = int(result.attrs["n_examples"])
-    title = f"{result.attrs['model_a']} and {result.attrs['model_b']}, n = {n}"
-    other = "most alike other layer" if same else "most alike layer of b"
-    print_table(["measure", "layer of a", other, "value", "mutual"], rows, title)
+    print_table(["measure", "kind", "layers", "values"], rows, f"n = {n}, homolog {result.attrs['homolog_version']}")
+    for category, message in json.loads(result.attrs["warnings"]):
+        print(f"{category}: {message}", file=sys.stderr)
 
 
 def without_diagonal(result: xarray.Dataset, name: str) -> xarray.Dataset:

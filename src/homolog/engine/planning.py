@@ -170,4 +170,6 @@ def make_plan(a: Source, b: Source | None, measures: Measures, pairs: Pairs, mem
         sides = list(models.values())
         wanted = wanted_pairs(list(sides[0]), list(sides[-1]), pairs)
         titles = [model_name(source, models[side], side) for side, source in (("a", a), ("b", b)) if side in models]
+        if len(titles) == 2 and titles[0] == titles[1]:
+            titles = [f"{title} ({side})" for title, side in zip(titles, "ab", strict=True)]
     return Plan(models, titles, many, resolved, wanted, parse_bytes(memory))

@@ -1,0 +1,125 @@
+"""What a command line names: objects in modules, files of activations, results."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from homolog import files
+from homolog.activations import Activations, unknown_layer
+from homolog.arrays import described
+from homolog.registry import measure
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def named(text: str) -> Any:
+    """Return what `package.module:name` or `file.py:name` stands for; modules of the current folder are found."""
+    where, colon, name = text.rpartition(":")
+    if not colon or not where or not name:
+        raise ValueError(f"a Python object must be named as module:name or file.py:name, got {text!r}.")
+    module = _module(where)
+    found: Any = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            public = [other for other in vars(module) if not other.startswith("_")]
+            raise KeyError(unknown_layer(name, public).replace("layer", "name", 1).replace("layers", "names")) from None
+    return found
+
+
+def _module(where: str) -> Any:
+    if where.endswith(".py"):
+        path = Path(where)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if not path.is_file() or spec is None or spec.loader is None:
+            raise FileNotFoundError(f"there is no file {where!r}: check the name and the folder.")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(path.stem, module)
+        spec.loader.exec_module(module)
+        return module
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(where)
+    except ModuleNotFoundError as error:
+        if error.name is not None and where.startswith(error.name):
+            raise ValueError(
+                f"there is no module {where!r} here or installed: check the name, or run from the folder that holds it."
+            ) from None
+        raise
+
+
+def made(text: str) -> Any:
+    """Return what a factory makes, or a model or data named themselves."""
+    found = named(text)
+    is_factory = callable(found) and not hasattr(found, "forward")
+    return found() if is_factory else found
+
+
+def measures(forms: Sequence[str]) -> dict[str, Any]:
+    """Return text → measure; `module:function` is anybody's own."""
+    chosen: dict[str, Any] = {}
+    for form in forms:
+        own = ":" in form
+        record = measure(_function(form) if own else form)
+        name = form if own else str(record)
+        if name in chosen:
+            raise ValueError(f"measures must differ, got {name!r} twice: leave one out.")
+        chosen[name] = record
+    return chosen
+
+
+def _function(text: str) -> Callable[..., Any]:
+    found = named(text)
+    if not callable(found):
+        raise TypeError(f"{text!r} must be a function of two arrays, got {described(found)}.")
+    return found
+
+
+def reductions(given: Sequence[str]) -> Any:
+    """Return one reduction, or a mapping from globs where any is written as GLOB=REDUCTION."""
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    rules = {}
+    for text in given:
+        pattern, equals, rule = text.rpartition("=")
+        if equals and not pattern:
+            raise ValueError(f"a reduction must be written as GLOB=REDUCTION, got {text!r}.")
+        rules[pattern if equals else "**"] = rule
+    # What holds for all layers comes last: the first match counts.
+    return {pattern: rules[pattern] for pattern in sorted(rules, key=lambda pattern: pattern == "**")}
+
+
+def activations(paths: Sequence[Path], patterns: Sequence[list[str] | None]) -> dict[str, Activations]:
+    """Return name → activations of files, restricted to layers; patterns are per file, the last for all further ones."""
+    found: dict[str, Activations] = {}
+    for index, path in enumerate(paths):
+        chosen = patterns[min(index, len(patterns) - 1)]
+        layers = files.open(path)
+        name = path.stem if path.stem not in found else str(path)
+        if name in found:
+            raise ValueError(f"files must differ, got {str(path)!r} twice: leave one out.")
+        # In a result the file's name tells models of one class apart.
+        found[name] = (layers.select(*chosen) if chosen else layers).described(model=name)
+    return found
+
+
+def result(path: Path) -> xarray.Dataset:
+    """Read a result."""
+    import xarray
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
+    try:
+        return xarray.load_dataset(path)
+    except Exception:
+        raise ValueError(
+            f"{str(path)!r} must be a result that `homolog compare --out` wrote, got something that is no netCDF file."
+        ) from None

@@ -1,0 +1,131 @@
+"""The command line from end to end, in its own process and in a folder of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray
+
+import homolog as hl
+
+MODULE = """
+import torch
+import homolog as hl
+
+def model(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+
+def other():
+    return model(1)
+
+network = model(2)
+
+def data():
+    torch.manual_seed(2)
+    return [(batch,) for batch in torch.randn(300, 5).split(100)]
+
+def difference(x, y):
+    return float(x.shape[1] - y.shape[1])
+
+@hl.register(kind="distance", range=(0, 9), symmetric=True, formula="|p - q|", reference="an example")
+def width(x, y, /):
+    return abs(x.shape[1] - y.shape[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli")
+    (path / "nets.py").write_text(MODULE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    def run(*arguments, status=0):
+        command = [sys.executable, "-m", "homolog", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        assert done.returncode == status, done.stderr
+        return [line.split("\t") for line in done.stdout.splitlines()], done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(run):
+    run("extract", "nets:model", "--data", "nets:data", "--out", "a.npz")
+    run("extract", "nets.py:other", "--data", "nets:data", "--out", "b.safetensors", "-l", "0", "-l", "2")
+    run("extract", "nets:network", "--data", "nets:data", "--out", "c.npz", "--limit", "300", "--reduce", "2=mean")
+
+
+def test_extract_writes_what_the_library_takes(run, folder, files):
+    table, _ = run("info", "a.npz")
+    assert table == [
+        ["layer", "features", "dtype"],
+        ["0", "4", "float32"],
+        ["1", "4", "float32"],
+        ["2", "3", "float32"],
+    ]
+    assert list(hl.open(folder / "b.safetensors")) == ["0", "2"]
+    assert hl.open(folder / "a.npz").digests is not None
+
+
+def test_compare_two_files(run, folder, files):
+    options = ["-m", "cka(estimator=debiased)", "-m", "nets:difference", "-m", "nets:width"]
+    written = ["--out", "r.nc", "--report", "r.html", "--plot", "r.png"]
+    table, told = run("compare", "a.npz", "b.safetensors", "--layers-a", "?", *options, *written)
+    assert table[0] == ["measure", "layer of a", "most alike layer of b", "value", "mutual"]
+    assert {row[0] for row in table[1:]} == {"cka(estimator=debiased)", "nets:difference", "nets:width"}
+    assert told.count("written:") == 3
+    result = xarray.load_dataset(folder / "r.nc")
+    expected = hl.compare(
+        hl.open(folder / "a.npz"), hl.open(folder / "b.safetensors"), measures="cka(estimator=debiased)"
+    )
+    np.testing.assert_allclose(result["cka(estimator=debiased)"], expected["cka(estimator=debiased)"])
+    assert result["nets:width"].attrs["kind"] == "distance"
+    assert (result.attrs["model_a"], result.attrs["model_b"]) == ("a", "b")
+    table, _ = run("info", "r.nc")
+    assert [row[0] for row in table] == ["measure", "cka(estimator=debiased)", "nets:difference", "nets:width"]
+    run("report", "r.nc", "--out", "again.html")
+    assert (folder / "again.html").read_text() == (folder / "r.html").read_text()
+
+
+def test_compare_many_files_and_one(run, files):
+    table, _ = run("compare", "a.npz", "b.safetensors", "c.npz", "--layers", "2", "-m", "procrustes_distance")
+    assert [row[:4] for row in table[1:]] == [
+        ["a", "b", "procrustes_distance", "2"],
+        ["a", "c", "procrustes_distance", "2"],
+        ["b", "c", "procrustes_distance", "2"],
+    ]
+    table, _ = run("compare", "a.npz", "-m", "procrustes_distance")
+    assert table[0][2] == "most alike other layer"
+    assert all(row[1] != row[2] for row in table[1:])
+
+
+WRONG = {
+    "no object": (["extract", "nets:modle", "--data", "nets:data", "--out", "x.npz"], "did you mean model"),
+    "no module": (["extract", "net:model", "--data", "nets:data", "--out", "x.npz"], "there is no module 'net'"),
+    "no colon": (["extract", "nets", "--data", "nets:data", "--out", "x.npz"], "module:name"),
+    "no python file": (
+        ["extract", "net.py:model", "--data", "nets:data", "--out", "x.npz"],
+        "there is no file 'net.py'",
+    ),
+    "no model": (["extract", "nets:data", "--data", "nets:data", "--out", "x.npz"], "model must be a torch.nn.Module"),
+    "no result": (["report", "nets.py"], "must be a result"),
+    "twice": (["compare", "a.npz", "b.safetensors", "-m", "cka", "-m", "cka"], "leave one out"),
+    "not callable": (["compare", "a.npz", "-m", "nets:network.0.weight"], "must be a function of two arrays"),
+    "layers": (["compare", "a.npz", "--layers", "x*"], "unknown layer 'x*'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_use_is_one_sentence(case, run, files):
+    arguments, words = WRONG[case]
+    table, told = run(*arguments, status=2)
+    assert words in told
+    assert len(told.strip().splitlines()) == 1
+    assert not table
