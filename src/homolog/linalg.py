@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+from scipy.linalg import solve_triangular
+
 from homolog.arrays import (
     Array,
     constant_like,
     count,
     detached,
     identity_like,
+    is_numpy,
     machine_epsilon,
     namespace,
     precise,
@@ -85,10 +89,33 @@ def column_means(x: Array) -> Array:
 def thin_svd(centred: Array) -> ThinSVD:
     """Return the thin SVD of centred features, cut where S <= RANK_TOLERANCE · S_max."""
     xp = namespace(centred)
-    u, s, vt = xp.linalg.svd(centred, full_matrices=False)
+    factors = orthonormal_columns(centred) if is_numpy(centred) and centred.shape[0] >= 2 * centred.shape[1] else None
+    if factors is None:
+        u, s, vt = xp.linalg.svd(centred, full_matrices=False)
+    else:
+        u, s, vt = xp.linalg.svd(factors[1])
+        u = factors[0] @ u
     rank = numerical_rank(s)
     cut = s[rank] / s[0] if 0 < rank < s.shape[0] else constant_like(0.0, s)
     return ThinSVD(u[:, :rank], s[:rank], vt[:rank, :].T, cut)
+
+
+def orthonormal_columns(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return X = QT with orthonormal columns Q by two rounds of Cholesky, or None where X is too ill-conditioned for it.
+
+    Products of matrices instead of reflections: a third less time. After one round Q deviates from orthonormal by about
+    eps · cond(X)²; if that is little, the second round leaves rounding (Yamamoto et al., ETNA 2015).
+    """
+    try:
+        first = np.linalg.cholesky(x.T @ x)
+        q = solve_triangular(first, x.T, lower=True, check_finite=False).T
+        gram = q.T @ q
+        if not np.max(np.abs(gram - np.eye(len(gram)))) < 1e-2:
+            return None
+        second = np.linalg.cholesky(gram)
+    except np.linalg.LinAlgError:
+        return None
+    return solve_triangular(second, q.T, lower=True, check_finite=False).T, (first @ second).T
 
 
 def numerical_rank(singular_values: Array) -> int:
@@ -125,8 +152,11 @@ def settle_ties(left: Array, correlations: Array, s: Array) -> Array:
     correlations : (m,) its singular values, descending.
     s : (r_x,) singular values of X.
     """
+    tied = _tied_blocks(correlations)
+    if len(tied) == left.shape[1] and scalar(correlations[-1]) > TIE_TOLERANCE:
+        return left
     blocks = []
-    for start, stop in _tied_blocks(correlations):
+    for start, stop in tied:
         block = left[:, start:stop]
         if scalar(correlations[stop - 1]) <= TIE_TOLERANCE and left.shape[0] > left.shape[1]:
             projector = identity_like(left) - left[:, :start] @ left[:, :start].T
@@ -141,6 +171,6 @@ def settle_ties(left: Array, correlations: Array, s: Array) -> Array:
 
 def _tied_blocks(correlations: Array) -> list[tuple[int, int]]:
     """Split descending correlations where neighbours differ by more than the tolerance."""
-    values = to_numpy(correlations).tolist()
-    cuts = [i for i in range(1, len(values)) if values[i - 1] - values[i] > TIE_TOLERANCE]
+    values = to_numpy(correlations)
+    cuts = (np.flatnonzero(-np.diff(values) > TIE_TOLERANCE) + 1).tolist()
     return list(zip([0, *cuts], [*cuts, len(values)], strict=True))

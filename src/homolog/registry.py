@@ -126,6 +126,8 @@ class Measure:
     reference: str
     null: Callable[..., Array | None] | None = None
     """null(X, Y, meeting, **finish options) → mean over permutations of the examples, or None where there is no formula."""
+    leads: bool = False
+    """Whether it decomposes the meeting in a way that its family's other measures can reuse, and so comes first."""
     metric: bool = False
     """Whether the triangle inequality holds."""
     exceptions: Mapping[str, str] = field(default_factory=dict)

@@ -127,7 +127,7 @@ def _meet_one(
     try:
         meeting = group.family.meet(x, y)
         swapped = group.family.swap(meeting)
-        for name, record in group.measures.items():
+        for name, record in sorted(group.measures.items(), key=lambda item: not item[1].leads):
             outcome.values[name][i, j] = value = _number(name, record.finish(x, y, meeting, **record.finish_options))
             if record.symmetric or i == j:
                 outcome.values[name][j, i] = value

@@ -69,6 +69,13 @@ class Overlap:
         left, correlations, right = namespace(self.matrix).linalg.svd(self.matrix, full_matrices=False)
         return left, correlations, right.T
 
+    @cached_property
+    def correlations(self) -> Array:
+        """Canonical correlations, from the decomposition where there is one already."""
+        if "svd" in vars(self):
+            return self.svd[1]
+        return namespace(self.matrix).linalg.svdvals(self.matrix)
+
     def swapped(self) -> Overlap:
         """The overlap of (y, x)."""
         return Overlap(self.matrix.T, self)

@@ -29,7 +29,7 @@ def _shrunk(side: Subspace, regularization: float) -> Array:
 @nan_at_rank_zero
 def _gaussian_mutual_information(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
-    correlations = xp.linalg.svdvals(overlap.matrix)
+    correlations = overlap.correlations
     certain = correlations > CERTAIN
     safe = xp.where(certain, xp.zeros_like(correlations), correlations)
     information = -0.5 * xp.sum(xp.log1p(-(safe**2)))

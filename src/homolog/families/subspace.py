@@ -73,19 +73,21 @@ def nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
     return guarded
 
 
-def _correlations(overlap: Array, statistic: Statistic) -> Array:
-    total = squared_norm(overlap) if statistic == "r2" else nuclear_norm(overlap)
-    return at_most_one(total / min(overlap.shape))
+def _mean(overlap: Overlap, statistic: Statistic) -> Array:
+    """Mean of the canonical correlations, or of their squares, which need no decomposition."""
+    matrix = overlap.matrix
+    total = squared_norm(matrix) if statistic == "r2" else namespace(matrix).sum(overlap.correlations)
+    return at_most_one(total / min(matrix.shape))
 
 
 @nan_at_rank_zero
 def _cca(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) -> Array:
-    return _correlations(overlap.matrix, statistic)
+    return _mean(overlap, statistic)
 
 
 @nan_at_rank_zero
 def _svcca(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float, statistic: Statistic) -> Array:
-    return _correlations(overlap.matrix[: x.kept(threshold), : y.kept(threshold)], statistic)
+    return _mean(Overlap(overlap.matrix[: x.kept(threshold), : y.kept(threshold)]), statistic)
 
 
 def _cca_null(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) -> Array | None:
@@ -248,6 +250,7 @@ def svcca(x: Array, y: Array, /, *, threshold: float = 0.99, statistic: Statisti
 @register(
     family=SUBSPACE,
     finish=_pwcca,
+    leads=True,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=False,
