@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test examples bench lint types contract tests clean
+.PHONY: demo test examples bench docs lint types contract tests clean
 
 demo: .venv/demo
 	$(BIN)/homolog demo
@@ -18,6 +18,11 @@ examples: .venv/demo
 bench: .venv/bench
 	$(BIN)/python -m pytest benchmarks -c benchmarks/pytest.ini --benchmark-json=.benchmark.json
 	$(BIN)/python benchmarks/table.py .benchmark.json
+
+docs: .venv/docs
+	$(BIN)/python tools/measures_page.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 test: lint types contract tests
 
@@ -53,5 +58,9 @@ tests: .venv/dev
 	$(BIN)/python -m pip install --quiet --no-deps -r benchmarks/peers.txt
 	touch $@
 
+.venv/docs: .venv/dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs
+	touch $@
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache homolog-demo dist
+	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache homolog-demo dist

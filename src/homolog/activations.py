@@ -17,11 +17,16 @@ class Activations(Mapping[str, Array]):
 
     Parameters
     ----------
-    arrays : mapping layer name → array (n, p), in the order the layers should keep.
-    example_ids : n identifiers (integers or strings), one per row.
-    positions : n integers, the position of a row within its example, where rows are tokens or pixels.
-    digests : n unsigned 64-bit integers, a digest of the input that made each row.
-    provenance : text → text, how the activations were made.
+    arrays
+        mapping layer name → array (n, p), in the order the layers should keep.
+    example_ids
+        n identifiers (integers or strings), one per row.
+    positions
+        n integers, the position of a row within its example, where rows are tokens or pixels.
+    digests
+        n unsigned 64-bit integers, a digest of the input that made each row.
+    provenance
+        text → text, how the activations were made.
 
     Raises
     ------

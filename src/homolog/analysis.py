@@ -83,8 +83,10 @@ def between(result: xarray.Dataset, model_a: str, model_b: str) -> xarray.Datase
 
     Parameters
     ----------
-    result : what `homolog.compare` returned for a mapping of models.
-    model_a, model_b : two of its models; one name twice for a model with itself.
+    result
+        what `homolog.compare` returned for a mapping of models.
+    model_a, model_b
+        two of its models; one name twice for a model with itself.
 
     Returns
     -------
@@ -126,8 +128,10 @@ def correspondence(result: xarray.Dataset, measure: str | None = None) -> xarray
 
     Parameters
     ----------
-    result : what `homolog.compare` returned.
-    measure : which of its measures; the first by default.
+    result
+        what `homolog.compare` returned.
+    measure
+        which of its measures; the first by default.
 
     Returns
     -------
@@ -200,8 +204,10 @@ def layer_identification(
 
     Parameters
     ----------
-    results : one result of `homolog.compare`, or several whose decisions are pooled; of many models all pairs count.
-    measures : which measures; those that all results share by default.
+    results
+        one result of `homolog.compare`, or several whose decisions are pooled; of many models all pairs count.
+    measures
+        which measures; those that all results share by default.
 
     Returns
     -------

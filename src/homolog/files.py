@@ -25,7 +25,8 @@ def open(path: str | PathLike[str]) -> Activations:
 
     Parameters
     ----------
-    path : `.npy` (one layer, named after the file), `.npz`, `.safetensors`, or `.pt`/`.pth` (a tensor or a mapping of
+    path
+        `.npy` (one layer, named after the file), `.npz`, `.safetensors`, or `.pt`/`.pth` (a tensor or a mapping of
         tensors, read with `weights_only=True`).
 
     Returns
@@ -147,8 +148,10 @@ def save(activations: Activations | Mapping[str, Array], path: str | PathLike[st
 
     Parameters
     ----------
-    activations : Activations, or a mapping layer name → array (n, p).
-    path : where to write; an existing file is replaced only when the new one is complete.
+    activations
+        Activations, or a mapping layer name → array (n, p).
+    path
+        where to write; an existing file is replaced only when the new one is complete.
 
     Raises
     ------

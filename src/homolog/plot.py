@@ -32,11 +32,16 @@ def heatmap(
 
     Parameters
     ----------
-    result : what `homolog.compare` returned.
-    measure : which of its measures; the first by default.
-    ax : where to draw; a new figure of fitting size by default.
-    best : mark the most alike layer of b for every layer of a with a dot.
-    title : instead of the measure's name and the number of examples.
+    result
+        what `homolog.compare` returned.
+    measure
+        which of its measures; the first by default.
+    ax
+        where to draw; a new figure of fitting size by default.
+    best
+        mark the most alike layer of b for every layer of a with a dot.
+    title
+        instead of the measure's name and the number of examples.
 
     Returns
     -------

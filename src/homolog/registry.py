@@ -101,15 +101,24 @@ class Measure:
 
     Attributes
     ----------
-    name : the function's name; `str(measure)` is the text form with the bound options.
-    kind : "similarity" (larger is more alike) or "distance".
-    range : lowest and highest value.
-    symmetric : whether f(x, y) = f(y, x); None where nobody said.
-    invariances : see Invariances.
-    minimal_n : fewest examples for which the value is defined.
-    differentiable : whether gradients flow, almost everywhere.
-    formula, reference : for documentation and for the attributes of a result.
-    exceptions : law → why it does not hold for this measure.
+    name
+        the function's name; `str(measure)` is the text form with the bound options.
+    kind
+        "similarity" (larger is more alike) or "distance".
+    range
+        lowest and highest value.
+    symmetric
+        whether f(x, y) = f(y, x); None where nobody said.
+    invariances
+        see Invariances.
+    minimal_n
+        fewest examples for which the value is defined.
+    differentiable
+        whether gradients flow, almost everywhere.
+    formula, reference
+        for documentation and for the attributes of a result.
+    exceptions
+        law → why it does not hold for this measure.
     """
 
     name: str
@@ -318,8 +327,10 @@ def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Meas
 
     Parameters
     ----------
-    spec : a name ("cka"), a text form ("cka(estimator=debiased)"), a Measure, or any function of two arrays.
-    **options : options to bind.
+    spec
+        a name ("cka"), a text form ("cka(estimator=debiased)"), a Measure, or any function of two arrays.
+    **options
+        options to bind.
 
     Returns
     -------

@@ -29,13 +29,18 @@ def compare(
 
     Parameters
     ----------
-    a, b : array (n, p), mapping of layer names to arrays, Activations, or path of a file that `homolog.open` reads. Without
+    a, b
+        array (n, p), mapping of layer names to arrays, Activations, or path of a file that `homolog.open` reads. Without
         b, a is compared with itself. Many models at once: a mapping of model names to any of these, without b.
-    measures : text forms ("cka(kernel=rbf)"), bound measures, functions of two arrays, a sequence of these, or a mapping
+    measures
+        text forms ("cka(kernel=rbf)"), bound measures, functions of two arrays, a sequence of these, or a mapping
         {name of the variable: any of these}.
-    pairs : "all", "same_name", or a list of (layer_a, layer_b); with many models of ((model, layer), (model, layer)).
-    memory : workspace for what is formed and thrown away, beyond the prepared layers; see `plan`.
-    progress : show a progress bar; by default when standard error is a terminal.
+    pairs
+        "all", "same_name", or a list of (layer_a, layer_b); with many models of ((model, layer), (model, layer)).
+    memory
+        workspace for what is formed and thrown away, beyond the prepared layers; see `plan`.
+    progress
+        show a progress bar; by default when standard error is a terminal.
 
     Returns
     -------
@@ -57,8 +62,8 @@ def compare(
 
     Notes
     -----
-    The decomposition of a layer is shared by all pairs, and the product of a pair by all measures of a family. Operands are
-    held in float64 together.
+    The decomposition of a layer is shared by all pairs, and the product of a pair by all measures of a family. The
+    prepared layers are held together, float32 ones as float32 in the structure family, else in float64.
 
     Examples
     --------
@@ -88,7 +93,8 @@ def plan(
 
     Parameters
     ----------
-    a, b, measures, pairs, memory : as for `compare`.
+    a, b, measures, pairs, memory
+        as for `compare`.
 
     Returns
     -------

@@ -32,23 +32,36 @@ def extract(
 
     Parameters
     ----------
-    model : torch.nn.Module; run in evaluation mode without gradients, and left as it was.
-    data : all examples as one tensor, array, or mapping of tensors (batched here), or an iterable of batches, consumed once: a
+    model
+        torch.nn.Module; run in evaluation mode without gradients, and left as it was.
+    data
+        all examples as one tensor, array, or mapping of tensors (batched here), or an iterable of batches, consumed once: a
         mapping becomes `model(**batch)`, a tuple or list `model(batch[0])`, a tensor `model(batch)`.
-    layers : names or globs ("blocks.*.mlp"; `*` stays within one dotted part, `**` crosses), a predicate on (name, module),
+    layers
+        names or globs ("blocks.*.mlp"; `*` stays within one dotted part, `**` crosses), a predicate on (name, module),
         or None for all modules without children that ran. "input" is the model's input, "output" its output.
-    reduce : how an output becomes (rows, features). "flatten"; "mean" over positions; "first" or "last" position;
+    reduce
+        how an output becomes (rows, features). "flatten"; "mean" over positions; "first" or "last" position;
         "positions", each a row; a function f(output, mask) → (examples, features); or a mapping glob → any of these. Padding
         marked by the batch's `attention_mask` is left out.
-    channels : "first" for maps of shape (n, channels, height, width), "last" for (n, height, width, channels).
-    forward : forward(model, batch), for batches of any other kind.
-    batch_size : examples per batch, where batches are made here.
-    limit : most examples to take.
-    dtype : "float16", "float32" or "float64" to store; by default as computed, half precision as float32.
-    example_ids : one id per example in the order of the data; or the key of the batch, or a function of it, that holds them.
-    device : where to run; the model's own device by default.
-    memory : most memory for the activations, such as "8GiB".
-    progress : show a progress bar; by default when standard error is a terminal.
+    channels
+        "first" for maps of shape (n, channels, height, width), "last" for (n, height, width, channels).
+    forward
+        forward(model, batch), for batches of any other kind.
+    batch_size
+        examples per batch, where batches are made here.
+    limit
+        most examples to take.
+    dtype
+        "float16", "float32" or "float64" to store; by default as computed, half precision as float32.
+    example_ids
+        one id per example in the order of the data; or the key of the batch, or a function of it, that holds them.
+    device
+        where to run; the model's own device by default.
+    memory
+        most memory for the activations, such as "8GiB".
+    progress
+        show a progress bar; by default when standard error is a terminal.
 
     Returns
     -------

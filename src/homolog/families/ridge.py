@@ -58,7 +58,8 @@ def canonical_ridge(x: Array, y: Array, /, *, regularization: float = 1.0) -> Ar
     ----------
     x : (n, p) array
     y : (n, q) array, the same examples in the same order.
-    regularization : κ as a fraction of the mean squared singular value, above 0.
+    regularization
+        κ as a fraction of the mean squared singular value, above 0.
 
     Returns
     -------

@@ -119,7 +119,8 @@ def maximum_match(x: Array, y: Array, /, *, epsilon: float = 0.3) -> Array:
     ----------
     x : (n, p) array
     y : (n, q) array, the same examples in the same order.
-    epsilon : largest relative residual of a matched unit, in (0, 1].
+    epsilon
+        largest relative residual of a matched unit, in (0, 1].
 
     Returns
     -------

@@ -185,9 +185,12 @@ def hsic(
     ----------
     x : (n, p) array
     y : (n, q) array, the same examples in the same order.
-    kernel : "linear", "rbf" (σ = median_fraction × median distance), or a function X → (n, n) Gram matrix.
-    median_fraction : σ of the RBF kernel, as a fraction of the median over all n² distances.
-    estimator : "biased" or "debiased" (n >= 4).
+    kernel
+        "linear", "rbf" (σ = median_fraction × median distance), or a function X → (n, n) Gram matrix.
+    median_fraction
+        σ of the RBF kernel, as a fraction of the median over all n² distances.
+    estimator
+        "biased" or "debiased" (n >= 4).
 
     Returns
     -------
@@ -253,9 +256,12 @@ def cka(
     ----------
     x : (n, p) array
     y : (n, q) array, the same examples in the same order.
-    kernel : "linear", "rbf" (σ = median_fraction × median distance), or a function X → (n, n) Gram matrix.
-    median_fraction : σ of the RBF kernel, as a fraction of the median over all n² distances, zero diagonal included.
-    estimator : "biased" or "debiased" (n >= 4).
+    kernel
+        "linear", "rbf" (σ = median_fraction × median distance), or a function X → (n, n) Gram matrix.
+    median_fraction
+        σ of the RBF kernel, as a fraction of the median over all n² distances, zero diagonal included.
+    estimator
+        "biased" or "debiased" (n >= 4).
 
     Returns
     -------

@@ -161,7 +161,8 @@ def cca(x: Array, y: Array, /, *, statistic: Statistic = "r2") -> Array:
     ----------
     x : (n, p) array
     y : (n, q) array, the same examples in the same order.
-    statistic : "r2" (mean squared correlation) or "rho" (mean correlation).
+    statistic
+        "r2" (mean squared correlation) or "rho" (mean correlation).
 
     Returns
     -------
@@ -217,8 +218,10 @@ def svcca(x: Array, y: Array, /, *, threshold: float = 0.99, statistic: Statisti
     ----------
     x : (n, p) array
     y : (n, q) array, the same examples in the same order.
-    threshold : fraction of the variance to keep, above 0 and at most 1.
-    statistic : "r2" (mean squared correlation) or "rho" (mean correlation).
+    threshold
+        fraction of the variance to keep, above 0 and at most 1.
+    statistic
+        "r2" (mean squared correlation) or "rho" (mean correlation).
 
     Returns
     -------

@@ -48,11 +48,16 @@ def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory:
 
     Parameters
     ----------
-    shapes : (examples, features) per layer.
-    itemsizes : bytes per number in which each layer is held.
-    needed : (layers, layers) bool, the pairs asked for; self-terms are always computed.
-    memory : most bytes of workspace.
-    kernel : for other kernels than the linear one there are no features, and all layers walk.
+    shapes
+        (examples, features) per layer.
+    itemsizes
+        bytes per number in which each layer is held.
+    needed
+        (layers, layers) bool, the pairs asked for; self-terms are always computed.
+    memory
+        most bytes of workspace.
+    kernel
+        for other kernels than the linear one there are no features, and all layers walk.
 
     Layers are ordered by width, and the k widest walk, for the k of least total cost:
 

@@ -21,9 +21,12 @@ def report(result: xarray.Dataset, path: str | PathLike[str], *, title: str | No
 
     Parameters
     ----------
-    result : what `homolog.compare` returned.
-    path : where to write; must end in .html. An existing file is replaced only when the new one is complete.
-    title : of the page; the names of the models by default.
+    result
+        what `homolog.compare` returned.
+    path
+        where to write; must end in .html. An existing file is replaced only when the new one is complete.
+    title
+        of the page; the names of the models by default.
 
     Returns
     -------
