@@ -91,6 +91,19 @@ def test_the_cheaper_form_is_chosen():
     assert walk.choose([(100, 3)] * 4, [8] * 4, everything, 2**31, kernel="rbf").walked == (0, 1, 2, 3)
 
 
+def test_kernels_are_formed_twice_where_they_do_not_fit(rng):
+    layers = several(rng, n=300)
+    form = "cka(kernel=rbf,median_fraction=0.5)"
+    lean = hl.plan(layers, measures=form, memory="2MB")
+    assert "formed twice to hold none" in str(lean)
+    assert "formed twice" not in str(hl.plan(layers, measures=form))
+    debiased = "cka(kernel=rbf,median_fraction=0.5,estimator=debiased)"
+    little = hl.compare(layers, measures=(form, debiased), memory="2MB")
+    held = hl.compare(layers, measures=(form, debiased))
+    for name in held.data_vars:
+        np.testing.assert_allclose(little[name], held[name], atol=1e-12)
+
+
 def test_little_memory_makes_small_tiles_and_no_difference(rng):
     layers = several(rng)
     little = hl.compare(layers, measures="cka(estimator=debiased)", memory="40kB")

@@ -95,7 +95,9 @@ def _prepared(plan: Plan, group: Group, bar: tqdm, index: int) -> Any:
     layer, family = plan.layers[index], group.family
     array = on_host(layer.array) if family.host else layer.array
     try:
-        operand = family.prepare(representation(array, layer.title, single=family.float32 != "never"), **group.options)
+        x = representation(array, layer.title, single=family.float32 != "never")
+        # A family that meets all pairs at once may be told to hold less.
+        operand = family.prepare(x, **group.options, **({} if group.form is None else {"lean": group.form.lean}))
     except Exception as error:
         error.add_note(f"while preparing {layer.title}")
         raise

@@ -26,6 +26,25 @@ Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
+class Bells:
+    """The RBF kernel of some points, formed block by block: nothing of size n² is held."""
+
+    points: Array
+    """(n, p) centred features."""
+    width: Array
+    """0-d: 2σ²."""
+    scale: Array
+    """0-d power of two by which the Gram matrix is divided."""
+    means: Array
+    """(n,) means of the rows of the Gram matrix."""
+
+    def block(self, rows: slice, columns: slice) -> Array:
+        """Part of the centred Gram matrix."""
+        raw = namespace(self.points).exp(-squared_distances(self.points, rows, columns) / self.width) / self.scale
+        return raw - self.means[rows, None] - self.means[None, columns] + namespace(self.points).mean(self.means)
+
+
+@dataclass(frozen=True)
 class Structure:
     """The centred similarity structure of a representation, divided by `scale` squared."""
 
@@ -34,6 +53,8 @@ class Structure:
     """(n, p) centred features for the linear kernel, else None."""
     given_gram: Array | None
     """(n, n) centred Gram matrix for the other kernels, else None."""
+    bells: Bells | None
+    """The RBF kernel where its Gram matrix is not held, else None."""
     diagonal: Array
     """(n,) diagonal of the centred Gram matrix, in float64 where the device has it."""
     scale: Array
@@ -44,6 +65,8 @@ class Structure:
     @property
     def epsilon(self) -> float:
         """Spacing at 1 of the floats in which the Gram matrix is formed."""
+        if self.bells is not None:
+            return machine_epsilon(self.bells.points)
         return machine_epsilon(self.given_gram if self.features is None else self.features)
 
     @cached_property
@@ -60,24 +83,36 @@ class Structure:
         """Part of the centred Gram matrix."""
         if self.given_gram is not None:
             return self.given_gram[rows, columns]
-        assert self.features is not None  # one of the two is given
+        if self.bells is not None:
+            return self.bells.block(rows, columns)
+        assert self.features is not None  # one of the three is given
         return self.features[rows, :] @ self.features[columns, :].T
 
 
-def prepare(x: Array, *, kernel: Kernel = "linear", median_fraction: float = 1.0) -> Structure:
-    """Centre the features (linear kernel) or the Gram matrix (any other kernel)."""
+def prepare(x: Array, *, kernel: Kernel = "linear", median_fraction: float = 1.0, lean: bool = False) -> Structure:
+    """Centre the features (linear kernel) or the Gram matrix (any other kernel; `lean` forgets it where it can be remade)."""
     xp = namespace(x)
+    n = x.shape[0]
     centred = centre(x)
     constant = xp.all(centred.dead)
     if kernel == "linear":
         features = centred.features
         diagonal = precise(xp.linalg.vecdot(features, features))
-        return Structure(x.shape[0], features, None, diagonal, centred.scale, constant)
-    raw = rbf_gram(centred.features, median_fraction) if kernel == "rbf" else _called(kernel, x)
+        return Structure(n, features, None, None, diagonal, centred.scale, constant)
+    width = None
+    if kernel == "rbf":
+        width = rbf_width(centred.features, median_fraction)
+        raw = xp.exp(-squared_distances(centred.features) / width)
+    else:
+        raw = _called(kernel, x)
     gram, scale = _centre_gram(raw)
     # The Gram matrix was scaled to about 1, so what centring leaves of a constant one is rounding.
-    varies = xp.max(xp.abs(gram)) > x.shape[0] * machine_epsilon(x)
-    return Structure(x.shape[0], None, gram, precise(xp.linalg.diagonal(gram)), xp.sqrt(scale), constant | ~varies)
+    constant = constant | ~(xp.max(xp.abs(gram)) > n * machine_epsilon(x))
+    bells = None
+    if lean and width is not None:
+        bells = Bells(centred.features, width, scale, xp.reshape(column_means(raw / scale), (-1,)))
+    diagonal = precise(xp.linalg.diagonal(gram))
+    return Structure(n, None, None if bells else gram, bells, diagonal, xp.sqrt(scale), constant)
 
 
 def _called(kernel: Callable[[Any], Any], x: Array) -> Array:
@@ -106,29 +141,32 @@ def _centre_gram(gram: Array) -> tuple[Array, Array]:
     return gram, scale
 
 
-def squared_distances(features: Array) -> Array:
-    """Return the (n, n) squared Euclidean distances of centred rows, diagonal exactly 0, never negative."""
-    xp = namespace(features)
-    gram = features @ features.T
-    norms = xp.linalg.diagonal(gram)
-    squared = norms[:, None] + norms[None, :] - 2 * gram
+def squared_distances(points: Array, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
+    """Return squared Euclidean distances between centred rows, never negative, those of a row to itself exactly 0.
+
+    The two slices must be one or have no row in common.
+    """
+    xp = namespace(points)
+    first, second = points[rows, :], points[columns, :]
+    norms = [xp.linalg.vecdot(side, side) for side in (first, second)]
+    squared = norms[0][:, None] + norms[1][None, :] - 2 * (first @ second.T)
     positive = xp.where(squared > 0, squared, xp.zeros_like(squared))
-    return positive * (1 - identity_like(gram))
+    return positive * (1 - identity_like(first)) if rows == columns else positive
 
 
-def rbf_gram(features: Array, median_fraction: float) -> Array:
-    """Return exp(−d² / (2·fraction²·median(d²))), the median over all n×n entries, zero diagonal included."""
+def rbf_width(features: Array, median_fraction: float) -> Array:
+    """Return 2σ² = 2·fraction²·median(d²), the median over all n×n entries, zero diagonal included."""
     xp = namespace(features)
     squared = squared_distances(features)
-    if scalar(xp.max(squared)) == 0:
-        return xp.ones_like(squared)
     middle = median(squared)
     if scalar(middle) == 0:
+        if scalar(xp.max(squared)) == 0:
+            return xp.ones_like(middle)  # a constant layer: any width gives the same kernel
         raise ValueError(
             "the RBF kernel needs a positive median distance, got 0: over half of the pairs of rows are equal, so "
             "drop duplicate examples or use the linear kernel."
         )
-    return xp.exp(-squared / (2 * median_fraction**2 * middle))
+    return 2 * median_fraction**2 * middle
 
 
 def median(values: Array) -> Array:

@@ -36,11 +36,14 @@ class Form:
     flops: float
     bytes: int
     """Workspace beyond the operands."""
+    lean: bool = False
+    """Whether structures that can be remade are not held between preparing and walking."""
 
     def __str__(self) -> str:
         if not self.walked:
             return "through features"
-        return f"{len(self.walked)} structures in tiles of {self.rows} × {self.columns}"
+        twice = ", formed twice to hold none" if self.lean else ""
+        return f"{len(self.walked)} structures in tiles of {self.rows} × {self.columns}{twice}"
 
 
 def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory: int, *, kernel: Any, **_: Any) -> Form:
@@ -65,6 +68,9 @@ def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory:
     |---|---|
     | walk | n²·p per layer (its upper half), n² per pair of walked layers |
     | features | 2·n·p·q per pair, n·p² per layer for its self-term; only where p, q <= n |
+
+    Gram matrices of the RBF kernel are held where they fit into half of the memory, and formed a second time, tile by tile, where
+    they do not.
     """
     n = shapes[0][0]
     sizes = np.array([p for _, p in shapes], dtype=float)
@@ -77,7 +83,12 @@ def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory:
     workers = os.cpu_count() or 1
     rows, columns = _tile(n, len(walked), item, memory // workers)
     workspace = (2 * len(walked) + 1) * rows * columns * item * workers if walked else 0
-    return Form(walked, rows, columns, _flops(n, sizes, pairs, order[:best]), workspace)
+    flops = _flops(n, sizes, pairs, order[:best])
+    lean = kernel == "rbf" and n**2 * sum(itemsizes) > memory // 2
+    if kernel == "rbf":
+        flops += n**2 * float(np.sum(sizes)) * (2 if lean else 1)
+        workspace += 4 * n**2 * item * min(workers, len(sizes))  # while a layer is prepared
+    return Form(walked, rows, columns, flops, workspace, lean)
 
 
 def _flops(n: int, sizes: np.ndarray, pairs: np.ndarray, walked: np.ndarray) -> float:
@@ -92,7 +103,8 @@ def _flops(n: int, sizes: np.ndarray, pairs: np.ndarray, walked: np.ndarray) -> 
 def cost(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, form: Form, *, kernel: Any, **_: Any) -> Cost:
     """Return floating-point operations and bytes, the operands included."""
     n = shapes[0][0]
-    held = sum(item * n * (p if kernel == "linear" else n) for (_, p), item in zip(shapes, itemsizes, strict=True))
+    by_features = kernel == "linear" or form.lean
+    held = sum(item * n * (p if by_features else n) for (_, p), item in zip(shapes, itemsizes, strict=True))
     return form.flops, held + form.bytes
 
 
