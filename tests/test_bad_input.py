@@ -116,6 +116,13 @@ CASES = {
     ),
     "dtype": (lambda: hl.extract(CONVOLUTION, SEQUENCES, dtype="bfloat16"), ValueError, "float16, float32, float64"),
     "device": (lambda: hl.extract(CONVOLUTION, SEQUENCES, device="gpu"), ValueError, "one that PyTorch can use"),
+    "companion": (lambda: hl.compare(X, Y, measures={"m": "cka", "m_null": "cca"}), ValueError, "companion of another"),
+    "model name": (lambda: hl.compare({0: {"l": X}, 1: {"l": Y}}), TypeError, "named by text, got 0"),
+    "many pairs": (
+        lambda: hl.compare({"a": {"l": X}, "b": {"l": Y}}, pairs=[("l", "l")]),
+        TypeError,
+        r"\(\(model, layer\), \(model, layer\)\)",
+    ),
     "same": (
         lambda: hl.layer_identification(hl.compare(X, measures="procrustes_distance")),
         ValueError,

@@ -41,6 +41,7 @@ def width(x, y, /):
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("cli")
     (path / "nets.py").write_text(MODULE)
+    (path / "broken.py").write_text("def model(:\n")
     return path
 
 
@@ -75,7 +76,7 @@ def test_extract_writes_what_the_library_takes(run, folder, files):
 
 
 def test_compare_two_files(run, folder, files):
-    options = ["-m", "cka(estimator=debiased)", "-m", "nets:difference", "-m", "nets:width"]
+    options = ["-m", "cka(estimator=debiased)", "-m", "./nets.py:difference", "-m", "nets:width"]
     written = ["--out", "r.nc", "--report", "r.html", "--plot", "r.png"]
     table, told = run("compare", "a.npz", "b.safetensors", "--layers-a", "?", *options, *written)
     assert table[0] == ["measure", "layer of a", "most alike layer of b", "value", "mutual"]
@@ -115,6 +116,8 @@ WRONG = {
         "there is no file 'net.py'",
     ),
     "no model": (["extract", "nets:data", "--data", "nets:data", "--out", "x.npz"], "model must be a torch.nn.Module"),
+    "broken": (["extract", "broken.py:model", "--data", "nets:data", "--out", "x.npz"], "SyntaxError: "),
+    "needs": (["extract", "nets:difference", "--data", "nets:data", "--out", "x.npz"], "when called without arguments"),
     "no result": (["report", "nets.py"], "must be a result"),
     "twice": (["compare", "a.npz", "b.safetensors", "-m", "cka", "-m", "cka"], "leave one out"),
     "not callable": (["compare", "a.npz", "-m", "nets:network.0.weight"], "must be a function of two arrays"),

@@ -194,3 +194,35 @@ def test_many_models_are_read_two_by_two(layers, rng):
     assert axes.get_xticklabels()[2].get_text() == "1 early"
     with pytest.raises(ValueError, match="needs two models, got a result of many"):
         hl.correspondence(many)
+
+
+def test_infinite_values_are_the_best(rng):
+    a = {"z": rng.normal(size=(300, 3)), "a": rng.normal(size=(300, 4)), "b": rng.normal(size=(300, 5))}
+    b = {"z": rng.normal(size=(300, 3)), "a": a["a"] @ rng.normal(size=(4, 4)), "b": a["b"] @ rng.normal(size=(5, 5))}
+    result = hl.compare(a, b, measures="gaussian_mutual_information")
+    assert hl.correspondence(result).best_b.values.tolist()[1:] == ["a", "b"]
+    assert hl.layer_identification(result).accuracy.item() >= 2 / 3
+    hl.plot.heatmap(result).figure.canvas.draw()
+
+
+def test_layers_that_were_not_compared_decide_nothing(layers):
+    some = hl.compare(
+        layers, dict(layers), measures="procrustes_distance", pairs=[("early", "early"), ("early", "late")]
+    )
+    found = hl.layer_identification(some)
+    assert (found.accuracy.item(), found.chance.item(), found.decisions.item()) == (1.0, 0.5, 1)
+    alone = hl.compare(layers, dict(layers), measures="procrustes_distance", pairs="same_name")
+    with pytest.raises(ValueError, match="compared with their namesake and another"):
+        hl.layer_identification(alone)
+
+
+def test_parts_of_many_models_and_pairs_in_any_order(layers):
+    seeds = {"one": layers, "two": dict(layers), "three": dict(layers)}
+    many = hl.compare(seeds, measures="procrustes_distance", pairs=[(["two", "early"], ["one", "late"])])
+    part = hl.between(many, "one", "two")
+    assert float(part.procrustes_distance.sel(layer_a="late", layer_b="early")) > 0
+    everything = hl.compare(seeds, measures="procrustes_distance")
+    kept = everything.isel(a=slice(0, 4), b=slice(0, 4))
+    assert hl.layer_identification(kept).decisions.item() == 4
+    with pytest.raises(KeyError, match="unknown model 'three' in this result, which holds one, two"):
+        hl.between(kept, "one", "three")

@@ -60,7 +60,9 @@ def tied(matrix: np.ndarray) -> np.ndarray:
     """Return which entries equal the largest of their row up to rounding."""
     ranked = np.where(np.isnan(matrix), -np.inf, matrix)
     largest = ranked.max(axis=1, keepdims=True)
-    return np.isfinite(ranked) & (ranked >= largest - TIE * np.abs(np.where(np.isfinite(largest), largest, 0)))
+    near = ranked >= largest - TIE * np.abs(np.where(np.isfinite(largest), largest, 0))
+    # An infinite value equals only another one.
+    return (ranked > -np.inf) & np.where(np.isinf(largest), ranked == largest, near)
 
 
 def two_models(result: xarray.Dataset) -> None:
@@ -76,6 +78,12 @@ def two_models(result: xarray.Dataset) -> None:
             f"a result must keep its dimensions layer_a and layer_b, got {', '.join(map(str, result.dims)) or 'none'}: select "
             f"with lists, result.sel(layer_a=[name])."
         )
+
+
+def models_in(result: xarray.Dataset) -> list[str]:
+    """Return the models that a result of many still holds on both sides."""
+    rows, columns = ([str(name) for name in result[f"model_{side}"].values] for side in "ab")
+    return [name for name in dict.fromkeys(rows) if name in columns]
 
 
 def between(result: xarray.Dataset, model_a: str, model_b: str) -> xarray.Dataset:
@@ -112,8 +120,8 @@ def between(result: xarray.Dataset, model_a: str, model_b: str) -> xarray.Datase
         raise ValueError("a result of many models is needed, got one of two models, which needs no choosing.")
     models = json.loads(result.attrs["models"])
     for name in (model_a, model_b):
-        if name not in models:
-            raise KeyError(f"unknown model {name!r} in this result, which holds {', '.join(models)}.")
+        if name not in models_in(result):
+            raise KeyError(f"unknown model {name!r} in this result, which holds {', '.join(models_in(result))}.")
     part = result.isel(a=result.model_a.values == model_a, b=result.model_b.values == model_b)
     part = part.swap_dims(a="layer_a", b="layer_b").drop_vars(["model_a", "model_b"])
     attributes = {name: value for name, value in result.attrs.items() if name != "models"}
@@ -199,7 +207,8 @@ def layer_identification(
 
     The sanity check of Kornblith et al. (2019), Table 2: for two networks of one architecture trained from different seeds, the
     most alike layer should be the one of the same name. Both directions count; an asymmetric measure is symmetrised by adding
-    the value with the roles exchanged (S + S^T). Where k layers are equally alike, as dropout and its input, finding the right
+    the value with the roles exchanged (S + S^T). A layer decides where its namesake and at least one other were compared with it:
+    a constant layer, which has no value, does not. Where k layers are equally alike, as dropout and its input, finding the right
     one among them counts 1/k.
 
     Parameters
@@ -261,7 +270,7 @@ def two_by_two(results: Iterable[xarray.Dataset]) -> Iterator[xarray.Dataset]:
         if "a" not in result.dims:
             yield result
             continue
-        for model_a, model_b in itertools.combinations(json.loads(result.attrs["models"]), 2):
+        for model_a, model_b in itertools.combinations(models_in(result), 2):
             yield between(result, model_a, model_b)
 
 
@@ -286,11 +295,17 @@ def _identified(results: Sequence[xarray.Dataset], measure: str) -> tuple[float,
         layers_a, layers_b = result.layer_a.values.astype(str), result.layer_b.values.astype(str)
         for rows, columns, values in ((layers_a, layers_b, matrix), (layers_b, layers_a, matrix.T)):
             candidates = (~np.isnan(values)).sum(axis=1)
-            for name, equal, among in zip(rows, tied(values), candidates, strict=True):
-                if name in columns:
-                    found = bool(equal[columns == name].any())
-                    right.append(found / int(equal.sum()) if found else 0.0)
-                    chances.append(1 / max(int(among), 1))
+            for name, line, equal, among in zip(rows, values, tied(values), candidates, strict=True):
+                if among < 2 or name not in columns or np.isnan(line[columns == name]).all():
+                    continue
+                found = bool(equal[columns == name].any())
+                right.append(found / int(equal.sum()) if found else 0.0)
+                chances.append(1 / int(among))
+    if not right:
+        raise ValueError(
+            f"layer identification needs layers compared with their namesake and another, got none for {measure}: compare "
+            f"with pairs='all'."
+        )
     return float(np.mean(right)), float(np.mean(chances)), len(right)
 
 

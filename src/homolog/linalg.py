@@ -33,7 +33,7 @@ class Centred(NamedTuple):
     """A representation with centred columns, divided by a power of two so that products cannot overflow."""
 
     features: Array
-    """(n, p), magnitudes at most about 2, or all zero; columns that never vary are exactly 0."""
+    """(n, p), magnitudes at most about 4, or all zero; columns that never vary are exactly 0."""
     scale: Array
     """0-d: features · scale are the centred columns in the units of the input."""
     dead: Array
@@ -60,19 +60,21 @@ def power_of_two(largest: Array) -> Array:
 def centre(x: Array) -> Centred:
     """Centre the columns of a representation of any floating dtype.
 
-    The middle of the range goes first, then the mean, summed in float64 where the device has it: neither can overflow, and
-    a large mean cancels before it is rounded. Dividing by a power of two loses no bit and keeps every later product in range;
-    it is a constant to gradients. A column whose range is at most n·eps·max|column| never varied: what is left of it is
-    rounding, and is set to 0.
+    The mean, summed in float64 where the device has it, goes first, and what its rounding left goes second. Dividing by a power
+    of two loses no bit and keeps every later product in range; it is a constant to gradients. A column whose range is at most
+    n·eps·max|column| never varied: what is left of it is rounding, and is set to 0.
     """
     xp = namespace(x)
     given = detached(x)
     low, high = xp.min(given, axis=0), xp.max(given, axis=0)
-    middle, half_range = low / 2 + high / 2, high / 2 - low / 2
+    half_range = high / 2 - low / 2
     magnitude = xp.maximum(xp.abs(low), xp.abs(high))
     dead = half_range <= x.shape[0] * machine_epsilon(precise(low)) * (magnitude / 2)
     scale = power_of_two(xp.max(half_range))
-    centred = x - middle[None, :]
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = column_means(x)
+    # Sums of numbers near the end of the range of float64 overflow: the middle of the range does not.
+    centred = x - xp.where(xp.isfinite(detached(means)), means, (low / 2 + high / 2)[None, :])
     # In place from here on, where the library can: each pass over the features costs as much as reading them.
     centred /= xp.where(dead, xp.full_like(low, float("inf")), scale)[None, :]
     centred -= column_means(centred)

@@ -39,7 +39,8 @@ def heatmap(
     ax
         where to draw; a new figure of fitting size by default.
     best
-        mark the most alike layer of b for every layer of a with a dot.
+        mark the most alike layer of b for every layer of a with a dot; of a model itself, or of many, the most alike one
+        elsewhere.
     title
         instead of the measure's name and the number of examples.
 
@@ -76,7 +77,13 @@ def heatmap(
     low, high = colour_limits(variable)
     colours = "magma_r" if variable.attrs["kind"] == "distance" else "magma"
     image = ax.imshow(
-        variable.values, origin="lower", cmap=colours, vmin=low, vmax=high, aspect="equal", interpolation="none"
+        np.where(np.isposinf(variable.values), high, variable.values),
+        origin="lower",
+        cmap=colours,
+        vmin=low,
+        vmax=high,
+        aspect="equal",
+        interpolation="none",
     )
     ax.set_facecolor("0.85")
     _label(ax.yaxis, names[0])
@@ -87,7 +94,7 @@ def heatmap(
         ax.set_xlabel(_plain(result.attrs.get("model_b", "b")))
     ax.set_title(title if title is not None else f"{_plain(name)}, n = {int(result.attrs['n_examples'])}")
     if best:
-        _mark_best(ax, without_own(scores(result, name), result) if many else scores(result, name))
+        _mark_best(ax, marks(result, name))
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04)
     bar.set_label(variable.attrs["kind"] + ("  (○ best match of a row)" if best else ""))
     return ax
@@ -112,9 +119,16 @@ def _new_axes(rows: list[str], columns: list[str]) -> Axes:
     return ax
 
 
-def without_own(matrix: np.ndarray, result: xarray.Dataset) -> np.ndarray:
-    """Leave out a model's comparison with itself, where every layer would find itself."""
-    return np.where(result.model_a.values[:, None] == result.model_b.values[None, :], np.nan, matrix)
+def marks(result: xarray.Dataset, name: str) -> np.ndarray:
+    """Return the best match of every row, −1 for none: the namesake among equals, and never within a model itself."""
+    matrix = scores(result, name)
+    rows, columns = (result[f"layer_{side}"].values.astype(str) for side in "ab")
+    namesakes = rows[:, None] == columns[None, :]
+    if "a" in result.dims:
+        matrix = np.where(result.model_a.values[:, None] == result.model_b.values[None, :], np.nan, matrix)
+    elif int(result.attrs.get("same_model", 0)) and len(rows) > 1:
+        matrix = np.where(namesakes, np.nan, matrix)
+    return best_in_rows(matrix, namesakes)
 
 
 def colour_limits(variable: xarray.DataArray) -> tuple[float, float]:
@@ -144,8 +158,7 @@ def _short(name: str, most: int = LONGEST_LABEL) -> str:
     return name if len(name) <= most else "…" + name[-(most - 1) :]
 
 
-def _mark_best(ax: Axes, matrix: np.ndarray) -> None:
-    best = best_in_rows(matrix)
+def _mark_best(ax: Axes, best: np.ndarray) -> None:
     rows = np.flatnonzero(best >= 0)
-    size = min(40.0, 1600.0 / max(matrix.shape) ** 1.15)
+    size = min(40.0, 1600.0 / max(len(best), ax.get_xlim()[1]) ** 1.15)
     ax.scatter(best[rows], rows, s=size, facecolors="white", edgecolors="black", linewidths=0.6, zorder=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,25 +43,43 @@ def _module(where: str) -> Any:
             raise FileNotFoundError(f"there is no file {where!r}: check the name and the folder.")
         module = importlib.util.module_from_spec(spec)
         sys.modules.setdefault(path.stem, module)
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise ValueError(f"{where!r} must be importable, got {_cause(error)}.") from None
         return module
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        if error.name is not None and where.startswith(error.name):
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name is not None and where.startswith(error.name):
             raise ValueError(
                 f"there is no module {where!r} here or installed: check the name, or run from the folder that holds it."
             ) from None
-        raise
+        raise ValueError(f"module {where!r} must be importable, got {_cause(error)}.") from None
+
+
+def _cause(error: Exception) -> str:
+    """Say what went wrong in somebody's code, and where."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} (line {error.lineno} of {error.filename})"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (line {last.lineno} of {last.filename})"
 
 
 def made(text: str) -> Any:
     """Return what a factory makes, or a model or data named themselves."""
     found = named(text)
     is_factory = callable(found) and not hasattr(found, "forward")
-    return found() if is_factory else found
+    if not is_factory:
+        return found
+    try:
+        return found()
+    except Exception as error:
+        raise ValueError(
+            f"{text!r} must return the model or the data when called without arguments, got {_cause(error)}."
+        ) from None
 
 
 def measures(forms: Sequence[str]) -> dict[str, Any]:
@@ -69,7 +88,7 @@ def measures(forms: Sequence[str]) -> dict[str, Any]:
     for form in forms:
         own = ":" in form
         record = measure(_function(form) if own else form)
-        name = form if own else str(record)
+        name = f"{Path(form.rpartition(':')[0]).stem}:{form.rpartition(':')[2]}" if own else str(record)
         if name in chosen:
             raise ValueError(f"measures must differ, got {name!r} twice: leave one out.")
         chosen[name] = record

@@ -113,7 +113,7 @@ def plan(
     >>> print(hl.plan(layers, measures=("cka", "cka(estimator=debiased)", "cca")))
     16 pairs of layers of a (4 layers), n = 500
       cka, cka(estimator=debiased): structure family, through features; 8e+07 floating-point operations, 1.5 MiB
-      cca: subspace family, pair by pair; 3.7e+08 floating-point operations, 1.8 MiB
-    in all 4.5e+08 floating-point operations, at most 1.8 MiB at a time
+      cca: subspace family, pair by pair; 3.7e+08 floating-point operations, 3.7 MiB
+    in all 4.5e+08 floating-point operations, at most 3.7 MiB at a time
     """
     return make_plan(a, b, measures, pairs, memory)

@@ -18,6 +18,8 @@ from homolog.registry import Measure, measure
 Source = Any
 RESERVED = ("a", "b", *(f"{what}_{side}" for what in ("model", "layer", "features", "rank") for side in "ab"))
 """Names of the coordinates of a result."""
+COMPANIONS = ("_null", "_reversed", "_p", "_low", "_high", "_se")
+"""Endings of the variables that stand beside a measure."""
 
 Measures = str | Measure | Callable[..., Any] | Sequence[str | Measure | Callable[..., Any]] | Mapping[str, Any]
 Pairs = str | Sequence[tuple[Any, Any]]
@@ -31,6 +33,9 @@ def models_of(a: Source, b: Source | None) -> tuple[dict[str, Activations], bool
             raise TypeError(
                 "b must be left out when a is a mapping of several models, got both: put all models into one mapping."
             )
+        for name in a:
+            if not isinstance(name, str) or not name.strip():
+                raise TypeError(f"a model must be named by text, got {name!r}: rename it in the mapping.")
         models = {name: activations_of(source, name) for name, source in a.items()}
     else:
         models = {"a": activations_of(a, "a")}
@@ -125,6 +130,12 @@ def resolve_measures(measures: Measures) -> dict[str, Measure]:
                 f"a variable of a result must be named by text without '/' that is not {', '.join(RESERVED)}, got {name!r}: "
                 f"rename it."
             )
+    names = {name for name, _ in found}
+    taken = next(
+        (name for name, _ in found if any(name == f"{other}{end}" for other in names for end in COMPANIONS)), None
+    )
+    if taken is not None:
+        raise ValueError(f"{taken!r} is the name of a companion of another measure in the result: rename the measure.")
     resolved = dict(found)
     if len(resolved) < len(found):
         twice = next(name for name in resolved if sum(name == other for other, _ in found) > 1)
@@ -157,10 +168,14 @@ def wanted_pairs(rows: list[Any], columns: list[Any], pairs: Pairs) -> np.ndarra
     for pair in pairs:
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise ValueError(f"a pair must be (layer_a, layer_b), got {pair!r}: pass a list of such tuples.")
-        for side, known in zip(pair, (rows, columns), strict=True):
+        for given, known in zip(pair, (rows, columns), strict=True):
+            side = tuple(given) if isinstance(given, list) else given
+            if known and isinstance(known[0], tuple) and not isinstance(side, tuple):
+                raise TypeError(f"with many models a pair must be ((model, layer), (model, layer)), got {pair!r}.")
             if side not in known:
                 raise KeyError(unknown_layer(str(side), [str(name) for name in known]))
-        mask[rows.index(pair[0]), columns.index(pair[1])] = True
+        first, second = (tuple(given) if isinstance(given, list) else given for given in pair)
+        mask[rows.index(first), columns.index(second)] = True
     if not mask.any():
         raise ValueError("pairs must ask for at least one pair, got an empty list: use 'all'.")
     return mask

@@ -165,6 +165,7 @@ def make_plan(a: Source, b: Source | None, measures: Measures, pairs: Pairs, mem
     if many:
         names = [(model, layer) for model, layers in models.items() for layer in layers]
         wanted = wanted_pairs(names, names, pairs)
+        wanted |= wanted.T  # both are known once one is
         titles = list(models)
     else:
         sides = list(models.values())

@@ -25,6 +25,10 @@ from homolog.linalg import centre, column_means, power_of_two, squared_norm
 Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
 
 
+HEAVY = 20
+"""Rows whose squared norms have a mean square this many times their squared mean are a few heavy ones among many light ones."""
+
+
 @dataclass(frozen=True)
 class Bells:
     """The RBF kernel of some points, formed block by block: nothing of size n² is held."""
@@ -98,6 +102,10 @@ def prepare(x: Array, *, kernel: Kernel = "linear", median_fraction: float = 1.0
     if kernel == "linear":
         features = centred.features
         diagonal = precise(xp.linalg.vecdot(features, features))
+        heavy = x.dtype != diagonal.dtype and HEAVY * scalar(xp.sum(diagonal)) ** 2 < n * scalar(squared_norm(diagonal))
+        if heavy:
+            # A few rows carry almost everything: what they leave to the others is below the rounding of float32.
+            return prepare(precise(x))
         return Structure(n, features, None, None, diagonal, centred.scale, constant)
     width = None
     if kernel == "rbf":

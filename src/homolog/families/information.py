@@ -66,7 +66,7 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
     n = shapes[0][0]
     widths = np.array([p for _, p in shapes], dtype=float)
     i, j = np.nonzero(np.triu(needed | needed.T))
-    return float(np.sum(2.0 * n * BINS**2 * widths[i] * widths[j])), 4 * n * BINS * int(widths.sum())
+    return float(np.sum(2.0 * n * BINS**2 * widths[i] * widths[j])), 8 * n * BINS * int(widths.sum())
 
 
 HISTOGRAMS = Family("histograms", prepare, meet, lambda information: information.T, examine, cost=cost, host=True)

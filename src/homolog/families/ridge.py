@@ -21,8 +21,10 @@ def _canonical_ridge(x: Subspace, y: Subspace, overlap: Overlap, *, regularizati
 
 
 def _shrunk(side: Subspace, regularization: float) -> Array:
-    """Squared singular values of Q̃ = U S (S² + κI)^(-1/2)."""
+    """Squared singular values of Q̃ = U S (S² + κI)^(-1/2), times κ where that is large: neither end of κ underflows."""
     squared = side.weights**2
+    if regularization > 1:
+        return squared / (squared * (side.rank / regularization) + 1)
     return squared / (squared + regularization / side.rank)
 
 

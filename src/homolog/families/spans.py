@@ -61,7 +61,7 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
     widths = np.array([p for _, p in shapes], dtype=float)
     i, j = np.nonzero(np.triu(needed | needed.T))
     rounds = 4.0 * n * widths[i] * widths[j] + 4.0 * n * (widths[i] ** 2 + widths[j] ** 2)
-    return float(np.sum(rounds)), 8 * n * int(widths.sum())
+    return float(np.sum(rounds)), 24 * n * int(widths.sum())
 
 
 SPANS = Family("spans", prepare, meet, lambda meeting: meeting, examine, cost=cost, host=True)

@@ -35,14 +35,14 @@ class Side(NamedTuple):
     trace: Array
     scale: Array
     constant: Array
+    epsilon: Array | float
+    """Spacing at 1 of the floats in which the Gram matrix was formed."""
 
 
 class Meeting(NamedTuple):
     """What the estimators need of a pair (0-d fields), or of all pairs at once (fields over layers of x, layers of y)."""
 
     n: int
-    epsilon: float
-    """Spacing at 1 of the floats in which the Gram matrices were formed."""
     inner: Array
     """Off-diagonal part of ⟨K, L⟩."""
     diagonals: Array
@@ -58,12 +58,12 @@ class Meeting(NamedTuple):
 def meet(x: Structure, y: Structure) -> Meeting:
     """Return all statistics of one pair."""
     cross = x.own if y is x else products(x, y)
-    return Meeting(x.n, x.epsilon, *cross, side(x, *x.own), side(y, *y.own))
+    return Meeting(x.n, *cross, side(x, *x.own), side(y, *y.own))
 
 
 def side(x: Structure, inner: Array, diagonals: Array) -> Side:
     """Return what the estimators need of one representation."""
-    return Side(inner, diagonals, namespace(x.diagonal).sum(x.diagonal), precise(x.scale), x.constant)
+    return Side(inner, diagonals, namespace(x.diagonal).sum(x.diagonal), precise(x.scale), x.constant, x.epsilon)
 
 
 def numerator(n: int, inner: Array, diagonals: Array, traces: Array, estimator: Estimator) -> Array:
@@ -73,12 +73,12 @@ def numerator(n: int, inner: Array, diagonals: Array, traces: Array, estimator: 
     return inner - 2 / (n - 2) * diagonals + traces / ((n - 1) * (n - 2))
 
 
-def norm(own: Side, n: int, epsilon: float, estimator: Estimator) -> Array:
+def norm(own: Side, n: int, estimator: Estimator) -> Array:
     """Norm that CKA divides by: square root of the estimator's self-term."""
     xp = namespace(own.inner)
     squared = numerator(n, own.inner, own.diagonals, own.trace**2, estimator)
     # U-centring can leave nothing but rounding, for instance of one example that differs from all others.
-    vanishes = squared <= n * epsilon * (own.inner + own.diagonals)
+    vanishes = squared <= n * own.epsilon * (own.inner + own.diagonals)
     return xp.sqrt(xp.where(vanishes, xp.full_like(squared, float("nan")), squared))
 
 
@@ -98,10 +98,10 @@ def meet_all(
     inner, diagonals = walk.inner_products(structures, needed, form, each, step)
     sides = [side(x, x.diagonal, x.diagonal) for x in structures]
     trace, scale, constant = (np.array([to_numpy(s[k]) for s in sides]) for k in (2, 3, 4))
-    down = Side(np.diag(inner), np.diag(diagonals), trace, scale, constant)
-    epsilon = max(x.epsilon for x in structures)
+    epsilon = np.array([s.epsilon for s in sides])
+    down = Side(np.diag(inner), np.diag(diagonals), trace, scale, constant, epsilon)
     rows, columns = (Side(*(np.reshape(f, shape) for f in down)) for shape in ((-1, 1), (1, -1)))
-    return Meeting(structures[0].n, epsilon, inner, diagonals, rows, columns)
+    return Meeting(structures[0].n, inner, diagonals, rows, columns)
 
 
 STRUCTURE = Family(
@@ -129,7 +129,7 @@ def _hsic(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> 
 def _cka(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
     top = numerator(met.n, met.inner, met.diagonals, met.x.trace * met.y.trace, estimator)
     # One division per norm: the product of two self-terms could leave the range of the dtype.
-    value = top / norm(met.x, met.n, met.epsilon, estimator) / norm(met.y, met.n, met.epsilon, estimator)
+    value = top / norm(met.x, met.n, estimator) / norm(met.y, met.n, estimator)
     if estimator == "biased":
         value = at_most_one(value)
     return undefined_where(met.x.constant | met.y.constant, value)
@@ -138,7 +138,7 @@ def _cka(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> A
 def _cka_null(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array | None:
     if estimator != "biased":
         return None
-    first, second = (own.trace / norm(own, met.n, met.epsilon, "biased") for own in (met.x, met.y))
+    first, second = (own.trace / norm(own, met.n, "biased") for own in (met.x, met.y))
     return undefined_where(met.x.constant | met.y.constant, first * second / (met.n - 1))
 
 

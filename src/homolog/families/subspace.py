@@ -45,7 +45,7 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
     flops = sum(4.0 * n * p * min(n, p) + 22.0 * min(n, p) ** 3 for _, p in shapes)
     i, j = np.nonzero(np.triu(needed | needed.T))
     overlaps = np.sum(2.0 * n * ranks[i] * ranks[j] + 10.0 * ranks[i] * ranks[j] * np.minimum(ranks[i], ranks[j]))
-    return flops + float(overlaps), 8 * int(sum((n + p) * min(n, p) for _, p in shapes))
+    return flops + float(overlaps), 16 * int(sum((n + p) * min(n, p) for _, p in shapes))
 
 
 SUBSPACE = Family(

@@ -87,7 +87,7 @@ def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory:
     lean = kernel == "rbf" and n**2 * sum(itemsizes) > memory // 2
     if kernel == "rbf":
         flops += n**2 * float(np.sum(sizes)) * (2 if lean else 1)
-        workspace += 4 * n**2 * item * min(workers, len(sizes))  # while a layer is prepared
+        workspace += 6 * n**2 * item * min(workers, len(sizes))  # while a layer is prepared
     return Form(walked, rows, columns, flops, workspace, lean)
 
 
@@ -171,6 +171,8 @@ def tiles(n: int, rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
 def _tile_products(structures: Sequence[Structure], rows: slice, columns: slice) -> Array:
     blocks = [structure.block(rows, columns) for structure in structures]
     xp = namespace(blocks[0])
+    if len({block.dtype for block in blocks}) > 1:
+        blocks = [precise(block) for block in blocks]
     if rows == columns:
         off_diagonal = 1 - identity_like(blocks[0])
         blocks = [block * off_diagonal for block in blocks]

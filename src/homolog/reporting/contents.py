@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis import (
-    best_in_rows,
     correspondence,
     layer_identification,
     measure_names,
-    scores,
+    models_in,
     two_by_two,
     two_models,
 )
-from homolog.plot import colour_limits, without_own
+from homolog.plot import colour_limits, marks
 
 if TYPE_CHECKING:
     import xarray
@@ -49,7 +48,7 @@ def contents(result: xarray.Dataset, title: str | None) -> dict[str, Any]:
 
 def _models(result: xarray.Dataset) -> list[str]:
     if "a" in result.dims:
-        return list(json.loads(result.attrs["models"]))
+        return models_in(result)
     both = [result.attrs["model_a"], result.attrs["model_b"]]
     return both[:1] if int(result.attrs["same_model"]) else both
 
@@ -78,16 +77,14 @@ def _figure(result: xarray.Dataset, name: str, many: bool) -> dict[str, Any]:
     """Return numbers and names for one heatmap."""
     variable = result[name]
     level = result.get(f"{name}_null")
-    matrix = scores(result, name)
-    if many:
-        matrix = without_own(matrix, result)
     low, high = colour_limits(variable)
     return {
         "rows": _labels(result, "a", many),
         "columns": _labels(result, "b", many),
         "values": _rounded(variable.values),
         "levels": None if level is None else _rounded(level.values),
-        "best": best_in_rows(matrix).tolist(),
+        "best": marks(result, name).tolist(),
+        "titles": None if many else [result.attrs["model_a"], result.attrs["model_b"]],
         "low": low,
         "high": high,
         "distance": variable.attrs["kind"] == "distance",
@@ -102,8 +99,9 @@ def _labels(result: xarray.Dataset, side: str, many: bool) -> list[str]:
 
 
 def _rounded(values: np.ndarray) -> list[list[float | None]]:
-    """Return five digits, which nobody sees more of, and None for what JSON has no number for."""
-    return [[float(f"{v:.5g}") if math.isfinite(v) else None for v in row] for row in values.tolist()]
+    """Return five digits, which nobody sees more of; None for NaN, and ±1e308, which the page shows as ∞, for infinity."""
+    finite = np.clip(values, -1e308, 1e308)
+    return [[None if math.isnan(v) else float(f"{v:.5g}") for v in row] for row in finite.tolist()]
 
 
 def _safe_json(value: Any) -> str:
