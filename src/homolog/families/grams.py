@@ -109,8 +109,9 @@ def prepare(x: Array, *, kernel: Kernel = "linear", median_fraction: float = 1.0
         return Structure(n, features, None, None, diagonal, centred.scale, constant)
     width = None
     if kernel == "rbf":
-        width = rbf_width(centred.features, median_fraction)
-        raw = xp.exp(-squared_distances(centred.features) / width)
+        squared = squared_distances(centred.features)
+        width = rbf_width(squared, median_fraction)
+        raw = xp.exp(-squared / width)
     else:
         raw = _called(kernel, x)
     gram, scale = _centre_gram(raw)
@@ -162,10 +163,9 @@ def squared_distances(points: Array, rows: slice = slice(None), columns: slice =
     return positive * (1 - identity_like(first)) if rows == columns else positive
 
 
-def rbf_width(features: Array, median_fraction: float) -> Array:
-    """Return 2σ² = 2·fraction²·median(d²), the median over all n×n entries, zero diagonal included."""
-    xp = namespace(features)
-    squared = squared_distances(features)
+def rbf_width(squared: Array, median_fraction: float) -> Array:
+    """Return 2σ² = 2·fraction²·median(d²), the median over all n×n squared distances, zero diagonal included."""
+    xp = namespace(squared)
     middle = median(squared)
     if scalar(middle) == 0:
         if scalar(xp.max(squared)) == 0:
