@@ -65,6 +65,11 @@ def tied(matrix: np.ndarray) -> np.ndarray:
     return (ranked > -np.inf) & np.where(np.isinf(largest), ranked == largest, near)
 
 
+def without_diagonal(result: xarray.Dataset, name: str) -> xarray.Dataset:
+    """Return a result without the comparisons of a layer with itself: of one model, readers ask for the other layers."""
+    return result.assign({name: result[name].where(result.layer_a != result.layer_b).assign_attrs(result[name].attrs)})
+
+
 def two_models(result: xarray.Dataset) -> None:
     """Raise unless a result holds the layers of two models in its two dimensions."""
     measure_names(result)

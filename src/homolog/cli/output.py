@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from homolog.activations import Activations
-from homolog.analysis import correspondence, measure_names, two_by_two
+from homolog.analysis import correspondence, measure_names, two_by_two, without_diagonal
 from homolog.arrays import optional
 from homolog.files import write_whole
 from homolog.registry import Measure, measures
@@ -154,11 +154,6 @@ def print_summary(result: xarray.Dataset) -> None:
     print_table(["measure", "kind", "layers", "values"], rows, f"n = {n}, homolog {result.attrs['homolog_version']}")
     for category, message in json.loads(result.attrs["warnings"]):
         print(f"{category}: {message}", file=sys.stderr)
-
-
-def without_diagonal(result: xarray.Dataset, name: str) -> xarray.Dataset:
-    """Return a result without the comparisons of a layer with itself."""
-    return result.assign({name: result[name].where(result.layer_a != result.layer_b).assign_attrs(result[name].attrs)})
 
 
 def print_measures() -> None:

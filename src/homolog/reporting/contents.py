@@ -16,6 +16,7 @@ from homolog.analysis import (
     models_in,
     two_by_two,
     two_models,
+    without_diagonal,
 )
 from homolog.plot import colour_limits, marks
 
@@ -129,13 +130,7 @@ def _matches(result: xarray.Dataset, names: list[str]) -> Iterator[dict[str, Any
     for part in list(two_by_two([result]))[:MOST_MATCH_TABLES]:
         same = bool(int(part.attrs["same_model"]))
         for name in names:
-            others = part
-            if same:
-                # A model compared with itself: the most alike other layer is what a reader wants.
-                others = part.assign(
-                    {name: part[name].where(part.layer_a != part.layer_b).assign_attrs(part[name].attrs)}
-                )
-            found = correspondence(others, name)
+            found = correspondence(without_diagonal(part, name) if same else part, name)
             yield {
                 "measure": name,
                 "models": [part.attrs["model_a"], part.attrs["model_b"]],
