@@ -2,7 +2,15 @@
 
 from homolog import cautions, plot, registry
 from homolog.activations import Activations
-from homolog.analysis import between, correspondence, layer_identification
+from homolog.analysis import (
+    between,
+    correspondence,
+    explain_cka,
+    layer_identification,
+    mean_over_models,
+    probe,
+    shared_subspace,
+)
 from homolog.cautions import (
     ConstantLayerWarning,
     DeadUnitWarning,
@@ -56,18 +64,21 @@ __all__ = [
     "cka",
     "compare",
     "correspondence",
+    "explain_cka",
     "extract",
     "gaussian_mutual_information",
     "hsic",
     "layer_identification",
     "linear_regression",
     "maximum_match",
+    "mean_over_models",
     "measure",
     "measures",
     "neuron_mutual_information",
     "open",
     "plan",
     "plot",
+    "probe",
     "procrustes_distance",
     "pwcca",
     "register",
@@ -75,5 +86,6 @@ __all__ = [
     "report",
     "save",
     "semi_match",
+    "shared_subspace",
     "svcca",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis import best_in_rows, chosen_measure, measure_names, scores, two_models
+from homolog.analysis.reading import best_in_rows, chosen_measure, measure_names, scores, two_models
 from homolog.arrays import optional
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from homolog.activations import Activations
-from homolog.analysis import correspondence, measure_names, two_by_two, without_diagonal
+from homolog.analysis import correspondence
+from homolog.analysis.reading import measure_names, two_by_two, without_diagonal
 from homolog.arrays import optional
 from homolog.files import write_whole
 from homolog.registry import Measure, measures

@@ -7,4 +7,6 @@ from importlib.util import find_spec
 
 for _module, _package in (("torch", "torch"), ("sklearn", "scikit-learn"), ("safetensors", "safetensors")):
     if find_spec(_module) is None:
-        raise ImportError(f'the experiments of the paper need {_package}, which is not installed: pip install "homolog[paper]"')
+        raise ImportError(
+            f'the experiments of the paper need {_package}, which is not installed: pip install "homolog[paper]"'
+        )

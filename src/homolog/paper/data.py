@@ -11,6 +11,7 @@ import numpy as np
 from sklearn import datasets
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -99,7 +100,7 @@ def _digits(first: int, last: int, name: str) -> Callable[[Path | None, bool], I
 def _fashion_mnist(folder: Path | None, download: bool) -> Images:
     where = folder if folder is not None else DEBIAN if DEBIAN.is_dir() else None
     if where is not None:
-        return Images("fashion-mnist", *_idx_folder(where), classes=10, mirrored=True)
+        return Images("fashion-mnist", *_idx_folder(where), 10, mirrored=True)
     if download:
         return _from_openml("fashion-mnist", "Fashion-MNIST", 60_000, (1, 28, 28), 10, True)
     raise FileNotFoundError(
@@ -110,7 +111,7 @@ def _fashion_mnist(folder: Path | None, download: bool) -> Images:
 
 def _mnist(folder: Path | None, download: bool) -> Images:
     if folder is not None:
-        return Images("mnist", *_idx_folder(folder), classes=10, mirrored=False)
+        return Images("mnist", *_idx_folder(folder), 10, mirrored=False)
     if download:
         return _from_openml("mnist", "mnist_784", 60_000, (1, 28, 28), 10, False)
     try:
@@ -130,7 +131,9 @@ def _mnist(folder: Path | None, download: bool) -> Images:
 
 def _cifar(name: str, fine: bool) -> Callable[[Path | None, bool], Images]:
     classes = 100 if fine else 10
-    files = (["train.bin"], ["test.bin"]) if fine else ([f"data_batch_{i}.bin" for i in range(1, 6)], ["test_batch.bin"])
+    files = (
+        (["train.bin"], ["test.bin"]) if fine else ([f"data_batch_{i}.bin" for i in range(1, 6)], ["test_batch.bin"])
+    )
 
     def loaded(folder: Path | None, download: bool) -> Images:
         if folder is not None:
@@ -157,7 +160,7 @@ LOADERS: dict[str, Callable[[Path | None, bool], Images]] = {
 }
 
 
-def _idx_folder(folder: Path) -> list[np.ndarray]:
+def _idx_folder(folder: Path) -> Parts:
     train, train_labels, test, test_labels = (_idx(folder, name) for name in IDX_FILES)
     for images, labels in ((train, train_labels), (test, test_labels)):
         if images.ndim != 3 or labels.shape != images.shape[:1]:
@@ -165,7 +168,8 @@ def _idx_folder(folder: Path) -> list[np.ndarray]:
                 f"{str(folder)!r} must hold as many labels as images, got shapes {images.shape} and {labels.shape}: fetch the "
                 f"files again."
             )
-    return [part for i, l in ((train, train_labels), (test, test_labels)) for part in (_scaled(i[:, None]), l.astype(np.int64))]
+    labels = [part.astype(np.int64) for part in (train_labels, test_labels)]
+    return _scaled(train[:, None]), labels[0], _scaled(test[:, None]), labels[1]
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:
@@ -176,12 +180,16 @@ def _idx(folder: Path, name: str) -> np.ndarray:
     """Read an idx file, gzipped or not: two zeros, type (8: bytes), number of dimensions, big-endian lengths, data."""
     path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"{str(folder)!r} must hold {name} or {name}.gz, got neither: give the folder of the idx files.")
+        raise FileNotFoundError(
+            f"{str(folder)!r} must hold {name} or {name}.gz, got neither: give the folder of the idx files."
+        )
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     header = 4 + 4 * content[3] if len(content) > 3 else 0
     shape = tuple(int(length) for length in np.frombuffer(content[4:header], ">i4"))
     if content[:3] != b"\x00\x00\x08" or len(content) != header + np.prod(shape, dtype=int):
-        raise ValueError(f"{str(path)!r} must be an idx file of bytes, got something else or a part of one: fetch it again.")
+        raise ValueError(
+            f"{str(path)!r} must be an idx file of bytes, got something else or a part of one: fetch it again."
+        )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from homolog.paper.networks import Architecture, Convolution
 
 
-def convolution(channels_in: int, channels_out: int, kernel: int, stride: int, padding: int, norm: bool) -> nn.Sequential:
+def convolution(
+    channels_in: int, channels_out: int, kernel: int, stride: int, padding: int, norm: bool
+) -> nn.Sequential:
     """Build a convolution and what follows it, without the ReLU."""
     layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=not norm)]
     if norm:

@@ -1,8 +1,8 @@
 """The one training recipe, and the checkpoints in which trained networks are kept.
 
-SGD with Nesterov momentum 0.9 and weight decay 5e-4 in batches of 128; the learning rate rises to 0.1 over the first epoch and falls to 0
-along a cosine; images are padded by an eighth of their size in reflection, cropped at random, and mirrored where the data allow it.
-The paper states no recipe. No checkpoint is chosen: the last one counts.
+SGD with Nesterov momentum 0.9 and weight decay 5e-4 in batches of 128. The learning rate rises to 0.1 over the first epoch and
+falls to 0 along a cosine. Images are padded by an eighth of their size in reflection, cropped at random, and mirrored where the
+data allow it. The paper states no recipe. No checkpoint is chosen: the last one counts.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def digest(description: Any) -> str:
 
 def digest_of(images: Images) -> str:
     """Digest the training images and labels."""
-    content = hashlib.sha256(np.ascontiguousarray(images.train))
-    content.update(np.ascontiguousarray(images.train_labels))
+    content = hashlib.sha256(images.train.tobytes())
+    content.update(images.train_labels.tobytes())
     return content.hexdigest()[:16]
 
 
@@ -126,8 +126,8 @@ def untrained(architecture: Architecture, images: Images, seed: int) -> Trained:
     network = architecture.build().to(device())
     with torch.no_grad():
         network.train()
-        for rows in torch.arange(min(len(images.train), 1024)).split(128):
-            network(torch.from_numpy(images.train[rows.numpy()]).to(device()))
+        for first in range(0, min(len(images.train), 1024), 128):
+            network(torch.from_numpy(images.train[first : first + 128]).to(device()))
     return Trained(network.eval(), architecture, accuracy(network, images.test, images.test_labels), 0.0)
 
 
@@ -244,6 +244,7 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, "pt", device=str(device())) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["homolog"])
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["homolog"])
     except (safetensors.SafetensorError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{str(path)!r} must be a checkpoint that homolog wrote, got {error}: delete it.") from None

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis import (
-    correspondence,
-    layer_identification,
+from homolog.analysis import correspondence, layer_identification
+from homolog.analysis.reading import (
     measure_names,
     models_in,
     two_by_two,

@@ -1,0 +1,19 @@
+"""After comparing: which layers correspond, how sure the index is of it, what two layers share and what a value is made of."""
+
+from homolog.analysis.averaging import mean_over_models
+from homolog.analysis.explaining import explain_cka
+from homolog.analysis.identification import layer_identification
+from homolog.analysis.matching import correspondence
+from homolog.analysis.probing import probe
+from homolog.analysis.reading import between
+from homolog.analysis.sharing import shared_subspace
+
+__all__ = [
+    "between",
+    "correspondence",
+    "explain_cka",
+    "layer_identification",
+    "mean_over_models",
+    "probe",
+    "shared_subspace",
+]

@@ -1,0 +1,62 @@
+"""Two representations as their thin SVDs: what the analyses of one pair start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from homolog.arrays import representation, to_numpy
+from homolog.families.overlaps import prepare
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Centred X and Y of unit Frobenius norm, as U diag(weights) V^T, in float64 on the host."""
+
+    x_u: np.ndarray
+    x_weights: np.ndarray
+    y_u: np.ndarray
+    y_weights: np.ndarray
+
+    @classmethod
+    def of(cls, x: Any, y: Any) -> Pair:
+        """Decompose two representations of the same examples."""
+        checked = [representation(value, name) for value, name in ((x, "x"), (y, "y"))]
+        rows = [value.shape[0] for value in checked]
+        if rows[0] != rows[1]:
+            raise ValueError(
+                f"y must have as many rows as x ({rows[0]}), got {rows[1]}: both must hold the same examples in the same order."
+            )
+        decomposed = [prepare(value) for value in checked]
+        for name, subspace in zip("xy", decomposed, strict=True):
+            if subspace.rank == 0:
+                raise ValueError(
+                    f"{name} must vary over the examples, got a constant one: nothing can be shared with it."
+                )
+        sides = [np.asarray(to_numpy(part), dtype=float) for s in decomposed for part in (s.u, s.weights)]
+        return cls(*sides)
+
+    @property
+    def n(self) -> int:
+        """Number of examples."""
+        return len(self.x_u)
+
+    @cached_property
+    def overlap(self) -> np.ndarray:
+        """U_X^T U_Y."""
+        product: np.ndarray = self.x_u.T @ self.y_u
+        return product
+
+    @cached_property
+    def contributions(self) -> np.ndarray:
+        """What every pair of principal components adds to linear CKA: λ_X λ_Y ⟨u_X, u_Y⟩² over the norms of λ_X and λ_Y."""
+        x, y = self.x_weights**2, self.y_weights**2
+        return x[:, None] * y[None, :] * self.overlap**2 / (np.linalg.norm(x) * np.linalg.norm(y))
+
+    @property
+    def cka(self) -> float:
+        """Linear CKA."""
+        return float(min(self.contributions.sum(), 1.0))

@@ -1,0 +1,201 @@
+"""How well a linear classifier reads the labels from every layer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from homolog.activations import Activations
+from homolog.arrays import optional, to_numpy
+
+if TYPE_CHECKING:
+    import xarray
+
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
+
+def probe(
+    activations: Mapping[str, Any],
+    labels: Any,
+    held_out: tuple[Mapping[str, Any], Any] | float = 0.25,
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+    folds: int = 3,
+    rng: int | np.random.Generator = 0,
+    progress: bool | None = None,
+) -> xarray.Dataset:
+    """Fit an L2-regularised logistic regression on every layer and measure its accuracy on held-out examples.
+
+    Parameters
+    ----------
+    activations
+        mapping of layer names to arrays (n, p), as `homolog.extract` returns.
+    labels
+        (n,) class of every row.
+    held_out
+        activations and labels of other examples to measure on; or the share of the rows to set aside, stratified by class.
+    strengths
+        candidates for the strength of the penalty, the factor of ‖w‖²/2 beside the mean loss; cross-validation on the rows
+        fitted on chooses.
+    folds
+        of the cross-validation, stratified.
+    rng
+        seed or NumPy generator that draws the folds and the rows set aside.
+    progress
+        show a progress bar; by default when standard error is a terminal.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over `layer`: `accuracy` on the held-out examples in [0, 1], its binomial standard error `accuracy_se`, the `strength`
+        chosen and its `validation` accuracy. Attributes: `chance`, the share of the most frequent class among the
+        held-out, and the numbers of examples.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If rows, labels and layers do not fit together, or a class has fewer examples than there are folds.
+    ImportError
+        Without scikit-learn, naming what to install.
+
+    Notes
+    -----
+    Features are centred and divided by one number per layer, their root mean square, so that a rotation changes nothing and
+    strengths mean the same everywhere. A layer with more features than rows is rotated onto its rows, which changes no fit.
+    Cost: (strengths × folds + 1) fits per layer.
+
+    References
+    ----------
+    Alain & Bengio (2017), Understanding intermediate layers using linear classifier probes.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> rng = np.random.default_rng(0)
+    >>> labels = rng.integers(3, size=300)
+    >>> layers = {"noise": rng.normal(size=(300, 5)), "signal": np.eye(3)[labels] + 0.1 * rng.normal(size=(300, 3))}
+    >>> hl.probe(layers, labels).accuracy.round(1).values
+    array([0.4, 1. ])
+    """
+    import xarray
+
+    optional("sklearn", "probe", "a probe")
+    from sklearn.model_selection import StratifiedKFold, train_test_split
+
+    random = np.random.RandomState(np.random.default_rng(rng).integers(2**31))
+    layers, classes = _checked(activations, labels, "labels", folds)
+    if isinstance(held_out, tuple):
+        others, other_classes = _checked(*held_out, "held-out labels", 1)
+        _check_same_layers(layers, others)
+    else:
+        if not 0 < held_out < 1:
+            raise ValueError(f"held_out must be a share in (0, 1) or (activations, labels), got {held_out!r}.")
+        fitted, aside = train_test_split(
+            np.arange(len(classes)), test_size=held_out, stratify=classes, random_state=random
+        )
+        others, other_classes = {name: array[aside] for name, array in layers.items()}, classes[aside]
+        layers, classes = {name: array[fitted] for name, array in layers.items()}, classes[fitted]
+    splits = list(StratifiedKFold(folds, shuffle=True, random_state=random).split(classes, classes))
+    hidden = None if progress is None else not progress
+    rows = []
+    for name, array in tqdm(layers.items(), desc="probing", delay=1, leave=False, disable=hidden):
+        fitted_on, measured_on = _rotated(array, others[name])
+        strength, validation = _chosen(fitted_on, classes, splits, strengths)
+        predicted = _fitted(fitted_on, classes, strength).predict(measured_on)
+        rows.append((np.mean(predicted == other_classes), strength, validation))
+    accuracy, chosen, validation = (np.array(column) for column in zip(*rows, strict=True))
+    n_held_out = len(other_classes)
+    return xarray.Dataset(
+        {
+            "accuracy": ("layer", accuracy),
+            "accuracy_se": ("layer", np.sqrt(accuracy * (1 - accuracy) / n_held_out)),
+            "strength": ("layer", chosen),
+            "validation": ("layer", validation),
+        },
+        {"layer": list(layers)},
+        {
+            "chance": float(np.unique(other_classes, return_counts=True)[1].max() / n_held_out),
+            "n_examples": np.int32(len(classes)),
+            "n_held_out": np.int32(n_held_out),
+        },
+    )
+
+
+def _checked(
+    activations: Mapping[str, Any], labels: Any, what: str, fewest: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    if not isinstance(activations, Mapping) or not activations:
+        raise TypeError(f"activations must be a mapping of layer names to arrays, got {type(activations).__name__}.")
+    layers = {name: to_numpy(array) for name, array in Activations(activations).items()}
+    classes = np.asarray(to_numpy(labels) if hasattr(labels, "shape") else labels)
+    n = len(next(iter(layers.values())))
+    if classes.shape != (n,):
+        raise ValueError(f"{what} must be one class for each of the {n} rows, got shape {classes.shape}.")
+    values, counts = np.unique(classes, return_counts=True)
+    if len(values) < 2 and fewest > 1:
+        raise ValueError(f"{what} must be of at least two classes, got {len(values)}.")
+    if counts.min() < fewest:
+        raise ValueError(
+            f"{what} must have at least {fewest} examples of every class, one for each fold, got {counts.min()} of "
+            f"{values[counts.argmin()]!r}: leave the class out, or use fewer folds."
+        )
+    return layers, classes
+
+
+def _check_same_layers(layers: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> None:
+    for name, array in layers.items():
+        if name not in others:
+            raise KeyError(f"the held-out activations must have the layer {name!r}, got {', '.join(others)}.")
+        if others[name].shape[1] != array.shape[1]:
+            raise ValueError(
+                f"the held-out layer {name!r} must have {array.shape[1]} features as the other, got {others[name].shape[1]}."
+            )
+
+
+def _rotated(fitted_on: np.ndarray, measured_on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and scale both by the first, and rotate more features than rows onto the rows."""
+    kind = np.result_type(fitted_on.dtype, np.float32)
+    mean = fitted_on.mean(axis=0, dtype=float)
+    first, second = ((part - mean).astype(kind) for part in (fitted_on, measured_on))
+    scale = np.sqrt(np.mean(np.square(first), dtype=float)) or 1.0
+    first, second = first / kind.type(scale), second / kind.type(scale)
+    if first.shape[1] <= first.shape[0]:
+        return first, second
+    left, values, right = np.linalg.svd(first, full_matrices=False)
+    return left * values, second @ right.T
+
+
+def _chosen(
+    features: np.ndarray,
+    classes: np.ndarray,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    strengths: Sequence[float],
+) -> tuple[float, float]:
+    """Return the strength of best cross-validated accuracy, the strongest among equals, and that accuracy."""
+    scores = {
+        strength: np.mean(
+            [
+                np.mean(_fitted(features[rows], classes[rows], strength).predict(features[others]) == classes[others])
+                for rows, others in splits
+            ]
+        )
+        for strength in sorted(strengths, reverse=True)
+    }
+    best = max(scores, key=scores.__getitem__)
+    return float(best), float(scores[best])
+
+
+def _fitted(features: np.ndarray, classes: np.ndarray, strength: float) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    # scikit-learn weighs the sum of the losses against ‖w‖²/2.
+    model = LogisticRegression(C=1 / (strength * len(features)), max_iter=200, tol=1e-4)
+    with warnings.catch_warnings():
+        # A weak penalty on separable classes has no end worth waiting for; validation says whether it is any good.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(features, classes)
