@@ -104,9 +104,9 @@ def probe(
     rows = []
     for name, array in tqdm(layers.items(), desc="probing", delay=1, leave=False, disable=hidden):
         fitted_on, measured_on = _rotated(array, others[name])
-        strength, validation = _chosen(fitted_on, classes, splits, strengths)
+        strength, validated = _chosen(fitted_on, classes, splits, strengths)
         predicted = _fitted(fitted_on, classes, strength).predict(measured_on)
-        rows.append((np.mean(predicted == other_classes), strength, validation))
+        rows.append((np.mean(predicted == other_classes), strength, validated))
     accuracy, chosen, validation = (np.array(column) for column in zip(*rows, strict=True))
     n_held_out = len(other_classes)
     return xarray.Dataset(

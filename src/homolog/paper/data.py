@@ -168,8 +168,12 @@ def _idx_folder(folder: Path) -> Parts:
                 f"{str(folder)!r} must hold as many labels as images, got shapes {images.shape} and {labels.shape}: fetch the "
                 f"files again."
             )
-    labels = [part.astype(np.int64) for part in (train_labels, test_labels)]
-    return _scaled(train[:, None]), labels[0], _scaled(test[:, None]), labels[1]
+    return (
+        _scaled(train[:, None]),
+        train_labels.astype(np.int64),
+        _scaled(test[:, None]),
+        test_labels.astype(np.int64),
+    )
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:

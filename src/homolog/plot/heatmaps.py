@@ -1,8 +1,9 @@
-"""Results as pictures: a result in, matplotlib Axes out."""
+"""Layer × layer heatmaps, one or a grid of them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from homolog.arrays import optional
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_LABELS = 40
 """Axes with more layers than this label every k-th."""
@@ -86,18 +88,86 @@ def heatmap(
         interpolation="none",
     )
     ax.set_facecolor("0.85")
-    _label(ax.yaxis, names[0])
-    _label(ax.xaxis, names[1])
+    label_axis(ax.yaxis, names[0])
+    label_axis(ax.xaxis, names[1])
     ax.tick_params(axis="x", labelrotation=90)
     if not many:
-        ax.set_ylabel(_plain(result.attrs.get("model_a", "a")))
-        ax.set_xlabel(_plain(result.attrs.get("model_b", "b")))
-    ax.set_title(title if title is not None else f"{_plain(name)}, n = {int(result.attrs['n_examples'])}")
+        ax.set_ylabel(plain(result.attrs.get("model_a", "a")))
+        ax.set_xlabel(plain(result.attrs.get("model_b", "b")))
+    ax.set_title(title if title is not None else f"{plain(name)}, n = {int(result.attrs['n_examples'])}")
     if best:
         _mark_best(ax, marks(result, name))
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04)
     bar.set_label(variable.attrs["kind"] + ("  (○ best match of a row)" if best else ""))
     return ax
+
+
+def heatmaps(
+    results: xarray.Dataset | Mapping[str, xarray.Dataset],
+    measures: Sequence[str] | None = None,
+    *,
+    columns: int = 3,
+    best: bool = True,
+    title: str | None = None,
+) -> Figure:
+    """Draw a grid of heatmaps: several measures of a result, or one or more measures of several results.
+
+    Parameters
+    ----------
+    results
+        what `homolog.compare` returned, or a mapping of titles to such results.
+    measures
+        which of their measures; of one result all by default, of several the first.
+    columns
+        heatmaps side by side.
+    best
+        mark the best match of every row.
+    title
+        above the grid.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    KeyError, ValueError
+        If a result lacks a measure, or is not one.
+    ImportError
+        Without matplotlib, naming what to install.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> layers = {f"layer {i}": np.random.default_rng(i).normal(size=(50, 4)) for i in range(3)}
+    >>> len(hl.plot.heatmaps(hl.compare(layers, measures=("cka", "cca"))).axes)  # two heatmaps and their colour bars
+    4
+    """
+    # A Dataset is a Mapping too.
+    many = isinstance(results, Mapping) and type(results).__name__ != "Dataset"
+    named: dict[str, Any] = dict(results) if many else {"": results}  # type: ignore[arg-type, dict-item]
+    panels = []
+    for name, result in named.items():
+        names = list(measures) if measures is not None else measure_names(result)[: 1 if many else None]
+        panels += [
+            (" ".join([name] * bool(name) + [measure] * (len(names) > 1 or not name)), result, measure)
+            for measure in names
+        ]
+    if not panels:
+        raise ValueError("a grid of heatmaps needs at least one result, got none.")
+    pyplot = optional("matplotlib.pyplot", "plot", "drawing")
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(4.2 * columns, 3.9 * rows), layout="compressed", squeeze=False
+    )
+    for ax, (name, result, measure) in zip(axes.flat, panels, strict=False):
+        heatmap(result, measure, ax=ax, best=best, title=plain(name))
+    for ax in axes.flat[len(panels) :]:
+        ax.remove()
+    if title is not None:
+        figure.suptitle(plain(title))
+    return figure
 
 
 def _names(result: xarray.Dataset, side: str, many: bool) -> list[str]:
@@ -141,15 +211,16 @@ def colour_limits(variable: xarray.DataArray) -> tuple[float, float]:
     return low, seen[1] if high is None else high
 
 
-def _plain(text: Any) -> str:
+def plain(text: Any) -> str:
     """Return text that matplotlib will neither read as mathematics nor lack a glyph for."""
     return "".join(letter if letter.isprintable() else " " for letter in str(text)).replace("$", r"\$")
 
 
-def _label(axis: Any, names: list[str]) -> None:
+def label_axis(axis: Any, names: list[str]) -> None:
+    """Write names beside an axis, every k-th where there are many."""
     step = -(-len(names) // MOST_LABELS)
     places = np.arange(0, len(names), step)
-    labels = [_plain(_short(names[place])) for place in places]
+    labels = [plain(_short(names[place])) for place in places]
     axis.set_ticks(places, labels=labels, fontsize=9 if len(places) <= 25 else 7)
 
 
