@@ -11,7 +11,7 @@ import typer
 
 from homolog import __version__
 from homolog.cautions import HomologWarning
-from homolog.cli import loading, output
+from homolog.cli import experiments, loading, output
 
 # Click's UsageError, wherever this version of typer keeps it.
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -206,3 +206,6 @@ def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.n
         output.print_summary(loading.result(file))
     else:
         output.print_activations(homolog.open(file))
+
+
+app.command()(experiments.paper)

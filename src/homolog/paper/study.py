@@ -1,40 +1,252 @@
-"""What an experiment is run on: data, scale, seeds and a folder in which nothing is computed twice."""
+"""What an experiment is run on: data, scale, seeds, and a folder in which nothing is computed twice."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import inspect
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-ScaleName = Literal["tiny", "small", "full"]
+import numpy as np
+import xarray
+from tqdm import tqdm
+
+import homolog as hl
+from homolog.paper import data, training
+from homolog.paper.data import Images
+from homolog.paper.networks import Architecture
+from homolog.paper.training import Job, Recipe, Trained, digest, digest_of
+
+PARTNERS = {
+    "digits": "digits-5-9",
+    "digits-0-4": "digits-5-9",
+    "digits-5-9": "digits-0-4",
+    "fashion-mnist": "mnist",
+    "mnist": "fashion-mnist",
+    "cifar10": "cifar100",
+    "cifar100": "cifar10",
+}
+"""Figure 7's second data set, of other classes and images of the same size."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of the paper is run: each number may be replaced on the command line."""
+    """How much of the paper is run."""
 
+    name: str
     image_size: int | None
     """Height and width to which images are averaged down; None leaves them."""
     width: float
-    """Factor on the numbers of channels of Tiny-10, Plain and ResNet (see `deep_width`)."""
+    """Factor on the numbers of channels of Tiny-10."""
     deep_width: float
-    """The same for the networks of figures 3, 4 and 5, which are many times deeper."""
+    """The same for the plain networks of figures 3 and 5, which begin with 96 channels."""
+    residual_width: float
+    """The same for the residual networks of figures 4 and 5, which begin with 16."""
     n_train: int | None
     """Training images, at most."""
     epochs: int
     n_examples: int
     """Examples over which layers are compared, at most."""
     seeds: int
-    """Networks that differ in their seed alone, unless asked otherwise."""
+    """Networks that differ in their seed alone, where an experiment averages over them."""
     depths: tuple[int, ...]
     """Of the plain networks of figure 3."""
     residual_depth: int
     """Of the residual network of figure 4."""
     widths: tuple[int, ...]
     """Of the networks of figure 6."""
+    n_probed: int
+    """Training images on which figure 3's probes are fitted, at most."""
 
 
-SCALES: dict[str, Scale] = {
-    "tiny": Scale(None, 0.6, 0.08, 2_000, 16, 2_000, 4, (10, 18), 14, (4, 8, 16)),
-    "small": Scale(14, 0.5, 1 / 6, 60_000, 30, 10_000, 10, (10, 18, 34, 66), 62, (4, 8, 16, 32, 64)),
-    "full": Scale(None, 1.0, 1.0, None, 100, 50_000, 10, (10, 18, 34, 66), 62, (4, 16, 64, 256, 1024, 4096)),
+SCALES = {
+    "tiny": Scale("tiny", None, 0.6, 1 / 12, 0.5, 2_000, 20, 2_000, 4, (10, 18), 14, (4, 8, 16), 1_000),
+    "small": Scale(
+        "small", 14, 0.5, 1 / 6, 0.5, 60_000, 30, 10_000, 10, (10, 18, 34, 66), 62, (4, 8, 16, 32, 64), 3_000
+    ),
+    "full": Scale(
+        "full", None, 1.0, 1.0, 1.0, None, 100, 50_000, 10, (10, 18, 34, 66), 62, (4, 16, 64, 256, 1024, 4096), 50_000
+    ),
 }
+
+
+@dataclass(frozen=True)
+class Study:
+    """Data, scale, seeds and a folder; everything an experiment asks for is computed once and kept there."""
+
+    data: str = "digits"
+    scale: Scale = SCALES["tiny"]
+    out: Path = Path("homolog-paper")
+    folder: Path | None = None
+    """Where the files of the data set lie."""
+    second_data: str | None = None
+    """Figure 7's second data set; by default one of other classes."""
+    second_folder: Path | None = None
+    download: bool = False
+    measures: Mapping[str, hl.Measure] | None = None
+    """Title → measure, instead of the paper's indexes, where an experiment compares indexes."""
+    say: Callable[[str], Any] = print
+    progress: bool | None = None
+
+    @cached_property
+    def images(self) -> Images:
+        """The data set at the size and number of the scale."""
+        return self._loaded(self.data, self.folder)
+
+    @cached_property
+    def second_images(self) -> Images:
+        """Figure 7's second data set."""
+        return self._loaded(self.second_data or PARTNERS[self.data], self.second_folder)
+
+    def _loaded(self, name: str, folder: Path | None) -> Images:
+        whole = data.load(name, folder, download=self.download)
+        return whole.shrunk(self.scale.image_size).limited(self.scale.n_train)
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of networks that differ in nothing else."""
+        return range(self.scale.seeds)
+
+    def examples(self, images: Images | None = None, *, held_out: bool = False) -> np.ndarray:
+        """Return the images over which layers are compared."""
+        source = images or self.images
+        return (source.test if held_out else source.train)[: self.scale.n_examples]
+
+    def architecture(
+        self, family: str, images: Images | None = None, *, width: float = 1.0, batch_norm: bool = True
+    ) -> Architecture:
+        """Return an architecture that takes the images of a data set."""
+        source = images or self.images
+        channels, size = source.train.shape[1:3]
+        return Architecture(family, channels, size, source.classes, width, batch_norm)
+
+    def networks(
+        self, architectures: Sequence[tuple[Architecture, int]], images: Images | None = None
+    ) -> list[Trained]:
+        """Return trained networks, of (architecture, seed): from checkpoints, or trained now, one after the other."""
+        source = images or self.images
+        jobs = [Job(architecture, source, Recipe(self.scale.epochs), seed) for architecture, seed in architectures]
+        total = sum(job.recipe.epochs * len(source.train) for job in jobs)
+        found = []
+        with self._bar(total, f"training {len(jobs)} networks on {source.name}") as bar:
+            for job in jobs:
+                network = training.trained(job, self.out / "checkpoints", bar.update)
+                found.append(network)
+                with _beside(bar):
+                    self.say(
+                        f"  {job.architecture.family} on {source.name}, seed {job.seed}: test accuracy {network.accuracy:.1%}, "
+                        f"trained in {network.seconds:.0f} s"
+                    )
+        return found
+
+    def _bar(self, total: int, title: str) -> tqdm:
+        hidden = None if self.progress is None else not self.progress
+        form = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+        return tqdm(total=total, desc=title, delay=1, leave=False, disable=hidden, bar_format=form)
+
+    def activations(self, network: Trained, images: np.ndarray, layers: Sequence[str] | None = None) -> hl.Activations:
+        """Return the activations of the layers that the paper compares, flattened."""
+        chosen = network.architecture.layers() if layers is None else layers
+        return hl.extract(
+            network.network,
+            images,
+            layers=chosen,
+            batch_size=512,
+            memory="64GiB",
+            device=str(training.device()),
+            progress=False,
+        )
+
+    def compared(
+        self, what: str, models: Callable[[], Mapping[str, Mapping[str, Any]]], measures: Mapping[str, hl.Measure]
+    ) -> xarray.Dataset:
+        """Compare models, all with each other.
+
+        `models` is called where a result is not there yet. Measures that share operands are computed and kept together, so that
+        a run that is killed loses one such group at most.
+        """
+        taken: dict[str, Mapping[str, Any]] = {}
+
+        def compute(group: dict[str, hl.Measure]) -> xarray.Dataset:
+            if not taken:
+                taken.update(models())
+            self.say(f"  comparing {sum(map(len, taken.values()))} layers by {', '.join(group)}")
+            with warnings.catch_warnings():
+                # What chance would reach is part of what the experiments show.
+                warnings.simplefilter("ignore", hl.HomologWarning)
+                return hl.compare(taken, measures=group, memory="4GiB", progress=self.progress)
+
+        parts = []
+        for group in _groups(measures):
+            named = {name: _described(measure) for name, measure in group.items()}
+            parts.append(self.recorded(what, lambda group=group: compute(group), measures=named))  # type: ignore[misc]
+        names = [name for part in parts for name in json.loads(part.attrs["measures"])]
+        variables = {name: values for part in parts for name, values in part.data_vars.items()}
+        seconds = float(sum(part.attrs["seconds"] for part in parts))
+        return parts[0].assign(variables).assign_attrs(measures=json.dumps(names), seconds=seconds)
+
+    def recorded(self, name: str, compute: Callable[[], xarray.Dataset], **also: Any) -> xarray.Dataset:
+        """Return a result from its file, or compute and write it; `also` names what it depends on beside data and scale."""
+        described = {
+            "experiment": name,
+            "homolog": hl.__version__,
+            "scale": asdict(self.scale),
+            "data": self.data,
+            **also,
+        }
+        key = digest(described | {"images": digest_of(self.images), "training": training.VERSION})
+        path = self.result_path(name, key)
+        if path.is_file():
+            return xarray.load_dataset(path)
+        started = time.monotonic()
+        result = compute().assign_attrs(described_as=json.dumps(described), seconds=time.monotonic() - started)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".unfinished")
+        result.to_netcdf(unfinished)
+        os.replace(unfinished, path)
+        return result
+
+    def result_path(self, name: str, key: str) -> Path:
+        """Return where a result is kept."""
+        return self.out / "results" / f"{name}-{self.data}-{self.scale.name}-{key}.nc"
+
+
+def _groups(measures: Mapping[str, hl.Measure]) -> list[dict[str, hl.Measure]]:
+    """Put together the measures that share what is costly."""
+    groups: dict[str, dict[str, hl.Measure]] = {}
+    for name, measure in measures.items():
+        family = measure.family.name
+        shared = str(measure) if "rbf" in str(measure) else family
+        groups.setdefault(shared, {})[name] = measure
+    return list(groups.values())
+
+
+def _described(measure: hl.Measure) -> str:
+    """Return what tells a measure from others: its text form, and the code of a function of the user's."""
+    try:
+        code = inspect.getsource(measure.function)
+    except (OSError, TypeError):
+        code = ""
+    return str(measure) if measure.name in hl.measures() else f"{measure} {digest(code)}"
+
+
+@contextmanager
+def _beside(bar: tqdm) -> Iterator[None]:
+    """Let a line be printed without tearing the progress bar."""
+    bar.clear()
+    yield
+    bar.refresh()
+
+
+def scaled(name: str, **changes: Any) -> Scale:
+    """Return a scale by name, with what is not None changed."""
+    if name not in SCALES:
+        raise ValueError(f"the scale must be one of {', '.join(SCALES)}, got {name!r}.")
+    return replace(SCALES[name], **{field: value for field, value in changes.items() if value is not None})

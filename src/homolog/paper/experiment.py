@@ -1,0 +1,48 @@
+"""An experiment: what is computed, how it is drawn, what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import xarray
+
+from homolog.paper.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One table or figure of the paper."""
+
+    name: str
+    """On the command line."""
+    title: str
+    run: Callable[[Study], xarray.Dataset]
+    draw: Callable[[xarray.Dataset], Figure]
+    tell: Callable[[xarray.Dataset], list[str]]
+    """Return what a reader should see of the result, as lines."""
+
+
+def perform(experiment: Experiment, study: Study) -> xarray.Dataset:
+    """Run an experiment, say what was found, and write its result and its picture beside each other."""
+    study.say(f"{experiment.title}: {study.data}, scale {study.scale.name}")
+    result = study.recorded(experiment.name, lambda: experiment.run(study))
+    study.say("")
+    for line in experiment.tell(result):
+        study.say(line)
+    picture = study.out / f"{experiment.name}-{study.data}-{study.scale.name}.png"
+    experiment.draw(result).savefig(picture, dpi=120)
+    written = picture.with_suffix(".nc")
+    result.to_netcdf(written)
+    study.say(f"Written: {written} and {picture}")
+    study.say("")
+    return result
+
+
+def percent(value: float) -> str:
+    """Return a share in per cent."""
+    return f"{100 * value:.1f}"

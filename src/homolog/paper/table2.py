@@ -1,0 +1,130 @@
+"""Table 2 and Figure 2: can an index find the corresponding layer in a network trained from another seed?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray
+
+import homolog as hl
+from homolog.paper.experiment import Experiment
+from homolog.paper.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INDEXES = {
+    "cca(statistic=rho)": ("CCA (ρ̄)", 1.4),
+    "cca": ("CCA (R²)", 10.6),
+    "svcca(statistic=rho)": ("SVCCA (ρ̄)", 9.9),
+    "svcca": ("SVCCA (R²)", 15.1),
+    "pwcca": ("PWCCA", 11.1),
+    "linear_regression": ("Linear regression", 45.4),
+    "hsic": ("HSIC (linear)", 22.2),
+    "cka": ("CKA (linear)", 99.3),
+    "cka(kernel=rbf,median_fraction=0.2)": ("CKA (RBF 0.2)", 80.6),
+    "cka(kernel=rbf,median_fraction=0.4)": ("CKA (RBF 0.4)", 99.1),
+    "cka(kernel=rbf,median_fraction=0.8)": ("CKA (RBF 0.8)", 99.3),
+}
+"""Measure → the paper's name for it, and its accuracy in % on CIFAR-10."""
+FIGURE_2 = ("cca", "linear_regression", "svcca(statistic=rho)", "svcca", "cka", "cka(kernel=rbf,median_fraction=0.4)")
+
+
+def indexes(study: Study) -> dict[str, hl.Measure]:
+    """Return the measures asked for, or the paper's."""
+    return dict(study.measures or {name: hl.measure(name) for name in INDEXES})
+
+
+def tiny_networks(study: Study) -> dict[str, hl.Activations]:
+    """Return the layers of Tiny-10 networks from several seeds, over training images."""
+    architecture = study.architecture("tiny-10", width=study.scale.width)
+    networks = study.networks([(architecture, seed) for seed in study.seeds])
+    images = study.examples()
+    return {
+        f"seed {seed}": study.activations(network, images) for seed, network in zip(study.seeds, networks, strict=True)
+    }
+
+
+def comparison(study: Study) -> xarray.Dataset:
+    """Compare all layers of Tiny-10 networks from several seeds by all indexes."""
+    return study.compared("tiny-10", lambda: tiny_networks(study), indexes(study))
+
+
+def run(study: Study) -> xarray.Dataset:
+    """Return the layer identification of all indexes."""
+    everything = comparison(study)
+    found = hl.layer_identification(everything)
+    found["paper"] = ("measure", np.array([INDEXES.get(name, ("", np.nan))[1] / 100 for name in found.measure.values]))
+    found["paper"].attrs["long_name"] = "accuracy in Table 2 of the paper (CIFAR-10, ten Tiny-10 networks)"
+    found.attrs |= {"networks": len(study.seeds), "n_examples": everything.attrs["n_examples"]}
+    found.attrs |= {"seconds_of_comparing": everything.attrs["seconds"]}
+    return found
+
+
+def title(measure: str) -> str:
+    """Return the paper's name of a measure."""
+    return INDEXES.get(measure, (measure, 0.0))[0]
+
+
+def draw(found: xarray.Dataset) -> Figure:
+    """Draw the accuracies, and the paper's as diamonds."""
+    ax = hl.plot.identification(found.assign_coords(measure=[title(name) for name in found.measure.values]))
+    places = np.arange(found.sizes["measure"])[::-1]
+    ax.plot(100 * found.paper.values, places, "D", color="#a84b3b", markersize=4, label="the paper, on CIFAR-10")
+    ax.legend(fontsize=8, loc="lower right")
+    ax.set_title(f"{found.attrs['networks']} networks, n = {found.attrs['n_examples']}", fontsize=10)
+    figure: Figure = ax.figure  # type: ignore[assignment]
+    return figure
+
+
+def tell(found: xarray.Dataset) -> list[str]:
+    """Return the rows of the table."""
+    lines = [
+        f"The most alike layer of another network is the one in the same place (n = {found.attrs['n_examples']}, "
+        f"{int(found.decisions[0])} decisions, chance {100 * float(found.chance[0]):.1f} %):",
+        f"  {'index':20} {'%':>6} {'± se':>6} {'z against the best':>20} {'p':>9} {'paper %':>9}",
+    ]
+    for i, name in enumerate(found.measure.values):
+        row = found.isel(measure=i)
+        lines.append(
+            f"  {title(str(name)):20} {100 * float(row.accuracy):6.1f} {100 * float(row.accuracy_se):6.1f} "
+            f"{float(row.z):20.2f} {float(row.p):9.2g} {100 * float(row.paper):9.1f}"
+        )
+    return lines
+
+
+def run_figure_2(study: Study) -> xarray.Dataset:
+    """Return the mean of six indexes over all pairs of different networks."""
+    names = [name for name in FIGURE_2 if study.measures is None] or list(indexes(study))
+    everything = comparison(study)
+    mean = hl.mean_over_models(everything)
+    kept = [name for variable in names for name in (variable, f"{variable}_se", f"{variable}_null") if name in mean]
+    return mean[kept].assign_attrs(measures=json.dumps(names))
+
+
+def draw_figure_2(mean: xarray.Dataset) -> Figure:
+    """Draw a heatmap for each index."""
+    titled = {
+        title(name): mean.assign_attrs(measures=json.dumps([name])) for name in json.loads(mean.attrs["measures"])
+    }
+    return hl.plot.heatmaps(
+        titled, title=f"mean over {mean.attrs['averaged_pairs']} pairs of networks, n = {mean.attrs['n_examples']}"
+    )
+
+
+def tell_figure_2(mean: xarray.Dataset) -> list[str]:
+    """Return in how many rows of the mean the diagonal is the largest entry."""
+    lines = ["In the mean over pairs of networks the most alike layer is the one in the same place for"]
+    for name in json.loads(mean.attrs["measures"]):
+        found = hl.correspondence(mean, name)
+        right = int((found.best_b.values == found.layer_a.values).sum())
+        lines.append(f"  {title(name):20} {right} of {found.sizes['layer_a']} layers")
+    return lines
+
+
+TABLE_2 = Experiment("table2", "Table 2, layer identification", run, draw, tell)
+FIGURE_2_EXPERIMENT = Experiment(
+    "fig2", "Figure 2, Tiny-10 networks by six indexes", run_figure_2, draw_figure_2, tell_figure_2
+)
