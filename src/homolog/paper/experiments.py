@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from homolog.paper import table2
+from homolog.paper import appendix, architectures, datasets, depth, dots, sharing, table2, widths
 from homolog.paper.experiment import Experiment, perform
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (table2.TABLE_2, table2.FIGURE_2_EXPERIMENT)}
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        table2.TABLE_2,
+        table2.FIGURE_2_EXPERIMENT,
+        depth.FIGURE_3,
+        sharing.FIGURE_8,
+        architectures.FIGURE_5,
+        datasets.FIGURE_7,
+        widths.FIGURE_6,
+        architectures.FIGURE_4,
+        dots.FIGURE_1,
+        appendix.THRESHOLDS_EXPERIMENT,
+        appendix.UNTRAINED,
+        appendix.BATCH_NORM,
+        appendix.WITHIN_CLASS,
+        appendix.TINY_RESNET,
+    )
+}
 
 __all__ = ["EXPERIMENTS", "named", "perform"]
 

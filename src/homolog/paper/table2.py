@@ -73,7 +73,7 @@ def draw(found: xarray.Dataset) -> Figure:
     ax = hl.plot.identification(found.assign_coords(measure=[title(name) for name in found.measure.values]))
     places = np.arange(found.sizes["measure"])[::-1]
     ax.plot(100 * found.paper.values, places, "D", color="#a84b3b", markersize=4, label="the paper, on CIFAR-10")
-    ax.legend(fontsize=8, loc="lower right")
+    ax.legend(fontsize=8, loc="upper right")
     ax.set_title(f"{found.attrs['networks']} networks, n = {found.attrs['n_examples']}", fontsize=10)
     figure: Figure = ax.figure  # type: ignore[assignment]
     return figure

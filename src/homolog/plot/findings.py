@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,26 +54,28 @@ def identification(found: xarray.Dataset, *, ax: Axes | None = None) -> Axes:
     errors = 100 * found.accuracy_se.values
     if not np.isnan(errors).all():
         ax.errorbar(percent, places, xerr=np.nan_to_num(errors), fmt="none", ecolor="0.2", capsize=2, linewidth=1)
-    for place, value in zip(places, percent, strict=True):
-        ax.annotate(f"{value:.1f}", (value, place), textcoords="offset points", xytext=(14, -3), fontsize=8)
+    for place, value, error in zip(places, percent, np.nan_to_num(errors), strict=True):
+        ax.annotate(f"{value:.1f}", (value + error, place), textcoords="offset points", xytext=(5, -3), fontsize=8)
     chance = 100 * float(found.chance.mean())
     ax.axvline(chance, color="0.4", linestyle=":", linewidth=1)
     ax.annotate(
         "chance", (chance, places[0] + 0.45), fontsize=8, color="0.3", textcoords="offset points", xytext=(2, 0)
     )
-    ax.set_xlim(0, 112)
+    ax.set_xlim(0, 116)
     label_axis(ax.yaxis, names[::-1])
     ax.set_xlabel("layers identified, % (± one jackknife standard error over networks)")
     return ax
 
 
-def shared_subspace(shared: xarray.Dataset, *, title: str | None = None) -> Figure:
+def shared_subspace(shared: xarray.Dataset, *, axes: Sequence[Axes] | None = None, title: str | None = None) -> Figure:
     """Draw the panels of the paper's Figure 8 from `homolog.shared_subspace`.
 
     Parameters
     ----------
     shared
         what `homolog.shared_subspace` returned.
+    axes
+        three, where to draw; a new figure by default.
     title
         above the panels.
 
@@ -94,8 +97,11 @@ def shared_subspace(shared: xarray.Dataset, *, title: str | None = None) -> Figu
     >>> len(hl.plot.shared_subspace(hl.shared_subspace(x, x + y)).axes)
     3
     """
-    pyplot = optional("matplotlib.pyplot", "plot", "drawing")
-    figure, (norms, cosines, directions) = pyplot.subplots(1, 3, figsize=(11, 3.3), layout="compressed")
+    if axes is None:
+        pyplot = optional("matplotlib.pyplot", "plot", "drawing")
+        axes = pyplot.subplots(1, 3, figsize=(11, 3.3), layout="compressed")[1]
+    norms, cosines, directions = axes
+    figure: Any = norms.figure
     components = shared.component.values
     norms.plot(components, shared.x_norm.values, label="‖XX$^T$u‖")
     norms.plot(components, shared.y_norm.values, ".", markersize=3, label="‖YY$^T$u‖")
@@ -119,7 +125,8 @@ def shared_subspace(shared: xarray.Dataset, *, title: str | None = None) -> Figu
         ax.set_xscale("log")
     if title is not None:
         figure.suptitle(plain(title))
-    return figure
+    drawn: Figure = figure
+    return drawn
 
 
 def explanation(explained: xarray.Dataset, *, components: int = 12, title: str | None = None) -> Figure:

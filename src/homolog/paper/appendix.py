@@ -1,0 +1,244 @@
+"""The appendix: SVCCA's thresholds, untrained networks, batch norm, CKA within a class, all indexes between architectures."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray
+
+import homolog as hl
+from homolog.paper import training
+from homolog.paper.experiment import Experiment
+from homolog.paper.study import Study
+from homolog.paper.table2 import FIGURE_2, indexes, tiny_networks, title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+FEW = 4
+"""Networks of each kind where one kind is compared with another, at most."""
+
+
+def run_thresholds(study: Study) -> xarray.Dataset:
+    """Return layer identification by SVCCA, over the threshold."""
+    measures = {
+        f"svcca(threshold={threshold},statistic={statistic})": hl.measure(
+            "svcca", threshold=threshold, statistic=statistic
+        )
+        for statistic in ("r2", "rho")
+        for threshold in THRESHOLDS
+    }
+    everything = study.compared("tiny-10", lambda: tiny_networks(study), measures)
+    found = hl.layer_identification(everything)
+    shape = (2, len(THRESHOLDS))
+    return xarray.Dataset(
+        {name: (("statistic", "threshold"), found[name].values.reshape(shape)) for name in ("accuracy", "accuracy_se")},
+        {"statistic": ["R²", "ρ̄"], "threshold": list(THRESHOLDS)},
+        {"chance": float(found.chance[0]), "networks": len(study.seeds), "n_examples": everything.attrs["n_examples"]},
+    )
+
+
+def draw_thresholds(result: xarray.Dataset) -> Figure:
+    """Draw the accuracy over the threshold."""
+    ax = hl.plot.lines(result, "accuracy", x="threshold", by="statistic")
+    ax.axhline(result.attrs["chance"], color="0.5", linestyle=":", linewidth=1)
+    ax.set(ylim=(0, 1), ylabel="layers identified", xlabel="variance that SVCCA keeps")
+    figure: Figure = ax.figure  # type: ignore[assignment]
+    return figure
+
+
+def tell_thresholds(result: xarray.Dataset) -> list[str]:
+    """Return the best threshold."""
+    lines = [f"Layers identified by SVCCA (chance {result.attrs['chance']:.1%}), by threshold:"]
+    lines.append("  " + " " * 4 + " ".join(f"{threshold:>6}" for threshold in result.threshold.values))
+    for name in result.statistic.values:
+        values = result.accuracy.sel(statistic=name).values
+        lines.append(f"  {name:4}" + " ".join(f"{100 * value:6.1f}" for value in values))
+    return lines
+
+
+def run_untrained(study: Study) -> xarray.Dataset:
+    """Return layer identification between untrained networks, by all indexes."""
+    architecture = study.architecture("tiny-10", width=study.scale.width)
+
+    def models() -> dict[str, hl.Activations]:
+        images = study.examples()
+        return {
+            f"seed {seed}": study.activations(training.untrained(architecture, study.images, seed), images)
+            for seed in list(study.seeds)[:FEW]
+        }
+
+    everything = study.compared("untrained tiny-10", models, indexes(study))
+    found = hl.layer_identification(everything)
+    found.attrs |= {"networks": FEW, "n_examples": everything.attrs["n_examples"]}
+    return found
+
+
+def draw_identification(found: xarray.Dataset) -> Figure:
+    """Draw accuracies as bars."""
+    ax = hl.plot.identification(found.assign_coords(measure=[title(name) for name in found.measure.values]))
+    ax.set_title(f"{found.attrs['networks']} networks, n = {found.attrs['n_examples']}", fontsize=10)
+    figure: Figure = ax.figure  # type: ignore[assignment]
+    return figure
+
+
+def tell_identification(found: xarray.Dataset) -> list[str]:
+    """Return the accuracies."""
+    lines = [f"Layers identified, % (n = {found.attrs['n_examples']}, chance {100 * float(found.chance[0]):.1f} %):"]
+    for name, accuracy, error in zip(
+        found.measure.values, found.accuracy.values, found.accuracy_se.values, strict=True
+    ):
+        lines.append(f"  {title(str(name)):20} {100 * accuracy:6.1f} ± {100 * error:.1f}")
+    return lines
+
+
+def run_batch_norm(study: Study) -> xarray.Dataset:
+    """Compare networks with batch norm, and without it, among each other and with each other."""
+    seeds = list(study.seeds)[:FEW]
+    models = {}
+    for kind, norm in (("with", True), ("without", False)):
+        architecture = study.architecture("tiny-10", width=study.scale.width, batch_norm=norm)
+        for seed, network in zip(seeds, study.networks([(architecture, seed) for seed in seeds]), strict=True):
+            models[f"{kind} {seed}"] = network
+    images = study.examples()
+    measures = {"cka": hl.measure("cka")}
+    everything = study.compared(
+        "batch norm", lambda: {n: study.activations(k, images) for n, k in models.items()}, measures
+    )
+    names = {kind: [f"{kind} {seed}" for seed in seeds] for kind in ("with", "without")}
+    parts = []
+    for a, b in (("with", "with"), ("without", "without"), ("with", "without")):
+        mean = hl.mean_over_models(everything, names[a], names[b])
+        parts.append(mean[["cka", "cka_se"]].assign_coords(networks=f"{a} and {b}").expand_dims("networks"))
+    merged = xarray.concat(parts, "networks", combine_attrs="override")
+    accuracy = {kind: float(np.mean([models[name].accuracy for name in names[kind]])) for kind in names}
+    return merged.assign_attrs(test_accuracy=json.dumps(accuracy))
+
+
+def draw_batch_norm(result: xarray.Dataset) -> Figure:
+    """Draw the mean heatmaps."""
+    titled = {f"{name} batch norm": result.sel(networks=name) for name in result.networks.values}
+    return hl.plot.heatmaps(titled, title=f"linear CKA, mean over pairs of networks, n = {result.attrs['n_examples']}")
+
+
+def tell_batch_norm(result: xarray.Dataset) -> list[str]:
+    """Return in how many rows the same layer is the most alike."""
+    accuracy = json.loads(result.attrs["test_accuracy"])
+    lines = [
+        f"Test accuracy with batch norm {accuracy['with']:.1%}, without {accuracy['without']:.1%}. Same layer found in the mean:"
+    ]
+    for name in result.networks.values:
+        found = hl.correspondence(result.sel(networks=name))
+        right = int((found.best_b.values == found.layer_a.values).sum())
+        lines.append(f"  {name:20} {right} of {found.sizes['layer_a']} layers")
+    return lines
+
+
+def run_within_class(study: Study) -> xarray.Dataset:
+    """Return linear CKA of two Tiny-10 networks over all examples, and the mean over classes of CKA within one."""
+    architecture = study.architecture("tiny-10", width=study.scale.width)
+    trained = study.networks([(architecture, seed) for seed in (0, 1)])
+    images = study.examples()
+    labels = study.images.train_labels[: len(images)]
+
+    def over(rows: np.ndarray) -> np.ndarray:
+        taken = {f"seed {seed}": study.activations(network, images[rows]) for seed, network in enumerate(trained)}
+        result = hl.compare(taken, measures="cka(estimator=debiased)", progress=study.progress)
+        values: np.ndarray = hl.between(result, "seed 0", "seed 1")["cka(estimator=debiased)"].values
+        return values
+
+    whole = over(np.arange(len(labels)))
+    within = [over(np.flatnonzero(labels == kind)) for kind in np.unique(labels)]
+    layers = architecture.layers()
+    return xarray.Dataset(
+        {
+            "whole": (("layer_a", "layer_b"), whole),
+            "within": (("layer_a", "layer_b"), np.mean(within, axis=0)),
+            "within_sd": (("layer_a", "layer_b"), np.std(within, axis=0)),
+        },
+        {"layer_a": layers, "layer_b": layers},
+        {"n_examples": len(labels), "classes": study.images.classes},
+    )
+
+
+def draw_within_class(result: xarray.Dataset) -> Figure:
+    """Draw both heatmaps, and one against the other."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(12.5, 3.9), layout="compressed")
+    for ax, name, heading in ((axes[0], "whole", "over all examples"), (axes[1], "within", "within a class, mean")):
+        image = ax.imshow(result[name].values, origin="lower", cmap="magma", vmin=0, vmax=1)
+        ax.set_xticks(range(result.sizes["layer_b"]), result.layer_b.values, rotation=90)
+        ax.set_yticks(range(result.sizes["layer_a"]), result.layer_a.values)
+        ax.set_title(heading, fontsize=10)
+    figure.colorbar(image, ax=axes[1], fraction=0.046)
+    axes[2].errorbar(
+        result.whole.values.ravel(),
+        result.within.values.ravel(),
+        result.within_sd.values.ravel(),
+        fmt=".",
+        elinewidth=0.5,
+    )
+    axes[2].plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    axes[2].set(xlabel="over all examples", ylabel="within a class (± sd over classes)")
+    figure.suptitle(f"debiased linear CKA of two networks, n = {result.attrs['n_examples']}")
+    return figure
+
+
+def tell_within_class(result: xarray.Dataset) -> list[str]:
+    """Return how close the two are."""
+    whole, within = result.whole.values, result.within.values
+    correlation = float(np.corrcoef(whole.ravel(), within.ravel())[0, 1])
+    same = int((whole.argmax(axis=1) == within.argmax(axis=1)).sum())
+    return [
+        f"Over all pairs of layers: correlation {correlation:.3f}, mean over all examples {whole.mean():.3f}, within a class "
+        f"{within.mean():.3f}; the same best match for {same} of {len(whole)} layers."
+    ]
+
+
+def run_tiny_resnet(study: Study) -> xarray.Dataset:
+    """Compare a Tiny-10 network with a ResNet-14 by the indexes of Figure 2."""
+    names = {"Tiny-10": study.architecture("tiny-10", width=study.scale.width)}
+    names["ResNet-14"] = study.architecture("resnet-14", width=study.scale.residual_width)
+    trained = study.networks([(architecture, 0) for architecture in names.values()])
+    images = study.examples()
+    measures = {name: hl.measure(name) for name in FIGURE_2}
+    models = dict(zip(names, trained, strict=True))
+    everything = study.compared(
+        "tiny-resnet", lambda: {n: study.activations(k, images) for n, k in models.items()}, measures
+    )
+    part = hl.between(everything, "Tiny-10", "ResNet-14")
+    return part[list(measures)].assign_attrs(measures=json.dumps(list(measures)))
+
+
+def draw_tiny_resnet(result: xarray.Dataset) -> Figure:
+    """Draw a heatmap for each index."""
+    names = json.loads(result.attrs["measures"])
+    titled = {title(name): result.assign_attrs(measures=json.dumps([name])) for name in names}
+    return hl.plot.heatmaps(titled, title=f"Tiny-10 (rows) and ResNet-14, n = {result.attrs['n_examples']}")
+
+
+def tell_tiny_resnet(result: xarray.Dataset) -> list[str]:
+    """Return how far best matches keep the order of the layers."""
+    lines = ["Rank correlation of a layer's place in Tiny-10 with the place of its best match in ResNet-14:"]
+    places = list(result.layer_b.values)
+    for name in json.loads(result.attrs["measures"]):
+        found = [places.index(best) for best in hl.correspondence(result, name).best_b.values]
+        ranks = xarray.DataArray(found, dims="layer").rank("layer").values if len(set(found)) > 1 else None
+        told = "the same layer for all" if ranks is None else f"{np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]:.2f}"
+        lines.append(f"  {title(name):20} {told}")
+    return lines
+
+
+THRESHOLDS_EXPERIMENT = Experiment(
+    "svcca-thresholds", "SVCCA at other thresholds", run_thresholds, draw_thresholds, tell_thresholds
+)
+UNTRAINED = Experiment("untrained", "Untrained networks", run_untrained, draw_identification, tell_identification)
+BATCH_NORM = Experiment("batchnorm", "With and without batch norm", run_batch_norm, draw_batch_norm, tell_batch_norm)
+WITHIN_CLASS = Experiment("within-class", "CKA within a class", run_within_class, draw_within_class, tell_within_class)
+TINY_RESNET = Experiment(
+    "tiny-resnet", "Tiny-10 and ResNet-14 by six indexes", run_tiny_resnet, draw_tiny_resnet, tell_tiny_resnet
+)

@@ -1,0 +1,99 @@
+"""Figure 7: networks trained on different data sets, and untrained ones, are alike in their early layers."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import xarray
+
+import homolog as hl
+from homolog.paper import training
+from homolog.paper.experiment import Experiment
+from homolog.paper.study import Study
+from homolog.paper.training import Trained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SEEDS = 3
+"""Networks of each kind, at most."""
+
+
+def networks(study: Study) -> dict[str, list[Trained]]:
+    """Return Tiny-10 networks trained on either data set, and untrained ones."""
+    seeds = list(study.seeds)[:SEEDS]
+    found = {}
+    for images in (study.images, study.second_images):
+        architecture = study.architecture("tiny-10", images, width=study.scale.width)
+        found[images.name] = study.networks([(architecture, seed) for seed in seeds], images)
+    first = study.architecture("tiny-10", width=study.scale.width)
+    found["untrained"] = [training.untrained(first, study.images, seed) for seed in seeds]
+    return found
+
+
+def run(study: Study) -> xarray.Dataset:
+    """Return the mean CKA of corresponding layers, for pairs of kinds of networks and for either data set's test images."""
+    kinds = networks(study)
+    first, second, raw = kinds
+    parts = []
+    for images in (study.images, study.second_images):
+        examples = study.examples(images, held_out=True)
+
+        def models(examples: object = examples) -> dict[str, hl.Activations]:
+            return {
+                f"{kind} {seed}": study.activations(network, examples)  # type: ignore[arg-type]
+                for kind, trained in kinds.items()
+                for seed, network in enumerate(trained)
+            }
+
+        result = study.compared(f"tiny-10 on {images.name}", models, {"cka": hl.measure("cka")})
+        names = {kind: [f"{kind} {seed}" for seed in range(len(trained))] for kind, trained in kinds.items()}
+        for a, b in ((first, first), (second, second), (first, second), (raw, raw), (first, raw), (second, raw)):
+            mean = hl.mean_over_models(result, names[a], names[b])
+            same_layer = {key: ("layer", mean[key].values.diagonal()) for key in ("cka", "cka_se")}
+            part = xarray.Dataset(
+                same_layer, {"layer": mean.layer_a.values, "networks": f"{a} and {b}", "examples": images.name}
+            )
+            parts.append(part.expand_dims(["examples", "networks"]))
+    merged = xarray.combine_by_coords(parts, combine_attrs="drop")
+    order = [
+        f"{a} and {b}"
+        for a, b in ((first, first), (second, second), (first, second), (raw, raw), (first, raw), (second, raw))
+    ]
+    merged = merged.sel(
+        networks=order, examples=[study.images.name, study.second_images.name], layer=parts[0].layer.values
+    )
+    counts = {f"networks_{kind}": len(trained) for kind, trained in kinds.items()}
+    sizes = {
+        f"n_{images.name}": len(study.examples(images, held_out=True)) for images in (study.images, study.second_images)
+    }
+    return merged.assign_attrs({**counts, **sizes})
+
+
+def draw(result: xarray.Dataset) -> Figure:
+    """Draw the similarity of corresponding layers, for the examples of either data set."""
+    from matplotlib import pyplot
+
+    examples = [str(name) for name in result.examples.values]
+    figure, axes = pyplot.subplots(1, len(examples), figsize=(6 * len(examples), 4), layout="compressed", sharey=True)
+    for ax, name in zip(axes, examples, strict=True):
+        hl.plot.lines(result.sel(examples=name), "cka", x="layer", by="networks", ax=ax)
+        ax.set(
+            title=f"on {name} test images, n = {result.attrs[f'n_{name}']}",
+            ylabel="linear CKA of the same layer",
+            ylim=(0, 1.02),
+        )
+    return figure
+
+
+def tell(result: xarray.Dataset) -> list[str]:
+    """Return the similarity of every layer."""
+    lines = ["Linear CKA of the same layer in different networks:"]
+    for name, pair in itertools.product(result.examples.values, result.networks.values):
+        values = result.cka.sel(examples=name, networks=pair).values
+        lines.append(f"  on {name:14} {pair:30} " + " ".join(f"{value:.2f}" for value in values))
+    return lines
+
+
+FIGURE_7 = Experiment("fig7", "Figure 7, data sets", run, draw, tell)

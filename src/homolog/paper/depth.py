@@ -1,0 +1,103 @@
+"""Figure 3: networks that are too deep repeat themselves, and a linear probe sees it too."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray
+
+import homolog as hl
+from homolog.paper.experiment import Experiment
+from homolog.paper.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def run(study: Study) -> xarray.Dataset:
+    """Compare every plain network with itself over test images, and probe all its layers."""
+    names = {
+        f"Plain-{depth}": study.architecture(f"plain-{depth}", width=study.scale.deep_width)
+        for depth in study.scale.depths
+    }
+    networks = dict(zip(names, study.networks([(architecture, 0) for architecture in names.values()]), strict=True))
+    images = study.examples(held_out=True)
+
+    def probed() -> xarray.Dataset:
+        parts = []
+        for name, network in networks.items():
+            study.say(f"  probing {name}")
+            n = study.scale.n_probed
+            fitted, measured = (study.activations(network, part) for part in (study.images.train[:n], images))
+            labels = study.images.train_labels[:n], study.images.test_labels[: len(images)]
+            part = hl.probe(fitted, labels[0], (measured, labels[1]), progress=study.progress)
+            parts.append(part.assign_coords(layer=[f"{name} {layer}" for layer in part.layer.values]))
+        return xarray.concat(parts, "layer", combine_attrs="override")
+
+    everything = study.compared(
+        "plain", lambda: {n: study.activations(k, images) for n, k in networks.items()}, {"cka": hl.measure("cka")}
+    )
+    probes = study.recorded("plain-probes", probed)
+    return everything.assign(
+        accuracy=("a", probes.accuracy.values),
+        accuracy_se=("a", probes.accuracy_se.values),
+        strength=("a", probes.strength.values),
+    ).assign_attrs(
+        test_accuracy=json.dumps({name: network.accuracy for name, network in networks.items()}),
+        chance=probes.attrs["chance"],
+        n_probed=probes.attrs["n_examples"],
+    )
+
+
+def of(result: xarray.Dataset, name: str) -> tuple[xarray.Dataset, xarray.Dataset]:
+    """Return a network's comparison with itself, and its probes."""
+    own = hl.between(result, name, name)
+    probes = xarray.Dataset(
+        {key: ("layer", own[key].values) for key in ("accuracy", "accuracy_se")},
+        {"layer": own.layer_a.values},
+        {"chance": result.attrs["chance"]},
+    )
+    return own[["cka"]], probes
+
+
+def draw(result: xarray.Dataset) -> Figure:
+    """Draw the heatmaps of the networks with themselves, and the probes below."""
+    from matplotlib import pyplot
+
+    accuracies = json.loads(result.attrs["test_accuracy"])
+    figure, axes = pyplot.subplots(
+        2, len(accuracies), figsize=(4 * len(accuracies), 7), layout="compressed", height_ratios=(3, 2), squeeze=False
+    )
+    for (name, accuracy), above, below in zip(accuracies.items(), *axes, strict=True):
+        own, probes = of(result, name)
+        hl.plot.heatmap(own, ax=above, best=False, title=f"{name}, {accuracy:.1%}")
+        above.set(xlabel="", ylabel="")
+        hl.plot.probe(probes, ax=below)
+        below.set_ylim(0, 1)
+    figure.suptitle(f"linear CKA of every network with itself, n = {result.attrs['n_examples']}; linear probes below")
+    return figure
+
+
+def alike_with_last(own: xarray.Dataset, level: float = 0.9) -> int:
+    """Count the layers that have at least this CKA with the last convolution."""
+    return int((own.cka.values[:, -2] >= level).sum())
+
+
+def tell(result: xarray.Dataset) -> list[str]:
+    """Return where the layers begin to repeat each other."""
+    lines = ["Layers like the last convolution (CKA ≥ 0.9), and where a probe first comes within 1 % of its best:"]
+    for name, accuracy in json.loads(result.attrs["test_accuracy"]).items():
+        own, probes = of(result, name)
+        values = probes.accuracy.values
+        first = int(np.argmax(values >= values.max() - 0.01)) + 1
+        count = len(values)
+        lines.append(
+            f"  {name:9} test accuracy {accuracy:.1%}: {alike_with_last(own)} of {count} layers; probe {values.max():.1%}, from "
+            f"layer {first} of {count} on"
+        )
+    return lines
+
+
+FIGURE_3 = Experiment("fig3", "Figure 3, depth", run, draw, tell)

@@ -1,0 +1,74 @@
+"""Figure 8: the directions that two networks share are their large ones, and few."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import xarray
+
+import homolog as hl
+from homolog.paper.experiment import Experiment
+from homolog.paper.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LAYERS = ("conv1", "conv5", "conv8", "pool")
+
+
+def run(study: Study) -> xarray.Dataset:
+    """Return the shared subspace of four layers of two Tiny-10 networks, over test images."""
+    architecture = study.architecture("tiny-10", width=study.scale.width)
+    networks = study.networks([(architecture, seed) for seed in (0, 1)])
+    images = study.examples(held_out=True)
+    parts = []
+    for layer in LAYERS:
+        x, y = (study.activations(network, images, [layer])[layer] for network in networks)
+        shared = hl.shared_subspace(x, y)
+        numbers = {
+            name: ("layer", [shared.attrs[name]]) for name in ("shared_rank", "rank_x", "rank_y", "cka", "chance")
+        }
+        parts.append(shared.expand_dims(layer=[layer]).assign(numbers))
+    merged = xarray.concat(parts, "layer", join="outer", combine_attrs="override")
+    kept = {name: shared.attrs[name] for name in ("threshold", "n_examples")}
+    merged.attrs = {**kept, "classes": study.images.classes}
+    return merged
+
+
+def of(result: xarray.Dataset, layer: str) -> xarray.Dataset:
+    """Return the shared subspace of one layer, as `homolog.shared_subspace` gives it."""
+    one = result.sel(layer=layer)
+    numbers = {name: one[name].item() for name in ("shared_rank", "rank_x", "rank_y", "cka", "chance")}
+    curves = one[["x_norm", "y_norm", "cosine", "covariance"]]
+    rank_x, both = int(numbers["rank_x"]), int(min(numbers["rank_x"], numbers["rank_y"]))
+    return curves.isel(component=slice(rank_x), direction=slice(both)).assign_attrs(numbers)
+
+
+def draw(result: xarray.Dataset) -> Figure:
+    """Draw the panels of every layer, one row for each."""
+    from matplotlib import pyplot
+
+    layers = [str(layer) for layer in result.layer.values]
+    figure, axes = pyplot.subplots(len(layers), 3, figsize=(11, 2.9 * len(layers)), layout="compressed")
+    for row, layer in zip(axes, layers, strict=True):
+        one = of(result, layer)
+        hl.plot.shared_subspace(one, axes=row)
+        row[0].set_title(f"{layer}: CKA {one.attrs['cka']:.2f}", fontsize=10, loc="left")
+    figure.suptitle(f"what seed 1 shares with seed 0, n = {result.attrs['n_examples']}")
+    return figure
+
+
+def tell(result: xarray.Dataset) -> list[str]:
+    """Return the shared rank of every layer beside its rank."""
+    lines = [
+        f"Directions that make up {result.attrs['threshold']:.0%} of what two networks share ({result.attrs['classes']} classes):"
+    ]
+    for layer in result.layer.values:
+        one = of(result, str(layer)).attrs
+        lines.append(
+            f"  {layer!s:6} shared rank {int(one['shared_rank']):4} of {int(one['rank_x'])}, linear CKA {one['cka']:.3f}"
+        )
+    return lines
+
+
+FIGURE_8 = Experiment("fig8", "Figure 8, shared subspace", run, draw, tell)
