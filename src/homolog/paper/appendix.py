@@ -12,7 +12,7 @@ import homolog as hl
 from homolog.paper import training
 from homolog.paper.experiment import Experiment
 from homolog.paper.study import Study
-from homolog.paper.table2 import FIGURE_2, indexes, tiny_networks, title
+from homolog.paper.table2 import FIGURE_2, by_measures, indexes, tiny_networks, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,7 +128,8 @@ def tell_batch_norm(result: xarray.Dataset) -> list[str]:
     """Return in how many rows the same layer is the most alike."""
     accuracy = json.loads(result.attrs["test_accuracy"])
     lines = [
-        f"Test accuracy with batch norm {accuracy['with']:.1%}, without {accuracy['without']:.1%}. Same layer found in the mean:"
+        f"Test accuracy with batch norm {accuracy['with']:.1%}, without {accuracy['without']:.1%}.",
+        "Same layer found in the mean:",
     ]
     for name in result.networks.values:
         found = hl.correspondence(result.sel(networks=name))
@@ -236,7 +237,9 @@ def tell_tiny_resnet(result: xarray.Dataset) -> list[str]:
 THRESHOLDS_EXPERIMENT = Experiment(
     "svcca-thresholds", "SVCCA at other thresholds", run_thresholds, draw_thresholds, tell_thresholds
 )
-UNTRAINED = Experiment("untrained", "Untrained networks", run_untrained, draw_identification, tell_identification)
+UNTRAINED = Experiment(
+    "untrained", "Untrained networks", run_untrained, draw_identification, tell_identification, by_measures
+)
 BATCH_NORM = Experiment("batchnorm", "With and without batch norm", run_batch_norm, draw_batch_norm, tell_batch_norm)
 WITHIN_CLASS = Experiment("within-class", "CKA within a class", run_within_class, draw_within_class, tell_within_class)
 TINY_RESNET = Experiment(

@@ -28,6 +28,11 @@ class Images:
     mirrored: bool
     """Whether an image and its mirror image are of one class."""
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Training images and labels, test images and labels."""
+        return self.train, self.train_labels, self.test, self.test_labels
+
     def shrunk(self, size: int | None) -> Images:
         """Return the images averaged over squares of pixels, down to a size that divides theirs."""
         full = self.train.shape[-1]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray
 
 import homolog as hl
 from homolog.paper import training
 from homolog.paper.experiment import Experiment
 from homolog.paper.study import Study
-from homolog.paper.training import Trained
+from homolog.paper.training import Trained, digest_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,40 +37,39 @@ def networks(study: Study) -> dict[str, list[Trained]]:
 def run(study: Study) -> xarray.Dataset:
     """Return the mean CKA of corresponding layers, for pairs of kinds of networks and for either data set's test images."""
     kinds = networks(study)
-    first, second, raw = kinds
-    parts = []
+    one, other, raw = kinds
+    pairs = [(one, one), (other, other), (one, other), (raw, raw), (one, raw), (other, raw)]
+    columns = []
     for images in (study.images, study.second_images):
-        examples = study.examples(images, held_out=True)
-
-        def models(examples: object = examples) -> dict[str, hl.Activations]:
-            return {
-                f"{kind} {seed}": study.activations(network, examples)  # type: ignore[arg-type]
-                for kind, trained in kinds.items()
-                for seed, network in enumerate(trained)
-            }
-
-        result = study.compared(f"tiny-10 on {images.name}", models, {"cka": hl.measure("cka")})
-        names = {kind: [f"{kind} {seed}" for seed in range(len(trained))] for kind, trained in kinds.items()}
-        for a, b in ((first, first), (second, second), (first, second), (raw, raw), (first, raw), (second, raw)):
-            mean = hl.mean_over_models(result, names[a], names[b])
+        taken = partial(_layers, study, kinds, study.examples(images, held_out=True))
+        result = study.compared(f"tiny-10-on-{images.name}", taken, {"cka": hl.measure("cka")}, **second(study))
+        parts = []
+        for a, b in pairs:
+            mean = hl.mean_over_models(result, _names(a, kinds[a]), _names(b, kinds[b]))
             same_layer = {key: ("layer", mean[key].values.diagonal()) for key in ("cka", "cka_se")}
-            part = xarray.Dataset(
-                same_layer, {"layer": mean.layer_a.values, "networks": f"{a} and {b}", "examples": images.name}
-            )
-            parts.append(part.expand_dims(["examples", "networks"]))
-    merged = xarray.combine_by_coords(parts, combine_attrs="drop")
-    order = [
-        f"{a} and {b}"
-        for a, b in ((first, first), (second, second), (first, second), (raw, raw), (first, raw), (second, raw))
-    ]
-    merged = merged.sel(
-        networks=order, examples=[study.images.name, study.second_images.name], layer=parts[0].layer.values
-    )
+            part = xarray.Dataset(same_layer, {"layer": mean.layer_a.values, "networks": f"{a} and {b}"})
+            parts.append(part.expand_dims("networks"))
+        columns.append(xarray.concat(parts, "networks").assign_coords(examples=images.name).expand_dims("examples"))
+        columns[-1].attrs[f"n_{images.name}"] = result.attrs["n_examples"]
     counts = {f"networks_{kind}": len(trained) for kind, trained in kinds.items()}
-    sizes = {
-        f"n_{images.name}": len(study.examples(images, held_out=True)) for images in (study.images, study.second_images)
+    return xarray.concat(columns, "examples", combine_attrs="no_conflicts").assign_attrs(counts)
+
+
+def _layers(study: Study, kinds: dict[str, list[Trained]], examples: np.ndarray) -> dict[str, hl.Activations]:
+    return {
+        name: study.activations(network, examples)
+        for kind, trained in kinds.items()
+        for name, network in zip(_names(kind, trained), trained, strict=True)
     }
-    return merged.assign_attrs({**counts, **sizes})
+
+
+def _names(kind: str, trained: list[Trained]) -> list[str]:
+    return [f"{kind} {seed}" for seed in range(len(trained))]
+
+
+def second(study: Study) -> dict[str, str]:
+    """Return the second data set, on which the result depends."""
+    return {"second": study.second_images.name, "second_images": digest_of(*study.second_images.arrays)}
 
 
 def draw(result: xarray.Dataset) -> Figure:
@@ -96,4 +97,4 @@ def tell(result: xarray.Dataset) -> list[str]:
     return lines
 
 
-FIGURE_7 = Experiment("fig7", "Figure 7, data sets", run, draw, tell)
+FIGURE_7 = Experiment("fig7", "Figure 7, data sets", run, draw, tell, second)

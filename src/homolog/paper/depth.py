@@ -36,15 +36,13 @@ def run(study: Study) -> xarray.Dataset:
             parts.append(part.assign_coords(layer=[f"{name} {layer}" for layer in part.layer.values]))
         return xarray.concat(parts, "layer", combine_attrs="override")
 
-    everything = study.compared(
-        "plain", lambda: {n: study.activations(k, images) for n, k in networks.items()}, {"cka": hl.measure("cka")}
-    )
+    def models() -> dict[str, hl.Activations]:
+        return {name: study.activations(network, images) for name, network in networks.items()}
+
+    everything = study.compared("plain", models, {"cka": hl.measure("cka")})
     probes = study.recorded("plain-probes", probed)
-    return everything.assign(
-        accuracy=("a", probes.accuracy.values),
-        accuracy_se=("a", probes.accuracy_se.values),
-        strength=("a", probes.strength.values),
-    ).assign_attrs(
+    columns = {key: ("a", probes[key].values) for key in ("accuracy", "accuracy_se", "strength")}
+    return everything.assign(columns).assign_attrs(
         test_accuracy=json.dumps({name: network.accuracy for name, network in networks.items()}),
         chance=probes.attrs["chance"],
         n_probed=probes.attrs["n_examples"],

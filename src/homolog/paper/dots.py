@@ -63,10 +63,10 @@ def draw(result: xarray.Dataset) -> Figure:
 def tell(result: xarray.Dataset) -> list[str]:
     """Return how far the two planes agree."""
     first, second = (result.score.sel(network=name).values for name in result.network.values)
-    fit = float(hl.linear_regression(second, first))
+    fit, cka = float(hl.linear_regression(second, first)), result.attrs["cka"]
     return [
-        f"{result.attrs['layer']}: linear CKA of all features {result.attrs['cka']:.3f}; the first plane explains {fit:.1%} of the "
-        f"variance in the second."
+        f"{result.attrs['layer']}: linear CKA of all features {cka:.3f}; the first plane explains {fit:.1%} of the variance "
+        f"in the second."
     ]
 
 

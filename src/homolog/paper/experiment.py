@@ -25,12 +25,14 @@ class Experiment:
     draw: Callable[[xarray.Dataset], Figure]
     tell: Callable[[xarray.Dataset], list[str]]
     """Return what a reader should see of the result, as lines."""
+    depends_on: Callable[[Study], dict[str, str]] = lambda study: {}
+    """Return what determines the result beside data and scale."""
 
 
 def perform(experiment: Experiment, study: Study) -> xarray.Dataset:
     """Run an experiment, say what was found, and write its result and its picture beside each other."""
     study.say(f"{experiment.title}: {study.data}, scale {study.scale.name}")
-    result = study.recorded(experiment.name, lambda: experiment.run(study))
+    result = study.recorded(experiment.name, lambda: experiment.run(study), **experiment.depends_on(study))
     study.say("")
     for line in experiment.tell(result):
         study.say(line)
@@ -41,8 +43,3 @@ def perform(experiment: Experiment, study: Study) -> xarray.Dataset:
     study.say(f"Written: {written} and {picture}")
     study.say("")
     return result
-
-
-def percent(value: float) -> str:
-    """Return a share in per cent."""
-    return f"{100 * value:.1f}"

@@ -60,14 +60,12 @@ def draw(result: xarray.Dataset) -> Figure:
 
 def tell(result: xarray.Dataset) -> list[str]:
     """Return the shared rank of every layer beside its rank."""
-    lines = [
-        f"Directions that make up {result.attrs['threshold']:.0%} of what two networks share ({result.attrs['classes']} classes):"
-    ]
+    threshold, classes = result.attrs["threshold"], result.attrs["classes"]
+    lines = [f"Directions that make up {threshold:.0%} of what two networks share ({classes} classes):"]
     for layer in result.layer.values:
         one = of(result, str(layer)).attrs
-        lines.append(
-            f"  {layer!s:6} shared rank {int(one['shared_rank']):4} of {int(one['rank_x'])}, linear CKA {one['cka']:.3f}"
-        )
+        shared, rank = int(one["shared_rank"]), int(one["rank_x"])
+        lines.append(f"  {layer!s:6} shared rank {shared:4} of {rank}, linear CKA {one['cka']:.3f}")
     return lines
 
 

@@ -165,7 +165,11 @@ class Study:
         )
 
     def compared(
-        self, what: str, models: Callable[[], Mapping[str, Mapping[str, Any]]], measures: Mapping[str, hl.Measure]
+        self,
+        what: str,
+        models: Callable[[], Mapping[str, Mapping[str, Any]]],
+        measures: Mapping[str, hl.Measure],
+        **also: Any,
     ) -> xarray.Dataset:
         """Compare models, all with each other.
 
@@ -185,8 +189,8 @@ class Study:
 
         parts = []
         for group in _groups(measures):
-            named = {name: _described(measure) for name, measure in group.items()}
-            parts.append(self.recorded(what, lambda group=group: compute(group), measures=named))  # type: ignore[misc]
+            named = {name: described(measure) for name, measure in group.items()}
+            parts.append(self.recorded(what, lambda group=group: compute(group), measures=named, **also))  # type: ignore[misc]
         names = [name for part in parts for name in json.loads(part.attrs["measures"])]
         variables = {name: values for part in parts for name, values in part.data_vars.items()}
         seconds = float(sum(part.attrs["seconds"] for part in parts))
@@ -194,19 +198,19 @@ class Study:
 
     def recorded(self, name: str, compute: Callable[[], xarray.Dataset], **also: Any) -> xarray.Dataset:
         """Return a result from its file, or compute and write it; `also` names what it depends on beside data and scale."""
-        described = {
+        about = {
             "experiment": name,
             "homolog": hl.__version__,
             "scale": asdict(self.scale),
             "data": self.data,
             **also,
         }
-        key = digest(described | {"images": digest_of(self.images), "training": training.VERSION})
+        key = digest(about | {"images": digest_of(*self.images.arrays), "training": training.VERSION})
         path = self.result_path(name, key)
         if path.is_file():
             return xarray.load_dataset(path)
         started = time.monotonic()
-        result = compute().assign_attrs(described_as=json.dumps(described), seconds=time.monotonic() - started)
+        result = compute().assign_attrs(described_as=json.dumps(about), seconds=time.monotonic() - started)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".unfinished")
         result.to_netcdf(unfinished)
@@ -228,7 +232,7 @@ def _groups(measures: Mapping[str, hl.Measure]) -> list[dict[str, hl.Measure]]:
     return list(groups.values())
 
 
-def _described(measure: hl.Measure) -> str:
+def described(measure: hl.Measure) -> str:
     """Return what tells a measure from others: its text form, and the code of a function of the user's."""
     try:
         code = inspect.getsource(measure.function)

@@ -10,7 +10,7 @@ import xarray
 
 import homolog as hl
 from homolog.paper.experiment import Experiment
-from homolog.paper.study import Study
+from homolog.paper.study import Study, described
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,12 +106,10 @@ def run_figure_2(study: Study) -> xarray.Dataset:
 
 def draw_figure_2(mean: xarray.Dataset) -> Figure:
     """Draw a heatmap for each index."""
-    titled = {
-        title(name): mean.assign_attrs(measures=json.dumps([name])) for name in json.loads(mean.attrs["measures"])
-    }
-    return hl.plot.heatmaps(
-        titled, title=f"mean over {mean.attrs['averaged_pairs']} pairs of networks, n = {mean.attrs['n_examples']}"
-    )
+    names = json.loads(mean.attrs["measures"])
+    titled = {title(name): mean.assign_attrs(measures=json.dumps([name])) for name in names}
+    pairs, n = mean.attrs["averaged_pairs"], mean.attrs["n_examples"]
+    return hl.plot.heatmaps(titled, title=f"mean over {pairs} pairs of networks, n = {n}")
 
 
 def tell_figure_2(mean: xarray.Dataset) -> list[str]:
@@ -124,7 +122,12 @@ def tell_figure_2(mean: xarray.Dataset) -> list[str]:
     return lines
 
 
-TABLE_2 = Experiment("table2", "Table 2, layer identification", run, draw, tell)
+def by_measures(study: Study) -> dict[str, str]:
+    """Return the measures, on which the results depend."""
+    return {name: described(measure) for name, measure in indexes(study).items()}
+
+
+TABLE_2 = Experiment("table2", "Table 2, layer identification", run, draw, tell, by_measures)
 FIGURE_2_EXPERIMENT = Experiment(
-    "fig2", "Figure 2, Tiny-10 networks by six indexes", run_figure_2, draw_figure_2, tell_figure_2
+    "fig2", "Figure 2, Tiny-10 networks by six indexes", run_figure_2, draw_figure_2, tell_figure_2, by_measures
 )

@@ -58,7 +58,7 @@ class Job:
     @property
     def key(self) -> str:
         """Digest of everything that determines the weights."""
-        return digest(self.described() | {"images": digest_of(self.images)})
+        return digest(self.described() | {"images": digest_of(self.images.train, self.images.train_labels)})
 
     def described(self) -> dict[str, Any]:
         """Return what a reader of the checkpoint wants to know."""
@@ -89,10 +89,12 @@ def digest(description: Any) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def digest_of(images: Images) -> str:
-    """Digest the training images and labels."""
-    content = hashlib.sha256(images.train.tobytes())
-    content.update(images.train_labels.tobytes())
+def digest_of(*arrays: np.ndarray) -> str:
+    """Digest the shapes and contents of arrays."""
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(repr((array.shape, array.dtype.str)).encode())
+        content.update(np.ascontiguousarray(array).data)
     return content.hexdigest()[:16]
 
 

@@ -41,12 +41,11 @@ def run(study: Study) -> xarray.Dataset:
             values = {key: ("layer", mean[key].values.diagonal()) for key in ("cka", "cka_se")}
             part = xarray.Dataset(values, {"layer": mean.layer_a.values, "width": width, "partner": partner})
             parts.append(part.expand_dims(["width", "partner"]))
-    merged = xarray.combine_by_coords(parts, combine_attrs="drop")
+    merged = xarray.concat([xarray.concat(parts[k : k + 2], "partner") for k in range(0, len(parts), 2)], "width")
     accuracies = {
         width: [n.accuracy for (w, _), n in zip(every, trained, strict=True) if w == width] for width in widths
     }
     merged["accuracy"] = ("width", [sum(values) / len(values) for values in accuracies.values()])
-    merged = merged.sel(layer=parts[0].layer.values, partner=[SAME, WIDEST])
     return merged.assign_attrs(n_examples=len(images), networks_per_width=len(seeds))
 
 
