@@ -14,6 +14,7 @@ from homolog.arrays import (
     check_finite,
     detached,
     identity_like,
+    is_numpy,
     machine_epsilon,
     namespace,
     precise,
@@ -25,6 +26,8 @@ from homolog.linalg import centre, column_means, power_of_two, squared_norm
 Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
 
 
+HALF_ROWS = 512
+"""Rows of squared distances that are formed at a time."""
 HEAVY = 20
 """Rows whose squared norms have a mean square this many times their squared mean are a few heavy ones among many light ones."""
 
@@ -107,7 +110,11 @@ def prepare(x: Array, *, kernel: Kernel = "linear", median_fraction: float = 1.0
             # A few rows carry almost everything: what they leave to the others is below the rounding of float32.
             return prepare(precise(x))
         return Structure(n, features, None, None, diagonal, centred.scale, constant)
-    width = None
+    if kernel == "rbf" and lean and is_numpy(centred.features):
+        bells, diagonal = bells_of(centred.features, median_fraction)
+        constant = constant | ~(xp.max(diagonal) > n * machine_epsilon(x))
+        return Structure(n, None, None, bells, diagonal, xp.sqrt(bells.scale), constant)
+    width: Array | None = None
     if kernel == "rbf":
         squared = squared_distances(centred.features)
         width = rbf_width(squared, median_fraction)
@@ -117,11 +124,42 @@ def prepare(x: Array, *, kernel: Kernel = "linear", median_fraction: float = 1.0
     gram, scale = _centre_gram(raw)
     # The Gram matrix was scaled to about 1, so what centring leaves of a constant one is rounding.
     constant = constant | ~(xp.max(xp.abs(gram)) > n * machine_epsilon(x))
-    bells = None
+    held: Bells | None = None
     if lean and width is not None:
-        bells = Bells(centred.features, width, scale, xp.reshape(column_means(raw / scale), (-1,)))
+        held = Bells(centred.features, width, scale, xp.reshape(column_means(raw / scale), (-1,)))
     diagonal = precise(xp.linalg.diagonal(gram))
-    return Structure(n, None, None if bells else gram, bells, diagonal, xp.sqrt(scale), constant)
+    return Structure(n, None, None if held else gram, held, diagonal, xp.sqrt(scale), constant)
+
+
+def bells_of(points: np.ndarray, median_fraction: float) -> tuple[Bells, np.ndarray]:
+    """Return the RBF kernel of some points, and the diagonal of its centred Gram matrix, from one half of the distances.
+
+    Sorted, the n² squared distances are n zeros and then every pair of rows twice, which gives the median of all from a median
+    of the pairs.
+    """
+    n = len(points)
+    starts = np.concatenate([[0], np.cumsum(np.arange(n - 1, 0, -1))])
+    pairs = np.empty(starts[-1], dtype=points.dtype)
+    for top in range(0, n, HALF_ROWS):
+        rows = slice(top, min(top + HALF_ROWS, n))
+        own, beyond = squared_distances(points, rows, rows), squared_distances(points, rows, slice(rows.stop, n))
+        for i in range(rows.start, rows.stop):
+            inside = own[i - top, i - top + 1 :]
+            pairs[starts[i] : starts[i] + len(inside)] = inside
+            pairs[starts[i] + len(inside) : starts[i] + n - 1 - i] = beyond[i - top]
+    places = [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
+    middle = [np.partition(pairs, max(place, 0))[place] if place >= 0 else 0 for place in dict.fromkeys(places)]
+    width = _width(points.dtype.type((middle[0] + middle[-1]) / 2), median_fraction, bool(pairs.max(initial=0) == 0))
+    np.exp(np.divide(pairs, -width, out=pairs), out=pairs)
+    sums = np.ones(n)
+    for i in range(n - 1):
+        row = pairs[starts[i] : starts[i + 1]]
+        sums[i] += row.sum(dtype=float)
+        sums[i + 1 :] += row
+    means = sums / n
+    one = points.dtype.type(1)
+    bells = Bells(points, width, np.asarray(one), means.astype(points.dtype))
+    return bells, 1 - 2 * means + means.mean()
 
 
 def _called(kernel: Callable[[Any], Any], x: Array) -> Array:
@@ -165,11 +203,13 @@ def squared_distances(points: Array, rows: slice = slice(None), columns: slice =
 
 def rbf_width(squared: Array, median_fraction: float) -> Array:
     """Return 2σ² = 2·fraction²·median(d²), the median over all n×n squared distances, zero diagonal included."""
-    xp = namespace(squared)
-    middle = median(squared)
+    return _width(median(squared), median_fraction, scalar(namespace(squared).max(squared)) == 0)
+
+
+def _width(middle: Array, median_fraction: float, constant: bool) -> Array:
     if scalar(middle) == 0:
-        if scalar(xp.max(squared)) == 0:
-            return xp.ones_like(middle)  # a constant layer: any width gives the same kernel
+        if constant:
+            return namespace(middle).ones_like(middle)  # any width gives the same kernel
         raise ValueError(
             "the RBF kernel needs a positive median distance, got 0: over half of the pairs of rows are equal, so "
             "drop duplicate examples or use the linear kernel."

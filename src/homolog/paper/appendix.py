@@ -10,7 +10,7 @@ import xarray
 
 import homolog as hl
 from homolog.paper import training
-from homolog.paper.experiment import Experiment
+from homolog.paper.experiment import Experiment, order_kept
 from homolog.paper.study import Study
 from homolog.paper.table2 import FIGURE_2, by_measures, indexes, tiny_networks, title
 
@@ -225,12 +225,8 @@ def draw_tiny_resnet(result: xarray.Dataset) -> Figure:
 def tell_tiny_resnet(result: xarray.Dataset) -> list[str]:
     """Return how far best matches keep the order of the layers."""
     lines = ["Rank correlation of a layer's place in Tiny-10 with the place of its best match in ResNet-14:"]
-    places = list(result.layer_b.values)
     for name in json.loads(result.attrs["measures"]):
-        found = [places.index(best) for best in hl.correspondence(result, name).best_b.values]
-        ranks = xarray.DataArray(found, dims="layer").rank("layer").values if len(set(found)) > 1 else None
-        told = "the same layer for all" if ranks is None else f"{np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]:.2f}"
-        lines.append(f"  {title(name):20} {told}")
+        lines.append(f"  {title(name):20} {order_kept(result, name)[1]:.2f}")
     return lines
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper.experiment import Experiment
+from homolog.paper.experiment import Experiment, order_kept
 from homolog.paper.networks import Architecture
 from homolog.paper.study import Study
 
@@ -52,11 +52,7 @@ def tell_figure_5(result: xarray.Dataset) -> list[str]:
     accuracies = ", ".join(f"{name} {value:.1%}" for name, value in json.loads(result.attrs["test_accuracy"]).items())
     lines = [f"Test accuracy: {accuracies}.", "Best matches in the other network, as relative depth (0 first, 1 last):"]
     for a, b in PAIRS:
-        part = hl.between(result, a, b)
-        found = hl.correspondence(part)
-        places = [list(part.layer_b.values).index(name) for name in found.best_b.values]
-        depth = np.array(places) / (part.sizes["layer_b"] - 1)
-        order = float(np.corrcoef(np.argsort(np.argsort(depth, kind="stable")), np.arange(len(depth)))[0, 1])
+        depth, order = order_kept(hl.between(result, a, b), "cka")
         lines.append(
             f"  {a} in {b}: " + " ".join(f"{x:.2f}" for x in depth) + f"; rank correlation with depth {order:.2f}"
         )
@@ -66,7 +62,10 @@ def tell_figure_5(result: xarray.Dataset) -> list[str]:
 def run_figure_4(study: Study) -> xarray.Dataset:
     """Compare a deep residual network with itself."""
     name = f"ResNet-{study.scale.residual_depth}"
-    return _compared(study, "residual", {name: study.architecture(name.lower(), width=study.scale.residual_width)})
+    everything = _compared(
+        study, "residual", {name: study.architecture(name.lower(), width=study.scale.residual_width)}
+    )
+    return hl.between(everything, name, name).assign_attrs(test_accuracy=everything.attrs["test_accuracy"])
 
 
 def _own(result: xarray.Dataset) -> dict[str, xarray.Dataset]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -193,9 +194,9 @@ def _idx(folder: Path, name: str) -> np.ndarray:
             f"{str(folder)!r} must hold {name} or {name}.gz, got neither: give the folder of the idx files."
         )
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    header = 4 + 4 * content[3] if len(content) > 3 else 0
-    shape = tuple(int(length) for length in np.frombuffer(content[4:header], ">i4"))
-    if content[:3] != b"\x00\x00\x08" or len(content) != header + np.prod(shape, dtype=int):
+    header = 4 + 4 * content[3] if content[:3] == b"\x00\x00\x08" and len(content) > 3 else 0
+    shape = tuple(int.from_bytes(content[k : k + 4], "big") for k in range(4, header, 4))
+    if not header or len(content) != header + math.prod(shape):
         raise ValueError(
             f"{str(path)!r} must be an idx file of bytes, got something else or a part of one: fetch it again."
         )

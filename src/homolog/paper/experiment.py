@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray
+from scipy.stats import spearmanr
 
+import homolog as hl
 from homolog.paper.study import Study
 
 if TYPE_CHECKING:
@@ -43,3 +46,13 @@ def perform(experiment: Experiment, study: Study) -> xarray.Dataset:
     study.say(f"Written: {written} and {picture}")
     study.say("")
     return result
+
+
+def order_kept(result: xarray.Dataset, measure: str) -> tuple[np.ndarray, float]:
+    """Return where in b the best match of every layer of a lies, 0 first and 1 last, and its rank correlation with depth."""
+    places = list(result.layer_b.values)
+    found = hl.correspondence(result, measure)
+    depth = np.array([places.index(name) for name in found.best_b.values]) / max(len(places) - 1, 1)
+    if np.ptp(depth) == 0:
+        return depth, 0.0
+    return depth, float(spearmanr(depth, np.arange(len(depth))).statistic)

