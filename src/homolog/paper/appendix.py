@@ -73,7 +73,7 @@ def run_untrained(study: Study) -> xarray.Dataset:
 
     everything = study.compared("untrained tiny-10", models, indexes(study))
     found = hl.layer_identification(everything)
-    found.attrs |= {"networks": FEW, "n_examples": everything.attrs["n_examples"]}
+    found.attrs |= {"networks": min(FEW, len(study.seeds)), "n_examples": everything.attrs["n_examples"]}
     return found
 
 

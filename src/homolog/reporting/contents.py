@@ -17,7 +17,7 @@ from homolog.analysis.reading import (
     two_models,
     without_diagonal,
 )
-from homolog.plot import colour_limits, marks
+from homolog.plot.heatmaps import colour_limits, marks
 
 if TYPE_CHECKING:
     import xarray
