@@ -79,7 +79,7 @@ def draw(result: xarray.Dataset) -> Figure:
     examples = [str(name) for name in result.examples.values]
     figure, axes = pyplot.subplots(1, len(examples), figsize=(6 * len(examples), 4), layout="compressed", sharey=True)
     for ax, name in zip(axes, examples, strict=True):
-        hl.plot.lines(result.sel(examples=name), "cka", x="layer", by="networks", ax=ax)
+        hl.plot.lines(result.sel(examples=name), "cka", x="layer", by="networks", legend=name == examples[-1], ax=ax)
         ax.set(
             title=f"on {name} test images, n = {result.attrs[f'n_{name}']}",
             ylabel="linear CKA of the same layer",

@@ -55,8 +55,9 @@ def draw(result: xarray.Dataset) -> Figure:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout="compressed", sharey=True)
     for ax, partner in zip(axes, (SAME, WIDEST), strict=True):
-        hl.plot.lines(result.sel(partner=partner), "cka", x="width", by="layer", ax=ax)
+        hl.plot.lines(result.sel(partner=partner), "cka", x="width", by="layer", legend=partner == WIDEST, ax=ax)
         ax.set_xscale("log", base=2)
+        ax.set_xticks(result.width.values, labels=[str(width) for width in result.width.values])
         ax.set(title=f"with {partner}", xlabel="channels", ylabel="linear CKA of the same layer")
     per_width = result.attrs["networks_per_width"]
     figure.suptitle(

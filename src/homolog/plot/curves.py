@@ -21,6 +21,7 @@ def lines(
     x: str,
     by: str | None = None,
     band: bool = True,
+    legend: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a variable as lines, one for each entry of a second dimension, with bands of one standard error.
@@ -37,6 +38,8 @@ def lines(
         dimension that tells lines apart.
     band
         draw bands where there are standard errors.
+    legend
+        name the lines, to the right of them.
     ax
         where to draw; a new figure by default.
 
@@ -80,8 +83,9 @@ def lines(
         ax.tick_params(axis="x", labelrotation=90)
     ax.set_xlabel(plain(data[x].attrs.get("long_name", x)))
     ax.set_ylabel(plain(data[variable].attrs.get("long_name", variable)))
-    if by is not None:
-        ax.legend(title=plain(data[by].attrs.get("long_name", by)), fontsize=8)
+    if by is not None and legend:
+        heading = plain(data[by].attrs.get("long_name", by))
+        ax.legend(title=heading, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 

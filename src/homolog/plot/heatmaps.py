@@ -165,6 +165,10 @@ def heatmaps(
         heatmap(result, measure, ax=ax, best=best, title=plain(name))
     for ax in axes.flat[len(panels) :]:
         ax.remove()
+    for bar in (ax for ax in figure.axes if ax.get_label() == "<colorbar>"):
+        bar.set_ylabel("")  # small panels have no room for it
+    if best:
+        figure.supxlabel("○ best match of a row", fontsize=9)
     if title is not None:
         figure.suptitle(plain(title))
     return figure
