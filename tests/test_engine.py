@@ -104,6 +104,25 @@ def test_kernels_are_formed_twice_where_they_do_not_fit(rng):
         np.testing.assert_allclose(little[name], held[name], atol=1e-12)
 
 
+@pytest.mark.parametrize(("n", "p"), [(2, 1), (3, 2), (4, 3), (5, 2), (36, 40), (37, 5), (513, 3), (1026, 2)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_half_of_the_distances_is_enough(rng, n, p, dtype):
+    x = (rng.normal(size=(n, p)) + 5).astype(dtype)
+    whole, half = (prepare(x, kernel="rbf", median_fraction=0.7, lean=lean) for lean in (False, True))
+    assert half.given_gram is None
+    for name, tolerance in (("gram", 8), ("diagonal", 8)):
+        first, second = (getattr(kernel, name) * float(kernel.scale) ** 2 for kernel in (whole, half))
+        np.testing.assert_allclose(first, second, atol=tolerance * np.finfo(dtype).eps)
+
+
+def test_half_of_the_distances_of_equal_rows(rng):
+    equal = np.ones((20, 3))
+    assert bool(prepare(equal, kernel="rbf", lean=True).constant)
+    equal[:6] = rng.normal(size=(6, 3))
+    with pytest.raises(ValueError, match="positive median distance"):
+        prepare(equal, kernel="rbf", lean=True)
+
+
 def test_little_memory_makes_small_tiles_and_no_difference(rng):
     layers = several(rng)
     little = hl.compare(layers, measures="cka(estimator=debiased)", memory="40kB")

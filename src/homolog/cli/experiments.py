@@ -15,7 +15,7 @@ def paper(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="table2, fig1 … fig8, untrained, batchnorm, within-class, svcca-thresholds, architectures, or all."
+            help="table2, fig1 … fig8, untrained, batchnorm, within-class, svcca-thresholds, tiny-resnet, or all."
         ),
     ],
     data: Annotated[str, typer.Option(help="digits, fashion-mnist, mnist, cifar10 or cifar100.")] = "digits",
