@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,6 +80,7 @@ def paper(
         second_folder=second_folder,
         download=download,
         measures=loading.measures(measure) if measure else None,
+        command=shlex.join(["homolog", *sys.argv[1:]]),
         say=lambda line: print(line, flush=True),
     )
     for each in chosen:

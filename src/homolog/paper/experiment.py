@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ def perform(experiment: Experiment, study: Study) -> xarray.Dataset:
     """Run an experiment, say what was found, and write its result and its picture beside each other."""
     study.say(f"{experiment.title}: {study.data}, scale {study.scale.name}")
     result = study.recorded(experiment.name, lambda: experiment.run(study), **experiment.depends_on(study))
+    result.attrs["command"] = study.command
     study.say("")
     for line in experiment.tell(result):
         study.say(line)
@@ -43,9 +45,19 @@ def perform(experiment: Experiment, study: Study) -> xarray.Dataset:
     experiment.draw(result).savefig(picture, dpi=120)
     written = picture.with_suffix(".nc")
     result.to_netcdf(written)
-    study.say(f"Written: {written} and {picture}")
+    spent = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in time_spent(result).items())
+    study.say(f"Written: {written} and {picture}" + f" ({spent})" * bool(spent))
     study.say("")
     return result
+
+
+def time_spent(result: xarray.Dataset) -> dict[str, float]:
+    """Return the seconds that training and comparing took, whenever that was."""
+    spent: dict[str, float] = {}
+    for what, seconds in json.loads(result.attrs["costs"]).items():
+        kind = what.partition(" ")[0]
+        spent[kind] = spent.get(kind, 0.0) + seconds
+    return spent
 
 
 def order_kept(result: xarray.Dataset, measure: str) -> tuple[np.ndarray, float]:

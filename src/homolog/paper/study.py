@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,10 @@ class Study:
     """Title → measure, instead of the paper's indexes, where an experiment compares indexes."""
     say: Callable[[str], Any] = print
     progress: bool | None = None
+    command: str = ""
+    """That was asked for, as a reader may repeat it."""
+    costs: dict[str, float] = field(default_factory=dict)
+    """What was done, or found done, and the seconds that it took."""
 
     @cached_property
     def images(self) -> Images:
@@ -138,6 +142,7 @@ class Study:
         with self._bar(total, f"training {len(jobs)} networks on {source.name}") as bar:
             for job in jobs:
                 network = training.trained(job, self.out / "checkpoints", bar.update)
+                self.costs[f"training {job.key}"] = network.seconds
                 found.append(network)
                 with _beside(bar):
                     self.say(
@@ -185,7 +190,10 @@ class Study:
             with warnings.catch_warnings():
                 # What chance would reach is part of what the experiments show.
                 warnings.simplefilter("ignore", hl.HomologWarning)
-                return hl.compare(taken, measures=group, memory="4GiB", progress=self.progress)
+                started = time.monotonic()
+                result = hl.compare(taken, measures=group, memory="4GiB", progress=self.progress)
+            self.costs[f"comparing {what} by {', '.join(group)}"] = time.monotonic() - started
+            return result
 
         parts = []
         for group in _groups(measures):
@@ -193,8 +201,7 @@ class Study:
             parts.append(self.recorded(what, lambda group=group: compute(group), measures=named, **also))  # type: ignore[misc]
         names = [name for part in parts for name in json.loads(part.attrs["measures"])]
         variables = {name: values for part in parts for name, values in part.data_vars.items()}
-        seconds = float(sum(part.attrs["seconds"] for part in parts))
-        return parts[0].assign(variables).assign_attrs(measures=json.dumps(names), seconds=seconds)
+        return parts[0].assign(variables).assign_attrs(measures=json.dumps(names))
 
     def recorded(self, name: str, compute: Callable[[], xarray.Dataset], **also: Any) -> xarray.Dataset:
         """Return a result from its file, or compute and write it; `also` names what it depends on beside data and scale."""
@@ -208,9 +215,13 @@ class Study:
         key = digest(about | {"images": digest_of(*self.images.arrays), "training": training.VERSION})
         path = self.result_path(name, key)
         if path.is_file():
-            return xarray.load_dataset(path)
-        started = time.monotonic()
-        result = compute().assign_attrs(described_as=json.dumps(about), seconds=time.monotonic() - started)
+            result = xarray.load_dataset(path)
+            self.costs.update(json.loads(result.attrs["costs"]))
+            return result
+        before = dict(self.costs)
+        self.costs.clear()
+        result = compute().assign_attrs(described_as=json.dumps(about), costs=json.dumps(self.costs))
+        self.costs.update(before)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".unfinished")
         result.to_netcdf(unfinished)

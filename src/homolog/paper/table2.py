@@ -59,7 +59,6 @@ def run(study: Study) -> xarray.Dataset:
     found["paper"] = ("measure", np.array([INDEXES.get(name, ("", np.nan))[1] / 100 for name in found.measure.values]))
     found["paper"].attrs["long_name"] = "accuracy in Table 2 of the paper (CIFAR-10, ten Tiny-10 networks)"
     found.attrs |= {"networks": len(study.seeds), "n_examples": everything.attrs["n_examples"]}
-    found.attrs |= {"seconds_of_comparing": everything.attrs["seconds"]}
     return found
 
 
