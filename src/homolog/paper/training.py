@@ -1,9 +1,4 @@
-"""The one training recipe, and the checkpoints in which trained networks are kept.
-
-SGD with Nesterov momentum 0.9 and weight decay 5e-4 in batches of 128. The learning rate rises to 0.1 over the first epoch and
-falls to 0 along a cosine. Images are padded by an eighth of their size in reflection, cropped at random, and mirrored where the
-data allow it. The paper states no recipe. No checkpoint is chosen: the last one counts.
-"""
+"""The one training recipe, `RECIPE`, and the checkpoints in which trained networks are kept."""
 
 from __future__ import annotations
 
@@ -28,6 +23,10 @@ from homolog.paper.networks import Architecture
 Step = Callable[[int], Any]
 """Told how many images were learned from."""
 
+RECIPE = """SGD with Nesterov momentum 0.9 and weight decay 5e-4 in batches of 128; the learning rate rises to 0.1 over
+the first epoch and falls to 0 along a cosine; images are padded by an eighth of their size in reflection, cropped at random, and
+mirrored where the data allow it (not digits). The last checkpoint counts."""
+"""As readers are told it; the paper states none."""
 VERSION = 1
 """Grows when the meaning of a recipe or an architecture changes, so that older checkpoints are not taken for new ones."""
 SAVED_EVERY = 60.0

@@ -1,0 +1,150 @@
+"""Write docs/paper.md from the results in docs/paper: every figure on the page comes from a file beside it.
+
+python tools/paper_page.py                       # after copying <experiment>-<data>-<scale>.nc and .png there
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import xarray
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "paper"
+
+INTRODUCTION = """# The paper, reproduced
+
+Every table and figure of *Similarity of Neural Network Representations Revisited* (Kornblith, Norouzi, Lee & Hinton, ICML 2019) is a
+command:
+
+```sh
+pip install "homolog[paper]"
+homolog paper table2                                           # on digits, half a minute
+homolog paper table2 --data fashion-mnist --scale small        # Debian: apt install dataset-fashion-mnist
+homolog paper table2 --measure mymodule:my_index               # the same test for an index of your own
+homolog paper all --data cifar10 --data-folder cifar-10-batches-bin --scale full
+```
+
+What follows was run on what is named beside it. The paper's numbers are from CIFAR-10 (ten Tiny-10 networks on 32 × 32 colour images); ours
+are from other, smaller data and often narrower networks, so that only the order of the indexes and the shape of the pictures can be
+compared, and where they differ the reason is given where it was tested, and left open where it was not. No value is chosen after
+looking: the last checkpoint counts, test images choose nothing.
+
+## Networks, data, training
+
+Tiny-10, Plain-(8n+2), Width-n and ResNet-(6n+2) of the paper's appendix E, every convolution followed by batch norm and ReLU, whose output is
+what is compared, flattened; shortcuts of the residual networks have no parameters. `--scale` multiplies channels and averages images down:
+
+| scale | image | Tiny-10's channels | plain / residual channels | training images, epochs | examples compared |
+|---|---|---|---|---|---|
+{scales}
+
+The paper states no training recipe. Ours, for everything: {recipe}
+Where the last 3 × 3 convolution would meet a map smaller than itself (8 × 8 images), it is padded.
+`cifar10` and `cifar100` are read in the binary layout; the Python layout is a pickle, which can run code when read, and is refused.
+
+Networks and results are kept in the folder `homolog-paper` (`--out`) under a key of everything that determines them, so that an
+interrupted run goes on, and experiments share networks.
+
+"""
+
+SLIPS = """## Slips of the paper
+
+- Equation 12 relates linear regression to CKA with a factor sqrt(p1). It must be **sqrt(p2)**, the number of predictors, because
+  ‖Q_Y Q_Yᵀ‖_F = sqrt(p2). With p1 = 8 and p2 = 12 random features, sqrt(p2) gives R² exactly and sqrt(p1) does not
+  (`tests/test_paper.py`).
+- Table 1 says that PWCCA is invariant to neither orthogonal nor invertible maps; this holds for the side whose canonical variables give the
+  weights. Any invertible map of the other side leaves it unchanged.
+- The appendix's identity between PWCCA and regression (squared projections and squared correlations) needs p1 ≤ p2.
+- The authors' notebook computes CCA without centring the columns; Table 1 needs centred ones. Their example gives 0.5431 as printed
+  and 0.5454 centred, which is what `hl.cca` returns.
+"""
+
+TEXTS = {
+    "table2": (
+        "Table 2: the sanity check",
+        "For each layer of each network, is the most alike layer of another network, trained from another seed, the one in the "
+        "same place? The paper: linear CKA 99.3 %, regression 45.4 %, CCA, SVCCA and PWCCA at or near the 11.1 % of chance.",
+    ),
+    "fig2": (
+        "Figure 2: Tiny-10 networks by six indexes",
+        "The paper: CCA and SVCCA show no diagonal, regression a weak one, CKA a clear one.",
+    ),
+    "fig3": (
+        "Figure 3: depth",
+        "The paper: in Plain-10 and Plain-18 all layers differ and the probe improves to the end; at four and eight times the depth "
+        "more than half of the layers look like the last one, and the probe's accuracy stops rising before half depth.",
+    ),
+    "fig4": (
+        "Figure 4: a residual network",
+        "The paper: a grid, because layers after a residual sum are alike, and unlike those inside blocks.",
+    ),
+    "fig5": (
+        "Figure 5: architectures",
+        "The paper: layers of networks of different depth correspond at the same relative depth; new layers are inserted between.",
+    ),
+    "fig6": ("Figure 6: widths", "The paper: similarity rises with width, in early layers first."),
+    "fig7": (
+        "Figure 7: data sets",
+        "The paper: networks trained on CIFAR-10 and on CIFAR-100 are alike in their early layers, and more so than untrained ones.",
+    ),
+    "fig8": (
+        "Figure 8: the shared subspace",
+        "The paper: the large eigenvectors of one network's layer matter to the other's, the small ones do not; the shared subspace "
+        "has far fewer dimensions than the layer.",
+    ),
+    "fig1": (
+        "Figure 1: principal components",
+        "The paper: images keep their neighbours from the plane of one network's principal components to that of another.",
+    ),
+    "svcca-thresholds": ("Appendix: SVCCA's threshold", "The paper: no threshold makes SVCCA find the layers."),
+    "untrained": (
+        "Appendix: untrained networks",
+        "Ten kinds of initial weights are no layers that were learned: this is the control.",
+    ),
+    "batchnorm": ("Appendix: batch norm", "The paper: the correspondence does not come from batch norm."),
+    "within-class": (
+        "Appendix: within a class",
+        "The paper: CKA within a class is close to CKA over all examples: it does not merely see that networks know the classes.",
+    ),
+    "tiny-resnet": (
+        "Appendix: Tiny-10 and ResNet-14",
+        "The paper: CKA alone shows the order of the layers across architectures.",
+    ),
+}
+
+
+def page() -> str:
+    """Return the page."""
+    from homolog.paper.experiment import time_spent
+    from homolog.paper.experiments import EXPERIMENTS
+    from homolog.paper.study import SCALES
+    from homolog.paper.training import RECIPE
+
+    rows = [
+        f"| {scale.name} | {scale.image_size or 'as it is'} | × {scale.width:.2g} | × {scale.deep_width:.2g} / × "
+        f"{scale.residual_width:.2g} | {scale.n_train or 'all'}, {scale.epochs} | {scale.n_examples} |"
+        for scale in SCALES.values()
+    ]
+    parts = [INTRODUCTION.format(scales="\n".join(rows), recipe=RECIPE)]
+    for name, experiment in EXPERIMENTS.items():
+        files = sorted(FOLDER.glob(f"{name}-*.nc"))
+        if not files:
+            continue
+        heading, claim = TEXTS[name]
+        parts.append(f"## {heading}\n\n{claim}\n\n")
+        for file in files:
+            result = xarray.load_dataset(file)
+            spent = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in time_spent(result).items())
+            told = "\n".join(experiment.tell(result))
+            parts.append(
+                f"![{heading}](paper/{file.stem}.png)\n\n`{result.attrs['command']}` ({spent} on two cores)\n\n```text\n{told}\n```\n\n"
+            )
+            note = FOLDER / f"{file.stem}.txt"
+            if note.is_file():
+                parts.append(note.read_text(encoding="utf-8") + "\n")
+    return "".join(parts) + SLIPS
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "paper.md").write_text(page(), encoding="utf-8")
