@@ -67,7 +67,7 @@ class Scale:
 
 
 SCALES = {
-    "tiny": Scale("tiny", None, 0.6, 1 / 12, 0.5, 2_000, 20, 2_000, 4, (10, 18), 14, (4, 8, 16), 1_000),
+    "tiny": Scale("tiny", None, 0.6, 1 / 12, 0.5, 2_000, 150, 2_000, 4, (10, 18), 14, (4, 8, 16), 1_000),
     "small": Scale(
         "small", 14, 0.5, 1 / 6, 0.5, 60_000, 30, 10_000, 10, (10, 18, 34, 66), 62, (4, 8, 16, 32, 64), 3_000
     ),
@@ -136,7 +136,11 @@ class Study:
     ) -> list[Trained]:
         """Return trained networks, of (architecture, seed): from checkpoints, or trained now, one after the other."""
         source = images or self.images
-        jobs = [Job(architecture, source, Recipe(self.scale.epochs), seed) for architecture, seed in architectures]
+        rates = {True: 0.3, False: 0.01}  # deep chains without batch norm diverge at more
+        jobs = [
+            Job(architecture, source, Recipe(self.scale.epochs, learning_rate=rates[architecture.batch_norm]), seed)
+            for architecture, seed in architectures
+        ]
         total = sum(job.recipe.epochs * len(source.train) for job in jobs)
         found = []
         with self._bar(total, f"training {len(jobs)} networks on {source.name}") as bar:
