@@ -7,18 +7,24 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 import homolog as hl
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_measures_page_is_current():
-    spec = importlib.util.spec_from_file_location("measures_page", ROOT / "tools" / "measures_page.py")
+@pytest.mark.parametrize("name", ["measures", "paper"])
+def test_generated_pages_are_current(name):
+    spec = importlib.util.spec_from_file_location(f"{name}_page", ROOT / "tools" / f"{name}_page.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    assert (ROOT / "docs" / "measures.md").read_text(encoding="utf-8") == tool.page(), (
-        "run python tools/measures_page.py"
-    )
+    written = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    assert written == tool.page(), f"run python tools/{name}_page.py"
+
+
+def test_results_of_the_paper_are_small():
+    assert sum(path.stat().st_size for path in (ROOT / "docs" / "paper").iterdir()) <= 5 * 2**20
 
 
 def test_reference_names_everything_public():

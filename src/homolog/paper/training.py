@@ -24,8 +24,8 @@ Step = Callable[[int], Any]
 """Told how many images were learned from."""
 
 RECIPE = """SGD with Nesterov momentum 0.9 and weight decay 5e-4 in batches of 128; the learning rate rises to 0.3 (0.01
-without batch norm) over the first epoch and falls to 0 along a cosine; images are padded by an eighth of their size in reflection, cropped at random, and
-mirrored where the data allow it (not digits). The last checkpoint counts."""
+without batch norm) over the first epoch and falls to 0 along a cosine; images are padded by an eighth of their size in
+reflection, cropped at random, and mirrored where the data allow it (not digits). The last checkpoint counts."""
 """As readers are told it; the paper states none."""
 VERSION = 1
 """Grows when the meaning of a recipe or an architecture changes, so that older checkpoints are not taken for new ones."""
