@@ -67,9 +67,57 @@ def test_table_2_of_ones_own_index(study, monkeypatch, tmp_path, capsys):
     assert found.measure.values.tolist() == ["mine:widths", "cka"]
 
 
+def layers_of(study, family, seed, images, source=None, width=0.2):
+    """What an experiment compares, taken here from a network of its own training."""
+    chosen = study.architecture(family, source, width=width)
+    (network,) = study.networks([(chosen, seed)], source)
+    return hl.extract(network.network, images, layers=chosen.layers(), batch_size=512, progress=False)
+
+
+def test_figures_hold_the_values_of_their_layers(study):
+    test = study.images.test[:120]
+    first, second, third = (layers_of(study, "tiny-10", seed, test) for seed in (0, 1, 2))
+    pairs = [(first, second), (first, third), (second, third)]
+    fig7 = xarray.load_dataset(study.out / "fig7-digits-tiny.nc").sel(examples="digits", networks="digits and digits")
+    for layer in ("conv1", "conv7", "pool"):
+        mean = np.mean([float(hl.cka(x[layer], y[layer])) for x, y in pairs])
+        assert float(fig7.cka.sel(layer=layer)) == pytest.approx(mean, abs=1e-5)
+    fig8 = xarray.load_dataset(study.out / "fig8-digits-tiny.nc")
+    assert float(fig8.cka.sel(layer="conv5")) == pytest.approx(float(hl.cka(first["conv5"], second["conv5"])), abs=1e-5)
+    others = [layers_of(study, "tiny-10", seed, test, study.second_images) for seed in (0, 1, 2)]
+    across = xarray.load_dataset(study.out / "fig7-digits-tiny.nc").sel(networks="digits and digits-5-9", layer="conv2")
+    mean = np.mean([float(hl.cka(x["conv2"], y["conv2"])) for x in (first, second, third) for y in others])
+    assert float(across.cka.sel(examples="digits")) == pytest.approx(mean, abs=1e-5)
+    fig6 = xarray.load_dataset(study.out / "fig6-digits-tiny.nc")
+    narrow = [layers_of(study, "width-2", seed, test, width=1.0)["conv3"] for seed in (0, 1, 2)]
+    mean = np.mean([float(hl.cka(narrow[i], narrow[j])) for i, j in ((0, 1), (0, 2), (1, 2))])
+    assert float(fig6.cka.sel(width=2, layer="conv3")[0]) == pytest.approx(mean, abs=1e-5)
+
+
+def test_probes_belong_to_their_layers(study):
+    width = study.scale.deep_width
+    train, test = study.images.train[:60], study.images.test[:120]
+    fitted, measured = (layers_of(study, "plain-18", 0, images, width=width) for images in (train, test))
+    labels = study.images.train_labels[:60], study.images.test_labels[:120]
+    own = hl.between(xarray.load_dataset(study.out / "fig3-digits-tiny.nc"), "Plain-18", "Plain-18")
+    probed = hl.probe(fitted, labels[0], (measured, labels[1]))
+    np.testing.assert_allclose(own.accuracy.sel(layer_a=probed.layer.values), probed.accuracy, atol=1e-12)
+
+
+def test_within_class_is_the_mean_over_classes(study):
+    train, labels = study.images.train[:120], study.images.train_labels[:120]
+    first, second = (layers_of(study, "tiny-10", seed, train) for seed in (0, 1))
+    result = xarray.load_dataset(study.out / "within-class-digits-tiny.nc").sel(layer_a="conv2", layer_b="conv4")
+    x, y = first["conv2"], second["conv4"]
+    assert float(result.whole) == pytest.approx(float(hl.cka(x, y, estimator="debiased")), abs=1e-5)
+    parts = [float(hl.cka(x[labels == k], y[labels == k], estimator="debiased")) for k in range(10)]
+    assert float(result.within) == pytest.approx(np.mean(parts), abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["fig3", "-m", "cka"], "is for table2, fig2, untrained"),
         (["fig9"], "must be one of table2, fig2"),
         (["table2", "--scale", "huge"], "must be one of tiny, small, full"),
         (["table2", "--data", "imagenet"], "must be one of digits"),

@@ -19,7 +19,7 @@ command:
 
 ```sh
 pip install "homolog[paper]"
-homolog paper table2                                           # on digits, half a minute
+homolog paper table2                                           # on digits, 41 s on two cores
 homolog paper table2 --data fashion-mnist --scale small        # Debian: apt install dataset-fashion-mnist
 homolog paper table2 --measure mymodule:my_index               # the same test for an index of your own
 homolog paper all --data cifar10 --data-folder cifar-10-batches-bin --scale full
@@ -86,7 +86,7 @@ TEXTS = {
     "fig6": ("Figure 6: widths", "The paper: similarity rises with width, in early layers first."),
     "fig7": (
         "Figure 7: data sets",
-        "The paper: networks trained on CIFAR-10 and on CIFAR-100 are alike in their early layers, and more so than untrained ones.",
+        "The paper: networks trained on CIFAR-10 and on CIFAR-100 are alike in their early layers, and more like each other than like untrained ones.",
     ),
     "fig8": (
         "Figure 8: the shared subspace",
@@ -100,7 +100,7 @@ TEXTS = {
     "svcca-thresholds": ("Appendix: SVCCA's threshold", "The paper: no threshold makes SVCCA find the layers."),
     "untrained": (
         "Appendix: untrained networks",
-        "Ten kinds of initial weights are no layers that were learned: this is the control.",
+        "The control: what the architecture alone makes alike, over four networks that were never trained.",
     ),
     "batchnorm": ("Appendix: batch norm", "The paper: the correspondence does not come from batch norm."),
     "within-class": (

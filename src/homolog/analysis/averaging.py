@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from homolog.analysis.jackknife import leave_one_out, standard_error
-from homolog.analysis.reading import between, measure_names, models_in
+from homolog.analysis.reading import between, many_models, measure_names, models_in
 
 if TYPE_CHECKING:
     import xarray
@@ -53,15 +53,11 @@ def mean_over_models(
     >>> round(mean.cka.item(), 2), round(mean.cka_se.item(), 3)
     (0.25, 0.014)
     """
-    measure_names(result)
-    sides = [
-        list(models_in(result) if models is None else dict.fromkeys(models)) if "a" in result.dims else []
-        for models in (models_a, models_b)
-    ]
+    many_models(result)
+    every = models_in(result)
+    sides = [every if models is None else list(dict.fromkeys(models)) for models in (models_a, models_b)]
     pairs = [(a, b) for a in sides[0] for b in sides[1] if a != b]
     if not pairs:
-        # Lets `between` say what is wrong with a result of two models.
-        between(result, "", "") if "a" not in result.dims else None
         raise ValueError(f"a mean over models needs two different models, got {' and '.join(map(str, sides))}.")
     parts = [between(result, *pair) for pair in pairs]
     for (a, b), part in zip(pairs, parts, strict=True):

@@ -85,6 +85,13 @@ def two_models(result: xarray.Dataset) -> None:
         )
 
 
+def many_models(result: xarray.Dataset) -> None:
+    """Raise unless a result holds many models."""
+    measure_names(result)
+    if "a" not in result.dims:
+        raise ValueError("a result of many models is needed, got one of two models, which needs no choosing.")
+
+
 def models_in(result: xarray.Dataset) -> list[str]:
     """Return the models that a result of many still holds on both sides."""
     rows, columns = ([str(name) for name in result[f"model_{side}"].values] for side in "ab")
@@ -120,9 +127,7 @@ def between(result: xarray.Dataset, model_a: str, model_b: str) -> xarray.Datase
     >>> hl.between(hl.compare(models, measures="cka"), "1", "3").sizes["layer_a"]
     1
     """
-    measure_names(result)
-    if "a" not in result.dims:
-        raise ValueError("a result of many models is needed, got one of two models, which needs no choosing.")
+    many_models(result)
     models = json.loads(result.attrs["models"])
     for name in (model_a, model_b):
         if name not in models_in(result):

@@ -27,7 +27,7 @@ def paper(
             help="tiny (a minute or two each), small (minutes to an hour on two cores) or full (the paper's, for a GPU)."
         ),
     ] = "tiny",
-    seeds: Annotated[int | None, typer.Option(min=1, help="Networks that differ in their seed alone.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=2, help="Networks that differ in their seed alone.")] = None,
     out: Annotated[
         Path, typer.Option(help="Folder for networks, results and pictures; what it holds is not computed again.")
     ] = Path("homolog-paper"),
@@ -36,7 +36,7 @@ def paper(
         typer.Option(
             "--measure",
             "-m",
-            help="For table2 and fig2: these instead of the paper's indexes, such as cka or your own module:function.",
+            help="For table2, fig2 and untrained: these instead of the paper's indexes, such as cka or your own module:function.",
         ),
     ] = None,
     data_folder: Annotated[Path | None, typer.Option(help="Where the files of the data set lie.")] = None,
@@ -63,6 +63,8 @@ def paper(
     from homolog.paper import experiments, study
 
     chosen = experiments.named(experiment)
+    if measure:
+        experiments.check_measures(chosen)
     changes: dict[str, Any] = {
         "image_size": image_size,
         "width": width,

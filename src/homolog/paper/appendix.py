@@ -10,9 +10,9 @@ import xarray
 
 import homolog as hl
 from homolog.paper import training
-from homolog.paper.experiment import Experiment, order_kept
+from homolog.paper.experiment import Experiment, figure_of, order_kept
 from homolog.paper.study import Study
-from homolog.paper.table2 import FIGURE_2, by_measures, indexes, tiny_networks, title
+from homolog.paper.table2 import FIGURE_2, bars, by_measures, indexes, tiny_networks, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,8 +46,7 @@ def draw_thresholds(result: xarray.Dataset) -> Figure:
     ax = hl.plot.lines(result, "accuracy", x="threshold", by="statistic")
     ax.axhline(result.attrs["chance"], color="0.5", linestyle=":", linewidth=1)
     ax.set(ylim=(0, 1), ylabel="layers identified", xlabel="variance that SVCCA keeps")
-    figure: Figure = ax.figure  # type: ignore[assignment]
-    return figure
+    return figure_of(ax)
 
 
 def tell_thresholds(result: xarray.Dataset) -> list[str]:
@@ -79,10 +78,7 @@ def run_untrained(study: Study) -> xarray.Dataset:
 
 def draw_identification(found: xarray.Dataset) -> Figure:
     """Draw accuracies as bars."""
-    ax = hl.plot.identification(found.assign_coords(measure=[title(name) for name in found.measure.values]))
-    ax.set_title(f"{found.attrs['networks']} networks, n = {found.attrs['n_examples']}", fontsize=10)
-    figure: Figure = ax.figure  # type: ignore[assignment]
-    return figure
+    return figure_of(bars(found))
 
 
 def tell_identification(found: xarray.Dataset) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray
@@ -15,6 +15,7 @@ import homolog as hl
 from homolog.paper.study import Study
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -49,6 +50,13 @@ def perform(experiment: Experiment, study: Study) -> xarray.Dataset:
     study.say(f"Written: {written} and {picture}" + f" ({spent})" * bool(spent))
     study.say("")
     return result
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Return the figure of axes that fill it."""
+    figure: Any = ax.figure
+    whole: Figure = figure
+    return whole
 
 
 def time_spent(result: xarray.Dataset) -> dict[str, float]:

@@ -28,6 +28,14 @@ EXPERIMENTS = {
 __all__ = ["EXPERIMENTS", "named", "perform"]
 
 
+def check_measures(chosen: list[Experiment]) -> None:
+    """Raise if measures were asked for where an experiment has its own."""
+    takes = [name for name, experiment in EXPERIMENTS.items() if experiment.depends_on is table2.by_measures]
+    others = [experiment.name for experiment in chosen if experiment.name not in takes]
+    if others:
+        raise ValueError(f"--measure is for {', '.join(takes)}, got it for {', '.join(others)}: leave it out.")
+
+
 def named(name: str) -> list[Experiment]:
     """Return the experiment of a name, or all."""
     if name == "all":

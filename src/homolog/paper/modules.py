@@ -16,11 +16,9 @@ def convolution(
     channels_in: int, channels_out: int, kernel: int, stride: int, padding: int, norm: bool
 ) -> nn.Sequential:
     """Build a convolution and what follows it, without the ReLU."""
-    layers: list[nn.Module] = [nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=not norm)]
-    if norm:
-        layers.append(nn.BatchNorm2d(channels_out))
-    nn.init.kaiming_normal_(layers[0].weight, nonlinearity="relu")  # type: ignore[arg-type]
-    return nn.Sequential(*layers)
+    filters = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=not norm)
+    nn.init.kaiming_normal_(filters.weight, nonlinearity="relu")
+    return nn.Sequential(filters, nn.BatchNorm2d(channels_out)) if norm else nn.Sequential(filters)
 
 
 def plain(architecture: Architecture, convolutions: Sequence[Convolution]) -> nn.Sequential:

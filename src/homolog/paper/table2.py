@@ -9,10 +9,11 @@ import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper.experiment import Experiment
+from homolog.paper.experiment import Experiment, figure_of
 from homolog.paper.study import Study, described
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INDEXES = {
@@ -67,15 +68,20 @@ def title(measure: str) -> str:
     return INDEXES.get(measure, (measure, 0.0))[0]
 
 
+def bars(found: xarray.Dataset) -> Axes:
+    """Draw the accuracies under the paper's names."""
+    ax = hl.plot.identification(found.assign_coords(measure=[title(name) for name in found.measure.values]))
+    ax.set_title(f"{found.attrs['networks']} networks, n = {found.attrs['n_examples']}", fontsize=10)
+    return ax
+
+
 def draw(found: xarray.Dataset) -> Figure:
     """Draw the accuracies, and the paper's as diamonds."""
-    ax = hl.plot.identification(found.assign_coords(measure=[title(name) for name in found.measure.values]))
+    ax = bars(found)
     places = np.arange(found.sizes["measure"])[::-1]
     ax.plot(100 * found.paper.values, places, "D", color="#a84b3b", markersize=4, label="the paper, on CIFAR-10")
     ax.legend(fontsize=8, loc="upper right")
-    ax.set_title(f"{found.attrs['networks']} networks, n = {found.attrs['n_examples']}", fontsize=10)
-    figure: Figure = ax.figure  # type: ignore[assignment]
-    return figure
+    return figure_of(ax)
 
 
 def tell(found: xarray.Dataset) -> list[str]:
@@ -89,9 +95,14 @@ def tell(found: xarray.Dataset) -> list[str]:
         row = found.isel(measure=i)
         lines.append(
             f"  {title(str(name)):20} {100 * float(row.accuracy):6.1f} {100 * float(row.accuracy_se):6.1f} "
-            f"{float(row.z):20.2f} {float(row.p):9.2g} {100 * float(row.paper):9.1f}"
+            f"{float(row.z):20.2f} {_chance(float(row.p)):>9} {100 * float(row.paper):9.1f}"
         )
     return lines
+
+
+def _chance(p: float) -> str:
+    """Return a probability; what a normal tail says far out is not worth its digits."""
+    return "< 1e-6" if p < 1e-6 else f"{p:.2g}"
 
 
 def run_figure_2(study: Study) -> xarray.Dataset:

@@ -145,7 +145,8 @@ def heatmaps(
     """
     # A Dataset is a Mapping too.
     many = isinstance(results, Mapping) and type(results).__name__ != "Dataset"
-    named: dict[str, Any] = dict(results) if many else {"": results}  # type: ignore[arg-type]
+    given: Any = results
+    named: dict[str, Any] = dict(given) if many else {"": given}
     panels = []
     for name, result in named.items():
         names = list(measures) if measures is not None else measure_names(result)[: 1 if many else None]
