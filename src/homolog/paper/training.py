@@ -107,17 +107,19 @@ def trained(job: Job, folder: Path, step: Step) -> Trained:
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{job.images.name}-{job.architecture.family}-seed{job.seed}-{job.key}"
     path, unfinished = folder / f"{stem}.safetensors", folder / f"{stem}.unfinished.safetensors"
-    torch.manual_seed(job.seed)
-    network = job.architecture.build().to(device())
     if path.is_file():
-        tensors, notes = _read(path)
-        network.load_state_dict(tensors)
         step(job.recipe.epochs * len(job.images.train))
     else:
+        torch.manual_seed(job.seed)
+        network = job.architecture.build().to(device())
         seconds = _train(job, network, unfinished, step)
-        notes = {"accuracy": accuracy(network, job.images.test, job.images.test_labels), "seconds": seconds}
-        _write(path, network.state_dict(), notes | job.described())
+        right = accuracy(network, job.images.test, job.images.test_labels)
+        _write(path, network.state_dict(), {"accuracy": right, "seconds": seconds} | job.described())
         unfinished.unlink(missing_ok=True)
+    # Read back also where it was just written: training leaves another memory format, which rounds differently.
+    network = job.architecture.build().to(device())
+    tensors, notes = _read(path)
+    network.load_state_dict(tensors)
     return Trained(network.eval(), job.architecture, float(notes["accuracy"]), float(notes["seconds"]))
 
 
