@@ -59,6 +59,18 @@ def test_identification_has_jackknife_errors_and_a_test_against_the_best(rng):
     assert set(found.accuracy.values) != {1.0}
 
 
+def test_identification_is_tested_against_a_measure_of_ones_choice(rng):
+    result = hl.compare(networks(rng, 4), measures=("cka", "cca", "linear_regression"))
+    found = hl.layer_identification(result, against="cca")
+    other = hl.layer_identification(result, against="cka")
+    assert found.attrs["against"] == "cca"
+    assert float(found.z.sel(measure="cca")) == 0
+    assert float(found.z.sel(measure="cka")) == -float(other.z.sel(measure="cca"))
+    xarray.testing.assert_equal(found.drop_vars(["z", "p"]), hl.layer_identification(result).drop_vars(["z", "p"]))
+    with pytest.raises(ValueError, match=r"against must be one of the measures, cka, got cca"):
+        hl.layer_identification(result, ["cka"], against="cca")
+
+
 def test_two_networks_have_no_standard_error(rng):
     found = hl.layer_identification(hl.compare(networks(rng, 2), measures="cka"))
     assert np.isnan(found.accuracy_se.item())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from homolog.paper.networks import Architecture
 from homolog.paper.study import SCALES, Study, scaled
 from homolog.paper.training import Job, Recipe
 
-FEW = {"width": 0.2, "n_train": 130, "epochs": 1, "n_examples": 120, "seeds": 3, "n_probed": 60}
+FEW = {"width": 0.2, "n_train": 130, "epochs": 1, "deep_epochs": 1, "n_examples": 120, "seeds": 3, "n_probed": 60}
 SMALLEST = replace(SCALES["tiny"], **FEW, depths=(10, 18), residual_depth=8, widths=(2, 3))
 
 
@@ -37,7 +38,7 @@ def test_every_experiment_runs_and_is_not_run_twice(study, name, monkeypatch):
     result = perform(EXPERIMENTS[name], told)
     assert said[0].endswith("digits, scale tiny")
     assert any("Written" in line for line in said)
-    picture = study.out / f"{name}-digits-tiny.png"
+    picture = study.out / f"{name}-{study.title}.png"
     assert pyplot.imread(picture).std() > 0.05
     written = xarray.load_dataset(picture.with_suffix(".nc"))
     # Nothing is left to compute.
@@ -48,12 +49,20 @@ def test_every_experiment_runs_and_is_not_run_twice(study, name, monkeypatch):
     pyplot.close("all")
 
 
+def result_of(study, name):
+    """What an experiment wrote."""
+    return xarray.load_dataset(study.out / f"{name}-{study.title}.nc")
+
+
 def test_table_2_is_layer_identification(study):
-    found = xarray.load_dataset(study.out / "table2-digits-tiny.nc")
+    found = result_of(study, "table2")
     assert found.sizes["measure"] == 11
     assert set(found.decisions.values) == {3 * 2 * 9}
     assert np.isfinite(found.accuracy_se.values).all()
     assert float(found.paper.sel(measure="cka")) == pytest.approx(0.993)
+    assert float(found.z_regression.sel(measure="linear_regression")) == 0
+    ahead = found.accuracy.sel(measure="cka") - found.accuracy.sel(measure="linear_regression")
+    assert np.sign(found.z_regression.sel(measure="cka")) == np.sign(ahead)
 
 
 def test_table_2_of_ones_own_index(study, monkeypatch, tmp_path, capsys):
@@ -63,13 +72,14 @@ def test_table_2_of_ones_own_index(study, monkeypatch, tmp_path, capsys):
     assert run(["paper", "table2", "-m", "mine.py:widths", "-m", "cka", *options, "--out", "here"]) == 0
     told = capsys.readouterr().out
     assert "mine:widths" in told
-    found = xarray.load_dataset(tmp_path / "here" / "table2-digits-tiny.nc")
+    (file,) = (tmp_path / "here").glob("table2-digits-tiny-*epochs-1*-by-mine-widths-cka.nc")
+    found = xarray.load_dataset(file)
     assert found.measure.values.tolist() == ["mine:widths", "cka"]
 
 
-def layers_of(study, family, seed, images, source=None, width=0.2):
+def layers_of(study, family, seed, images, source=None, width=0.2, batch_norm=True):
     """What an experiment compares, taken here from a network of its own training."""
-    chosen = study.architecture(family, source, width=width)
+    chosen = study.architecture(family, source, width=width, batch_norm=batch_norm)
     (network,) = study.networks([(chosen, seed)], source)
     return hl.extract(network.network, images, layers=chosen.layers(), batch_size=512, progress=False)
 
@@ -78,20 +88,78 @@ def test_figures_hold_the_values_of_their_layers(study):
     test = study.images.test[:120]
     first, second, third = (layers_of(study, "tiny-10", seed, test) for seed in (0, 1, 2))
     pairs = [(first, second), (first, third), (second, third)]
-    fig7 = xarray.load_dataset(study.out / "fig7-digits-tiny.nc").sel(examples="digits", networks="digits and digits")
+    fig7 = result_of(study, "fig7").sel(examples="digits", networks="digits and digits")
     for layer in ("conv1", "conv7", "pool"):
         mean = np.mean([float(hl.cka(x[layer], y[layer])) for x, y in pairs])
         assert float(fig7.cka.sel(layer=layer)) == pytest.approx(mean, abs=1e-5)
-    fig8 = xarray.load_dataset(study.out / "fig8-digits-tiny.nc")
+    fig8 = result_of(study, "fig8")
     assert float(fig8.cka.sel(layer="conv5")) == pytest.approx(float(hl.cka(first["conv5"], second["conv5"])), abs=1e-5)
     others = [layers_of(study, "tiny-10", seed, test, study.second_images) for seed in (0, 1, 2)]
-    across = xarray.load_dataset(study.out / "fig7-digits-tiny.nc").sel(networks="digits and digits-5-9", layer="conv2")
+    across = result_of(study, "fig7").sel(networks="digits and digits-5-9", layer="conv2")
     mean = np.mean([float(hl.cka(x["conv2"], y["conv2"])) for x in (first, second, third) for y in others])
     assert float(across.cka.sel(examples="digits")) == pytest.approx(mean, abs=1e-5)
-    fig6 = xarray.load_dataset(study.out / "fig6-digits-tiny.nc")
+    fig6 = result_of(study, "fig6")
     narrow = [layers_of(study, "width-2", seed, test, width=1.0)["conv3"] for seed in (0, 1, 2)]
     mean = np.mean([float(hl.cka(narrow[i], narrow[j])) for i, j in ((0, 1), (0, 2), (1, 2))])
     assert float(fig6.cka.sel(width=2, layer="conv3")[0]) == pytest.approx(mean, abs=1e-5)
+
+
+def test_figures_across_architectures_hold_the_values_of_their_layers(study):
+    scale, test, train = study.scale, study.images.test[:120], study.images.train[:120]
+    residual = layers_of(study, "resnet-8", 0, test, width=scale.residual_width)
+    own = result_of(study, "fig4").cka.sel(layer_a="block1.inside", layer_b="block2.sum")
+    assert float(own) == pytest.approx(float(hl.cka(residual["block1.inside"], residual["block2.sum"])), abs=1e-5)
+    plain = layers_of(study, "plain-10", 0, test, width=scale.deep_width)["conv4"]
+    deeper = layers_of(study, "resnet-14", 0, test, width=scale.residual_width)["block3.sum"]
+    across = hl.between(result_of(study, "fig5"), "Plain-10", "ResNet-14").cka
+    assert float(across.sel(layer_a="conv4", layer_b="block3.sum")) == pytest.approx(
+        float(hl.cka(plain, deeper)), abs=1e-5
+    )
+    tiny = layers_of(study, "tiny-10", 0, train)["conv4"]
+    deeper = layers_of(study, "resnet-14", 0, train, width=scale.residual_width)["block3.sum"]
+    across = result_of(study, "tiny-resnet").sel(layer_a="conv4", layer_b="block3.sum")
+    for name in ("cka", "cka(kernel=rbf,median_fraction=0.4)"):
+        assert float(across[name]) == pytest.approx(float(hl.measure(name)(tiny, deeper)), abs=1e-5)
+
+
+def test_figure_1_draws_principal_components(study):
+    layers = [layers_of(study, "tiny-10", seed, study.images.test[:120])["conv6"] for seed in (0, 1)]
+    result = result_of(study, "fig1")
+    assert result.attrs["cka"] == pytest.approx(float(hl.cka(*layers)), abs=1e-5)
+    for layer, score in zip(layers, result.score.values, strict=True):
+        values = np.linalg.svd(layer - layer.mean(axis=0, dtype=float), compute_uv=False)
+        np.testing.assert_allclose(np.linalg.norm(score, axis=0), values[:2], rtol=1e-4)
+
+
+def test_identification_of_the_appendix_is_that_of_its_networks(study):
+    train = study.images.train[:120]
+    architecture = study.architecture("tiny-10", width=0.2)
+    raw = [training.untrained(architecture, study.images, seed) for seed in (0, 1, 2)]
+    learned = {str(seed): layers_of(study, "tiny-10", seed, train) for seed in (0, 1, 2)}
+    cases = [
+        (
+            {str(i): study.activations(network, train) for i, network in enumerate(raw)},
+            "cka",
+            "untrained",
+            {"measure": "cka"},
+        ),
+        (learned, "svcca(threshold=0.9)", "svcca-thresholds", {"statistic": "R²", "threshold": 0.9}),
+    ]
+    for models, measure, name, at in cases:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", hl.HomologWarning)
+            found = hl.layer_identification(hl.compare(models, measures=measure))
+        assert float(result_of(study, name).accuracy.sel(at)) == pytest.approx(float(found.accuracy[0]))
+
+
+def test_batch_norm_is_compared_with_none(study):
+    train = study.images.train[:120]
+    kinds = [
+        [layers_of(study, "tiny-10", k, train, batch_norm=norm)["conv3"] for k in (0, 1, 2)] for norm in (True, False)
+    ]
+    mean = np.mean([float(hl.cka(x, y)) for x in kinds[0] for y in kinds[1]])
+    result = result_of(study, "batchnorm").sel(networks="with and without", layer_a="conv3", layer_b="conv3")
+    assert float(result.cka) == pytest.approx(mean, abs=1e-5)
 
 
 def test_probes_belong_to_their_layers(study):
@@ -99,7 +167,7 @@ def test_probes_belong_to_their_layers(study):
     train, test = study.images.train[:60], study.images.test[:120]
     fitted, measured = (layers_of(study, "plain-18", 0, images, width=width) for images in (train, test))
     labels = study.images.train_labels[:60], study.images.test_labels[:120]
-    own = hl.between(xarray.load_dataset(study.out / "fig3-digits-tiny.nc"), "Plain-18", "Plain-18")
+    own = hl.between(result_of(study, "fig3"), "Plain-18", "Plain-18")
     probed = hl.probe(fitted, labels[0], (measured, labels[1]))
     np.testing.assert_allclose(own.accuracy.sel(layer_a=probed.layer.values), probed.accuracy, atol=1e-12)
 
@@ -107,7 +175,7 @@ def test_probes_belong_to_their_layers(study):
 def test_within_class_is_the_mean_over_classes(study):
     train, labels = study.images.train[:120], study.images.train_labels[:120]
     first, second = (layers_of(study, "tiny-10", seed, train) for seed in (0, 1))
-    result = xarray.load_dataset(study.out / "within-class-digits-tiny.nc").sel(layer_a="conv2", layer_b="conv4")
+    result = result_of(study, "within-class").sel(layer_a="conv2", layer_b="conv4")
     x, y = first["conv2"], second["conv4"]
     assert float(result.whole) == pytest.approx(float(hl.cka(x, y, estimator="debiased")), abs=1e-5)
     parts = [float(hl.cka(x[labels == k], y[labels == k], estimator="debiased")) for k in range(10)]

@@ -123,12 +123,12 @@ def page() -> str:
 
     rows = [
         f"| {scale.name} | {scale.image_size or 'as it is'} | × {scale.width:.2g} | × {scale.deep_width:.2g} / × "
-        f"{scale.residual_width:.2g} | {scale.n_train or 'all'}, {scale.epochs} | {scale.n_examples} |"
+        f"{scale.residual_width:.2g} | {scale.n_train or 'all'}, {scale.epochs} (deep and wide networks {scale.deep_epochs}) | {scale.n_examples} |"
         for scale in SCALES.values()
     ]
     parts = [INTRODUCTION.format(scales="\n".join(rows), recipe=RECIPE)]
     for name, experiment in EXPERIMENTS.items():
-        files = sorted(FOLDER.glob(f"{name}-*.nc"))
+        files = sorted(FOLDER.glob(f"{name}-*.nc"), key=lambda file: file.stem)
         if not files:
             continue
         heading, claim = TEXTS[name]

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def layer_identification(
-    results: xarray.Dataset | Sequence[xarray.Dataset], measures: Iterable[str] | None = None
+    results: xarray.Dataset | Sequence[xarray.Dataset],
+    measures: Iterable[str] | None = None,
+    *,
+    against: str | None = None,
 ) -> xarray.Dataset:
     """Measure how often the most alike layer of the other network is the one in the same place.
 
@@ -33,6 +36,8 @@ def layer_identification(
         one result of `homolog.compare`, or several whose decisions are pooled; of many models all pairs count.
     measures
         which measures; those that all results share by default.
+    against
+        measure that the others are tested against; by default the one that finds most.
 
     Returns
     -------
@@ -42,8 +47,9 @@ def layer_identification(
         - `accuracy` in [0, 1], `chance` (one over the number of candidates) and `decisions`, their number;
         - `accuracy_se`, the jackknife standard error over networks: pairs that share a network are not independent, so networks
           are left out, not decisions;
-        - `z` and `p`: accuracy less that of the best measure, over the jackknife standard error of this difference, and its
-          two-sided normal probability. The best one, and one that misses and finds the same layers, have z = 0 and p = 1.
+        - `z` and `p`: accuracy less that of the measure tested against, over the jackknife standard error of this difference,
+          and its two-sided normal probability. That measure itself, and one that misses and finds the same layers, have z = 0
+          and p = 1.
 
         The last three are NaN with fewer than three networks, or where several results do not tell which networks they compare
         (models of one name).
@@ -51,7 +57,7 @@ def layer_identification(
     Raises
     ------
     ValueError
-        If the layers of the two sides share no name, or a model was compared with itself.
+        If the layers of the two sides share no name, a model was compared with itself, or `against` is not among the measures.
 
     References
     ----------
@@ -92,10 +98,17 @@ def layer_identification(
     right, chances, decisions = np.array(tallies).transpose(2, 0, 1)
     total = decisions.sum(axis=1)
     accuracy = right.sum(axis=1) / total
-    columns = {"accuracy": accuracy, **_sureness(pooled, accuracy, right, decisions)}
+    reference = int(np.argmax(accuracy)) if against is None else _place(chosen_measure(pooled[0], against), names)
+    columns = {"accuracy": accuracy, **_sureness(pooled, right, decisions, reference)}
     columns |= {"chance": chances.sum(axis=1) / total, "decisions": total.astype(np.int32)}
-    attributes = {"title": "layer identification", "comparisons": np.int32(len(pooled))}
+    attributes = {"title": "layer identification", "comparisons": np.int32(len(pooled)), "against": names[reference]}
     return xarray.Dataset({key: ("measure", column) for key, column in columns.items()}, {"measure": names}, attributes)
+
+
+def _place(measure: str, names: Sequence[str]) -> int:
+    if measure not in names:
+        raise ValueError(f"against must be one of the measures, {', '.join(names)}, got {measure}.")
+    return names.index(measure)
 
 
 def _check_identifiable(result: xarray.Dataset) -> None:
@@ -139,10 +152,10 @@ def _tally(result: xarray.Dataset, measure: str) -> Tally:
 
 
 def _sureness(
-    pooled: Sequence[xarray.Dataset], accuracy: np.ndarray, right: np.ndarray, decisions: np.ndarray
+    pooled: Sequence[xarray.Dataset], right: np.ndarray, decisions: np.ndarray, reference: int
 ) -> dict[str, np.ndarray]:
-    """Return standard errors and the test against the best measure; right and decisions are (measures, pairs)."""
-    unknown = np.full(len(accuracy), np.nan)
+    """Return standard errors and the test against a measure; right and decisions are (measures, pairs)."""
+    unknown = np.full(len(right), np.nan)
     pairs = [(str(result.attrs["model_a"]), str(result.attrs["model_b"])) for result in pooled]
     models = sorted({model for pair in pairs for model in pair})
     told_apart = len({frozenset(pair) for pair in pairs}) == len(pairs) and all(a != b for a, b in pairs)
@@ -150,10 +163,10 @@ def _sureness(
     if len(models) < 3 or not told_apart or (left == 0).any():
         return {"accuracy_se": unknown, "z": unknown, "p": unknown}
     estimates = leave_one_out(models, lambda kept: right[:, kept].sum(axis=1) / decisions[:, kept].sum(axis=1), pairs)
-    best = int(np.argmax(accuracy))
-    behind = accuracy - accuracy[best]
-    error = standard_error(estimates - estimates[:, [best]])
+    accuracy = right.sum(axis=1) / decisions.sum(axis=1)
+    ahead = accuracy - accuracy[reference]
+    error = standard_error(estimates - estimates[:, [reference]])
     # Without spread any difference is certain, and none is none.
-    certain = np.where(behind == 0, 0.0, -np.inf)
-    z = np.divide(behind, error, out=certain, where=error > 0)
+    certain = np.where(ahead == 0, 0.0, np.copysign(np.inf, ahead))
+    z = np.divide(ahead, error, out=certain, where=error > 0)
     return {"accuracy_se": standard_error(estimates), "z": z, "p": 2 * ndtr(-np.abs(z))}

@@ -69,6 +69,7 @@ def paper(
         "image_size": image_size,
         "width": width,
         "epochs": epochs,
+        "deep_epochs": epochs,
         "n_train": train_images,
         "n_examples": examples,
         "seeds": seeds,

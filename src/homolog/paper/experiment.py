@@ -42,7 +42,7 @@ def perform(experiment: Experiment, study: Study) -> xarray.Dataset:
     study.say("")
     for line in experiment.tell(result):
         study.say(line)
-    picture = study.out / f"{experiment.name}-{study.data}-{study.scale.name}.png"
+    picture = study.out / f"{experiment.name}-{study.title}.png"
     experiment.draw(result).savefig(picture, dpi=120)
     written = picture.with_suffix(".nc")
     result.to_netcdf(written)

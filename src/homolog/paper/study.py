@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,9 @@ class Scale:
     n_train: int | None
     """Training images, at most."""
     epochs: int
+    """Passes over the training images in which Tiny-10 is trained."""
+    deep_epochs: int
+    """The same for the networks of figures 3 to 6, which cost up to ten times as much a pass."""
     n_examples: int
     """Examples over which layers are compared, at most."""
     seeds: int
@@ -67,12 +71,25 @@ class Scale:
 
 
 SCALES = {
-    "tiny": Scale("tiny", None, 0.6, 1 / 12, 0.5, 2_000, 150, 2_000, 4, (10, 18), 14, (4, 8, 16), 1_000),
+    "tiny": Scale("tiny", None, 0.6, 1 / 12, 0.5, 2_000, 150, 150, 2_000, 4, (10, 18), 14, (4, 8, 16), 1_000),
     "small": Scale(
-        "small", 14, 0.5, 1 / 6, 0.5, 60_000, 30, 10_000, 10, (10, 18, 34, 66), 62, (4, 8, 16, 32, 64), 3_000
+        "small", 14, 0.5, 1 / 6, 0.5, 60_000, 45, 12, 10_000, 10, (10, 18, 34, 66), 62, (4, 8, 16, 32, 64), 2_000
     ),
     "full": Scale(
-        "full", None, 1.0, 1.0, 1.0, None, 100, 50_000, 10, (10, 18, 34, 66), 62, (4, 16, 64, 256, 1024, 4096), 50_000
+        "full",
+        None,
+        1.0,
+        1.0,
+        1.0,
+        None,
+        100,
+        100,
+        50_000,
+        10,
+        (10, 18, 34, 66),
+        62,
+        (4, 16, 64, 256, 1024, 4096),
+        50_000,
     ),
 }
 
@@ -143,11 +160,7 @@ class Study:
     ) -> list[Trained]:
         """Return trained networks, of (architecture, seed): from checkpoints, or trained now, one after the other."""
         source = images or self.images
-        rates = {True: 0.3, False: 0.01}  # at 0.3 networks without batch norm do not learn
-        jobs = [
-            Job(architecture, source, Recipe(self.scale.epochs, learning_rate=rates[architecture.batch_norm]), seed)
-            for architecture, seed in architectures
-        ]
+        jobs = [Job(architecture, source, self._recipe(architecture), seed) for architecture, seed in architectures]
         total = sum(job.recipe.epochs * len(source.train) for job in jobs)
         found = []
         with self._bar(total, f"training {len(jobs)} networks on {source.name}") as bar:
@@ -161,6 +174,11 @@ class Study:
                         f"trained in {network.seconds:.0f} s"
                     )
         return found
+
+    def _recipe(self, architecture: Architecture) -> Recipe:
+        """Return how long and at which rate an architecture is trained; at 0.3 networks without batch norm do not learn."""
+        epochs = self.scale.epochs if architecture.family == "tiny-10" else self.scale.deep_epochs
+        return Recipe(epochs, learning_rate=0.3 if architecture.batch_norm else 0.01)
 
     def _bar(self, total: int, title: str) -> tqdm:
         hidden = None if self.progress is None else not self.progress
@@ -238,6 +256,17 @@ class Study:
         result.to_netcdf(unfinished)
         os.replace(unfinished, path)
         return result
+
+    @property
+    def title(self) -> str:
+        """Return what this study's files are named after: data, scale, and what was asked for otherwise than the scale has it."""
+        plain = SCALES[self.scale.name]
+        changed = {f.name: getattr(self.scale, f.name) for f in fields(Scale)}
+        options = [f"{name}-{value}" for name, value in changed.items() if value != getattr(plain, name)]
+        options = [option for option in options if option != f"deep_epochs-{self.scale.epochs}"]
+        own = ["by", *(self.measures or {})] if self.measures else []
+        name = re.sub(r"[^\w.-]+", "-", "-".join([self.data, self.scale.name, *options, *own]))
+        return name if len(name) <= 150 else f"{name[:130]}-{digest(name)}"
 
     def result_path(self, name: str, key: str) -> Path:
         """Return where a result is kept."""

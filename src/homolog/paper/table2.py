@@ -30,6 +30,8 @@ INDEXES = {
     "cka(kernel=rbf,median_fraction=0.8)": ("CKA (RBF 0.8)", 99.3),
 }
 """Measure → the paper's name for it, and its accuracy in % on CIFAR-10."""
+REGRESSION = "linear_regression"
+"""Which the paper finds between CKA and the rest, so that all are tested against it."""
 FIGURE_2 = ("cca", "linear_regression", "svcca(statistic=rho)", "svcca", "cka", "cka(kernel=rbf,median_fraction=0.4)")
 
 
@@ -57,6 +59,9 @@ def run(study: Study) -> xarray.Dataset:
     """Return the layer identification of all indexes."""
     everything = comparison(study)
     found = hl.layer_identification(everything)
+    if REGRESSION in found.measure:
+        tested = hl.layer_identification(everything, against=REGRESSION)
+        found = found.assign(z_regression=tested.z, p_regression=tested.p)
     found["paper"] = ("measure", np.array([INDEXES.get(name, ("", np.nan))[1] / 100 for name in found.measure.values]))
     found["paper"].attrs["long_name"] = "accuracy in Table 2 of the paper (CIFAR-10, ten Tiny-10 networks)"
     found.attrs |= {"networks": len(study.seeds), "n_examples": everything.attrs["n_examples"]}
@@ -86,16 +91,19 @@ def draw(found: xarray.Dataset) -> Figure:
 
 def tell(found: xarray.Dataset) -> list[str]:
     """Return the rows of the table."""
+    tested = "z_regression" in found
     lines = [
         f"The most alike layer of another network is the one in the same place (n = {found.attrs['n_examples']}, "
         f"{int(found.decisions[0])} decisions, chance {100 * float(found.chance[0]):.1f} %):",
-        f"  {'index':20} {'%':>6} {'± se':>6} {'z against the best':>20} {'p':>9} {'paper %':>9}",
+        f"  {'index':20} {'%':>6} {'± se':>6} {'paper %':>9} {'against the best: z':>21} {'p':>8}"
+        + f" {'regression: z':>15} {'p':>8}" * tested,
     ]
     for i, name in enumerate(found.measure.values):
         row = found.isel(measure=i)
         lines.append(
             f"  {title(str(name)):20} {100 * float(row.accuracy):6.1f} {100 * float(row.accuracy_se):6.1f} "
-            f"{float(row.z):20.2f} {_chance(float(row.p)):>9} {100 * float(row.paper):9.1f}"
+            f"{100 * float(row.paper):9.1f} {float(row.z):21.1f} {_chance(float(row.p)):>8}"
+            + (f" {float(row.z_regression):15.1f} {_chance(float(row.p_regression)):>8}" if tested else "")
         )
     return lines
 
