@@ -85,7 +85,7 @@ def draw(found: xarray.Dataset) -> Figure:
     ax = bars(found)
     places = np.arange(found.sizes["measure"])[::-1]
     ax.plot(100 * found.paper.values, places, "D", color="#a84b3b", markersize=4, label="the paper, on CIFAR-10")
-    ax.legend(fontsize=8, loc="upper right")
+    ax.legend(fontsize=8, loc="upper center")
     return figure_of(ax)
 
 

@@ -54,14 +54,15 @@ def identification(found: xarray.Dataset, *, ax: Axes | None = None) -> Axes:
     errors = 100 * found.accuracy_se.values
     if not np.isnan(errors).all():
         ax.errorbar(percent, places, xerr=np.nan_to_num(errors), fmt="none", ecolor="0.2", capsize=2, linewidth=1)
-    for place, value, error in zip(places, percent, np.nan_to_num(errors), strict=True):
-        ax.annotate(f"{value:.1f}", (value + error, place), textcoords="offset points", xytext=(5, -3), fontsize=8)
+    # In a column, where they meet neither error bars nor what a caller draws into the axes.
+    for place, value in zip(places, percent, strict=True):
+        ax.annotate(f"{value:.1f}", (115, place), ha="right", va="center", fontsize=8)
     chance = 100 * float(found.chance.mean())
     ax.axvline(chance, color="0.4", linestyle=":", linewidth=1)
     ax.annotate(
         "chance", (chance, places[0] + 0.45), fontsize=8, color="0.3", textcoords="offset points", xytext=(2, 0)
     )
-    ax.set_xlim(0, 116)
+    ax.set_xlim(0, 117)
     label_axis(ax.yaxis, names[::-1])
     ax.set_xlabel("layers identified, % (± one jackknife standard error over networks)")
     return ax
