@@ -5,16 +5,20 @@ from homolog.activations import Activations
 from homolog.analysis import (
     between,
     correspondence,
+    diagnose,
     explain_cka,
     layer_identification,
     mean_over_models,
     probe,
     shared_subspace,
+    split_half,
 )
 from homolog.cautions import (
+    BiasWarning,
     ConstantLayerWarning,
     DeadUnitWarning,
     ExtractionWarning,
+    FewPermutationsWarning,
     HomologWarning,
     NullLevelWarning,
     RankWarning,
@@ -39,6 +43,7 @@ from homolog.families import (
     svcca,
 )
 from homolog.files import open, save
+from homolog.inference import confidence_interval, null_level, paired_test, permutation_test
 from homolog.registry import Invariances, Measure, measure, measures, register
 from homolog.reporting import report
 
@@ -46,9 +51,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Activations",
+    "BiasWarning",
     "ConstantLayerWarning",
     "DeadUnitWarning",
     "ExtractionWarning",
+    "FewPermutationsWarning",
     "HomologWarning",
     "Invariances",
     "Measure",
@@ -63,7 +70,9 @@ __all__ = [
     "cca",
     "cka",
     "compare",
+    "confidence_interval",
     "correspondence",
+    "diagnose",
     "explain_cka",
     "extract",
     "gaussian_mutual_information",
@@ -75,7 +84,10 @@ __all__ = [
     "measure",
     "measures",
     "neuron_mutual_information",
+    "null_level",
     "open",
+    "paired_test",
+    "permutation_test",
     "plan",
     "plot",
     "probe",
@@ -87,5 +99,6 @@ __all__ = [
     "save",
     "semi_match",
     "shared_subspace",
+    "split_half",
     "svcca",
 ]

@@ -35,6 +35,14 @@ class UndefinedValueWarning(HomologWarning):
     """An index is 0/0 for these data although neither layer is constant."""
 
 
+class FewPermutationsWarning(HomologWarning):
+    """No p-value can be small enough, with so few permutations, to survive adjustment for so many pairs."""
+
+
+class BiasWarning(HomologWarning):
+    """The bias of an index is larger than half of its interval, so that the interval is not to be trusted."""
+
+
 class ExtractionWarning(HomologWarning):
     """Something in the model could not be taken as a layer, and was left out."""
 
@@ -154,6 +162,29 @@ def null_level(levels: Mapping[str, tuple[float, str]]) -> list[Caution]:
             f"variables, use more examples, or use cka(estimator=debiased), whose level is 0.",
         )
     ]
+
+
+def few_permutations(name: str, lost: int, pairs: int, n_permutations: int, alpha: float) -> list[Caution]:
+    """Say where p-values are as small as they can be and still not small enough."""
+    if not lost:
+        return []
+    enough = int(10 * -(-pairs // (10 * alpha)) - 1)
+    return [
+        Caution(
+            FewPermutationsWarning,
+            f"{name}: {lost} of {pairs} pairs have the smallest p that {n_permutations} permutations can give and do not reach "
+            f"{alpha:g} once adjusted for all pairs: pass n_permutations={enough} to tell.",
+        )
+    ]
+
+
+def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
+    """Say where an interval cannot be trusted."""
+    return Caution(
+        BiasWarning,
+        f"{name}: the bias is larger than half of the interval for {listed(where)}, so that its correction, of first order, is "
+        f"not to be trusted: use more examples, or cka(estimator=debiased).",
+    )
 
 
 def give(cautions: Iterable[Caution], stacklevel: int) -> None:

@@ -70,6 +70,10 @@ class Family:
     """choose(shapes, itemsizes, needed pairs, memory, **options) → form, for families that meet all pairs at once."""
     meet_all: Callable[..., Any] | None = None
     """meet_all(operands, needed pairs, form, each, step) → one meeting whose fields stand for all pairs (layers, layers)."""
+    reorder: Callable[[Any, Any], Any] = lambda operand, order: operand[order]
+    """reorder(operand, order) → the operand of the same examples in another order, without preparing it again."""
+    permuted: Callable[..., Callable[[Any], Any]] | None = None
+    """permuted(operands of x, of y, needed pairs, memory) → order of the examples of y → one meeting over (x, y)."""
     float32: Literal["never", "all pairs", "as given"] = "never"
     """Whether `prepare` takes float32 input as it is: never, for the products of `meet_all`, or always."""
     host: bool = False
@@ -135,6 +139,8 @@ class Measure:
     reference: str
     null: Callable[..., Array | None] | None = None
     """null(X, Y, meeting, **finish options) → mean over permutations of the examples, or None where there is no formula."""
+    without_each: Callable[..., Array | None] | None = None
+    """without_each(X, Y, meeting, **finish options) → (n,) values without each example, or None where there is no shortcut."""
     leads: bool = False
     """Whether it decomposes the meeting in a way that its family's other measures can reuse, and so comes first."""
     metric: bool = False

@@ -1,19 +1,26 @@
 """After comparing: which layers correspond, how sure the index is of it, what two layers share and what a value is made of."""
 
 from homolog.analysis.averaging import mean_over_models
+from homolog.analysis.diagnosis import Diagnosis, diagnose
 from homolog.analysis.explaining import explain_cka
+from homolog.analysis.halving import split_half
 from homolog.analysis.identification import layer_identification
 from homolog.analysis.matching import correspondence
 from homolog.analysis.probing import probe
 from homolog.analysis.reading import between
 from homolog.analysis.sharing import shared_subspace
+from homolog.analysis.symptoms import Finding
 
 __all__ = [
+    "Diagnosis",
+    "Finding",
     "between",
     "correspondence",
+    "diagnose",
     "explain_cka",
     "layer_identification",
     "mean_over_models",
     "probe",
     "shared_subspace",
+    "split_half",
 ]

@@ -151,6 +151,16 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write the result here (.nc, for xarray.load_dataset).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw heatmaps here (.png, .pdf or .svg).")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a page to send to a colleague here (.html).")] = None,
+    permutations: Annotated[
+        int | None,
+        typer.Option(min=1, help="Test every pair against this many random orders of the examples, such as 999."),
+    ] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="jackknife or subsample: standard errors and 95 % intervals over examples.")
+    ] = None,
+    diagnosed: Annotated[
+        bool, typer.Option("--diagnose", help="Put what `homolog diagnose` finds into the page; for one or two files.")
+    ] = False,
     memory: Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")] = "2GiB",
 ) -> None:
     """Compare the layers of two models, of one with itself, or of many with each other, from files of activations.
@@ -174,6 +184,12 @@ def compare(
     chosen: dict[str, Any] = {"pairs": pairs, "memory": memory}
     if measure:
         chosen["measures"] = loading.measures(measure)
+    if diagnosed and (report is None or len(files) > 2):
+        raise ValueError("--diagnose needs --report and one or two files: or use `homolog diagnose`.")
+    if permutations is not None:
+        chosen |= {"null": "permutation", "n_permutations": permutations}
+    if interval is not None:
+        chosen["interval"] = interval
     result = homolog.compare(*models.values(), **chosen) if len(files) <= 2 else homolog.compare(models, **chosen)
     output.print_result(result)
     if out is not None:
@@ -181,7 +197,37 @@ def compare(
     if plot is not None:
         output.draw(plot, result)
     if report is not None:
-        output.write(report, lambda unfinished: homolog.report(result, unfinished))
+        found = homolog.diagnose(*models.values(), memory=memory) if diagnosed else None
+        output.write(report, lambda unfinished: homolog.report(result, unfinished, diagnosis=found))
+
+
+@app.command()
+def diagnose(
+    files: Annotated[
+        list[Path], typer.Argument(help="Activations of one or two models: .npz, .safetensors, .pt or .npy.")
+    ],
+    layers: Annotated[
+        list[str] | None,
+        typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".'),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write values, null levels and p-values here (.nc).")] = None,
+    permutations: Annotated[int, typer.Option(min=1, help="Random orders of the examples.")] = 199,
+    memory: Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")] = "2GiB",
+) -> None:
+    """Say what may be wrong with a comparison before you believe its numbers, and what to do about it.
+
+    Example:  homolog diagnose a.npz b.npz
+    """
+    import homolog
+
+    output.check_target(out, "--out", (".nc",))
+    if len(files) > 2:
+        raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
+    models = loading.activations(files, [layers, layers])
+    found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
+    output.print_diagnosis(found)
+    if out is not None:
+        output.write(out, found.result.to_netcdf)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from homolog.activations import Activations
-from homolog.analysis import correspondence
+from homolog.analysis import Diagnosis, correspondence
 from homolog.analysis.reading import measure_names, two_by_two, without_diagonal
 from homolog.arrays import optional
 from homolog.files import write_whole
@@ -111,6 +111,7 @@ def print_result(result: xarray.Dataset) -> None:
         "value",
         "mutual",
     ]
+    columns += _sure_columns(result)
     if many:
         columns = ["a", "b", *columns]
     title = "" if many else f"{result.attrs['model_a']} and {result.attrs['model_b']}, "
@@ -125,8 +126,38 @@ def _best_rows(result: xarray.Dataset) -> list[list[str]]:
         for layer in found.layer_a.values:
             at = found.sel(layer_a=layer)
             mutual = "yes" if bool(at.mutual_a) else ""
-            rows.append([name, str(layer), str(at.best_b.item()), f"{float(at.value_b):.4f}", mutual])
+            best = str(at.best_b.item())
+            sure = _sure(result, name, str(layer), best)
+            rows.append([name, str(layer), best, f"{float(at.value_b):.4f}", mutual, *sure])
     return rows
+
+
+def _sure_columns(result: xarray.Dataset) -> list[str]:
+    """Return the headings of what a result says about how sure it is."""
+    interval = f"{float(result.attrs['level']):.0%} interval" if "level" in result.attrs else ""
+    return [interval] * bool(interval) + ["p, adjusted"] * ("n_permutations" in result.attrs)
+
+
+def _sure(result: xarray.Dataset, name: str, layer: str, best: str) -> list[str]:
+    """Return the interval and the adjusted p-value of one pair, where the result has them."""
+    if not best:
+        return ["" for _ in _sure_columns(result)]
+    at = {"layer_a": layer, "layer_b": best}
+    found = []
+    if "level" in result.attrs:
+        low, high = (float(result[f"{name}_{end}"].sel(at)) for end in ("low", "high"))
+        found.append(f"{low:.4f} to {high:.4f}")
+    if "n_permutations" in result.attrs:
+        found.append(f"{float(result[f'{name}_p_discovery'].sel(at)):.2g}")
+    return found
+
+
+def print_diagnosis(found: Diagnosis) -> None:
+    """Print findings, or that there are none."""
+    if not found.findings:
+        print(found)
+        return
+    print_table(["finding", "where", "what", "what to do"], [list(vars(finding).values()) for finding in found])
 
 
 def print_activations(activations: Activations) -> None:

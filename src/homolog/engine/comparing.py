@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from homolog.cautions import give
 from homolog.engine.inputs import Measures, Pairs, Source
 from homolog.engine.planning import Plan, make_plan
 from homolog.engine.result import dataset
 from homolog.engine.run import run
+from homolog.engine.sureness import Asked
 
 if TYPE_CHECKING:
     import xarray
@@ -24,6 +27,12 @@ def compare(
     pairs: Pairs = "all",
     memory: str | int = "2GiB",
     progress: bool | None = None,
+    null: Literal["permutation"] | None = None,
+    interval: Literal["jackknife", "subsample"] | None = None,
+    n_permutations: int = 999,
+    groups: Any = None,
+    level: float = 0.95,
+    rng: int | np.random.Generator = 0,
 ) -> xarray.Dataset:
     """Compare every layer of one model with every layer of another, or of itself, or of many models with each other.
 
@@ -41,6 +50,16 @@ def compare(
         workspace for what is formed and thrown away, beyond the prepared layers; see `plan`.
     progress
         show a progress bar; by default when standard error is a terminal.
+    null
+        "permutation" adds, from `n_permutations` random orders of the examples of b, `<measure>_p`, `<measure>_p_familywise`
+        (adjusted for all pairs by the largest standardised value), `<measure>_p_discovery` (Benjamini-Hochberg), and
+        `<measure>_null` where no formula gives it.
+    interval
+        "jackknife" or "subsample" adds `<measure>_se`, `_low` and `_high` over examples, at `level`; see `confidence_interval`.
+    groups
+        (n,) labels within which examples are permuted; see `permutation_test`.
+    rng
+        seed or NumPy generator for orders and parts.
 
     Returns
     -------
@@ -57,7 +76,8 @@ def compare(
 
     Warns
     -----
-    ConstantLayerWarning, DeadUnitWarning, SaturationWarning, NullLevelWarning, UndefinedValueWarning
+    ConstantLayerWarning, DeadUnitWarning, SaturationWarning, NullLevelWarning, UndefinedValueWarning,
+    FewPermutationsWarning, BiasWarning
         Once per comparison and kind.
 
     Notes
@@ -75,7 +95,8 @@ def compare(
     >>> result.cka.sel(layer_a="late", layer_b="late").item()
     1.0
     """
-    planned = make_plan(a, b, measures, pairs, memory)
+    asked = Asked(null, interval, n_permutations, groups, level, rng)
+    planned = make_plan(a, b, measures, pairs, memory, asked)
     outcome = run(planned, progress)
     give(outcome.cautions, stacklevel=1)
     return dataset(planned, outcome)

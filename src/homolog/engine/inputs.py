@@ -18,7 +18,7 @@ from homolog.registry import Measure, measure
 Source = Any
 RESERVED = ("a", "b", *(f"{what}_{side}" for what in ("model", "layer", "features", "rank") for side in "ab"))
 """Names of the coordinates of a result."""
-COMPANIONS = ("_null", "_reversed", "_p", "_low", "_high", "_se")
+COMPANIONS = ("_null", "_reversed", "_p", "_p_familywise", "_p_discovery", "_low", "_high", "_se")
 """Endings of the variables that stand beside a measure."""
 
 Measures = str | Measure | Callable[..., Any] | Sequence[str | Measure | Callable[..., Any]] | Mapping[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from homolog.engine.inputs import (
     resolve_measures,
     wanted_pairs,
 )
+from homolog.engine.sureness import Asked
 from homolog.registry import Family, Measure
 
 
@@ -70,6 +71,7 @@ class Plan:
     wanted: np.ndarray
     """(layers of a, layers of b) bool."""
     memory: int
+    asked: Asked = field(default_factory=Asked)
 
     @property
     def n(self) -> int:
@@ -157,7 +159,9 @@ def grouped(plan: Plan) -> Iterator[Group]:
         yield Group(family, options, members, form, *family.cost(shapes, sizes, needed, form, **options))
 
 
-def make_plan(a: Source, b: Source | None, measures: Measures, pairs: Pairs, memory: str | int) -> Plan:
+def make_plan(
+    a: Source, b: Source | None, measures: Measures, pairs: Pairs, memory: str | int, asked: Asked | None = None
+) -> Plan:
     """Resolve and validate everything that can be known before computing."""
     resolved = resolve_measures(measures)
     models, many = models_of(a, b)
@@ -173,4 +177,6 @@ def make_plan(a: Source, b: Source | None, measures: Measures, pairs: Pairs, mem
         titles = [model_name(source, models[side], side) for side, source in (("a", a), ("b", b)) if side in models]
         if len(titles) == 2 and titles[0] == titles[1]:
             titles = [f"{title} ({side})" for title, side in zip(titles, "ab", strict=True)]
-    return Plan(models, titles, many, resolved, wanted, parse_bytes(memory))
+    planned = Plan(models, titles, many, resolved, wanted, parse_bytes(memory), asked or Asked())
+    planned.asked.check(planned.n, resolved)
+    return planned

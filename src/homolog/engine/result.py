@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.engine.planning import Plan
+from homolog.engine.sureness import MEANINGS
 from homolog.registry import Measure
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:
     for name, record in plan.measures.items():
         values = outcome.values[name]
         variables[name] = (dimensions, _asked(plan, values), measure_attributes(record))
-        companions = {}
+        companions: dict[str, tuple[np.ndarray, str]] = {}
         if record.symmetric is False:
             companions["reversed"] = values.T, "the measure with the roles of the two layers exchanged"
-        if name in outcome.nulls:
-            companions["null"] = outcome.nulls[name], "mean of the measure under random permutations of the examples"
+        found = outcome.sureness.get(name, {}) | ({"null": outcome.nulls[name]} if name in outcome.nulls else {})
+        companions |= {kind: (matrix, MEANINGS[kind]) for kind, matrix in found.items()}
         for suffix, (matrix, meaning) in companions.items():
             about = {"companion_of": name, "meaning": meaning}
             variables[f"{name}_{suffix}"] = (dimensions, _asked(plan, matrix), about)
@@ -70,9 +71,20 @@ def _attributes(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "same_model": np.int32(plan.same),
         "n_examples": np.int32(plan.n),
         "measures": json.dumps(list(plan.measures)),
+        **_asked_for(plan),
         "warnings": _json([[c.category.__name__, c.message] for c in outcome.cautions]),
         **models,
     }
+
+
+def _asked_for(plan: Plan) -> dict[str, Any]:
+    """Say how probabilities and intervals were made, where there are any."""
+    found: dict[str, Any] = {}
+    if plan.asked.null:
+        found["n_permutations"] = np.int32(plan.asked.n_permutations)
+    if plan.asked.interval:
+        found |= {"interval": plan.asked.interval, "level": plan.asked.level}
+    return found
 
 
 def _json(value: Any) -> str:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from homolog.arrays import described, is_numpy, on_host, representation, scalar, to_numpy
 from homolog.cautions import Caution, explain_nan, null_level, undefined
+from homolog.engine import sureness
 from homolog.engine.planning import Group, Plan
+from homolog.pooling import pooled
 from homolog.registry import Measure
 
 NULL_LEVEL_TOLD = 0.1
@@ -33,6 +31,8 @@ class Outcome:
     ranks: np.ndarray | None = None
     """Rank of every layer, −1 where nobody asked."""
     cautions: list[Caution] = field(default_factory=list)
+    sureness: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    """Measure → companion → matrix, where they were asked for."""
 
 
 def run(plan: Plan, progress: bool | None) -> Outcome:
@@ -41,7 +41,7 @@ def run(plan: Plan, progress: bool | None) -> Outcome:
     outcome = Outcome({name: np.full(shape, np.nan) for name in plan.measures}, {})
     outcome.nulls = {name: np.full(shape, np.nan) for name, record in plan.measures.items() if record.null is not None}
     hidden = None if progress is None else not progress
-    steps = len(plan.groups) * (len(plan.used) + len(unordered(plan.needed)))
+    steps = len(plan.groups) * (len(plan.used) + len(unordered(plan.needed)) + plan.asked.steps())
     with tqdm(total=steps, desc="comparing", delay=1, leave=False, disable=hidden, bar_format=_BAR) as bar:
         for group in plan.groups:
             _run_group(plan, group, outcome, bar)
@@ -68,6 +68,12 @@ def _run_group(plan: Plan, group: Group, outcome: Outcome, bar: tqdm) -> None:
             list(each(partial(_meet_one, plan, group, operands, outcome, bar), pairs))
         else:
             _meet_all(plan, group, operands, outcome, each, lambda share: bar.update(share * len(pairs)))
+        found, cautions = sureness.companions(plan, group, operands, outcome.values, each, bar.update)
+        outcome.sureness |= found
+        outcome.cautions += cautions
+        if plan.asked.groups is not None:
+            # The formulas are for orders of all examples.
+            outcome.nulls |= {name: kinds["null"] for name, kinds in found.items()}
     labels = [layer.label for layer in plan.layers]
     named = {labels[i]: operand for i, operand in operands.items()}
     outcome.cautions += group.family.examine(named, [(labels[i], labels[j]) for i, j in pairs])
@@ -75,20 +81,6 @@ def _run_group(plan: Plan, group: Group, outcome: Outcome, bar: tqdm) -> None:
         outcome.ranks = np.full(len(labels), -1, dtype=np.int32)
         for i, operand in operands.items():
             outcome.ranks[i] = group.family.rank(operand)
-
-
-@contextmanager
-def pooled(shared: bool) -> Iterator[Callable[..., Any]]:
-    """Give a map over layers or pairs: in threads with one BLAS thread each where arrays are NumPy's, else one by one.
-
-    Decompositions of matrices of a layer's size hardly gain from threads of their own, and often lose.
-    """
-    workers = os.cpu_count() or 1
-    if not shared or workers == 1:
-        yield map
-        return
-    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        yield pool.map
 
 
 def _prepared(plan: Plan, group: Group, bar: tqdm, index: int) -> Any:

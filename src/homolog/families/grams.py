@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -129,6 +129,19 @@ def prepare(x: Array, *, kernel: Kernel = "linear", median_fraction: float = 1.0
         held = Bells(centred.features, width, scale, xp.reshape(column_means(raw / scale), (-1,)))
     diagonal = precise(xp.linalg.diagonal(gram))
     return Structure(n, None, None if held else gram, held, diagonal, xp.sqrt(scale), constant)
+
+
+def reorder(x: Structure, order: Array) -> Structure:
+    """Return the structure of the same examples in another order."""
+    return replace(
+        x,
+        features=None if x.features is None else x.features[order, :],
+        given_gram=None if x.given_gram is None else x.given_gram[order, :][:, order],
+        bells=None
+        if x.bells is None
+        else replace(x.bells, points=x.bells.points[order, :], means=x.bells.means[order]),
+        diagonal=x.diagonal[order],
+    )
 
 
 def bells_of(points: np.ndarray, median_fraction: float) -> tuple[Bells, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,11 @@ def prepare(x: Array) -> Histograms:
     bins = np.floor((ranks - 0.5) * (BINS / x.shape[0])).astype(int)
     flags = (bins[:, None, :] == np.arange(BINS)[None, :, None]).astype(np.float32)
     return Histograms(flags, namespace(x).all(centred.dead))
+
+
+def reorder(x: Histograms, order: np.ndarray) -> Histograms:
+    """Return the binned units over the same examples in another order."""
+    return replace(x, flags=x.flags[order])
 
 
 def meet(x: Histograms, y: Histograms) -> np.ndarray:
@@ -69,7 +74,9 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
     return float(np.sum(2.0 * n * BINS**2 * widths[i] * widths[j])), 8 * n * BINS * int(widths.sum())
 
 
-HISTOGRAMS = Family("histograms", prepare, meet, lambda information: information.T, examine, cost=cost, host=True)
+HISTOGRAMS = Family(
+    "histograms", prepare, meet, lambda information: information.T, examine, cost=cost, host=True, reorder=reorder
+)
 
 
 def _neuron_mutual_information(x: Histograms, y: Histograms, information: np.ndarray) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,11 @@ def prepare(x: Array) -> Neurons:
     return Neurons(columns / norms, count(centred.dead), xp.all(centred.dead))
 
 
+def reorder(x: Neurons, order: Array) -> Neurons:
+    """Return the units over the same examples in another order."""
+    return replace(x, units=x.units[order, :])
+
+
 def meet(x: Neurons, y: Neurons) -> Array:
     """(p, q) correlations of the units of x with those of y."""
     return x.units.T @ y.units
@@ -61,7 +66,9 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
     return float(np.sum(2.0 * n * widths[i] * widths[j])), 8 * n * int(widths.sum())
 
 
-NEURONS = Family("neurons", prepare, meet, lambda correlations: correlations.T, examine, cost=cost, host=True)
+NEURONS = Family(
+    "neurons", prepare, meet, lambda correlations: correlations.T, examine, cost=cost, host=True, reorder=reorder
+)
 
 
 def _bipartite_match(x: Neurons, y: Neurons, correlations: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from homolog.arrays import Array, count, machine_epsilon, namespace, precise, scalar
@@ -50,6 +50,11 @@ def prepare(x: Array) -> Subspace:
     u, s, v, dropped = thin_svd(centred.features)
     cut = scalar(dropped) > max(x.shape) * machine_epsilon(x)
     return Subspace(x.shape[0], u, s, v, namespace(x).all(centred.dead), cut)
+
+
+def reorder(x: Subspace, order: Array) -> Subspace:
+    """Return the decomposition of the same examples in another order."""
+    return replace(x, u=x.u[order, :])
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,11 @@ def prepare(x: Array) -> Vectors:
     alive = np.flatnonzero(to_numpy(largest > 0))
     kept = xp.stack([x[:, int(i)] / largest[int(i)] for i in alive], axis=1) if len(alive) else x[:, :0]
     return Vectors(kept / xp.sqrt(xp.sum(kept**2, axis=0))[None, :], xp.all(centre(x).dead))
+
+
+def reorder(x: Vectors, order: np.ndarray) -> Vectors:
+    """Return the units over the same examples in another order."""
+    return replace(x, units=x.units[order, :])
 
 
 def meet(x: Vectors, y: Vectors) -> None:
@@ -64,7 +69,7 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
     return float(np.sum(rounds)), 24 * n * int(widths.sum())
 
 
-SPANS = Family("spans", prepare, meet, lambda meeting: meeting, examine, cost=cost, host=True)
+SPANS = Family("spans", prepare, meet, lambda meeting: meeting, examine, cost=cost, host=True, reorder=reorder)
 
 
 def _maximum_match(x: Vectors, y: Vectors, meeting: None, *, epsilon: float) -> Array:

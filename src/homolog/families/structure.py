@@ -18,7 +18,9 @@ import numpy as np
 from homolog.arrays import Array, namespace, precise, to_numpy
 from homolog.cautions import Caution, constant_layers
 from homolog.families import walk
-from homolog.families.grams import Kernel, Structure, prepare, products
+from homolog.families.grams import Kernel, Structure, prepare, products, reorder
+from homolog.families.permuted import permuted_inner_products
+from homolog.families.without import inner_without_each, trace_without_each
 from homolog.linalg import at_most_one
 from homolog.registry import KORNBLITH_2019, Family, Invariances, evaluate, register, undefined_where, when
 
@@ -96,12 +98,46 @@ def meet_all(
 ) -> Meeting:
     """Return the statistics of all pairs at once, as NumPy arrays over (layers, layers)."""
     inner, diagonals = walk.inner_products(structures, needed, form, each, step)
+    own = _stacked(structures, np.diag(inner), np.diag(diagonals))
+    return Meeting(structures[0].n, inner, diagonals, _along(own, (-1, 1)), _along(own, (1, -1)))
+
+
+def _stacked(structures: Sequence[Structure], inner: np.ndarray, diagonals: np.ndarray) -> Side:
+    """Return what the estimators need of many representations, with fields over them."""
     sides = [side(x, x.diagonal, x.diagonal) for x in structures]
     trace, scale, constant = (np.array([to_numpy(s[k]) for s in sides]) for k in (2, 3, 4))
-    epsilon = np.array([s.epsilon for s in sides])
-    down = Side(np.diag(inner), np.diag(diagonals), trace, scale, constant, epsilon)
-    rows, columns = (Side(*(np.reshape(f, shape) for f in down)) for shape in ((-1, 1), (1, -1)))
-    return Meeting(structures[0].n, inner, diagonals, rows, columns)
+    return Side(inner, diagonals, trace, scale, constant, np.array([s.epsilon for s in sides]))
+
+
+def _along(own: Side, shape: tuple[int, int]) -> Side:
+    return Side(*(np.reshape(field, shape) for field in own))
+
+
+def permuted(
+    xs: Sequence[Structure], ys: Sequence[Structure], needed: np.ndarray, memory: int
+) -> Callable[[np.ndarray], Meeting]:
+    """Return order → the statistics of all pairs with the examples of y in this order, over (x, y)."""
+    inner = permuted_inner_products(xs, ys, needed, memory)
+    owns = [_stacked(part, *(np.array([to_numpy(s.own[k]) for s in part]) for k in (0, 1))) for part in (xs, ys)]
+    rows, columns = _along(owns[0], (-1, 1)), _along(owns[1], (1, -1))
+    first, second = (np.stack([to_numpy(s.diagonal) for s in part]) for part in (xs, ys))
+    n = xs[0].n
+    return lambda order: Meeting(n, inner(order), first @ second[:, order].T, rows, columns)
+
+
+def without_each(x: Structure, y: Structure) -> Meeting:
+    """Return the statistics without each example, as fields over the examples left out."""
+    sides = [
+        Side(
+            *inner_without_each(own, own),
+            trace_without_each(own),
+            to_numpy(own.scale),
+            to_numpy(own.constant),
+            own.epsilon,
+        )
+        for own in (x, y)
+    ]
+    return Meeting(x.n - 1, *inner_without_each(x, y), *sides)
 
 
 STRUCTURE = Family(
@@ -114,6 +150,8 @@ STRUCTURE = Family(
     choose=walk.choose,
     meet_all=meet_all,
     cost=walk.cost,
+    reorder=reorder,
+    permuted=permuted,
     float32="all pairs",
     host=True,
 )
@@ -142,6 +180,14 @@ def _cka_null(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator)
     return undefined_where(met.x.constant | met.y.constant, first * second / (met.n - 1))
 
 
+def _hsic_without_each(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
+    return _hsic(x, y, without_each(x, y), estimator=estimator)
+
+
+def _cka_without_each(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
+    return _cka(x, y, without_each(x, y), estimator=estimator)
+
+
 _UNKNOWN_KERNEL = when("kernel", callable, invariances=None)
 _BANDWIDTH: dict[str, Any] = {
     "bounds": {"median_fraction": (0, float("inf"))},
@@ -152,6 +198,7 @@ _BANDWIDTH: dict[str, Any] = {
 @register(
     family=STRUCTURE,
     finish=_hsic,
+    without_each=_hsic_without_each,
     kind="similarity",
     range=(0.0, float("inf")),
     symmetric=True,
@@ -225,6 +272,7 @@ def hsic(
     family=STRUCTURE,
     finish=_cka,
     null=_cka_null,
+    without_each=_cka_without_each,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=True,

@@ -14,7 +14,8 @@ import numpy as np
 
 from homolog.arrays import Array, constant_like, namespace
 from homolog.cautions import Caution, constant_layers, dropped_directions, saturation
-from homolog.families.overlaps import Overlap, Subspace, meet, prepare
+from homolog.families.overlaps import Overlap, Subspace, meet, prepare, reorder
+from homolog.families.without import cca_without_each, regression_without_each
 from homolog.linalg import at_most_one, nuclear_norm, settle_ties, squared_norm
 from homolog.registry import KORNBLITH_2019, Family, Invariances, evaluate, register, when
 
@@ -57,6 +58,7 @@ SUBSPACE = Family(
     rank=lambda operand: operand.rank,
     cost=cost,
     host=True,
+    reorder=reorder,
     float32="as given",
 )
 
@@ -142,6 +144,7 @@ def _procrustes_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     family=SUBSPACE,
     finish=_cca,
     null=_cca_null,
+    without_each=cca_without_each,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=True,
@@ -306,6 +309,7 @@ def pwcca(x: Array, y: Array, /) -> Array:
     family=SUBSPACE,
     finish=_linear_regression,
     null=_linear_regression_null,
+    without_each=regression_without_each,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=False,

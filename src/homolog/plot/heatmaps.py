@@ -50,7 +50,8 @@ def heatmap(
     -------
     matplotlib.axes.Axes
         Layers of a in rows, the first at the bottom as in the paper; layers of b in columns. Light is alike: for a
-        distance the colours are turned around.
+        distance the colours are turned around. Where the result has p-values, a cross marks the pairs that are no more alike
+        than by chance (Benjamini-Hochberg, 0.05).
 
     Raises
     ------
@@ -95,10 +96,15 @@ def heatmap(
         ax.set_ylabel(plain(result.attrs.get("model_a", "a")))
         ax.set_xlabel(plain(result.attrs.get("model_b", "b")))
     ax.set_title(title if title is not None else f"{plain(name)}, n = {int(result.attrs['n_examples'])}")
+    chance = by_chance(result, name)
+    if chance.any():
+        rows, columns = np.nonzero(chance)
+        ax.scatter(columns, rows, s=_size(ax, chance), marker="x", color="0.55", linewidths=0.8, zorder=2)
     if best:
         _mark_best(ax, marks(result, name))
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04)
-    bar.set_label(variable.attrs["kind"] + ("  (○ best match of a row)" if best else ""))
+    told = ["○ best match of a row"] * best + ["× no more alike than by chance"] * bool(chance.any())
+    bar.set_label(variable.attrs["kind"] + (f"  ({', '.join(told)})" if told else ""))
     return ax
 
 
@@ -168,8 +174,10 @@ def heatmaps(
         ax.remove()
     for bar in (ax for ax in figure.axes if ax.get_label() == "<colorbar>"):
         bar.set_ylabel("")  # small panels have no room for it
-    if best:
-        figure.supxlabel("○ best match of a row", fontsize=9)
+    crossed = any(by_chance(result, chosen_measure(result, measure)).any() for _, result, measure in panels)
+    told = ["○ best match of a row"] * best + ["× no more alike than by chance"] * crossed
+    if told:
+        figure.supxlabel(", ".join(told), fontsize=9)
     if title is not None:
         figure.suptitle(plain(title))
     return figure
@@ -206,6 +214,17 @@ def marks(result: xarray.Dataset, name: str) -> np.ndarray:
     return best_in_rows(matrix, namesakes)
 
 
+def by_chance(result: xarray.Dataset, name: str, alpha: float = 0.05) -> np.ndarray:
+    """Return which pairs are no more alike than by chance, where the result has p-values; none where it has not."""
+    adjusted = result.get(f"{name}_p_discovery")
+    if adjusted is None:
+        return np.zeros(result[name].shape, dtype=bool)
+    # The smallest p that the permutations can give is no evidence of chance, however many pairs it is adjusted for.
+    smallest = result[f"{name}_p"].values <= 1 / (1 + int(result.attrs["n_permutations"]))
+    found: np.ndarray = (adjusted.values > alpha) & ~smallest
+    return found
+
+
 def colour_limits(variable: xarray.DataArray) -> tuple[float, float]:
     """Return colour limits: the measure's range where it is bounded, the data's where it is not."""
     low, high = json.loads(variable.attrs.get("range", "[null, null]"))
@@ -236,5 +255,9 @@ def _short(name: str, most: int = LONGEST_LABEL) -> str:
 
 def _mark_best(ax: Axes, best: np.ndarray) -> None:
     rows = np.flatnonzero(best >= 0)
-    size = min(40.0, 1600.0 / max(len(best), ax.get_xlim()[1]) ** 1.15)
-    ax.scatter(best[rows], rows, s=size, facecolors="white", edgecolors="black", linewidths=0.6, zorder=3)
+    ax.scatter(best[rows], rows, s=_size(ax, best), facecolors="white", edgecolors="black", linewidths=0.6, zorder=3)
+
+
+def _size(ax: Axes, rows: np.ndarray) -> float:
+    """Return the area of a mark that fits into a cell."""
+    return float(min(40.0, 1600.0 / max(len(rows), ax.get_xlim()[1]) ** 1.15))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,18 @@ from homolog.reporting.contents import contents
 if TYPE_CHECKING:
     import xarray
 
+    from homolog.analysis import Finding
+
 TEMPLATE = Path(__file__).parent / "page.html"
 
 
-def report(result: xarray.Dataset, path: str | PathLike[str], *, title: str | None = None) -> Path:
+def report(
+    result: xarray.Dataset,
+    path: str | PathLike[str],
+    *,
+    title: str | None = None,
+    diagnosis: Iterable[Finding] | None = None,
+) -> Path:
     """Write a result as one HTML file that opens anywhere, offline.
 
     Parameters
@@ -27,12 +36,15 @@ def report(result: xarray.Dataset, path: str | PathLike[str], *, title: str | No
         where to write; must end in .html. An existing file is replaced only when the new one is complete.
     title
         of the page; the names of the models by default.
+    diagnosis
+        what `homolog.diagnose` found, for a section of its own.
 
     Returns
     -------
     pathlib.Path
-        The file: a heatmap per measure (hover for both layers, the value and the level of independent data), the best matches
-        both ways, layer identification where layers share names, every warning, and where the numbers come from.
+        The file: a heatmap per measure (hover for both layers, the value, its interval, the level of independent data and p where
+        the result has them; crosses where p says chance), what a diagnosis found, the best matches both ways, layer
+        identification where layers share names, every warning, and where the numbers come from.
 
     Raises
     ------
@@ -61,6 +73,6 @@ def report(result: xarray.Dataset, path: str | PathLike[str], *, title: str | No
         raise ValueError(f"a report must be written to a file ending in .html, got {path.name!r}: change its name.")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    html = page.render(plotly=plotly.get_plotlyjs(), **contents(result, title))
+    html = page.render(plotly=plotly.get_plotlyjs(), **contents(result, title, diagnosis))
     write_whole(path, lambda unfinished: Path(unfinished).write_text(html, encoding="utf-8"))
     return path

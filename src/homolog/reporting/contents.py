@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis import correspondence, layer_identification
+from homolog.analysis import Finding, correspondence, layer_identification
 from homolog.analysis.reading import (
     measure_names,
     models_in,
@@ -17,7 +17,7 @@ from homolog.analysis.reading import (
     two_models,
     without_diagonal,
 )
-from homolog.plot.heatmaps import colour_limits, marks
+from homolog.plot.heatmaps import by_chance, colour_limits, marks
 
 if TYPE_CHECKING:
     import xarray
@@ -26,7 +26,7 @@ MOST_MATCH_TABLES = 10
 """Pairs of models whose best matches are listed, one by one."""
 
 
-def contents(result: xarray.Dataset, title: str | None) -> dict[str, Any]:
+def contents(result: xarray.Dataset, title: str | None, diagnosis: Iterable[Finding] | None = None) -> dict[str, Any]:
     """Return everything the page shows."""
     names = measure_names(result)
     many = "a" in result.dims
@@ -38,6 +38,8 @@ def contents(result: xarray.Dataset, title: str | None) -> dict[str, Any]:
         "n": int(result.attrs["n_examples"]),
         "models": models,
         "warnings": json.loads(result.attrs["warnings"]),
+        "findings": None if diagnosis is None else [vars(finding) for finding in diagnosis],
+        "tested": int(result.attrs.get("n_permutations", 0)),
         "measures": [_measure(result, name) for name in names],
         "figures": _safe_json([_figure(result, name, many) for name in names]),
         "identification": _identification(result),
@@ -76,19 +78,24 @@ def _end(end: float | None) -> str:
 def _figure(result: xarray.Dataset, name: str, many: bool) -> dict[str, Any]:
     """Return numbers and names for one heatmap."""
     variable = result[name]
-    level = result.get(f"{name}_null")
     low, high = colour_limits(variable)
     return {
         "rows": _labels(result, "a", many),
         "columns": _labels(result, "b", many),
         "values": _rounded(variable.values),
-        "levels": None if level is None else _rounded(level.values),
+        "levels": _companion(result, f"{name}_null"),
         "best": marks(result, name).tolist(),
+        "chance": np.argwhere(by_chance(result, name)).tolist(),
+        **{kind: _companion(result, f"{name}_{kind}") for kind in ("p", "low", "high")},
         "titles": None if many else [result.attrs["model_a"], result.attrs["model_b"]],
-        "low": low,
-        "high": high,
+        "lowest": low,
+        "highest": high,
         "distance": variable.attrs["kind"] == "distance",
     }
+
+
+def _companion(result: xarray.Dataset, name: str) -> list[list[float | None]] | None:
+    return _rounded(result[name].values) if name in result else None
 
 
 def _labels(result: xarray.Dataset, side: str, many: bool) -> list[str]:

@@ -1,0 +1,144 @@
+"""What may be wrong with a comparison, each with what to do about it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from homolog.analysis.symptoms import Finding, of_layer, of_model, of_pair, of_pairing
+from homolog.arrays import to_numpy
+from homolog.cautions import HomologWarning
+from homolog.engine import compare
+from homolog.engine.inputs import models_of
+
+if TYPE_CHECKING:
+    import xarray
+
+MEASURES = ("cka", "cka(estimator=debiased)")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Findings, and the values that they are about; `print` it."""
+
+    findings: tuple[Finding, ...]
+    result: xarray.Dataset = field(repr=False)
+    """Linear CKA, biased and debiased, with null levels and p-values, as `homolog.compare` gives them."""
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def __str__(self) -> str:
+        if not self.findings:
+            return "Nothing suspicious was found."
+        return "\n".join(str(finding) for finding in self.findings)
+
+
+def diagnose(
+    a: Any, b: Any = None, *, n_permutations: int = 199, rng: int | np.random.Generator = 0, memory: str | int = "2GiB"
+) -> Diagnosis:
+    """Look for what makes values of CKA and its relatives mislead, and say what to do about it.
+
+    Parameters
+    ----------
+    a, b
+        as for `compare`: layers of two models, or of one.
+    n_permutations, rng, memory
+        as for `compare`.
+
+    Returns
+    -------
+    Diagnosis
+        Iterates over `Finding` (kind, where, message, remedy); empty where nothing was found. `result` holds the values beside
+        their null levels and p-values. Kinds:
+
+        - of a layer: "constant", "dead features", "duplicate features", "saturation" (rank n − 1), "dominant direction"
+          (over 80 % of the variance), "few features" (fewer than 16, whose random halves are unlike: CKA is biased down);
+        - of a model: "duplicate examples";
+        - of a pair of layers (of the same name, or best matches): "outlier" (one example moves CKA by more than 0.05 or 5/n),
+          "null level" (independent layers would reach over 0.1), "saturation" (both ranks together), "chance" (p over 0.05);
+        - of the whole: "pairing", where no pair is more alike than under permutation: perhaps rows are shuffled.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        As `compare` would; for more than two models.
+
+    Notes
+    -----
+    Cost: a thin SVD per layer, and n_permutations of CKA for all pairs.
+
+    References
+    ----------
+    Davari et al. (2023), Reliability of CKA as a similarity measure in deep learning (outliers); Murphy et al. (2024),
+    Correcting biased CKA in low-data regimes.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.normal(size=(2, 200, 20))
+    >>> x[3] = y[3] = 50
+    >>> for finding in hl.diagnose(x, y):
+    ...     print(finding.kind, "|", finding.where)
+    dominant direction | a
+    dominant direction | b
+    outlier | a: a and b: b
+    """
+    models, many = models_of(a, b)
+    if many:
+        raise ValueError("diagnose takes one or two models, got a mapping of several: diagnose them two at a time.")
+    with warnings.catch_warnings():
+        # Every warning of a comparison is one of the findings.
+        warnings.simplefilter("ignore", HomologWarning)
+        result = compare(
+            a,
+            b,
+            measures=MEASURES,
+            null="permutation",
+            n_permutations=n_permutations,
+            rng=rng,
+            memory=memory,
+            progress=False,
+        )
+        sides = {
+            side: {name: np.asarray(to_numpy(x), dtype=float) for name, x in layers.items()}
+            for side, layers in models.items()
+        }
+        return Diagnosis(tuple(_findings(sides, result)), result)
+
+
+def _findings(sides: Mapping[str, Mapping[str, np.ndarray]], result: xarray.Dataset) -> Iterator[Finding]:
+    for side, layers in sides.items():
+        yield from of_model(side, layers)
+        for name, array in layers.items():
+            yield from of_layer(f"{side}: {name}" if len(layers) > 1 or len(sides) == 1 else side, array)
+    first, second = next(iter(sides.items())), list(sides.items())[-1]
+    chosen = _pairs(result, same=len(sides) == 1)
+    lost = of_pairing(result) if len(sides) == 2 else []
+    yield from lost
+    for i, j in chosen:
+        names = [list(layers)[k] for (_, layers), k in ((first, i), (second, j))]
+        where = f"{first[0]}: {names[0]} and {second[0]}: {names[1]}"
+        yield from of_pair(where, first[1][names[0]], second[1][names[1]], result, (i, j), told=bool(lost))
+
+
+def _pairs(result: xarray.Dataset, same: bool) -> list[tuple[int, int]]:
+    """Return the pairs to look at: layers of the same name, or every layer with its best match."""
+    rows, columns = list(result.layer_a.values), list(result.layer_b.values)
+    shared = [] if same else [(i, columns.index(name)) for i, name in enumerate(rows) if name in columns]
+    if shared:
+        return shared
+    values = result["cka(estimator=debiased)"].values.copy()
+    if same:
+        np.fill_diagonal(values, np.nan)
+    known = [i for i in range(len(rows)) if not np.isnan(values[i]).all()]
+    best = {(i, int(np.nanargmax(values[i]))) for i in known}
+    return sorted({(min(pair), max(pair)) for pair in best} if same else best)

@@ -1,0 +1,21 @@
+"""How sure one may be: permutation tests, null levels, standard errors and intervals."""
+
+from homolog.inference.questions import (
+    ConfidenceInterval,
+    PairedTest,
+    PermutationTest,
+    confidence_interval,
+    null_level,
+    paired_test,
+    permutation_test,
+)
+
+__all__ = [
+    "ConfidenceInterval",
+    "PairedTest",
+    "PermutationTest",
+    "confidence_interval",
+    "null_level",
+    "paired_test",
+    "permutation_test",
+]

@@ -1,0 +1,312 @@
+"""How sure one may be of the measure of two representations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from homolog.arrays import parse_bytes
+from homolog.cautions import dominated_by_bias, give
+from homolog.inference.checks import check_count, check_level, check_size
+from homolog.inference.orders import orders, seed_of
+from homolog.inference.pair import ALL, Pair, prepare
+from homolog.inference.permuting import permuted_values
+from homolog.inference.pvalues import pvalues
+from homolog.inference.resampling import Method, Resampled, interval, resampled_values
+from homolog.pooling import pooled
+from homolog.registry import Measure
+
+Spec = str | Measure | Callable[..., Any]
+Random = int | np.random.Generator
+
+
+@dataclass(frozen=True)
+class PermutationTest:
+    """What a permutation test found."""
+
+    statistic: float
+    """The measure of the two representations."""
+    pvalue: float
+    """(1 + permutations at least as alike) / (1 + permutations)."""
+    null: np.ndarray = field(repr=False, compare=False)
+    """(n_permutations,) values under permutation."""
+
+    @property
+    def level(self) -> float:
+        """Mean under permutation: what independent representations of these would reach."""
+        return float(self.null.mean())
+
+
+@dataclass(frozen=True)
+class ConfidenceInterval:
+    """A value, its standard error, and an interval."""
+
+    value: float
+    se: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Whether one representation is more like a second than like a third."""
+
+    difference: float
+    """Positive where x is more like y than like z."""
+    se: float
+    low: float
+    high: float
+    pvalue: float
+    """Two-sided, of no difference, from Student's t."""
+
+
+def permutation_test(
+    x: Any,
+    y: Any,
+    measure: Spec = "cka",
+    *,
+    n_permutations: int = 999,
+    groups: Any = None,
+    rng: Random = 0,
+    memory: str | int = "2GiB",
+) -> PermutationTest:
+    """Test whether two representations are more alike than independent ones.
+
+    The rows of y are put in random orders, which breaks every dependence and leaves each representation as it is:
+
+        p = (1 + #{permutations at least as alike}) / (1 + n_permutations).
+
+    Parameters
+    ----------
+    x, y
+        representations (n, p) and (n, q) of the same examples.
+    measure
+        text form, bound measure, or a function of two arrays (a similarity).
+    n_permutations
+        random orders; the smallest p is 1 / (1 + n_permutations).
+    groups
+        (n,) labels: rows change places only within their group, where examples are exchangeable there alone (sentences of a
+        document, subjects, classes). With classes it asks whether x and y agree beyond the classes.
+    rng
+        seed or NumPy generator; the same seed gives the same orders, whatever the machine.
+    memory
+        for Gram matrices.
+
+    Returns
+    -------
+    PermutationTest
+        `statistic`, `pvalue`, `null` (the values under permutation) and `level`, their mean.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        For input that cannot be compared, or groups that leave nothing to permute.
+
+    Notes
+    -----
+    Operands are prepared once and reordered. Cost per permutation: for CKA and HSIC 2npq or n²/2 picked entries, whichever
+    is less; for the subspace family one overlap, and its singular values for measures that need them.
+
+    References
+    ----------
+    Gretton et al., NIPS 2007; Phipson & Smyth, Statistical Applications in Genetics and Molecular Biology 2010 (the +1).
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x, noise = np.random.default_rng(0).normal(size=(2, 100, 5))
+    >>> hl.permutation_test(x, x + 3 * noise, n_permutations=199).pvalue
+    0.005
+    """
+    pair = Pair.of(x, y, measure)
+    values = _permuted(pair, n_permutations, groups, rng, memory)
+    return PermutationTest(float(values[0]), float(pvalues(values, pair.measure.kind)), values[1:])
+
+
+def _permuted(pair: Pair, count: int, groups: Any, rng: Random, memory: str | int) -> np.ndarray:
+    check_count(count)
+    x, y = pair.operands
+    order = orders(pair.n, rng, groups)
+    with pooled(shared=pair.measure.family.name != "function") as each:
+        found = permuted_values({"value": pair.measure}, [x], [y], ALL, order, int(count), each, parse_bytes(memory))
+    return found["value"][:, 0, 0]
+
+
+def null_level(
+    x: Any, y: Any, measure: Spec = "cka", *, n_permutations: int = 199, groups: Any = None, rng: Random = 0
+) -> float:
+    """Return the value that independent representations of these would have: the mean over permutations of the examples.
+
+    Exact where there is a formula and no groups: tr K · tr L / ((n−1)‖K‖‖L‖) for biased CKA of centred K and L,
+    max(r_x, r_y)/(n−1) for R²_CCA, r/(n−1) for linear regression from r predictors. Else from random permutations.
+
+    Parameters
+    ----------
+    x, y, measure, n_permutations, groups, rng
+        as for `permutation_test`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        For input that cannot be compared.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x, y = np.random.default_rng(0).normal(size=(2, 50, 40))
+    >>> round(hl.null_level(x, y), 2), round(hl.null_level(x, y, "cka(estimator=debiased)"), 2)
+    (0.43, 0.0)
+    """
+    pair = Pair.of(x, y, measure)
+    exact = pair.level if groups is None else None
+    return float(_permuted(pair, n_permutations, groups, rng, "2GiB")[1:].mean()) if exact is None else exact
+
+
+def confidence_interval(
+    x: Any,
+    y: Any,
+    measure: Spec = "cka(estimator=debiased)",
+    *,
+    level: float = 0.95,
+    method: Method = "jackknife",
+    rng: Random = 0,
+) -> ConfidenceInterval:
+    """Return a standard error and an interval for the measure of two representations, over the choice of examples.
+
+    Jackknife over examples: with θ_(i) the value without example i and θ̄ their mean, se² = (n−1)/n Σ (θ_(i) − θ̄)², and the
+    interval of Student's t is around nθ − (n−1)θ̄, from which the bias of order 1/n is gone: it is an interval for
+    the value on infinitely many examples, which for a biased index may leave out the value on these.
+
+    Parameters
+    ----------
+    x, y
+        representations (n, p) and (n, q) of the same examples, which must be independent draws.
+    measure
+        text form, bound measure, or a function of two arrays.
+    level
+        probability that the interval holds the value on infinitely many examples.
+    method
+        "jackknife" leaves out each example, where the measure has a shortcut to that (HSIC, CKA, R²_CCA, linear
+        regression), else each of 50 parts; "subsample" takes 100 random halves.
+    rng
+        seed or NumPy generator, for parts and halves.
+
+    Returns
+    -------
+    ConfidenceInterval
+        `value`, `se`, `low`, `high`; the ends lie within the range of the measure.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        For input that cannot be compared, or a level outside (0, 1).
+
+    Warns
+    -----
+    BiasWarning
+        Where the bias is larger than half of the interval: the correction is of first order, and then no longer to be trusted.
+
+    Notes
+    -----
+    Rows are never drawn with replacement: copies of one example look like agreement to debiased measures. Near
+    independence the distribution is not normal: ask `permutation_test` there. RBF bandwidths are held while examples are
+    left out.
+
+    References
+    ----------
+    Efron & Stein, Annals of Statistics 1981; Shao & Wu, Annals of Statistics 1989 (subsampling).
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x, noise = np.random.default_rng(0).normal(size=(2, 200, 5))
+    >>> found = hl.confidence_interval(x, x + noise)
+    >>> found.low < found.value < found.high
+    True
+    """
+    pair = Pair.of(x, y, measure)
+    check_level(level)
+    part = _resampled(pair, method, rng)
+    ends = interval(np.array(pair.value), part, level, pair.measure.range)
+    if ends.dubious:
+        give([dominated_by_bias(str(pair.measure), ["x and y"])], stacklevel=1)
+    return ConfidenceInterval(pair.value, float(ends.se), float(ends.low), float(ends.high))
+
+
+def _resampled(pair: Pair, method: Method, rng: Random) -> Resampled:
+    if method not in ("jackknife", "subsample"):
+        raise ValueError(f"an interval must be by jackknife or subsample, got {method!r}.")
+    check_size(pair.n, pair.measure, method)
+    with pooled(shared=pair.measure.family.name != "function") as each:
+        found = resampled_values({"value": pair.measure}, [pair.x], [pair.y], ALL, method, rng, each, prepare)["value"]
+    return found._replace(values=found.values[:, 0, 0])
+
+
+def paired_test(
+    x: Any,
+    y: Any,
+    z: Any,
+    measure: Spec = "cka(estimator=debiased)",
+    *,
+    level: float = 0.95,
+    method: Method = "jackknife",
+    rng: Random = 0,
+) -> PairedTest:
+    """Test whether x is more like y than like z, over the same examples.
+
+    The difference of the two values is resampled as one figure, so that what both share in the examples drops out.
+
+    Parameters
+    ----------
+    x, y, z
+        representations of the same examples: layer i of one network, layers j and k of another.
+    measure, level, method, rng
+        as for `confidence_interval`.
+
+    Returns
+    -------
+    PairedTest
+        `difference`, positive where x is more like y (for a distance: nearer to y), with `se`, `low`, `high` and `pvalue`.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        For input that cannot be compared, or a level outside (0, 1).
+
+    References
+    ----------
+    Efron & Stein, Annals of Statistics 1981.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x, noise, other = np.random.default_rng(0).normal(size=(3, 200, 5))
+    >>> hl.paired_test(x, x + noise, x + 2 * other).pvalue < 0.01
+    True
+    """
+    check_level(level)
+    seed = seed_of(rng)  # once, so that both values are taken on the same parts
+    pairs = [Pair.of(x, y, measure), Pair.of(x, z, measure, ("x", "z"))]
+    record = pairs[0].measure
+    sign = 1 if record.kind == "similarity" else -1
+    first, second = (_resampled(pair, method, seed) for pair in pairs)
+    difference = np.array(sign * (pairs[0].value - pairs[1].value))
+    part = first._replace(values=sign * (first.values - second.values))
+    ends = interval(difference, part, level, (-np.inf, np.inf))
+    freedom = len(part.values) - 1
+    middle = (ends.low + ends.high) / 2
+    rounding = 1e-12 * max(1.0, float(np.max(np.abs(first.values))))
+    if ends.se <= rounding:
+        # Without spread any difference is certain, and none is none.
+        p = 1.0 if abs(middle) <= rounding else 0.0
+    else:
+        p = float(2 * student.sf(abs(middle / ends.se), freedom))
+    return PairedTest(float(difference), float(ends.se), float(ends.low), float(ends.high), p)

@@ -1,0 +1,176 @@
+"""Values without some of the examples, and the standard errors and intervals that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from scipy.stats import t as student
+
+from homolog.arrays import scalar, to_numpy
+from homolog.inference.orders import seed_of
+from homolog.inference.permuting import Each
+from homolog.registry import Measure
+
+Method = Literal["jackknife", "subsample"]
+FOLDS = 50
+"""Parts left out in turn where leaving out single examples has no shortcut."""
+SUBSAMPLES = 100
+"""Random halves of a subsampling interval."""
+
+
+class Resampled(NamedTuple):
+    """Values on parts of the examples, first axis over the parts."""
+
+    values: np.ndarray
+    variance_factor: float
+    """Times the mean squared deviation of the values gives the variance of the value on all."""
+    bias_factor: float
+    """Times the value on all less the mean of the values gives the bias of the value on all, to first order; 0 for none."""
+
+
+class Interval(NamedTuple):
+    """A standard error and the ends of an interval."""
+
+    se: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    """NaN, as the other end, where the interval lies beyond the range of the measure."""
+    dubious: np.ndarray
+    """Whether the bias is larger than half of the interval."""
+
+
+def interval(whole: np.ndarray, resampled: Resampled, level: float, ends: tuple[float, float]) -> Interval:
+    """Return the standard error and the interval of Student's t around the value less its bias, within the measure's range."""
+    values = resampled.values
+    mean = values.mean(axis=0)
+    error = np.sqrt(resampled.variance_factor * np.mean((values - mean) ** 2, axis=0))
+    bias = resampled.bias_factor * (mean - whole)
+    half = student.ppf((1 + level) / 2, len(values) - 1) * error
+    low, high = (np.clip(end, *ends) for end in (whole - bias - half, whole - bias + half))
+    rounding = 1e-9 * np.maximum(np.abs(whole), 1e-300)
+    dubious = np.abs(bias) > half + rounding
+    beyond = dubious & (low == high)
+    return Interval(error, np.where(beyond, np.nan, low), np.where(beyond, np.nan, high), dubious)
+
+
+def parts(n: int, method: Method, rng: int | np.random.Generator) -> tuple[list[np.ndarray], float, float]:
+    """Return the rows of every part, and the factors of variance and bias."""
+    random = np.random.default_rng(seed_of(rng))
+    if method == "subsample":
+        kept = n // 2
+        rows = [np.sort(random.permutation(n)[:kept]) for _ in range(SUBSAMPLES)]
+        # Of delete-d jackknife: Var = (n − d)/d times the variance over parts (Shao & Wu 1989).
+        return rows, kept / (n - kept), kept / (n - kept)
+    count = min(n, FOLDS)
+    left_out = np.array_split(random.permutation(n), count)
+    return [np.setdiff1d(np.arange(n), out) for out in left_out], count - 1, count - 1
+
+
+def resampled_values(
+    measures: Mapping[str, Measure],
+    xs: Sequence[Any],
+    ys: Sequence[Any],
+    needed: np.ndarray,
+    method: Method,
+    rng: int | np.random.Generator,
+    each: Each,
+    prepare: Callable[[Measure, Any], Any],
+    step: Callable[[], Any] = lambda: None,
+) -> dict[str, Resampled]:
+    """Return name → values on parts of the examples, (parts, x, y), of measures that share their operands.
+
+    Values without each example where a measure has a shortcut to them, else on FOLDS parts or SUBSAMPLES halves.
+
+    Parameters
+    ----------
+    xs, ys
+        representations of the two sides.
+    needed
+        (x, y) bool, the pairs asked for.
+    prepare
+        how an operand of a measure is made of a representation.
+    """
+    found: dict[str, Resampled] = {}
+    if method == "jackknife":
+        found = _shortcuts(measures, xs, ys, needed, each, prepare)
+    rest = {name: record for name, record in measures.items() if name not in found}
+    if rest:
+        rows, variance, bias = parts(len(xs[0]), method, rng)
+
+        def one(kept: np.ndarray) -> list[np.ndarray]:
+            value = _on(rest, [x[kept] for x in xs], None if ys is xs else [y[kept] for y in ys], needed, prepare)
+            step()
+            return value
+
+        values = np.array(list(each(one, rows)))
+        found |= {name: Resampled(values[:, i], variance, bias) for i, name in enumerate(rest)}
+    return {name: found[name] for name in measures}
+
+
+def _shortcuts(
+    measures: Mapping[str, Measure], xs: Sequence[Any], ys: Sequence[Any], needed: np.ndarray, each: Each, prepare: Any
+) -> dict[str, Resampled]:
+    """Return values without each example, of the measures that have them without computing anything again."""
+    quick = {name: (r, r.without_each) for name, r in measures.items() if r.without_each is not None}
+    if not quick:
+        return {}
+    record = next(iter(quick.values()))[0]
+    firsts = list(each(lambda x: prepare(record, x), xs))
+    seconds = firsts if ys is xs else list(each(lambda y: prepare(record, y), ys))
+    n = len(xs[0])
+    pairs = list(zip(*np.nonzero(needed), strict=True))
+
+    def one(pair: tuple[int, int]) -> list[np.ndarray | None]:
+        x, y = firsts[pair[0]], seconds[pair[1]]
+        meeting = record.family.meet(x, y)
+        return [without_each(x, y, meeting, **r.finish_options) for r, without_each in quick.values()]
+
+    values = {name: np.full((n, *needed.shape), np.nan) for name in quick}
+    for (i, j), per_measure in zip(pairs, each(one, pairs), strict=True):
+        for name, without in zip(quick, per_measure, strict=True):
+            if without is None:
+                values.pop(name, None)  # with these options there is no shortcut, whatever the pair
+            elif name in values:
+                values[name][:, i, j] = to_numpy(without)
+    for name, found in values.items():
+        _recomputed(quick[name][0], found, xs, ys, pairs, prepare)
+    return {name: Resampled(found, n - 1, n - 1) for name, found in values.items()}
+
+
+def _recomputed(
+    record: Measure,
+    values: np.ndarray,
+    xs: Sequence[Any],
+    ys: Sequence[Any],
+    pairs: list[tuple[int, int]],
+    prepare: Any,
+) -> None:
+    """Compute anew the few values that a shortcut cannot give: without an example that takes a whole direction with it."""
+    n = len(values)
+    for i, j in pairs:
+        missing = np.flatnonzero(np.isnan(values[:, i, j]))
+        if len(missing) == n:
+            continue  # there is no value with all examples either
+        for example in missing:
+            kept = np.arange(n) != example
+            one = np.ones((1, 1), dtype=bool)
+            values[example, i, j] = _on({"": record}, [xs[i][kept]], [ys[j][kept]], one, prepare)[0][0, 0]
+
+
+def _on(
+    measures: Mapping[str, Measure], xs: Sequence[Any], ys: Sequence[Any] | None, needed: np.ndarray, prepare: Any
+) -> list[np.ndarray]:
+    """Return the values on some examples, prepared anew."""
+    record = next(iter(measures.values()))
+    firsts = [prepare(record, x) for x in xs]
+    seconds = firsts if ys is None else [prepare(record, y) for y in ys]
+    found = [np.full(needed.shape, np.nan) for _ in measures]
+    leading = sorted(enumerate(measures.values()), key=lambda item: not item[1].leads)
+    for i, j in zip(*np.nonzero(needed), strict=True):
+        meeting = record.family.meet(firsts[i], seconds[j])
+        for place, each_record in leading:
+            value = each_record.finish(firsts[i], seconds[j], meeting, **each_record.finish_options)
+            found[place][i, j] = scalar(value)
+    return found

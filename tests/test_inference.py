@@ -1,0 +1,438 @@
+"""Inference against plain definitions: permuted rows, left-out rows, and probabilities counted by hand."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from scipy.stats import false_discovery_control
+from scipy.stats import t as student
+
+import homolog as hl
+from homolog.inference.pvalues import false_discovery, familywise, pvalues
+
+SHORTCUTS = [
+    "cka",
+    "cka(estimator=debiased)",
+    "cka(kernel=rbf)",
+    "hsic",
+    "hsic(estimator=debiased)",
+    "cca",
+    "linear_regression",
+]
+WITHOUT_A_SHORTCUT = ["cca(statistic=rho)", "svcca", "pwcca", "procrustes_distance", "bipartite_match"]
+
+
+@pytest.fixture
+def pair(rng):
+    x = rng.normal(size=(30, 6)) @ np.diag([3, 2, 1, 1, 0.5, 0.1]) + 5
+    return x, x[:, :4] + rng.normal(size=(30, 4))
+
+
+def forms():
+    return [str(form) for record in hl.measures().values() for form in record.forms()]
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+@pytest.mark.parametrize("measure", forms())
+def test_a_permutation_reorders_the_rows_of_y(pair, measure):
+    x, y = pair
+    found = hl.permutation_test(x, y, measure, n_permutations=3, rng=7)
+    record = hl.measure(measure)
+    assert found.statistic == pytest.approx(float(record(x, y)), rel=1e-9)
+    seed = int(np.random.default_rng(7).integers(2**63))
+    for k, value in enumerate(found.null, 1):
+        order = np.random.default_rng((seed, k)).permutation(len(y))
+        assert value == pytest.approx(float(record(x, y[order])), rel=1e-7, abs=1e-9)
+    assert found.level == pytest.approx(found.null.mean())
+
+
+def test_wide_and_narrow_layers_are_permuted_alike(rng):
+    x, narrow = rng.normal(size=(40, 5)), rng.normal(size=(40, 3))
+    wide = np.concatenate([narrow, np.zeros((40, 2000))], axis=1)
+    for measure in ("cka", "cka(estimator=debiased)"):
+        one, other = (hl.permutation_test(x, y, measure, n_permutations=20).null for y in (narrow, wide))
+        np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+def test_a_function_of_ones_own_is_permuted(pair):
+    found = hl.permutation_test(*pair, lambda x, y: abs(np.corrcoef(x[:, 0], y[:, 0])[0, 1]), n_permutations=99)
+    assert found.pvalue == 0.01
+
+
+def test_rows_stay_in_their_groups(rng):
+    groups = np.repeat(np.arange(10), 5)
+    x = groups[:, None] + 0.01 * rng.normal(size=(50, 2))
+    y = groups[:, None] + 0.01 * rng.normal(size=(50, 2))
+    assert hl.permutation_test(x, y, n_permutations=99).pvalue == 0.01
+    within = hl.permutation_test(x, y, n_permutations=99, groups=groups)
+    assert within.pvalue > 0.05
+    assert within.null.min() > 0.99
+    with pytest.raises(ValueError, match="group of its own"):
+        hl.permutation_test(x, y, groups=np.arange(50))
+    with pytest.raises(ValueError, match="one label for each of the 50 examples"):
+        hl.permutation_test(x, y, groups=[1, 2])
+
+
+def test_a_distance_is_more_extreme_where_it_is_smaller(pair):
+    assert hl.permutation_test(*pair, "procrustes_distance", n_permutations=99).pvalue == 0.01
+
+
+def test_the_same_seed_gives_the_same_answer(pair):
+    one, same, other = (hl.permutation_test(*pair, rng=rng, n_permutations=20).null for rng in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("measure", ["cka", "cca", "linear_regression"])
+def test_the_null_level_is_the_mean_over_all_orders(rng, measure):
+    x, y = rng.normal(size=(2, 6, 2))
+    every = [float(hl.measure(measure)(x, y[list(order)])) for order in itertools.permutations(range(6))]
+    assert hl.null_level(x, y, measure) == pytest.approx(np.mean(every), abs=1e-12)
+    # Without a formula the orders are drawn.
+    drawn = hl.null_level(x, y, measure, groups=np.zeros(6), n_permutations=2000)
+    assert drawn == pytest.approx(np.mean(every), abs=5 * np.std(every) / np.sqrt(2000))
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+@pytest.mark.parametrize("shape", ["narrow", "wide", "outlier", "shifted"])
+@pytest.mark.parametrize("measure", SHORTCUTS)
+def test_leaving_out_has_a_shortcut(rng, measure, shape):
+    n = 14
+    x, y = rng.normal(size=(n, 4)), rng.normal(size=(n, 3))
+    x[:, 1] += y[:, 0]
+    if shape == "wide":
+        x = rng.normal(size=(n, 40)) if "cka" in measure or "hsic" in measure else x[:, [0, 1, 2, 3, 0]]
+    if shape == "outlier":
+        x[5] += 30
+    if shape == "shifted":
+        x, y = x + 1e4, 1e-3 * y
+    record = hl.measure(measure)
+    operands = [record.family.prepare(side, **record.prepare_options) for side in (x, y)]
+    found = record.without_each(*operands, record.family.meet(*operands), **record.finish_options)
+    if "rbf" in measure:
+        widths = [1 / np.median(np.square(side[:, None] - side[None]).sum(-1)) / 2 for side in (x, y)]
+        kernels = [lambda z, w=w: np.exp(-w * np.square(z[:, None] - z[None]).sum(-1)) for w in widths]
+        grams = [kernel(side) for kernel, side in zip(kernels, (x, y), strict=True)]
+        expected = [centred_alignment(*(np.delete(np.delete(g, i, 0), i, 1) for g in grams)) for i in range(n)]
+    else:
+        expected = [float(record(np.delete(x, i, 0), np.delete(y, i, 0))) for i in range(n)]
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-10)
+
+
+def centred_alignment(*grams):
+    centring = np.eye(len(grams[0])) - 1 / len(grams[0])
+    first, second = (centring @ gram @ centring for gram in grams)
+    return np.sum(first * second) / np.linalg.norm(first) / np.linalg.norm(second)
+
+
+@pytest.mark.filterwarnings("ignore::homolog.BiasWarning")
+@pytest.mark.parametrize("measure", SHORTCUTS[:2] + WITHOUT_A_SHORTCUT)
+def test_an_interval_is_that_of_the_jackknife(pair, measure):
+    x, y = pair
+    found = hl.confidence_interval(x, y, measure, level=0.9)
+    record = hl.measure(measure)
+    value = float(record(x, y))
+    without = np.array([float(record(np.delete(x, i, 0), np.delete(y, i, 0))) for i in range(30)])
+    se = np.sqrt(29 / 30 * np.sum((without - without.mean()) ** 2))
+    half = student.ppf(0.95, 29) * se
+    centre = 30 * value - 29 * without.mean()
+    assert (found.value, found.se) == pytest.approx((value, se), rel=1e-6)
+    assert (found.low, found.high) == pytest.approx(
+        tuple(np.clip((centre - half, centre + half), *record.range)), rel=1e-6
+    )
+
+
+def test_subsamples_are_halves_without_replacement(rng):
+    x, noise = rng.normal(size=(2, 300, 3))
+    y = x + noise
+    whole, halves = (hl.confidence_interval(x, y, method=method) for method in ("jackknife", "subsample"))
+    assert halves.se == pytest.approx(whole.se, rel=0.35)
+    assert halves.value == whole.value
+
+
+def test_many_examples_are_left_out_in_parts(rng):
+    x, noise = rng.normal(size=(2, 400, 3))
+    by_parts = hl.confidence_interval(x, x + noise, "procrustes_distance")
+    assert by_parts.se == pytest.approx(hl.confidence_interval(x, x + noise, "procrustes_distance", rng=1).se, rel=0.5)
+    assert by_parts.low < by_parts.value < by_parts.high
+
+
+def test_what_is_nearer(rng):
+    x, near, far = rng.normal(size=(3, 200, 4))
+    for measure in ("cka", "procrustes_distance", "cca"):
+        found = hl.paired_test(x, x + 0.5 * near, x + 2 * far, measure)
+        assert found.difference > 0
+        assert found.pvalue < 0.01
+        assert found.low > 0
+        other = hl.paired_test(x, x + 2 * far, x + 0.5 * near, measure)
+        assert other.difference == pytest.approx(-found.difference)
+    same = hl.paired_test(x, near, near)
+    assert (same.difference, same.pvalue) == (0, 1)
+
+
+def test_probabilities_are_counted():
+    values = np.array([3.0, 1.0, 3.0, 4.0])
+    assert pvalues(values, "similarity") == pytest.approx(3 / 4)
+    assert pvalues(values, "distance") == pytest.approx(3 / 4)
+    assert pvalues(np.array([np.nan, 1.0]), "similarity") != pvalues(np.array([np.nan, 1.0]), "similarity")
+    assert pvalues(np.ones(10) - np.arange(10) * 1e-15, "similarity") == 1
+
+
+def test_adjusted_probabilities_are_of_all_pairs(rng):
+    values = rng.normal(size=(200, 3, 4))
+    values[0, 0, 0] = 9
+    values[:, 2, 3] = np.nan
+    together = np.ones((3, 4), dtype=bool)
+    adjusted = familywise(values, "similarity", together)
+    raw = pvalues(values, "similarity")
+    known = ~np.isnan(raw)
+    assert np.isnan(adjusted[2, 3])
+    assert (adjusted[known] >= raw[known]).all()
+    assert adjusted[0, 0] == 1 / 200
+    discovered = false_discovery(raw, together)
+    assert (discovered[known] >= raw[known]).all()
+    assert discovered[0, 0] == pytest.approx(min(raw[0, 0] * 11, 1))
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda x, y: hl.permutation_test(x, y[:-1]), "as many rows as x"),
+        (lambda x, y: hl.permutation_test(x, y, n_permutations=0), "positive whole number, got 0"),
+        (lambda x, y: hl.confidence_interval(x, y, level=95), "between 0 and 1, got 95"),
+        (lambda x, y: hl.confidence_interval(x, y, method="bootstrap"), "jackknife or subsample, got 'bootstrap'"),
+        (lambda x, y: hl.null_level(x, y * np.nan), "finite"),
+        (lambda x, y: hl.permutation_test(x, y, "cka(kernel=rbf)", memory="1KiB"), "raise memory"),
+    ],
+)
+def test_what_is_refused(pair, ask, words):
+    with pytest.raises(ValueError, match=words):
+        ask(*pair)
+
+
+def test_other_array_libraries_are_taken(pair):
+    torch = pytest.importorskip("torch")
+    tensors = [torch.from_numpy(side) for side in pair]
+    assert hl.permutation_test(*tensors, n_permutations=9) == hl.permutation_test(*tensors, n_permutations=9)
+    assert hl.confidence_interval(*tensors) == hl.confidence_interval(*pair)
+
+
+def layers(rng):
+    first = {"early": rng.normal(size=(60, 5)), "late": rng.normal(size=(60, 70))}
+    second = {name: x[:, :4] + 0.5 * rng.normal(size=(60, 4)) for name, x in first.items()}
+    second["other"] = rng.normal(size=(60, 3))
+    return first, second
+
+
+MANY = ("cka", "cka(estimator=debiased)", "linear_regression", "procrustes_distance")
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_a_comparison_has_the_companions_of_its_pairs(rng):
+    first, second = layers(rng)
+    result = hl.compare(
+        first, second, measures=MANY, null="permutation", interval="jackknife", n_permutations=49, rng=3
+    )
+    for measure in MANY:
+        for a, b in itertools.product(first, second):
+            at = {"layer_a": a, "layer_b": b}
+            test = hl.permutation_test(first[a], second[b], measure, n_permutations=49, rng=3)
+            known = hl.confidence_interval(first[a], second[b], measure, rng=3)
+            assert float(result[f"{measure}_p"].sel(at)) == pytest.approx(test.pvalue)
+            for kind in ("se", "low", "high"):
+                found = float(result[f"{measure}_{kind}"].sel(at))
+                assert found == pytest.approx(getattr(known, kind), rel=1e-6, abs=1e-9)
+            exact = hl.null_level(first[a], second[b], measure, n_permutations=49, rng=3)
+            assert float(result[f"{measure}_null"].sel(at)) == pytest.approx(exact, abs=1e-9)
+        assert (result[f"{measure}_p_familywise"] >= result[f"{measure}_p"] - 1e-12).all()
+    assert result.attrs["n_permutations"] == 49
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_a_comparison_with_itself_is_symmetric(rng):
+    first, _ = layers(rng)
+    result = hl.compare(first, measures=MANY, null="permutation", interval="subsample", n_permutations=19)
+    for measure in ("cka", "procrustes_distance"):
+        for kind in ("p", "se", "low"):
+            values = result[f"{measure}_{kind}"].values
+            np.testing.assert_allclose(values, values.T, atol=1e-8)
+    assert hl.measure("linear_regression").symmetric is False
+    assert not np.isnan(result["linear_regression_p"].values).any()
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_pairs_not_asked_for_have_no_companions(rng):
+    first, second = layers(rng)
+    result = hl.compare(
+        first, second, measures="cka", pairs="same_name", null="permutation", interval="jackknife", n_permutations=19
+    )
+    for kind in ("p", "p_discovery", "se", "high"):
+        np.testing.assert_array_equal(np.isnan(result[f"cka_{kind}"].values), np.isnan(result.cka.values))
+
+
+def test_many_models_have_companions(rng):
+    first, second = layers(rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        result = hl.compare(
+            {"one": first, "two": second}, measures=("cka", "cca"), null="permutation", n_permutations=9
+        )
+    assert not np.isnan(result["cca_p_familywise"].values).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"null": "bootstrap"}, "must be 'permutation' or None"),
+        ({"interval": "bootstrap"}, "'jackknife', 'subsample' or None"),
+        ({"null": "permutation", "n_permutations": 0}, "positive whole number"),
+        ({"interval": "jackknife", "level": 2}, "between 0 and 1"),
+        ({"groups": [1] * 60}, "pass null='permutation'"),
+        ({"null": "permutation", "groups": [1] * 59}, "one label for each of the 60"),
+    ],
+)
+def test_what_a_comparison_refuses(rng, options, words):
+    with pytest.raises(ValueError, match=words):
+        hl.compare(*layers(rng), measures="cka", **options)
+
+
+def test_no_difference_has_no_small_probability(rng):
+    x, noise, other = rng.normal(size=(3, 40, 4))
+    assert hl.paired_test(x, x + noise, 3 * (x + noise)).pvalue == 1
+    spike = np.zeros((40, 1))
+    spike[5] = 1
+    unknown = hl.paired_test(np.concatenate([x, spike], axis=1), noise, other, "cca")
+    assert 0 < unknown.pvalue <= 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        assert np.isnan(hl.paired_test(x, noise, np.ones((40, 2))).pvalue)
+        assert np.isnan(hl.paired_test(x, noise, np.ones((40, 2)), "cca").pvalue)
+
+
+@pytest.mark.parametrize("measure", ["cca", "linear_regression"])
+def test_an_example_that_is_a_direction_of_its_own_can_be_left_out(rng, measure):
+    x, y = rng.normal(size=(2, 30, 4))
+    y[:, 0] = 0
+    y[5, 0] = 1
+    found = hl.confidence_interval(x, y, measure)
+    without = [float(hl.measure(measure)(np.delete(x, i, 0), np.delete(y, i, 0))) for i in range(30)]
+    assert found.se == pytest.approx(np.sqrt(29 / 30 * np.sum((without - np.mean(without)) ** 2)), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_infinite_and_missing_values_are_no_evidence(rng):
+    x, y = rng.normal(size=(2, 40, 3))
+    assert hl.permutation_test(x, x, "gaussian_mutual_information", n_permutations=19).pvalue == 0.05
+    calls = iter(range(1000))
+
+    def fickle(first, second):
+        return float("nan") if next(calls) % 50 == 7 else abs(np.corrcoef(first[:, 0], second[:, 0])[0, 1])
+
+    assert hl.permutation_test(x, y, fickle, n_permutations=99).pvalue >= 0.02
+    result = hl.compare(
+        {"x": x}, {"x": x}, measures="gaussian_mutual_information", null="permutation", n_permutations=19
+    )
+    assert result["gaussian_mutual_information_p_familywise"].item() == 0.05
+
+
+def test_ties_are_seen_in_float32(rng):
+    labels = np.repeat([0, 1], 4)
+    x, y = np.eye(2)[labels], rng.normal(size=(8, 3)) + 1.3 * labels[:, None]
+    double, single = (
+        hl.permutation_test(x.astype(d), y.astype(d), n_permutations=499).pvalue for d in (float, np.float32)
+    )
+    assert single == pytest.approx(double, abs=0.004)
+
+
+def test_groups_have_a_level_of_their_own(rng):
+    labels = np.repeat([0, 1], 20)
+    x, y = (rng.normal(size=(40, 3)) + 8 * labels[:, None] for _ in range(2))
+    with pytest.warns(hl.NullLevelWarning):
+        result = hl.compare({"x": x}, {"y": y}, measures="cka", null="permutation", groups=labels, n_permutations=99)
+    assert result.cka_null.item() > 0.9
+    named = np.array(["a", None], dtype=object)[labels]
+    assert hl.permutation_test(x, y, groups=named, n_permutations=99).pvalue == pytest.approx(
+        result.cka_p.item(), abs=0.2
+    )
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_a_constant_layer_changes_no_other_interval(rng):
+    x, y = rng.normal(size=(2, 120, 4))
+    plain = hl.compare({"l": x}, {"l": x + y}, measures="cca", interval="jackknife")
+    beside = hl.compare({"l": x, "dead": np.ones((120, 2))}, {"l": x + y}, measures="cca", interval="jackknife")
+    assert beside.cca_se[0, 0].item() == pytest.approx(plain.cca_se.item())
+    assert np.isnan(float(beside.cca_se[1, 0]))
+
+
+@pytest.mark.filterwarnings("ignore::homolog.NullLevelWarning")
+def test_discoveries_count_every_pair_once_and_no_layer_with_itself(rng):
+    layers = {str(i): rng.normal(size=(20, 2)) for i in range(6)}
+    result = hl.compare(layers, measures="cka", null="permutation", n_permutations=99)
+    above = np.triu_indices(6, 1)
+    expected = false_discovery_control(result.cka_p.values[above])
+    np.testing.assert_allclose(result.cka_p_discovery.values[above], expected)
+    np.testing.assert_array_equal(result.cka_p_discovery.values, result.cka_p_discovery.values.T)
+
+
+def test_too_few_permutations_are_told(rng):
+    x, other = rng.normal(size=(2, 40, 3))
+    many = {str(i): rng.normal(size=(40, 2)) for i in range(4)}
+    with pytest.warns(hl.FewPermutationsWarning, match="n_permutations=199"):
+        result = hl.compare(
+            {"x": x, "o": other}, {"x": x + 0.01, **many}, measures="cka", null="permutation", n_permutations=19
+        )
+    assert "no more alike than by chance" in hl.plot.heatmaps(result)._supxlabel.get_text()
+    # Nobody knows that the one pair is by chance.
+    from homolog.plot.heatmaps import by_chance
+
+    assert not by_chance(result, "cka")[0, 0]
+    assert by_chance(result, "cka")[1].any()
+    assert len(hl.diagnose({"l": x}, {"l": x.copy()}, n_permutations=9)) == len(hl.diagnose({"l": x}, {"l": x.copy()}))
+    pyplot.close("all")
+
+
+def test_a_generator_draws_the_same_parts_for_both_values(rng):
+    x, noise, other = rng.normal(size=(3, 60, 4))
+    drawn = [hl.paired_test(x, x + noise, x + other, method="subsample", rng=r) for r in (0, np.random.default_rng(0))]
+    assert drawn[0] == drawn[1]
+
+
+def test_a_bias_that_outweighs_the_interval_is_told(rng):
+    x, y = rng.normal(size=(2, 15, 300))
+    with pytest.warns(hl.BiasWarning):
+        hl.confidence_interval(x, y, "cka")
+    with pytest.warns(hl.BiasWarning):
+        beyond = hl.confidence_interval(x[:, :10], y[:, :10], "cca")
+    assert np.isnan(beyond.low) or beyond.low < beyond.high
+
+
+@pytest.mark.parametrize(("method", "n"), [("jackknife", 4), ("subsample", 7)])
+def test_too_few_examples_for_an_interval(rng, method, n):
+    x, y = rng.normal(size=(2, n, 2))
+    with pytest.raises(ValueError, match=f"needs at least .* examples, got {n}"):
+        hl.confidence_interval(x, y, method=method)
+    with pytest.raises(ValueError, match="use more examples"):
+        hl.compare(x, y, interval=method)
+
+
+def test_functions_are_given_the_same_for_value_and_interval(rng):
+    counts = rng.integers(-100, 100, size=(40, 1)).astype(np.int8)
+
+    def product(first, second):
+        return float((first * second).mean())
+
+    result = hl.compare(counts, counts.copy(), measures=product, interval="jackknife")
+    assert result["product_low"].item() < result["product"].item() < result["product_high"].item()
+
+
+def test_layers_wider_than_memory_are_permuted_pair_by_pair(rng):
+    x, y = ({str(i): rng.normal(size=(30, 50)) for i in range(3)} for _ in range(2))
+    options = {"measures": "cka(estimator=debiased)", "null": "permutation", "n_permutations": 9, "pairs": "same_name"}
+    large, small = (hl.compare(x, y, memory=memory, **options) for memory in ("1GiB", "1KiB"))
+    name = "cka(estimator=debiased)_null"
+    np.testing.assert_allclose(large[name], small[name], atol=1e-12)
