@@ -74,6 +74,7 @@ def draw(result: xarray.Dataset) -> Figure:
         above.set(xlabel="", ylabel="")
         hl.plot.probe(probes, ax=below)
         below.set_ylim(0, 1)
+        below.set_ylabel("held-out accuracy" if below is axes[1, 0] else "")
     figure.suptitle(f"linear CKA of every network with itself, n = {result.attrs['n_examples']}; linear probes below")
     return figure
 
@@ -83,17 +84,28 @@ def alike_with_last(own: xarray.Dataset, level: float = 0.9) -> int:
     return int((own.cka.values[:, -2] >= level).sum())
 
 
+def longest_block(own: xarray.Dataset, level: float = 0.9) -> int:
+    """Count the most layers in a row that all have at least this CKA with each other."""
+    alike = own.cka.values >= level
+    count = len(alike)
+    ends = (next((j for j in range(i, count) if not alike[i : j + 1, j].all()), count) for i in range(count))
+    return max(end - start for start, end in enumerate(ends))
+
+
 def tell(result: xarray.Dataset) -> list[str]:
-    """Return where the layers begin to repeat each other."""
-    lines = ["Layers like the last convolution (CKA ≥ 0.9), and where a probe first comes within 1 % of its best:"]
+    """Return where the layers repeat each other, and where a probe stops gaining."""
+    lines = [
+        "Layers in a row that are all like each other (CKA ≥ 0.9), layers like the last convolution, and where a probe first comes",
+        "within 1 % of its best:",
+    ]
     for name, accuracy in json.loads(result.attrs["test_accuracy"]).items():
         own, probes = of(result, name)
         values = probes.accuracy.values
         first = int(np.argmax(values >= values.max() - 0.01)) + 1
         count = len(values)
         lines.append(
-            f"  {name:9} test accuracy {accuracy:.1%}: {alike_with_last(own)} of {count} layers; probe {values.max():.1%}, from "
-            f"layer {first} of {count} on"
+            f"  {name:9} test accuracy {accuracy:.1%}: {longest_block(own)} of {count} in a row, {alike_with_last(own)} like the "
+            f"last; probe {values.max():.1%}, from layer {first} of {count} on"
         )
     return lines
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_LABELS = 40
-"""Axes with more layers than this label every k-th."""
+"""Axes with more layers than this, or than there is room for, label every k-th."""
+INCHES_PER_LABEL = 0.115
 LONGEST_LABEL = 34
 """Longer names lose their beginning."""
 
@@ -242,7 +243,9 @@ def plain(text: Any) -> str:
 
 def label_axis(axis: Any, names: list[str]) -> None:
     """Write names beside an axis, every k-th where there are many."""
-    step = -(-len(names) // MOST_LABELS)
+    box = axis.axes.get_window_extent()
+    room = (box.height if axis.axis_name == "y" else box.width) / axis.axes.figure.dpi
+    step = -(-len(names) // max(min(MOST_LABELS, int(room / INCHES_PER_LABEL)), 8))
     places = np.arange(0, len(names), step)
     labels = [plain(_short(names[place])) for place in places]
     axis.set_ticks(places, labels=labels, fontsize=9 if len(places) <= 25 else 7)
