@@ -17,6 +17,7 @@ from matplotlib import pyplot
 import homolog as hl
 from homolog.cli.app import run
 from homolog.paper import data, training
+from homolog.paper.depth import longest_block
 from homolog.paper.experiments import EXPERIMENTS, perform
 from homolog.paper.networks import Architecture
 from homolog.paper.study import SCALES, Study, scaled
@@ -170,6 +171,15 @@ def test_probes_belong_to_their_layers(study):
     own = hl.between(result_of(study, "fig3"), "Plain-18", "Plain-18")
     probed = hl.probe(fitted, labels[0], (measured, labels[1]))
     np.testing.assert_allclose(own.accuracy.sel(layer_a=probed.layer.values), probed.accuracy, atol=1e-12)
+
+
+def test_the_longest_block_is_of_layers_that_are_all_alike():
+    values = np.eye(5)
+    values[1:4, 1:4] = 0.95
+    values[3:, 3:] = 0.92
+    own = xarray.Dataset({"cka": (("layer_a", "layer_b"), values)})
+    assert longest_block(own) == 3
+    assert longest_block(own, 0.99) == 1
 
 
 def test_within_class_is_the_mean_over_classes(study):
