@@ -173,6 +173,12 @@ def test_probes_belong_to_their_layers(study):
     np.testing.assert_allclose(own.accuracy.sel(layer_a=probed.layer.values), probed.accuracy, atol=1e-12)
 
 
+def test_more_than_the_memory_holds_is_refused_in_time(study, monkeypatch):
+    monkeypatch.setattr("homolog.paper.study.memory_of_machine", lambda: 2.0**20)
+    with pytest.raises(ValueError, match=r"GiB of memory, got a machine with 0: use fewer with --examples \d+"):
+        EXPERIMENTS["table2"].run(replace(study, measures={"cka": hl.measure("cka(estimator=debiased)")}))
+
+
 def test_the_longest_block_is_of_layers_that_are_all_alike():
     values = np.eye(5)
     values[1:4, 1:4] = 0.95

@@ -65,10 +65,8 @@ def run_untrained(study: Study) -> xarray.Dataset:
 
     def models() -> dict[str, hl.Activations]:
         images = study.examples()
-        return {
-            f"seed {seed}": study.activations(training.untrained(architecture, study.images, seed), images)
-            for seed in list(study.seeds)[:FEW]
-        }
+        raw = {f"seed {seed}": training.untrained(architecture, study.images, seed) for seed in list(study.seeds)[:FEW]}
+        return study.all_activations(raw, images)
 
     everything = study.compared("untrained tiny-10", models, indexes(study))
     found = hl.layer_identification(everything)
@@ -101,9 +99,7 @@ def run_batch_norm(study: Study) -> xarray.Dataset:
             models[f"{kind} {seed}"] = network
     images = study.examples()
     measures = {"cka": hl.measure("cka")}
-    everything = study.compared(
-        "batch norm", lambda: {n: study.activations(k, images) for n, k in models.items()}, measures
-    )
+    everything = study.compared("batch norm", lambda: study.all_activations(models, images), measures)
     names = {kind: [f"{kind} {seed}" for seed in seeds] for kind in ("with", "without")}
     parts = []
     for a, b in (("with", "with"), ("without", "without"), ("with", "without")):
@@ -204,9 +200,7 @@ def run_tiny_resnet(study: Study) -> xarray.Dataset:
     images = study.examples()
     measures = {name: hl.measure(name) for name in FIGURE_2}
     models = dict(zip(names, trained, strict=True))
-    everything = study.compared(
-        "tiny-resnet", lambda: {n: study.activations(k, images) for n, k in models.items()}, measures
-    )
+    everything = study.compared("tiny-resnet", lambda: study.all_activations(models, images), measures)
     part = hl.between(everything, "Tiny-10", "ResNet-14")
     return part[list(measures)].assign_attrs(measures=json.dumps(list(measures)))
 

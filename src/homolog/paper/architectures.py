@@ -25,7 +25,7 @@ def _compared(study: Study, what: str, architectures: dict[str, Architecture]) -
     images = study.examples(held_out=True)
 
     def models() -> dict[str, hl.Activations]:
-        return {name: study.activations(network, images) for name, network in zip(architectures, networks, strict=True)}
+        return study.all_activations(dict(zip(architectures, networks, strict=True)), images)
 
     accuracies = {name: network.accuracy for name, network in zip(architectures, networks, strict=True)}
     return study.compared(what, models, {"cka": hl.measure("cka")}).assign_attrs(test_accuracy=json.dumps(accuracies))

@@ -56,11 +56,12 @@ def run(study: Study) -> xarray.Dataset:
 
 
 def _layers(study: Study, kinds: dict[str, list[Trained]], examples: np.ndarray) -> dict[str, hl.Activations]:
-    return {
-        name: study.activations(network, examples)
+    named = {
+        name: network
         for kind, trained in kinds.items()
         for name, network in zip(_names(kind, trained), trained, strict=True)
     }
+    return study.all_activations(named, examples)
 
 
 def _names(kind: str, trained: list[Trained]) -> list[str]:

@@ -37,7 +37,7 @@ def run(study: Study) -> xarray.Dataset:
         return xarray.concat(parts, "layer", combine_attrs="override")
 
     def models() -> dict[str, hl.Activations]:
-        return {name: study.activations(network, images) for name, network in networks.items()}
+        return study.all_activations(networks, images)
 
     everything = study.compared("plain", models, {"cka": hl.measure("cka")})
     probes = study.recorded("plain-probes", probed)
@@ -95,8 +95,8 @@ def longest_block(own: xarray.Dataset, level: float = 0.9) -> int:
 def tell(result: xarray.Dataset) -> list[str]:
     """Return where the layers repeat each other, and where a probe stops gaining."""
     lines = [
-        "Layers in a row that are all like each other (CKA ≥ 0.9), layers like the last convolution, and where a probe first comes",
-        "within 1 % of its best:",
+        "Layers in a row that are all like each other (CKA ≥ 0.9), layers like the last convolution, and where a probe first",
+        "comes within 1 % of its best:",
     ]
     for name, accuracy in json.loads(result.attrs["test_accuracy"]).items():
         own, probes = of(result, name)

@@ -43,7 +43,7 @@ def perform(experiment: Experiment, study: Study) -> xarray.Dataset:
     for line in experiment.tell(result):
         study.say(line)
     picture = study.out / f"{experiment.name}-{study.title}.png"
-    experiment.draw(result).savefig(picture, dpi=120)
+    experiment.draw(result).savefig(picture, dpi=120, bbox_inches="tight")
     written = picture.with_suffix(".nc")
     result.to_netcdf(written)
     spent = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in time_spent(result).items())

@@ -198,6 +198,25 @@ class Study:
             progress=False,
         )
 
+    def all_activations(self, networks: Mapping[str, Trained], images: np.ndarray) -> dict[str, hl.Activations]:
+        """Return the activations of several networks by name, or refuse before the memory is full.
+
+        They are held once as they are, and once prepared for comparing.
+        """
+        taken: dict[str, hl.Activations] = {}
+        held, there = 0, memory_of_machine()
+        for name, network in networks.items():
+            taken[name] = self.activations(network, images)
+            held += sum(array.nbytes for array in taken[name].values())
+            if 2 * held > there:
+                needed = 2 * held * len(networks) / len(taken)
+                raise ValueError(
+                    f"comparing {len(networks)} networks over {len(images)} examples needs about {needed / 2**30:.0f} GiB of "
+                    f"memory, got a machine with {there / 2**30:.0f}: use fewer with --examples "
+                    f"{int(0.8 * len(images) * there / needed)}, or fewer --seeds; trained networks are kept."
+                )
+        return taken
+
     def compared(
         self,
         what: str,
@@ -271,6 +290,14 @@ class Study:
     def result_path(self, name: str, key: str) -> Path:
         """Return where a result is kept."""
         return self.out / "results" / f"{name}-{self.data}-{self.scale.name}-{key}.nc"
+
+
+def memory_of_machine() -> float:
+    """Return the bytes of memory there are, or infinity where nobody says."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return float("inf")
 
 
 def _groups(measures: Mapping[str, hl.Measure]) -> list[dict[str, hl.Measure]]:

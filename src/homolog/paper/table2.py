@@ -44,10 +44,8 @@ def tiny_networks(study: Study) -> dict[str, hl.Activations]:
     """Return the layers of Tiny-10 networks from several seeds, over training images."""
     architecture = study.architecture("tiny-10", width=study.scale.width)
     networks = study.networks([(architecture, seed) for seed in study.seeds])
-    images = study.examples()
-    return {
-        f"seed {seed}": study.activations(network, images) for seed, network in zip(study.seeds, networks, strict=True)
-    }
+    named = {f"seed {seed}": network for seed, network in zip(study.seeds, networks, strict=True)}
+    return study.all_activations(named, study.examples())
 
 
 def comparison(study: Study) -> xarray.Dataset:

@@ -27,10 +27,8 @@ def run(study: Study) -> xarray.Dataset:
     images = study.examples(held_out=True)
 
     def models() -> dict[str, hl.Activations]:
-        return {
-            f"width {width} seed {seed}": study.activations(network, images)
-            for (width, seed), network in zip(every, trained, strict=True)
-        }
+        named = {f"width {width} seed {seed}": network for (width, seed), network in zip(every, trained, strict=True)}
+        return study.all_activations(named, images)
 
     result = study.compared("widths", models, {"cka": hl.measure("cka")})
     names = {width: [f"width {width} seed {seed}" for seed in seeds] for width in widths}

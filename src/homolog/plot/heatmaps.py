@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 40
 """Axes with more layers than this, or than there is room for, label every k-th."""
-INCHES_PER_LABEL = 0.115
+INCHES_PER_LABEL = 0.13
 LONGEST_LABEL = 34
 """Longer names lose their beginning."""
 
@@ -90,8 +90,11 @@ def heatmap(
         interpolation="none",
     )
     ax.set_facecolor("0.85")
-    label_axis(ax.yaxis, names[0])
-    label_axis(ax.xaxis, names[1])
+    box = ax.get_window_extent()
+    # Cells are square, so that one side of the axes may stay empty.
+    cell = min(box.height / len(names[0]), box.width / len(names[1]))
+    for axis, side in ((ax.yaxis, names[0]), (ax.xaxis, names[1])):
+        label_axis(axis, side, cell * len(side))
     ax.tick_params(axis="x", labelrotation=90)
     if not many:
         ax.set_ylabel(plain(result.attrs.get("model_a", "a")))
@@ -241,10 +244,11 @@ def plain(text: Any) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in str(text)).replace("$", r"\$")
 
 
-def label_axis(axis: Any, names: list[str]) -> None:
-    """Write names beside an axis, every k-th where there are many."""
+def label_axis(axis: Any, names: list[str], length: float | None = None) -> None:
+    """Write names beside an axis of some length in pixels, every k-th where there are many."""
     box = axis.axes.get_window_extent()
-    room = (box.height if axis.axis_name == "y" else box.width) / axis.axes.figure.dpi
+    length = length or (box.height if axis.axis_name == "y" else box.width)
+    room = length / axis.axes.figure.dpi
     step = -(-len(names) // max(min(MOST_LABELS, int(room / INCHES_PER_LABEL)), 8))
     places = np.arange(0, len(names), step)
     labels = [plain(_short(names[place])) for place in places]
