@@ -175,7 +175,7 @@ def test_commands(clean, tmp_path, monkeypatch, capsys):
     options = ["--permutations", "19", "--interval", "jackknife", "--out", "r.nc", "--report", "r.html", "--diagnose"]
     assert run(["compare", "a.npz", "b.npz", *options]) == 0
     told = capsys.readouterr().out
-    assert "95% interval\tp, adjusted" in told
+    assert "95% interval\tp (Benjamini-Hochberg)" in told
     assert {"cka_p", "cka_low", "cka(estimator=debiased)_se"} <= set(xarray.load_dataset("r.nc"))
     assert "dead features" in (tmp_path / "r.html").read_text()
     capsys.readouterr()

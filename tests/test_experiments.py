@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import pickle
 import warnings
 from dataclasses import replace
@@ -20,7 +21,7 @@ from homolog.paper import data, training
 from homolog.paper.depth import longest_block
 from homolog.paper.experiments import EXPERIMENTS, perform
 from homolog.paper.networks import Architecture
-from homolog.paper.study import SCALES, Study, scaled
+from homolog.paper.study import SCALES, Study, described, scaled
 from homolog.paper.training import Job, Recipe
 
 FEW = {"width": 0.2, "n_train": 130, "epochs": 1, "deep_epochs": 1, "n_examples": 120, "seeds": 3, "n_probed": 60}
@@ -76,6 +77,33 @@ def test_table_2_of_ones_own_index(study, monkeypatch, tmp_path, capsys):
     (file,) = (tmp_path / "here").glob("table2-digits-tiny-*epochs-1*-by-mine-widths-cka.nc")
     found = xarray.load_dataset(file)
     assert found.measure.values.tolist() == ["mine:widths", "cka"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("def index(x, y):\n    return float('nan')\n", "got NaN for random ones"),
+        ("def index(x, y):\n    return x @ y\n", "got ValueError"),
+        ("class index:\n    pass\n", "got TypeError"),
+    ],
+)
+def test_an_index_that_fails_is_found_before_training(monkeypatch, tmp_path, capsys, code, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text(code)
+    monkeypatch.setattr(training, "_train", None)
+    assert run(["paper", "table2", "-m", "broken.py:index", "--out", "here"]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_changed_helper_of_ones_own_index_is_noticed(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "a_helper.py").write_text("FACTOR = 1\n")
+    (tmp_path / "an_index.py").write_text("import a_helper\ndef index(x, y):\n    return a_helper.FACTOR\n")
+    measure = hl.measure(importlib.import_module("an_index").index)
+    before = described(measure)
+    assert described(measure) == before
+    (tmp_path / "a_helper.py").write_text("FACTOR = 2\n")
+    assert described(measure) != before
 
 
 def layers_of(study, family, seed, images, source=None, width=0.2, batch_norm=True):
@@ -208,6 +236,7 @@ def test_within_class_is_the_mean_over_classes(study):
         (["table2", "--data", "cifar10"], "--data-folder"),
         (["table2", "--image-size", "3"], "must divide 8"),
         (["table2", "-m", "ckaa"], "ckaa"),
+        (["fig7", "--second-data", "digits"], "another than the first"),
     ],
 )
 def test_wrong_use_of_the_command(tmp_path, capsys, arguments, words):

@@ -150,11 +150,16 @@ def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Cau
     return found
 
 
-def null_level(levels: Mapping[str, tuple[float, str]]) -> list[Caution]:
+def null_level(levels: Mapping[str, tuple[float, str]], *, grouped: bool = False) -> list[Caution]:
     """Say which indexes score high by chance: index → (highest level, where)."""
     if not levels:
         return []
     told = listed(f"{name} up to {level:.2f} ({where})" for name, (level, where) in levels.items())
+    if grouped:
+        message = (
+            f"data that share only the groups would already score {told}: read values against the _null variables."
+        )
+        return [Caution(NullLevelWarning, message)]
     return [
         Caution(
             NullLevelWarning,
@@ -173,7 +178,7 @@ def few_permutations(name: str, lost: int, pairs: int, n_permutations: int, alph
         Caution(
             FewPermutationsWarning,
             f"{name}: {lost} of {pairs} pairs have the smallest p that {n_permutations} permutations can give and do not reach "
-            f"{alpha:g} once adjusted for all pairs: pass n_permutations={enough} to tell.",
+            f"{alpha:g} once adjusted for all pairs: {enough} would tell.",
         )
     ]
 
@@ -183,7 +188,7 @@ def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
     return Caution(
         BiasWarning,
         f"{name}: the bias is larger than half of the interval for {listed(where)}, so that its correction, of first order, is "
-        f"not to be trusted: use more examples, or cka(estimator=debiased).",
+        f"not to be trusted: use more examples, or a debiased estimator where there is one.",
     )
 
 

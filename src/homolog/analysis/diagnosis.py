@@ -60,7 +60,7 @@ def diagnose(
         their null levels and p-values. Kinds:
 
         - of a layer: "constant", "dead features", "duplicate features", "saturation" (rank n − 1), "dominant direction"
-          (over 80 % of the variance), "few features" (fewer than 16, whose random halves are unlike: CKA is biased down);
+          (over 80 % of the variance), "few features" (fewer than 10, whose random halves are unlike: CKA is biased down);
         - of a model: "duplicate examples";
         - of a pair of layers (of the same name, or best matches): "outlier" (one example moves CKA by more than 0.05 or 5/n),
           "null level" (independent layers would reach over 0.1), "saturation" (both ranks together), "chance" (p over 0.05);

@@ -49,7 +49,7 @@ def layer_identification(
           are left out, not decisions;
         - `z` and `p`: accuracy less that of the measure tested against, over the jackknife standard error of this difference,
           and its two-sided normal probability. That measure itself, and one that misses and finds the same layers, have z = 0
-          and p = 1.
+          and p = 1; NaN where leaving out a network never changes the difference.
 
         The last three are NaN with fewer than three networks, or where several results do not tell which networks they compare
         (models of one name).
@@ -166,7 +166,7 @@ def _sureness(
     accuracy = right.sum(axis=1) / decisions.sum(axis=1)
     ahead = accuracy - accuracy[reference]
     error = standard_error(estimates - estimates[:, [reference]])
-    # Without spread any difference is certain, and none is none.
-    certain = np.where(ahead == 0, 0.0, np.copysign(np.inf, ahead))
-    z = np.divide(ahead, error, out=certain, where=error > 0)
+    # Without spread nobody knows how sure a difference is; no difference needs no spread.
+    unsure = np.where(ahead == 0, 0.0, np.nan)
+    z = np.divide(ahead, error, out=unsure, where=error > 0)
     return {"accuracy_se": standard_error(estimates), "z": z, "p": 2 * ndtr(-np.abs(z))}

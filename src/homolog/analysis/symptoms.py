@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 DOMINANT = 0.8
 """Share of the variance in one direction that is worth a word."""
-FEW = 16
+FEW = 10
 """Layers with fewer features are asked whether these are enough."""
-CEILING = 0.8
-"""CKA that two draws of as many features must reach."""
+BETWEEN_DRAWS = 0.8
+"""CKA that two draws of as many features should reach."""
 INFLUENCE = 0.05
 """Change of CKA by one example that is worth a word, where examples are many."""
 LEVEL = 0.1
@@ -126,14 +126,13 @@ def _few(where: str, array: np.ndarray) -> Iterator[Finding]:
             values.append(float(cka(*parts, estimator="debiased")))
     values = [value for value in values if not np.isnan(value)]
     between = max(float(np.mean(values)), 0.0) if values else 1.0
-    ceiling = 2 * between / (1 + between)
-    if ceiling < CEILING:
+    if 2 * between / (1 + between) < BETWEEN_DRAWS:
         yield Finding(
             "few features",
             where,
-            f"two draws of {array.shape[1]} features like these would reach a CKA of about {ceiling:.2f} only, so that values "
-            f"are biased down if the features are a sample of more",
-            "compare layers with more features, or read values against this ceiling",
+            f"random halves of its {array.shape[1]} features reach a CKA of {between:.2f} with each other: if they are a "
+            f"sample of a layer's units, values are biased down",
+            "take more units of the layer, where there are more",
         )
 
 

@@ -135,7 +135,7 @@ def _best_rows(result: xarray.Dataset) -> list[list[str]]:
 def _sure_columns(result: xarray.Dataset) -> list[str]:
     """Return the headings of what a result says about how sure it is."""
     interval = f"{float(result.attrs['level']):.0%} interval" if "level" in result.attrs else ""
-    return [interval] * bool(interval) + ["p, adjusted"] * ("n_permutations" in result.attrs)
+    return [interval] * bool(interval) + ["p (Benjamini-Hochberg)"] * ("n_permutations" in result.attrs)
 
 
 def _sure(result: xarray.Dataset, name: str, layer: str, best: str) -> list[str]:

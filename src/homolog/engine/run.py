@@ -68,7 +68,7 @@ def _run_group(plan: Plan, group: Group, outcome: Outcome, bar: tqdm) -> None:
             list(each(partial(_meet_one, plan, group, operands, outcome, bar), pairs))
         else:
             _meet_all(plan, group, operands, outcome, each, lambda share: bar.update(share * len(pairs)))
-        found, cautions = sureness.companions(plan, group, operands, outcome.values, each, bar.update)
+        found, cautions = sureness.companions(plan, group, operands, each, bar.update)
         outcome.sureness |= found
         outcome.cautions += cautions
         if plan.asked.groups is not None:
@@ -173,4 +173,4 @@ def _null_levels(plan: Plan, outcome: Outcome) -> list[Caution]:
         i, j = np.unravel_index(np.nanargmax(asked), asked.shape)
         if asked[i, j] > NULL_LEVEL_TOLD:
             high[name] = (float(asked[i, j]), _told(plan, [(i, j)])[0])
-    return null_level(high)
+    return null_level(high, grouped=plan.asked.groups is not None)

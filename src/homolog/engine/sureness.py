@@ -111,14 +111,10 @@ def companions(
     plan: Plan,
     group: Group,
     operands: dict[int, Any],
-    values: dict[str, np.ndarray],
     each: Any,
     step: Callable[[], Any],
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[Caution]]:
-    """Return measure → companion → (layers, layers) matrix, NaN where not asked, and what a reader should be told of them.
-
-    `values` are those of the measures.
-    """
+    """Return measure → companion → (layers, layers) matrix, NaN where not asked, and what a reader should be told of them."""
     sides = Sides.of(plan, group)
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in group.measures}
     cautions: list[Caution] = []
@@ -129,7 +125,7 @@ def companions(
             lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_discovery"] > ALPHA)
             cautions += few_permutations(name, int(lost.sum()), int(together.sum()), plan.asked.n_permutations, ALPHA)
     if plan.asked.interval:
-        for name, kinds in _intervals(plan, group, sides, values, each).items():
+        for name, kinds in _intervals(plan, group, sides, each).items():
             dubious = np.argwhere(kinds.pop("dubious") == 1)
             found[name] |= kinds
             labels = [layer.label for layer in plan.layers]
@@ -169,9 +165,7 @@ def _nulls(
     return found
 
 
-def _intervals(
-    plan: Plan, group: Group, sides: Sides, values: dict[str, np.ndarray], each: Any
-) -> dict[str, dict[str, np.ndarray]]:
+def _intervals(plan: Plan, group: Group, sides: Sides, each: Any) -> dict[str, dict[str, np.ndarray]]:
     asked = plan.asked
     assert asked.interval is not None
     arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
@@ -182,8 +176,7 @@ def _intervals(
     )
     found = {}
     for name, record in group.measures.items():
-        whole = values[name][np.ix_(sides.rows, sides.columns)]
-        ends = interval(whole, parts[name], asked.level, record.range)
+        ends = interval(parts[name], asked.level, record.range)
         found[name] = {
             kind: sides.whole(np.asarray(matrix, dtype=float), record) for kind, matrix in ends._asdict().items()
         }
@@ -198,7 +191,7 @@ def _stays(plan: Plan, group: Group, index: int) -> bool:
 
 def _array(plan: Plan, group: Group, index: int) -> Any:
     layer = plan.layers[index]
-    array = representation(layer.array, layer.title, single=group.family.float32 != "never")
+    array = representation(layer.array, layer.title)
     # A function of the caller's may know its own array library alone.
     return array if group.family.name == "function" else to_numpy(array)
 

@@ -16,6 +16,8 @@ from homolog.registry import Measure
 Method = Literal["jackknife", "subsample"]
 FOLDS = 50
 """Parts left out in turn where leaving out single examples has no shortcut."""
+ROUNDING = 1e-7
+"""What rounding leaves of a distance between equals, for instance; the correction of the bias multiplies it."""
 SUBSAMPLES = 100
 """Random halves of a subsampling interval."""
 
@@ -23,6 +25,8 @@ SUBSAMPLES = 100
 class Resampled(NamedTuple):
     """Values on parts of the examples, first axis over the parts."""
 
+    whole: np.ndarray
+    """Value on all examples, rounded as the others."""
     values: np.ndarray
     variance_factor: float
     """Times the mean squared deviation of the values gives the variance of the value on all."""
@@ -41,16 +45,16 @@ class Interval(NamedTuple):
     """Whether the bias is larger than half of the interval."""
 
 
-def interval(whole: np.ndarray, resampled: Resampled, level: float, ends: tuple[float, float]) -> Interval:
+def interval(resampled: Resampled, level: float, ends: tuple[float, float]) -> Interval:
     """Return the standard error and the interval of Student's t around the value less its bias, within the measure's range."""
-    values = resampled.values
+    whole, values = resampled.whole, resampled.values
     mean = values.mean(axis=0)
     error = np.sqrt(resampled.variance_factor * np.mean((values - mean) ** 2, axis=0))
     bias = resampled.bias_factor * (mean - whole)
     half = student.ppf((1 + level) / 2, len(values) - 1) * error
     low, high = (np.clip(end, *ends) for end in (whole - bias - half, whole - bias + half))
-    rounding = 1e-9 * np.maximum(np.abs(whole), 1e-300)
-    dubious = np.abs(bias) > half + rounding
+    unit = np.abs(whole) if np.isinf(ends[1]) else 1.0
+    dubious = np.abs(bias) > half + ROUNDING * (1 + resampled.bias_factor) * unit
     beyond = dubious & (low == high)
     return Interval(error, np.where(beyond, np.nan, low), np.where(beyond, np.nan, high), dubious)
 
@@ -104,8 +108,9 @@ def resampled_values(
             step()
             return value
 
+        whole = _on(rest, xs, None if ys is xs else ys, needed, prepare)
         values = np.array(list(each(one, rows)))
-        found |= {name: Resampled(values[:, i], variance, bias) for i, name in enumerate(rest)}
+        found |= {name: Resampled(whole[i], values[:, i], variance, bias) for i, name in enumerate(rest)}
     return {name: found[name] for name in measures}
 
 
@@ -122,21 +127,26 @@ def _shortcuts(
     n = len(xs[0])
     pairs = list(zip(*np.nonzero(needed), strict=True))
 
-    def one(pair: tuple[int, int]) -> list[np.ndarray | None]:
+    def one(pair: tuple[int, int]) -> list[tuple[np.ndarray | None, float]]:
         x, y = firsts[pair[0]], seconds[pair[1]]
         meeting = record.family.meet(x, y)
-        return [without_each(x, y, meeting, **r.finish_options) for r, without_each in quick.values()]
+        return [
+            (without_each(x, y, meeting, **r.finish_options), scalar(r.finish(x, y, meeting, **r.finish_options)))
+            for r, without_each in quick.values()
+        ]
 
     values = {name: np.full((n, *needed.shape), np.nan) for name in quick}
+    whole = {name: np.full(needed.shape, np.nan) for name in quick}
     for (i, j), per_measure in zip(pairs, each(one, pairs), strict=True):
-        for name, without in zip(quick, per_measure, strict=True):
+        for name, (without, value) in zip(quick, per_measure, strict=True):
+            whole[name][i, j] = value
             if without is None:
                 values.pop(name, None)  # with these options there is no shortcut, whatever the pair
             elif name in values:
                 values[name][:, i, j] = to_numpy(without)
     for name, found in values.items():
         _recomputed(quick[name][0], found, xs, ys, pairs, prepare)
-    return {name: Resampled(found, n - 1, n - 1) for name, found in values.items()}
+    return {name: Resampled(whole[name], found, n - 1, n - 1) for name, found in values.items()}
 
 
 def _recomputed(

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -124,7 +125,12 @@ class Study:
     @cached_property
     def second_images(self) -> Images:
         """Figure 7's second data set."""
-        second = self._loaded(self.second_data or PARTNERS[self.data], self.second_folder)
+        name = self.second_data or PARTNERS[self.data]
+        if name == self.data:
+            raise ValueError(
+                f"the second data set must be another than the first, got {name!r} twice: change --second-data."
+            )
+        second = self._loaded(name, self.second_folder)
         shapes = [images.train.shape[1:] for images in (self.images, second)]
         if shapes[0] != shapes[1]:
             raise ValueError(
@@ -171,7 +177,7 @@ class Study:
                 with _beside(bar):
                     self.say(
                         f"  {job.architecture.family} on {source.name}, seed {job.seed}: test accuracy {network.accuracy:.1%}, "
-                        f"trained in {network.seconds:.0f} s"
+                        f"trained in {network.seconds:.0f} s" + " (kept from before)" * network.kept
                     )
         return found
 
@@ -311,12 +317,37 @@ def _groups(measures: Mapping[str, hl.Measure]) -> list[dict[str, hl.Measure]]:
 
 
 def described(measure: hl.Measure) -> str:
-    """Return what tells a measure from others: its text form, and the code of a function of the user's."""
+    """Return what tells a measure from others: its text form, and of a function of the user's all code in its folder."""
+    if measure.name in hl.measures():
+        return str(measure)
     try:
-        code = inspect.getsource(measure.function)
-    except (OSError, TypeError):
-        code = ""
-    return str(measure) if measure.name in hl.measures() else f"{measure} {digest(code)}"
+        folder = Path(inspect.getfile(inspect.unwrap(measure.function))).resolve().parent
+    except TypeError:  # built in
+        return str(measure)
+    loaded = {
+        Path(path).resolve() for module in list(sys.modules.values()) if (path := getattr(module, "__file__", None))
+    }
+    # Some modules claim files that are not there.
+    own = [path for path in loaded if folder in path.parents and path.suffix == ".py" and path.is_file()]
+    code = sorted(path.read_text(errors="replace") for path in own)
+    return f"{measure} {digest(code)}"
+
+
+def tried(measures: Mapping[str, hl.Measure]) -> Mapping[str, hl.Measure]:
+    """Return measures of the user's own once each has given a number for two arrays, which costs less than training networks."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 4)), rng.normal(size=(60, 3))
+    for name, measure in measures.items():
+        if measure.name in hl.measures():
+            continue
+        expected = f"{name} must take arrays (n, p) and (n, q) and return a number"
+        try:
+            value = float(measure(x, y + x[:, :3]))
+        except Exception as error:  # whatever the user's code raises becomes one sentence, its own traceback below
+            raise ValueError(f"{expected}, got {type(error).__name__}: {error}.") from error
+        if np.isnan(value):
+            raise ValueError(f"{expected}, got NaN for random ones.")
+    return measures
 
 
 @contextmanager

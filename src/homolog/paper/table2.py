@@ -82,8 +82,9 @@ def draw(found: xarray.Dataset) -> Figure:
     """Draw the accuracies, and the paper's as diamonds."""
     ax = bars(found)
     places = np.arange(found.sizes["measure"])[::-1]
-    ax.plot(100 * found.paper.values, places, "D", color="#a84b3b", markersize=4, label="the paper, on CIFAR-10")
-    ax.legend(fontsize=8, loc="upper center")
+    if not np.isnan(found.paper.values).all():
+        ax.plot(100 * found.paper.values, places, "D", color="#a84b3b", markersize=4, label="the paper, on CIFAR-10")
+        ax.legend(fontsize=8, loc="upper center")
     return figure_of(ax)
 
 
@@ -99,16 +100,22 @@ def tell(found: xarray.Dataset) -> list[str]:
     for i, name in enumerate(found.measure.values):
         row = found.isel(measure=i)
         lines.append(
-            f"  {title(str(name)):20} {100 * float(row.accuracy):6.1f} {100 * float(row.accuracy_se):6.1f} "
-            f"{100 * float(row.paper):9.1f} {float(row.z):21.1f} {_chance(float(row.p)):>8}"
-            + (f" {float(row.z_regression):15.1f} {_chance(float(row.p_regression)):>8}" if tested else "")
+            f"  {title(str(name)):20} {100 * float(row.accuracy):6.1f} {_told(100 * float(row.accuracy_se)):>6} "
+            f"{_told(100 * float(row.paper)):>9} {_told(float(row.z)):>21} {_chance(float(row.p)):>8}"
+            + (f" {_told(float(row.z_regression)):>15} {_chance(float(row.p_regression)):>8}" if tested else "")
         )
+    if found.attrs["networks"] < 3:
+        lines.append("  Standard errors and tests need three networks: --seeds 3.")
     return lines
+
+
+def _told(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.1f}"
 
 
 def _chance(p: float) -> str:
     """Return a probability; what a normal tail says far out is not worth its digits."""
-    return "< 1e-6" if p < 1e-6 else f"{p:.2g}"
+    return "" if np.isnan(p) else "< 1e-6" if p < 1e-6 else f"{p:.2g}"
 
 
 def run_figure_2(study: Study) -> xarray.Dataset:

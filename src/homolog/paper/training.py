@@ -81,6 +81,8 @@ class Trained:
     """On the test images."""
     seconds: float
     """That training took."""
+    kept: bool = False
+    """Whether it was trained in an earlier run."""
 
 
 def digest(description: Any) -> str:
@@ -107,7 +109,8 @@ def trained(job: Job, folder: Path, step: Step) -> Trained:
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{job.images.name}-{job.architecture.family}-seed{job.seed}-{job.key}"
     path, unfinished = folder / f"{stem}.safetensors", folder / f"{stem}.unfinished.safetensors"
-    if path.is_file():
+    kept = path.is_file()
+    if kept:
         step(job.recipe.epochs * len(job.images.train))
     else:
         torch.manual_seed(job.seed)
@@ -120,7 +123,7 @@ def trained(job: Job, folder: Path, step: Step) -> Trained:
     network = job.architecture.build().to(device())
     tensors, notes = _read(path)
     network.load_state_dict(tensors)
-    return Trained(network.eval(), job.architecture, float(notes["accuracy"]), float(notes["seconds"]))
+    return Trained(network.eval(), job.architecture, float(notes["accuracy"]), float(notes["seconds"]), kept)
 
 
 def untrained(architecture: Architecture, images: Images, seed: int) -> Trained:

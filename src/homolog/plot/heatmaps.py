@@ -105,10 +105,13 @@ def heatmap(
         rows, columns = np.nonzero(chance)
         ax.scatter(columns, rows, s=_size(ax, chance), marker="x", color="0.55", linewidths=0.8, zorder=2)
     if best:
-        _mark_best(ax, marks(result, name))
+        found = marks(result, name)
+        rows = np.arange(len(found))
+        # A best match that is no more alike than by chance is none.
+        _mark_best(ax, np.where((found >= 0) & chance[rows, found], -1, found))
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04)
     told = ["○ best match of a row"] * best + ["× no more alike than by chance"] * bool(chance.any())
-    bar.set_label(variable.attrs["kind"] + (f"  ({', '.join(told)})" if told else ""))
+    bar.set_label(variable.attrs["kind"] + "".join(f"\n{part}" for part in told))
     return ax
 
 

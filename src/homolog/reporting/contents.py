@@ -79,13 +79,14 @@ def _figure(result: xarray.Dataset, name: str, many: bool) -> dict[str, Any]:
     """Return numbers and names for one heatmap."""
     variable = result[name]
     low, high = colour_limits(variable)
+    crossed = by_chance(result, name)
     return {
         "rows": _labels(result, "a", many),
         "columns": _labels(result, "b", many),
         "values": _rounded(variable.values),
         "levels": _companion(result, f"{name}_null"),
-        "best": marks(result, name).tolist(),
-        "chance": np.argwhere(by_chance(result, name)).tolist(),
+        "best": [-1 if j >= 0 and crossed[i, j] else int(j) for i, j in enumerate(marks(result, name))],
+        "chance": np.argwhere(crossed).tolist(),
         **{kind: _companion(result, f"{name}_{kind}") for kind in ("p", "low", "high")},
         "titles": None if many else [result.attrs["model_a"], result.attrs["model_b"]],
         "lowest": low,
@@ -162,6 +163,10 @@ def _provenance(result: xarray.Dataset, many: bool) -> Iterator[tuple[str, str]]
     """Yield where the numbers come from, as pairs of what and how."""
     yield "examples", str(int(result.attrs["n_examples"]))
     yield "homolog", result.attrs["homolog_version"]
+    if "n_permutations" in result.attrs:
+        yield "p-values", f"{int(result.attrs['n_permutations'])} permutations of the examples"
+    if "interval" in result.attrs:
+        yield "intervals", f"{float(result.attrs['level']):.0%}, by {result.attrs['interval']} over examples"
     made: Mapping[str, Mapping[str, str]]
     if many:
         made = json.loads(result.attrs["models"])
