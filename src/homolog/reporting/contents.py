@@ -138,22 +138,32 @@ def _matches(result: xarray.Dataset, names: list[str]) -> Iterator[dict[str, Any
         same = bool(int(part.attrs["same_model"]))
         for name in names:
             found = correspondence(without_diagonal(part, name) if same else part, name)
+            crossed = np.argwhere(by_chance(part, name))
+            chance = {(str(part.layer_a.values[i]), str(part.layer_b.values[j])) for i, j in crossed}
             yield {
                 "measure": name,
                 "models": [part.attrs["model_a"], part.attrs["model_b"]],
                 "same": same,
-                "a": _rows(found.layer_a.values, found.best_b.values, found.value_b.values, found.mutual_a.values),
-                "b": _rows(found.layer_b.values, found.best_a.values, found.value_a.values, found.mutual_b.values),
+                "a": _rows(
+                    found.layer_a.values, found.best_b.values, found.value_b.values, found.mutual_a.values, chance
+                ),
+                "b": _rows(
+                    found.layer_b.values,
+                    found.best_a.values,
+                    found.value_a.values,
+                    found.mutual_b.values,
+                    {(b, a) for a, b in chance},
+                ),
             }
 
 
-def _rows(layers: Any, best: Any, values: Any, mutual: Any) -> list[dict[str, Any]]:
+def _rows(layers: Any, best: Any, values: Any, mutual: Any, chance: set[tuple[str, str]]) -> list[dict[str, Any]]:
     return [
         {
             "layer": str(layer),
             "best": str(match),
             "value": "" if math.isnan(value) else f"{value:.3f}",
-            "mutual": bool(both),
+            "mutual": "by chance" if (str(layer), str(match)) in chance else "yes" if both else "",
         }
         for layer, match, value, both in zip(layers, best, values, mutual, strict=True)
     ]
