@@ -35,7 +35,9 @@ def population(strength: float, p: int = 4, q: int = 3) -> dict[str, float]:
 def rejections(simulations: int = 1000) -> None:
     """Type-I error and power of the permutation test at 0.05, n = 25, 39 permutations."""
     low, high = binom.ppf([0.025, 0.975], simulations, 0.05) / simulations
-    print(f"Share of p <= 0.05, {simulations} pairs of n = 25 (at strength 0 within {low:.3f} to {high:.3f} if exact):\n")
+    print(
+        f"Share of p <= 0.05, {simulations} pairs of n = 25 (at strength 0 within {low:.3f} to {high:.3f} if exact):\n"
+    )
     strengths = (0.0, 0.5, 0.75, 1.0, 1.5)
     print("| measure | " + " | ".join(f"strength {s}" for s in strengths) + " |\n|---|" + "---|" * len(strengths))
     for measure in MEASURES:
@@ -60,7 +62,9 @@ def coverage(simulations: int = 1000, n: int = 150) -> None:
             for strength in (0.75, 1.0, 2.0):
                 rng = np.random.default_rng(1)
                 truth = population(strength)[measure]
-                found = [hl.confidence_interval(*draw(rng, n, strength), measure, method=method) for _ in range(simulations)]
+                found = [
+                    hl.confidence_interval(*draw(rng, n, strength), measure, method=method) for _ in range(simulations)
+                ]
                 shares.append(f"{np.mean([ci.low <= truth <= ci.high for ci in found]):.3f}")
             print(f"| {measure} | {method} | " + " | ".join(shares) + " |", flush=True)
 
@@ -68,7 +72,9 @@ def coverage(simulations: int = 1000, n: int = 150) -> None:
 def bias(simulations: int = 1000) -> None:
     """Mean of both estimators over sizes."""
     print(f"\nMean over {simulations} pairs, and in brackets its standard error; the population has HSIC 2:\n")
-    print("| n | p | HSIC | HSIC debiased | CKA | CKA debiased | CKA of the population |\n|---|---|---|---|---|---|---|")
+    print(
+        "| n | p | HSIC | HSIC debiased | CKA | CKA debiased | CKA of the population |\n|---|---|---|---|---|---|---|"
+    )
     forms = ("hsic", "hsic(estimator=debiased)", "cka", "cka(estimator=debiased)")
     for n, p in ((20, 4), (20, 40), (80, 4), (80, 40)):
         rng = np.random.default_rng(2)
