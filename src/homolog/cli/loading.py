@@ -138,7 +138,7 @@ def result(path: Path) -> xarray.Dataset:
         raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
     try:
         return xarray.load_dataset(path)
-    except Exception:
+    except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, AssertionError, RuntimeError) as error:
         raise ValueError(
             f"{str(path)!r} must be a result that `homolog compare --out` wrote, got something that is no netCDF file."
-        ) from None
+        ) from error
