@@ -15,7 +15,7 @@ import torch
 jax.config.update("jax_enable_x64", True)
 
 # Runs by hand, with packages of its own.
-collect_ignore = ["reference/make.py"]
+collect_ignore = ["reference/make.py", "reference/make_store.py"]
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

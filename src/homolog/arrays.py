@@ -17,6 +17,8 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_jax_array, is_torch_array
 from array_api_compat import device as device_of
 
+from homolog.rows import Mapped, Rows, is_whole_map
+
 Array = Any
 
 
@@ -54,8 +56,8 @@ def machine_epsilon(x: Array) -> float:
 
 
 def is_array(x: Any) -> bool:
-    """Say whether an object is an array of a library that follows the array API."""
-    return bool(is_array_api_obj(x))
+    """Say whether an object is an array of a library that follows the array API, or a representation on disk."""
+    return isinstance(x, Rows) or bool(is_array_api_obj(x))
 
 
 def constant_like(value: Any, x: Array) -> Array:
@@ -104,12 +106,27 @@ def representation(x: Array, name: str, *, single: bool = False) -> Array:
     With `single`, floating input of at most 32 bits is returned in float32, whose large products are faster.
     """
     check_representation(x, name)
+    x = loaded(x)
     xp = namespace(x)
     return xp.astype(x, xp.float32 if single and itemsize(x, single=True) == 4 else working_dtype(x), copy=False)
 
 
+def loaded(x: Array) -> Array:
+    """Return what is on disk as an array of NumPy's, any array as it is."""
+    return x[:] if isinstance(x, Rows) else x
+
+
+def on_disk(x: Array) -> Rows | None:
+    """Return a representation that is on disk, or is a file mapped as it is, as rows to read; None for any other."""
+    if isinstance(x, Rows):
+        return x
+    return Mapped(x) if is_whole_map(x) else None
+
+
 def itemsize(x: Array, *, single: bool) -> int:
     """Return the bytes per number in which `representation` returns an array."""
+    if isinstance(x, Rows):
+        x = np.empty(0, dtype=x.dtype)
     xp = namespace(x)
     small = single and xp.isdtype(x.dtype, "real floating") and xp.finfo(x.dtype).bits <= 32
     return 4 if small or working_dtype(x) == xp.float32 else 8
@@ -129,6 +146,8 @@ def on_host(x: Array) -> Array:
 
 def check_representation(x: Array, name: str) -> None:
     """Raise unless x is a real array of shape (n, p) with n >= 2 and p >= 1."""
+    if isinstance(x, Rows):
+        x = np.broadcast_to(np.zeros((), dtype=x.dtype), x.shape)  # checked by its shape and dtype
     if not is_array_api_obj(x):
         raise TypeError(
             f"{name} must be an array of shape (examples, features), got {described(x)}: "
@@ -181,7 +200,8 @@ def _is_real(xp: ModuleType, x: Array) -> bool:
 
 
 def same_library(x: Array, y: Array, names: tuple[str, str] = ("x", "y")) -> None:
-    """Raise unless both arrays belong to one library and one device."""
+    """Raise unless both arrays belong to one library and one device; what is on disk belongs to NumPy's."""
+    x, y = (np.empty(0, dtype=side.dtype) if isinstance(side, Rows) else side for side in (x, y))
     if namespace(x) is not namespace(y):
         raise TypeError(
             f"{names[1]} must come from the same array library as {names[0]} ({_library(x)}), got {_library(y)}: "
@@ -218,6 +238,7 @@ def enough_rows(x: Array, minimum: int, measure: str) -> None:
 
 def check_finite(x: Array, name: str) -> None:
     """Raise when an array holds NaN or an infinity, naming the first row that does; values not known yet pass."""
+    x = loaded(x)
     xp = namespace(x)
     if is_traced(x) or not xp.isdtype(x.dtype, "real floating"):
         return

@@ -1,4 +1,4 @@
-"""Activations in files: .npy, .npz, .safetensors and .pt, read without ever running code from them."""
+"""Activations in files: .npy, .npz, .safetensors, .pt and .zarr, read without ever running code from them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import Array, described, optional, to_numpy
+from homolog.store import open_store, save_store
+from homolog.store.layout import SUFFIX
 
 _IDENTITIES = ("example_ids", "positions", "digests")
 _RESERVED = "homolog:"
@@ -26,13 +28,14 @@ def open(path: str | PathLike[str]) -> Activations:
     Parameters
     ----------
     path
-        `.npy` (one layer, named after the file), `.npz`, `.safetensors`, or `.pt`/`.pth` (a tensor or a mapping of
-        tensors, read with `weights_only=True`).
+        `.npy` (one layer, named after the file), `.npz`, `.safetensors`, `.pt`/`.pth` (a tensor or a mapping of
+        tensors, read with `weights_only=True`), or the folder `.zarr` of a store.
 
     Returns
     -------
     Activations
-        The layers in the order of the file, with row identity where `homolog.save` wrote it.
+        The layers in the order of the file, with row identity where `homolog.save` wrote it. The layers of a store stay on
+        disk: slices, lists of rows and masks read what they ask for, `numpy.asarray` a whole layer.
 
     Raises
     ------
@@ -54,15 +57,19 @@ def open(path: str | PathLike[str]) -> Activations:
     <Activations of 2 layers over 3 rows: early: 3, late: 2>
     """
     path = _path(path)
-    if path.suffix not in _READERS:
+    if path.suffix not in (*_READERS, SUFFIX):
         raise ValueError(
-            f"activations must be in a file ending in {', '.join(_READERS)} (lower case), got {path.name!r}: write them "
-            f"with homolog.save, numpy.savez or safetensors."
+            f"activations must be in a file ending in {', '.join(_READERS)} or {SUFFIX} (lower case), got {path.name!r}: write "
+            f"them with homolog.save, numpy.savez or safetensors."
         )
+    if path.suffix == SUFFIX and path.is_dir():
+        return open_store(path)
     if path.is_dir():
         raise IsADirectoryError(f"activations must be in a file, got the folder {str(path)!r}.")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
+    if path.suffix == SUFFIX:
+        raise NotADirectoryError(f"a store must be a folder, got the file {str(path)!r}: unpack it.")
     try:
         arrays, notes = _READERS[path.suffix](path)
         provenance = {"model": path.stem} | json.loads(str(notes.get("provenance", "{}")))
@@ -144,7 +151,7 @@ _READERS = {
 
 
 def save(activations: Activations | Mapping[str, Array], path: str | PathLike[str]) -> None:
-    """Write activations with their row identity to a `.npz` or `.safetensors` file.
+    """Write activations with their row identity to a `.npz` or `.safetensors` file, or to a `.zarr` store.
 
     Parameters
     ----------
@@ -158,6 +165,10 @@ def save(activations: Activations | Mapping[str, Array], path: str | PathLike[st
     ValueError
         If the path ends in anything else.
 
+    Notes
+    -----
+    Only a store is written block by block: the other files need all layers in memory.
+
     Examples
     --------
     >>> import numpy as np, homolog as hl, tempfile, pathlib
@@ -168,10 +179,14 @@ def save(activations: Activations | Mapping[str, Array], path: str | PathLike[st
     """
     path = _path(path)
     layers = activations if isinstance(activations, Activations) else Activations(activations)
-    if path.suffix not in _WRITERS:
+    if path.suffix not in (*_WRITERS, SUFFIX):
         raise ValueError(
-            f"activations must be saved to a file ending in {' or '.join(_WRITERS)}, got {path.name!r}: change its name."
+            f"activations must be saved to a file ending in {', '.join(_WRITERS)} or {SUFFIX}, got {path.name!r}: change its "
+            f"name."
         )
+    if path.suffix == SUFFIX:
+        save_store(layers, path)
+        return
     _check_target(path)
     odd = next((name for name in layers if "\0" in name), None)
     if odd is not None:

@@ -87,7 +87,7 @@ def extract(
     data: Annotated[
         str, typer.Option(help="module:factory, a function that returns examples or an iterable of batches.")
     ],
-    out: Annotated[Path, typer.Option(help="Write the activations here (.npz or .safetensors).")],
+    out: Annotated[Path, typer.Option(help="Write the activations here: .npz, .safetensors, or the folder .zarr.")],
     layers: Annotated[
         list[str] | None, typer.Option("--layers", "-l", help='A layer or a glob, such as "blocks.*"; may repeat.')
     ] = None,
@@ -100,15 +100,21 @@ def extract(
     limit: Annotated[int | None, typer.Option(help="Most examples to take.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float16, float32 or float64 to store.")] = None,
     device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; the model's own by default.")] = None,
-    memory: Annotated[str, typer.Option(help="Most memory for the activations.")] = "8GiB",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a .zarr that was not finished; begin where there is none.")
+    ] = False,
+    memory: Annotated[str, typer.Option(help="Most memory for the activations, unless they go to a .zarr.")] = "8GiB",
 ) -> None:
-    """Run a PyTorch model and write what its layers put out.
+    """Run a PyTorch model and write what its layers put out; to a .zarr as batches come, so that nothing need fit in memory.
 
-    Example:  homolog extract mynets:resnet --data mynets:images --layers "layer*" --reduce mean --out a.npz
+    Example:  homolog extract mynets:resnet --data mynets:images --layers "layer*" --reduce mean --out a.zarr
     """
     import homolog
 
-    output.check_target(out, "--out", (".npz", ".safetensors"))
+    output.check_target(out, "--out", (".npz", ".safetensors", ".zarr"))
+    into_store = out.suffix == ".zarr"
+    if resume and not into_store:
+        raise ValueError(f"--resume needs --out with a .zarr, which is written as batches come, got {out.name!r}.")
     taken = homolog.extract(
         loading.made(model),
         loading.made(data),
@@ -120,8 +126,11 @@ def extract(
         dtype=dtype,
         device=device,
         memory=memory,
+        out=out if into_store else None,
+        resume=resume,
     )
-    output.write(out, lambda unfinished: homolog.save(taken, unfinished))
+    if not into_store:
+        output.write(out, lambda unfinished: homolog.save(taken, unfinished))
     output.print_activations(taken)
 
 
@@ -130,7 +139,7 @@ def compare(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Activations of each model: .npz, .safetensors, .pt (layers by name) or .npy. One file is compared with itself."
+            help="Activations of each model: .npz, .safetensors, .zarr, .pt (by layer) or .npy. One is compared with itself."
         ),
     ],
     measure: Annotated[
@@ -204,7 +213,7 @@ def compare(
 @app.command()
 def diagnose(
     files: Annotated[
-        list[Path], typer.Argument(help="Activations of one or two models: .npz, .safetensors, .pt or .npy.")
+        list[Path], typer.Argument(help="Activations of one or two models: .npz, .safetensors, .zarr, .pt or .npy.")
     ],
     layers: Annotated[
         list[str] | None,

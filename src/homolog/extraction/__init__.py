@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 from homolog.activations import Activations
@@ -25,6 +27,8 @@ def extract(
     dtype: str | None = None,
     example_ids: Iterable[Any] | str | Callable[[Any], Any] | None = None,
     device: Any = None,
+    out: str | PathLike[str] | None = None,
+    resume: bool = False,
     memory: str | int = "8GiB",
     progress: bool | None = None,
 ) -> Activations:
@@ -58,8 +62,13 @@ def extract(
         one id per example in the order of the data; or the key of the batch, or a function of it, that holds them.
     device
         where to run; the model's own device by default.
+    out
+        write to this store (a folder ending in .zarr) as batches come, instead of keeping the activations in memory.
+    resume
+        go on with a store that an earlier run of the same extraction did not finish, from the last row that is safe; begin
+        where there is none, and do nothing where it is complete.
     memory
-        most memory for the activations, such as "8GiB".
+        most memory for the activations, such as "8GiB"; with `out` they are not held.
     progress
         show a progress bar; by default when standard error is a terminal.
 
@@ -74,7 +83,10 @@ def extract(
     KeyError
         For layer names the model does not have, with near matches.
     ValueError, TypeError
-        For outputs that do not fit the rules above, activations beyond `memory`, or shuffled data without ids.
+        For outputs that do not fit the rules above, activations beyond `memory`, shuffled data without ids, or a store that
+        another model, other layers, reductions, ids or inputs began.
+    FileExistsError, BlockingIOError
+        If `out` exists and `resume` is not set, or another process is writing it.
 
     Notes
     -----
@@ -103,5 +115,7 @@ def extract(
         device=device,
         memory=parse_bytes(memory),
         progress=progress,
+        out=None if out is None else Path(out),
+        resume=resume,
     )
     return run(model, data, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from homolog.arrays import described
@@ -27,6 +28,8 @@ class Options:
     device: Any
     memory: int
     progress: bool | None
+    out: Path | None = None
+    resume: bool = False
 
     def __post_init__(self) -> None:
         rules = self.reduce.values() if isinstance(self.reduce, Mapping) else [self.reduce]
@@ -44,5 +47,9 @@ class Options:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}.")
         if self.dtype not in (None, *DTYPES):
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, as text, got {self.dtype!r}.")
+        if self.out is not None and self.out.suffix != ".zarr":
+            raise ValueError(f"out must end in .zarr, got {self.out.name!r}: write other files with homolog.save.")
+        if self.resume and self.out is None:
+            raise ValueError("resume=True goes on with a store, got no out: name it, out='activations.zarr'.")
         if self.forward is not None and not callable(self.forward):
             raise TypeError(f"forward must be a function forward(model, batch), got {described(self.forward)}.")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from homolog.activations import unknown_layer
-from homolog.arrays import format_bytes
 from homolog.extraction import reductions
 from homolog.extraction.batches import Batch
 from homolog.extraction.layers import INPUT, Selection
@@ -28,21 +28,32 @@ CHANNELS_THEN_POSITIONS = (
 """Modules whose three-axis output is (n, channels, positions), unlike that of every sequence model."""
 
 
-class Recorder:
-    """Collects reduced outputs, batch by batch, in order of execution."""
+class Taken(NamedTuple):
+    """What the layers put out for one batch."""
 
-    def __init__(self, selection: Selection, options: Options) -> None:
+    features: dict[str, Any]
+    """Layer → (rows, features), in order of execution."""
+    example: np.ndarray
+    """(rows,) the example of the batch each row came from."""
+    position: np.ndarray | None
+    examples: int
+
+
+class Recorder:
+    """Takes reduced outputs, batch by batch, in order of execution; `take` makes of a tensor what is to be kept of it."""
+
+    def __init__(
+        self, selection: Selection, options: Options, take: Callable[[torch.Tensor], Any] | None = None
+    ) -> None:
         self.selection = selection
         self.options = options
-        self.chunks: dict[str, list[np.ndarray]] = {}
         self.skipped: dict[str, str] = {}
-        self.rows: list[tuple[np.ndarray, np.ndarray | None]] = []
-        self.sizes: list[int] = []
-        self.bytes = 0
+        self._keep = take or self._stored
         self._batch: Batch | None = None
         self._calls: dict[str, int] = {}
         self._taken: dict[str, reductions.Rows] = {}
         self._expected: dict[str, int] | None = None
+        self._widths: dict[str, int] = {}
         self._index = 0
 
     def attach(self) -> list[Any]:
@@ -88,38 +99,35 @@ class Recorder:
                 f'as (n, positions, features): pass reduce="flatten" or a function such as lambda output, mask: output.mean(2).'
             )
         rows = reductions.apply(name, tensor.detach(), batch.mask, rule, batch.size, options.channels)
-        self._taken[name] = rows._replace(features=self._stored(rows.features))
+        self._taken[name] = rows._replace(features=self._keep(rows.features))
 
-    def _stored(self, features: torch.Tensor) -> torch.Tensor:
+    def _stored(self, features: torch.Tensor) -> np.ndarray:
         """Copy to the host in the dtype to keep: nothing that runs later can change it."""
         dtype = features.dtype
         if self.options.dtype is not None:
             dtype = getattr(torch, self.options.dtype)
         elif dtype in (torch.bfloat16, torch.float16):
             dtype = torch.float32
-        return features.to("cpu", dtype, copy=True)
+        kept: np.ndarray = features.to("cpu", dtype, copy=True).numpy()
+        return kept
 
-    def end(self, remaining: int | None) -> int:
-        """Close the batch: check it against the first one, keep its rows, return how many examples were taken."""
+    def end(self, remaining: int | None, number: int) -> Taken:
+        """Close the batch: check it against the first one, and return what was taken of at most `remaining` examples."""
         batch = self._batch
         assert batch is not None  # begin() came first
         self._batch = None
-        self._check_calls()
+        self._check_calls(number)
         if self._index == 0:
             reductions.check_patterns(self.options.reduce, list(self._taken))
         taken = batch.size if remaining is None else min(batch.size, remaining)
-        identity = self._identity(batch.size, taken)
+        example, position = self._identity(batch.size, taken)
+        features = {}
         for name, rows in self._taken.items():
-            features = rows.features.numpy()
-            keep = _example_of(rows, batch.size) < taken
-            features = features if keep.all() else features[keep]
-            self._check_width(name, features)
-            self.chunks.setdefault(name, []).append(features)
-            self.bytes += features.nbytes
-        self.rows.append(identity)
-        self.sizes.append(taken)
+            self._check_width(name, rows.features, number)
+            # Rows come in the order of their examples, so that those to keep come first.
+            features[name] = rows.features if len(example) == len(rows.features) else rows.features[: len(example)]
         self._index += 1
-        return taken
+        return Taken(features, example, position, taken)
 
     def _identity(self, size: int, taken: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return example and position of every row, the same for all layers."""
@@ -139,7 +147,7 @@ class Recorder:
             raise ValueError("no selected layer ran: check layers against the modules that the forward calls.")
         return first[1], first[2]
 
-    def _check_calls(self) -> None:
+    def _check_calls(self, number: int) -> None:
         missing = [n for n in self.selection.required if n not in self._calls and n not in self._taken]
         if missing:
             ran = list(self._taken) or ["none"]
@@ -151,31 +159,16 @@ class Recorder:
             if first != now:
                 raise ValueError(
                     f"layer {name!r} must run as often in every batch ({first} times in the first), got {now} times in "
-                    f"batch {self._index + 1}: text generation does this, so run one forward per batch, or pass forward."
+                    f"batch {number}: text generation does this, so run one forward per batch, or pass forward."
                 )
 
-    def _check_width(self, name: str, features: np.ndarray) -> None:
-        chunks = self.chunks.get(name)
-        if chunks and chunks[0].shape[1] != features.shape[1]:
+    def _check_width(self, name: str, features: Any, number: int) -> None:
+        width = int(features.shape[1])
+        if self._widths.setdefault(name, width) != width:
             raise ValueError(
-                f"layer {name!r} must have as many features in every batch ({chunks[0].shape[1]} in the first), got "
-                f'{features.shape[1]} in batch {self._index + 1}: pad all batches to one length, or use reduce="mean".'
+                f"layer {name!r} must have as many features in every batch ({self._widths[name]} in the first), got "
+                f'{width} in batch {number}: pad all batches to one length, or use reduce="mean".'
             )
-
-    def check_memory(self, examples: int, total: int | None) -> None:
-        """Refuse to go on when all examples will not fit."""
-        expected = self.bytes if total is None else self.bytes / max(examples, 1) * total
-        if expected <= self.options.memory:
-            return
-        sizes = {name: sum(chunk.nbytes for chunk in chunks) for name, chunks in self.chunks.items()}
-        largest = sorted(sizes, key=lambda name: -sizes[name])[:5]
-        factor = expected / max(self.bytes, 1)
-        told = ", ".join(f"{name} {format_bytes(sizes[name] * factor)}" for name in largest)
-        raise ValueError(
-            f"the activations must fit in memory={format_bytes(self.options.memory)}, got about {format_bytes(expected)} "
-            f'for {total or examples} examples (largest: {told}): choose fewer layers, reduce="mean", a limit, '
-            f'dtype="float16", or more memory.'
-        )
 
 
 def _example_of(rows: reductions.Rows, size: int) -> np.ndarray:

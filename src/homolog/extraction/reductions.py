@@ -13,7 +13,8 @@ from homolog.activations import glob_expression, matching
 class Rows(NamedTuple):
     """Rows of one layer for one batch, and the example and position each came from."""
 
-    features: torch.Tensor
+    features: Any
+    """(rows, features): a tensor, or what a recorder keeps of it."""
     example: torch.Tensor | None
     """None where row i is example i."""
     position: torch.Tensor | None

@@ -1,0 +1,169 @@
+"""What was taken, appended to a store as batches come, after the rows that it holds already."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from homolog.activations import Activations
+from homolog.arrays import format_bytes
+from homolog.extraction import batches
+from homolog.extraction.batches import Batch
+from homolog.extraction.collecting import ExampleIds, InMemory, identities_of, provenance_of, told
+from homolog.extraction.options import Options
+from homolog.extraction.recorder import Taken
+from homolog.store import Writer, open_store
+from homolog.store.reading import identity
+from homolog.store.writing import as_stored, id_dtype
+
+
+class IntoStore:
+    """Appends to a store as batches come, after the rows that it holds already."""
+
+    def __init__(self, model: nn.Module, data: Any, options: Options, total: int | None) -> None:
+        assert options.out is not None  # sink_for() looked
+        self.path, self.total = options.out, total
+        self._ids = ExampleIds(options, total)
+        self._provenance = provenance_of(model, options) | {"weights": digest_of(model)}
+        self._writer = Writer(self.path, request_of(model, options, self._provenance), resume=options.resume)
+        try:
+            self._find_rows()
+            self.finished = self._is_finished(data, options)
+        except BaseException:
+            self._writer.close()
+            raise
+        self._begun = False
+
+    def __enter__(self) -> IntoStore:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._writer.close()
+
+    def _find_rows(self) -> None:
+        rows = self._writer.rows
+        names = ("digests", "example", "example_ids")
+        self._digests, example, self._stored_ids = (identity(self.path, name, rows) if rows else None for name in names)
+        self._by_position = example is not None
+        self._example = np.arange(rows) if example is None else example
+
+    def _is_finished(self, data: Any, options: Options) -> bool:
+        """Say whether there is nothing to do; data that can be read twice are compared with the rows."""
+        contents = self._writer.contents
+        if contents is None or not contents.complete or contents.request.get("limit") != str(options.limit):
+            return False
+        if isinstance(data, torch.Tensor | np.ndarray | dict):
+            examples = 0
+            for raw in batches.read(data, options):
+                batch = batches.prepare(raw, options, torch.device("cpu"), None)
+                remaining = None if options.limit is None else options.limit - examples
+                if not self.has(batch, examples, remaining):
+                    return False
+                examples += batch.size
+                if options.limit is not None and examples >= options.limit:
+                    break
+        elif self._ids.given is not None and self._stored_ids is not None:
+            self._ids.check(int(self._example[-1]) + 1, at_least=True)
+            self._check_same("example ids", self._stored_ids, self._ids.given[self._example], 0)
+        return True
+
+    def has(self, batch: Batch, before: int, remaining: int | None) -> bool:
+        """Say whether the rows of a batch are there already, and compare who they are."""
+        taken = batch.size if remaining is None else min(batch.size, remaining)
+        first, last = np.searchsorted(self._example, [before, before + taken])
+        if first == last:
+            return False
+        there = self._example[first:last] - before
+        assert self._digests is not None  # every store of an extraction has them
+        self._check_same("inputs", self._digests[first:last], batch.digests[there], int(first))
+        ids = self._ids.of(batch, before, taken)
+        if ids is not None and self._stored_ids is not None:
+            self._check_same("example ids", self._stored_ids[first:last], ids[there], int(first))
+        # Of the last example only some positions may be there.
+        whole = last < len(self._example) or not self._by_position or self._writer.complete
+        return bool(whole and there[-1] == taken - 1)
+
+    def _check_same(self, what: str, there: np.ndarray, now: np.ndarray, row: int) -> None:
+        if not np.array_equal(there, now):
+            at = row + int(np.argmax(there != now))
+            raise ValueError(
+                f"{str(self.path)!r} must be continued with the {what} it was begun with, got others from row {at} on: pass the "
+                f"same data in the same order, or choose another name."
+            )
+
+    def add(self, taken: Taken, batch: Batch, before: int) -> None:
+        """Append the rows of a batch that are not there yet."""
+        identities = identities_of(taken, batch, before, self._ids.of(batch, before, taken.examples))
+        kinds = {name: id_dtype(ids) if name == "example_ids" else str(ids.dtype) for name, ids in identities.items()}
+        if not self._begun:
+            self._check_disk(taken)
+            shapes = {name: (features.shape[1], features.dtype) for name, features in taken.features.items()}
+            self._writer.begin(shapes, kinds, self._provenance)
+            self._begun = True
+        there = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
+        features = {name: rows[there:] for name, rows in taken.features.items()}
+        self._writer.append(features, {name: as_stored(ids[there:], kinds[name]) for name, ids in identities.items()})
+
+    def _check_disk(self, taken: Taken) -> None:
+        if self.total is None:
+            return
+        size = sum(rows.nbytes for rows in taken.features.values()) / max(taken.examples, 1) * self.total
+        free = shutil.disk_usage(self.path).free
+        left = size * (1 - len(self._example) / max(self.total, len(self._example)))
+        if left > free:
+            raise ValueError(
+                f"the activations need about {format_bytes(size)} for {self.total} examples, and {format_bytes(free)} are free "
+                f'in the folder of {str(self.path)!r}: choose fewer layers, reduce="mean", a limit, or another disk.'
+            )
+
+    def finish(self, examples: int) -> None:
+        """Call the store complete."""
+        if len(self._example) and examples <= self._example[-1]:
+            raise ValueError(
+                f"{str(self.path)!r} holds rows of {self._example[-1] + 1} examples, got data of {examples}: pass the same "
+                f"data, or choose another name."
+            )
+        self._ids.check(examples)
+        if self._begun:
+            self._writer.finish()
+
+    def result(self) -> Activations:
+        """Open what was written."""
+        return open_store(self.path)
+
+
+def sink_for(model: nn.Module, data: Any, options: Options, total: int | None) -> InMemory | IntoStore:
+    """Return where the rows go."""
+    return InMemory(model, options, total) if options.out is None else IntoStore(model, data, options, total)
+
+
+def request_of(model: nn.Module, options: Options, provenance: dict[str, str]) -> dict[str, str]:
+    """Say what must be the same for a store to be continued; a larger limit adds to it."""
+    return {
+        "model": f"{type(model).__name__} of weights {provenance['weights']}",
+        "layers": told(options.layers),
+        "reduce": provenance["reduce"],
+        "channels": options.channels,
+        "dtype": str(options.dtype),
+        "limit": str(options.limit),
+    }
+
+
+def digest_of(model: nn.Module) -> str:
+    """Digest the structure and all weights of a model."""
+    state = hashlib.blake2b(digest_size=8)
+    # Representations of functions carry addresses.
+    state.update(re.sub(r"0x[0-9a-f]+", "", str(model)).encode())
+    for name, value in sorted(model.state_dict().items()):
+        state.update(name.encode())
+        if isinstance(value, torch.Tensor) and not value.is_meta and value.layout == torch.strided:
+            state.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            host = value.detach().cpu().reshape(-1).contiguous()
+            state.update(host.view(torch.uint8).numpy().data)
+    return state.hexdigest()

@@ -1,0 +1,98 @@
+"""What lies where in a store, and what its attributes say. The written form is docs/fileformat.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from homolog.arrays import optional
+
+SUFFIX = ".zarr"
+FORMAT, VERSION = "homolog-activations", 1
+LAYERS, ROWS, LOCK = "layers", "rows", ".lock"
+IDENTITIES = {"digests": "uint64", "positions": "int64", "example": "int64", "example_ids": None}
+"""Identity of the rows → dtype, None where it is the one of the ids: integers or text."""
+CHUNK_BYTES, CHUNK_ROWS = 4 << 20, 1024
+"""A chunk holds at most so many bytes, where one row does not hold more, and at most so many rows."""
+CODECS = {"bytes", "crc32c", "vlen-utf8"}
+DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The attributes of a store."""
+
+    layers: Mapping[str, str]
+    """Name of a layer → key of its array."""
+    rows: int
+    """Rows that are committed: whatever lies beyond was not finished."""
+    complete: bool
+    provenance: Mapping[str, str]
+    request: Mapping[str, str]
+    """What was asked for when the store was begun, so that it is continued only by the same."""
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes as they are written."""
+        return {
+            "format": FORMAT,
+            "format_version": VERSION,
+            "layers": [{"name": name, "key": key} for name, key in self.layers.items()],
+            "rows": self.rows,
+            "complete": self.complete,
+            "provenance": dict(self.provenance),
+            "request": dict(self.request),
+        }
+
+
+def zarr_library() -> Any:
+    """Return zarr, or say what to install."""
+    return optional("zarr", "store", "a .zarr store")
+
+
+def is_store(path: Path) -> bool:
+    """Say whether a folder holds a store, begun or complete."""
+    return contents_of(path) is not None
+
+
+def contents_of(path: Path) -> Contents | None:
+    """Read the attributes of a store; None where nobody has begun one."""
+    try:
+        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8")).get("attributes", {})
+    except (OSError, ValueError, AttributeError):
+        return None
+    if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
+        return None
+    version = attributes.get("format_version")
+    if version != VERSION:
+        raise ValueError(
+            f"{str(path)!r} must be of format version {VERSION}, got {version}: read it with the version of homolog that wrote "
+            f"it, or a later one."
+        )
+    try:
+        return Contents(
+            {str(layer["name"]): str(layer["key"]) for layer in attributes["layers"]},
+            int(attributes["rows"]),
+            bool(attributes["complete"]),
+            dict(attributes["provenance"]),
+            dict(attributes.get("request", {})),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{str(path)!r} must hold what docs/fileformat.md says in the attributes of its zarr.json, got {error!r}: it was "
+            f"altered, so extract again."
+        ) from error
+
+
+def chunk_rows(width: int, dtype: np.dtype) -> int:
+    """Return the rows of a chunk: the largest power of two within the limits.
+
+    >>> chunk_rows(2048, np.dtype("float32")), chunk_rows(10, np.dtype("float32")), chunk_rows(10**7, np.dtype("float32"))
+    (512, 1024, 1)
+    """
+    fitting = max(1, min(CHUNK_ROWS, CHUNK_BYTES // (width * dtype.itemsize)))
+    return 1 << (fitting.bit_length() - 1)

@@ -1,0 +1,122 @@
+"""A store → activations whose layers stay on disk until their rows are asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from homolog.activations import Activations
+from homolog.rows import Rows
+from homolog.store.layout import CODECS, DTYPES, IDENTITIES, LAYERS, ROWS, SUFFIX, Contents, contents_of, zarr_library
+
+
+class StoredRows(Rows):
+    """One array of a store. Every chunk that is read is checked against its checksum."""
+
+    def __init__(self, folder: Path, name: str, key: str, rows: int) -> None:
+        self.folder, self.name, self.key = folder, name, key
+        self.where = f"layer {name!r} of {str(folder)!r}"
+        self._array = array = _opened(folder / key, self.where)
+        known = array.dtype.name in DTYPES or key.startswith(f"{ROWS}/")
+        if len(array.shape) not in (1, 2) or array.shape[0] < rows or array.chunks[1:] != array.shape[1:] or not known:
+            raise ValueError(
+                f"{self.where} must hold {rows} rows of numbers in chunks of whole rows, got {array.dtype} of shape "
+                f"{array.shape} in chunks of {array.chunks}: the store was altered, so extract again."
+            )
+        self.shape = (rows, array.shape[1] if len(array.shape) == 2 else 1)
+        self.dtype = array.dtype
+
+    @property
+    def locator(self) -> tuple[Any, ...]:
+        """What another process finds the representation by."""
+        return ("stored", str(self.folder.resolve()), self.name, self.key, self.shape[0])
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Read the rows from start up to stop."""
+        step = self._array.chunks[0]
+        parts = []
+        for first in range(start - start % step, stop, step):
+            rows = slice(max(start, first), min(stop, first + step))
+            parts.append(self._chunk(first // step, rows))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _chunk(self, index: int, rows: slice) -> np.ndarray:
+        # A chunk that is not there would read as zeros.
+        place = self.folder / self.key / self._array.metadata.encode_chunk_key((index, 0)[: len(self._array.shape)])
+        try:
+            if not place.is_file():
+                raise FileNotFoundError(f"there is no file {place.name!r} any more")
+            found: np.ndarray = self._array[rows]
+        except Exception as error:
+            raise ValueError(
+                f"{self.where} must be as it was written, got damage in rows {rows.start} to {rows.stop - 1}: "
+                f"{_first_line(error)}. Extract again, or leave these rows out with .take."
+            ) from error
+        return found
+
+
+def _opened(folder: Path, where: str) -> Any:
+    """Open an array after a look at how it is encoded: only what this format uses is ever decoded."""
+    try:
+        metadata = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+        codecs = {codec["name"] for codec in metadata["codecs"]}
+        if not codecs <= CODECS:
+            raise ValueError(f"the codecs {', '.join(sorted(codecs - CODECS))}, which are not read")
+        return zarr_library().open_array(str(folder), mode="r")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{where} must be an array of zarr as homolog writes it, got {_first_line(error)}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def stored_rows(folder: str, name: str, key: str, rows: int) -> StoredRows:
+    """Find one layer again, from what its locator says."""
+    return StoredRows(Path(folder), name, key, rows)
+
+
+def open_store(path: Path) -> Activations:
+    """Open a store; nothing is read but what it says of itself and who its rows are."""
+    zarr_library()
+    contents = _checked(path)
+    arrays = {name: StoredRows(path, name, key, contents.rows) for name, key in contents.layers.items()}
+    identities = {name: identity(path, name, contents.rows) for name in IDENTITIES}
+    example = identities.pop("example")
+    if identities["example_ids"] is None:
+        # Rows of many positions: the example a row came from is who it is.
+        identities["example_ids"] = example
+    provenance = {"model": path.stem} | dict(contents.provenance)
+    return Activations(arrays, **identities, provenance=provenance)
+
+
+def identity(path: Path, name: str, rows: int) -> np.ndarray | None:
+    """Read one identity of the rows, or None where the store has none."""
+    key = f"{ROWS}/{name}"
+    if not (path / key / "zarr.json").is_file():
+        return None
+    found = StoredRows(path, name, key, rows).read(0, rows)
+    return np.array(found.tolist(), dtype=np.str_) if found.dtype.kind in "OT" else found
+
+
+def _checked(path: Path) -> Contents:
+    contents = contents_of(path)
+    if contents is None:
+        raise ValueError(
+            f"{str(path)!r} must be a store of activations that homolog wrote, got a folder without its attributes: extract "
+            f"with out={path.name!r}, or save to a path ending in {SUFFIX}."
+        )
+    if not contents.complete:
+        raise ValueError(
+            f"{str(path)!r} must be complete, got a store whose extraction ended after {contents.rows} rows: run the same "
+            f"extraction with resume=True."
+        )
+    odd = next((key for key in contents.layers.values() if not key.startswith(f"{LAYERS}/") or ".." in key), None)
+    if odd is not None or contents.rows < 2 or not contents.layers:
+        raise ValueError(
+            f"{str(path)!r} must hold layers of at least 2 rows below {LAYERS!r}, got attributes that do not."
+        )
+    return contents

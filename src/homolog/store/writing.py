@@ -1,0 +1,323 @@
+"""Rows → a store, so that whatever ends the writing leaves every committed row where it was.
+
+Rows wait in memory until a chunk is whole; a commit, one small file replaced at once, then says how many rows all arrays hold.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from homolog.activations import Activations
+from homolog.arrays import optional, to_numpy
+from homolog.rows import READ_AT_ONCE, Rows
+from homolog.store.layout import (
+    IDENTITIES,
+    LAYERS,
+    LOCK,
+    ROWS,
+    Contents,
+    chunk_rows,
+    contents_of,
+    zarr_library,
+)
+
+HALF = "*.partial"
+"""What zarr calls files that it has not finished; a process that was killed leaves them behind."""
+
+
+class Column:
+    """One array of a store that grows by whole chunks; what does not fill one waits in memory."""
+
+    def __init__(self, folder: Path, key: str, rows: int) -> None:
+        zarr = zarr_library()
+        # A chunk of zeros that is left out would look like one that was lost.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            self.array = zarr.open_array(str(folder / key), mode="r+")
+        self.written = rows - rows % self.step
+        self.waiting: list[np.ndarray] = []
+        # Rows of the last chunk, if it is not whole, are written again with those that come.
+        self.waiting_rows = rows - self.written
+        if self.waiting_rows:
+            self.waiting.append(np.asarray(self.array[self.written : rows]))
+        if self.array.shape[0] != rows:
+            self._resize(rows)
+
+    @property
+    def step(self) -> int:
+        """Rows of a chunk."""
+        return int(self.array.chunks[0])
+
+    def append(self, rows: np.ndarray) -> None:
+        """Take rows, and write the chunks that they make whole."""
+        self.waiting.append(rows)
+        self.waiting_rows += len(rows)
+        if self.waiting_rows >= self.step:
+            self._write(self.waiting_rows - self.waiting_rows % self.step)
+
+    def flush(self) -> None:
+        """Write what waits, as a chunk that is not whole."""
+        if self.waiting_rows:
+            self._write(self.waiting_rows)
+
+    def _write(self, count: int) -> None:
+        rows = self.waiting[0] if len(self.waiting) == 1 else np.concatenate(self.waiting)
+        if self.array.shape[0] < self.written + count:
+            self._resize(self.written + count)
+        for start in range(0, count, self.step):
+            stop = min(start + self.step, count)
+            self.array[self.written + start : self.written + stop] = rows[start:stop]
+        self.written += count
+        self.waiting_rows -= count
+        # A copy, because a view would keep all of them.
+        self.waiting = [rows[count:].copy()] if self.waiting_rows else []
+
+    def _resize(self, rows: int) -> None:
+        self.array.resize((rows, *self.array.shape[1:]))
+
+
+class Writer:
+    """Writes one store, alone, and says after every row how many are safe.
+
+    Parameters
+    ----------
+    path
+        the folder.
+    request
+        what is asked for; a store is continued only by an equal request.
+    resume
+        continue what is there.
+    """
+
+    def __init__(self, path: Path, request: Mapping[str, str], *, resume: bool) -> None:
+        self.path, self.request = path, dict(request)
+        self.contents: Contents | None = None
+        self._columns: dict[str, Column] = {}
+        self._keys: dict[str, str] = {}
+        if path.exists() and not path.is_dir():
+            raise FileExistsError(f"a store must be a folder, got the file {str(path)!r}: choose another name.")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {str(path.parent)!r}: make it first.")
+        if path.is_dir() and contents_of(path) is None and any(child.name != LOCK for child in path.iterdir()):
+            self._check_abandoned()
+        path.mkdir(exist_ok=True)
+        self._lock = _locked(path)
+        try:
+            for half in path.rglob(HALF):
+                half.unlink(missing_ok=True)
+            self._find(resume)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _check_abandoned(self) -> None:
+        """Refuse a folder of anything else; a store that was killed before it had attributes is no loss."""
+        known = {LOCK, "zarr.json", LAYERS, ROWS}
+        odd = next((c.name for c in self.path.iterdir() if c.name not in known and not c.match(HALF)), None)
+        if odd is not None:
+            raise FileExistsError(
+                f"{str(self.path)!r} must be a store or a new name, got a folder that holds {odd!r}: choose another name."
+            )
+
+    def _find(self, resume: bool) -> None:
+        self.contents = contents_of(self.path)
+        if self.contents is None:
+            return
+        if not resume:
+            raise FileExistsError(
+                f"{str(self.path)!r} holds a store of {self.contents.rows} rows: pass resume=True to go on with it, or remove it."
+            )
+        for what, asked in self.request.items():
+            found = self.contents.request.get(what)
+            if found != asked and what != "limit":
+                raise ValueError(
+                    f"{str(self.path)!r} must be continued as it was begun, with {what} {found}, got {asked}: use the same "
+                    f"model, layers, reduction and dtype, or another name."
+                )
+
+    @property
+    def rows(self) -> int:
+        """Rows that are committed."""
+        return 0 if self.contents is None else self.contents.rows
+
+    @property
+    def complete(self) -> bool:
+        """Whether the store is finished."""
+        return self.contents is not None and self.contents.complete
+
+    def begin(
+        self,
+        layers: Mapping[str, tuple[int, np.dtype]],
+        identities: Mapping[str, np.dtype | str],
+        provenance: Mapping[str, str],
+    ) -> None:
+        """Make the arrays, or find those that are there: layer → features and dtype, identity → dtype."""
+        if self.contents is None:
+            self._make(layers, identities, provenance)
+        assert self.contents is not None  # _make() sees to it
+        self._check_layers(layers)
+        self.contents = replace(self.contents, request=self.request)
+        self._keys = {name: key for name, key in self.contents.layers.items()}
+        self._keys |= {_identity(name): f"{ROWS}/{name}" for name in identities}
+        self._columns = {name: Column(self.path, key, self.rows) for name, key in self._keys.items()}
+
+    def _make(self, layers: Any, identities: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
+        for child in (self.path / LAYERS, self.path / ROWS):
+            shutil.rmtree(child, ignore_errors=True)
+        root = zarr_library().open_group(str(self.path), mode="a", zarr_format=3)
+        steps = {name: chunk_rows(width, dtype) for name, (width, dtype) in layers.items()}
+        digits = len(str(len(layers)))
+        keys = {name: f"{LAYERS}/{str(index).zfill(digits)}" for index, name in enumerate(layers)}
+        for name, (width, dtype) in layers.items():
+            _array(root, keys[name], (0, width), (steps[name], width), dtype, name)
+        for name, dtype in identities.items():
+            _array(root, f"{ROWS}/{name}", (0,), (max(steps.values()),), dtype, name)
+        self._commit(Contents(keys, 0, False, provenance, self.request))
+
+    def _check_layers(self, layers: Mapping[str, tuple[int, np.dtype]]) -> None:
+        assert self.contents is not None
+        known = {name: zarr_library().open_array(str(self.path / key)) for name, key in self.contents.layers.items()}
+        told = {name: (int(array.shape[1]), array.dtype) for name, array in known.items()}
+        found = {name: (width, np.dtype(dtype)) for name, (width, dtype) in layers.items()}
+        if list(told.items()) != list(found.items()):
+            odd = next((n for n in [*told, *found] if told.get(n) != found.get(n)), "their order")
+            raise ValueError(
+                f"{str(self.path)!r} must be continued with the layers it holds, got others (first {odd!r}: "
+                f"{told.get(odd, 'none')} there, {found.get(odd, 'none')} now): use the same model and layers, or another name."
+            )
+
+    def append(self, layers: Mapping[str, np.ndarray], identities: Mapping[str, np.ndarray]) -> None:
+        """Take rows of every layer and who they are; commit what is whole."""
+        for name, rows in layers.items():
+            self._columns[name].append(rows)
+        for name, rows in identities.items():
+            self._columns[_identity(name)].append(rows)
+        self._commit_rows(min(column.written for column in self._columns.values()), False)
+
+    def finish(self) -> None:
+        """Write what waits, and call the store complete."""
+        for column in self._columns.values():
+            column.flush()
+        self._commit_rows(min(column.written for column in self._columns.values()), True)
+
+    def _commit_rows(self, rows: int, complete: bool) -> None:
+        assert self.contents is not None  # begin() came first
+        if (rows, complete) != (self.contents.rows, self.contents.complete):
+            self._commit(replace(self.contents, rows=rows, complete=complete))
+
+    def _commit(self, contents: Contents) -> None:
+        # zarr replaces the file of the attributes as a whole.
+        zarr_library().open_group(str(self.path), mode="r+").attrs.put(contents.attributes())
+        self.contents = contents
+
+    def close(self) -> None:
+        """Let others write."""
+        self._lock.release()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _identity(name: str) -> str:
+    # Apart from a layer of the same name.
+    return f"{ROWS}\0{name}"
+
+
+def _array(root: Any, key: str, shape: tuple, chunks: tuple, dtype: Any, name: str) -> None:
+    codecs = optional("zarr.codecs", "store", "writing a store")
+    text = dtype == "string"
+    root.create_array(
+        key,
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        serializer="auto" if text else codecs.BytesCodec(endian="little"),
+        filters="auto" if text else None,
+        compressors=[codecs.Crc32cCodec()],
+        attributes={"name": name},
+    )
+
+
+def _locked(path: Path) -> Any:
+    filelock = optional("filelock", "store", "writing a store")
+    lock = filelock.FileLock(str(path / LOCK))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise BlockingIOError(
+            f"{str(path)!r} is being written by another process: wait for it, or choose another name."
+        ) from None
+    return lock
+
+
+def save_store(layers: Activations, path: Path) -> None:
+    """Write activations to a new store; an older one of the same name is replaced when the new one is complete."""
+    if path.exists() and (not path.is_dir() or contents_of(path) is None):
+        raise FileExistsError(f"{str(path)!r} must be a store or a new name, got something else: choose another name.")
+    unfinished = path.parent / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
+    try:
+        with Writer(unfinished, {}, resume=False) as writer:
+            _copy(layers, writer)
+        with _replaced(path):
+            os.replace(unfinished, path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _copy(layers: Activations, writer: Writer) -> None:
+    identities = {name: getattr(layers, name, None) for name in IDENTITIES}
+    kept = {name: ids for name, ids in identities.items() if ids is not None}
+    kinds: dict[str, Any] = {name: IDENTITIES[name] or id_dtype(ids) for name, ids in kept.items()}
+    shapes = {name: (int(array.shape[1]), _stored_dtype(array)) for name, array in layers.items()}
+    writer.begin(shapes, kinds, layers.provenance)
+    step = max(1, READ_AT_ONCE // max(width * dtype.itemsize for width, dtype in shapes.values()))
+    for start in range(0, layers.n, step):
+        part = slice(start, min(start + step, layers.n))
+        block = {name: to_numpy(array[part]).astype(shapes[name][1], copy=False) for name, array in layers.items()}
+        writer.append(block, {name: as_stored(ids[part], kinds[name]) for name, ids in kept.items()})
+    writer.finish()
+
+
+def id_dtype(ids: np.ndarray) -> str:
+    """Return the dtype in which ids are stored."""
+    return "string" if ids.dtype.kind in "US" else "int64" if ids.dtype.kind == "i" else "uint64"
+
+
+def as_stored(ids: np.ndarray, kind: Any) -> np.ndarray:
+    """Return identities in the dtype of their array."""
+    return ids.astype(np.str_).astype(object) if kind == "string" else ids.astype(kind)
+
+
+def _stored_dtype(array: Any) -> np.dtype:
+    if isinstance(array, Rows):
+        return array.dtype
+    dtype = to_numpy(array[:1]).dtype
+    # bfloat16 and its kin are no types of zarr; float32 holds them without loss.
+    return dtype if dtype.kind in "fiu" else np.dtype("float32")
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[None]:
+    """Put an old store aside, and back if the new one does not come."""
+    old = path.parent / f".{path.stem}-{secrets.token_hex(4)}-old"
+    there = path.is_dir()
+    if there:
+        os.replace(path, old)
+    try:
+        yield
+    except OSError:
+        if there:
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,411 @@
+"""Activations on disk: whatever ends the writing, no row is lost, doubled or out of order, and damage is never read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from numpy.testing import assert_allclose, assert_array_equal
+from torch import nn
+
+import homolog as hl
+from homolog.arrays import on_disk
+from homolog.rows import Mapped
+from homolog.store import Writer, layout
+
+GOLDEN = Path(__file__).parent / "reference" / "store-v1.zarr"
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 2))
+
+
+def inputs(n: int = 100) -> torch.Tensor:
+    return torch.randn(n, 6, generator=torch.Generator().manual_seed(1))
+
+
+def files_of(store: Path) -> dict[str, bytes]:
+    """Everything in a store but the lock."""
+    found = sorted(path for path in store.rglob("*") if path.is_file() and path.name != layout.LOCK)
+    return {str(path.relative_to(store)): path.read_bytes() for path in found}
+
+
+def same(first: hl.Activations, second: hl.Activations) -> None:
+    assert list(first) == list(second)
+    for name in first:
+        assert first[name].dtype == second[name].dtype
+        assert_array_equal(np.asarray(first[name]), np.asarray(second[name]))
+    for what in ("example_ids", "positions", "digests"):
+        assert_array_equal(getattr(first, what), getattr(second, what))
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(layout, "CHUNK_ROWS", 16)
+
+
+@pytest.mark.parametrize(
+    "ids", [None, [f"é{i}" for i in range(50)], np.arange(50) * 3 - 7], ids=["none", "text", "int"]
+)
+def test_round_trip(ids, rng, tmp_path):
+    """Names are data: separators, dots and spaces in them name no folder."""
+    names = ["a/b", "..", "layers", " spaced ", "rows/digests", "\N{GREEK SMALL LETTER ALPHA}#2", "digests"]
+    dtypes = ["float16", "float32", "float64", "int8", "uint16", "int64", "float32"]
+    layers = {
+        name: (10 * rng.normal(size=(50, 3 + i))).astype(dtype)
+        for i, (name, dtype) in enumerate(zip(names, dtypes, strict=True))
+    }
+    digests = rng.integers(2**63, size=50).astype(np.uint64) * 2
+    given = hl.Activations(layers, example_ids=ids, digests=digests, provenance={"model": "the model"})
+    hl.save(given, tmp_path / "a.zarr")
+    opened = hl.open(tmp_path / "a.zarr")
+    same(given, opened)
+    assert opened.provenance == given.provenance
+    hl.save(opened, tmp_path / "b.npz")
+    same(hl.open(tmp_path / "b.npz"), opened)
+    hl.save(opened.select("a/b"), tmp_path / "b.safetensors")
+    hl.save(hl.open(tmp_path / "b.safetensors"), tmp_path / "a.zarr")  # an older store is replaced
+    assert list(hl.open(tmp_path / "a.zarr")) == ["a/b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "b.npz", "b.safetensors"]
+
+
+def test_rows_are_read_when_asked_for(rng, tmp_path, small_chunks, monkeypatch):
+    whole = rng.normal(size=(100, 4)).astype("float32")
+    hl.save({"x": whole}, tmp_path / "a.zarr")
+    layer = hl.open(tmp_path / "a.zarr")["x"]
+    assert (layer.shape, layer.dtype, layer.ndim, len(layer)) == ((100, 4), np.float32, 2, 100)
+    assert "on disk" in repr(layer)
+    mask = rng.random(100) < 0.3
+    for rows in (slice(None), slice(3, 40), slice(90, 200), slice(5, 5), slice(None, None, 7), slice(20, 3, -2), mask):
+        assert_array_equal(layer[rows], whole[rows])
+    assert_array_equal(layer[[99, 0, 0, 17]], whole[[99, 0, 0, 17]])
+    assert_array_equal(layer[-1], whole[-1])
+    assert_array_equal(layer[:50, 1:3], whole[:50, 1:3])
+    assert_array_equal(layer[[]], whole[[]])
+    with pytest.raises(IndexError):
+        layer[100]
+    read = []
+    monkeypatch.setattr(type(layer), "_chunk", lambda self, index, rows: read.append(index) or whole[rows])
+    layer[20:50]
+    assert read == [1, 2, 3]
+
+
+def test_opens_what_version_1_wrote():
+    """Later versions must read this store; `python tests/reference/make_store.py` wrote it, once."""
+    opened = hl.open(GOLDEN)
+    assert list(opened) == ["early", "blocks.0/attention", "late"]
+    assert opened.n == 40
+    assert_array_equal(opened["late"], (np.arange(80).reshape(40, 2) / 8).astype("float64"))
+    assert_array_equal(opened["blocks.0/attention"], np.sqrt(np.arange(120, dtype="float32")).reshape(40, 3))
+    assert opened["early"].dtype == np.float16
+    assert_array_equal(opened["early"], np.zeros((40, 5)))
+    assert opened.example_ids.tolist() == [f"image {i}" for i in range(40)]
+    assert_array_equal(opened.digests, np.arange(40, dtype=np.uint64) * 2**58)
+    assert opened.provenance == {"model": "golden", "reduce": "mean"}
+
+
+def test_extracts_into_a_store(tmp_path, small_chunks):
+    model, data = network(), inputs()
+    held = hl.extract(model, data, batch_size=7)
+    stored = hl.extract(model, data, batch_size=7, out=tmp_path / "a.zarr")
+    same(held, stored)
+    assert stored.provenance.keys() == held.provenance.keys() | {"weights"}
+    before = files_of(tmp_path / "a.zarr")
+    again = hl.extract(model, data, batch_size=7, out=tmp_path / "a.zarr", resume=True)
+    same(held, again)
+    assert files_of(tmp_path / "a.zarr") == before
+
+
+@pytest.mark.parametrize("reduce", ["flatten", "positions"])
+def test_killed_at_every_write(reduce, tmp_path, small_chunks, monkeypatch):
+    """Whichever file the process was about to write, or had just written, the next run ends with the same bytes."""
+    n = 45 if reduce == "flatten" else 9
+    data = inputs(n) if reduce == "flatten" else inputs(n * 5).reshape(n, 5, 6)
+    # The fill value, which zarr would leave out.
+    data[: n // 2] = 0
+    options = {"reduce": reduce, "batch_size": 4, "example_ids": [f"id {i}" for i in range(n)]}
+    model = nn.Sequential(nn.Identity(), *network())
+    written = []
+    real = zarr.storage.LocalStore.set
+
+    async def counting(self, key, value):
+        written.append(key)
+        await real(self, key, value)
+
+    monkeypatch.setattr(zarr.storage.LocalStore, "set", counting)
+    whole = hl.extract(model, data, out=tmp_path / "whole.zarr", **options)
+    monkeypatch.undo()
+    monkeypatch.setattr(layout, "CHUNK_ROWS", 16)
+    same(whole, hl.extract(model, data, **options))
+    total = len(written)
+    assert total > 40
+    for last in range(reduce == "positions", total, 2):
+        # Before a write and after it; which writes, differs between the two reductions.
+        for after in (False, True):
+            _die_at(last, after, monkeypatch, lambda: hl.extract(model, data, out=tmp_path / "a.zarr", **options))
+            hl.extract(model, data, out=tmp_path / "a.zarr", resume=True, **options)
+            assert files_of(tmp_path / "a.zarr") == files_of(tmp_path / "whole.zarr")
+            shutil.rmtree(tmp_path / "a.zarr")
+
+
+class DeadError(Exception):
+    """Stands for the end of a process."""
+
+
+def _die_at(last, after, monkeypatch, call):
+    real, count = zarr.storage.LocalStore.set, [0]
+
+    async def dying(self, key, value):
+        count[0] += 1
+        if count[0] > last + 1 or (count[0] == last + 1 and not after):
+            raise DeadError
+        await real(self, key, value)
+
+    with monkeypatch.context() as patch, contextlib.suppress(DeadError):
+        patch.setattr(zarr.storage.LocalStore, "set", dying)
+        call()
+
+
+KILLED = """
+import os, signal, sys, zarr
+import test_store, homolog as hl
+from homolog.store import layout
+layout.CHUNK_ROWS = 16
+left, real = [int(sys.argv[2])], zarr.storage.LocalStore.set
+async def dying(self, key, value):
+    await real(self, key, value)
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+zarr.storage.LocalStore.set = dying
+hl.extract(test_store.network(), test_store.inputs(), out=sys.argv[1], resume=True)
+"""
+
+
+def test_a_killed_process_leaves_its_rows_and_no_lock(tmp_path, small_chunks):
+    store = tmp_path / "a.zarr"
+    for writes in (17, 9):
+        command = [sys.executable, "-c", KILLED, str(store), str(writes)]
+        killed = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        with pytest.raises(ValueError, match=r"must be complete, got a store whose extraction ended after .* rows: run"):
+            hl.open(store)
+    hl.extract(network(), inputs(), out=store, resume=True)
+    hl.extract(network(), inputs(), out=tmp_path / "b.zarr")
+    assert files_of(store) == files_of(tmp_path / "b.zarr")
+
+
+def test_a_larger_limit_goes_on(tmp_path, small_chunks):
+    model, data = network(), inputs()
+    for limit in (21, 22, 64):
+        hl.extract(model, data, limit=limit, out=tmp_path / "a.zarr", resume=True)
+    hl.extract(model, data, limit=64, out=tmp_path / "b.zarr")
+    assert files_of(tmp_path / "a.zarr") == files_of(tmp_path / "b.zarr")
+    with pytest.raises(ValueError, match=r"holds rows of 64 examples, got data of 10: pass the same data"):
+        hl.extract(model, iter(data[:10].split(5)), out=tmp_path / "a.zarr", resume=True)
+
+
+def test_rows_that_are_there_are_not_computed_again(tmp_path, small_chunks):
+    model, data = network(), inputs()
+    hl.extract(model, data, limit=64, batch_size=10, out=tmp_path / "a.zarr")
+    seen = []
+    model.register_forward_hook(lambda module, arguments, output: seen.append(len(output)))
+    hl.extract(model, data, batch_size=10, out=tmp_path / "a.zarr", resume=True)
+    assert seen == [10, 10, 10, 10]  # from row 60 on
+
+
+REFUSED = {
+    "weights": (
+        {},
+        {"model": lambda: nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 2))},
+        "with model Sequential",
+    ),
+    "layers": ({}, {"layers": ["0"]}, "with layers None, got 0"),
+    "reduction": ({}, {"reduce": "mean"}, "with reduce flatten, got mean"),
+    "dtype": ({}, {"dtype": "float64"}, "with dtype None, got float64"),
+    "inputs": ({}, {"data": lambda: inputs().flip(0)}, "inputs it was begun with, got others from row 0 on"),
+    "ids": (
+        {"example_ids": list(range(100))},
+        {"example_ids": [*range(50), *range(99, 49, -1)]},
+        "example ids it was begun with, got others from row 50 on",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("complete", [False, True])
+def test_refuses_to_go_on_with_something_else(case, complete, tmp_path, small_chunks):
+    begun, changed, message = REFUSED[case]
+    out = tmp_path / "a.zarr"
+
+    def broken():
+        yield from inputs()[:70].split(10)
+        raise RuntimeError("the power went")
+
+    if complete:
+        hl.extract(network(), inputs(), batch_size=10, out=out, **begun)
+    else:
+        with pytest.raises(RuntimeError):
+            hl.extract(network(), broken(), out=out, **begun)
+    model, now = changed.get("model", network)(), changed.get("data", inputs)()
+    options = begun | {key: value for key, value in changed.items() if key not in ("model", "data")}
+    before = files_of(out)
+    with pytest.raises(ValueError, match=message):
+        hl.extract(model, now, batch_size=10, out=out, resume=True, **options)
+    assert files_of(out) == before
+
+
+def test_refuses_to_overwrite(tmp_path):
+    hl.extract(network(), inputs(), out=tmp_path / "a.zarr")
+    with pytest.raises(
+        FileExistsError, match="holds a store of 100 rows: pass resume=True to go on with it, or remove it"
+    ):
+        hl.extract(network(), inputs(), out=tmp_path / "a.zarr")
+    (tmp_path / "b.zarr").mkdir()
+    (tmp_path / "b.zarr" / "thesis.tex").write_text("years of work")
+    for call in (
+        lambda path: hl.extract(network(), inputs(), out=path),
+        lambda path: hl.extract(network(), inputs(), out=path, resume=True),
+        lambda path: hl.save({"x": np.eye(4)}, path),
+    ):
+        with pytest.raises(FileExistsError, match="must be a store or a new name, got"):
+            call(tmp_path / "b.zarr")
+    assert (tmp_path / "b.zarr" / "thesis.tex").read_text() == "years of work"
+    with pytest.raises(ValueError, match=r"out must end in \.zarr, got 'a\.npz'"):
+        hl.extract(network(), inputs(), out=tmp_path / "a.npz")
+    with pytest.raises(ValueError, match="resume=True goes on with a store, got no out"):
+        hl.extract(network(), inputs(), resume=True)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        hl.extract(network(), inputs(), out=tmp_path / "no" / "a.zarr")
+
+
+def test_refuses_a_second_writer(tmp_path):
+    def data():
+        yield inputs(5)
+        with pytest.raises(BlockingIOError, match="is being written by another process: wait for it"):
+            hl.extract(network(), inputs(), out=tmp_path / "a.zarr", resume=True)
+        yield inputs(2)
+
+    assert hl.extract(network(), data(), out=tmp_path / "a.zarr").n == 7
+
+
+def _damage(kind: str, chunk: Path) -> None:
+    content = bytearray(chunk.read_bytes())
+    if kind == "altered":
+        content[len(content) // 2] ^= 1
+    elif kind == "truncated":
+        del content[-20:]
+    if kind == "missing":
+        chunk.unlink()
+    else:
+        chunk.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("kind", ["altered", "truncated", "missing"])
+def test_damage_is_an_error_with_a_place(kind, rng, tmp_path, small_chunks):
+    layers = {"early": rng.normal(size=(100, 4)), "late": rng.normal(size=(100, 3))}
+    hl.save(layers, tmp_path / "a.zarr")
+    _damage(kind, tmp_path / "a.zarr" / "layers" / "1" / "c" / "2" / "0")
+    opened = hl.open(tmp_path / "a.zarr")
+    assert_array_equal(opened["late"][:32], layers["late"][:32])
+    assert_array_equal(opened["late"][48:], layers["late"][48:])
+    message = r"layer 'late' of '.*a\.zarr' must be as it was written, got damage in rows 32 to 47: .*"
+    with pytest.raises(ValueError, match=message):
+        opened["late"][:]
+    with pytest.raises(ValueError, match=message):
+        hl.compare(opened)
+
+
+def test_opens_nothing_but_its_own_format(rng, tmp_path):
+    """A store that names other codecs, another version or other folders is refused before anything is decoded."""
+    store = tmp_path / "a.zarr"
+
+    def edited(file: str, change) -> None:
+        shutil.rmtree(store, ignore_errors=True)
+        hl.save({"x": rng.normal(size=(20, 4))}, store)
+        content = json.loads((store / file).read_text())
+        change(content)
+        (store / file).write_text(json.dumps(content))
+
+    def attributes(**changes):
+        return lambda content: content["attributes"].update(changes)
+
+    edited("zarr.json", attributes(format_version=2))
+    with pytest.raises(ValueError, match="must be of format version 1, got 2"):
+        hl.open(store)
+    edited("zarr.json", attributes(layers=[{"name": "x", "key": "layers/../../other"}]))
+    with pytest.raises(ValueError, match="must hold layers of at least 2 rows below 'layers'"):
+        hl.open(store)
+    edited("zarr.json", attributes(rows=21))
+    with pytest.raises(ValueError, match="must hold 21 rows of numbers"):
+        hl.open(store)
+    edited("zarr.json", attributes(rows="many"))
+    with pytest.raises(ValueError, match=r"must hold what docs/fileformat\.md says"):
+        hl.open(store)
+    edited("zarr.json", attributes(format="something else"))
+    with pytest.raises(ValueError, match="got a folder without its attributes"):
+        hl.open(store)
+    edited("layers/0/zarr.json", lambda content: content["codecs"].append({"name": "numcodecs.pickle"}))
+    with pytest.raises(
+        ValueError, match=r"must be an array of zarr as homolog writes it, got the codecs numcodecs\.pickle"
+    ):
+        hl.open(store)
+
+
+def test_measures_take_stored_layers(rng, tmp_path):
+    layers = {"x": rng.normal(size=(60, 5)), "y": rng.normal(size=(60, 4))}
+    hl.save(layers, tmp_path / "a.zarr")
+    opened = hl.open(tmp_path / "a.zarr")
+    assert_allclose(hl.cka(opened["x"], opened["y"]), hl.cka(layers["x"], layers["y"]), rtol=1e-12)
+    assert_allclose(hl.cca(opened["x"], opened["y"]), hl.cca(layers["x"], layers["y"]), rtol=1e-12)
+    stored, held = (hl.compare(source, measures=("cka", "cca", "bipartite_match")) for source in (opened, layers))
+    for name in held.data_vars:
+        assert_allclose(stored[name], held[name], rtol=1e-9, err_msg=name)
+    labels = np.arange(60) % 2
+    assert_allclose(hl.probe(opened, labels).accuracy, hl.probe(layers, labels).accuracy)
+    assert_allclose(hl.shared_subspace(opened["x"], opened["y"]).cka, hl.shared_subspace(layers["x"], layers["y"]).cka)
+    assert hl.diagnose(opened).findings == hl.diagnose(layers).findings
+    assert hl.permutation_test(opened["x"], opened["y"]) == hl.permutation_test(layers["x"], layers["y"])
+    part = opened.take(slice(10, 30)).select("x").rename({"x": "z"})
+    assert_array_equal(part["z"], layers["x"][10:30])
+
+
+def test_memory_maps_are_read_not_mapped(rng, tmp_path):
+    whole = rng.normal(size=(50, 6)).astype("float32")
+    np.save(tmp_path / "x.npy", whole)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    rows = on_disk(mapped)
+    assert isinstance(rows, Mapped)
+    assert_array_equal(rows[7:31], whole[7:31])
+    assert_array_equal(np.asarray(rows), whole)
+    for other in (mapped[3:], mapped.T, mapped[:, :3], np.load(tmp_path / "x.npy", mmap_mode="c"), whole):
+        assert on_disk(other) is None
+    os.truncate(tmp_path / "x.npy", 600)
+    with pytest.raises(ValueError, match="must hold rows 0 to 50, got a shorter file: it was truncated"):
+        rows[:]
+
+
+def test_nothing_is_left_of_a_writer_that_failed(tmp_path):
+    with Writer(tmp_path / "a.zarr", {}, resume=False) as writer:
+        assert writer.rows == 0
+        assert not writer.complete
+    with Writer(tmp_path / "a.zarr", {}, resume=False):
+        pass
+    with pytest.raises(ValueError, match="got a folder without its attributes"):
+        hl.open(tmp_path / "a.zarr")
+    (tmp_path / "file.zarr").write_text("")
+    with pytest.raises(NotADirectoryError, match="a store must be a folder, got the file"):
+        hl.open(tmp_path / "file.zarr")
+    with pytest.raises(FileExistsError, match="a store must be a folder, got the file"):
+        Writer(tmp_path / "file.zarr", {}, resume=False)
