@@ -199,7 +199,9 @@ def test_a_killed_process_leaves_its_rows_and_no_lock(tmp_path, small_chunks):
         command = [sys.executable, "-c", KILLED, str(store), str(writes)]
         killed = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-        with pytest.raises(ValueError, match=r"must be complete, got a store whose extraction ended after .* rows: run"):
+        with pytest.raises(
+            ValueError, match=r"must be complete, got a store whose extraction ended after .* rows: run"
+        ):
             hl.open(store)
     hl.extract(network(), inputs(), out=store, resume=True)
     hl.extract(network(), inputs(), out=tmp_path / "b.zarr")

@@ -79,7 +79,7 @@ class Activations(Mapping[str, Array]):
     def select(self, *patterns: str) -> Activations:
         """Keep the layers whose names match: `*` stays within one dotted part, `**` crosses."""
         kept = matching(self._arrays, patterns)
-        return self._with({name: self._arrays[name] for name in kept})
+        return self.holding({name: self._arrays[name] for name in kept})
 
     def rename(self, names: Mapping[str, str] | Callable[[str], str]) -> Activations:
         """Rename layers by a mapping old → new, or by a function of the name."""
@@ -91,7 +91,7 @@ class Activations(Mapping[str, Array]):
         if len(set(new)) < len(new):
             twice = next(name for name in new if new.count(name) > 1)
             raise ValueError(f"new layer names must differ, got {twice!r} twice: give each layer its own name.")
-        return self._with(dict(zip(new, self._arrays.values(), strict=True)))
+        return self.holding(dict(zip(new, self._arrays.values(), strict=True)))
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> Activations:
         """Keep rows by index, by slice, or by a boolean mask, on every layer."""
@@ -107,11 +107,12 @@ class Activations(Mapping[str, Array]):
 
     def described(self, **notes: str) -> Activations:
         """Return the same activations with notes added to their provenance, such as model="my fine-tuned net"."""
-        copy = self._with(self._arrays)
+        copy = self.holding(self._arrays)
         copy.provenance |= notes
         return copy
 
-    def _with(self, arrays: Mapping[str, Array]) -> Activations:
+    def holding(self, arrays: Mapping[str, Array]) -> Activations:
+        """Return other arrays over the same rows."""
         return Activations(
             arrays,
             example_ids=self.example_ids,

@@ -48,6 +48,20 @@ class Invariances:
 
 
 @dataclass(frozen=True)
+class OnDisk:
+    """How a family works on representations that are read block by block."""
+
+    plan: Callable[..., Any]
+    """plan(task, **options) → form"""
+    meet_all: Callable[..., tuple[list[Any], Any]] | None = None
+    """meet_all(rows, titles, task, form, each, step, **options) → operands, and one meeting for all pairs."""
+    summarise: Callable[..., Any] | None = None
+    """summarise(rows, title, shelf) → summary, where pairs meet one by one."""
+    meet: Callable[[Any], Any] = lambda product: product
+    """meet(product of mapped rows) → what all measures of the family need of the pair."""
+
+
+@dataclass(frozen=True)
 class Family:
     """Measures that share what is computed once per representation and once per pair."""
 
@@ -78,6 +92,8 @@ class Family:
     """Whether `prepare` takes float32 input as it is: never, for the products of `meet_all`, or always."""
     host: bool = False
     """Whether arrays on the host may be taken as NumPy's, whatever their library."""
+    on_disk: OnDisk | None = None
+    """How to work on representations that stay on disk, or None where they must be in memory."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,11 @@ class Rows(ABC):
     where: str
     """What errors call it."""
 
+    @property
+    def step(self) -> int:
+        """Rows that are read together: reading part of them costs as much as reading all."""
+        return 1
+
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read the rows from start up to stop, which lie within the representation."""

@@ -12,8 +12,9 @@ import numpy as np
 
 from homolog import files
 from homolog.activations import Activations, check_pairing, unknown_layer
-from homolog.arrays import check_finite, check_representation, described, enough_rows, is_array, same_library
+from homolog.arrays import check_finite, check_representation, described, enough_rows, is_array, on_disk, same_library
 from homolog.registry import Measure, measure
+from homolog.rows import Rows
 
 Source = Any
 RESERVED = ("a", "b", *(f"{what}_{side}" for what in ("model", "layer", "features", "rank") for side in "ab"))
@@ -69,7 +70,8 @@ def _check_layers(layers: Activations, side: str) -> None:
     first = next(iter(layers))
     for name, array in layers.items():
         same_library(layers[first], array, (f"layer {first!r} of {side}", f"layer {name!r} of {side}"))
-        check_finite(array, f"layer {name!r} of {side}")
+        if not isinstance(array, Rows):  # else it is checked when it is read
+            check_finite(array, f"layer {name!r} of {side}")
 
 
 def check_examples(models: Mapping[str, Activations], measures: Mapping[str, Measure]) -> None:
@@ -87,7 +89,15 @@ def model_name(source: Source, activations: Activations, side: str) -> str:
 
 
 def activations_of(source: Source, side: str) -> Activations:
-    """Return what was given as Activations."""
+    """Return what was given as Activations; files that are mapped as they are as rows to read."""
+    found = _activations_of(source, side)
+    kept = {name: on_disk(array) for name, array in found.items()}
+    if all(rows is None or rows is found[name] for name, rows in kept.items()):
+        return found
+    return found.holding({name: found[name] if rows is None else rows for name, rows in kept.items()})
+
+
+def _activations_of(source: Source, side: str) -> Activations:
     if isinstance(source, Activations):
         return source
     if isinstance(source, str | PathLike):

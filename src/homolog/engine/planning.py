@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +23,10 @@ from homolog.engine.inputs import (
     wanted_pairs,
 )
 from homolog.engine.sureness import Asked
+from homolog.families.blocked import Task
+from homolog.families.summaries import refuse
 from homolog.registry import Family, Measure
+from homolog.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Group:
     """How the family meets all pairs at once, or None where pairs meet one by one."""
     flops: float
     bytes: int
+    task: Any = None
+    """What a family that works on layers on disk is asked for; None where the layers are held in memory."""
 
     def __str__(self) -> str:
         how = "pair by pair" if self.form is None else str(self.form)
@@ -156,7 +162,25 @@ def grouped(plan: Plan) -> Iterator[Group]:
     for family, options, members in found:
         sizes = [itemsize(array, single=family.float32 == "all pairs") for array in arrays]
         form = None if family.choose is None else family.choose(shapes, sizes, needed, plan.memory, **options)
-        yield Group(family, options, members, form, *family.cost(shapes, sizes, needed, form, **options))
+        flops, size = family.cost(shapes, sizes, needed, form, **options)
+        whole = size + _to_load(family, arrays, sizes)
+        if not any(isinstance(array, Rows) for array in arrays) or whole <= plan.memory:
+            yield Group(family, options, members, form, flops, size)
+            continue
+        plan.asked.refuse_on_disk(whole, plan.memory)
+        if family.on_disk is None:
+            raise refuse(f"{', '.join(members)}, which must have all layers in memory,", whole, plan.memory)
+        stored = [array.nbytes if isinstance(array, Rows) else 0 for array in arrays]
+        task = Task(shapes, sizes, stored, needed, plan.memory, os.cpu_count() or 1)
+        yield Group(family, options, members, family.on_disk.plan(task, **options), flops, plan.memory, task)
+
+
+def _to_load(family: Family, arrays: list[Any], sizes: list[int]) -> int:
+    """Return the bytes it takes to load layers from disk: all of them, or while a few are prepared."""
+    on_disk = [array.shape[0] * array.shape[1] * size for array, size in zip(arrays, sizes, strict=True)]
+    if family.name == "function":
+        return sum(on_disk)
+    return 3 * max(on_disk) * (os.cpu_count() or 1)
 
 
 def make_plan(

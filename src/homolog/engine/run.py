@@ -11,12 +11,25 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from homolog.arrays import described, is_numpy, on_host, representation, scalar, to_numpy
+from homolog.arrays import (
+    check_finite,
+    described,
+    is_numpy,
+    loaded,
+    on_disk,
+    on_host,
+    representation,
+    scalar,
+    to_numpy,
+)
 from homolog.cautions import Caution, explain_nan, null_level, undefined
 from homolog.engine import sureness
 from homolog.engine.planning import Group, Plan
+from homolog.families import blocked
+from homolog.families.columns import Held
 from homolog.pooling import pooled
 from homolog.registry import Measure
+from homolog.rows import Rows
 
 NULL_LEVEL_TOLD = 0.1
 """Chance levels above this earn a warning."""
@@ -61,19 +74,23 @@ def unordered(needed: np.ndarray) -> list[tuple[int, int]]:
 
 def _run_group(plan: Plan, group: Group, outcome: Outcome, bar: tqdm) -> None:
     pairs = unordered(plan.needed)
-    shared = group.family.host and is_numpy(on_host(plan.layers[plan.used[0]].array))
+    first = plan.layers[plan.used[0]].array
+    shared = group.task is not None or (group.family.host and (isinstance(first, Rows) or is_numpy(on_host(first))))
     with pooled(shared) as each:
-        operands = dict(zip(plan.used.tolist(), each(partial(_prepared, plan, group, bar), plan.used), strict=True))
-        if group.form is None:
-            list(each(partial(_meet_one, plan, group, operands, outcome, bar), pairs))
+        if group.task is not None:
+            operands = _run_on_disk(plan, group, outcome, each, bar)
         else:
-            _meet_all(plan, group, operands, outcome, each, lambda share: bar.update(share * len(pairs)))
-        found, cautions = sureness.companions(plan, group, operands, each, bar.update)
-        outcome.sureness |= found
-        outcome.cautions += cautions
-        if plan.asked.groups is not None:
-            # The formulas are for orders of all examples.
-            outcome.nulls |= {name: kinds["null"] for name, kinds in found.items()}
+            operands = dict(zip(plan.used.tolist(), each(partial(_prepared, plan, group, bar), plan.used), strict=True))
+            if group.form is None:
+                list(each(partial(_meet_one, plan, group, operands, outcome, bar), pairs))
+            else:
+                _meet_all(plan, group, operands, outcome, each, lambda share: bar.update(share * len(pairs)))
+            found, cautions = sureness.companions(plan, group, operands, each, bar.update)
+            outcome.sureness |= found
+            outcome.cautions += cautions
+            if plan.asked.groups is not None:
+                # The formulas are for orders of all examples.
+                outcome.nulls |= {name: kinds["null"] for name, kinds in found.items()}
     labels = [layer.label for layer in plan.layers]
     named = {labels[i]: operand for i, operand in operands.items()}
     outcome.cautions += group.family.examine(named, [(labels[i], labels[j]) for i, j in pairs])
@@ -83,9 +100,36 @@ def _run_group(plan: Plan, group: Group, outcome: Outcome, bar: tqdm) -> None:
             outcome.ranks[i] = group.family.rank(operand)
 
 
+def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, each: Any, bar: tqdm) -> dict[int, Any]:
+    """Compute a group whose layers stay on disk, and return its operands, which hold nothing of their size."""
+    used = plan.used.tolist()
+    layers = [plan.layers[i] for i in used]
+    rows = [on_disk(layer.array) or Held(to_numpy(layer.array), layer.title) for layer in layers]
+    titles = [layer.title for layer in layers]
+    family, count = group.family.on_disk, len(unordered(plan.needed))
+    assert family is not None  # planned so
+    if family.meet_all is not None:
+        share = lambda part: bar.update(part * count)  # noqa: E731
+        found, meeting = family.meet_all(rows, titles, group.task, group.form, each, share, **group.options)
+        bar.update(len(used))
+        _finish_all(plan, group, meeting, outcome)
+        return dict(zip(used, found, strict=True))
+    assert family.summarise is not None  # one of the two is given
+    with blocked.pairs(family.summarise, rows, titles, group.form, each, bar.update, bar.update) as (
+        summaries,
+        products,
+    ):
+        for (i, j), x, y, product in products:
+            _finish_one(plan, group, outcome, (used[i], used[j]), x, y, family.meet(product))
+    return {i: summary.operand for i, summary in zip(used, summaries, strict=True)}
+
+
 def _prepared(plan: Plan, group: Group, bar: tqdm, index: int) -> Any:
     layer, family = plan.layers[index], group.family
-    array = on_host(layer.array) if family.host else layer.array
+    array = loaded(layer.array)
+    if array is not layer.array:
+        check_finite(array, layer.title)  # others were checked when they were given
+    array = on_host(array) if family.host else array
     try:
         x = representation(array, layer.title, single=family.float32 != "never")
         # A family that meets all pairs at once may be told to hold less.
@@ -100,10 +144,16 @@ def _prepared(plan: Plan, group: Group, bar: tqdm, index: int) -> Any:
 def _meet_all(
     plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, each: Any, step: Callable[[float], None]
 ) -> None:
-    """Evaluate the last lines on one meeting that stands for all pairs."""
+    """Let all pairs meet at once."""
     at = np.ix_(plan.used, plan.used)
     assert group.family.meet_all is not None  # it chose a form
     meeting = group.family.meet_all(list(operands.values()), plan.needed[at], group.form, each, step)
+    _finish_all(plan, group, meeting, outcome)
+
+
+def _finish_all(plan: Plan, group: Group, meeting: Any, outcome: Outcome) -> None:
+    """Evaluate the last lines on one meeting that stands for all pairs."""
+    at = np.ix_(plan.used, plan.used)
     for name, record in group.measures.items():
         outcome.values[name][at] = to_numpy(record.finish(None, None, meeting, **record.finish_options))
         level = None if record.null is None else record.null(None, None, meeting, **record.finish_options)
@@ -114,26 +164,32 @@ def _meet_all(
 def _meet_one(
     plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, bar: tqdm, pair: tuple[int, int]
 ) -> None:
-    """Evaluate the last lines on one pair, in both directions."""
+    """Let one pair meet."""
     i, j = pair
-    x, y = operands[i], operands[j]
-    first, second = plan.layers[i].title, plan.layers[j].title
     try:
-        meeting = group.family.meet(x, y)
-        swapped = group.family.swap(meeting)
-        for name, record in sorted(group.measures.items(), key=lambda item: not item[1].leads):
-            outcome.values[name][i, j] = value = _number(name, record.finish(x, y, meeting, **record.finish_options))
-            if record.symmetric or i == j:
-                outcome.values[name][j, i] = value
-            elif record.symmetric is False or plan.needed[j, i]:
-                outcome.values[name][j, i] = _number(name, record.finish(y, x, swapped, **record.finish_options))
-            if record.null is not None:
-                outcome.nulls[name][i, j] = _null(record, x, y, meeting)
-                outcome.nulls[name][j, i] = _null(record, y, x, swapped)
+        meeting = group.family.meet(operands[i], operands[j])
+        _finish_one(plan, group, outcome, pair, operands[i], operands[j], meeting)
     except Exception as error:
-        error.add_note(f"while comparing {first} with {second}")
+        error.add_note(f"while comparing {plan.layers[i].title} with {plan.layers[j].title}")
         raise
     bar.update()
+
+
+def _finish_one(
+    plan: Plan, group: Group, outcome: Outcome, pair: tuple[int, int], x: Any, y: Any, meeting: Any
+) -> None:
+    """Evaluate the last lines on one pair, in both directions."""
+    i, j = pair
+    swapped = group.family.swap(meeting)
+    for name, record in sorted(group.measures.items(), key=lambda item: not item[1].leads):
+        outcome.values[name][i, j] = value = _number(name, record.finish(x, y, meeting, **record.finish_options))
+        if record.symmetric or i == j:
+            outcome.values[name][j, i] = value
+        elif record.symmetric is False or plan.needed[j, i]:
+            outcome.values[name][j, i] = _number(name, record.finish(y, x, swapped, **record.finish_options))
+        if record.null is not None:
+            outcome.nulls[name][i, j] = _null(record, x, y, meeting)
+            outcome.nulls[name][j, i] = _null(record, y, x, swapped)
 
 
 def _number(name: str, value: Any) -> float:

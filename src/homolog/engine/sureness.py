@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from homolog.arrays import is_numpy, on_host, representation, to_numpy
+from homolog.arrays import format_bytes, is_numpy, on_host, representation, to_numpy
 from homolog.cautions import Caution, dominated_by_bias, few_permutations
 from homolog.inference.checks import check_count, check_level, check_size
 from homolog.inference.orders import numbered, orders
 from homolog.inference.permuting import permuted_values
 from homolog.inference.pvalues import false_discovery, familywise, pvalues
 from homolog.inference.resampling import interval, resampled_values
+from homolog.rows import Rows
 
 if TYPE_CHECKING:
     from homolog.engine.planning import Group, Plan
@@ -59,6 +60,15 @@ class Asked:
         if self.interval is not None:
             for record in measures.values():
                 check_size(n, record, self.interval)
+
+    def refuse_on_disk(self, needed: int, memory: int) -> None:
+        """Raise where layers would stay on disk: permutations and parts of the examples need them in memory."""
+        if self.null is not None or self.interval is not None:
+            what = "null='permutation'" if self.null is not None else f"interval={self.interval!r}"
+            raise ValueError(
+                f"{what} needs all layers in memory, {format_bytes(needed)}, got memory={format_bytes(memory)}: raise memory, "
+                f"or take fewer examples or layers."
+            )
 
     def steps(self) -> int:
         """Count what a progress bar is told of, for one group of measures."""
@@ -186,7 +196,8 @@ def _intervals(plan: Plan, group: Group, sides: Sides, each: Any) -> dict[str, d
 def _stays(plan: Plan, group: Group, index: int) -> bool:
     """Say whether an operand can be reordered as it is: it is NumPy's, or a function's own array."""
     array = plan.layers[index].array
-    return group.family.name == "function" or is_numpy(on_host(array) if group.family.host else array)
+    given = group.family.name == "function" or isinstance(array, Rows)
+    return given or is_numpy(on_host(array) if group.family.host else array)
 
 
 def _array(plan: Plan, group: Group, index: int) -> Any:

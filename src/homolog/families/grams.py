@@ -162,7 +162,9 @@ def bells_of(points: np.ndarray, median_fraction: float) -> tuple[Bells, np.ndar
             pairs[starts[i] + len(inside) : starts[i] + n - 1 - i] = beyond[i - top]
     places = [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
     middle = [np.partition(pairs, max(place, 0))[place] if place >= 0 else 0 for place in dict.fromkeys(places)]
-    width = _width(points.dtype.type((middle[0] + middle[-1]) / 2), median_fraction, bool(pairs.max(initial=0) == 0))
+    width = rbf_width_of(
+        points.dtype.type((middle[0] + middle[-1]) / 2), median_fraction, bool(pairs.max(initial=0) == 0)
+    )
     np.exp(np.divide(pairs, -width, out=pairs), out=pairs)
     sums = np.ones(n)
     for i in range(n - 1):
@@ -216,10 +218,11 @@ def squared_distances(points: Array, rows: slice = slice(None), columns: slice =
 
 def rbf_width(squared: Array, median_fraction: float) -> Array:
     """Return 2σ² = 2·fraction²·median(d²), the median over all n×n squared distances, zero diagonal included."""
-    return _width(median(squared), median_fraction, scalar(namespace(squared).max(squared)) == 0)
+    return rbf_width_of(median(squared), median_fraction, scalar(namespace(squared).max(squared)) == 0)
 
 
-def _width(middle: Array, median_fraction: float, constant: bool) -> Array:
+def rbf_width_of(middle: Array, median_fraction: float, constant: bool) -> Array:
+    """Return 2σ² from the median of the squared distances."""
     if scalar(middle) == 0:
         if constant:
             return namespace(middle).ones_like(middle)  # any width gives the same kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,12 @@ from scipy.optimize import linear_sum_assignment
 
 from homolog.arrays import Array, count, from_numpy, namespace, to_numpy
 from homolog.cautions import Caution, constant_layers, dead_units
+from homolog.families.blocked import plan_pairs
+from homolog.families.columns import columns_of, stretches
+from homolog.families.summaries import Shelf, Summary
 from homolog.linalg import centre
-from homolog.registry import Family, Invariances, evaluate, register, undefined_where
+from homolog.registry import Family, Invariances, OnDisk, evaluate, register, undefined_where
+from homolog.rows import Rows
 
 REFERENCE = "Li, Yosinski, Clune, Lipson & Hopcroft, ICLR 2016, arXiv:1511.07543"
 
@@ -66,8 +71,47 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
     return float(np.sum(2.0 * n * widths[i] * widths[j])), 8 * n * int(widths.sum())
 
 
+class NeuronRows(Summary):
+    """Standardised units."""
+
+    def __init__(self, rows: Rows, title: str, shelf: Shelf) -> None:
+        self._rows = rows
+        self._columns = columns = columns_of(rows, title, np.float64)
+        largest = np.zeros(rows.shape[1])
+        for first, last in stretches(rows):
+            np.maximum(largest, np.abs(columns.centred(rows.read(first, last))).max(axis=0), out=largest)
+        # Each column to its own largest magnitude first: squares of a faint unit beside a strong one would vanish.
+        self._largest = np.where(largest > 0, largest, 1)
+        squared = np.zeros(rows.shape[1])
+        for first, last in stretches(rows):
+            squared += np.sum((columns.centred(rows.read(first, last)) / self._largest) ** 2, axis=0)
+        self._norms = np.sqrt(np.where(squared > 0, squared, 1))
+        dead = columns.dead
+        self.width = rows.shape[1]
+        self.operand = Neurons(np.empty((0, self.width)), int(dead.sum()), np.asarray(dead.all()))
+
+    def features(self, start: int, stop: int) -> np.ndarray:
+        """Return standardised rows."""
+        found = self._columns.centred(self._rows.read(start, stop))
+        found /= self._largest
+        found /= self._norms
+        return found
+
+
 NEURONS = Family(
-    "neurons", prepare, meet, lambda correlations: correlations.T, examine, cost=cost, host=True, reorder=reorder
+    "neurons",
+    prepare,
+    meet,
+    lambda correlations: correlations.T,
+    examine,
+    cost=cost,
+    host=True,
+    reorder=reorder,
+    on_disk=OnDisk(
+        # Columns, largest magnitudes, and norms.
+        partial(plan_pairs, mapped=False, passes=3, needs=lambda n, p: 32 << 20),
+        summarise=NeuronRows,
+    ),
 )
 
 

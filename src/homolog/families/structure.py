@@ -15,14 +15,15 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from homolog.arrays import Array, namespace, precise, to_numpy
+from homolog.arrays import Array, machine_epsilon, namespace, precise, to_numpy
 from homolog.cautions import Caution, constant_layers
-from homolog.families import walk
+from homolog.families import blocked, walk
 from homolog.families.grams import Kernel, Structure, prepare, products, reorder
 from homolog.families.permuted import permuted_inner_products
 from homolog.families.without import inner_without_each, trace_without_each
 from homolog.linalg import at_most_one
-from homolog.registry import KORNBLITH_2019, Family, Invariances, evaluate, register, undefined_where, when
+from homolog.registry import KORNBLITH_2019, Family, Invariances, OnDisk, evaluate, register, undefined_where, when
+from homolog.rows import Rows
 
 Estimator = Literal["biased", "debiased"]
 
@@ -102,6 +103,33 @@ def meet_all(
     return Meeting(structures[0].n, inner, diagonals, _along(own, (-1, 1)), _along(own, (1, -1)))
 
 
+def meet_all_on_disk(
+    rows: Sequence[Rows],
+    titles: Sequence[str],
+    task: blocked.Task,
+    form: blocked.Form,
+    each: walk.Each,
+    step: Callable[[float], None],
+    *,
+    kernel: Kernel,
+    median_fraction: float,
+) -> tuple[list[Structure], Meeting]:
+    """Return operands without features, and the statistics of all pairs, of representations that stay on disk."""
+    options = {"kernel": kernel, "median_fraction": median_fraction}
+    summaries, inner, diagonals = blocked.structures(rows, titles, task, form, each, step, **options)
+    operands = []
+    for summary, diagonal in zip(summaries, diagonals, strict=True):
+        epsilon = machine_epsilon(np.empty(0, dtype=summary.dtype))
+        constant = summary.constant or (kernel == "rbf" and not diagonal.max() > task.n * epsilon)
+        scale = np.asarray(summary.columns.scale if kernel == "linear" else 1.0)
+        # Nothing is formed of it any more; the dtype says in what the structure was.
+        none = np.empty((0, 0), dtype=summary.dtype)
+        operands.append(Structure(task.n, none, None, None, diagonal, scale, np.asarray(constant)))
+    products = diagonals @ diagonals.T
+    own = _stacked(operands, np.diag(inner), np.diag(products))
+    return operands, Meeting(task.n, inner, products, _along(own, (-1, 1)), _along(own, (1, -1)))
+
+
 def _stacked(structures: Sequence[Structure], inner: np.ndarray, diagonals: np.ndarray) -> Side:
     """Return what the estimators need of many representations, with fields over them."""
     sides = [side(x, x.diagonal, x.diagonal) for x in structures]
@@ -154,6 +182,7 @@ STRUCTURE = Family(
     permuted=permuted,
     float32="all pairs",
     host=True,
+    on_disk=OnDisk(blocked.plan_structures, meet_all=meet_all_on_disk),
 )
 
 

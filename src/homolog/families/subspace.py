@@ -7,17 +7,19 @@ distance are the last line (Kornblith et al. 2019, section 3 and appendix C).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal
 
 import numpy as np
 
 from homolog.arrays import Array, constant_like, namespace
 from homolog.cautions import Caution, constant_layers, dropped_directions, saturation
+from homolog.families.blocked import plan_pairs
 from homolog.families.overlaps import Overlap, Subspace, meet, prepare, reorder
+from homolog.families.summaries import SubspaceRows
 from homolog.families.without import cca_without_each, regression_without_each
 from homolog.linalg import at_most_one, nuclear_norm, settle_ties, squared_norm
-from homolog.registry import KORNBLITH_2019, Family, Invariances, evaluate, register, when
+from homolog.registry import KORNBLITH_2019, Family, Invariances, OnDisk, evaluate, register, when
 
 Statistic = Literal["r2", "rho"]
 
@@ -60,6 +62,12 @@ SUBSPACE = Family(
     host=True,
     reorder=reorder,
     float32="as given",
+    on_disk=OnDisk(
+        # Columns, Gram matrix, and whitened rows.
+        partial(plan_pairs, mapped=True, passes=3, needs=lambda n, p: 56 * p * p + (8 << 20) if p < n else 40 * n * p),
+        summarise=SubspaceRows,
+        meet=Overlap,
+    ),
 )
 
 

@@ -34,9 +34,14 @@ class StoredRows(Rows):
         """What another process finds the representation by."""
         return ("stored", str(self.folder.resolve()), self.name, self.key, self.shape[0])
 
+    @property
+    def step(self) -> int:
+        """Rows of a chunk."""
+        return int(self._array.chunks[0])
+
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read the rows from start up to stop."""
-        step = self._array.chunks[0]
+        step = self.step
         parts = []
         for first in range(start - start % step, stop, step):
             rows = slice(max(start, first), min(stop, first + step))

@@ -1,0 +1,120 @@
+"""The walk of the structure family over representations on disk.
+
+As in `walk`, the same tile of every layer's structure is formed, and tiles are stacked as rows T for T T^T. Here the rows that
+make the tiles come in slabs: one slab of many rows of every layer stays, while the slabs after it pass by; then the next one stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from homolog.families.columns import ahead
+from homolog.families.summaries import refuse
+from homolog.families.walk import COLUMNS, ROWS, tiles
+
+FEWEST = 16
+
+
+@dataclass(frozen=True)
+class Slabs:
+    """How many rows of all walked layers stay, and how many pass by at a time."""
+
+    staying: int
+    passing: int
+    rows: int
+    columns: int
+    """Shape of a tile."""
+
+    def starts(self, n: int) -> list[int]:
+        """First rows of the slabs that stay."""
+        return list(range(0, n, self.staying))
+
+    def rows_read(self, n: int) -> int:
+        """Rows of every layer that are read in all."""
+        return sum(n - start for start in self.starts(n))
+
+
+def slabs_for(n: int, bytes_of_row: int, layers: int, item: int, memory: int, workers: int) -> Slabs:
+    """Divide a memory between the slab that stays, two that pass by (one is read while one is used), and the tiles."""
+    rows, columns = min(ROWS, n), min(COLUMNS, n)
+    while True:
+        workspace = (layers + 1) * rows * columns * item * workers
+        fitting = (memory - workspace) // bytes_of_row
+        if fitting >= 3 * FEWEST or columns <= 2 * FEWEST:
+            break
+        rows, columns = max(rows // 2, FEWEST), columns // 2
+    if fitting < 3 * FEWEST:
+        raise refuse(f"a walk over {layers} structures", 3 * FEWEST * bytes_of_row + workspace, memory)
+    if fitting >= n:
+        return Slabs(n, n, rows, columns)
+    passing = min(max(fitting // 8, FEWEST), columns)
+    return Slabs(fitting - 2 * passing, passing, rows, columns)
+
+
+Tile = tuple[slice, slice]
+"""Examples of the rows and of the columns of a tile."""
+One = Callable[[list[np.ndarray], list[np.ndarray], Tile], Any]
+"""one(rows of every layer, columns of every layer, their examples) → what is wanted of one tile."""
+
+
+def over_tiles(
+    layers: Sequence[Any], n: int, slabs: Slabs, dtype: Any, one: One, each: Any, step: Callable[[float], None]
+) -> Iterator[Any]:
+    """Yield what is wanted of every tile on the diagonal and above it, in order."""
+    for start in slabs.starts(n):
+        stop = min(start + slabs.staying, n)
+        staying = list(each(partial(_slab, start=start, stop=stop, dtype=dtype), layers))
+        yield from each(
+            partial(_at, staying, start, staying, start, one), tiles(stop - start, slabs.rows, slabs.columns)
+        )
+        step((stop - start) ** 2 / n**2)
+        passes = [(first, min(first + slabs.passing, n)) for first in range(stop, n, slabs.passing)]
+        with ahead(lambda part: [_slab(layer, *part, dtype) for layer in layers], passes) as coming:
+            for (first, last), passing in coming:
+                tops = range(0, stop - start, slabs.rows)
+                across = [(slice(t, min(t + slabs.rows, stop - start)), slice(0, last - first)) for t in tops]
+                yield from each(partial(_at, staying, start, passing, first, one), across)
+                step(2 * (stop - start) * (last - first) / n**2)
+                del passing
+
+
+def _slab(layer: Any, start: int, stop: int, dtype: Any) -> np.ndarray:
+    """Fill a slab stretch by stretch, so that nothing of its size exists twice."""
+    found = np.empty((stop - start, layer.width), dtype=dtype)
+    for first, last in layer.stretches(start, stop):
+        found[first - start : last - start] = layer.features(first, last)
+    return found
+
+
+def _at(staying: list[np.ndarray], start: int, passing: list[np.ndarray], first: int, one: One, tile: Tile) -> Any:
+    rows, columns = tile
+    at = slice(start + rows.start, start + rows.stop), slice(first + columns.start, first + columns.stop)
+    return one([slab[rows] for slab in staying], [slab[columns] for slab in passing], at)
+
+
+def inner_products(parts: Iterator[np.ndarray], count: int) -> np.ndarray:
+    """Add up the products of tiles, in order, so that the sum is the same on every run."""
+    return sum(parts, np.zeros((count, count)))
+
+
+def linear_tile(xs: list[np.ndarray], ys: list[np.ndarray], at: Tile) -> np.ndarray:
+    """Return Σ K_ij L_ij over a tile, i ≠ j, for all pairs of linear structures; twice above the diagonal."""
+    stacked = np.empty((len(xs), len(xs[0]), len(ys[0])), dtype=xs[0].dtype)
+    for x, y, structure in zip(xs, ys, stacked, strict=True):
+        np.matmul(x, y.T, out=structure)
+    return products_of(stacked, at)
+
+
+def products_of(stacked: np.ndarray, at: Tile) -> np.ndarray:
+    """Return the products of stacked tiles, without the diagonal, twice for a tile above it."""
+    on_diagonal = at[0] == at[1]
+    if on_diagonal:
+        places = np.arange(stacked.shape[1])
+        stacked[:, places, places] = 0
+    flat = stacked.reshape(len(stacked), -1)
+    return (1.0 if on_diagonal else 2.0) * (flat @ flat.T).astype(float)

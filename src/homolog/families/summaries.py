@@ -1,0 +1,195 @@
+"""What a family knows of a representation that stays on disk: a small operand, and rows to multiply with those of others.
+
+Every meeting of these families is a function of one product, Σ over examples of f_i g_i^T, f and g the mapped rows of the two
+sides: centred (linear structures), standardised (neurons) or whitened to the left singular vectors (subspaces).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from homolog.arrays import format_bytes
+from homolog.families import overlaps
+from homolog.families.columns import Columns, Held, columns_of, stretches
+from homolog.families.grams import HEAVY
+from homolog.linalg import RANK_TOLERANCE, numerical_rank
+from homolog.rows import Mapped, Rows
+
+FAINT = 1e-13
+"""Eigenvalues of a Gram matrix below this fraction of the largest are rounding; the rank rule keeps those above 1e-12."""
+
+
+class Shelf:
+    """Keeps arrays in memory as long as they fit into a budget, and in a temporary folder from there on."""
+
+    def __init__(self, memory: int) -> None:
+        self._left = memory
+        self._folder: TemporaryDirectory[str] | None = None
+        self._count = 0
+        self._lock = Lock()
+
+    def put(self, array: np.ndarray) -> Rows:
+        """Keep an array, and return what reads it."""
+        with self._lock:
+            self._left -= array.nbytes
+            self._count += 1
+            if self._left >= 0:
+                return Held(array, "an array")
+            self._folder = self._folder or TemporaryDirectory(prefix="homolog-")
+            path = f"{self._folder.name}/{self._count}.npy"
+        np.save(path, array)
+        return Mapped(np.load(path, mmap_mode="r"))
+
+    def close(self) -> None:
+        """Remove the folder."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+class Summary(ABC):
+    """One representation on disk, as a family sees it."""
+
+    operand: Any
+    """What the last lines and `examine` read; it holds nothing of the size of the representation."""
+    width: int
+    """Columns of the mapped rows."""
+
+    def begin(self) -> Any:
+        """Load what maps the rows, and return the operand with all that the last lines may read."""
+        return self.operand
+
+    def end(self) -> None:  # noqa: B027  # most have nothing to forget
+        """Forget what begin() loaded."""
+
+    @abstractmethod
+    def features(self, start: int, stop: int) -> np.ndarray:
+        """Return the mapped rows from start up to stop."""
+
+
+class SubspaceRows(Summary):
+    """Left singular vectors U = X V S^-1, row by row.
+
+    X = U S V^T from three passes: the columns; the Gram matrix, whose eigenvectors whiten up to its rounding, the square of the
+    condition number; then the whitened rows Q and their products with Q and X, which give S and V up to the condition number
+    alone (Yamamoto et al., ETNA 2015). Directions that the Gram matrix cannot tell from rounding lie below the rank rule.
+    """
+
+    def __init__(self, rows: Rows, title: str, shelf: Shelf) -> None:
+        n, width = rows.shape
+        self._rows, self._map = rows, np.empty((0, 0))
+        self._columns = columns = columns_of(rows, title, np.float64)
+        small = rows.dtype.kind == "f" and rows.dtype.itemsize <= 4
+        cutoff = max(n, width) * float(np.finfo(np.float32 if small else float).eps)
+        self._u: Rows | None = None
+        if width < n:
+            s, v, dropped = _decomposed(rows, columns)
+        else:
+            whole = overlaps.prepare(rows[:].astype(np.float64))
+            s, v, dropped = whole.s, whole.v, 1.0 if whole.cut else 0.0
+            self._u = shelf.put(np.ascontiguousarray(whole.u))
+        self.width = len(s)
+        self._v = shelf.put(np.ascontiguousarray(v))
+        none = np.empty((0, len(s)))
+        self.operand = overlaps.Subspace(n, none, s, none, np.asarray(columns.dead.all()), dropped > cutoff)
+
+    def begin(self) -> overlaps.Subspace:
+        """Load the singular vectors."""
+        v = self._v[:]
+        self._map = v / self.operand.s
+        return replace(self.operand, v=v)
+
+    def end(self) -> None:
+        """Forget them."""
+        self._map = np.empty((0, 0))
+
+    def features(self, start: int, stop: int) -> np.ndarray:
+        """Return rows of U."""
+        if self._u is not None:
+            return self._u[start:stop]
+        found: np.ndarray = self._columns.centred(self._rows.read(start, stop)) @ self._map
+        return found
+
+
+def _decomposed(rows: Rows, columns: Columns) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return singular values and right singular vectors kept by the rank rule, and the largest that was cut, relatively."""
+    width = rows.shape[1]
+    gram = np.zeros((width, width))
+    for first, last in stretches(rows):
+        block = columns.centred(rows.read(first, last))
+        gram += block.T @ block
+    eigenvalues, vectors = np.linalg.eigh(gram)
+    kept = eigenvalues > FAINT * max(float(eigenvalues[-1]), 0.0)
+    del gram
+    if not kept.any():
+        return np.empty(0), np.empty((width, 0)), 0.0
+    whitening = vectors[:, kept] / np.sqrt(eigenvalues[kept])
+    del vectors
+    own, mixed = np.zeros((whitening.shape[1],) * 2), np.zeros((whitening.shape[1], width))
+    for first, last in stretches(rows):
+        block = columns.centred(rows.read(first, last))
+        q = block @ whitening
+        own += q.T @ q
+        mixed += q.T @ block
+    lengths, axes = np.linalg.eigh(own)
+    # A direction whose whitened rows are far from unit length was rounding.
+    true = lengths > 0.1
+    _, s, vt = np.linalg.svd((axes[:, true] / np.sqrt(lengths[true])).T @ mixed, full_matrices=False)
+    rank = numerical_rank(s)
+    cut = float(s[rank] / s[0]) if rank < len(s) else 0.0
+    # What the first cut left out is not known exactly, but is above rounding where it is above that of the Gram matrix.
+    faint = float(np.sqrt(max(eigenvalues[~kept].max(initial=0.0), 0.0) / eigenvalues[-1]))
+    return s[:rank], vt[:rank].T, max(cut, faint if faint > RANK_TOLERANCE / 10 else 0.0)
+
+
+class StructureRows(Summary):
+    """Centred features of a linear structure, and the diagonal of its Gram matrix."""
+
+    def __init__(self, rows: Rows, title: str, dtype: Any) -> None:
+        self._rows, self.width, self.operand = rows, rows.shape[1], None
+        self.columns = columns_of(rows, title, dtype)
+        self.diagonal = self._squared_norms()
+        total, squared = float(self.diagonal.sum()), float(self.diagonal @ self.diagonal)
+        if dtype == np.float32 and HEAVY * total**2 < len(self.diagonal) * squared:
+            # As in `grams.prepare`: a few rows carry almost everything.
+            self.columns = columns_of(rows, title, np.float64)
+            self.diagonal = self._squared_norms()
+
+    def _squared_norms(self) -> np.ndarray:
+        found = np.empty(self._rows.shape[0])
+        for first, last in stretches(self._rows):
+            block = self.columns.centred(self._rows.read(first, last))
+            found[first:last] = np.einsum("ij,ij->i", block, block, dtype=float)
+        return found
+
+    @property
+    def constant(self) -> bool:
+        """Whether nothing varies."""
+        return bool(self.columns.dead.all())
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the features."""
+        return self.columns.near.dtype
+
+    def stretches(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Split rows so that what is read at a time is small and ends where chunks end."""
+        return stretches(self._rows, start, stop)
+
+    def features(self, start: int, stop: int) -> np.ndarray:
+        """Return centred rows."""
+        return self.columns.centred(self._rows.read(start, stop))
+
+
+def refuse(what: str, needed: float, memory: int) -> ValueError:
+    """Word the refusal of a budget."""
+    return ValueError(
+        f"{what} needs a memory of {format_bytes(needed)}, got {format_bytes(memory)}: raise memory, choose fewer or narrower "
+        f"layers, or reduce their features when extracting."
+    )
