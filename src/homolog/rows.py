@@ -67,7 +67,7 @@ class Rows(ABC):
 
     def _between(self, start: int, stop: int) -> np.ndarray:
         found = np.empty((stop - start, self.shape[1]), dtype=self.dtype)
-        step = max(1, READ_AT_ONCE // (self.shape[1] * self.dtype.itemsize))
+        step = max(1, READ_AT_ONCE // max(1, self.shape[1] * self.dtype.itemsize))
         for first in range(start, stop, step):
             last = min(first + step, stop)
             found[first - start : last - start] = self.read(first, last)

@@ -137,4 +137,6 @@ def plan(
       cca: subspace family, pair by pair; 3.7e+08 floating-point operations, 3.7 MiB
     in all 4.5e+08 floating-point operations, at most 3.7 MiB at a time
     """
-    return make_plan(a, b, measures, pairs, memory)
+    planned = make_plan(a, b, measures, pairs, memory)
+    _ = planned.groups  # what cannot be done is said here, not when the plan is printed
+    return planned

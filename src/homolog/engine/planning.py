@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ from homolog.engine.inputs import (
 )
 from homolog.engine.sureness import Asked
 from homolog.families.blocked import Task
-from homolog.families.summaries import refuse
+from homolog.families.summaries import TooLittleError
 from homolog.registry import Family, Measure
 from homolog.rows import Rows
 
@@ -168,11 +168,37 @@ def grouped(plan: Plan) -> Iterator[Group]:
             yield Group(family, options, members, form, flops, size)
             continue
         plan.asked.refuse_on_disk(whole, plan.memory)
-        if family.on_disk is None:
-            raise refuse(f"{', '.join(members)}, which must have all layers in memory,", whole, plan.memory)
         stored = [array.nbytes if isinstance(array, Rows) else 0 for array in arrays]
         task = Task(shapes, sizes, stored, needed, plan.memory, os.cpu_count() or 1)
-        yield Group(family, options, members, family.on_disk.plan(task, **options), flops, plan.memory, task)
+        form = _on_disk(family, options, task)
+        if form is None:
+            least = min([whole, *_least(family, options, task, whole)])
+            told = ", ".join(members)
+            raise ValueError(
+                f"{told} of these layers need a memory of {format_bytes(1.06 * least)}, got {format_bytes(plan.memory)}: raise "
+                f"memory, take fewer or narrower layers, or reduce their features when extracting."
+            )
+        yield Group(family, options, members, form, flops, plan.memory, task)
+
+
+def _on_disk(family: Family, options: dict[str, Any], task: Task) -> Any:
+    """Return the form of a group whose layers stay on disk, or None where the memory does not suffice."""
+    try:
+        return None if family.on_disk is None else family.on_disk.plan(task, **options)
+    except TooLittleError:
+        return None
+
+
+def _least(family: Family, options: dict[str, Any], task: Task, most: int) -> Iterator[int]:
+    """Yield the least memory, to a few per cent, with which layers may stay on disk."""
+    low, high = task.memory, most
+    if family.on_disk is None or _on_disk(family, options, replace(task, memory=high)) is None:
+        return
+    while high > 1.02 * low:
+        middle = (low + high) // 2
+        fits = _on_disk(family, options, replace(task, memory=middle)) is not None
+        low, high = (low, middle) if fits else (middle, high)
+    yield high
 
 
 def _to_load(family: Family, arrays: list[Any], sizes: list[int]) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from homolog.families.grams import rbf_width_of
 from homolog.families.slabs import Slabs, Tile, over_tiles, products_of
 from homolog.families.summaries import StructureRows
+from homolog.families.walk import ROWS
 from homolog.rows import READ_AT_ONCE
 
 SAMPLE = 1000
@@ -67,10 +68,12 @@ def bells_of(points: StructureRows, median_fraction: float, slabs: Slabs, keep: 
         points.dtype.type(_median(points, sample, slabs, keep, each)), median_fraction, points.constant
     )
     near = np.empty(n)
-    for first, last in points.stretches(0, n):
-        block = points.features(first, last)
-        apart = slice(0, 0), slice(1, 1)
-        near[first:last] = np.exp(squared_distances(block, sample, apart) / -width).mean(axis=1)
+    apart = slice(0, 0), slice(1, 1)
+    for start, stop in points.stretches(0, n):
+        block = points.features(start, stop)
+        for first in range(start, stop, ROWS):
+            distances = squared_distances(block[first - start : first - start + ROWS], sample, apart)
+            near[first : first + len(distances)] = np.exp(distances / -width).mean(axis=1)
     return Bells(points, float(width), near)
 
 
@@ -93,28 +96,36 @@ def _median(points: StructureRows, sample: np.ndarray, slabs: Slabs, keep: int, 
     """
     n = len(points.diagonal)
     places = [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
-    if places[-1] < 0:
-        return 0.0
-    places = [max(place, 0) for place in places]
     whole = slice(0, len(sample))
     guess = squared_distances(sample, sample, (whole, whole))[np.triu_indices(len(sample), 1)]
     share = places[0] / (n * (n - 1) / 2)
-    bounds = np.quantile(guess, [max(share - MARGIN, 0), min(share + MARGIN, 1)]).astype(points.dtype)
+    margins = np.clip([share - MARGIN, share + MARGIN], 0, 1)
+    bounds = np.quantile(guess, margins).astype(points.dtype)
+    walk = partial(_count, points, n, slabs=slabs, keep=keep, each=each)
+    found = _in_order(walk, sorted({place for place in places if place >= 0}), bounds)
+    # Of two rows, one of the middle distances is one of the zeros.
+    return float(np.mean([0.0, *found] if places[0] < 0 else found))
+
+
+def _in_order(walk: Callable[[np.ndarray], Any], places: list[int], bounds: np.ndarray) -> list[float]:
+    """Return the distances at one place, or two neighbours, of their order: narrow the bounds until few lie between them."""
     while True:
-        below, counts, kept = _count(points, n, bounds, slabs, keep, each)
-        inside = int(counts.sum())
-        low, high = bounds
-        if places[0] < below:
-            bounds = np.array([0, np.nextafter(low, -np.inf, dtype=bounds.dtype)], dtype=bounds.dtype)
-        elif places[-1] >= below + inside:
-            bounds = np.array([np.nextafter(high, np.inf, dtype=bounds.dtype), np.inf], dtype=bounds.dtype)
-        elif low == high:
-            return float(low)
+        below, counts, kept = walk(bounds)
+        within = [place - below for place in places]
+        if within[0] < 0:
+            new = np.array([0, bounds[1]], dtype=bounds.dtype)
+        elif within[-1] >= counts.sum():
+            new = np.array([bounds[0], np.inf], dtype=bounds.dtype)
         elif kept is not None:
-            found = np.partition(kept, [place - below for place in places])
-            return (float(found[places[0] - below]) + float(found[places[-1] - below])) / 2
+            return [float(value) for value in np.partition(kept, within)[within]]
+        elif bounds[0] == bounds[1]:
+            return [float(bounds[0])] * len(places)
         else:
-            bounds = _narrowed(bounds, counts, [place - below for place in places])
+            new = _narrowed(bounds, counts, within)
+        if np.array_equal(new, bounds):
+            # Two neighbours far apart, with more equal ones beside them than can be kept.
+            return [value for place in places for value in _in_order(walk, [place], bounds)]
+        bounds = new
 
 
 def _edges(bounds: np.ndarray) -> np.ndarray:
@@ -131,7 +142,7 @@ def _narrowed(bounds: np.ndarray, counts: np.ndarray, places: list[int]) -> np.n
 
 
 def _count(
-    points: StructureRows, n: int, bounds: np.ndarray, slabs: Slabs, keep: int, each: Any
+    points: StructureRows, n: int, bounds: np.ndarray, *, slabs: Slabs, keep: int, each: Any
 ) -> tuple[int, np.ndarray, np.ndarray | None]:
     """Return how many pairs lie below the bounds, how many in each part of them, and those if they are few."""
     below, counts, left = 0, np.zeros(BINS, dtype=np.int64), keep

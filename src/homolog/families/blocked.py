@@ -14,7 +14,7 @@ from homolog.families import walk
 from homolog.families.bells import bell_products, bells_of
 from homolog.families.pairing import Pair, Round, Sizes, products, rounds
 from homolog.families.slabs import Slabs, inner_products, linear_tile, over_tiles, slabs_for
-from homolog.families.summaries import Shelf, StructureRows, Summary, refuse
+from homolog.families.summaries import Shelf, StructureRows, Summary, TooLittleError
 from homolog.rows import Rows
 
 Step = Callable[[float], None]
@@ -95,7 +95,7 @@ def plan_structures(asked: Task, *, kernel: Any, **_: Any) -> Form:
     form = walk.choose(asked.shapes, asked.itemsizes, asked.needed, 1 << 62, kernel=kernel)
     left = asked.memory - _fixed(asked, kernel)
     if left <= 0:
-        raise refuse("what is kept of every example and column", _fixed(asked, kernel), asked.memory)
+        raise TooLittleError
     walked = form.walked
     everything = range(count)
     item = max([asked.itemsizes[index] for index in walked], default=8)
@@ -137,7 +137,8 @@ def structures(
     if options["kernel"] == "rbf":
         assert form.slabs is not None  # all structures walk
         left = asked.memory - _fixed(asked, "rbf")
-        keep = left // 4 // 8
+        # Kept distances are put together, and ordered: three copies.
+        keep = left // 4 // 16
         bells = []
         for index, points in enumerate(summaries):
             slabs = _slabs_alone(asked, index, left)
@@ -171,7 +172,7 @@ def plan_pairs(asked: Task, *, mapped: bool, passes: int, needs: Callable[[int, 
     kept = sum(8 * (p * r + (n * r if p >= n else 0)) for p, r in zip(raw, widths, strict=True)) if mapped else 0
     shelf = min(kept, asked.memory // 4)
     if largest > asked.memory - shelf:
-        raise refuse("the decomposition of the widest layer", largest + shelf, asked.memory)
+        raise TooLittleError
     at_once = max(1, min(asked.workers, (asked.memory - shelf) // largest))
     parts = rounds(asked.pairs(), Sizes(widths, raw, mapped, 8), asked.memory - shelf)
     read = asked.read(range(len(raw)), passes) + sum(asked.read(part.layers) for part in parts)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.families.columns import ahead
-from homolog.families.summaries import Summary, refuse
+from homolog.families.summaries import Summary, TooLittleError
 
 Pair = tuple[int, int]
 MOST_ROWS, FEWEST_ROWS = 1024, 64
@@ -64,7 +64,7 @@ def rounds(pairs: Sequence[Pair], sizes: Sizes, memory: int) -> list[Round]:
         rows //= 2
         largest = max(_alone(pair, sizes, rows) for pair in pairs)
     if largest > memory:
-        raise refuse("the product of the widest pair of layers", largest, memory)
+        raise TooLittleError
     side = _side(pairs, sizes, rows, memory)
     found: list[Round] = []
     current: list[Pair] = []

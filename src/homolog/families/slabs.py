@@ -1,7 +1,7 @@
 """The walk of the structure family over representations on disk.
 
 As in `walk`, the same tile of every layer's structure is formed, and tiles are stacked as rows T for T T^T. Here the rows that
-make the tiles come in slabs: one slab of many rows of every layer stays, while the slabs after it pass by; then the next one stays.
+make the tiles come in slabs: one slab of many rows of every layer stays while the slabs after it pass by, and then the next one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from homolog.families.columns import ahead
-from homolog.families.summaries import refuse
+from homolog.families.summaries import TooLittleError
 from homolog.families.walk import COLUMNS, ROWS, tiles
 
 FEWEST = 16
@@ -49,7 +49,7 @@ def slabs_for(n: int, bytes_of_row: int, layers: int, item: int, memory: int, wo
             break
         rows, columns = max(rows // 2, FEWEST), columns // 2
     if fitting < 3 * FEWEST:
-        raise refuse(f"a walk over {layers} structures", 3 * FEWEST * bytes_of_row + workspace, memory)
+        raise TooLittleError
     if fitting >= n:
         return Slabs(n, n, rows, columns)
     passing = min(max(fitting // 8, FEWEST), columns)
@@ -81,6 +81,7 @@ def over_tiles(
                 yield from each(partial(_at, staying, start, passing, first, one), across)
                 step(2 * (stop - start) * (last - first) / n**2)
                 del passing
+        del staying  # before the next one is read
 
 
 def _slab(layer: Any, start: int, stop: int, dtype: Any) -> np.ndarray:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import format_bytes
 from homolog.families import overlaps
 from homolog.families.columns import Columns, Held, columns_of, stretches
 from homolog.families.grams import HEAVY
@@ -24,6 +23,10 @@ from homolog.rows import Mapped, Rows
 
 FAINT = 1e-13
 """Eigenvalues of a Gram matrix below this fraction of the largest are rounding; the rank rule keeps those above 1e-12."""
+
+
+class TooLittleError(Exception):
+    """A plan does not fit into the memory; whoever asked for it finds out what would."""
 
 
 class Shelf:
@@ -185,11 +188,3 @@ class StructureRows(Summary):
     def features(self, start: int, stop: int) -> np.ndarray:
         """Return centred rows."""
         return self.columns.centred(self._rows.read(start, stop))
-
-
-def refuse(what: str, needed: float, memory: int) -> ValueError:
-    """Word the refusal of a budget."""
-    return ValueError(
-        f"{what} needs a memory of {format_bytes(needed)}, got {format_bytes(memory)}: raise memory, choose fewer or narrower "
-        f"layers, or reduce their features when extracting."
-    )
