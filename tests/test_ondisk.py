@@ -17,7 +17,7 @@ from homolog.arrays import parse_bytes
 from homolog.engine import planning
 from homolog.families import bells, columns, pairing, slabs
 from homolog.families.columns import Held
-from homolog.families.slabs import Slabs, inner_products, linear_tile, over_tiles, slabs_for
+from homolog.families.slabs import Slabs, linear_part, linear_tile, over_tiles, slabs_for
 from homolog.families.summaries import StructureRows
 
 STRUCTURE = (
@@ -129,18 +129,21 @@ def test_one_heavy_row_is_computed_in_float64(rng, on_disk):
     rows=st.integers(1, 20),
     columns=st.integers(1, 20),
     n=st.integers(4, 37),
+    share=st.floats(0.01, 1),
 )
 @settings(max_examples=40, deadline=None)
-def test_any_slabs_give_the_same(staying, passing, rows, columns, n):
+def test_any_slabs_and_parts_give_the_same(staying, passing, rows, columns, n, share):
     rng = np.random.default_rng(0)
     layers = [StructureRows(Held(rng.normal(size=(n, p)), ""), "", np.float64) for p in (2, 5, 9)]
-    shares = []
     some = Slabs(staying, passing, rows, columns)
-    found = inner_products(over_tiles(layers, n, some, np.float64, linear_tile, map, shares.append), 3)
+    parts = some.parts(n, share)
+    found = sum(linear_part(part, map, layers=layers, slabs=some, dtype=np.float64) for part in parts)
     grams = [layer.features(0, n) @ layer.features(0, n).T for layer in layers]
     plain = np.array([[np.sum(k * other) - np.diag(k) @ np.diag(other) for other in grams] for k in grams])
     np.testing.assert_allclose(found, plain, rtol=1e-9, atol=1e-9)
-    assert sum(shares) == pytest.approx(1)
+    assert sum(part.share(n) for part in parts) == pytest.approx(1)
+    whole = sum(over_tiles(layers, n, some, np.float64, linear_tile, map))
+    np.testing.assert_allclose(found, whole, rtol=1e-12, atol=1e-12)
 
 
 @given(
@@ -261,6 +264,6 @@ def test_the_plan_counts_what_is_read(big):
     size = 2 * 4 * BIG["rows"] * sum(BIG["widths"])
     assert group.form.bytes_read == pytest.approx(group.form.passes * size, rel=1e-6)
     assert group.form.passes >= 3
-    wide = slabs_for(20_000, 24 * 2048 * 4, 24, 4, 1 << 30, 2)
+    wide = slabs_for(20_000, 24 * 2048 * 4, 24, 4, 1 << 30, 2, 20_000)
     assert wide.rows_read(20_000) < 4 * 20_000
     assert (wide.staying + 2 * wide.passing) * 24 * 2048 * 4 < 1 << 30

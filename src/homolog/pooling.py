@@ -1,12 +1,12 @@
-"""Threads that share work on arrays of NumPy's."""
+"""Who does the work: threads of this process, or the workers of an executor."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits
 
@@ -23,3 +23,63 @@ def pooled(shared: bool) -> Iterator[Callable[..., Any]]:
         return
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         yield pool.map
+
+
+class Workers(Protocol):
+    """Who works on layers that stay on disk."""
+
+    def items(self, work: Callable[[Any], Any], items: Iterable[Any], at_once: int) -> Iterator[Any]:
+        """Yield work(item) in order; `at_once` is how many fit into the memory of one process."""
+
+    def parts(self, work: Callable[[Any, Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
+        """Yield work(part, map) in order, the parts being as much as one process should do at a time."""
+
+
+class Here:
+    """Threads of this process: they share every part."""
+
+    def __init__(self, each: Any) -> None:
+        self._each = each
+
+    def items(self, work: Callable[[Any], Any], items: Iterable[Any], at_once: int) -> Iterator[Any]:
+        """Yield work(item) in order."""
+        yield from (self._each if at_once > 1 else map)(work, items)
+
+    def parts(self, work: Callable[[Any, Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
+        """Yield work(part, map) in order."""
+        for part in parts:
+            yield work(part, self._each)
+
+
+class Elsewhere:
+    """An executor: every item and every part is a task of its own, with one BLAS thread."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def items(self, work: Callable[[Any], Any], items: Iterable[Any], at_once: int) -> Iterator[Any]:
+        """Yield work(item) in order."""
+        return self._results(_one, work, items)
+
+    def parts(self, work: Callable[[Any, Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
+        """Yield work(part, map) in order."""
+        return self._results(_part, work, parts)
+
+    def _results(self, door: Any, work: Any, items: Iterable[Any]) -> Iterator[Any]:
+        futures = [self._executor.submit(door, work, item) for item in items]
+        try:
+            while futures:
+                yield futures.pop(0).result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _one(work: Callable[[Any], Any], item: Any) -> Any:
+    with threadpool_limits(limits=1, user_api="blas"):
+        return work(item)
+
+
+def _part(work: Callable[[Any, Any], Any], part: Any) -> Any:
+    with threadpool_limits(limits=1, user_api="blas"):
+        return work(part, map)

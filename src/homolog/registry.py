@@ -54,7 +54,7 @@ class OnDisk:
     plan: Callable[..., Any]
     """plan(task, **options) → form"""
     meet_all: Callable[..., tuple[list[Any], Any]] | None = None
-    """meet_all(rows, titles, task, form, each, step, **options) → operands, and one meeting for all pairs."""
+    """meet_all(rows, titles, task, form, workers, step, **options) → operands, and one meeting for all pairs."""
     summarise: Callable[..., Any] | None = None
     """summarise(rows, title, shelf) → summary, where pairs meet one by one."""
     meet: Callable[[Any], Any] = lambda product: product

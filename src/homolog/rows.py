@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -35,8 +36,13 @@ class Rows(ABC):
         """Read the rows from start up to stop, which lie within the representation."""
 
     @property
-    def locator(self) -> tuple[Any, ...] | None:
-        """What another process finds the representation by, or None."""
+    def found_elsewhere(self) -> bool:
+        """Whether another process finds the representation: pickling it then takes a path, and no number."""
+        return True
+
+    @property
+    def folder(self) -> str | None:
+        """Where its file lies; None where there is none."""
         return None
 
     @property
@@ -85,17 +91,22 @@ class Rows(ABC):
 class Mapped(Rows):
     """A memory-mapped array in C order, read by plain reads: pages of a map count as resident memory, what is read does not."""
 
-    def __init__(self, array: np.memmap) -> None:
+    def __init__(self, path: str, offset: int, shape: tuple[int, int], dtype: np.dtype) -> None:
+        self.path, self.offset, self.shape, self.dtype = path, offset, shape, dtype
+        self.where = f"the memory-mapped {path!r}"
+
+    @classmethod
+    def of(cls, array: np.memmap) -> Mapped:
+        """Return what reads the file of a map."""
         if array.mode != "r":
             array.flush()
-        self.shape, self.dtype = (array.shape[0], array.shape[1]), array.dtype
-        self.path, self.offset = str(array.filename), int(array.offset)
-        self.where = f"the memory-mapped {self.path!r}"
+        path = os.path.abspath(str(array.filename))
+        return cls(path, int(array.offset), (array.shape[0], array.shape[1]), array.dtype)
 
     @property
-    def locator(self) -> tuple[Any, ...]:
-        """What another process finds the representation by."""
-        return ("mapped", self.path, self.offset, self.shape, self.dtype.str)
+    def folder(self) -> str:
+        """Where its file lies."""
+        return os.path.dirname(self.path)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read the rows from start up to stop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ def compare(
     *,
     measures: Measures = DEFAULT,
     pairs: Pairs = "all",
+    executor: Executor | None = None,
     memory: str | int = "2GiB",
     progress: bool | None = None,
     null: Literal["permutation"] | None = None,
@@ -46,8 +48,12 @@ def compare(
         {name of the variable: any of these}.
     pairs
         "all", "same_name", or a list of (layer_a, layer_b); with many models of ((model, layer), (model, layer)).
+    executor
+        a concurrent.futures.Executor, such as ProcessPoolExecutor() or the get_executor() of a dask client: its workers compute
+        what is computed of layers on disk, which they find by the path, each within `memory` and with one BLAS thread.
     memory
-        workspace for what is formed and thrown away, beyond the prepared layers; see `plan`.
+        workspace for what is formed and thrown away, beyond layers given as arrays and prepared. Layers on disk (stores, files
+        of numpy mapped with mmap_mode="r") stay there where they and what is formed do not fit; see `plan`.
     progress
         show a progress bar; by default when standard error is a terminal.
     null
@@ -83,7 +89,8 @@ def compare(
     Notes
     -----
     The decomposition of a layer is shared by all pairs, and the product of a pair by all measures of a family. The
-    prepared layers are held together, float32 ones as float32 in the structure family, else in float64.
+    prepared layers are held together, float32 ones as float32 in the structure family, else in float64. Of layers on disk
+    that do not fit, blocks of rows are read as often as the memory demands, for the structure, subspace and neurons families.
 
     Examples
     --------
@@ -96,7 +103,7 @@ def compare(
     1.0
     """
     asked = Asked(null, interval, n_permutations, groups, level, rng)
-    planned = make_plan(a, b, measures, pairs, memory, asked)
+    planned = make_plan(a, b, measures, pairs, memory, asked, executor)
     outcome = run(planned, progress)
     give(outcome.cautions, stacklevel=1)
     return dataset(planned, outcome)

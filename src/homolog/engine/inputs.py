@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,22 @@ def check_examples(models: Mapping[str, Activations], measures: Mapping[str, Mea
     array = next(iter(next(iter(models.values())).values()))
     for name, record in measures.items():
         enough_rows(array, record.minimal_n, name)
+
+
+def check_executor(executor: Any, models: Mapping[str, Activations]) -> None:
+    """Raise unless an executor can be given the layers by what finds them elsewhere."""
+    if not isinstance(executor, Executor) and not callable(getattr(executor, "submit", None)):
+        raise TypeError(
+            f"executor must be a concurrent.futures.Executor, such as ProcessPoolExecutor() or the get_executor() of a dask "
+            f"client, got {described(executor)}."
+        )
+    for model, layers in models.items():
+        for name, array in layers.items():
+            if not isinstance(array, Rows) or not array.found_elsewhere:
+                raise TypeError(
+                    f"with an executor all layers must be on disk, where its workers find them, got layer {name!r} of {model} in "
+                    f"memory: write it with homolog.save(activations, 'activations.zarr') and pass the path."
+                )
 
 
 def model_name(source: Source, activations: Activations, side: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from homolog.engine.inputs import (
     Pairs,
     Source,
     check_examples,
+    check_executor,
     model_name,
     models_of,
     resolve_measures,
@@ -78,6 +80,8 @@ class Plan:
     """(layers of a, layers of b) bool."""
     memory: int
     asked: Asked = field(default_factory=Asked)
+    executor: Executor | None = None
+    """Who computes what is computed of layers on disk."""
 
     @property
     def n(self) -> int:
@@ -164,12 +168,14 @@ def grouped(plan: Plan) -> Iterator[Group]:
         form = None if family.choose is None else family.choose(shapes, sizes, needed, plan.memory, **options)
         flops, size = family.cost(shapes, sizes, needed, form, **options)
         whole = size + _to_load(family, arrays, sizes)
-        if not any(isinstance(array, Rows) for array in arrays) or whole <= plan.memory:
+        elsewhere = plan.executor is not None and family.on_disk is not None
+        if not elsewhere and (not any(isinstance(array, Rows) for array in arrays) or whole <= plan.memory):
             yield Group(family, options, members, form, flops, size)
             continue
         plan.asked.refuse_on_disk(whole, plan.memory)
         stored = [array.nbytes if isinstance(array, Rows) else 0 for array in arrays]
-        task = Task(shapes, sizes, stored, needed, plan.memory, os.cpu_count() or 1)
+        threads = 1 if plan.executor is not None else os.cpu_count() or 1
+        task = Task(shapes, sizes, stored, needed, plan.memory, threads, plan.executor is not None)
         form = _on_disk(family, options, task)
         if form is None:
             least = min([whole, *_least(family, options, task, whole)])
@@ -210,7 +216,13 @@ def _to_load(family: Family, arrays: list[Any], sizes: list[int]) -> int:
 
 
 def make_plan(
-    a: Source, b: Source | None, measures: Measures, pairs: Pairs, memory: str | int, asked: Asked | None = None
+    a: Source,
+    b: Source | None,
+    measures: Measures,
+    pairs: Pairs,
+    memory: str | int,
+    asked: Asked | None = None,
+    executor: Executor | None = None,
 ) -> Plan:
     """Resolve and validate everything that can be known before computing."""
     resolved = resolve_measures(measures)
@@ -227,6 +239,8 @@ def make_plan(
         titles = [model_name(source, models[side], side) for side, source in (("a", a), ("b", b)) if side in models]
         if len(titles) == 2 and titles[0] == titles[1]:
             titles = [f"{title} ({side})" for title, side in zip(titles, "ab", strict=True)]
-    planned = Plan(models, titles, many, resolved, wanted, parse_bytes(memory), asked or Asked())
+    planned = Plan(models, titles, many, resolved, wanted, parse_bytes(memory), asked or Asked(), executor)
+    if executor is not None:
+        check_executor(executor, models)
     planned.asked.check(planned.n, resolved)
     return planned

@@ -13,22 +13,20 @@ from tqdm import tqdm
 
 from homolog.arrays import (
     check_finite,
-    described,
     is_numpy,
     loaded,
     on_disk,
     on_host,
     representation,
-    scalar,
     to_numpy,
 )
 from homolog.cautions import Caution, explain_nan, null_level, undefined
 from homolog.engine import sureness
+from homolog.engine.finishing import Finished, Finishing, finished
 from homolog.engine.planning import Group, Plan
 from homolog.families import blocked
 from homolog.families.columns import Held
-from homolog.pooling import pooled
-from homolog.registry import Measure
+from homolog.pooling import Elsewhere, Here, Workers, pooled
 from homolog.rows import Rows
 
 NULL_LEVEL_TOLD = 0.1
@@ -78,7 +76,8 @@ def _run_group(plan: Plan, group: Group, outcome: Outcome, bar: tqdm) -> None:
     shared = group.task is not None or (group.family.host and (isinstance(first, Rows) or is_numpy(on_host(first))))
     with pooled(shared) as each:
         if group.task is not None:
-            operands = _run_on_disk(plan, group, outcome, each, bar)
+            workers = Here(each) if plan.executor is None else Elsewhere(plan.executor)
+            operands = _run_on_disk(plan, group, outcome, workers, bar)
         else:
             operands = dict(zip(plan.used.tolist(), each(partial(_prepared, plan, group, bar), plan.used), strict=True))
             if group.form is None:
@@ -100,7 +99,7 @@ def _run_group(plan: Plan, group: Group, outcome: Outcome, bar: tqdm) -> None:
             outcome.ranks[i] = group.family.rank(operand)
 
 
-def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, each: Any, bar: tqdm) -> dict[int, Any]:
+def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, workers: Workers, bar: tqdm) -> dict[int, Any]:
     """Compute a group whose layers stay on disk, and return its operands, which hold nothing of their size."""
     used = plan.used.tolist()
     layers = [plan.layers[i] for i in used]
@@ -110,17 +109,15 @@ def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, each: Any, bar: tqd
     assert family is not None  # planned so
     if family.meet_all is not None:
         share = lambda part: bar.update(part * count)  # noqa: E731
-        found, meeting = family.meet_all(rows, titles, group.task, group.form, each, share, **group.options)
+        found, meeting = family.meet_all(rows, titles, group.task, group.form, workers, share, **group.options)
         bar.update(len(used))
         _finish_all(plan, group, meeting, outcome)
         return dict(zip(used, found, strict=True))
     assert family.summarise is not None  # one of the two is given
-    with blocked.pairs(family.summarise, rows, titles, group.form, each, bar.update, bar.update) as (
-        summaries,
-        products,
-    ):
-        for (i, j), x, y, product in products:
-            _finish_one(plan, group, outcome, (used[i], used[j]), x, y, family.meet(product))
+    finish = Finishing(plan.needed, used, group.measures, sent=plan.executor is not None)
+    summaries, finished = blocked.pairs(family.summarise, rows, titles, group.form, workers, finish, bar.update)
+    for (i, j), values in finished:
+        _note(plan, group, outcome, (used[i], used[j]), values)
     return {i: summary.operand for i, summary in zip(used, summaries, strict=True)}
 
 
@@ -180,30 +177,18 @@ def _finish_one(
 ) -> None:
     """Evaluate the last lines on one pair, in both directions."""
     i, j = pair
-    swapped = group.family.swap(meeting)
-    for name, record in sorted(group.measures.items(), key=lambda item: not item[1].leads):
-        outcome.values[name][i, j] = value = _number(name, record.finish(x, y, meeting, **record.finish_options))
-        if record.symmetric or i == j:
-            outcome.values[name][j, i] = value
-        elif record.symmetric is False or plan.needed[j, i]:
-            outcome.values[name][j, i] = _number(name, record.finish(y, x, swapped, **record.finish_options))
-        if record.null is not None:
-            outcome.nulls[name][i, j] = _null(record, x, y, meeting)
-            outcome.nulls[name][j, i] = _null(record, y, x, swapped)
+    values = finished(group.measures, x, y, meeting, same=i == j, back=bool(plan.needed[j, i]))
+    _note(plan, group, outcome, pair, values)
 
 
-def _number(name: str, value: Any) -> float:
-    """Return a value as a float; a function of the caller may have returned anything."""
-    try:
-        return scalar(value)
-    except (TypeError, ValueError):
-        got = f"an array of shape {tuple(value.shape)}" if hasattr(value, "shape") else described(value)
-        raise TypeError(f"measure {name!r} must return one number for two representations, got {got}.") from None
-
-
-def _null(record: Measure, x: Any, y: Any, meeting: Any) -> float:
-    level = None if record.null is None else record.null(x, y, meeting, **record.finish_options)
-    return math.nan if level is None else scalar(level)
+def _note(plan: Plan, group: Group, outcome: Outcome, pair: tuple[int, int], values: dict[str, Finished]) -> None:
+    i, j = pair
+    for name, found in values.items():
+        outcome.values[name][i, j] = found.value
+        if not math.isnan(found.back):
+            outcome.values[name][j, i] = found.back
+        if name in outcome.nulls:
+            outcome.nulls[name][i, j], outcome.nulls[name][j, i] = found.null, found.null_back
 
 
 def _undefined(plan: Plan, outcome: Outcome) -> list[Caution]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from homolog.families.grams import rbf_width_of
-from homolog.families.slabs import Slabs, Tile, over_tiles, products_of
+from homolog.families.slabs import Part, Slabs, Tile, over_part, over_tiles, products_of
 from homolog.families.summaries import StructureRows
 from homolog.families.walk import ROWS
 from homolog.rows import READ_AT_ONCE
@@ -60,9 +60,10 @@ def squared_distances(x: np.ndarray, y: np.ndarray, at: Tile) -> np.ndarray:
     return found
 
 
-def bells_of(points: StructureRows, median_fraction: float, slabs: Slabs, keep: int, each: Any) -> Bells:
+def bells_of(layer: tuple[StructureRows, Slabs], each: Any, *, median_fraction: float, keep: int) -> Bells:
     """Prepare the RBF kernel of one layer; `keep` is how many distances near the median may be held."""
-    n = len(points.diagonal)
+    points, slabs = layer
+    n = points.n
     sample = _sample(points, n)
     width = rbf_width_of(
         points.dtype.type(_median(points, sample, slabs, keep, each)), median_fraction, points.constant
@@ -75,10 +76,6 @@ def bells_of(points: StructureRows, median_fraction: float, slabs: Slabs, keep: 
             distances = squared_distances(block[first - start : first - start + ROWS], sample, apart)
             near[first : first + len(distances)] = np.exp(distances / -width).mean(axis=1)
     return Bells(points, float(width), near)
-
-
-def _quiet(share: float) -> None:
-    """Nobody is told of the walk for the median."""
 
 
 def _sample(points: StructureRows, n: int) -> np.ndarray:
@@ -94,7 +91,7 @@ def _median(points: StructureRows, sample: np.ndarray, slabs: Slabs, keep: int, 
 
     Sorted, they are n zeros and then every pair of rows twice, which gives the median of all from order statistics of the pairs.
     """
-    n = len(points.diagonal)
+    n = points.n
     places = [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
     whole = slice(0, len(sample))
     guess = squared_distances(sample, sample, (whole, whole))[np.triu_indices(len(sample), 1)]
@@ -147,7 +144,7 @@ def _count(
     """Return how many pairs lie below the bounds, how many in each part of them, and those if they are few."""
     below, counts, left = 0, np.zeros(BINS, dtype=np.int64), keep
     parts: list[np.ndarray] = []
-    for lower, inside in over_tiles([points], n, slabs, points.dtype, partial(_count_tile, bounds), each, _quiet):
+    for lower, inside in over_tiles([points], n, slabs, points.dtype, partial(_count_tile, bounds), each):
         below += lower
         counts += _binned(inside, bounds)
         left -= len(inside)
@@ -167,22 +164,27 @@ def _binned(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     return np.bincount(places, minlength=BINS)
 
 
-def bell_products(
-    bells: Sequence[Bells], n: int, slabs: Slabs, dtype: Any, each: Any, step: Callable[[float], None]
+def bell_part(
+    part: Part, each: Any, *, bells: Sequence[Bells], n: int, slabs: Slabs, dtype: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return off-diagonal inner products of all pairs of centred kernels, and (layers, n) their diagonals."""
-    count = len(bells)
-    total, sums = np.zeros((count, count)), np.zeros((count, n))
+    """Return the products of the tiles of one part, and the sums (layers, n) of what it holds of each row."""
+    total, sums = np.zeros((len(bells), len(bells))), np.zeros((len(bells), n))
     points = [bell.points for bell in bells]
-    for at, products, along_rows, along_columns in over_tiles(
-        points, n, slabs, dtype, partial(_bell_tile, bells), each, step
+    for at, products, along_rows, along_columns in over_part(
+        part, points, slabs, dtype, partial(_bell_tile, bells), each
     ):
         total += products
         sums[:, at[0]] += along_rows
         if at[0] != at[1]:
             sums[:, at[1]] += along_columns
+    return total, sums
+
+
+def centred_products(bells: Sequence[Bells], total: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return off-diagonal inner products of all pairs of centred kernels, and (layers, n) their diagonals."""
     near = np.stack([bell.near for bell in bells])
     own = 1 - 2 * near + near.mean(axis=1, keepdims=True)
+    n = near.shape[1]
     means = sums / n
     # ⟨HKH, HLH⟩ = ⟨K, L⟩ − 2/n k·l + Σk Σl / n², k and l the row sums.
     whole = total + own @ own.T - 2 * n * means @ means.T + n * n * np.outer(means.mean(axis=1), means.mean(axis=1))

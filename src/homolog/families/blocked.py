@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from homolog.arrays import format_bytes
 from homolog.families import walk
-from homolog.families.bells import bell_products, bells_of
+from homolog.families.bells import bell_part, bells_of, centred_products
 from homolog.families.pairing import Pair, Round, Sizes, products, rounds
-from homolog.families.slabs import Slabs, inner_products, linear_tile, over_tiles, slabs_for
+from homolog.families.slabs import Part, Slabs, linear_part, slabs_for
 from homolog.families.summaries import Shelf, StructureRows, Summary, TooLittleError
+from homolog.pooling import Workers
 from homolog.rows import Rows
 
 Step = Callable[[float], None]
@@ -63,6 +65,19 @@ class Task:
     needed: np.ndarray
     memory: int
     workers: int
+    """Threads that share the memory."""
+    spread: bool = False
+    """Whether parts of the work go to an executor, which takes many small ones."""
+
+    @property
+    def largest(self) -> int:
+        """Most rows that a slab holds."""
+        return -(-self.n // 5) if self.spread else self.n
+
+    @property
+    def share(self) -> float:
+        """Most of a walk that is one part."""
+        return 1 / 24 if self.spread else 1.0
 
     @property
     def n(self) -> int:
@@ -100,8 +115,8 @@ def plan_structures(asked: Task, *, kernel: Any, **_: Any) -> Form:
     everything = range(count)
     item = max([asked.itemsizes[index] for index in walked], default=8)
     row = sum(asked.shapes[index][1] for index in walked) * item
-    slabs = slabs_for(n, row, len(walked), item, left, asked.workers) if walked else None
-    read = asked.read(everything, 2) + (asked.read(walked, slabs.rows_read(n) / n) if slabs else 0)
+    slabs = slabs_for(n, row, len(walked), item, left, asked.workers, asked.largest) if walked else None
+    read = asked.read(everything, 2) + (asked.read(walked, slabs.rows_read(n, asked.share) / n) if slabs else 0)
     if kernel == "rbf":
         alone = [_slabs_alone(asked, index, left) for index in everything]
         # One walk for the median, and one pass for the means of rows; where the guess is poor the walk is repeated.
@@ -117,7 +132,7 @@ def plan_structures(asked: Task, *, kernel: Any, **_: Any) -> Form:
 
 def _slabs_alone(asked: Task, index: int, left: int) -> Slabs:
     width, item = asked.shapes[index][1], asked.itemsizes[index]
-    return slabs_for(asked.n, width * item, 3, item, left - left // 4, asked.workers)
+    return slabs_for(asked.n, width * item, 3, item, left - left // 4, asked.workers, asked.n)
 
 
 def _fixed(asked: Task, kernel: Any) -> int:
@@ -127,40 +142,73 @@ def _fixed(asked: Task, kernel: Any) -> int:
 
 
 def structures(
-    rows: Sequence[Rows], titles: Sequence[str], asked: Task, form: Form, each: Any, step: Step, **options: Any
+    rows: Sequence[Rows], titles: Sequence[str], asked: Task, form: Form, workers: Workers, step: Step, **options: Any
 ) -> tuple[list[StructureRows], np.ndarray, np.ndarray]:
     """Return the summaries, off-diagonal inner products (layers, layers), and diagonals (layers, examples)."""
     dtypes = [np.float32 if item == 4 else np.float64 for item in asked.itemsizes]
-    summaries = list(each(lambda part: StructureRows(*part), zip(rows, titles, dtypes, strict=True)))
-    n, count = asked.n, len(rows)
-    dtype = np.result_type(*(summary.dtype for summary in summaries))
+    inputs = list(zip(rows, titles, dtypes, strict=True))
+    summaries = list(workers.items(_structure_rows, inputs, asked.workers))
     if options["kernel"] == "rbf":
-        assert form.slabs is not None  # all structures walk
-        left = asked.memory - _fixed(asked, "rbf")
-        # Kept distances are put together, and ordered: three copies.
-        keep = left // 4 // 16
-        bells = []
-        for index, points in enumerate(summaries):
-            slabs = _slabs_alone(asked, index, left)
-            bells.append(bells_of(points, options["median_fraction"], slabs, keep, each))
-            step(0.5 / count)
-        inner, diagonals = bell_products(bells, n, form.slabs, dtype, each, lambda share: step(share / 2))
-        return summaries, inner, diagonals
-    inner = np.full((count, count), np.nan)
+        return summaries, *_rbf(summaries, asked, form, workers, step, options["median_fraction"])
+    inner = np.full((len(rows), len(rows)), np.nan)
     walked = list(form.walked)
+    light = [summary.light() for summary in summaries]
     if walked and form.slabs is not None:
-        some = [summaries[index] for index in walked]
-        dtype = np.result_type(*(summary.dtype for summary in some))
-        parts = over_tiles(some, n, form.slabs, dtype, linear_tile, each, step)
-        inner[np.ix_(walked, walked)] = inner_products(parts, len(walked))
+        some = [light[index] for index in walked]
+        work = partial(linear_part, layers=some, slabs=form.slabs, dtype=np.result_type(*(s.dtype for s in some)))
+        found = _told(workers.parts(work, parts := form.slabs.parts(asked.n, asked.share)), parts, asked.n, step)
+        inner[np.ix_(walked, walked)] = sum(found, np.zeros((len(walked), len(walked))))
     diagonals = np.stack([summary.diagonal for summary in summaries])
-    apart = len(walked) == 0
-    total = sum(len(part.pairs) for part in form.rounds)
-    # Where structures walk, that is the main part of the work, and the bar follows it alone.
-    told = (lambda share: step(share / total)) if apart else (lambda share: None)
-    for (i, j), _, _, product in products(dict(enumerate(summaries)), form.rounds, n, each, told):
-        inner[i, j] = inner[j, i] = np.vdot(product, product) - diagonals[i] @ diagonals[j]
+    rest = partial(round_part, summaries=light, n=asked.n, finish=_squared_norm)
+    for finished in workers.parts(rest, form.rounds):
+        for (i, j), squared in finished:
+            inner[i, j] = inner[j, i] = squared - diagonals[i] @ diagonals[j]
+        # Where structures walk, that is the main part of the work, and the bar follows it alone.
+        step(0.0 if walked else 1 / len(form.rounds))
     return summaries, inner, diagonals
+
+
+def _structure_rows(layer: tuple[Rows, str, Any]) -> StructureRows:
+    return StructureRows(*layer)
+
+
+def _told(found: Iterable[Any], parts: Sequence[Part], n: int, step: Step, most: float = 1.0) -> Iterator[Any]:
+    """Pass on what was found of every part, and tell its share."""
+    for part, value in zip(parts, found, strict=True):
+        step(most * part.share(n))
+        yield value
+
+
+def _rbf(
+    summaries: Sequence[StructureRows], asked: Task, form: Form, workers: Workers, step: Step, median_fraction: float
+) -> tuple[np.ndarray, np.ndarray]:
+    assert form.slabs is not None  # all structures walk
+    left = asked.memory - _fixed(asked, "rbf")
+    # Kept distances are put together, and ordered: three copies.
+    prepare = partial(bells_of, median_fraction=median_fraction, keep=left // 4 // 16)
+    alone = [(summary.light(), _slabs_alone(asked, index, left)) for index, summary in enumerate(summaries)]
+    bells = []
+    for bell in workers.parts(prepare, alone):
+        bells.append(bell)
+        step(0.5 / len(alone))
+    dtype = np.result_type(*(summary.dtype for summary in summaries))
+    work = partial(bell_part, bells=bells, n=asked.n, slabs=form.slabs, dtype=dtype)
+    parts = form.slabs.parts(asked.n, asked.share)
+    total, sums = np.zeros((len(bells), len(bells))), np.zeros((len(bells), asked.n))
+    for some, of_rows in _told(workers.parts(work, parts), parts, asked.n, step, 0.5):
+        total += some
+        sums += of_rows
+    return centred_products(bells, total, sums)
+
+
+def _squared_norm(pair: Pair, x: Any, y: Any, product: np.ndarray) -> float:
+    return float(np.vdot(product, product))
+
+
+def round_part(part: Round, each: Any, *, summaries: Any, n: int, finish: Any) -> list[tuple[Pair, Any]]:
+    """Return what `finish` makes of every pair of one round."""
+    known = {index: summaries[index] for index in part.layers}
+    return [(pair, finish(pair, x, y, product)) for pair, x, y, product in products(known, part, n, each)]
 
 
 def plan_pairs(asked: Task, *, mapped: bool, passes: int, needs: Callable[[int, int], int]) -> Form:
@@ -170,7 +218,7 @@ def plan_pairs(asked: Task, *, mapped: bool, passes: int, needs: Callable[[int, 
     widths = [min(n, p) for p in raw] if mapped else raw
     largest = max(needs(n, p) for p in raw)
     kept = sum(8 * (p * r + (n * r if p >= n else 0)) for p, r in zip(raw, widths, strict=True)) if mapped else 0
-    shelf = min(kept, asked.memory // 4)
+    shelf = 0 if asked.spread else min(kept, asked.memory // 4)
     if largest > asked.memory - shelf:
         raise TooLittleError
     at_once = max(1, min(asked.workers, (asked.memory - shelf) // largest))
@@ -179,27 +227,34 @@ def plan_pairs(asked: Task, *, mapped: bool, passes: int, needs: Callable[[int, 
     return _form(asked, (), None, parts, 0.0, read, shelf=shelf, at_once=at_once)
 
 
-@contextmanager
 def pairs(
     summarise: Callable[[Rows, str, Shelf], Summary],
     rows: Sequence[Rows],
     titles: Sequence[str],
     form: Form,
-    each: Any,
-    prepared: Callable[[], Any],
+    workers: Workers,
+    finish: Callable[..., Any],
     step: Step,
-) -> Iterator[tuple[list[Summary], Iterator[tuple[Pair, Any, Any, np.ndarray]]]]:
-    """Give the summaries, and an iterator over pairs, their operands and products."""
-    shelf = Shelf(form.shelf)
+) -> tuple[list[Summary], list[tuple[Pair, Any]]]:
+    """Return the summaries, and what `finish` makes of every pair, its operands and its product.
 
-    def one(part: tuple[Rows, str]) -> Summary:
-        summary = summarise(*part, shelf)
-        prepared()
-        return summary
+    Tasks of other processes leave what is large in a temporary folder beside the first file.
+    """
+    beside = None if form.shelf else next((row.folder for row in rows if row.folder is not None), None)
+    with TemporaryDirectory(prefix=".homolog-", dir=beside) as folder:
+        prepare = partial(_summary, summarise, Shelf(folder, form.shelf))
+        summaries = []
+        for summary in workers.items(prepare, list(zip(rows, titles, strict=True)), form.at_once):
+            summaries.append(summary)
+            step(1)
+        found = []
+        work = partial(round_part, summaries=summaries, n=rows[0].shape[0], finish=finish)
+        for part, finished in zip(form.rounds, workers.parts(work, form.rounds), strict=True):
+            found += finished
+            step(len(part.pairs))
+    return summaries, found
 
-    some = each if form.at_once > 1 else map
-    try:
-        summaries = list(some(one, zip(rows, titles, strict=True)))
-        yield summaries, products(dict(enumerate(summaries)), form.rounds, rows[0].shape[0], each, step)
-    finally:
-        shelf.close()
+
+def _summary(summarise: Any, shelf: Shelf, layer: tuple[Rows, str]) -> Summary:
+    made: Summary = summarise(*layer, shelf)
+    return made

@@ -24,6 +24,11 @@ class Held(Rows):
         self.array, self.where = array, where
         self.shape, self.dtype = (array.shape[0], array.shape[1]), array.dtype
 
+    @property
+    def found_elsewhere(self) -> bool:
+        """It would have to be sent."""
+        return False
+
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return the rows from start up to stop."""
         return self.array[start:stop]

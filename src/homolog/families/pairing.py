@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -95,22 +95,17 @@ def _side(pairs: Sequence[Pair], sizes: Sizes, rows: int, memory: int) -> int:
 
 
 def products(
-    summaries: Mapping[int, Summary], plan: Sequence[Round], n: int, each: Any, step: Callable[[float], None]
+    summaries: Mapping[int, Summary], part: Round, n: int, each: Any
 ) -> Iterator[tuple[Pair, Any, Any, np.ndarray]]:
-    """Yield every pair with both operands and the product, in float64."""
-    for part in plan:
-        operands = {index: summaries[index].begin() for index in part.layers}
-        sums = {(i, j): np.zeros((summaries[i].width, summaries[j].width)) for i, j in part.pairs}
-        starts = range(0, n, part.rows)
-        with ahead(partial(_blocks, summaries, part, n), starts) as blocks:
-            for _, features in blocks:
-                list(each(partial(_add, sums, features), part.pairs))
-                step(len(part.pairs) / len(starts))
-        while sums:
-            (i, j), product = sums.popitem()
-            yield (i, j), operands[i], operands[j], product
-        for index in part.layers:
-            summaries[index].end()
+    """Yield the pairs of one round with both operands and the product, in float64."""
+    opened = {index: summaries[index].begin() for index in part.layers}
+    sums = {(i, j): np.zeros((opened[i].width, opened[j].width)) for i, j in part.pairs}
+    with ahead(partial(_blocks, opened, part, n), range(0, n, part.rows)) as blocks:
+        for _, features in blocks:
+            list(each(partial(_add, sums, features), part.pairs))
+    while sums:
+        (i, j), product = sums.popitem()
+        yield (i, j), opened[i].operand, opened[j].operand, product
 
 
 def _blocks(summaries: Mapping[int, Summary], part: Round, n: int, start: int) -> dict[int, np.ndarray]:

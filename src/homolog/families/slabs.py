@@ -21,6 +21,22 @@ FEWEST = 16
 
 
 @dataclass(frozen=True)
+class Part:
+    """The rows of one slab that stays, with themselves where `inside`, and with those that pass by."""
+
+    start: int
+    stop: int
+    inside: bool
+    first: int
+    last: int
+
+    def share(self, n: int) -> float:
+        """Share of the whole walk."""
+        size = self.stop - self.start
+        return (self.inside * size**2 + 2 * size * (self.last - self.first)) / n**2
+
+
+@dataclass(frozen=True)
 class Slabs:
     """How many rows of all walked layers stay, and how many pass by at a time."""
 
@@ -30,16 +46,25 @@ class Slabs:
     columns: int
     """Shape of a tile."""
 
-    def starts(self, n: int) -> list[int]:
-        """First rows of the slabs that stay."""
-        return list(range(0, n, self.staying))
+    def parts(self, n: int, most: float = 1.0) -> list[Part]:
+        """Split the walk into parts of at most a share, where one slab with itself is not more."""
+        found = []
+        for start in range(0, n, self.staying):
+            stop = min(start + self.staying, n)
+            # Whole slabs that pass by, so that every split gives the same tiles.
+            step = max(1, int(most * n**2 / (2 * (stop - start) * self.passing))) * self.passing
+            firsts = list(range(stop, n, step)) or [n]
+            found += [Part(start, stop, first == stop, first, min(first + step, n)) for first in firsts]
+            if firsts == [n]:
+                found[-1] = Part(start, stop, True, n, n)
+        return found
 
-    def rows_read(self, n: int) -> int:
+    def rows_read(self, n: int, most: float = 1.0) -> int:
         """Rows of every layer that are read in all."""
-        return sum(n - start for start in self.starts(n))
+        return sum(part.stop - part.start + part.last - part.first for part in self.parts(n, most))
 
 
-def slabs_for(n: int, bytes_of_row: int, layers: int, item: int, memory: int, workers: int) -> Slabs:
+def slabs_for(n: int, bytes_of_row: int, layers: int, item: int, memory: int, workers: int, largest: int) -> Slabs:
     """Divide a memory between the slab that stays, two that pass by (one is read while one is used), and the tiles."""
     rows, columns = min(ROWS, n), min(COLUMNS, n)
     while True:
@@ -50,10 +75,10 @@ def slabs_for(n: int, bytes_of_row: int, layers: int, item: int, memory: int, wo
         rows, columns = max(rows // 2, FEWEST), columns // 2
     if fitting < 3 * FEWEST:
         raise TooLittleError
-    if fitting >= n:
+    if fitting >= n and largest >= n:
         return Slabs(n, n, rows, columns)
     passing = min(max(fitting // 8, FEWEST), columns)
-    return Slabs(fitting - 2 * passing, passing, rows, columns)
+    return Slabs(min(fitting - 2 * passing, largest), passing, rows, columns)
 
 
 Tile = tuple[slice, slice]
@@ -62,26 +87,27 @@ One = Callable[[list[np.ndarray], list[np.ndarray], Tile], Any]
 """one(rows of every layer, columns of every layer, their examples) → what is wanted of one tile."""
 
 
-def over_tiles(
-    layers: Sequence[Any], n: int, slabs: Slabs, dtype: Any, one: One, each: Any, step: Callable[[float], None]
-) -> Iterator[Any]:
+def over_tiles(layers: Sequence[Any], n: int, slabs: Slabs, dtype: Any, one: One, each: Any) -> Iterator[Any]:
     """Yield what is wanted of every tile on the diagonal and above it, in order."""
-    for start in slabs.starts(n):
-        stop = min(start + slabs.staying, n)
-        staying = list(each(partial(_slab, start=start, stop=stop, dtype=dtype), layers))
-        yield from each(
-            partial(_at, staying, start, staying, start, one), tiles(stop - start, slabs.rows, slabs.columns)
-        )
-        step((stop - start) ** 2 / n**2)
-        passes = [(first, min(first + slabs.passing, n)) for first in range(stop, n, slabs.passing)]
-        with ahead(lambda part: [_slab(layer, *part, dtype) for layer in layers], passes) as coming:
-            for (first, last), passing in coming:
-                tops = range(0, stop - start, slabs.rows)
-                across = [(slice(t, min(t + slabs.rows, stop - start)), slice(0, last - first)) for t in tops]
-                yield from each(partial(_at, staying, start, passing, first, one), across)
-                step(2 * (stop - start) * (last - first) / n**2)
-                del passing
-        del staying  # before the next one is read
+    for part in slabs.parts(n):
+        yield from over_part(part, layers, slabs, dtype, one, each)
+
+
+def over_part(part: Part, layers: Sequence[Any], slabs: Slabs, dtype: Any, one: One, each: Any) -> Iterator[Any]:
+    """Yield what is wanted of the tiles of one part."""
+    size = part.stop - part.start
+    staying = list(each(partial(_slab, start=part.start, stop=part.stop, dtype=dtype), layers))
+    if part.inside:
+        among = partial(_at, staying, part.start, staying, part.start, one)
+        yield from each(among, tiles(size, slabs.rows, slabs.columns))
+    firsts = range(part.first, part.last, slabs.passing)
+    passes = [(first, min(first + slabs.passing, part.last)) for first in firsts]
+    with ahead(lambda rows: [_slab(layer, *rows, dtype) for layer in layers], passes) as coming:
+        for (first, last), passing in coming:
+            tops = range(0, size, slabs.rows)
+            across = [(slice(top, min(top + slabs.rows, size)), slice(0, last - first)) for top in tops]
+            yield from each(partial(_at, staying, part.start, passing, first, one), across)
+            del passing
 
 
 def _slab(layer: Any, start: int, stop: int, dtype: Any) -> np.ndarray:
@@ -98,9 +124,10 @@ def _at(staying: list[np.ndarray], start: int, passing: list[np.ndarray], first:
     return one([slab[rows] for slab in staying], [slab[columns] for slab in passing], at)
 
 
-def inner_products(parts: Iterator[np.ndarray], count: int) -> np.ndarray:
-    """Add up the products of tiles, in order, so that the sum is the same on every run."""
-    return sum(parts, np.zeros((count, count)))
+def linear_part(part: Part, each: Any, *, layers: Sequence[Any], slabs: Slabs, dtype: Any) -> np.ndarray:
+    """Add up the products of the tiles of one part, in order, so that the sum is the same on every run."""
+    start = np.zeros((len(layers), len(layers)))
+    return sum(over_part(part, layers, slabs, dtype, linear_tile, each), start)
 
 
 def linear_tile(xs: list[np.ndarray], ys: list[np.ndarray], at: Tile) -> np.ndarray:

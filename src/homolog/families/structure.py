@@ -22,6 +22,7 @@ from homolog.families.grams import Kernel, Structure, prepare, products, reorder
 from homolog.families.permuted import permuted_inner_products
 from homolog.families.without import inner_without_each, trace_without_each
 from homolog.linalg import at_most_one
+from homolog.pooling import Workers
 from homolog.registry import KORNBLITH_2019, Family, Invariances, OnDisk, evaluate, register, undefined_where, when
 from homolog.rows import Rows
 
@@ -108,7 +109,7 @@ def meet_all_on_disk(
     titles: Sequence[str],
     task: blocked.Task,
     form: blocked.Form,
-    each: walk.Each,
+    workers: Workers,
     step: Callable[[float], None],
     *,
     kernel: Kernel,
@@ -116,7 +117,7 @@ def meet_all_on_disk(
 ) -> tuple[list[Structure], Meeting]:
     """Return operands without features, and the statistics of all pairs, of representations that stay on disk."""
     options = {"kernel": kernel, "median_fraction": median_fraction}
-    summaries, inner, diagonals = blocked.structures(rows, titles, task, form, each, step, **options)
+    summaries, inner, diagonals = blocked.structures(rows, titles, task, form, workers, step, **options)
     operands = []
     for summary, diagonal in zip(summaries, diagonals, strict=True):
         epsilon = machine_epsilon(np.empty(0, dtype=summary.dtype))

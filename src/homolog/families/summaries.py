@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
-from tempfile import TemporaryDirectory
-from threading import Lock
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
 
+from homolog.arrays import on_disk
 from homolog.families import overlaps
 from homolog.families.columns import Columns, Held, columns_of, stretches
 from homolog.families.grams import HEAVY
 from homolog.linalg import RANK_TOLERANCE, numerical_rank
-from homolog.rows import Mapped, Rows
+from homolog.rows import Rows
 
 FAINT = 1e-13
 """Eigenvalues of a Gram matrix below this fraction of the largest are rounding; the rank rule keeps those above 1e-12."""
@@ -30,30 +31,23 @@ class TooLittleError(Exception):
 
 
 class Shelf:
-    """Keeps arrays in memory as long as they fit into a budget, and in a temporary folder from there on."""
+    """Keeps arrays in memory as long as they fit into a budget, and in a folder from there on.
 
-    def __init__(self, memory: int) -> None:
-        self._left = memory
-        self._folder: TemporaryDirectory[str] | None = None
-        self._count = 0
-        self._lock = Lock()
+    A shelf without a budget may be sent to other processes, which reach the folder too.
+    """
+
+    def __init__(self, folder: str, memory: int) -> None:
+        self._folder, self._left = folder, memory
 
     def put(self, array: np.ndarray) -> Rows:
         """Keep an array, and return what reads it."""
-        with self._lock:
-            self._left -= array.nbytes
-            self._count += 1
-            if self._left >= 0:
-                return Held(array, "an array")
-            self._folder = self._folder or TemporaryDirectory(prefix="homolog-")
-            path = f"{self._folder.name}/{self._count}.npy"
+        self._left -= array.nbytes
+        if self._left >= 0:
+            return Held(array, "an array")
+        path = f"{self._folder}/{token_hex(8)}.npy"
         np.save(path, array)
-        return Mapped(np.load(path, mmap_mode="r"))
-
-    def close(self) -> None:
-        """Remove the folder."""
-        if self._folder is not None:
-            self._folder.cleanup()
+        rows = on_disk(np.load(path, mmap_mode="r"))
+        return Held(array, "an empty array") if rows is None else rows
 
 
 class Summary(ABC):
@@ -64,12 +58,9 @@ class Summary(ABC):
     width: int
     """Columns of the mapped rows."""
 
-    def begin(self) -> Any:
-        """Load what maps the rows, and return the operand with all that the last lines may read."""
-        return self.operand
-
-    def end(self) -> None:  # noqa: B027  # most have nothing to forget
-        """Forget what begin() loaded."""
+    def begin(self) -> Summary:
+        """Return the same with what maps the rows, and all that the last lines may read, in memory."""
+        return self
 
     @abstractmethod
     def features(self, start: int, stop: int) -> np.ndarray:
@@ -102,15 +93,11 @@ class SubspaceRows(Summary):
         none = np.empty((0, len(s)))
         self.operand = overlaps.Subspace(n, none, s, none, np.asarray(columns.dead.all()), dropped > cutoff)
 
-    def begin(self) -> overlaps.Subspace:
+    def begin(self) -> SubspaceRows:
         """Load the singular vectors."""
-        v = self._v[:]
-        self._map = v / self.operand.s
-        return replace(self.operand, v=v)
-
-    def end(self) -> None:
-        """Forget them."""
-        self._map = np.empty((0, 0))
+        opened, v = copy(self), self._v[:]
+        opened.operand, opened._map = replace(self.operand, v=v), v / self.operand.s
+        return opened
 
     def features(self, start: int, stop: int) -> np.ndarray:
         """Return rows of U."""
@@ -155,7 +142,7 @@ class StructureRows(Summary):
     """Centred features of a linear structure, and the diagonal of its Gram matrix."""
 
     def __init__(self, rows: Rows, title: str, dtype: Any) -> None:
-        self._rows, self.width, self.operand = rows, rows.shape[1], None
+        self._rows, self.n, self.width, self.operand = rows, rows.shape[0], rows.shape[1], None
         self.columns = columns_of(rows, title, dtype)
         self.diagonal = self._squared_norms()
         total, squared = float(self.diagonal.sum()), float(self.diagonal @ self.diagonal)
@@ -170,6 +157,12 @@ class StructureRows(Summary):
             block = self.columns.centred(self._rows.read(first, last))
             found[first:last] = np.einsum("ij,ij->i", block, block, dtype=float)
         return found
+
+    def light(self) -> StructureRows:
+        """Return the same without the diagonal, which tasks need not carry."""
+        copied = copy(self)
+        copied.diagonal = np.empty(0)
+        return copied
 
     @property
     def constant(self) -> bool:

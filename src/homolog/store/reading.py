@@ -17,7 +17,7 @@ class StoredRows(Rows):
     """One array of a store. Every chunk that is read is checked against its checksum."""
 
     def __init__(self, folder: Path, name: str, key: str, rows: int) -> None:
-        self.folder, self.name, self.key = folder, name, key
+        self.store, self.name, self.key = folder, name, key
         self.where = f"layer {name!r} of {str(folder)!r}"
         self._array = array = _opened(folder / key, self.where)
         known = array.dtype.name in DTYPES or key.startswith(f"{ROWS}/")
@@ -30,9 +30,13 @@ class StoredRows(Rows):
         self.dtype = array.dtype
 
     @property
-    def locator(self) -> tuple[Any, ...]:
-        """What another process finds the representation by."""
-        return ("stored", str(self.folder.resolve()), self.name, self.key, self.shape[0])
+    def folder(self) -> str:
+        """Where the store lies."""
+        return str(self.store.resolve().parent)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Other processes open the store again.
+        return StoredRows, (self.store.resolve(), self.name, self.key, self.shape[0])
 
     @property
     def step(self) -> int:
@@ -50,7 +54,7 @@ class StoredRows(Rows):
 
     def _chunk(self, index: int, rows: slice) -> np.ndarray:
         # A chunk that is not there would read as zeros.
-        place = self.folder / self.key / self._array.metadata.encode_chunk_key((index, 0)[: len(self._array.shape)])
+        place = self.store / self.key / self._array.metadata.encode_chunk_key((index, 0)[: len(self._array.shape)])
         try:
             if not place.is_file():
                 raise FileNotFoundError(f"there is no file {place.name!r} any more")
@@ -77,11 +81,6 @@ def _opened(folder: Path, where: str) -> Any:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def stored_rows(folder: str, name: str, key: str, rows: int) -> StoredRows:
-    """Find one layer again, from what its locator says."""
-    return StoredRows(Path(folder), name, key, rows)
 
 
 def open_store(path: Path) -> Activations:
