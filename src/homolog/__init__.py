@@ -46,6 +46,7 @@ from homolog.files import open, save
 from homolog.inference import confidence_interval, null_level, paired_test, permutation_test
 from homolog.registry import Invariances, Measure, measure, measures, register
 from homolog.reporting import report
+from homolog.streaming import MinibatchHSIC, Moments, compare_models
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,8 @@ __all__ = [
     "HomologWarning",
     "Invariances",
     "Measure",
+    "MinibatchHSIC",
+    "Moments",
     "NullLevelWarning",
     "RankWarning",
     "SaturationWarning",
@@ -70,6 +73,7 @@ __all__ = [
     "cca",
     "cka",
     "compare",
+    "compare_models",
     "confidence_interval",
     "correspondence",
     "diagnose",

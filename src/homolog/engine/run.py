@@ -48,14 +48,24 @@ class Outcome:
 
 def run(plan: Plan, progress: bool | None) -> Outcome:
     """Compute a plan."""
-    shape = plan.needed.shape
-    outcome = Outcome({name: np.full(shape, np.nan) for name in plan.measures}, {})
-    outcome.nulls = {name: np.full(shape, np.nan) for name, record in plan.measures.items() if record.null is not None}
+    outcome = empty(plan)
     hidden = None if progress is None else not progress
     steps = len(plan.groups) * (len(plan.used) + len(unordered(plan.needed)) + plan.asked.steps())
     with tqdm(total=steps, desc="comparing", delay=1, leave=False, disable=hidden, bar_format=_BAR) as bar:
         for group in plan.groups:
             _run_group(plan, group, outcome, bar)
+    return concluded(plan, outcome)
+
+
+def empty(plan: Plan) -> Outcome:
+    """Return an outcome of nothing but NaN."""
+    shape = plan.needed.shape
+    nulls = {name: np.full(shape, np.nan) for name, record in plan.measures.items() if record.null is not None}
+    return Outcome({name: np.full(shape, np.nan) for name in plan.measures}, nulls)
+
+
+def concluded(plan: Plan, outcome: Outcome) -> Outcome:
+    """Add what a reader should be told of the values."""
     outcome.cautions = list(dict.fromkeys(outcome.cautions)) + _undefined(plan, outcome) + _null_levels(plan, outcome)
     outcome.nulls = {name: level for name, level in outcome.nulls.items() if not np.isnan(level).all()}
     return outcome
@@ -117,7 +127,7 @@ def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, workers: Workers, b
     finish = Finishing(plan.needed, used, group.measures, sent=plan.executor is not None)
     summaries, finished = blocked.pairs(family.summarise, rows, titles, group.form, workers, finish, bar.update)
     for (i, j), values in finished:
-        _note(plan, group, outcome, (used[i], used[j]), values)
+        note(outcome, (used[i], used[j]), values)
     return {i: summary.operand for i, summary in zip(used, summaries, strict=True)}
 
 
@@ -178,10 +188,11 @@ def _finish_one(
     """Evaluate the last lines on one pair, in both directions."""
     i, j = pair
     values = finished(group.measures, x, y, meeting, same=i == j, back=bool(plan.needed[j, i]))
-    _note(plan, group, outcome, pair, values)
+    note(outcome, pair, values)
 
 
-def _note(plan: Plan, group: Group, outcome: Outcome, pair: tuple[int, int], values: dict[str, Finished]) -> None:
+def note(outcome: Outcome, pair: tuple[int, int], values: dict[str, Finished]) -> None:
+    """Put what was found of a pair where it belongs."""
     i, j = pair
     for name, found in values.items():
         outcome.values[name][i, j] = found.value

@@ -39,7 +39,7 @@ def read(data: Any, options: Options) -> Iterator[Any]:
         size = _leading(data)
         for start in range(0, size, options.batch_size):
             part = slice(start, start + options.batch_size)
-            yield {k: v[part] if _has_rows(v, size) else v for k, v in data.items()}
+            yield {k: v[part] if has_rows(v, size) else v for k, v in data.items()}
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
         yield from data
     else:
@@ -164,7 +164,8 @@ def _main_tensor(content: Any) -> torch.Tensor | None:
     return None
 
 
-def _has_rows(value: Any, size: int) -> bool:
+def has_rows(value: Any, size: int) -> bool:
+    """Say whether a value of a mapping has one row per example."""
     return isinstance(value, torch.Tensor | np.ndarray | list) and len(value) == size
 
 

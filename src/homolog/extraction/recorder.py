@@ -40,10 +40,10 @@ class Taken(NamedTuple):
 
 
 class Recorder:
-    """Takes reduced outputs, batch by batch, in order of execution; `take` makes of a tensor what is to be kept of it."""
+    """Takes reduced outputs, batch by batch, in order of execution; `take(layer, tensor)` makes what is to be kept of it."""
 
     def __init__(
-        self, selection: Selection, options: Options, take: Callable[[torch.Tensor], Any] | None = None
+        self, selection: Selection, options: Options, take: Callable[[str, torch.Tensor], Any] | None = None
     ) -> None:
         self.selection = selection
         self.options = options
@@ -99,9 +99,9 @@ class Recorder:
                 f'as (n, positions, features): pass reduce="flatten" or a function such as lambda output, mask: output.mean(2).'
             )
         rows = reductions.apply(name, tensor.detach(), batch.mask, rule, batch.size, options.channels)
-        self._taken[name] = rows._replace(features=self._keep(rows.features))
+        self._taken[name] = rows._replace(features=self._keep(name, rows.features))
 
-    def _stored(self, features: torch.Tensor) -> np.ndarray:
+    def _stored(self, name: str, features: torch.Tensor) -> np.ndarray:
         """Copy to the host in the dtype to keep: nothing that runs later can change it."""
         dtype = features.dtype
         if self.options.dtype is not None:

@@ -31,7 +31,7 @@ def run(model: Any, data: Any, options: Options) -> Activations:
         if not sink.finished:
             with borrowed(model, options.device) as (device, dtype), attached(recorder):
                 _run_batches(model, data, options, recorder, sink, total, (device, dtype))
-            _tell_skipped(recorder)
+            tell_skipped(recorder)
         return sink.result()
 
 
@@ -146,7 +146,8 @@ def attached(recorder: Recorder) -> Iterator[None]:
             handle.remove()
 
 
-def _tell_skipped(recorder: Recorder) -> None:
+def tell_skipped(recorder: Recorder) -> None:
+    """Say which layers nobody named were left out."""
     if recorder.skipped:
         told = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
         message = f"left out, because their first axis is not the batch: {told}. Name layers to choose them yourself."

@@ -1,0 +1,110 @@
+"""What is the same in every state: two sides of named layers, batches of which are checked, and a result at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from homolog.activations import Activations
+from homolog.arrays import check_representation, described, is_array
+from homolog.engine.inputs import Measures, Pairs
+from homolog.engine.planning import Plan, make_plan
+from homolog.rows import Rows
+
+Batch = Any
+"""One batch of one model: an array (n, p), or a mapping of layer names to arrays."""
+
+
+class Passed(Rows):
+    """A representation whose rows have been seen, and were not kept."""
+
+    def __init__(self, name: str, n: int, width: int) -> None:
+        self.where, self.shape, self.dtype = f"layer {name!r}", (n, width), np.dtype(float)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Refuse."""
+        raise ValueError(f"{self.where} was not kept: only its sums are known.")
+
+
+class Sides:
+    """The layers of two models, or of one compared with itself, as the first batch had them."""
+
+    def __init__(self, a: Batch, b: Batch | None) -> None:
+        first = _layers(a, "a")
+        second = None if b is None else _layers(b, "b")
+        self.same = second is None
+        self.sides = [{name: int(x.shape[1]) for name, x in side.items()} for side in (first, second or {})]
+        self.rows = list(range(len(first)))
+        self.columns = self.rows if self.same else list(range(len(first), len(first) + len(second or {})))
+
+    @property
+    def widths(self) -> list[int]:
+        """Features of every layer, a's first."""
+        return [width for side in self.sides for width in side.values()]
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """Side and name of every layer."""
+        return [(model, name) for model, side in zip("ab", self.sides, strict=True) for name in side]
+
+    @property
+    def names(self) -> list[str]:
+        """What errors call every layer."""
+        return [f"layer {name!r} of {model}" for model, name in self.keys]
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Every pair that stands in the result, and every layer with itself, once."""
+        found = {(min(i, j), max(i, j)) for i in self.rows for j in self.columns}
+        return sorted(found | {(i, i) for i in range(len(self.widths))})
+
+    def arrays(self, a: Batch, b: Batch | None) -> list[Any]:
+        """Return the arrays of one batch, checked against the first batch and each other."""
+        if (b is None) != self.same:
+            raise ValueError("every batch must have b, or none: some had it and some had not.")
+        given = [_layers(a, "a"), {} if b is None else _layers(b, "b")]
+        for model, now, known in zip("ab", given, self.sides, strict=True):
+            if {name: int(x.shape[1]) for name, x in now.items()} != known:
+                raise ValueError(
+                    f"every batch of {model} must have the layers and features of the first, {known}, got "
+                    f"{ {name: int(x.shape[1]) for name, x in now.items()} }."
+                )
+        found = [now[name] for now, known in zip(given, self.sides, strict=True) for name in known]
+        sizes = {int(x.shape[0]) for x in found}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"all layers of a batch must have as many rows, got {sorted(sizes)}: the same examples in all."
+            )
+        return found
+
+    def check_equal(self, other: Sides) -> None:
+        """Raise unless two states are of the same layers."""
+        if (self.sides, self.same) != (other.sides, other.same):
+            raise ValueError(f"states of the same layers can be merged, got {self.sides} and {other.sides}.")
+
+    def plan(self, n: int, measures: Measures, titles: Sequence[str] | None, pairs: Pairs = "all") -> Plan:
+        """Return the plan of a comparison of n rows, for the shape of the result."""
+        passed = [Activations({name: Passed(name, n, p) for name, p in side.items()}) for side in self.sides if side]
+        if titles is None or len(set(titles)) < len(titles):
+            titles = [f"{title} ({side})" if titles else side for title, side in zip(titles or "ab", "ab", strict=True)]
+        named = [layers.described(model=title) for layers, title in zip(passed, titles, strict=False)]
+        return make_plan(named[0], None if self.same else named[1], measures, pairs, "1GiB")
+
+
+def _layers(batch: Batch, side: str) -> dict[str, Any]:
+    if is_array(batch):
+        batch = {side: batch}
+    if not isinstance(batch, Mapping) or not batch:
+        raise TypeError(
+            f"a batch of {side} must be an array (n, p) or a mapping of layer names to arrays, got {described(batch)}."
+        )
+    for name, x in batch.items():
+        _check_batch(x, f"layer {name!r} of {side}")
+    return dict(batch)
+
+
+def _check_batch(x: Any, title: str) -> None:
+    # A batch may be a single example, which no representation is.
+    single = is_array(x) and x.ndim == 2 and x.shape[0] == 1
+    check_representation(np.empty((2, x.shape[1])) if single else x, title)

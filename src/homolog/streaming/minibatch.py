@@ -1,0 +1,286 @@
+"""HSIC of a stream, batch by batch: unbiased terms of every batch are added up, and one ratio is taken at the end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from homolog.arrays import check_finite, detached, namespace, precise, scalar, to_numpy
+from homolog.cautions import give
+from homolog.engine.inputs import Measures
+from homolog.engine.planning import Plan
+from homolog.engine.result import dataset
+from homolog.engine.run import Outcome, concluded, empty
+from homolog.families.structure import numerator
+from homolog.inference.checks import check_level
+from homolog.linalg import power_of_two
+from homolog.registry import Measure
+from homolog.streaming.layers import Batch, Sides
+
+if TYPE_CHECKING:
+    import xarray
+
+TINY = 1e-30
+"""Gram matrices below this are formed again from scaled features: float32 ends at 1e-38."""
+FEWEST = 4
+"""Rows without which U-centring is not defined."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """What one batch adds."""
+
+    inner: np.ndarray
+    """(layers, layers) ⟨Ã, B̃⟩ of the U-centred Gram matrices, in the scales of the state."""
+    weight: float
+    """n(n − 3)"""
+    rows: int
+    part: int
+    """The pass over the data that the batch belongs to."""
+
+
+class MinibatchHSIC:
+    """Debiased HSIC and CKA of a stream of batches, of all pairs of layers.
+
+    A state: empty at first; `update` adds a batch, `merge` another state; `finalise` gives values and standard errors.
+    HSIC_1 of every batch is unbiased; the three terms of CKA are summed over batches, and one ratio is taken at the end. The terms
+    of every batch are kept, for a jackknife over batches.
+
+    Notes
+    -----
+    Per batch of n rows n²·Σp operations; memory layers² per batch. A batch of fewer than 4 rows is joined to the one before it,
+    and so the last batch stays in memory until the next one comes. The value differs from that of all rows at once by the
+    randomness of the split into batches, which the standard error includes; batches should be random samples.
+
+    References
+    ----------
+    Nguyen, Raghu & Kornblith, ICLR 2021; Song, Smola, Gretton, Bedo & Borgwardt, JMLR 2012.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> rng = np.random.default_rng(0)
+    >>> state = hl.MinibatchHSIC()
+    >>> for _ in range(20):
+    ...     x = rng.normal(size=(32, 4))
+    ...     state.update({"early": x}, {"late": x @ rng.normal(size=(4, 3)) * 0 + x[:, :3]})
+    >>> result = state.finalise()
+    >>> list(result.data_vars)
+    ['cka(estimator=debiased)', 'cka(estimator=debiased)_se', 'cka(estimator=debiased)_low', 'cka(estimator=debiased)_high']
+    """
+
+    def __init__(self) -> None:
+        self.sides: Sides | None = None
+        self.titles = ("a", "b")
+        self.terms: list[Term] = []
+        self._shifts: dict[tuple[str, str], Any] = {}
+        self._scales = np.empty(0)
+        self._waiting: list[Any] = []
+        self._part = 0
+
+    def update(self, a: Batch, b: Batch | None = None) -> None:
+        """Add a batch.
+
+        Parameters
+        ----------
+        a, b
+            array (n, p), or mapping of layer names to arrays, of any array library; b left out compares a with itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For layers that differ from those of the first batch, unequal rows, NaN or infinity.
+        """
+        sides = self.sides or Sides(a, b)
+        arrays = sides.arrays(a, b)
+        self.add(sides, [self.near(key, x) for key, x in zip(sides.keys, arrays, strict=True)])
+
+    def near(self, key: tuple[str, str], x: Any) -> Any:
+        """Return a copy of rows less what the first batch of this layer had in the mean, so that an offset cancels."""
+        xp = namespace(x)
+        small = xp.isdtype(x.dtype, "real floating") and xp.finfo(x.dtype).bits <= 32
+        x = xp.astype(detached(x), xp.float32, copy=False) if small else precise(detached(x))
+        if key not in self._shifts:
+            self._shifts[key] = xp.mean(x, axis=0, keepdims=True)
+        return x - self._shifts[key]
+
+    def add(self, sides: Sides, arrays: list[Any]) -> None:
+        """Add a batch of rows that near() returned, in the order of the layers."""
+        self.sides = sides
+        if self._waiting and len(arrays[0]) >= FEWEST and len(self._waiting[0]) >= FEWEST:
+            self.settle()
+        if self._waiting:
+            xp = namespace(arrays[0])
+            arrays = [xp.concat(both, axis=0) for both in zip(self._waiting, arrays, strict=True)]
+        self._waiting = arrays
+
+    def new_pass(self) -> None:
+        """Say that the batches from here on are the same rows again, in other batches."""
+        self.settle()
+        self._part += 1
+
+    def merge(self, other: MinibatchHSIC) -> None:
+        """Add the batches of another state of the same layers, pass by pass."""
+        other.settle()
+        self.settle()
+        if other.sides is None:
+            return
+        if self.sides is None:
+            self.sides, self._scales = other.sides, other._scales
+            self._shifts = dict(other._shifts)
+        self.sides.check_equal(other.sides)
+        if not len(self._scales):
+            self._scales = other._scales
+        if other.terms:
+            ratios = (other._scales / self._scales) ** 2
+            both = ratios[:, None] * ratios[None, :]
+            self.terms += [Term(t.inner * both, t.weight, t.rows, t.part) for t in other.terms]
+        self._part = max(self._part, other._part)
+
+    def all_reduce(self, group: Any = None) -> None:
+        """Add up the states of all processes of `torch.distributed`, each of which then holds the whole."""
+        from homolog.streaming.distributed import reduce_batches
+
+        reduce_batches(self, group)
+
+    def settle(self) -> None:
+        """Compute the terms of the batch that waits."""
+        if not self._waiting:
+            return
+        if len(self._waiting[0]) < FEWEST:
+            raise ValueError(
+                f"a pass over the data must hold at least {FEWEST} rows, got {len(self._waiting[0])}: add more batches."
+            )
+        arrays, self._waiting = self._waiting, []
+        grams = [_gram(x) for x in arrays]
+        if not len(self._scales):
+            self._scales = np.array([float(power_of_two(np.sqrt(np.abs(gram).max()))) for gram in grams])
+        n = len(grams[0])
+        stacked = np.stack([gram / scale**2 for gram, scale in zip(grams, self._scales, strict=True)])
+        diagonals = np.einsum("kii->ki", stacked).copy()
+        np.einsum("kii->ki", stacked)[:] = 0
+        flat = stacked.reshape(len(stacked), -1)
+        traces = diagonals.sum(axis=1)
+        inner = numerator(n, flat @ flat.T, diagonals @ diagonals.T, np.outer(traces, traces), "debiased")
+        self.terms.append(Term(np.asarray(inner), n * (n - 3.0), n, self._part))
+
+    def finalise(self, measures: Measures = "cka(estimator=debiased)", *, level: float = 0.95) -> xarray.Dataset:
+        """Return values, standard errors and intervals of all pairs of layers.
+
+        Parameters
+        ----------
+        measures
+            "cka(estimator=debiased)", "hsic(estimator=debiased)", or both, with the linear kernel.
+        level
+            of the intervals, by Student's t with one degree of freedom less than there are batches in a pass.
+
+        Returns
+        -------
+        xarray.Dataset
+            As of `compare`, with `<measure>_se`, `_low` and `_high` where there are two batches or more.
+
+        Raises
+        ------
+        ValueError
+            If fewer than four rows were added, or for other measures.
+
+        Notes
+        -----
+        With several passes the jackknife is taken within each pass, and what the split into batches adds to it, seen between
+        passes, is counted once for all of them.
+        """
+        check_level(level)
+        self.settle()
+        if self.sides is None:
+            raise ValueError("a result needs batches, got none: update the state with batches first.")
+        plan = self.sides.plan(sum(term.rows for term in self.terms), measures, self.titles)
+        outcome = empty(plan)
+        for name, record in plan.measures.items():
+            if (
+                record.name not in ("cka", "hsic")
+                or record.options.get("estimator") != "debiased"
+                or len(record.options) > 1
+            ):
+                raise ValueError(
+                    f"batches give cka(estimator=debiased) and hsic(estimator=debiased), got {name!r}: use Moments or compare."
+                )
+            self._evaluate(outcome, name, record, level)
+        outcome = concluded(plan, outcome)
+        give(outcome.cautions, stacklevel=1)
+        return self._result(plan, outcome, level)
+
+    def _evaluate(self, outcome: Outcome, name: str, record: Measure, level: float) -> None:
+        terms = np.stack([term.inner for term in self.terms])
+        weights = np.array([term.weight for term in self.terms])
+        units = np.ones(len(self._scales)) if record.name == "cka" else self._scales**2
+        ratio = _cka if record.name == "cka" else _hsic
+        factor = np.outer(units, units)
+        value = factor * ratio(terms.sum(axis=0), weights.sum())
+        outcome.values[name] = value
+        parts = [np.flatnonzero([term.part == part for term in self.terms]) for part in range(self._part + 1)]
+        parts = [part for part in parts if len(part)]
+        if min(map(len, parts)) < 2:
+            return
+        error = factor * standard_error(terms, weights, parts, ratio)
+        reach = student.ppf((1 + level) / 2, min(map(len, parts)) - 1) * error
+        low, high = record.range
+        ends = {"se": error, "low": np.maximum(value - reach, low), "high": np.minimum(value + reach, high)}
+        outcome.sureness[name] = ends
+
+    def _result(self, plan: Plan, outcome: Outcome, level: float) -> xarray.Dataset:
+        found = dataset(plan, outcome)
+        found.attrs |= {"n_batches": np.int32(len(self.terms)), "n_passes": np.int32(self._part + 1)}
+        if outcome.sureness:
+            found.attrs |= {"interval": "jackknife over batches", "level": level}
+        return found
+
+
+def standard_error(terms: np.ndarray, weights: np.ndarray, parts: list[np.ndarray], ratio: Any) -> np.ndarray:
+    """Return standard errors over batches, by the jackknife within every pass.
+
+    The mean of the variances within passes is that of one pass: of the examples, and of how they fell into batches. The latter,
+    seen between passes, is averaged over them in the value.
+    """
+    variances, values = [], []
+    for part in parts:
+        total, weight, size = terms[part].sum(axis=0), weights[part].sum(), len(part)
+        without = np.stack([ratio(total - terms[b], weight - weights[b]) for b in part])
+        variances.append((size - 1) / size * np.sum((without - without.mean(axis=0)) ** 2, axis=0))
+        values.append(ratio(total, weight))
+    one, passes = np.mean(variances, axis=0), len(parts)
+    if passes == 1:
+        return np.sqrt(one)
+    between = np.var(values, axis=0, ddof=1)
+    return np.sqrt(np.maximum(one - (1 - 1 / passes) * between, one / passes))
+
+
+def _cka(inner: np.ndarray, weight: float) -> np.ndarray:
+    own = np.diag(inner)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        norms = np.sqrt(np.where(own > 0, own, np.nan))
+    return inner / norms[:, None] / norms[None, :]
+
+
+def _hsic(inner: np.ndarray, weight: float) -> np.ndarray:
+    return inner / weight
+
+
+def _gram(x: Any) -> np.ndarray:
+    """Return the centred Gram matrix, in float64; 0 where nothing but rounding is left."""
+    gram = np.asarray(to_numpy(x @ x.T), dtype=float)
+    largest = float(np.abs(gram).max())
+    if not TINY < largest < math.inf:
+        check_finite(x, "a batch")
+        xp = namespace(x)
+        size = scalar(power_of_two(xp.max(xp.abs(x))))
+        gram = np.asarray(to_numpy((x / size) @ (x / size).T), dtype=float) * size**2
+        largest = float(np.abs(gram).max())
+    for _ in range(2):
+        gram -= gram.mean(axis=0)
+        gram -= gram.mean(axis=1, keepdims=True)
+    nothing = float(np.abs(gram).max()) <= len(gram) * np.finfo(float).eps * largest
+    return np.zeros_like(gram) if nothing else gram
