@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,12 @@ def prepare(raw: Any, options: Options, device: torch.device, dtype: torch.dtype
     if ids is not None and len(ids) != size:
         raise ValueError(f"example_ids must give one id per example of the batch ({size}), got {len(ids)}.")
     return Batch(content, size, main, mask, ids, digests)
+
+
+def fresh(batch: Batch) -> Batch:
+    """Return a batch whose tensors a model may change in place without anybody else noticing."""
+    copied = _each(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, batch.content)
+    return replace(batch, content=copied)
 
 
 def call(model: Any, batch: Batch, options: Options) -> Any:

@@ -32,12 +32,22 @@ class Sides:
     """The layers of two models, or of one compared with itself, as the first batch had them."""
 
     def __init__(self, a: Batch, b: Batch | None) -> None:
-        first = _layers(a, "a")
-        second = None if b is None else _layers(b, "b")
-        self.same = second is None
-        self.sides = [{name: int(x.shape[1]) for name, x in side.items()} for side in (first, second or {})]
-        self.rows = list(range(len(first)))
-        self.columns = self.rows if self.same else list(range(len(first), len(first) + len(second or {})))
+        layers = [_layers(a, "a")] + ([] if b is None else [_layers(b, "b")])
+        self._set([{name: int(x.shape[1]) for name, x in side.items()} for side in layers])
+
+    @classmethod
+    def of(cls, widths: Sequence[Mapping[str, int]]) -> Sides:
+        """Return sides of layers of known widths."""
+        found = cls.__new__(cls)
+        found._set([dict(side) for side in widths])
+        return found
+
+    def _set(self, widths: list[dict[str, int]]) -> None:
+        self.same = len(widths) == 1
+        self.sides = [*widths, {}][:2]
+        count = len(self.sides[0])
+        self.rows = list(range(count))
+        self.columns = self.rows if self.same else list(range(count, count + len(self.sides[1])))
 
     @property
     def widths(self) -> list[int]:

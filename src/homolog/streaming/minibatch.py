@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import t as student
 
-from homolog.arrays import check_finite, detached, namespace, precise, scalar, to_numpy
+from homolog.arrays import check_finite, detached, machine_epsilon, namespace, precise, scalar, to_numpy
 from homolog.cautions import give
 from homolog.engine.inputs import Measures
 from homolog.engine.planning import Plan
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TINY = 1e-30
 """Gram matrices below this are formed again from scaled features: float32 ends at 1e-38."""
+OFFSET = 0.05
+"""Centring may leave this much of a Gram matrix before features are centred first."""
 FEWEST = 4
 """Rows without which U-centring is not defined."""
 
@@ -47,7 +49,7 @@ class MinibatchHSIC:
     """Debiased HSIC and CKA of a stream of batches, of all pairs of layers.
 
     A state: empty at first; `update` adds a batch, `merge` another state; `finalise` gives values and standard errors.
-    HSIC_1 of every batch is unbiased; the three terms of CKA are summed over batches, and one ratio is taken at the end. The terms
+    HSIC_1 of every batch is unbiased; the three terms of CKA are summed over batches, and one ratio is taken at the end. Terms
     of every batch are kept, for a jackknife over batches.
 
     Notes
@@ -77,7 +79,6 @@ class MinibatchHSIC:
         self.sides: Sides | None = None
         self.titles = ("a", "b")
         self.terms: list[Term] = []
-        self._shifts: dict[tuple[str, str], Any] = {}
         self._scales = np.empty(0)
         self._waiting: list[Any] = []
         self._part = 0
@@ -96,20 +97,7 @@ class MinibatchHSIC:
             For layers that differ from those of the first batch, unequal rows, NaN or infinity.
         """
         sides = self.sides or Sides(a, b)
-        arrays = sides.arrays(a, b)
-        self.add(sides, [self.near(key, x) for key, x in zip(sides.keys, arrays, strict=True)])
-
-    def near(self, key: tuple[str, str], x: Any) -> Any:
-        """Return a copy of rows less what the first batch of this layer had in the mean, so that an offset cancels."""
-        xp = namespace(x)
-        small = xp.isdtype(x.dtype, "real floating") and xp.finfo(x.dtype).bits <= 32
-        x = xp.astype(detached(x), xp.float32, copy=False) if small else precise(detached(x))
-        if key not in self._shifts:
-            self._shifts[key] = xp.mean(x, axis=0, keepdims=True)
-        return x - self._shifts[key]
-
-    def add(self, sides: Sides, arrays: list[Any]) -> None:
-        """Add a batch of rows that near() returned, in the order of the layers."""
+        arrays = [at_least_single(x) for x in sides.arrays(a, b)]
         self.sides = sides
         if self._waiting and len(arrays[0]) >= FEWEST and len(self._waiting[0]) >= FEWEST:
             self.settle()
@@ -117,6 +105,20 @@ class MinibatchHSIC:
             xp = namespace(arrays[0])
             arrays = [xp.concat(both, axis=0) for both in zip(self._waiting, arrays, strict=True)]
         self._waiting = arrays
+
+    def add(self, sides: Sides, grams: list[np.ndarray]) -> None:
+        """Add a batch of at least four rows, given its centred Gram matrices, in the order of the layers."""
+        self.sides = sides
+        if not len(self._scales):
+            self._scales = np.array([float(power_of_two(np.sqrt(np.abs(gram).max()))) for gram in grams])
+        n = len(grams[0])
+        stacked = np.stack([gram / scale**2 for gram, scale in zip(grams, self._scales, strict=True)])
+        diagonals = np.einsum("kii->ki", stacked).copy()
+        np.einsum("kii->ki", stacked)[:] = 0
+        flat = stacked.reshape(len(stacked), -1)
+        traces = diagonals.sum(axis=1)
+        inner = numerator(n, flat @ flat.T, diagonals @ diagonals.T, np.outer(traces, traces), "debiased")
+        self.terms.append(Term(np.asarray(inner), n * (n - 3.0), n, self._part))
 
     def new_pass(self) -> None:
         """Say that the batches from here on are the same rows again, in other batches."""
@@ -131,7 +133,6 @@ class MinibatchHSIC:
             return
         if self.sides is None:
             self.sides, self._scales = other.sides, other._scales
-            self._shifts = dict(other._shifts)
         self.sides.check_equal(other.sides)
         if not len(self._scales):
             self._scales = other._scales
@@ -155,18 +156,9 @@ class MinibatchHSIC:
             raise ValueError(
                 f"a pass over the data must hold at least {FEWEST} rows, got {len(self._waiting[0])}: add more batches."
             )
+        assert self.sides is not None  # what waits came from somewhere
         arrays, self._waiting = self._waiting, []
-        grams = [_gram(x) for x in arrays]
-        if not len(self._scales):
-            self._scales = np.array([float(power_of_two(np.sqrt(np.abs(gram).max()))) for gram in grams])
-        n = len(grams[0])
-        stacked = np.stack([gram / scale**2 for gram, scale in zip(grams, self._scales, strict=True)])
-        diagonals = np.einsum("kii->ki", stacked).copy()
-        np.einsum("kii->ki", stacked)[:] = 0
-        flat = stacked.reshape(len(stacked), -1)
-        traces = diagonals.sum(axis=1)
-        inner = numerator(n, flat @ flat.T, diagonals @ diagonals.T, np.outer(traces, traces), "debiased")
-        self.terms.append(Term(np.asarray(inner), n * (n - 3.0), n, self._part))
+        self.add(self.sides, [centred_gram(x, name) for x, name in zip(arrays, self.sides.names, strict=True)])
 
     def finalise(self, measures: Measures = "cka(estimator=debiased)", *, level: float = 0.95) -> xarray.Dataset:
         """Return values, standard errors and intervals of all pairs of layers.
@@ -269,18 +261,54 @@ def _hsic(inner: np.ndarray, weight: float) -> np.ndarray:
     return inner / weight
 
 
-def _gram(x: Any) -> np.ndarray:
-    """Return the centred Gram matrix, in float64; 0 where nothing but rounding is left."""
-    gram = np.asarray(to_numpy(x @ x.T), dtype=float)
-    largest = float(np.abs(gram).max())
-    if not TINY < largest < math.inf:
-        check_finite(x, "a batch")
+def at_least_single(x: Any) -> Any:
+    """Return a batch in a dtype of at least 32 bits, without its gradient."""
+    xp = namespace(x)
+    small = xp.isdtype(x.dtype, "real floating") and xp.finfo(x.dtype).bits <= 32
+    return xp.astype(detached(x), xp.float32, copy=False) if small else precise(detached(x))
+
+
+def centred_gram(x: Any, name: str) -> np.ndarray:
+    """Return the centred Gram matrix of a batch, in float64; 0 where nothing but rounding is left.
+
+    Features are not centred first, which would write them once more, unless an offset, or their size, leaves the Gram matrix too
+    few digits: centring it does not care what was added to all rows.
+    """
+    raw, gram = _centred(_gram(x))
+    if not TINY < raw < math.inf or gram is None or float(np.abs(gram).max()) < OFFSET * raw:
+        check_finite(x, name)
         xp = namespace(x)
-        size = scalar(power_of_two(xp.max(xp.abs(x))))
-        gram = np.asarray(to_numpy((x / size) @ (x / size).T), dtype=float) * size**2
-        largest = float(np.abs(gram).max())
+        near = x - xp.mean(x, axis=0, keepdims=True)
+        near = near - xp.mean(near, axis=0, keepdims=True)
+        size = scalar(power_of_two(xp.max(xp.abs(near))))
+        raw, gram = _centred(_gram(near / size))
+        assert gram is not None  # its entries are about 1
+        offset = scalar(xp.max(xp.abs(x)))
+        # A unit that never varies differs from its mean by the rounding of both.
+        nothing = size <= 4 * machine_epsilon(x) * offset
+        gram = np.zeros_like(gram) if nothing else gram * size**2
+    return gram
+
+
+def _centred(gram: np.ndarray) -> tuple[float, np.ndarray | None]:
+    """Return the largest entry of a Gram matrix, and the matrix centred; None where it is not finite."""
+    raw = float(np.abs(gram).max())
+    if not math.isfinite(raw):
+        return math.inf, None
     for _ in range(2):
-        gram -= gram.mean(axis=0)
-        gram -= gram.mean(axis=1, keepdims=True)
-    nothing = float(np.abs(gram).max()) <= len(gram) * np.finfo(float).eps * largest
-    return np.zeros_like(gram) if nothing else gram
+        gram = gram - gram.mean(axis=0)
+        gram = gram - gram.mean(axis=1, keepdims=True)
+    return raw, gram
+
+
+def _gram(x: Any) -> np.ndarray:
+    """Return X X^T in float64: three of its four blocks, since it is symmetric.
+
+    In the library of x: threads of another one would fight with those that run the model.
+    """
+    half = x.shape[0] // 2
+    with np.errstate(over="ignore", invalid="ignore"):
+        above, below = (
+            np.array(to_numpy(part), dtype=float) for part in (x[:half, :] @ x.T, x[half:, :] @ x[half:, :].T)
+        )
+    return np.concatenate([above, np.concatenate([above[:, half:].T, below], axis=1)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.recorder import Recorder, Taken
 from homolog.extraction.session import attached, borrowed, check_model, taken_of, tell_skipped, unwrapped
 from homolog.streaming.layers import Sides
-from homolog.streaming.minibatch import MinibatchHSIC
+from homolog.streaming.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred_gram
 from homolog.streaming.moments import Moments
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def run(pair: Pair, *, exact: bool, measures: Any, passes: int, level: float) ->
     models = [unwrapped(model) for model in pair.models]
     state: Moments | MinibatchHSIC = Moments() if exact else MinibatchHSIC()
     state.titles = (type(models[0]).__name__, type(models[1]).__name__)
-    recorders = [_recorder(pair, models, state, side) for side in range(1 if pair.same else 2)]
+    # Moments take copies on the host; batches' terms need what was put out only until the end of the batch.
+    watch = None if exact else Watch()
+    recorders = [_recorder(pair, models, watch, side) for side in range(1 if pair.same else 2)]
     hidden = None if pair.options[0].progress is None else not pair.options[0].progress
     total = batches.count(pair.data[0], pair.options[0])
     bar = tqdm(
@@ -73,47 +76,54 @@ def run(pair: Pair, *, exact: bool, measures: Any, passes: int, level: float) ->
         homes = [stack.enter_context(borrowed(model, pair.options[0].device)) for model in models]
         for recorder in recorders:
             stack.enter_context(attached(recorder))
+        runner = Runner(pair, models, homes, recorders, watch)
         for number in range(passes):
             if number and isinstance(state, MinibatchHSIC):
                 state.new_pass()
-            _one_pass(pair, models, homes, recorders, state, bar)
+            _one_pass(runner, state, bar)
     for recorder in recorders:
         tell_skipped(recorder)
     chosen = {} if measures is None else {"measures": measures}
     return state.finalise(**chosen) if isinstance(state, Moments) else state.finalise(**chosen, level=level)
 
 
-def _recorder(pair: Pair, models: list[nn.Module], state: Moments | MinibatchHSIC, side: int) -> Recorder:
+class Watch:
+    """Keeps what layers put out, and notices what was changed in place later; such layers are copied from then on."""
+
+    def __init__(self) -> None:
+        self._copied: set[tuple[int, str]] = set()
+        self._kept: dict[tuple[int, str], tuple[torch.Tensor, int]] = {}
+
+    def take(self, side: int, name: str, features: torch.Tensor) -> torch.Tensor:
+        """Keep an output as it is, or a copy."""
+        key = side, name
+        # Copying all of them would cost a fifth of a forward, and tensors of inference mode have no counter of changes.
+        if key in self._copied or features.is_inference():
+            return features.clone()
+        self._kept[key] = features, features._version
+        return features
+
+    def changed(self) -> bool:
+        """Say whether anything kept since the last call is not what was put out, so that the batch must run again."""
+        late = {key for key, (features, version) in self._kept.items() if features._version != version}
+        self._kept.clear()
+        self._copied |= late
+        return bool(late)
+
+
+def _recorder(pair: Pair, models: list[nn.Module], watch: Watch | None, side: int) -> Recorder:
     selection = select(models[side], pair.options[side].layers)
-    if isinstance(state, Moments):
-        return Recorder(selection, pair.options[side])
-
-    def near(name: str, features: torch.Tensor) -> Any:
-        # A copy at once, because what runs later may change the output in place.
-        return state.near(("ab"[side], name), features)
-
-    return Recorder(selection, pair.options[side], near)
+    return Recorder(selection, pair.options[side], None if watch is None else partial(watch.take, side))
 
 
-def _one_pass(
-    pair: Pair, models: list[nn.Module], homes: list[Any], recorders: list[Recorder], state: Any, bar: tqdm
-) -> None:
-    examples = 0
-    for index, raws in enumerate(_raw_batches(pair)):
-        remaining = None if pair.options[0].limit is None else pair.options[0].limit - examples
-        prepared = [
-            batches.prepare(raw, options, *home) for raw, options, home in zip(raws, pair.options, homes, strict=False)
-        ]
-        if len(prepared) == 2 and prepared[0].size != prepared[1].size:
-            raise ValueError(
-                f"data_b must hold the same examples as data, got {prepared[1].size} in batch {index + 1} for "
-                f"{prepared[0].size}: batch both alike."
-            )
-        _add(state, _taken(pair, models, prepared, recorders, index + 1, remaining), pair.same)
-        taken = prepared[0].size if remaining is None else min(prepared[0].size, remaining)
-        examples += taken
-        bar.update(taken)
-        if examples == pair.options[0].limit:
+def _one_pass(runner: Runner, state: Any, bar: tqdm) -> None:
+    examples, limit = 0, runner.pair.options[0].limit
+    for index, raws in enumerate(_raw_batches(runner.pair)):
+        taken = runner.taken(raws, index + 1, None if limit is None else limit - examples)
+        _add(state, taken, runner.pair.same)
+        examples += taken[0].examples
+        bar.update(taken[0].examples)
+        if examples == limit:
             break
     if not examples:
         raise ValueError(
@@ -122,27 +132,43 @@ def _one_pass(
         )
 
 
-def _taken(
-    pair: Pair,
-    models: list[nn.Module],
-    prepared: list[batches.Batch],
-    recorders: list[Recorder],
-    number: int,
-    remaining: int | None,
-) -> list[Taken]:
-    if not pair.one_forward:
-        return [
-            taken_of(model, batch, options, recorder, number, remaining)
-            for model, batch, options, recorder in zip(models, _both(prepared), pair.options, recorders, strict=True)
+@dataclass(frozen=True)
+class Runner:
+    """Models where they run, and what records them."""
+
+    pair: Pair
+    models: list[nn.Module]
+    homes: list[tuple[torch.device, torch.dtype | None]]
+    recorders: list[Recorder]
+    watch: Watch | None
+
+    def taken(self, raws: tuple[Any, ...], number: int, remaining: int | None) -> list[Taken]:
+        """Run a batch, again where a layer's output was changed in place after it was put out."""
+        sides = 1 if self.pair.one_forward else 2
+        prepared = [
+            batches.prepare(raw, options, *home)
+            for raw, options, home in zip((raws * 2)[:sides], self.pair.options, self.homes, strict=False)
         ]
-    for recorder in recorders[1:]:
-        recorder.begin(prepared[0])
-    first = taken_of(models[0], prepared[0], pair.options[0], recorders[0], number, remaining)
-    return [first, *(recorder.end(remaining, number) for recorder in recorders[1:])]
+        if prepared[0].size != prepared[-1].size:
+            raise ValueError(
+                f"data_b must hold the same examples as data, got {prepared[-1].size} in batch {number} for "
+                f"{prepared[0].size}: batch both alike."
+            )
+        found = self._run(prepared, number, remaining)
+        if self.watch is not None and self.watch.changed():
+            found = self._run(prepared, number, remaining)
+            self.watch.changed()
+        return found
 
-
-def _both(prepared: list[batches.Batch]) -> list[batches.Batch]:
-    return prepared if len(prepared) == 2 else prepared * 2
+    def _run(self, prepared: list[batches.Batch], number: int, remaining: int | None) -> list[Taken]:
+        for recorder in self.recorders[len(prepared) :]:
+            recorder.begin(prepared[0])
+        several = zip(self.models, prepared, self.pair.options, self.recorders, strict=False)
+        found = [
+            taken_of(model, batches.fresh(batch), options, recorder, number, remaining)
+            for model, batch, options, recorder in several
+        ]
+        return found + [recorder.end(remaining, number) for recorder in self.recorders[len(prepared) :]]
 
 
 def _add(state: Any, taken: list[Taken], same: bool) -> None:
@@ -150,12 +176,66 @@ def _add(state: Any, taken: list[Taken], same: bool) -> None:
     if isinstance(state, Moments):
         state.update(a, b)
         return
-    sides = state.sides or Sides(a, b)
-    state.add(sides, sides.arrays(a, b))
+    layers = [a] if b is None else [a, b]
+    sides = state.sides or Sides.of([{name: int(x.shape[1]) for name, x in side.items()} for side in layers])
+    sizes = sorted({len(x) for side in layers for x in side.values()})
+    if len(sizes) > 1:
+        raise ValueError(
+            f"all layers of both models must have as many rows in a batch, got {sizes}: choose layers or a reduction."
+        )
+    if sizes[0] < FEWEST:
+        raise ValueError(f"a batch must hold at least {FEWEST} rows, got {sizes[0]}: use larger batches.")
+    grams = [
+        centred_gram(at_least_single(x), f"layer {name!r} of {model}")
+        for model, side in zip("ab", layers, strict=False)
+        for name, x in side.items()
+    ]
+    state.add(sides, grams)
 
 
 def _raw_batches(pair: Pair) -> Iterator[tuple[Any, ...]]:
-    """Yield the batches of both sides, of arrays in one random order."""
+    """Yield the batches of both sides, of arrays in one random order; one of fewer than four examples joins the one before it."""
+    held: tuple[Any, ...] | None = None
+    for batch in _split(pair):
+        size = _length(batch[0])
+        if held is not None and size is not None and size < FEWEST:
+            batch = tuple(_joined(first, second) for first, second in zip(held, batch, strict=True))
+        elif held is not None:
+            yield held
+        held = batch
+    if held is not None:
+        yield held
+
+
+def _length(raw: Any) -> int | None:
+    """Return the examples of a batch, or None where nobody can know before it is prepared."""
+    if isinstance(raw, Mapping):
+        raw = list(raw.values())
+    if isinstance(raw, tuple | list):
+        return next((size for size in map(_length, raw) if size is not None), None)
+    return len(raw) if isinstance(raw, torch.Tensor | np.ndarray) and raw.ndim else None
+
+
+def _joined(first: Any, second: Any) -> Any:
+    """Put two batches of one kind together."""
+    if isinstance(first, torch.Tensor) and first.ndim:
+        return torch.cat([first, second])
+    if isinstance(first, np.ndarray) and first.ndim:
+        return np.concatenate([first, second])
+    if isinstance(first, Mapping):
+        return {key: _joined(value, second[key]) for key, value in first.items()}
+    if isinstance(first, tuple | list):
+        parts = [_joined(*both) for both in zip(first, second, strict=True)]
+        return first + second if not any(map(_is_rows, first)) and isinstance(first, list) else type(first)(parts)
+    return first
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, torch.Tensor | np.ndarray | list | tuple | Mapping)
+
+
+def _split(pair: Pair) -> Iterator[tuple[Any, ...]]:
+    """Yield the batches of both sides as they are given, or cut."""
     data, data_b = pair.data
     if isinstance(data, torch.Tensor | np.ndarray | Mapping):
         size = batches.count(data, Options(**{**vars(pair.options[0]), "limit": None})) or 0
