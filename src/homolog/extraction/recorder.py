@@ -127,6 +127,7 @@ class Recorder:
             # Rows come in the order of their examples, so that those to keep come first.
             features[name] = rows.features if len(example) == len(rows.features) else rows.features[: len(example)]
         self._index += 1
+        self._taken = {}
         return Taken(features, example, position, taken)
 
     def _identity(self, size: int, taken: int) -> tuple[np.ndarray, np.ndarray | None]:

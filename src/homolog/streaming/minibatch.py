@@ -99,7 +99,7 @@ class MinibatchHSIC:
         sides = self.sides or Sides(a, b)
         arrays = [at_least_single(x) for x in sides.arrays(a, b)]
         self.sides = sides
-        if self._waiting and len(arrays[0]) >= FEWEST and len(self._waiting[0]) >= FEWEST:
+        if self._waiting and arrays[0].shape[0] >= FEWEST and self._waiting[0].shape[0] >= FEWEST:
             self.settle()
         if self._waiting:
             xp = namespace(arrays[0])
@@ -152,9 +152,9 @@ class MinibatchHSIC:
         """Compute the terms of the batch that waits."""
         if not self._waiting:
             return
-        if len(self._waiting[0]) < FEWEST:
+        if self._waiting[0].shape[0] < FEWEST:
             raise ValueError(
-                f"a pass over the data must hold at least {FEWEST} rows, got {len(self._waiting[0])}: add more batches."
+                f"a pass over the data must hold at least {FEWEST} rows, got {self._waiting[0].shape[0]}: add more batches."
             )
         assert self.sides is not None  # what waits came from somewhere
         arrays, self._waiting = self._waiting, []
@@ -295,10 +295,15 @@ def _centred(gram: np.ndarray) -> tuple[float, np.ndarray | None]:
     raw = float(np.abs(gram).max())
     if not math.isfinite(raw):
         return math.inf, None
+    return raw, centred(gram)
+
+
+def centred(gram: np.ndarray) -> np.ndarray:
+    """Return HKH; twice, since the first means are rounded."""
     for _ in range(2):
         gram = gram - gram.mean(axis=0)
         gram = gram - gram.mean(axis=1, keepdims=True)
-    return raw, gram
+    return gram
 
 
 def _gram(x: Any) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.recorder import Recorder, Taken
 from homolog.extraction.session import attached, borrowed, check_model, taken_of, tell_skipped, unwrapped
 from homolog.streaming.layers import Sides
-from homolog.streaming.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred_gram
+from homolog.streaming.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred, centred_gram
 from homolog.streaming.moments import Moments
 
 if TYPE_CHECKING:
@@ -59,9 +58,7 @@ def run(pair: Pair, *, exact: bool, measures: Any, passes: int, level: float) ->
     models = [unwrapped(model) for model in pair.models]
     state: Moments | MinibatchHSIC = Moments() if exact else MinibatchHSIC()
     state.titles = (type(models[0]).__name__, type(models[1]).__name__)
-    # Moments take copies on the host; batches' terms need what was put out only until the end of the batch.
-    watch = None if exact else Watch()
-    recorders = [_recorder(pair, models, watch, side) for side in range(1 if pair.same else 2)]
+    recorders = [_recorder(pair, models, exact, side) for side in range(1 if pair.same else 2)]
     hidden = None if pair.options[0].progress is None else not pair.options[0].progress
     total = batches.count(pair.data[0], pair.options[0])
     bar = tqdm(
@@ -76,7 +73,7 @@ def run(pair: Pair, *, exact: bool, measures: Any, passes: int, level: float) ->
         homes = [stack.enter_context(borrowed(model, pair.options[0].device)) for model in models]
         for recorder in recorders:
             stack.enter_context(attached(recorder))
-        runner = Runner(pair, models, homes, recorders, watch)
+        runner = Runner(pair, models, homes, recorders)
         for number in range(passes):
             if number and isinstance(state, MinibatchHSIC):
                 state.new_pass()
@@ -87,33 +84,29 @@ def run(pair: Pair, *, exact: bool, measures: Any, passes: int, level: float) ->
     return state.finalise(**chosen) if isinstance(state, Moments) else state.finalise(**chosen, level=level)
 
 
-class Watch:
-    """Keeps what layers put out, and notices what was changed in place later; such layers are copied from then on."""
+class Gram:
+    """The centred Gram matrix of one batch of one layer, which stands for its features."""
 
-    def __init__(self) -> None:
-        self._copied: set[tuple[int, str]] = set()
-        self._kept: dict[tuple[int, str], tuple[torch.Tensor, int]] = {}
+    def __init__(self, gram: np.ndarray, width: int) -> None:
+        self.gram, self.shape = gram, (len(gram), width)
 
-    def take(self, side: int, name: str, features: torch.Tensor) -> torch.Tensor:
-        """Keep an output as it is, or a copy."""
-        key = side, name
-        # Copying all of them would cost a fifth of a forward, and tensors of inference mode have no counter of changes.
-        if key in self._copied or features.is_inference():
-            return features.clone()
-        self._kept[key] = features, features._version
-        return features
+    def __len__(self) -> int:
+        return len(self.gram)
 
-    def changed(self) -> bool:
-        """Say whether anything kept since the last call is not what was put out, so that the batch must run again."""
-        late = {key for key, (features, version) in self._kept.items() if features._version != version}
-        self._kept.clear()
-        self._copied |= late
-        return bool(late)
+    def __getitem__(self, rows: slice) -> Gram:
+        return Gram(centred(self.gram[rows, rows]), self.shape[1])
 
 
-def _recorder(pair: Pair, models: list[nn.Module], watch: Watch | None, side: int) -> Recorder:
+def _recorder(pair: Pair, models: list[nn.Module], exact: bool, side: int) -> Recorder:
     selection = select(models[side], pair.options[side].layers)
-    return Recorder(selection, pair.options[side], None if watch is None else partial(watch.take, side))
+    if exact:
+        return Recorder(selection, pair.options[side])  # which copies to the host
+
+    def gram(name: str, features: torch.Tensor) -> Gram:
+        # At once, because what runs later may change the output in place; and nothing of its size is kept.
+        return Gram(centred_gram(at_least_single(features), f"layer {name!r} of {'ab'[side]}"), int(features.shape[1]))
+
+    return Recorder(selection, pair.options[side], gram)
 
 
 def _one_pass(runner: Runner, state: Any, bar: tqdm) -> None:
@@ -121,8 +114,10 @@ def _one_pass(runner: Runner, state: Any, bar: tqdm) -> None:
     for index, raws in enumerate(_raw_batches(runner.pair)):
         taken = runner.taken(raws, index + 1, None if limit is None else limit - examples)
         _add(state, taken, runner.pair.same)
-        examples += taken[0].examples
-        bar.update(taken[0].examples)
+        count = taken[0].examples
+        del taken  # before the next batch puts out as much again
+        examples += count
+        bar.update(count)
         if examples == limit:
             break
     if not examples:
@@ -140,10 +135,9 @@ class Runner:
     models: list[nn.Module]
     homes: list[tuple[torch.device, torch.dtype | None]]
     recorders: list[Recorder]
-    watch: Watch | None
 
     def taken(self, raws: tuple[Any, ...], number: int, remaining: int | None) -> list[Taken]:
-        """Run a batch, again where a layer's output was changed in place after it was put out."""
+        """Run a batch."""
         sides = 1 if self.pair.one_forward else 2
         prepared = [
             batches.prepare(raw, options, *home)
@@ -154,13 +148,6 @@ class Runner:
                 f"data_b must hold the same examples as data, got {prepared[-1].size} in batch {number} for "
                 f"{prepared[0].size}: batch both alike."
             )
-        found = self._run(prepared, number, remaining)
-        if self.watch is not None and self.watch.changed():
-            found = self._run(prepared, number, remaining)
-            self.watch.changed()
-        return found
-
-    def _run(self, prepared: list[batches.Batch], number: int, remaining: int | None) -> list[Taken]:
         for recorder in self.recorders[len(prepared) :]:
             recorder.begin(prepared[0])
         several = zip(self.models, prepared, self.pair.options, self.recorders, strict=False)
@@ -185,12 +172,7 @@ def _add(state: Any, taken: list[Taken], same: bool) -> None:
         )
     if sizes[0] < FEWEST:
         raise ValueError(f"a batch must hold at least {FEWEST} rows, got {sizes[0]}: use larger batches.")
-    grams = [
-        centred_gram(at_least_single(x), f"layer {name!r} of {model}")
-        for model, side in zip("ab", layers, strict=False)
-        for name, x in side.items()
-    ]
-    state.add(sides, grams)
+    state.add(sides, [x.gram for side in layers for x in side.values()])
 
 
 def _raw_batches(pair: Pair) -> Iterator[tuple[Any, ...]]:

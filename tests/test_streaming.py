@@ -1,0 +1,415 @@
+"""States give what all rows at once give, however the stream was cut and merged; two models in one pass."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cases import CASES
+from conftest import LIBRARIES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import homolog as hl
+
+FORMS = (
+    "cka",
+    "cka(estimator=debiased)",
+    "hsic",
+    "hsic(estimator=debiased)",
+    "cca",
+    "svcca",
+    "pwcca",
+    "linear_regression",
+    "procrustes_distance",
+    "bipartite_match",
+    "semi_match",
+)
+DEBIASED = "cka(estimator=debiased)"
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        yield
+
+
+def same(streamed, held, rtol=1e-8, atol=1e-9):
+    assert list(streamed.data_vars) == list(held.data_vars)
+    for name in held.data_vars:
+        power = 2 if name == "procrustes_distance" else 1  # a root of a difference from 2
+        np.testing.assert_allclose(streamed[name] ** power, held[name] ** power, rtol=rtol, atol=atol, err_msg=name)
+    for name in held.coords:
+        np.testing.assert_array_equal(streamed[name], held[name], err_msg=name)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_moments_of_every_kind_of_data(case, rng):
+    x, y = CASES[case](rng)
+    a, b = {"x": x, "narrow": x[:, :1]}, {"y": y, "constant": np.full_like(y, 0.1)}
+    state = hl.Moments()
+    for start in range(0, len(x), 7):
+        rows = slice(start, start + 7)
+        state.update({k: v[rows] for k, v in a.items()}, {k: v[rows] for k, v in b.items()})
+    same(state.finalise(FORMS), hl.compare(a, b, measures=FORMS), rtol=1e-6, atol=1e-7)
+
+
+@given(
+    cuts=st.lists(st.integers(1, 39), max_size=6, unique=True),
+    owners=st.lists(st.integers(0, 2), min_size=7, max_size=7),
+    order=st.permutations([0, 1, 2]),
+    offset=st.sampled_from([0.0, 1e3, -1e6]),
+)
+@settings(max_examples=50, deadline=None)
+def test_any_chunks_and_any_merges_give_the_same(cuts, owners, order, offset):
+    rng = np.random.default_rng(5)
+    a = {"x": rng.normal(size=(40, 3)) + offset, "z": rng.normal(size=(40, 5))}
+    b = {"y": a["x"] @ rng.normal(size=(3, 4)) + rng.normal(size=(40, 4))}
+    parts = np.split(np.arange(40), sorted(cuts))
+    states = [hl.Moments() for _ in range(3)]
+    for part, owner in zip(parts, owners, strict=False):
+        states[owner].update({k: v[part] for k, v in a.items()}, {k: v[part] for k, v in b.items()})
+    whole = hl.Moments()
+    for index in order:
+        whole.merge(pickle.loads(pickle.dumps(states[index])))
+    assert whole.n == 40
+    same(whole.finalise(FORMS), hl.compare(a, b, measures=FORMS), rtol=1e-7)
+
+
+@pytest.mark.parametrize("put", LIBRARIES.values(), ids=LIBRARIES)
+def test_any_array_library(put, rng):
+    x, y = rng.normal(size=(60, 4)), rng.normal(size=(60, 3))
+    moments, batches = hl.Moments(), hl.MinibatchHSIC()
+    plain = hl.MinibatchHSIC()
+    for rows in np.split(np.arange(60), 4):
+        for state in (moments, batches):
+            state.update(put(x[rows].astype("float32")), put(y[rows].astype("float32")))
+        plain.update(x[rows], y[rows])
+    single = [side.astype("float32").astype(float) for side in (x, y)]
+    np.testing.assert_allclose(moments.finalise(DEBIASED)[DEBIASED], hl.cka(*single, estimator="debiased"), rtol=1e-9)
+    np.testing.assert_allclose(batches.finalise()[DEBIASED], plain.finalise()[DEBIASED], atol=1e-6)
+
+
+def test_a_model_with_itself_and_what_moments_cannot(rng):
+    layers = {f"layer {p}": rng.normal(size=(50, p)) for p in (2, 6, 4)}
+    state = hl.Moments()
+    for rows in np.split(np.arange(50), 5):
+        state.update({k: v[rows] for k, v in layers.items()})
+    same(state.finalise(FORMS), hl.compare(layers, measures=FORMS), rtol=1e-7)
+    for form in ("cka(kernel=rbf)", "maximum_match"):
+        with pytest.raises(
+            ValueError, match="moments hold the measures of the structure family with the linear kernel"
+        ):
+            state.finalise(form)
+
+
+def unbiased_term(x, y):
+    """⟨Ã, B̃⟩ by the definition of U-centring."""
+
+    def centred(gram):
+        n = len(gram)
+        gram = gram - np.diag(np.diag(gram))
+        sums = gram.sum(axis=0)
+        gram = gram - sums[:, None] / (n - 2) - sums[None, :] / (n - 2) + sums.sum() / ((n - 1) * (n - 2))
+        return gram - np.diag(np.diag(gram))
+
+    return float(np.sum(centred(x @ x.T) * centred(y @ y.T)))
+
+
+def test_minibatch_terms_are_the_published_ones(rng):
+    """Unequal batches are weighted by n(n − 3) because their terms are; fewer than four rows join the batch before them."""
+    x, y = rng.normal(size=(53, 4)) + 3, rng.normal(size=(53, 6))
+    y[:, :4] += x
+    sizes = [10, 4, 3, 17, 5, 12, 2]
+    joined = [10, 7, 17, 5, 14]
+    state = hl.MinibatchHSIC()
+    for rows in np.split(np.arange(53), np.cumsum(sizes)[:-1]):
+        state.update(x[rows], y[rows])
+    found = state.finalise((DEBIASED, "hsic(estimator=debiased)"))
+    parts = np.split(np.arange(53), np.cumsum(joined)[:-1])
+    sums = [sum(unbiased_term(p[rows], q[rows]) for rows in parts) for p, q in ((x, y), (x, x), (y, y))]
+    np.testing.assert_allclose(found[DEBIASED], sums[0] / np.sqrt(sums[1] * sums[2]), rtol=1e-10)
+    weight = sum(n * (n - 3) for n in joined)
+    np.testing.assert_allclose(found["hsic(estimator=debiased)"], sums[0] / weight, rtol=1e-10)
+    assert int(found.attrs["n_batches"]) == 5
+    low, value, high = (found[f"{DEBIASED}{end}"].item() for end in ("_low", "", "_high"))
+    assert low < value < high
+
+
+def test_jackknife_over_batches_by_definition(rng):
+    x = rng.normal(size=(80, 3))
+    y = x + rng.normal(size=(80, 3))
+    state = hl.MinibatchHSIC()
+    parts = np.split(np.arange(80), 8)
+    for rows in parts:
+        state.update(x[rows], y[rows])
+
+    def value(kept):
+        sums = [sum(unbiased_term(p[rows], q[rows]) for rows in kept) for p, q in ((x, y), (x, x), (y, y))]
+        return sums[0] / np.sqrt(sums[1] * sums[2])
+
+    without = np.array([value(parts[:b] + parts[b + 1 :]) for b in range(8)])
+    error = np.sqrt(7 / 8 * np.sum((without - without.mean()) ** 2))
+    np.testing.assert_allclose(state.finalise()[f"{DEBIASED}_se"], error, rtol=1e-8)
+
+
+def test_states_of_batches_merge(rng):
+    x, y = rng.normal(size=(96, 3)) * 1e9, rng.normal(size=(96, 2)) * 1e-9
+    whole, first, second = (hl.MinibatchHSIC() for _ in range(3))
+    for index, rows in enumerate(np.split(np.arange(96), 6)):
+        whole.update(x[rows], y[rows])
+        (first if index < 3 else second).update(x[rows], y[rows])
+    first.merge(pickle.loads(pickle.dumps(second)))
+    xarray_equal = first.finalise((DEBIASED, "hsic(estimator=debiased)"))
+    expected = whole.finalise((DEBIASED, "hsic(estimator=debiased)"))
+    for name in expected.data_vars:
+        np.testing.assert_allclose(xarray_equal[name], expected[name], rtol=1e-9)
+    empty = hl.MinibatchHSIC()
+    empty.merge(whole)
+    empty.merge(hl.MinibatchHSIC())
+    assert empty.finalise().equals(whole.finalise())
+
+
+def test_offsets_outliers_and_constants(rng):
+    x = rng.normal(size=(128, 5))
+    y = x @ rng.normal(size=(5, 4)) + rng.normal(size=(128, 4))
+    expected = hl.MinibatchHSIC()
+    for rows in np.split(np.arange(128), 4):
+        expected.update(x[rows], y[rows])
+    for scale, offset in ((1, 1e3), (1e-12, 1e-9), (1e12, 0), (1e-30, 0)):
+        state = hl.MinibatchHSIC()
+        for rows in np.split(np.arange(128), 4):
+            state.update((scale * x[rows] + offset).astype("float32"), y[rows].astype("float32"))
+        np.testing.assert_allclose(state.finalise()[DEBIASED], expected.finalise()[DEBIASED], atol=2e-4)
+    constant = hl.MinibatchHSIC()
+    for rows in np.split(np.arange(128), 4):
+        constant.update({"x": x[rows], "constant": np.full((32, 7), 0.1, dtype="float32")}, {"y": y[rows]})
+    values = constant.finalise()[DEBIASED]
+    assert np.isfinite(values[0, 0])
+    assert np.isnan(values[1, 0])
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_intervals_cover_the_population_value(passes, strength):
+    """300 simulated streams of ten batches; 92 to 98 % is what the interval promises, give or take the simulation."""
+    rng = np.random.default_rng(11)
+    joint = np.zeros((5, 3))
+    joint[:3] = strength**2 * np.eye(3)
+    own = np.diag([1 + strength**2] * 3 + [1.0] * 2), np.diag([1 + strength**2] * 3)
+    truth = np.sum(joint**2) / np.sqrt(np.sum(own[0] ** 2) * np.sum(own[1] ** 2))
+    covered = 0
+    for _ in range(300):
+        shared = strength * rng.normal(size=(160, 3))
+        x, y = np.hstack([shared, np.zeros((160, 2))]) + rng.normal(size=(160, 5)), shared + rng.normal(size=(160, 3))
+        state = hl.MinibatchHSIC()
+        for number in range(passes):
+            if number:
+                state.new_pass()
+            for rows in np.split(rng.permutation(160), 10):
+                state.update(x[rows], y[rows])
+        found = state.finalise()
+        covered += found[f"{DEBIASED}_low"].item() <= truth <= found[f"{DEBIASED}_high"].item()
+    assert 0.92 <= covered / 300 <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ((np.ones((5, 3)), np.ones((4, 3))), None, "all layers of a batch must have as many rows, got"),
+        (
+            (np.ones((5, 3)), None),
+            (np.ones((5, 4)), None),
+            "every batch of a must have the layers and features of the first",
+        ),
+        ((np.ones((5, 3)), None), (np.ones((5, 3)), np.ones((5, 3))), "every batch must have b, or none"),
+        (({}, None), None, "a batch of a must be an array"),
+        ((np.ones(5), None), None, r"layer 'a' of a must have two axes"),
+        ((np.full((5, 3), np.nan), None), None, "must be finite, got NaN or infinity first in row 0"),
+    ],
+)
+@pytest.mark.parametrize("kind", [hl.Moments, hl.MinibatchHSIC])
+def test_wrong_batches_are_told(kind, first, second, message):
+    def go():
+        state = kind()
+        state.update(*first)
+        if second:
+            state.update(*second)
+        state.finalise(DEBIASED)
+
+    with pytest.raises((ValueError, TypeError), match=message):
+        go()
+
+
+def test_wrong_ends_are_told(rng):
+    with pytest.raises(ValueError, match="a result needs batches, got none"):
+        hl.MinibatchHSIC().finalise()
+    with pytest.raises(ValueError, match="a result needs at least 2 rows, got 0"):
+        hl.Moments().finalise()
+    state = hl.MinibatchHSIC()
+    state.update(rng.normal(size=(3, 2)))
+    with pytest.raises(ValueError, match="a pass over the data must hold at least 4 rows, got 3"):
+        state.finalise()
+    state.update(rng.normal(size=(3, 2)))
+    with pytest.raises(
+        ValueError, match=r"batches give cka\(estimator=debiased\) and hsic\(estimator=debiased\), got 'cka'"
+    ):
+        state.finalise("cka")
+    other = hl.MinibatchHSIC()
+    other.update(rng.normal(size=(6, 3)))
+    with pytest.raises(ValueError, match="states of the same layers can be merged"):
+        state.merge(other)
+
+
+# Two models in one pass
+
+
+def network(seed: int, inplace: bool = False) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 9), nn.ReLU(inplace=inplace), nn.Linear(9, 7), nn.Tanh()).train()
+
+
+def inputs(n: int = 203) -> torch.Tensor:
+    return torch.randn(n, 6, generator=torch.Generator().manual_seed(1))
+
+
+def test_models_exactly_as_extracted(tmp_path):
+    a, b, data = network(0), network(1), inputs()
+    expected = hl.compare(hl.extract(a, data), hl.extract(b, data), measures=FORMS)
+    found = hl.compare_models(a, b, data, exact=True, measures=FORMS)
+    same(found, expected, rtol=1e-6, atol=1e-7)
+    assert (found.attrs["model_a"], found.attrs["model_b"]) == ("Sequential (a)", "Sequential (b)")
+    found.to_netcdf(tmp_path / "result.nc")
+    assert a.training
+    assert not any(module._forward_hooks for module in a.modules())
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_batches_are_those_of_a_user_loop(inplace):
+    a, b, data = network(0, inplace), network(1, inplace), inputs()
+    batches = list(data.split(50))  # the last one has three rows, and joins the one before it
+    found = hl.compare_models(a, b, batches, layers_a=["0", "1", "3"], layers_b=["2"])
+    plain = network(0), network(1)
+    state = hl.MinibatchHSIC()
+    for x in batches:
+        taken = [
+            hl.extract(model, x, layers=names) for model, names in zip(plain, (["0", "1", "3"], ["2"]), strict=True)
+        ]
+        state.update(*taken)
+    expected = state.finalise()
+    assert int(found.attrs["n_batches"]) == 4
+    for name in expected.data_vars:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)
+    np.testing.assert_array_equal(torch.cat(batches), data)  # whatever works in place
+
+
+def test_the_same_model_runs_once():
+    model, seen = network(0), []
+    model.register_forward_hook(lambda module, arguments, output: seen.append(len(output)))
+    found = hl.compare_models(model, model, inputs(), batch_size=64)
+    assert seen == [64, 64, 64, 11]
+    assert int(found.attrs["same_model"]) == 1
+    np.testing.assert_allclose(np.diag(found[DEBIASED]), 1, rtol=1e-6)
+    seen.clear()
+    other = hl.compare_models(model, model, inputs(), layers_a=["0"], layers_b=["0", "3"], batch_size=64)
+    assert sum(seen) == 203
+    assert dict(other.sizes) == {"layer_a": 1, "layer_b": 2}
+    np.testing.assert_allclose(other[DEBIASED][0, 0], 1, rtol=1e-6)
+    np.testing.assert_allclose(other[DEBIASED][0, 1], found[DEBIASED].sel(layer_a="0", layer_b="3"), rtol=1e-5)
+
+
+def test_more_passes_take_noise_away():
+    a, b, data = network(0), network(1), inputs(400)
+    one, many = (hl.compare_models(a, b, data, batch_size=40, passes=passes) for passes in (1, 12))
+    exact = hl.compare_models(a, b, data, exact=True, measures=DEBIASED)
+    assert float(abs(many - exact)[DEBIASED].mean()) < float(abs(one - exact)[DEBIASED].mean())
+    assert (int(many.attrs["n_passes"]), int(many.attrs["n_batches"])) == (12, 120)
+    assert float((many - one)[f"{DEBIASED}_se"].mean()) < 0
+    assert hl.compare_models(a, b, data, batch_size=40, passes=2, rng=3).identical(
+        hl.compare_models(a, b, data, batch_size=40, passes=2, rng=3)
+    )
+
+
+def test_two_kinds_of_data_limits_and_loaders():
+    a, b, data = network(0), nn.Sequential(nn.Flatten(), network(0)), inputs()
+    pictures = data.reshape(-1, 2, 3)
+    found = hl.compare_models(a, b, data, pictures, layers_a=["3"], layers_b=["1.3"], limit=100, batch_size=30)
+    np.testing.assert_allclose(found[DEBIASED], 1, rtol=1e-5)
+    assert int(found.attrs["n_examples"]) == 100
+    loader = DataLoader(TensorDataset(data), batch_size=50, shuffle=True, generator=torch.Generator().manual_seed(0))
+    shuffled = hl.compare_models(a, network(1), loader, passes=2)
+    assert int(shuffled.attrs["n_examples"]) == 406
+    with pytest.raises(ValueError, match="a DataLoader that shuffles"):
+        hl.compare_models(a, b, loader, loader)
+    with pytest.raises(ValueError, match="data_b must have as many batches as data"):
+        hl.compare_models(a, a, data.split(50), data[:100].split(50))
+    with pytest.raises(ValueError, match="data_b must hold the same examples as data, got 40 in batch 1 for 50"):
+        hl.compare_models(a, a, data[:200].split(50), data.split(40))
+    with pytest.raises(ValueError, match=r"data_b must hold the same examples as data \(203 rows\), got 7 rows"):
+        hl.compare_models(a, b, data, pictures[:7])
+    with pytest.raises(ValueError, match="exact values need one pass"):
+        hl.compare_models(a, b, data, exact=True, passes=2)
+    with pytest.raises(ValueError, match="data must hold at least one batch, got none"):
+        hl.compare_models(a, b, iter([]))
+    with pytest.raises(KeyError, match="unknown layer"):
+        hl.compare_models(a, b, data, layers_a="head")
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module"):
+        hl.compare_models(a, "resnet18", data)
+
+
+REDUCED = """
+import sys, numpy as np, torch.distributed as dist, homolog as hl
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=3)
+rng = np.random.default_rng(0)
+x = rng.normal(size=(200, 4)) + 1e3
+y = x @ rng.normal(size=(4, 3)) + rng.normal(size=(200, 3))
+moments, batches = hl.Moments(), hl.MinibatchHSIC()
+# The third process has no rows, as at the end of a stream that does not divide.
+for rows in (np.split(np.arange(200), 8)[rank::2] if rank < 2 else []):
+    moments.update(x[rows], y[rows])
+    batches.update(x[rows], y[rows])
+moments.all_reduce()
+batches.all_reduce()
+first, second = moments.finalise(("cka", "cka(estimator=debiased)", "cca")), batches.finalise()
+first.to_netcdf(f"{folder}/moments-{rank}.nc")
+second.to_netcdf(f"{folder}/batches-{rank}.nc")
+dist.destroy_process_group()
+"""
+
+
+def test_processes_of_torch_distributed_hold_the_whole(tmp_path):
+    import xarray
+
+    command = [sys.executable, "-c", REDUCED]
+    processes = [subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=Path(__file__).parent) for rank in range(3)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 4)) + 1e3
+    y = x @ rng.normal(size=(4, 3)) + rng.normal(size=(200, 3))
+    expected = hl.compare(x, y, measures=("cka", DEBIASED, "cca"))
+    state = hl.MinibatchHSIC()
+    for rows in np.split(np.arange(200), 8):
+        state.update(x[rows], y[rows])
+    for rank in range(3):
+        moments, batches = (xarray.load_dataset(tmp_path / f"{kind}-{rank}.nc") for kind in ("moments", "batches"))
+        same(moments, expected)
+        same(batches, state.finalise())
+        assert json.loads(moments.attrs["measures"]) == ["cka", DEBIASED, "cca"]
+
+
+def test_all_reduce_alone_says_what_is_missing(rng):
+    for state in (hl.Moments(), hl.MinibatchHSIC()):
+        state.update(rng.normal(size=(8, 3)))
+        with pytest.raises(RuntimeError, match="all_reduce needs processes that know each other, got none"):
+            state.all_reduce()
