@@ -51,9 +51,8 @@ def main(folder: Path) -> None:
             f"{f'{count} workers' if count else 'this process'}: {np.median(some):.1f} s ({min(some):.1f} to {max(some):.1f})"
         )
     print(f"two workers / one: {np.median(np.array(times[2]) / np.array(times[1])):.2f}")
-    print(
-        f"values equal: {np.array_equal(values[1], values[2])}; differ from this process by {abs(values[0] - values[1]).max():.0e}"
-    )
+    equal, apart = np.array_equal(values[1], values[2]), abs(values[0] - values[1]).max()
+    print(f"values equal: {equal}; differ from this process by {apart:.0e}")
 
 
 if __name__ == "__main__":

@@ -118,8 +118,11 @@ def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, workers: Workers, b
     family, count = group.family.on_disk, len(unordered(plan.needed))
     assert family is not None  # planned so
     if family.meet_all is not None:
-        share = lambda part: bar.update(part * count)  # noqa: E731
-        found, meeting = family.meet_all(rows, titles, group.task, group.form, workers, share, **group.options)
+
+        def told(share: float) -> None:
+            bar.update(share * count)
+
+        found, meeting = family.meet_all(rows, titles, group.task, group.form, workers, told, **group.options)
         bar.update(len(used))
         _finish_all(plan, group, meeting, outcome)
         return dict(zip(used, found, strict=True))

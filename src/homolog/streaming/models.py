@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,30 +91,24 @@ def compare_models(
     from homolog.extraction.options import Options
     from homolog.streaming.running import Pair, run
 
-    def options(layers: Any, forward: Any) -> Options:
-        return Options(
-            layers=layers,
-            reduce=reduce,
-            channels=channels,
-            forward=forward,
-            batch_size=batch_size,
-            limit=limit,
-            dtype=None,
-            example_ids=None,
-            device=device,
-            memory=0,
-            progress=progress,
-        )
-
     if isinstance(passes, bool) or not isinstance(passes, int) or passes < 1:
         raise ValueError(f"passes must be a positive integer, got {passes!r}.")
     if exact and passes > 1:
         raise ValueError(f"exact values need one pass, got passes={passes}: leave one of the two out.")
-    shared = model_a is model_b and layers_b is None and forward_b is None
-    pair = Pair(
-        (model_a, model_b),
-        (data, data_b),
-        (options(layers_a, forward_a), options(layers_a if shared else layers_b, forward_a if shared else forward_b)),
-        np.random.default_rng(rng),
+    first = Options(
+        layers=layers_a,
+        reduce=reduce,
+        channels=channels,
+        forward=forward_a,
+        batch_size=batch_size,
+        limit=limit,
+        dtype=None,
+        example_ids=None,
+        device=device,
+        memory=0,
+        progress=progress,
     )
+    shared = model_a is model_b and layers_b is None and forward_b is None
+    second = first if shared else replace(first, layers=layers_b, forward=forward_b)
+    pair = Pair((model_a, model_b), (data, data_b), (first, second), np.random.default_rng(rng))
     return run(pair, exact=exact, measures=measures, passes=passes, level=level)
