@@ -75,6 +75,19 @@ def test_extract_writes_what_the_library_takes(run, folder, files):
     assert hl.open(folder / "a.npz").digests is not None
 
 
+def test_a_store_is_begun_continued_and_compared(run, folder, files):
+    extract = ("extract", "nets:model", "--data", "nets:data", "--out", "a.zarr")
+    run(*extract)
+    _, told = run(*extract, status=2)
+    assert "holds a store of" in told
+    assert "pass --resume to go on with it" in told
+    run(*extract, "--resume")
+    assert run("info", "a.zarr")[0] == run("info", "a.npz")[0]
+    stored, held = (run("compare", name, "b.safetensors")[0] for name in ("a.zarr", "a.npz"))
+    assert stored == held
+    assert "--resume needs --out with a .zarr" in run(*extract[:-1], "c.npz", "--resume", status=2)[1]
+
+
 def test_compare_two_files(run, folder, files):
     options = ["-m", "cka(estimator=debiased)", "-m", "./nets.py:difference", "-m", "nets:width"]
     written = ["--out", "r.nc", "--report", "r.html", "--plot", "r.png"]

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     import xarray
 
 
+_SPOKEN = {
+    "homolog.measures() lists them": "`homolog measures` lists them",
+    "resume=True": "--resume",
+}
+
+
 def fail(message: str, status: int = 2) -> int:
     """Print one sentence to standard error and return the exit status."""
     print(f"homolog: {message}", file=sys.stderr)
@@ -34,7 +40,9 @@ def told(error: Exception) -> str:
     """Return the sentence of an exception; a KeyError would quote it."""
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     # The library speaks Python; here the same list has another name.
-    return message.replace("homolog.measures() lists them", "`homolog measures` lists them")
+    for python, shell in _SPOKEN.items():
+        message = message.replace(python, shell)
+    return message
 
 
 def sentence(message: str) -> str:
