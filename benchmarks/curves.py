@@ -27,7 +27,7 @@ VARIED = {
     "models": [2, 4, 8],
 }
 MEASURES = {"cka(estimator=debiased)": "debiased CKA", "cka(kernel=rbf)": "RBF CKA", "cca": "CCA"}
-MOST = 100.0
+MOST = 15.0
 """Seconds that a case may be expected to take."""
 
 
