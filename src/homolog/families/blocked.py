@@ -119,8 +119,8 @@ def plan_structures(asked: Task, *, kernel: Any, **_: Any) -> Form:
     read = asked.read(everything, 2) + (asked.read(walked, slabs.rows_read(n, asked.share) / n) if slabs else 0)
     if kernel == "rbf":
         alone = [_slabs_alone(asked, index, left) for index in everything]
-        # One walk for the median, and one pass for the means of rows; where the guess is poor the walk is repeated.
-        read += sum(asked.read([index], 1 + slabs.rows_read(n) / n) for index, slabs in enumerate(alone))
+        # A sample, one walk for the median, and the means of rows; where the guess is poor the walk is repeated.
+        read += sum(asked.read([index], 2 + slabs.rows_read(n) / n) for index, slabs in enumerate(alone))
         return _form(asked, walked, slabs, (), form.flops + n**2 * float(sum(p for _, p in asked.shapes)), read)
     pairs = sorted({*asked.pairs(), *((index, index) for index in everything)})
     others = [pair for pair in pairs if not set(pair) <= set(walked)]
