@@ -89,6 +89,15 @@ def test_a_killed_worker_of_dask_changes_nothing(after, cluster, stores, expecte
     assert found.identical(expected)
 
 
+@pytest.mark.parametrize("measure", ["cca", "semi_match", "cka"])
+def test_a_refusal_names_a_memory_that_does(measure, stores):
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(ValueError, match="need a memory of") as caught:
+            hl.compare(*stores, measures=measure, memory="150KiB", executor=executor)
+        needed = str(caught.value).split("a memory of ")[1].split(",")[0]
+        hl.compare(*stores, measures=measure, memory=needed, executor=executor)
+
+
 def test_layers_must_be_where_workers_find_them(stores, rng):
     with ThreadPoolExecutor(1) as executor:
         with pytest.raises(

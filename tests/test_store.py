@@ -218,6 +218,26 @@ def test_a_larger_limit_goes_on(tmp_path, small_chunks):
         hl.extract(model, iter(data[:10].split(5)), out=tmp_path / "a.zarr", resume=True)
 
 
+def test_a_complete_store_takes_the_same_data_only(tmp_path):
+    model, data = network(), inputs()
+    hl.extract(model, data, out=tmp_path / "a.zarr")
+    before = files_of(tmp_path / "a.zarr")
+    for other in (data[:60], torch.cat([data, data])):
+        with pytest.raises(ValueError, match=r"is complete with 100 examples, got data of .*: pass the same data"):
+            hl.extract(model, other, out=tmp_path / "a.zarr", resume=True)
+    assert files_of(tmp_path / "a.zarr") == before
+
+
+def test_data_stay_as_they_were():
+    class InPlace(nn.Module):
+        def forward(self, x):
+            return x.mul_(0.5)
+
+    data = inputs()
+    hl.extract(InPlace(), data, layers="output")
+    torch.testing.assert_close(data, inputs(), rtol=0, atol=0)
+
+
 def test_rows_that_are_there_are_not_computed_again(tmp_path, small_chunks):
     model, data = network(), inputs()
     hl.extract(model, data, limit=64, batch_size=10, out=tmp_path / "a.zarr")
@@ -357,6 +377,12 @@ def test_opens_nothing_but_its_own_format(rng, tmp_path):
         hl.open(store)
     edited("zarr.json", attributes(format="something else"))
     with pytest.raises(ValueError, match="got a folder without its attributes"):
+        hl.open(store)
+    edited("zarr.json", attributes(rows=10.5))
+    with pytest.raises(ValueError, match=r"must hold what docs/fileformat\.md says"):
+        hl.open(store)
+    edited("layers/0/zarr.json", lambda content: content["codecs"][0]["configuration"].update(endian="big"))
+    with pytest.raises(ValueError, match="got another byte order, chunks or version of zarr"):
         hl.open(store)
     edited("layers/0/zarr.json", lambda content: content["codecs"].append({"name": "numcodecs.pickle"}))
     with pytest.raises(

@@ -146,6 +146,31 @@ def test_minibatch_terms_are_the_published_ones(rng):
     assert low < value < high
 
 
+def test_batches_may_be_reused_refused_and_looked_at_midway(rng):
+    x, y = rng.normal(size=(103, 4)), rng.normal(size=(103, 3))
+    expected, state, buffer = hl.MinibatchHSIC(), hl.MinibatchHSIC(), np.empty((50, 4))
+    expected.update(x[:50], y[:50])
+    expected.update(x[50:], y[50:])
+    for start in (0, 50):
+        buffer[:] = x[start : start + 50]
+        state.update(buffer, y[start : start + 50])
+        with pytest.raises(ValueError, match="must be finite, got NaN or infinity first in row 0"):
+            state.update(buffer * np.nan, y[:50])
+        state.finalise()
+        buffer[:] = -1
+    state.update(x[100:], y[100:])  # three rows join the batch before, though it was looked at
+    assert state.finalise().equals(expected.finalise())
+    short, long = hl.MinibatchHSIC(), hl.MinibatchHSIC()
+    short.update(x[100:], y[100:])
+    long.update(x[:50], y[:50])
+    long.update(x[50:100], y[50:100])
+    long.merge(short)
+    np.testing.assert_allclose(long.finalise()[DEBIASED], expected.finalise()[DEBIASED], rtol=1e-12)
+    for state in (long, hl.Moments()):
+        with pytest.raises(TypeError, match="can be merged with"):
+            state.merge(3)
+
+
 def test_jackknife_over_batches_by_definition(rng):
     x = rng.normal(size=(80, 3))
     y = x + rng.normal(size=(80, 3))

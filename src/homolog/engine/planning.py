@@ -178,7 +178,8 @@ def grouped(plan: Plan) -> Iterator[Group]:
         task = Task(shapes, sizes, stored, needed, plan.memory, threads, plan.executor is not None)
         form = _on_disk(family, options, task)
         if form is None:
-            least = min([whole, *_least(family, options, task, whole)])
+            most = max(whole, plan.memory) * (64 if elsewhere else 1)
+            least = min([*([] if elsewhere else [whole]), *_least(family, options, task, most)], default=most)
             told = ", ".join(members)
             raise ValueError(
                 f"{told} of these layers need a memory of {format_bytes(1.06 * least)}, got {format_bytes(plan.memory)}: raise "

@@ -89,7 +89,8 @@ def taken_of(
     """Run the model on a batch, and return what the recorder took of at most `remaining` examples."""
     recorder.begin(batch)
     try:
-        batches.call(model, batch, options)
+        # A copy, since a model may change its input in place, and the data are the caller's.
+        batches.call(model, batches.fresh(batch), options)
     except Exception as error:
         error.add_note(f"while running the model on batch {number} (first tensor of shape {tuple(batch.main.shape)})")
         raise

@@ -64,10 +64,16 @@ class IntoStore:
                 batch = batches.prepare(raw, options, torch.device("cpu"), None)
                 remaining = None if options.limit is None else options.limit - examples
                 if not self.has(batch, examples, remaining):
-                    return False
-                examples += batch.size
-                if options.limit is not None and examples >= options.limit:
                     break
+                examples += batch.size if remaining is None else min(batch.size, remaining)
+                if examples == options.limit:
+                    break
+            there = int(self._example[-1]) + 1
+            if options.limit is None and (examples != there or examples != self.total):
+                raise ValueError(
+                    f"{str(self.path)!r} is complete with {there} examples, got data of {self.total}: pass the same data, a "
+                    f"limit to take more of them, or another name."
+                )
         elif self._ids.given is not None and self._stored_ids is not None:
             self._ids.check(int(self._example[-1]) + 1, at_least=True)
             self._check_same("example ids", self._stored_ids, self._ids.given[self._example], 0)

@@ -74,6 +74,13 @@ def contents_of(path: Path) -> Contents | None:
             f"it, or a later one."
         )
     try:
+        layers, rows, complete = (attributes[key] for key in ("layers", "rows", "complete"))
+        if (
+            type(rows) is not int
+            or type(complete) is not bool
+            or len({layer["name"] for layer in layers}) < len(layers)
+        ):
+            raise ValueError("rows, complete or layers of another kind")
         return Contents(
             {str(layer["name"]): str(layer["key"]) for layer in attributes["layers"]},
             int(attributes["rows"]),

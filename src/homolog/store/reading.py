@@ -74,6 +74,10 @@ def _opened(folder: Path, where: str) -> Any:
         codecs = {codec["name"] for codec in metadata["codecs"]}
         if not codecs <= CODECS:
             raise ValueError(f"the codecs {', '.join(sorted(codecs - CODECS))}, which are not read")
+        endian = {codec.get("configuration", {}).get("endian", "little") for codec in metadata["codecs"]}
+        chunks = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        if endian != {"little"} or min(chunks) < 1 or metadata["zarr_format"] != 3:
+            raise ValueError("another byte order, chunks or version of zarr than the format has")
         return zarr_library().open_array(str(folder), mode="r")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{where} must be an array of zarr as homolog writes it, got {_first_line(error)}.") from error
@@ -119,7 +123,8 @@ def _checked(path: Path) -> Contents:
             f"extraction with resume=True."
         )
     odd = next((key for key in contents.layers.values() if not key.startswith(f"{LAYERS}/") or ".." in key), None)
-    if odd is not None or contents.rows < 2 or not contents.layers:
+    keys = list(contents.layers.values())
+    if odd is not None or contents.rows < 2 or not contents.layers or len(set(keys)) < len(keys):
         raise ValueError(
             f"{str(path)!r} must hold layers of at least 2 rows below {LAYERS!r}, got attributes that do not."
         )

@@ -66,7 +66,6 @@ def _summed(value: Any, operation: str, group: Any) -> Any:
 
 def reduce_batches(state: MinibatchHSIC, group: Any) -> None:
     """Put the batches of all processes together in the order of their ranks."""
-    state.settle()
     whole = type(state)()
     for other in _of_all(state, group):
         whole.merge(other)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import t as student
 
-from homolog.arrays import check_finite, detached, machine_epsilon, namespace, precise, scalar, to_numpy
+from homolog.arrays import check_finite, described, detached, machine_epsilon, namespace, precise, scalar, to_numpy
 from homolog.cautions import give
 from homolog.engine.inputs import Measures
 from homolog.engine.planning import Plan
@@ -32,7 +32,7 @@ FEWEST = 4
 """Rows without which U-centring is not defined."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Term:
     """What one batch adds."""
 
@@ -55,7 +55,7 @@ class MinibatchHSIC:
     Notes
     -----
     Per batch of n rows n²·Σp operations; memory layers² per batch. A batch of fewer than 4 rows is joined to the one before it,
-    and so the last batch stays in memory until the next one comes. The value differs from that of all rows at once by the
+    of which a copy is kept until the next one comes. The value differs from that of all rows at once by the
     randomness of the split into batches, which the standard error includes; batches should be random samples.
 
     References
@@ -80,7 +80,8 @@ class MinibatchHSIC:
         self.titles = ("a", "b")
         self.terms: list[Term] = []
         self._scales = np.empty(0)
-        self._waiting: list[Any] = []
+        self._last: list[Any] | None = None
+        self._last_term: Any = None
         self._part = 0
 
     def update(self, a: Batch, b: Batch | None = None) -> None:
@@ -98,13 +99,27 @@ class MinibatchHSIC:
         """
         sides = self.sides or Sides(a, b)
         arrays = [at_least_single(x) for x in sides.arrays(a, b)]
+        self._take(sides, arrays)
+
+    def _take(self, sides: Sides, arrays: list[Any]) -> None:
+        """Add a batch; with the one before it where either has too few rows. Nothing changes where it raises."""
+        before = self._last
+        replaces = False
+        if before is not None and min(arrays[0].shape[0], before[0].shape[0]) < FEWEST:
+            replaces = before[0].shape[0] >= FEWEST
+            arrays = [namespace(x).concat([old, x], axis=0) for old, x in zip(before, arrays, strict=True)]
+        if arrays[0].shape[0] >= FEWEST:
+            grams = [centred_gram(x, name) for x, name in zip(arrays, sides.names, strict=True)]
+            if replaces:
+                self.terms.remove(self._last_term)
+            self.add(sides, grams)
+            self._last_term = self.terms[-1]
+        else:
+            for x, name in zip(arrays, sides.names, strict=True):
+                check_finite(x, name)
         self.sides = sides
-        if self._waiting and arrays[0].shape[0] >= FEWEST and self._waiting[0].shape[0] >= FEWEST:
-            self.settle()
-        if self._waiting:
-            xp = namespace(arrays[0])
-            arrays = [xp.concat(both, axis=0) for both in zip(self._waiting, arrays, strict=True)]
-        self._waiting = arrays
+        # A copy, because the caller may use the same memory again.
+        self._last = [namespace(x).asarray(x, copy=True) for x in arrays]
 
     def add(self, sides: Sides, grams: list[np.ndarray]) -> None:
         """Add a batch of at least four rows, given its centred Gram matrices, in the order of the layers."""
@@ -124,11 +139,12 @@ class MinibatchHSIC:
         """Say that the batches from here on are the same rows again, in other batches."""
         self.settle()
         self._part += 1
+        self._last = None
 
     def merge(self, other: MinibatchHSIC) -> None:
         """Add the batches of another state of the same layers, pass by pass."""
-        other.settle()
-        self.settle()
+        if not isinstance(other, MinibatchHSIC):
+            raise TypeError(f"a MinibatchHSIC can be merged with another, got {described(other)}.")
         if other.sides is None:
             return
         if self.sides is None:
@@ -141,6 +157,9 @@ class MinibatchHSIC:
             both = ratios[:, None] * ratios[None, :]
             self.terms += [Term(t.inner * both, t.weight, t.rows, t.part) for t in other.terms]
         self._part = max(self._part, other._part)
+        if other._few():
+            # Its few rows join the last batch there is here.
+            self._take(self.sides, other._last or [])
 
     def all_reduce(self, group: Any = None) -> None:
         """Add up the states of all processes of `torch.distributed`, each of which then holds the whole."""
@@ -148,17 +167,16 @@ class MinibatchHSIC:
 
         reduce_batches(self, group)
 
+    def _few(self) -> bool:
+        """Say whether the last rows are too few to be a batch, and wait for the next one."""
+        return self._last is not None and self._last[0].shape[0] < FEWEST
+
     def settle(self) -> None:
-        """Compute the terms of the batch that waits."""
-        if not self._waiting:
-            return
-        if self._waiting[0].shape[0] < FEWEST:
+        """Raise where rows wait that are too few to be a batch."""
+        if self._few():
             raise ValueError(
-                f"a pass over the data must hold at least {FEWEST} rows, got {self._waiting[0].shape[0]}: add more batches."
+                f"a pass over the data must hold at least {FEWEST} rows, got {(self._last or [])[0].shape[0]}: add more batches."
             )
-        assert self.sides is not None  # what waits came from somewhere
-        arrays, self._waiting = self._waiting, []
-        self.add(self.sides, [centred_gram(x, name) for x, name in zip(arrays, self.sides.names, strict=True)])
 
     def finalise(self, measures: Measures = "cka(estimator=debiased)", *, level: float = 0.95) -> xarray.Dataset:
         """Return values, standard errors and intervals of all pairs of layers.

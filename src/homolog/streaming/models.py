@@ -61,7 +61,8 @@ def compare_models(
     forward_a, forward_b
         forward(model, batch), for batches of any other kind.
     passes
-        how often to go through the data, in other batches each time, which takes noise from the split into batches.
+        how often to go through the data, which takes noise from the split into batches: arrays are split anew each time, an
+        iterable must be one that can be read again, and shuffle itself.
     limit
         most examples of a pass.
     level

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from homolog.arrays import check_finite, constant_like, detached, namespace, precise, scalar
+from homolog.arrays import check_finite, constant_like, described, detached, namespace, precise, scalar
 from homolog.cautions import give
 from homolog.engine.inputs import Measures
 from homolog.engine.result import dataset
@@ -130,6 +130,8 @@ class Moments:
 
     def merge(self, other: Moments) -> None:
         """Add the rows of another state of the same layers."""
+        if not isinstance(other, Moments):
+            raise TypeError(f"moments can be merged with moments, got {described(other)}.")
         if other.sides is None:
             return
         if self.sides is None:

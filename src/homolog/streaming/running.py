@@ -152,8 +152,7 @@ class Runner:
             recorder.begin(prepared[0])
         several = zip(self.models, prepared, self.pair.options, self.recorders, strict=False)
         found = [
-            taken_of(model, batches.fresh(batch), options, recorder, number, remaining)
-            for model, batch, options, recorder in several
+            taken_of(model, batch, options, recorder, number, remaining) for model, batch, options, recorder in several
         ]
         return found + [recorder.end(remaining, number) for recorder in self.recorders[len(prepared) :]]
 
