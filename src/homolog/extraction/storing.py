@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,12 @@ class IntoStore:
         self._ids = ExampleIds(options, total)
         self._provenance = provenance_of(model, options) | {"weights": digest_of(model)}
         self._writer = Writer(self.path, request_of(model, options, self._provenance), resume=options.resume)
-        try:
+        self._begun = False
+        with ExitStack() as undo:
+            undo.callback(self._writer.close)
             self._find_rows()
             self.finished = self._is_finished(data, options)
-        except BaseException:
-            self._writer.close()
-            raise
-        self._begun = False
+            undo.pop_all()  # nothing went wrong: the writer stays open
 
     def __enter__(self) -> IntoStore:
         return self

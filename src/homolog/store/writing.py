@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,13 +110,12 @@ class Writer:
             self._check_abandoned()
         path.mkdir(exist_ok=True)
         self._lock = _locked(path)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._lock.release)
             for half in path.rglob(HALF):
                 half.unlink(missing_ok=True)
             self._find(resume)
-        except BaseException:
-            self._lock.release()
-            raise
+            undo.pop_all()  # nothing went wrong: the lock is held until close()
 
     def _check_abandoned(self) -> None:
         """Refuse a folder of anything else; a store that was killed before it had attributes is no loss."""
