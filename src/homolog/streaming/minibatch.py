@@ -207,7 +207,9 @@ class MinibatchHSIC:
         self.settle()
         if self.sides is None:
             raise ValueError("a result needs batches, got none: update the state with batches first.")
-        plan = self.sides.plan(sum(term.rows for term in self.terms), measures, self.titles)
+        # Several passes see the same examples again.
+        rows = max(sum(term.rows for term in self.terms if term.part == part) for part in range(self._part + 1))
+        plan = self.sides.plan(rows, measures, self.titles)
         outcome = empty(plan)
         for name, record in plan.measures.items():
             if (
