@@ -110,3 +110,7 @@ def test_layers_must_be_where_workers_find_them(stores, rng):
             hl.compare(stores[0], stores[0].parent / "bad.zarr", executor=executor)
     with pytest.raises(TypeError, match=r"executor must be a concurrent\.futures\.Executor"):
         hl.compare(*stores, executor=3)
+    with pytest.raises(ValueError, match=r"executor must take tasks, got one that does not"):
+        hl.compare(*stores, executor=executor)
+    with pytest.raises(ValueError, match=r"null='permutation' is computed in this process, got an executor"):
+        hl.compare(*stores, null="permutation", executor=executor)

@@ -167,6 +167,18 @@ def test_the_median_is_exact_whatever_the_guess(n, kinds, keep, sample, seed):
     np.testing.assert_allclose(found, plain, rtol=1e-12, atol=1e-12)
 
 
+def test_ties_near_zero_take_few_walks(monkeypatch):
+    """Half of the distances are nothing but noise: the guess, from rows without it, says nothing of them."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(2, 3)), 20, axis=0) + 1e-9 * rng.normal(size=(40, 3))
+    points, walks, count = StructureRows(Held(x, ""), "", np.float64), [], bells._count
+    monkeypatch.setattr(bells, "_count", lambda *given, **options: walks.append(given[-1]) or count(*given, **options))
+    found = bells._median(points, points.features(0, 40)[[0, 39]], Slabs(64, 64, 64, 64), 10, map)
+    plain = np.median(bells.squared_distances(*[points.features(0, 40)] * 2, (slice(0, 40), slice(0, 40))))
+    np.testing.assert_allclose(found, plain, atol=1e-12)
+    assert len(walks) <= 14, walks
+
+
 def test_stores_arrays_and_maps_in_one_comparison(rng, tmp_path, on_disk):
     layers = {f"layer {p}": rng.normal(size=(90, p)) for p in (5, 40, 12)}
     hl.save(layers, tmp_path / "a.zarr")

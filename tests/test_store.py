@@ -342,7 +342,8 @@ def test_damage_is_an_error_with_a_place(kind, rng, tmp_path, small_chunks):
     opened = hl.open(tmp_path / "a.zarr")
     assert_array_equal(opened["late"][:32], layers["late"][:32])
     assert_array_equal(opened["late"][48:], layers["late"][48:])
-    message = r"layer 'late' of '.*a\.zarr' must be as it was written, got damage in rows 32 to 47: .*"
+    told = {"altered": "checksum", "truncated": "holds 368 bytes instead of 388", "missing": "their file is gone"}[kind]
+    message = rf"layer 'late' of '.*a\.zarr' must be as it was written, got damage in rows 32 to 47: .*{told}"
     with pytest.raises(ValueError, match=message):
         opened["late"][:]
     with pytest.raises(ValueError, match=message):
@@ -368,6 +369,12 @@ def test_opens_nothing_but_its_own_format(rng, tmp_path):
         hl.open(store)
     edited("zarr.json", attributes(layers=[{"name": "x", "key": "layers/../../other"}]))
     with pytest.raises(ValueError, match="must hold layers of at least 2 rows below 'layers'"):
+        hl.open(store)
+    edited("zarr.json", attributes(format_version="1"))
+    with pytest.raises(ValueError, match="must be of format version 1, got '1'"):
+        hl.open(store)
+    edited("zarr.json", attributes(rows=19))
+    with pytest.raises(ValueError, match="must have the 19 rows that the store says it holds, got 20"):
         hl.open(store)
     edited("zarr.json", attributes(rows=21))
     with pytest.raises(ValueError, match="must hold 21 rows of numbers"):

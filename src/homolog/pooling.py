@@ -66,7 +66,10 @@ class Elsewhere:
         return self._results(_part, work, parts)
 
     def _results(self, door: Any, work: Any, items: Iterable[Any]) -> Iterator[Any]:
-        futures = [self._executor.submit(door, work, item) for item in items]
+        try:
+            futures = [self._executor.submit(door, work, item) for item in items]
+        except RuntimeError as error:
+            raise ValueError(f"executor must take tasks, got one that does not ({error}): make a new one.") from error
         try:
             while futures:
                 yield futures.pop(0).result()

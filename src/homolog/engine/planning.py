@@ -172,7 +172,7 @@ def grouped(plan: Plan) -> Iterator[Group]:
         if not elsewhere and (not any(isinstance(array, Rows) for array in arrays) or whole <= plan.memory):
             yield Group(family, options, members, form, flops, size)
             continue
-        plan.asked.refuse_on_disk(whole, plan.memory)
+        plan.asked.refuse_on_disk(whole, plan.memory, elsewhere=elsewhere)
         stored = [array.nbytes if isinstance(array, Rows) else 0 for array in arrays]
         threads = 1 if plan.executor is not None else os.cpu_count() or 1
         task = Task(shapes, sizes, stored, needed, plan.memory, threads, plan.executor is not None)

@@ -61,10 +61,12 @@ class Asked:
             for record in measures.values():
                 check_size(n, record, self.interval)
 
-    def refuse_on_disk(self, needed: int, memory: int) -> None:
+    def refuse_on_disk(self, needed: int, memory: int, *, elsewhere: bool) -> None:
         """Raise where layers would stay on disk: permutations and parts of the examples need them in memory."""
         if self.null is not None or self.interval is not None:
             what = "null='permutation'" if self.null is not None else f"interval={self.interval!r}"
+            if elsewhere:
+                raise ValueError(f"{what} is computed in this process, got an executor: leave the executor out.")
             raise ValueError(
                 f"{what} needs all layers in memory, {format_bytes(needed)}, got memory={format_bytes(memory)}: raise memory, "
                 f"or take fewer examples or layers."

@@ -19,6 +19,8 @@ IDENTITIES = {"digests": "uint64", "positions": "int64", "example": "int64", "ex
 """Identity of the rows → dtype, None where it is the one of the ids: integers or text."""
 CHUNK_BYTES, CHUNK_ROWS = 4 << 20, 1024
 """A chunk holds at most so many bytes, where one row does not hold more, and at most so many rows."""
+CHECKSUM = 4
+"""Bytes of a checksum, at the end of every chunk."""
 CODECS = {"bytes", "crc32c", "vlen-utf8"}
 DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -68,9 +70,9 @@ def contents_of(path: Path) -> Contents | None:
     if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
         return None
     version = attributes.get("format_version")
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise ValueError(
-            f"{str(path)!r} must be of format version {VERSION}, got {version}: read it with the version of homolog that wrote "
+            f"{str(path)!r} must be of format version {VERSION}, got {version!r}: read it with the version of homolog that wrote "
             f"it, or a later one."
         )
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,18 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.rows import Rows
-from homolog.store.layout import CODECS, DTYPES, IDENTITIES, LAYERS, ROWS, SUFFIX, Contents, contents_of, zarr_library
+from homolog.store.layout import (
+    CHECKSUM,
+    CODECS,
+    DTYPES,
+    IDENTITIES,
+    LAYERS,
+    ROWS,
+    SUFFIX,
+    Contents,
+    contents_of,
+    zarr_library,
+)
 
 
 class StoredRows(Rows):
@@ -39,6 +51,11 @@ class StoredRows(Rows):
         return StoredRows, (self.store.resolve(), self.name, self.key, self.shape[0])
 
     @property
+    def written(self) -> int:
+        """Rows of the array, committed or not."""
+        return int(self._array.shape[0])
+
+    @property
     def step(self) -> int:
         """Rows of a chunk."""
         return int(self._array.chunks[0])
@@ -56,8 +73,7 @@ class StoredRows(Rows):
         # A chunk that is not there would read as zeros.
         place = self.store / self.key / self._array.metadata.encode_chunk_key((index, 0)[: len(self._array.shape)])
         try:
-            if not place.is_file():
-                raise FileNotFoundError(f"there is no file {place.name!r} any more")
+            self._check_file(place)
             found: np.ndarray = self._array[rows]
         except Exception as error:
             raise ValueError(
@@ -65,6 +81,14 @@ class StoredRows(Rows):
                 f"{_first_line(error)}. Extract again, or leave these rows out with .take."
             ) from error
         return found
+
+    def _check_file(self, place: Path) -> None:
+        if not place.is_file():
+            raise FileNotFoundError("their file is gone")
+        if self.dtype.name in DTYPES:
+            whole, size = math.prod(self._array.chunks) * self.dtype.itemsize + CHECKSUM, place.stat().st_size
+            if size != whole:
+                raise OSError(f"their file holds {size} bytes instead of {whole}")
 
 
 def _opened(folder: Path, where: str) -> Any:
@@ -92,6 +116,12 @@ def open_store(path: Path) -> Activations:
     zarr_library()
     contents = _checked(path)
     arrays = {name: StoredRows(path, name, key, contents.rows) for name, key in contents.layers.items()}
+    longer = next((array for array in arrays.values() if array.written != contents.rows), None)
+    if longer is not None:
+        raise ValueError(
+            f"{longer.where} must have the {contents.rows} rows that the store says it holds, got {longer.written}: the store "
+            f"was altered, so extract again."
+        )
     identities = {name: identity(path, name, contents.rows) for name in IDENTITIES}
     example = identities.pop("example")
     if identities["example_ids"] is None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.arrays import check_representation, described, is_array
+from homolog.arrays import check_representation, described, is_array, namespace, scalar
 from homolog.engine.inputs import Measures, Pairs
 from homolog.engine.planning import Plan, make_plan
 from homolog.rows import Rows
@@ -102,13 +102,24 @@ class Sides:
         return make_plan(named[0], None if self.same else named[1], measures, pairs, "1GiB")
 
 
+def check_size(x: Any, title: str, most: float) -> None:
+    """Raise where sums over a representation would leave the range of float64."""
+    largest = scalar(namespace(x).max(namespace(x).abs(x)))
+    if largest > most:
+        raise ValueError(
+            f"{title} must have values up to {most:.0e}, got {largest:.1e}: divide all its batches by a number."
+        )
+
+
 def _layers(batch: Batch, side: str) -> dict[str, Any]:
     if is_array(batch):
         batch = {side: batch}
-    if not isinstance(batch, Mapping) or not batch:
+    if not isinstance(batch, Mapping):
         raise TypeError(
             f"a batch of {side} must be an array (n, p) or a mapping of layer names to arrays, got {described(batch)}."
         )
+    if not batch:
+        raise ValueError(f"a batch of {side} must have at least one layer, got an empty mapping.")
     for name, x in batch.items():
         _check_batch(x, f"layer {name!r} of {side}")
     return dict(batch)

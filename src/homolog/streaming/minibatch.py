@@ -19,7 +19,7 @@ from homolog.families.structure import numerator
 from homolog.inference.checks import check_level
 from homolog.linalg import power_of_two
 from homolog.registry import Measure
-from homolog.streaming.layers import Batch, Sides
+from homolog.streaming.layers import Batch, Sides, check_size
 
 if TYPE_CHECKING:
     import xarray
@@ -28,6 +28,8 @@ TINY = 1e-30
 """Gram matrices below this are formed again from scaled features: float32 ends at 1e-38."""
 OFFSET = 0.05
 """Centring may leave this much of a Gram matrix before features are centred first."""
+LARGEST = 1e140
+"""Entries of a Gram matrix end at 1e308."""
 FEWEST = 4
 """Rows without which U-centring is not defined."""
 
@@ -300,6 +302,7 @@ def centred_gram(x: Any, name: str) -> np.ndarray:
         xp = namespace(x)
         near = x - xp.mean(x, axis=0, keepdims=True)
         near = near - xp.mean(near, axis=0, keepdims=True)
+        check_size(near, name, LARGEST)
         size = scalar(power_of_two(xp.max(xp.abs(near))))
         raw, gram = _centred(_gram(near / size))
         assert gram is not None  # its entries are about 1

@@ -12,12 +12,14 @@ from homolog.engine.inputs import Measures
 from homolog.engine.result import dataset
 from homolog.linalg import power_of_two
 from homolog.streaming.finishing import outcome_of
-from homolog.streaming.layers import Batch, Sides
+from homolog.streaming.layers import Batch, Sides, check_size
 
 if TYPE_CHECKING:
     import xarray
 
 Pair = tuple[int, int]
+LARGEST = 1e70
+"""Sums of fourth powers end at 1e308."""
 
 
 @dataclass
@@ -103,6 +105,7 @@ class Moments:
         arrays = sides.arrays(a, b)
         for x, title in zip(arrays, sides.names, strict=True):
             check_finite(x, title)
+            check_size(x, title, LARGEST)
         arrays = [precise(detached(x)) for x in arrays]
         if self.sides is None:
             self.begin(sides, arrays)
