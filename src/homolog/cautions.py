@@ -35,6 +35,10 @@ class UndefinedValueWarning(HomologWarning):
     """An index is 0/0 for these data although neither layer is constant."""
 
 
+class MissingInputsWarning(HomologWarning):
+    """No inputs were given whose similarity was to be removed."""
+
+
 class FewPermutationsWarning(HomologWarning):
     """No p-value can be small enough, with so few permutations, to survive adjustment for so many pairs."""
 
@@ -66,6 +70,17 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     names = list(names)
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def missing_inputs(labels: Sequence[str]) -> list[Caution]:
+    """Say that nothing was removed, if any layer is named."""
+    if not labels:
+        return []
+    message = (
+        "deconfounded_cka was given no inputs: nothing is removed, and its values are those of cka; bind them with "
+        "homolog.measure('deconfounded_cka', inputs=x)."
+    )
+    return [Caution(MissingInputsWarning, message)]
 
 
 def constant_layers(names: Sequence[str]) -> list[Caution]:

@@ -81,6 +81,21 @@ def centre(x: Array) -> Centred:
     return Centred(centred, scale, dead)
 
 
+def unit_rows(x: Array, *, about_mean: bool) -> Array:
+    """Return rows of norm 1, with `about_mean` less the mean of each over its features; rows without any size stay 0."""
+    xp = namespace(x)
+    largest = xp.max(xp.abs(detached(x)), axis=1, keepdims=True)
+    rows = x / xp.where(largest > 0, largest, xp.ones_like(largest))
+    if about_mean:
+        # Twice, because the first mean is rounded.
+        for _ in range(2):
+            rows = rows - xp.astype(xp.mean(precise(rows), axis=1, keepdims=True), rows.dtype, copy=False)
+        left = xp.max(xp.abs(detached(rows)), axis=1, keepdims=True)
+        rows = rows * xp.astype(left > x.shape[1] * machine_epsilon(x), rows.dtype)
+    norms = xp.sqrt(xp.sum(rows * rows, axis=1, keepdims=True))
+    return rows / xp.where(norms > 0, norms, xp.ones_like(norms))
+
+
 def column_means(x: Array) -> Array:
     """Return the (1, p) means of the columns, summed in float64 where the device has it, in the dtype of x."""
     xp = namespace(x)

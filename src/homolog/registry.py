@@ -18,6 +18,7 @@ from homolog.arrays import (
     Array,
     check_finite,
     enough_rows,
+    is_array,
     is_traced,
     namespace,
     representation,
@@ -96,6 +97,16 @@ class Family:
     """How to work on representations that stay on disk, or None where they must be in memory."""
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """An array as the value of an option: two are equal where they are one."""
+
+    array: Any
+
+    def __repr__(self) -> str:
+        return "array"
+
+
 @dataclass(frozen=True)
 class Variant:
     """What changes in a record when an option has a value."""
@@ -161,6 +172,10 @@ class Measure:
     """Whether it decomposes the meeting in a way that its family's other measures can reuse, and so comes first."""
     metric: bool = False
     """Whether the triangle inequality holds."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Options of `prepare` that this measure does not leave to the caller."""
+    aliases: tuple[str, ...] = ()
+    """Other names under which the field knows it; `measure` takes them."""
     exceptions: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[Variant, ...] = ()
     needs: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
@@ -200,7 +215,8 @@ class Measure:
     @property
     def prepare_options(self) -> dict[str, Any]:
         """The bound or default options that determine the operand."""
-        return {name: value for name, value in self.all_options.items() if name in self.family.options}
+        chosen = {name: value for name, value in self.all_options.items() if name in self.family.options}
+        return {**chosen, **self.fixed}
 
     @property
     def finish_options(self) -> dict[str, Any]:
@@ -214,7 +230,7 @@ class Measure:
 
     def bind(self, **options: Any) -> Measure:
         """Return this measure with options bound, checked, and the record adapted to them."""
-        merged = {**self.options, **options}
+        merged = {key: Given(value) if is_array(value) else value for key, value in {**self.options, **options}.items()}
         spelling.check_options(self, merged)
         defaults = self.defaults
         bound = {name: merged[name] for name in defaults if name in merged and merged[name] != defaults[name]}
@@ -378,6 +394,7 @@ def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Meas
         return spec.bind(**options)
     if isinstance(spec, str):
         name, written = spelling.read(spec)
+        name = next((known for known, record in _MEASURES.items() if name in record.aliases), name)
         if name not in _MEASURES:
             raise KeyError(spelling.unknown("measure", name, _MEASURES, "homolog.measures() lists them"))
         record = _MEASURES[name]

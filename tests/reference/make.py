@@ -18,7 +18,9 @@ from pathlib import Path
 import dcor
 import networkx
 import numpy as np
+import ot
 import scipy.linalg
+import scipy.optimize
 import scipy.spatial
 import scipy.stats
 from scipy.spatial.distance import pdist, squareform
@@ -26,6 +28,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import mutual_info_score, r2_score
 from sklearn.metrics.pairwise import cosine_similarity, linear_kernel, rbf_kernel
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.preprocessing import KernelCenterer, StandardScaler
 from statsmodels.multivariate.cancorr import CanCorr
 
@@ -177,6 +180,159 @@ def maximum_match(x, y, epsilon):
         x, y = kept_x, kept_y
 
 
+def condensed(x, metric):
+    """Dissimilarities of the pairs of rows; equal ones may differ by rounding."""
+    if metric == "mahalanobis":
+        return pdist(principal_components(x, 1.0) / np.linalg.norm(principal_components(x, 1.0), axis=0))
+    return pdist(centred(x) if metric == "euclidean" else x, metric)
+
+
+def rsa(x, y, metric, compare):
+    """Undefined where all pairs are equally far apart."""
+    a, b = condensed(x, metric), condensed(y, metric)
+    if not min(np.ptp(a), np.ptp(b)) > 1e-9:
+        return np.nan
+    return compare(np.round(a / a.max(), 11), np.round(b / b.max(), 11))
+
+
+def statistic(name):
+    return lambda a, b: getattr(scipy.stats, name)(a, b).statistic
+
+
+def cosine(a, b):
+    return cosine_similarity(a.reshape(1, -1), b.reshape(1, -1)).item()
+
+
+def rsm_norm(x, y):
+    return np.linalg.norm(squareform(pdist(x)) - squareform(pdist(y)))
+
+
+def deconfounded(x, y, inputs):
+    """Residuals of a least-squares fit of the entries of one Gram matrix to those of another."""
+    k0 = linear(inputs).reshape(-1, 1)
+
+    def rest(x):
+        k = linear(x).reshape(-1, 1)
+        return (k - LinearRegression(fit_intercept=False).fit(k0, k).predict(k0)).reshape(len(x), len(x))
+
+    return biased_cka(rest(x), rest(y))
+
+
+def confounder(n):
+    return np.random.default_rng(99).normal(size=(n, 4))
+
+
+def nuclear(x, y):
+    """Of unit Frobenius norms; scipy gives the nuclear norm with the rotation."""
+    width = max(x.shape[1], y.shape[1])
+    x, y = (np.hstack([m, np.zeros((len(m), width - m.shape[1]))]) for m in (x, y))
+    return scipy.linalg.orthogonal_procrustes(x / np.linalg.norm(x), y / np.linalg.norm(y))[1]
+
+
+def partly_whitened(x, alpha):
+    x = centred(x)
+    u, s, vt = scipy.linalg.svd(x, full_matrices=False)
+    u, s, vt = (part[..., : np.linalg.matrix_rank(x, rtol=1e-6)] for part in (u, s, vt.T))
+    return (alpha * x / np.sqrt(np.mean(s**2))) + (1 - alpha) * u @ vt.T
+
+
+def shape_angle(x, y, alpha):
+    return np.arccos(min(1.0, nuclear(partly_whitened(x, alpha), partly_whitened(y, alpha))))
+
+
+def gulp(x, y, penalty):
+    x, y = (m / np.sqrt(np.mean(np.sum(m**2, axis=1))) for m in map(centred, (x, y)))
+    n = len(x)
+
+    def shrunk(m):
+        return m.T @ m / n + penalty * np.eye(m.shape[1])
+
+    a, b = (scipy.linalg.solve(shrunk(m), m.T @ m / n) for m in (x, y))
+    cross = scipy.linalg.solve(shrunk(x), x.T @ y / n) @ scipy.linalg.solve(shrunk(y), y.T @ x / n)
+    return np.sqrt(max(np.trace(a @ a) + np.trace(b @ b) - 2 * np.trace(cross), 0))
+
+
+def left_out(target, predictors, fraction):
+    """Every example predicted by a fit to all others."""
+    x, y = centred(target), centred(predictors)
+    penalty = fraction * np.sum(y**2) / np.linalg.matrix_rank(y, rtol=1e-6)
+    fitted = cross_val_predict(Ridge(alpha=penalty, solver="cholesky"), y, x, cv=LeaveOneOut()).reshape(x.shape)
+    means = np.stack([np.delete(x, i, axis=0).mean(axis=0) for i in range(len(x))])
+    return 1 - np.sum((x - fitted) ** 2) / np.sum((x - means) ** 2)
+
+
+def aligned(x, y):
+    x, y = centred(x), centred(y)
+    width = max(x.shape[1], y.shape[1])
+    x, y = (np.hstack([m, np.zeros((len(m), width - m.shape[1]))]) for m in (x, y))
+    return np.mean(np.diag(cosine_similarity(x @ scipy.linalg.orthogonal_procrustes(x, y)[0], y)))
+
+
+def permutation_procrustes(x, y):
+    x, y = (centred(m) / np.linalg.norm(centred(m)) for m in (x, y))
+    products = x.T @ y
+    rows, columns = scipy.optimize.linear_sum_assignment(-products)
+    return np.sqrt(max(2 - 2 * products[rows, columns].sum(), 0))
+
+
+def soft_matching(x, y):
+    x, y = (centred(m) / np.linalg.norm(centred(m)) * np.sqrt(m.shape[1]) for m in (x, y))
+    cost = ot.dist(x.T, y.T)
+    return np.sqrt(max(ot.emd2([], [], cost), 0))
+
+
+def neighbors(x, k):
+    """Of equally similar rows the first."""
+    similar = np.round(cosine_similarity(x), 10)
+    np.fill_diagonal(similar, -np.inf)
+    return np.argsort(-similar, axis=1, kind="stable")[:, : min(k, len(x) - 1)]
+
+
+def over_neighbors(x, y, k, one):
+    return np.mean([one(list(a), list(b)) for a, b in zip(neighbors(x, k), neighbors(y, k), strict=True)])
+
+
+def jaccard(a, b):
+    return len({*a} & {*b}) / len({*a} | {*b})
+
+
+def rank_agreement(a, b):
+    both = {*a} & {*b}
+    if not both:
+        return 0.0
+    ranks = [(a.index(j) + 1, b.index(j) + 1) for j in both]
+    return sum(2 / ((1 + abs(r - s)) * (r + s)) for r, s in ranks) / sum(1 / m for m in range(1, len(both) + 1))
+
+
+def second_order(x, y, k):
+    a, b = cosine_similarity(x), cosine_similarity(y)
+    union = [sorted({*i} | {*j}) for i, j in zip(neighbors(x, k), neighbors(y, k), strict=True)]
+    return np.mean([cosine(a[i, some], b[i, some]) for i, some in enumerate(union)])
+
+
+def cknna(x, y, k):
+    def masked(x):
+        mask = np.zeros((len(x), len(x)))
+        np.put_along_axis(mask, neighbors(x, k), 1, axis=1)
+        return mask, cosine_similarity(x)
+
+    def unbiased(k, other):
+        n = len(k)
+        cross = np.ones(n) @ (k @ other + other @ k) @ np.ones(n) / 2
+        return np.trace(k @ other) + k.sum() * other.sum() / ((n - 1) * (n - 2)) - 2 * cross / (n - 2)
+
+    (m, k), (o, other) = masked(x), masked(y)
+    return unbiased(m * o * k, m * o * other) / np.sqrt(unbiased(m * k, m * k) * unbiased(o * other, o * other))
+
+
+def uniformity(x):
+    return np.log(np.mean(np.exp(-2 * squareform(pdist(x, "sqeuclidean")))))
+
+
+def concentricity(x):
+    return np.mean(cosine_similarity(x, x.mean(axis=0, keepdims=True)))
+
+
 TABLE = {
     "hsic": ("scikit-learn", biased_hsic),
     "hsic(estimator=debiased)": ("dcor", debiased_hsic),
@@ -202,6 +358,55 @@ TABLE = {
     "maximum_match(epsilon=0.6)": ("scipy", lambda x, y: maximum_match(x, y, 0.6)),
     "bipartite_match": ("networkx", bipartite),
     "semi_match": ("numpy", lambda x, y: unit_correlations(x, y).max(axis=1).mean()),
+    "distance_correlation": ("dcor", lambda x, y: dcor.distance_correlation(centred(x), centred(y))),
+    "distance_correlation(estimator=debiased)": (
+        "dcor",
+        lambda x, y: dcor.u_distance_correlation_sqr(centred(x), centred(y)),
+    ),
+    "deconfounded_cka": ("scikit-learn", lambda x, y: deconfounded(x, y, confounder(len(x)))),
+    "rsa": ("scipy", lambda x, y: rsa(x, y, "correlation", statistic("spearmanr"))),
+    "rsa(comparison=pearson)": ("scipy", lambda x, y: rsa(x, y, "correlation", statistic("pearsonr"))),
+    "rsa(comparison=kendall)": ("scipy", lambda x, y: rsa(x, y, "correlation", statistic("kendalltau"))),
+    "rsa(comparison=cosine)": ("scikit-learn", lambda x, y: rsa(x, y, "correlation", cosine)),
+    "rsa(dissimilarity=euclidean)": ("scipy", lambda x, y: rsa(x, y, "euclidean", statistic("spearmanr"))),
+    "rsa(dissimilarity=euclidean,comparison=kendall)": (
+        "scipy",
+        lambda x, y: rsa(x, y, "euclidean", statistic("kendalltau")),
+    ),
+    "rsa(dissimilarity=cosine)": ("scipy", lambda x, y: rsa(x, y, "cosine", statistic("spearmanr"))),
+    "rsa(dissimilarity=cosine,comparison=pearson)": ("scipy", lambda x, y: rsa(x, y, "cosine", statistic("pearsonr"))),
+    "rsa(dissimilarity=mahalanobis)": ("scipy", lambda x, y: rsa(x, y, "mahalanobis", statistic("spearmanr"))),
+    "rsa(dissimilarity=mahalanobis,comparison=cosine)": ("scikit-learn", lambda x, y: rsa(x, y, "mahalanobis", cosine)),
+    "rsm_norm_difference": ("scipy", rsm_norm),
+    "bures_similarity": ("scipy", lambda x, y: nuclear(centred(x), centred(y))),
+    "angular_shape_distance": ("scipy", lambda x, y: shape_angle(x, y, 1.0)),
+    "angular_shape_distance(alpha=0.5)": ("scipy", lambda x, y: shape_angle(x, y, 0.5)),
+    "eigenspace_overlap": (
+        "scipy",
+        lambda x, y: np.sum(angles(x, y) ** 2) / max(principal_components(m, 1.0).shape[1] for m in (x, y)),
+    ),
+    "gulp_distance": ("scipy", lambda x, y: gulp(x, y, 0.01)),
+    "linear_predictivity": ("scikit-learn", lambda x, y: left_out(x, y, 0.01)),
+    "linear_predictivity(regularization=1.0)": ("scikit-learn", lambda x, y: left_out(x, y, 1.0)),
+    "aligned_cosine": ("scipy", aligned),
+    "soft_correlation_match": (
+        "numpy",
+        lambda x, y: (unit_correlations(x, y).max(axis=1).mean() + unit_correlations(x, y).max(axis=0).mean()) / 2,
+    ),
+    "permutation_procrustes_distance": ("scipy", permutation_procrustes),
+    "soft_matching_distance": ("POT", soft_matching),
+    "mutual_knn": ("scikit-learn", lambda x, y: over_neighbors(x, y, 10, lambda a, b: len({*a} & {*b}) / len(a))),
+    "mutual_knn(k=3)": ("scikit-learn", lambda x, y: over_neighbors(x, y, 3, lambda a, b: len({*a} & {*b}) / len(a))),
+    "jaccard_knn": ("scikit-learn", lambda x, y: over_neighbors(x, y, 10, jaccard)),
+    "rank_similarity": ("scikit-learn", lambda x, y: over_neighbors(x, y, 10, rank_agreement)),
+    "second_order_cosine": ("scikit-learn", lambda x, y: second_order(x, y, 10)),
+    "cknna": ("scikit-learn", lambda x, y: cknna(x, y, 10)),
+    "magnitude_difference": (
+        "numpy",
+        lambda x, y: abs(np.linalg.norm(x.mean(axis=0)) - np.linalg.norm(y.mean(axis=0))),
+    ),
+    "uniformity_difference": ("scipy", lambda x, y: abs(uniformity(x) - uniformity(y))),
+    "concentricity_difference": ("scikit-learn", lambda x, y: abs(concentricity(x) - concentricity(y))),
 }
 
 

@@ -1,4 +1,4 @@
-"""RBF kernels of representations on disk: the exact median distance, and inner products from one walk each.
+"""Kernels of distances of representations on disk: the exact median distance, and inner products from one walk each.
 
 Centring removes whatever is added to whole rows and columns of a structure. Means of the rows estimated from a few columns are
 subtracted before the products, so that the exact ones, known only at the end, leave little to cancel.
@@ -7,7 +7,7 @@ subtracted before the products, so that the exact ones, known only at the end, l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -31,19 +31,29 @@ Bounds = tuple[int, int]
 
 @dataclass(frozen=True)
 class Bells:
-    """The RBF kernel of the rows of one layer."""
+    """A kernel of the distances between the rows of one layer."""
 
     points: StructureRows
-    width: float
-    """2σ²"""
+    width: float | None
+    """2σ² of the RBF kernel; None for minus the distances themselves."""
     near: np.ndarray
     """(n,) estimated means of the rows of the kernel."""
 
+    @property
+    def peak(self) -> float:
+        """The kernel of a row with itself."""
+        return 0.0 if self.width is None else 1.0
+
+    def of(self, squared: np.ndarray) -> np.ndarray:
+        """Return the kernel of squared distances, in place."""
+        if self.width is None:
+            return np.negative(np.sqrt(squared, out=squared), out=squared)
+        squared /= -squared.dtype.type(self.width)
+        return np.exp(squared, out=squared)
+
     def tile(self, x: np.ndarray, y: np.ndarray, at: Tile) -> np.ndarray:
         """Return the kernel between rows, less what the estimated means explain of it."""
-        found = squared_distances(x, y, at)
-        found /= -x.dtype.type(self.width)
-        np.exp(found, out=found)
+        found = self.of(squared_distances(x, y, at))
         rows, columns = (self.near[part].astype(x.dtype) for part in at)
         found -= (rows - rows.dtype.type(self.near.mean()))[:, None]
         found -= columns[None, :]
@@ -62,22 +72,23 @@ def squared_distances(x: np.ndarray, y: np.ndarray, at: Tile) -> np.ndarray:
     return found
 
 
-def bells_of(layer: tuple[StructureRows, Slabs], each: Any, *, median_fraction: float, keep: int) -> Bells:
-    """Prepare the RBF kernel of one layer; `keep` is how many distances near the median may be held."""
+def bells_of(layer: tuple[StructureRows, Slabs], each: Any, *, median_fraction: float | None, keep: int) -> Bells:
+    """Prepare the kernel of one layer; `keep` is how many distances near the median may be held."""
     points, slabs = layer
     n = points.n
     sample = _sample(points, n)
-    width = rbf_width_of(
-        points.dtype.type(_median(points, sample, slabs, keep, each)), median_fraction, points.constant
-    )
-    near = np.empty(n)
+    width = None
+    if median_fraction is not None:
+        middle = points.dtype.type(_median(points, sample, slabs, keep, each))
+        width = float(rbf_width_of(middle, median_fraction, points.constant))
+    bells, near = Bells(points, width, np.empty(0)), np.empty(n)
     apart = slice(0, 0), slice(1, 1)
     for start, stop in points.stretches(0, n):
         block = points.features(start, stop)
         for first in range(start, stop, ROWS):
             distances = squared_distances(block[first - start : first - start + ROWS], sample, apart)
-            near[first : first + len(distances)] = np.exp(distances / -width).mean(axis=1)
-    return Bells(points, float(width), near)
+            near[first : first + len(distances)] = bells.of(distances).mean(axis=1)
+    return replace(bells, near=near)
 
 
 def _sample(points: StructureRows, n: int) -> np.ndarray:
@@ -192,7 +203,8 @@ def bell_part(
 def centred_products(bells: Sequence[Bells], total: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return off-diagonal inner products of all pairs of centred kernels, and (layers, n) their diagonals."""
     near = np.stack([bell.near for bell in bells])
-    own = 1 - 2 * near + near.mean(axis=1, keepdims=True)
+    peaks = np.array([[bell.peak] for bell in bells])
+    own = peaks - 2 * near + near.mean(axis=1, keepdims=True)
     n = near.shape[1]
     means = sums / n
     # ⟨HKH, HLH⟩ = ⟨K, L⟩ − 2/n k·l + Σk Σl / n², k and l the row sums.

@@ -102,9 +102,10 @@ def _form(asked: Task, walked: Any, slabs: Any, parts: Any, flops: float, read: 
 def plan_structures(asked: Task, *, kernel: Any, **_: Any) -> Form:
     """Choose which structures walk, as `walk.choose` does, and how many rows are held."""
     n, count = asked.n, len(asked.shapes)
-    if callable(kernel):
+    if callable(kernel) or kernel == "residual":
+        what = "deconfounded_cka" if kernel == "residual" else "a kernel of one's own"
         raise ValueError(
-            f"a kernel of one's own takes a whole representation, got layers on disk that need more than memory="
+            f"{what} takes a whole representation, got layers on disk that need more than memory="
             f"{format_bytes(asked.memory)}: raise memory, or use kernel='linear' or 'rbf'."
         )
     form = walk.choose(asked.shapes, asked.itemsizes, asked.needed, 1 << 62, kernel=kernel)
@@ -117,11 +118,13 @@ def plan_structures(asked: Task, *, kernel: Any, **_: Any) -> Form:
     row = sum(asked.shapes[index][1] for index in walked) * item
     slabs = slabs_for(n, row, len(walked), item, left, asked.workers, asked.largest) if walked else None
     read = asked.read(everything, 2) + (asked.read(walked, slabs.rows_read(n, asked.share) / n) if slabs else 0)
-    if kernel == "rbf":
+    if kernel != "linear":
         alone = [_slabs_alone(asked, index, left) for index in everything]
         # A sample, one walk for the median, and the means of rows; where the guess is poor the walk is repeated.
-        read += sum(asked.read([index], 2 + slabs.rows_read(n) / n) for index, slabs in enumerate(alone))
-        return _form(asked, walked, slabs, (), form.flops + n**2 * float(sum(p for _, p in asked.shapes)), read)
+        median = kernel == "rbf"
+        read += sum(asked.read([index], 2 + median * slabs.rows_read(n) / n) for index, slabs in enumerate(alone))
+        more = median * n**2 * float(sum(p for _, p in asked.shapes))
+        return _form(asked, walked, slabs, (), form.flops + more, read)
     pairs = sorted({*asked.pairs(), *((index, index) for index in everything)})
     others = [pair for pair in pairs if not set(pair) <= set(walked)]
     widths = [p for _, p in asked.shapes]
@@ -148,8 +151,9 @@ def structures(
     dtypes = [np.float32 if item == 4 else np.float64 for item in asked.itemsizes]
     inputs = list(zip(rows, titles, dtypes, strict=True))
     summaries = list(workers.items(_structure_rows, inputs, asked.workers))
-    if options["kernel"] == "rbf":
-        return summaries, *_rbf(summaries, asked, form, workers, step, options["median_fraction"])
+    if options["kernel"] != "linear":
+        fraction = options["median_fraction"] if options["kernel"] == "rbf" else None
+        return summaries, *_radial(summaries, asked, form, workers, step, fraction)
     inner = np.full((len(rows), len(rows)), np.nan)
     walked = list(form.walked)
     light = [summary.light() for summary in summaries]
@@ -179,8 +183,13 @@ def _told(found: Iterable[Any], parts: Sequence[Part], n: int, step: Step, most:
         yield value
 
 
-def _rbf(
-    summaries: Sequence[StructureRows], asked: Task, form: Form, workers: Workers, step: Step, median_fraction: float
+def _radial(
+    summaries: Sequence[StructureRows],
+    asked: Task,
+    form: Form,
+    workers: Workers,
+    step: Step,
+    median_fraction: float | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     assert form.slabs is not None  # all structures walk
     left = asked.memory - _fixed(asked, "rbf")

@@ -12,19 +12,22 @@ import numpy as np
 from homolog.arrays import (
     Array,
     check_finite,
+    check_representation,
     detached,
     identity_like,
     is_numpy,
     machine_epsilon,
     namespace,
     precise,
+    same_library,
+    same_rows,
     scalar,
     to_numpy,
 )
-from homolog.linalg import centre, column_means, power_of_two, squared_norm
+from homolog.linalg import Centred, centre, column_means, power_of_two, squared_norm
 
 Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
-
+"""The kernels one may ask for; "distance" and "residual" are those of distance correlation and of deconfounded CKA."""
 
 HALF_ROWS = 512
 """Rows of squared distances that are formed at a time."""
@@ -33,13 +36,13 @@ HEAVY = 20
 
 
 @dataclass(frozen=True)
-class Bells:
-    """The RBF kernel of some points, formed block by block: nothing of size n² is held."""
+class Radial:
+    """A kernel of the distances between some points, formed block by block: nothing of size n² is held."""
 
     points: Array
     """(n, p) centred features."""
-    width: Array
-    """0-d: 2σ²."""
+    width: Array | None
+    """0-d: 2σ² of the RBF kernel; None for minus the distances themselves."""
     scale: Array
     """0-d power of two by which the Gram matrix is divided."""
     means: Array
@@ -47,7 +50,7 @@ class Bells:
 
     def block(self, rows: slice, columns: slice) -> Array:
         """Part of the centred Gram matrix."""
-        raw = namespace(self.points).exp(-squared_distances(self.points, rows, columns) / self.width) / self.scale
+        raw = radial(squared_distances(self.points, rows, columns), self.width) / self.scale
         return raw - self.means[rows, None] - self.means[None, columns] + namespace(self.points).mean(self.means)
 
 
@@ -60,20 +63,22 @@ class Structure:
     """(n, p) centred features for the linear kernel, else None."""
     given_gram: Array | None
     """(n, n) centred Gram matrix for the other kernels, else None."""
-    bells: Bells | None
-    """The RBF kernel where its Gram matrix is not held, else None."""
+    kernel: Radial | None
+    """A kernel of distances where its Gram matrix is not held, else None."""
     diagonal: Array
     """(n,) diagonal of the centred Gram matrix, in float64 where the device has it."""
     scale: Array
     """0-d: the Gram matrix in the units of the input is gram · scale², squared only where HSIC needs it."""
     constant: Array
     """0-d bool: nothing varies."""
+    lacks_inputs: bool = False
+    """Whether what the inputs explain was to be removed, and nobody gave them."""
 
     @property
     def epsilon(self) -> float:
         """Spacing at 1 of the floats in which the Gram matrix is formed."""
-        if self.bells is not None:
-            return machine_epsilon(self.bells.points)
+        if self.kernel is not None:
+            return machine_epsilon(self.kernel.points)
         return machine_epsilon(self.given_gram if self.features is None else self.features)
 
     @cached_property
@@ -90,45 +95,95 @@ class Structure:
         """Part of the centred Gram matrix."""
         if self.given_gram is not None:
             return self.given_gram[rows, columns]
-        if self.bells is not None:
-            return self.bells.block(rows, columns)
+        if self.kernel is not None:
+            return self.kernel.block(rows, columns)
         assert self.features is not None  # one of the three is given
         return self.features[rows, :] @ self.features[columns, :].T
 
 
-def prepare(x: Array, *, kernel: Kernel = "linear", median_fraction: float = 1.0, lean: bool = False) -> Structure:
+def prepare(
+    x: Array,
+    *,
+    kernel: Kernel | Literal["distance", "residual"] = "linear",
+    median_fraction: float = 1.0,
+    inputs: Any = None,
+    lean: bool = False,
+) -> Structure:
     """Centre the features (linear kernel) or the Gram matrix (any other kernel; `lean` forgets it where it can be remade)."""
-    xp = namespace(x)
-    n = x.shape[0]
     centred = centre(x)
-    constant = xp.all(centred.dead)
     if kernel == "linear":
-        features = centred.features
-        diagonal = precise(xp.linalg.vecdot(features, features))
-        heavy = x.dtype != diagonal.dtype and HEAVY * scalar(xp.sum(diagonal)) ** 2 < n * scalar(squared_norm(diagonal))
-        if heavy:
-            # A few rows carry almost everything: what they leave to the others is below the rounding of float32.
-            return prepare(precise(x))
-        return Structure(n, features, None, None, diagonal, centred.scale, constant)
-    if kernel == "rbf" and lean and is_numpy(centred.features):
-        bells, diagonal = bells_of(centred.features, median_fraction)
-        constant = constant | ~(xp.max(diagonal) > n * machine_epsilon(x))
-        return Structure(n, None, None, bells, diagonal, xp.sqrt(bells.scale), constant)
-    width: Array | None = None
-    if kernel == "rbf":
+        return _linear(x, centred)
+    if not callable(kernel) and kernel != "residual":
+        fraction = median_fraction if kernel == "rbf" else None
+        if lean and is_numpy(centred.features):
+            return _remade(x, centred, fraction)
         squared = squared_distances(centred.features)
-        width = rbf_width(squared, median_fraction)
-        raw = xp.exp(-squared / width)
-    else:
-        raw = _called(kernel, x)
+        width = None if fraction is None else rbf_width(squared, fraction)
+        raw = radial(squared, width)
+        held = Radial(centred.features, width, centred.scale, x[:, 0]) if lean else None
+        return _held(x, centred, raw, held)
+    if kernel == "residual":
+        return replace(_held(x, centred, residual(centred.features, inputs), None), lacks_inputs=inputs is None)
+    return _held(x, centred, _called(kernel, x), None)
+
+
+def _linear(x: Array, centred: Centred) -> Structure:
+    xp = namespace(x)
+    features = centred.features
+    diagonal = precise(xp.linalg.vecdot(features, features))
+    heavy = x.dtype != diagonal.dtype and HEAVY * scalar(xp.sum(diagonal)) ** 2 < x.shape[0] * scalar(
+        squared_norm(diagonal)
+    )
+    if heavy:
+        # A few rows carry almost everything: what they leave to the others is below the rounding of float32.
+        return prepare(precise(x))
+    return Structure(x.shape[0], features, None, None, diagonal, centred.scale, xp.all(centred.dead))
+
+
+def _remade(x: Array, centred: Centred, median_fraction: float | None) -> Structure:
+    """Return a kernel of distances of which no Gram matrix is ever whole."""
+    xp, n = namespace(x), x.shape[0]
+    kernel, diagonal = radial_of(centred.features, median_fraction)
+    constant = xp.all(centred.dead) | ~(xp.max(diagonal) > n * machine_epsilon(x))
+    return Structure(n, None, None, kernel, diagonal, xp.sqrt(kernel.scale), constant)
+
+
+def _held(x: Array, centred: Centred, raw: Array, remade: Radial | None) -> Structure:
+    """Return the structure of a Gram matrix; it is let go where it can be remade."""
+    xp, n = namespace(x), x.shape[0]
     gram, scale = _centre_gram(raw)
     # The Gram matrix was scaled to about 1, so what centring leaves of a constant one is rounding.
-    constant = constant | ~(xp.max(xp.abs(gram)) > n * machine_epsilon(x))
-    held: Bells | None = None
-    if lean and width is not None:
-        held = Bells(centred.features, width, scale, xp.reshape(column_means(raw / scale), (-1,)))
+    constant = xp.all(centred.dead) | ~(xp.max(xp.abs(gram)) > n * machine_epsilon(x))
+    if remade is not None:
+        remade = replace(remade, scale=scale, means=xp.reshape(column_means(raw / scale), (-1,)))
     diagonal = precise(xp.linalg.diagonal(gram))
-    return Structure(n, None, None if held else gram, held, diagonal, xp.sqrt(scale), constant)
+    return Structure(n, None, gram if remade is None else None, remade, diagonal, xp.sqrt(scale), constant)
+
+
+def radial(squared: Array, width: Array | None) -> Array:
+    """Return a kernel of squared distances: RBF, or minus the distance where there is no width."""
+    xp = namespace(squared)
+    if width is not None:
+        return xp.exp(-squared / width)
+    # The gradient of sqrt is infinite at 0: equal rows are a corner, not a slope.
+    positive = squared > 0
+    return -xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), xp.zeros_like(squared))
+
+
+def residual(features: Array, inputs: Any) -> Array:
+    """Return what a least-squares multiple of the inputs' Gram matrix leaves of a Gram matrix, both centred."""
+    gram = features @ features.T
+    if inputs is None:
+        return gram
+    array = getattr(inputs, "array", inputs)
+    check_representation(array, "inputs")
+    given = to_numpy(array) if is_numpy(features) else array
+    same_library(features, given, ("x", "inputs"))
+    same_rows(features, given, ("x", "inputs"))
+    check_finite(given, "inputs")
+    of_inputs = centre(namespace(features).astype(given, features.dtype)).features
+    other = of_inputs @ of_inputs.T
+    return gram - namespace(gram).sum(gram * other) / squared_norm(other) * other
 
 
 def reorder(x: Structure, order: Array) -> Structure:
@@ -137,19 +192,36 @@ def reorder(x: Structure, order: Array) -> Structure:
         x,
         features=None if x.features is None else x.features[order, :],
         given_gram=None if x.given_gram is None else x.given_gram[order, :][:, order],
-        bells=None
-        if x.bells is None
-        else replace(x.bells, points=x.bells.points[order, :], means=x.bells.means[order]),
+        kernel=None
+        if x.kernel is None
+        else replace(x.kernel, points=x.kernel.points[order, :], means=x.kernel.means[order]),
         diagonal=x.diagonal[order],
     )
 
 
-def bells_of(points: np.ndarray, median_fraction: float) -> tuple[Bells, np.ndarray]:
-    """Return the RBF kernel of some points, and the diagonal of its centred Gram matrix, from one half of the distances.
+def radial_of(points: np.ndarray, median_fraction: float | None) -> tuple[Radial, np.ndarray]:
+    """Return a kernel of distances, and the diagonal of its centred Gram matrix, from one half of the distances.
 
     Sorted, the n² squared distances are n zeros and then every pair of rows twice, which gives the median of all from a median
     of the pairs.
     """
+    n = len(points)
+    starts, pairs = halved(points)
+    width = None if median_fraction is None else _width_of_half(pairs, n, median_fraction)
+    pairs = radial(pairs, width) if width is None else np.exp(np.divide(pairs, -width, out=pairs), out=pairs)
+    peak = 0.0 if width is None else 1.0
+    sums = np.full(n, peak)
+    for i in range(n - 1):
+        row = pairs[starts[i] : starts[i + 1]]
+        sums[i] += row.sum(dtype=float)
+        sums[i + 1 :] += row
+    means = sums / n
+    kernel = Radial(points, width, np.asarray(points.dtype.type(1)), means.astype(points.dtype))
+    return kernel, peak - 2 * means + means.mean()
+
+
+def halved(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the squared distances of every pair of rows once, row after row, and where each row begins."""
     n = len(points)
     starts = np.concatenate([[0], np.cumsum(np.arange(n - 1, 0, -1))])
     pairs = np.empty(starts[-1], dtype=points.dtype)
@@ -160,21 +232,14 @@ def bells_of(points: np.ndarray, median_fraction: float) -> tuple[Bells, np.ndar
             inside = own[i - top, i - top + 1 :]
             pairs[starts[i] : starts[i] + len(inside)] = inside
             pairs[starts[i] + len(inside) : starts[i] + n - 1 - i] = beyond[i - top]
+    return starts, pairs
+
+
+def _width_of_half(pairs: np.ndarray, n: int, median_fraction: float) -> np.ndarray:
     places = [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
     middle = [np.partition(pairs, max(place, 0))[place] if place >= 0 else 0 for place in dict.fromkeys(places)]
-    width = rbf_width_of(
-        points.dtype.type((middle[0] + middle[-1]) / 2), median_fraction, bool(pairs.max(initial=0) == 0)
-    )
-    np.exp(np.divide(pairs, -width, out=pairs), out=pairs)
-    sums = np.ones(n)
-    for i in range(n - 1):
-        row = pairs[starts[i] : starts[i + 1]]
-        sums[i] += row.sum(dtype=float)
-        sums[i + 1 :] += row
-    means = sums / n
-    one = points.dtype.type(1)
-    bells = Bells(points, width, np.asarray(one), means.astype(points.dtype))
-    return bells, 1 - 2 * means + means.mean()
+    half = pairs.dtype.type((middle[0] + middle[-1]) / 2)
+    return rbf_width_of(half, median_fraction, bool(pairs.max(initial=0) == 0))
 
 
 def _called(kernel: Callable[[Any], Any], x: Array) -> Array:

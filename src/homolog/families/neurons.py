@@ -15,7 +15,7 @@ from homolog.cautions import Caution, constant_layers, dead_units
 from homolog.families.blocked import plan_pairs
 from homolog.families.columns import columns_of, stretches
 from homolog.families.summaries import Shelf, Summary
-from homolog.linalg import centre
+from homolog.linalg import centre, squared_norm
 from homolog.registry import Family, Invariances, OnDisk, evaluate, register, undefined_where
 from homolog.rows import Rows
 
@@ -28,6 +28,8 @@ class Neurons:
 
     units: Array
     """(n, p) columns of mean 0 and norm 1; a unit that never varies is 0."""
+    weights: Array
+    """(p,) norms of the centred columns, of a representation of unit Frobenius norm."""
     dead: int
     """Number of units that never vary."""
     constant: Array
@@ -43,7 +45,17 @@ def prepare(x: Array) -> Neurons:
     columns = centred.features / xp.where(largest > 0, largest, xp.ones_like(largest))
     squared = xp.sum(columns * columns, axis=0, keepdims=True)
     norms = xp.sqrt(xp.where(squared > 0, squared, xp.ones_like(squared)))
-    return Neurons(columns / norms, count(centred.dead), xp.all(centred.dead))
+    sizes = xp.where(squared > 0, norms * largest, xp.zeros_like(norms))[0, :]
+    return Neurons(columns / norms, unit_norm(sizes), count(centred.dead), xp.all(centred.dead))
+
+
+def unit_norm(sizes: Array) -> Array:
+    """Return numbers, none of them negative, of norm 1, or all 0."""
+    xp = namespace(sizes)
+    most = xp.max(sizes)
+    sizes = sizes / xp.where(most > 0, most, xp.ones_like(most))
+    squared = squared_norm(sizes)
+    return sizes / xp.sqrt(xp.where(squared > 0, squared, xp.ones_like(squared)))
 
 
 def reorder(x: Neurons, order: Array) -> Neurons:
@@ -88,7 +100,8 @@ class NeuronRows(Summary):
         self._norms = np.sqrt(np.where(squared > 0, squared, 1))
         dead = columns.dead
         self.width = rows.shape[1]
-        self.operand = Neurons(np.empty((0, self.width)), int(dead.sum()), np.asarray(dead.all()))
+        sizes = np.where(squared > 0, self._norms * self._largest, 0)
+        self.operand = Neurons(np.empty((0, self.width)), unit_norm(sizes), int(dead.sum()), np.asarray(dead.all()))
 
     def features(self, start: int, stop: int) -> np.ndarray:
         """Return standardised rows."""
@@ -131,6 +144,7 @@ def _semi_match(x: Neurons, y: Neurons, correlations: Array) -> Array:
 @register(
     family=NEURONS,
     finish=_bipartite_match,
+    aliases=("hard_correlation_match",),
     kind="similarity",
     range=(-1.0, 1.0),
     symmetric=True,

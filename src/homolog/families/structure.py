@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from homolog.arrays import Array, machine_epsilon, namespace, precise, to_numpy
-from homolog.cautions import Caution, constant_layers
+from homolog.cautions import Caution, constant_layers, missing_inputs
 from homolog.families import blocked, walk
 from homolog.families.grams import Kernel, Structure, prepare, products, reorder
 from homolog.families.permuted import permuted_inner_products
@@ -87,8 +87,9 @@ def norm(own: Side, n: int, estimator: Estimator) -> Array:
 
 
 def examine(operands: Mapping[str, Structure], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
-    """Name the constant layers."""
-    return constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
+    """Name the constant layers, and say where no inputs were given whose similarity could be removed."""
+    found = constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
+    return found + missing_inputs([label for label, operand in operands.items() if operand.lacks_inputs])
 
 
 def meet_all(
@@ -112,8 +113,8 @@ def meet_all_on_disk(
     workers: Workers,
     step: Callable[[float], None],
     *,
-    kernel: Kernel,
-    median_fraction: float,
+    kernel: Kernel | Literal["distance"],
+    median_fraction: float = 1.0,
 ) -> tuple[list[Structure], Meeting]:
     """Return operands without features, and the statistics of all pairs, of representations that stay on disk."""
     options = {"kernel": kernel, "median_fraction": median_fraction}
@@ -121,7 +122,7 @@ def meet_all_on_disk(
     operands = []
     for summary, diagonal in zip(summaries, diagonals, strict=True):
         epsilon = machine_epsilon(np.empty(0, dtype=summary.dtype))
-        constant = summary.constant or (kernel == "rbf" and not diagonal.max() > task.n * epsilon)
+        constant = summary.constant or (kernel != "linear" and not diagonal.max() > task.n * epsilon)
         scale = np.asarray(summary.columns.scale if kernel == "linear" else 1.0)
         # Nothing is formed of it any more; the dtype says in what the structure was.
         none = np.empty((0, 0), dtype=summary.dtype)
@@ -175,7 +176,7 @@ STRUCTURE = Family(
     meet,
     Meeting.swapped,
     examine,
-    options=("kernel", "median_fraction"),
+    options=("kernel", "median_fraction", "inputs"),
     choose=walk.choose,
     meet_all=meet_all,
     cost=walk.cost,
@@ -194,7 +195,8 @@ def _hsic(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> 
     return undefined_where(met.x.constant | met.y.constant, top / count * (met.x.scale * met.y.scale) ** 2)
 
 
-def _cka(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
+def biased_or_debiased(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
+    """CKA of whatever kernel the structures have."""
     top = numerator(met.n, met.inner, met.diagonals, met.x.trace * met.y.trace, estimator)
     # One division per norm: the product of two self-terms could leave the range of the dtype.
     value = top / norm(met.x, met.n, estimator) / norm(met.y, met.n, estimator)
@@ -215,7 +217,7 @@ def _hsic_without_each(x: Structure, y: Structure, met: Meeting, *, estimator: E
 
 
 def _cka_without_each(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
-    return _cka(x, y, without_each(x, y), estimator=estimator)
+    return biased_or_debiased(x, y, without_each(x, y), estimator=estimator)
 
 
 _UNKNOWN_KERNEL = when("kernel", callable, invariances=None)
@@ -300,7 +302,7 @@ def hsic(
 
 @register(
     family=STRUCTURE,
-    finish=_cka,
+    finish=biased_or_debiased,
     null=_cka_null,
     without_each=_cka_without_each,
     kind="similarity",

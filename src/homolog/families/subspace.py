@@ -71,6 +71,14 @@ SUBSPACE = Family(
 )
 
 
+def root(squared: Array) -> Array:
+    """Return a distance from its square, 0 where rounding left nothing of it."""
+    xp = namespace(squared)
+    # The gradient of sqrt is infinite at 0; identical representations are a corner, not a slope.
+    positive = ~(squared <= 0)
+    return xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), xp.zeros_like(squared))
+
+
 def nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
     """Give NaN where a side is constant, and has no column space."""
 
@@ -140,12 +148,7 @@ def _linear_regression_null(target: Subspace, predictors: Subspace, overlap: Ove
 
 @nan_at_rank_zero
 def _procrustes_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
-    xp = namespace(overlap.matrix)
-    squared = 2 - 2 * nuclear_norm(x.weights[:, None] * overlap.matrix * y.weights[None, :])
-    # The gradient of sqrt is infinite at 0; identical representations are a corner, not a slope.
-    positive = squared > 0
-    root = xp.sqrt(xp.where(positive, squared, xp.ones_like(squared)))
-    return xp.where(positive, root, xp.zeros_like(squared))
+    return root(2 - 2 * nuclear_norm(x.weights[:, None] * overlap.matrix * y.weights[None, :]))
 
 
 @register(

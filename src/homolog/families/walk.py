@@ -69,7 +69,7 @@ def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory:
     | walk | n²·p per layer (its upper half), n² per pair of walked layers |
     | features | 2·n·p·q per pair, n·p² per layer for its self-term; only where p, q <= n |
 
-    Gram matrices of the RBF kernel are held where they fit into half of the memory, and formed a second time, tile by tile, where
+    Gram matrices of distances are held where they fit into half of the memory, and formed a second time, tile by tile, where
     they do not.
     """
     n = shapes[0][0]
@@ -84,8 +84,8 @@ def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory:
     rows, columns = _tile(n, len(walked), item, memory // workers)
     workspace = (2 * len(walked) + 1) * rows * columns * item * workers if walked else 0
     flops = _flops(n, sizes, pairs, order[:best])
-    lean = kernel == "rbf" and n**2 * sum(itemsizes) > memory // 2
-    if kernel == "rbf":
+    lean = kernel in ("rbf", "distance") and n**2 * sum(itemsizes) > memory // 2
+    if kernel in ("rbf", "distance"):
         flops += n**2 * float(np.sum(sizes)) * (2 if lean else 1)
         workspace += 6 * n**2 * item * min(workers, len(sizes))  # while a layer is prepared
     return Form(walked, rows, columns, flops, workspace, lean)

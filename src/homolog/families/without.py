@@ -54,7 +54,7 @@ def _row_products(x: Structure, y: Structure) -> tuple[np.ndarray, np.ndarray, n
         shared = np.sum((first @ (first.T @ second)) * second, axis=1)
         return shared, first @ (first.T @ h), second @ (second.T @ k)
     # A Gram matrix that is not held is not held here either.
-    parts = [side.gram if side.bells is None else side.block(slice(None), slice(None)) for side in (x, y)]
+    parts = [side.gram if side.kernel is None else side.block(slice(None), slice(None)) for side in (x, y)]
     grams = [np.asarray(part, dtype=float) for part in parts]
     return np.einsum("ij,ij->i", *grams), grams[0] @ h, grams[1] @ k
 

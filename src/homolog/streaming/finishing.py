@@ -51,6 +51,8 @@ def outcome_of(plan: Plan, centred: Moments, sides: Sides) -> Outcome:
 class Seen:
     """One layer, of which only centred sums are known."""
 
+    lacks_inputs = False
+
     def __init__(self, centred: Moments, index: int) -> None:
         self.index, self.n = index, centred.n
         layer, own = centred.layers[index], centred.cross(index, index)
@@ -86,7 +88,9 @@ class Seen:
     @cached_property
     def neurons(self) -> neurons.Neurons:
         """For the neurons family."""
-        return neurons.Neurons(np.empty((0, len(self.alive))), int((~self.alive).sum()), self.constant)
+        sizes = np.sqrt(np.maximum(np.diag(self.gram), 0))
+        none = np.empty((0, len(self.alive)))
+        return neurons.Neurons(none, neurons.unit_norm(sizes), int((~self.alive).sum()), self.constant)
 
     @cached_property
     def norms(self) -> np.ndarray:

@@ -1,0 +1,349 @@
+"""Dissimilarities family: the distances between all pairs of examples, as one vector per representation, compared (RSA)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from scipy.stats import kendalltau, rankdata
+
+from homolog.arrays import (
+    Array,
+    constant_like,
+    from_numpy,
+    machine_epsilon,
+    namespace,
+    precise,
+    scalar,
+    to_numpy,
+)
+from homolog.cautions import Caution, constant_layers
+from homolog.families.grams import radial, squared_distances
+from homolog.linalg import at_most_one, centre, squared_norm, thin_svd, unit_rows
+from homolog.registry import Family, Invariances, evaluate, register, undefined_where, when
+
+Dissimilarity = Literal["correlation", "euclidean", "cosine", "mahalanobis"]
+Comparison = Literal["spearman", "pearson", "kendall", "cosine"]
+
+SINGLE_STEPS, DOUBLE_STEPS = 2**20, 2**40
+"""Dissimilarities closer than the largest divided by this are one, whatever the rounding of their products says."""
+PIECE = 1 << 18
+"""Pairs of examples that are multiplied at a time."""
+
+
+@dataclass(frozen=True)
+class Dissimilarities:
+    """Dissimilarities of the pairs i < j of examples, made ready for one kind of comparison."""
+
+    n: int
+    values: Array
+    """(n(n−1)/2,) of norm 1 where the comparison is an inner product."""
+    comparison: str
+    constant: Array
+    """0-d bool: the layer does not vary, or its dissimilarities leave nothing to compare."""
+    dead: bool
+    """Whether the layer does not vary."""
+
+
+class Compared(NamedTuple):
+    """One pair of representations, or all (fields over layers of x, layers of y)."""
+
+    value: Array
+    undefined: Array
+
+
+@dataclass(frozen=True)
+class Form:
+    """All pairs by one product of stacked vectors."""
+
+    bytes: int
+    lean: bool = False
+
+    def __str__(self) -> str:
+        return "stacked vectors"
+
+
+def prepare(
+    x: Array, *, dissimilarity: str = "correlation", comparison: str = "spearman", lean: bool = False
+) -> Dissimilarities:
+    """Return the dissimilarities of all pairs of rows."""
+    xp = namespace(x)
+    centred = centre(x)
+    matrix = _matrix(x, centred.features, dissimilarity, settle=comparison in ("spearman", "kendall"))
+    i, j = np.triu_indices(x.shape[0], 1)
+    flat = from_numpy(i * x.shape[0] + j, x)
+    values = xp.take(xp.reshape(matrix, (-1,)), flat, axis=0)
+    dead = xp.all(centred.dead)
+    if comparison == "difference":
+        return Dissimilarities(x.shape[0], precise(values) * precise(centred.scale), comparison, dead, bool(dead))
+    low, high = xp.min(values), xp.max(values)
+    rounding = 8 * max(x.shape) * machine_epsilon(x) * xp.maximum(high, xp.ones_like(high))
+    equal = (high if comparison == "cosine" else high - low) <= rounding
+    return Dissimilarities(x.shape[0], _ready(values, comparison), comparison, dead | equal, bool(dead))
+
+
+def _matrix(x: Array, centred: Array, dissimilarity: str, *, settle: bool) -> Array:
+    """Return the (n, n) dissimilarities; with `settle` those that differ by no more than rounding are made equal."""
+    xp, squared = namespace(x), dissimilarity in ("euclidean", "mahalanobis")
+    if squared:
+        points = centred if dissimilarity == "euclidean" else thin_svd(precise(centred)).u
+        found = squared_distances(points)
+    else:
+        points = unit_rows(x, about_mean=dissimilarity == "correlation")
+        found = 1 - points @ points.T
+        found = xp.where(found > 0, found, xp.zeros_like(found))
+    if settle:
+        found = from_numpy(settled(to_numpy(found)), found)
+    return -radial(found, None) if squared else found
+
+
+def settled(values: np.ndarray) -> np.ndarray:
+    """Round to a grid that is coarser than the rounding of products, so that equal values tie."""
+    steps = SINGLE_STEPS if values.dtype.itemsize == 4 else DOUBLE_STEPS
+    largest = np.abs(values).max()
+    if largest == 0:
+        return values
+    unit = values.dtype.type(2.0 ** np.floor(np.log2(largest)) * 2 / steps)
+    found: np.ndarray = np.rint(values / unit) * unit
+    return found
+
+
+def _ready(values: Array, comparison: str) -> Array:
+    """Turn dissimilarities into what the comparison multiplies."""
+    if comparison == "kendall":
+        return values
+    if comparison == "spearman":
+        values = from_numpy(ranks(to_numpy(values)), values)
+    xp = namespace(values)
+    if comparison != "cosine":
+        values = values - xp.astype(xp.mean(precise(values)), values.dtype)
+    size = xp.max(xp.abs(values))
+    values = values / xp.where(size > 0, size, xp.ones_like(size))
+    norm = xp.astype(xp.sqrt(squared_norm(precise(values))), values.dtype)
+    return values / xp.where(norm > 0, norm, xp.ones_like(norm))
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Return average ranks, less their mean; of settled float32 values by counting, without a sort."""
+    if values.dtype.itemsize == 8:
+        found: np.ndarray = rankdata(values) - (len(values) + 1) / 2
+        return found
+    unit = 2.0 ** np.floor(np.log2(max(values.max(), -values.min(), 1e-30))) * 2 / SINGLE_STEPS
+    places = np.rint(values / values.dtype.type(unit)).astype(np.int32)
+    places -= places.min()
+    counts = np.bincount(places)
+    middle = np.cumsum(counts) - (counts - 1) / 2 - (len(values) + 1) / 2
+    return middle.astype(values.dtype)[places]
+
+
+def reorder(x: Dissimilarities, order: np.ndarray) -> Dissimilarities:
+    """Return the dissimilarities of the same examples in another order."""
+    i, j = np.triu_indices(x.n, 1)
+    order = to_numpy(order)
+    low, high = np.minimum(order[i], order[j]), np.maximum(order[i], order[j])
+    # The pair (i, j) stands at i·n − i(i+1)/2 + j − i − 1.
+    flat = low * x.n - low * (low + 1) // 2 + high - low - 1
+    return replace(x, values=namespace(x.values).take(x.values, from_numpy(flat, x.values), axis=0))
+
+
+def meet(x: Dissimilarities, y: Dissimilarities) -> Compared:
+    """Compare one pair."""
+    xp = namespace(x.values)
+    undefined = x.constant | y.constant
+    if x.comparison == "difference":
+        difference = x.values - y.values
+        size = xp.max(xp.abs(difference))
+        safe = xp.where(size > 0, size, xp.ones_like(size))
+        # Each pair of rows stands twice in the matrix.
+        norm = safe * xp.sqrt(2 * squared_norm(difference / safe)) if scalar(size) > 0 else 0 * xp.sum(difference)
+        return Compared(norm, undefined)
+    if x.comparison == "kendall":
+        value = 0.0 if bool(undefined) else float(kendalltau(to_numpy(x.values), to_numpy(y.values)).statistic)
+        return Compared(constant_like(value, precise(x.values)), undefined)
+    return Compared(xp.sum(precise(x.values) * precise(y.values)), undefined)
+
+
+def choose(
+    shapes: Any, itemsizes: Sequence[int], needed: np.ndarray, memory: int, *, comparison: str = "", **_: Any
+) -> Form | None:
+    """Multiply stacked vectors where the comparison is an inner product."""
+    if comparison in ("kendall", "difference"):
+        return None
+    return Form(len(shapes) * PIECE * 8)
+
+
+def meet_all(
+    vectors: Sequence[Dissimilarities], needed: np.ndarray, form: Form, each: Any, step: Callable[[float], None]
+) -> Compared:
+    """Compare all pairs, piece by piece of the vectors."""
+    size = vectors[0].values.shape[0]
+    found = np.zeros((len(vectors), len(vectors)))
+    for start in range(0, size, PIECE):
+        stacked = np.stack([to_numpy(v.values[start : start + PIECE]) for v in vectors])
+        found += stacked @ stacked.T
+        step(min(PIECE, size - start) / size)
+    constant = np.array([bool(v.constant) for v in vectors])
+    return Compared(found, constant[:, None] | constant[None, :])
+
+
+def examine(operands: Mapping[str, Dissimilarities], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
+    """Name the constant layers."""
+    return constant_layers([label for label, operand in operands.items() if operand.dead])
+
+
+def cost(
+    shapes: Sequence[tuple[int, int]], itemsizes: Sequence[int], needed: np.ndarray, form: Form | None, **_: Any
+) -> tuple[float, int]:
+    """Return floating-point operations (products of rows, then of vectors) and bytes."""
+    n = shapes[0][0]
+    pairs = np.count_nonzero(np.triu(needed | needed.T))
+    flops = float(sum(2.0 * n * n * p for _, p in shapes)) + float(pairs) * n * n
+    held = sum(item * n * n // 2 for item in itemsizes)
+    return flops, held + 2 * 6 * n * n * max(itemsizes) + (0 if form is None else form.bytes)
+
+
+DISSIMILARITIES = Family(
+    "dissimilarities",
+    prepare,
+    meet,
+    lambda compared: compared,
+    examine,
+    options=("dissimilarity", "comparison"),
+    cost=cost,
+    choose=choose,
+    meet_all=meet_all,
+    reorder=reorder,
+    float32="all pairs",
+    host=True,
+)
+
+
+def _rsa(x: Dissimilarities, y: Dissimilarities, compared: Compared) -> Array:
+    return undefined_where(compared.undefined, at_most_one(compared.value))
+
+
+def _rsm_norm_difference(x: Dissimilarities, y: Dissimilarities, compared: Compared) -> Array:
+    return undefined_where(compared.undefined, compared.value)
+
+
+_UNDEFINED = "NaN where all pairs of examples are equally far apart"
+
+
+@register(
+    family=DISSIMILARITIES,
+    finish=_rsa,
+    kind="similarity",
+    range=(-1.0, 1.0),
+    symmetric=True,
+    invariances=Invariances(translation=""),
+    minimal_n=3,
+    formula="correlation of the dissimilarities d(x_i, x_j) and d(y_i, y_j) over pairs i < j",
+    reference="Kriegeskorte, Mur & Bandettini, Frontiers in Systems Neuroscience 2008",
+    exceptions={"undefined": _UNDEFINED},
+    variants=(
+        when("dissimilarity", "euclidean", invariances=Invariances(orthogonal="xy")),
+        when("dissimilarity", "cosine", invariances=Invariances(orthogonal="xy", translation="")),
+        when("dissimilarity", "mahalanobis", invariances=Invariances(orthogonal="xy", invertible_linear="xy")),
+        when("comparison", "pearson", differentiable=True),
+        when("comparison", "cosine", differentiable=True, range=(0.0, 1.0)),
+    ),
+)
+def rsa(
+    x: Array, y: Array, /, *, dissimilarity: Dissimilarity = "correlation", comparison: Comparison = "spearman"
+) -> Array:
+    """Representational similarity analysis: do the same pairs of examples lie far apart?
+
+    The dissimilarities d(x_i, x_j) of all pairs i < j of rows are correlated with d(y_i, y_j).
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+    dissimilarity
+        of two rows: "correlation" (1 − Pearson's, over the features), "euclidean", "cosine" (1 − cosine), or "mahalanobis" (the
+        Euclidean distance of whitened features).
+    comparison
+        of the two vectors: "spearman", "pearson", "kendall" (τ_b) or "cosine" (not centred).
+
+    Returns
+    -------
+    0-d array in [−1, 1]; in [0, 1] for comparison="cosine", where independent data score high. NaN, with a warning, if a side is
+    constant or all its pairs of examples are equally far apart: "correlation" needs 3 features, and "mahalanobis" a rank below
+    n − 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations, fewer than 3 examples, or a wrong option.
+
+    Notes
+    -----
+    Cost O(n²(p + q)), and for ranks sorting n²/2 numbers; "kendall" sorts once more per pair of layers. Memory n²/2 numbers per
+    layer. What is invariant depends on the dissimilarity: only "euclidean" and "mahalanobis" ignore an offset of the features.
+    Pairs of examples are not independent: use a permutation test for a p-value.
+
+    References
+    ----------
+    Kriegeskorte, Mur & Bandettini, Frontiers in Systems Neuroscience 2008.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(50, 6))
+    >>> round(float(hl.rsa(x, 3 * x + 1)), 12)
+    1.0
+    """
+    return evaluate("rsa", x, y, dissimilarity=dissimilarity, comparison=comparison)
+
+
+@register(
+    family=DISSIMILARITIES,
+    fixed={"dissimilarity": "euclidean", "comparison": "difference"},
+    finish=_rsm_norm_difference,
+    kind="distance",
+    range=(0.0, float("inf")),
+    symmetric=True,
+    metric=True,
+    invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
+    differentiable=True,
+    formula="‖D − E‖_F, D, E the Euclidean distances between rows",
+    reference="Yin & Shen, NeurIPS 2018, arXiv:1812.04224; Klabunde et al., ICLR 2025, arXiv:2408.00531",
+)
+def rsm_norm_difference(x: Array, y: Array, /) -> Array:
+    """Norm of the difference of two matrices of distances between examples.
+
+    ‖D − E‖_F, with D_ij = ‖x_i − x_j‖ and E_ij = ‖y_i − y_j‖.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+
+    Returns
+    -------
+    0-d array in [0, ∞), in the units of the features, growing with n. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n²(p + q)); memory n²/2 numbers per layer. Not invariant to scaling: a layer with larger activations is far from all
+    others. A metric between configurations of points.
+
+    References
+    ----------
+    Yin & Shen, NeurIPS 2018; Klabunde et al., ICLR 2025.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.array([[0.0], [1.0]])
+    >>> round(float(hl.rsm_norm_difference(x, 3 * x)), 12)  # both entries differ by 2
+    2.828427124746
+    """
+    return evaluate("rsm_norm_difference", x, y)

@@ -1,0 +1,500 @@
+"""Neighbors family: which rows are nearest to which, by cosine similarity, and how far two such lists agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.stats import hypergeom
+
+from homolog.arrays import Array, constant_like, namespace, to_numpy
+from homolog.cautions import Caution, SaturationWarning, constant_layers, listed
+from homolog.linalg import centre, unit_rows
+from homolog.registry import Family, Invariances, evaluate, register, undefined_where
+
+HUH_2024 = "Huh, Cheung, Wang & Isola, ICML 2024, arXiv:2405.07987"
+BLOCK = 48 << 20
+"""Bytes of similarities that are held at a time."""
+STEPS = {4: 2**20, 8: 2**38}
+"""Similarities closer than 1 divided by this tie, by size of their floats: what separates them is rounding."""
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The k nearest other rows of every row."""
+
+    n: int
+    asked: int
+    """k as it was asked for; there may not be as many other rows."""
+    nearest: np.ndarray
+    """(n, k) rows, the nearest first; of equally near ones the first."""
+    similar: np.ndarray
+    """(n, k) their cosine similarities."""
+    rows: np.ndarray
+    """(n, p) rows of norm 1; zeros stay zeros."""
+    constant: Array
+    """0-d bool: nothing varies."""
+
+    @property
+    def k(self) -> int:
+        """Neighbours of every row."""
+        return int(self.nearest.shape[1])
+
+
+class Shared:
+    """What two lists of neighbours have in common."""
+
+    def __init__(self, x: Neighbors, y: Neighbors) -> None:
+        self._x, self._y = x, y
+
+    def _equal(self) -> Iterator[np.ndarray]:
+        """Yield (rows, k, k) bool: which neighbour is which; as many rows at a time as memory allows."""
+        step = max(1, BLOCK // (self._x.k * self._y.k))
+        for start in range(0, self._x.n, step):
+            part = slice(start, start + step)
+            yield self._x.nearest[part, :, None] == self._y.nearest[part, None, :]
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """(n,) number of neighbours in both lists."""
+        return np.concatenate([np.count_nonzero(equal, axis=(1, 2)) for equal in self._equal()])
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """(n,) Σ over shared neighbours of 2 / ((1 + |r − s|)(r + s)), r and s their ranks."""
+        r, s = np.arange(1.0, self._x.k + 1)[:, None], np.arange(1.0, self._y.k + 1)[None, :]
+        weights = 2 / ((1 + np.abs(r - s)) * (r + s))
+        return np.concatenate([np.einsum("irs,rs->i", equal, weights) for equal in self._equal()])
+
+    @cached_property
+    def common(self) -> np.ndarray:
+        """(n, k) bool: which neighbours of x are neighbours of y too."""
+        return np.concatenate([equal.any(axis=2) for equal in self._equal()])
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """(n, k) where in the list of y those neighbours stand."""
+        return np.concatenate([equal.argmax(axis=2) for equal in self._equal()])
+
+
+def prepare(x: Array, *, k: int = 10) -> Neighbors:
+    """Find the nearest rows, a block of rows at a time."""
+    rows = to_numpy(unit_rows(x, about_mean=False))
+    nearest, similar = nearest_rows(rows, min(k, len(rows) - 1))
+    return Neighbors(len(rows), k, nearest, similar, rows, namespace(x).all(centre(x).dead))
+
+
+def nearest_rows(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k other rows of largest inner product with every row, the largest first and ties by index, and the products."""
+    n = len(rows)
+    nearest, similar = np.empty((n, k), dtype=np.int64), np.empty((n, k), dtype=rows.dtype)
+    step = max(1, BLOCK // (n * (rows.dtype.itemsize + 8)))
+    steps = STEPS[rows.dtype.itemsize]
+    falling = np.arange(n - 1, -1, -1)
+    for start in range(0, n, step):
+        products = rows[start : start + step] @ rows.T
+        # One integer per pair, of which no two in a row are equal: the similarity on a grid, then the index.
+        keys = np.rint(products * steps).astype(np.int64)
+        keys *= n
+        keys += falling
+        own = np.arange(len(keys))
+        keys[own, start + own] = np.iinfo(np.int64).min
+        some = np.argpartition(keys, n - k, axis=1)[:, n - k :]
+        order = np.argsort(-np.take_along_axis(keys, some, axis=1), axis=1)
+        found = np.take_along_axis(some, order, axis=1)
+        nearest[start : start + step] = found
+        similar[start : start + step] = np.take_along_axis(products, found, axis=1)
+    return nearest, similar
+
+
+def reorder(x: Neighbors, order: Array) -> Neighbors:
+    """Return the neighbours of the same examples in another order."""
+    order = to_numpy(order)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return replace(x, nearest=place[x.nearest[order]], similar=x.similar[order], rows=x.rows[order])
+
+
+def examine(operands: Mapping[str, Neighbors], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
+    """Name the constant layers, and say where every row is a neighbour."""
+    found = constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
+    some = next(iter(operands.values()))
+    if some.asked >= some.n - 1:
+        message = (
+            f"{listed(operands)}: k = {some.asked} with {some.n} examples, so that every example is a neighbour of every other: "
+            f"use more examples or a smaller k."
+        )
+        found.append(Caution(SaturationWarning, message))
+    return found
+
+
+def cost(
+    shapes: Sequence[tuple[int, int]], itemsizes: Sequence[int], needed: np.ndarray, form: None, *, k: int = 10
+) -> tuple[float, int]:
+    """Return floating-point operations of the products, and bytes."""
+    n = shapes[0][0]
+    held = sum(n * (p * item + k * (item + 8)) for (_, p), item in zip(shapes, itemsizes, strict=True))
+    return float(sum(2.0 * n * n * p for _, p in shapes)), held + 4 * BLOCK
+
+
+NEIGHBORS = Family(
+    "neighbors",
+    prepare,
+    Shared,
+    lambda shared: shared,
+    examine,
+    options=("k",),
+    cost=cost,
+    reorder=reorder,
+    float32="all pairs",
+    host=True,
+)
+
+
+def _value(x: Neighbors, y: Neighbors, value: float) -> Array:
+    constant = x.constant | y.constant
+    xp = namespace(constant)
+    return undefined_where(constant, constant_like(float(value), xp.astype(constant, xp.float64)))
+
+
+def _mutual_knn(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
+    return _value(x, y, shared.counts.mean() / x.k)
+
+
+def _mutual_knn_null(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
+    return _value(x, y, x.k / (x.n - 1))
+
+
+def _jaccard_knn(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
+    return _value(x, y, np.mean(shared.counts / (2 * x.k - shared.counts)))
+
+
+def _jaccard_knn_null(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
+    # In a random order the neighbours of a row are any k of the others.
+    both = np.arange(x.k + 1)
+    return _value(x, y, np.sum(hypergeom(x.n - 1, x.k, x.k).pmf(both) * both / (2 * x.k - both)))
+
+
+def _rank_similarity(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
+    harmonic = np.concatenate([[1.0], np.cumsum(1 / np.arange(1.0, x.k + 1))])
+    return _value(x, y, np.mean(shared.ranks / harmonic[shared.counts]))
+
+
+def _second_order_cosine(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
+    common = shared.common
+    step = max(1, BLOCK // (8 * x.k * max(x.rows.shape[1], y.rows.shape[1])))
+    total, counted = 0.0, 0
+    for start in range(0, x.n, step):
+        part = slice(start, start + step)
+        # The union: all neighbours of y, and those of x that are not among them.
+        only = np.where(common[part], 0.0, 1.0)
+        sides = [
+            (x.similar[part] * only, _similarities(x, y, part)),
+            (_similarities(y, x, part) * only, y.similar[part]),
+        ]
+        first, second = (np.concatenate(side, axis=1, dtype=float) for side in sides)
+        norms = [np.linalg.norm(side, axis=1) for side in (first, second)]
+        defined = (norms[0] > 0) & (norms[1] > 0)
+        products = np.einsum("ij,ij->i", first, second)[defined]
+        total += float(np.sum(products / norms[0][defined] / norms[1][defined]))
+        counted += int(np.count_nonzero(defined))
+    return _value(x, y, min(total / counted, 1.0) if counted else float("nan"))
+
+
+def _similarities(x: Neighbors, other: Neighbors, part: slice) -> np.ndarray:
+    """(rows, k) similarities in x of some rows to their neighbours in another representation."""
+    found: np.ndarray = np.einsum("ip,ikp->ik", x.rows[part], x.rows[other.nearest[part]])
+    return found
+
+
+def _cknna(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
+    common = shared.common
+    of_y = np.take_along_axis(y.similar, shared.places, axis=1)
+    cross = _unbiased(_kept(x, x.similar, common), _kept(x, of_y, common))
+    own = [_unbiased(kept, kept) for kept in (_kept(side, side.similar, None) for side in (x, y))]
+    return _value(x, y, cross / np.sqrt(own[0]) / np.sqrt(own[1]) if min(own) > 0 else float("nan"))
+
+
+def _kept(x: Neighbors, values: np.ndarray, where: np.ndarray | None) -> csr_array:
+    """Return the similarities to neighbours as a sparse (n, n) matrix."""
+    kept = values.astype(float) if where is None else np.where(where, values, 0.0)
+    rows = np.repeat(np.arange(x.n), x.k)
+    return csr_array((kept.reshape(-1), (rows, x.nearest.reshape(-1))), shape=(x.n, x.n))
+
+
+def _unbiased(a: csr_array, b: csr_array) -> float:
+    """Unbiased HSIC of two matrices with zero diagonals, as for symmetric ones; the mean over both orders of the factors."""
+    n = a.shape[0]
+    across = float(a.sum(axis=0) @ b.sum(axis=1)) + float(b.sum(axis=0) @ a.sum(axis=1))
+    return float((a * b.T).sum()) + float(a.sum()) * float(b.sum()) / ((n - 1) * (n - 2)) - across / (n - 2)
+
+
+_TIES = {"ties": "of equally near rows the first by index counts as nearer, whoever they are"}
+_COMMON: dict[str, Any] = {
+    "family": NEIGHBORS,
+    "kind": "similarity",
+    "symmetric": True,
+    "bounds": {"k": (0, float("inf"))},
+}
+_COSINE = Invariances(orthogonal="xy", translation="")
+
+
+@register(
+    **_COMMON,
+    exceptions=_TIES,
+    finish=_mutual_knn,
+    null=_mutual_knn_null,
+    range=(0.0, 1.0),
+    invariances=_COSINE,
+    formula="mean_i |N_k(x_i) ∩ N_k(y_i)| / k",
+    reference=HUH_2024,
+)
+def mutual_knn(x: Array, y: Array, /, *, k: int = 10) -> Array:
+    """Mutual k nearest neighbours: the share of each example's neighbours that both representations agree on.
+
+    mean_i |N_k(x_i) ∩ N_k(y_i)| / k, N_k the k other rows of largest cosine similarity; of equally near ones the first.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+    k
+        neighbours of every example, not counting itself.
+
+    Returns
+    -------
+    0-d array in [0, 1]; k / (n − 1) for independent data. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations, or k below 1.
+
+    Notes
+    -----
+    Cost O(n²(p + q)) in bounded memory; similarities that differ by rounding tie. Blind to everything but who is near: distances,
+    clusters among each other, anything linear. Features are not centred: an offset makes all cosines alike. Not differentiable;
+    computed on the host.
+
+    References
+    ----------
+    Huh, Cheung, Wang & Isola, ICML 2024.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> float(hl.mutual_knn(x, 2 * x[:, ::-1])), round(float(hl.mutual_knn(x, x[:, :4])), 1)
+    (1.0, 0.6)
+    """
+    return evaluate("mutual_knn", x, y, k=k)
+
+
+@register(
+    **_COMMON,
+    exceptions=_TIES,
+    finish=_jaccard_knn,
+    null=_jaccard_knn_null,
+    range=(0.0, 1.0),
+    invariances=_COSINE,
+    formula="mean_i |N_k(x_i) ∩ N_k(y_i)| / |N_k(x_i) ∪ N_k(y_i)|",
+    reference="Klabunde et al., ICLR 2025, arXiv:2408.00531; Wang, Rajan & Zhou, arXiv:2205.05092",
+)
+def jaccard_knn(x: Array, y: Array, /, *, k: int = 10) -> Array:
+    """Jaccard similarity of the k nearest neighbours.
+
+    mean_i |N_k(x_i) ∩ N_k(y_i)| / |N_k(x_i) ∪ N_k(y_i)|, N_k the k other rows of largest cosine similarity.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+    k
+        neighbours of every example, not counting itself.
+
+    Returns
+    -------
+    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations, or k below 1.
+
+    Notes
+    -----
+    Cost O(n²(p + q)) in bounded memory. With h shared neighbours an example counts h / (2k − h), against h / k for
+    `mutual_knn`, which it orders pairs much as. Not differentiable; computed on the host.
+
+    References
+    ----------
+    Klabunde et al., ICLR 2025.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> float(hl.jaccard_knn(x, 2 * x[:, ::-1]))
+    1.0
+    """
+    return evaluate("jaccard_knn", x, y, k=k)
+
+
+@register(
+    **_COMMON,
+    exceptions=_TIES,
+    finish=_rank_similarity,
+    range=(0.0, 1.0),
+    invariances=_COSINE,
+    formula="mean_i Σ_j 2 / ((1 + |r_ij − s_ij|)(r_ij + s_ij)) / H(m_i), j one of the m_i shared, r, s ranks, H(m) = Σ 1/l",
+    reference="Wang, Rajan & Zhou, arXiv:2205.05092; Klabunde et al., ICLR 2025, arXiv:2408.00531",
+)
+def rank_similarity(x: Array, y: Array, /, *, k: int = 10) -> Array:
+    """Agreement of the order of the shared nearest neighbours, the nearest counting most.
+
+    mean_i v_i with v_i = Σ_j 2 / ((1 + |r_j − s_j|)(r_j + s_j)) / H(m) over the m neighbours j that both lists of example i
+    share, r and s their ranks in the two lists, H(m) = 1 + 1/2 + … + 1/m; 0 where they share none.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+    k
+        neighbours of every example, not counting itself.
+
+    Returns
+    -------
+    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations, or k below 1.
+
+    Notes
+    -----
+    Cost O(n²(p + q)) in bounded memory. Counts only neighbours that are shared, whose number it ignores: read it beside
+    `jaccard_knn`. Not differentiable; computed on the host.
+
+    References
+    ----------
+    Wang, Rajan & Zhou 2022; Klabunde et al., ICLR 2025.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.rank_similarity(x, 2 * x[:, ::-1])), 12)
+    1.0
+    """
+    return evaluate("rank_similarity", x, y, k=k)
+
+
+@register(
+    **_COMMON,
+    exceptions=_TIES,
+    finish=_second_order_cosine,
+    range=(-1.0, 1.0),
+    invariances=_COSINE,
+    formula="mean_i cos(s_i, t_i), s_i, t_i the cosines of x_i, y_i to the rows N_k(x_i) ∪ N_k(y_i)",
+    reference="Hamilton, Leskovec & Jurafsky, EMNLP 2016, arXiv:1606.02821",
+)
+def second_order_cosine(x: Array, y: Array, /, *, k: int = 10) -> Array:
+    """Second-order cosine similarity: are examples as similar to their neighbours in one representation as in the other?
+
+    mean_i cos(s_i, t_i), where s_i and t_i hold the cosine similarities of x_i and of y_i to the same rows, the union of the k
+    nearest neighbours of example i in both.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+    k
+        neighbours of every example, not counting itself.
+
+    Returns
+    -------
+    0-d array in [−1, 1]. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations, or k below 1.
+
+    Notes
+    -----
+    Cost O(n²(p + q)), and O(n·k·(p + q)) per pair. Cosines of nearest neighbours are all positive and much alike, so that
+    values lie near 1, for unrelated layers too: compare them with each other, or with permutations. Not differentiable;
+    computed on the host.
+
+    References
+    ----------
+    Hamilton, Leskovec & Jurafsky, EMNLP 2016; Klabunde et al., ICLR 2025.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.second_order_cosine(x, 2 * x[:, ::-1])), 12)
+    1.0
+    """
+    return evaluate("second_order_cosine", x, y, k=k)
+
+
+@register(
+    **_COMMON,
+    finish=_cknna,
+    range=(float("-inf"), float("inf")),
+    invariances=_COSINE,
+    minimal_n=4,
+    formula="A(K, L) / sqrt(A(K, K) · A(L, L)), A the unbiased HSIC over pairs i, j with j in both N_k(x_i), N_k(y_i)",
+    reference=HUH_2024,
+    exceptions=_TIES
+    | {
+        "optimum": "1 at identity, which is no bound: neighbours are not mutual, so that A is no inner product",
+        "undefined": "NaN where A(K, K) <= 0, which neighbours that are not mutual allow in small samples",
+    },
+)
+def cknna(x: Array, y: Array, /, *, k: int = 10) -> Array:
+    """Centred kernel nearest-neighbour alignment: CKA that looks only at pairs of examples which both sides call neighbours.
+
+    A(K, L) / sqrt(A(K, K) · A(L, L)). A(K, L) is the unbiased estimator of HSIC of the Gram matrices of the rows of norm 1, set
+    to 0 wherever j is not among the k nearest rows of i in both representations.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+    k
+        neighbours of every example, not counting itself.
+
+    Returns
+    -------
+    0-d array, 1 for equal representations. NaN, with a warning, if a side is constant, or if a self-term is not positive.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations, fewer than 4 examples, or k below 1.
+
+    Notes
+    -----
+    Cost O(n²(p + q)) for the neighbours, O(n·k) for the rest. With k = n − 1 it is debiased CKA of rows of norm 1. Rows are
+    brought to norm 1 here, and nothing is added to the denominator. Not differentiable; computed on the host.
+
+    References
+    ----------
+    Huh, Cheung, Wang & Isola, ICML 2024; Song et al., JMLR 2012.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.cknna(x, 2 * x[:, ::-1])), 12)
+    1.0
+    """
+    return evaluate("cknna", x, y, k=k)

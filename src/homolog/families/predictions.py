@@ -1,0 +1,149 @@
+"""Predictions family: what is said of single examples, after one representation was mapped to the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from homolog.arrays import Array, namespace
+from homolog.families.overlaps import Overlap, Subspace
+from homolog.families.subspace import SUBSPACE, nan_at_rank_zero
+from homolog.linalg import at_most_one
+from homolog.registry import Invariances, evaluate, register
+
+# Rows are needed, which are not kept of layers on disk.
+PREDICTIONS = replace(SUBSPACE, name="predictions", on_disk=None, rank=None)
+
+
+@nan_at_rank_zero
+def _linear_predictivity(target: Subspace, predictors: Subspace, overlap: Overlap, *, regularization: float) -> Array:
+    xp, n = namespace(overlap.matrix), target.n
+    rows = target.u * target.weights[None, :]
+    kept = predictors.weights**2 / (predictors.weights**2 + regularization / predictors.rank)
+    fitted = predictors.u @ (kept[:, None] * overlap.matrix.T * target.weights[None, :])
+    # What a fit without an example misses of it (Allen's PRESS); the mean is fitted too.
+    leverage = xp.sum(predictors.u**2 * kept[None, :], axis=1) + 1 / n
+    missed = xp.sum((rows - fitted) ** 2, axis=1) / (1 - leverage) ** 2
+    spread = xp.sum(rows**2, axis=1) / (1 - 1 / n) ** 2
+    return 1 - xp.sum(missed) / xp.sum(spread)
+
+
+@nan_at_rank_zero
+def _aligned_cosine(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+    xp = namespace(overlap.matrix)
+    left, _, right = xp.linalg.svd(x.s[:, None] * overlap.matrix * y.s[None, :], full_matrices=False)
+    first, second = x.u * x.s[None, :], y.u * y.s[None, :]
+    norms = [xp.sqrt(xp.sum(side**2, axis=1)) for side in (first, second)]
+    defined = (norms[0] > 0) & (norms[1] > 0)
+    products = xp.sum((first @ left) * (second @ right.T), axis=1)
+    ones = xp.ones_like(products)
+    cosines = products / xp.where(defined, norms[0] * norms[1], ones)
+    counted = xp.astype(defined, products.dtype)
+    return at_most_one(xp.sum(cosines * counted) / xp.sum(counted))
+
+
+@register(
+    family=PREDICTIONS,
+    finish=_linear_predictivity,
+    kind="similarity",
+    range=(float("-inf"), 1.0),
+    symmetric=False,
+    invariances=Invariances(orthogonal="xy"),
+    differentiable=True,
+    minimal_n=3,
+    formula="1 − Σ_i ‖x_i − x̂_i‖² / Σ_i ‖x_i − x̄_i‖², x̂_i, x̄_i the ridge fit and the mean without example i",
+    reference="Hoerl & Kennard, Technometrics 1970; Allen, Technometrics 1974 (leaving one out)",
+    bounds={"regularization": (0, float("inf"))},
+    exceptions={"optimum": "below 1 at identity: a ridge fit shrinks, and is judged on examples it has not seen"},
+)
+def linear_predictivity(target: Array, predictors: Array, /, *, regularization: float = 0.01) -> Array:
+    """Held-out R² of the target's features, predicted linearly from the predictors by ridge regression.
+
+    1 − Σ_i ‖x_i − x̂_i‖² / Σ_i ‖x_i − x̄_i‖², where x̂_i is the ridge fit and x̄_i the mean of all examples but i: every
+    example is left out once. **From predictors to target**: the two sides are not alike.
+
+    Parameters
+    ----------
+    target : (n, p) array, whose features are predicted.
+    predictors : (n, q) array, the same examples in the same order.
+    regularization
+        of the ridge fit, against the mean squared singular value of the predictors.
+
+    Returns
+    -------
+    0-d array in (−∞, 1]; 0 for a fit no better than the mean, below 0 for a worse one. NaN, with a warning, if a side is
+    constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations, fewer than 3 examples, or regularization not above 0.
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side, and O(n·r_x·r_y) per pair: all n fits follow from one decomposition. The honest counterpart
+    of `linear_regression`, whose R² is that of the sample and rises with the number of predictors. Features are weighed by
+    their variance.
+
+    References
+    ----------
+    Hoerl & Kennard, Technometrics 1970; Allen, Technometrics 1974.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x, y = np.random.default_rng(0).normal(size=(2, 60, 40))
+    >>> round(float(hl.linear_regression(x, y)), 1), bool(hl.linear_predictivity(x, y) < 0)  # independent
+    (0.7, True)
+    """
+    return evaluate("linear_predictivity", target, predictors, ("target", "predictors"), regularization=regularization)
+
+
+@register(
+    family=PREDICTIONS,
+    finish=_aligned_cosine,
+    kind="similarity",
+    range=(-1.0, 1.0),
+    symmetric=True,
+    invariances=Invariances(orthogonal="xy"),
+    differentiable=True,
+    formula="mean_i cos(x_i Q, y_i), Q = argmin ‖XQ − Y‖_F over rotations",
+    reference="Hamilton, Leskovec & Jurafsky, ACL 2016, arXiv:1605.09096",
+)
+def aligned_cosine(x: Array, y: Array, /) -> Array:
+    """Mean cosine of corresponding rows after the best rotation.
+
+    mean_i cos(x_i Q, y_i), with Q the orthogonal matrix that brings centred X nearest to centred Y; the narrower side is padded
+    with zeros.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+
+    Returns
+    -------
+    0-d array in [−1, 1]. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side, O(n·r_x·r_y) per pair. Every example counts alike, however long its row; rows at the mean
+    are left out. Rises with the number of features, for independent data too.
+
+    References
+    ----------
+    Hamilton, Leskovec & Jurafsky, ACL 2016; Klabunde et al., ICLR 2025.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))
+    >>> round(float(hl.aligned_cosine(x, x @ rotation)), 12)
+    1.0
+    """
+    return evaluate("aligned_cosine", x, y)

@@ -1,0 +1,261 @@
+"""More readings of the overlap of the subspace family: shape metrics, Bures, GULP, and the overlap of eigenspaces."""
+
+from __future__ import annotations
+
+from homolog.arrays import Array, constant_like, namespace
+from homolog.families.overlaps import Overlap, Subspace
+from homolog.families.subspace import SUBSPACE, nan_at_rank_zero, root
+from homolog.linalg import at_most_one, nuclear_norm, squared_norm
+from homolog.registry import Invariances, evaluate, register
+
+
+def _cosine(overlap: Overlap, first: Array, second: Array) -> Array:
+    """‖X^T Y‖_* / (‖X‖_F ‖Y‖_F) of X = U_X diag(first), Y = U_Y diag(second)."""
+    xp = namespace(overlap.matrix)
+    first, second = (side / xp.sqrt(squared_norm(side)) for side in (first, second))
+    return at_most_one(nuclear_norm(first[:, None] * overlap.matrix * second[None, :]))
+
+
+@nan_at_rank_zero
+def _bures_similarity(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+    return _cosine(overlap, x.s, y.s)
+
+
+def _whitened(side: Subspace, alpha: float) -> Array:
+    """Singular values of the features of mean square 1, partly made equal."""
+    xp = namespace(side.s)
+    return alpha * side.weights * xp.sqrt(constant_like(float(side.rank), side.s)) + (1 - alpha)
+
+
+@nan_at_rank_zero
+def _angular_shape_distance(x: Subspace, y: Subspace, overlap: Overlap, *, alpha: float) -> Array:
+    xp = namespace(overlap.matrix)
+    cosine = _cosine(overlap, _whitened(x, alpha), _whitened(y, alpha))
+    # The gradient of arccos is infinite at 1; identical representations are a corner, not a slope.
+    inside = cosine < 1
+    return xp.where(inside, xp.acos(xp.where(inside, cosine, xp.zeros_like(cosine))), xp.zeros_like(cosine))
+
+
+@nan_at_rank_zero
+def _eigenspace_overlap(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+    return at_most_one(squared_norm(overlap.matrix) / max(overlap.matrix.shape))
+
+
+def _eigenspace_overlap_null(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+    return constant_like(min(x.rank, y.rank) / (x.n - 1), x.s)
+
+
+@nan_at_rank_zero
+def _gulp_distance(x: Subspace, y: Subspace, overlap: Overlap, *, regularization: float) -> Array:
+    xp = namespace(overlap.matrix)
+    # Of a ridge fit each direction keeps this share.
+    first, second = (side.weights**2 / (side.weights**2 + regularization) for side in (x, y))
+    shared = xp.sum(first[:, None] * overlap.matrix**2 * second[None, :])
+    return root(squared_norm(first) + squared_norm(second) - 2 * shared)
+
+
+@register(
+    family=SUBSPACE,
+    finish=_bures_similarity,
+    kind="similarity",
+    range=(0.0, 1.0),
+    symmetric=True,
+    invariances=Invariances(orthogonal="xy"),
+    differentiable=True,
+    formula="‖X^T Y‖_* / (‖X‖_F ‖Y‖_F)",
+    reference="Bures, Transactions of the AMS 1969; Tang, Maddox, Dickens, Diethe & Damianou, arXiv:2003.11498",
+)
+def bures_similarity(x: Array, y: Array, /) -> Array:
+    """Normalised Bures similarity: the cosine of two representations after the best rotation.
+
+    ‖X^T Y‖_* / (‖X‖_F ‖Y‖_F) of centred columns; the fidelity of the Gram matrices, tr (K^½ L K^½)^½ / sqrt(tr K · tr L).
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+
+    Returns
+    -------
+    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side. A function of the Procrustes distance: 1 − d²/2. Weighs all directions by their standard
+    deviation, where linear CKA weighs by variance; rises with the number of features, for independent data too.
+
+    References
+    ----------
+    Bures 1969; Tang et al. 2020 (normalised Bures similarity).
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x, y = np.random.default_rng(0).normal(size=(2, 100, 5))
+    >>> round(float(hl.bures_similarity(x, y) + hl.procrustes_distance(x, y) ** 2 / 2), 12)
+    1.0
+    """
+    return evaluate("bures_similarity", x, y)
+
+
+@register(
+    family=SUBSPACE,
+    finish=_angular_shape_distance,
+    kind="distance",
+    range=(0.0, 1.5707963267948966),
+    symmetric=True,
+    metric=True,
+    invariances=Invariances(orthogonal="xy"),
+    differentiable=True,
+    formula="arccos(‖X̃^T Ỹ‖_* / (‖X̃‖_F ‖Ỹ‖_F)), X̃ = X (αI + (1−α)(X^T X / r)^(-1/2))",
+    reference="Williams, Kunz, Kornblith & Linderman, NeurIPS 2021, arXiv:2110.14739",
+    bounds={"alpha": (-1e-300, 1.0)},
+)
+def angular_shape_distance(x: Array, y: Array, /, *, alpha: float = 1.0) -> Array:
+    """Angle between two representations after the best rotation, with partial whitening.
+
+    arccos(‖X̃^T Ỹ‖_* / (‖X̃‖_F ‖Ỹ‖_F)), X̃ = U (α S + (1−α) I) of centred X = U S V^T whose singular values have mean square 1.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+    alpha
+        1 compares by Procrustes, 0 whitens first and compares by CCA.
+
+    Returns
+    -------
+    0-d array in [0, π/2]: radians. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations, or alpha outside [0, 1].
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side. A metric for every alpha; with alpha=0 invariant to invertible linear maps too. Singular
+    values are brought to mean square 1 before whitening, so that scaling changes nothing for any alpha. Below about 1e-7 an
+    angle is rounding.
+
+    References
+    ----------
+    Williams, Kunz, Kornblith & Linderman, NeurIPS 2021.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x, y = np.random.default_rng(0).normal(size=(2, 100, 5))
+    >>> round(float(np.cos(hl.angular_shape_distance(x, y)) - hl.bures_similarity(x, y)), 12)
+    0.0
+    """
+    return evaluate("angular_shape_distance", x, y, alpha=alpha)
+
+
+@register(
+    family=SUBSPACE,
+    finish=_eigenspace_overlap,
+    null=_eigenspace_overlap_null,
+    kind="similarity",
+    range=(0.0, 1.0),
+    symmetric=True,
+    invariances=Invariances(invertible_linear="xy", orthogonal="xy"),
+    differentiable=True,
+    formula="‖Q_Y^T Q_X‖_F² / max(r_x, r_y)",
+    reference="May, Zhang, Dao & Ré, NeurIPS 2019, arXiv:1909.01264",
+)
+def eigenspace_overlap(x: Array, y: Array, /) -> Array:
+    """Overlap of the column spaces, as a share of the larger.
+
+    ‖Q_Y^T Q_X‖_F² / max(r_x, r_y), Q orthonormal bases of the centred column spaces and r their numerical ranks.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+
+    Returns
+    -------
+    0-d array in [0, 1]; min(r_x, r_y) / (n − 1) for independent data. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side. R²_CCA · min(r_x, r_y) / max(r_x, r_y): 1 only where neither space holds more than the
+    other. Saturates like `cca` when features outnumber examples.
+
+    References
+    ----------
+    May, Zhang, Dao & Ré, NeurIPS 2019.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.eigenspace_overlap(x, x[:, :2])), 12)
+    0.4
+    """
+    return evaluate("eigenspace_overlap", x, y)
+
+
+@register(
+    family=SUBSPACE,
+    finish=_gulp_distance,
+    kind="distance",
+    range=(0.0, float("inf")),
+    symmetric=True,
+    metric=True,
+    invariances=Invariances(orthogonal="xy"),
+    differentiable=True,
+    formula="sqrt(tr (Σ_x Σ_xλ⁻¹)² + tr (Σ_y Σ_yλ⁻¹)² − 2 tr Σ_xλ⁻¹ Σ_xy Σ_yλ⁻¹ Σ_yx), Σ_λ = Σ + λI, tr Σ = 1",
+    reference="Boix-Adserà, Lawrence, Stepaniants & Rigollet, NeurIPS 2022, arXiv:2210.06545",
+    bounds={"regularization": (0, float("inf"))},
+)
+def gulp_distance(x: Array, y: Array, /, *, regularization: float = 0.01) -> Array:
+    """How differently ridge regression predicts from two representations, on average over targets.
+
+    sqrt(tr (Σ_x Σ_xλ⁻¹)² + tr (Σ_y Σ_yλ⁻¹)² − 2 tr Σ_xλ⁻¹ Σ_xy Σ_yλ⁻¹ Σ_yx): the expected squared difference of the two ridge
+    fits to a random target. Σ are covariances, Σ_λ = Σ + λI, and each representation is scaled to tr Σ = 1.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+    regularization
+        λ > 0, against a total variance of 1. Towards 0 only the column spaces count: sqrt(r_x + r_y − 2 Σρ²).
+
+    Returns
+    -------
+    0-d array in [0, sqrt(r_x + r_y)). NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations, or regularization not above 0.
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side. Grows with the number of directions that λ leaves: compare values of one λ, and of layers
+    alike in width.
+
+    References
+    ----------
+    Boix-Adserà, Lawrence, Stepaniants & Rigollet, NeurIPS 2022.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.gulp_distance(x, x[:, :4], regularization=1e-9)), 6)  # one direction too many
+    1.0
+    """
+    return evaluate("gulp_distance", x, y, regularization=regularization)

@@ -1,0 +1,237 @@
+"""Statistics family: one number per representation, and how far two of them lie apart, whatever the order of the examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from homolog.arrays import Array, namespace
+from homolog.cautions import Caution, constant_layers
+from homolog.families.grams import squared_distances
+from homolog.linalg import centre, power_of_two, unit_rows
+from homolog.registry import Family, Invariances, evaluate, register, undefined_where
+
+KLABUNDE_2025 = "Klabunde et al., ICLR 2025, arXiv:2408.00531"
+ROWS = 512
+"""Rows whose distances to all others are held at a time."""
+SHARPNESS = 2.0
+"""t of exp(−t·d²)."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A representation as a cloud of points."""
+
+    points: Array
+    """(n, p)"""
+    constant: Array
+    """0-d bool: nothing varies."""
+
+    @cached_property
+    def magnitude(self) -> Array:
+        """0-d: norm of the mean."""
+        xp = namespace(self.points)
+        scale = power_of_two(xp.max(xp.abs(self.points)))
+        mean = xp.mean(self.points / scale, axis=0)
+        squared = mean @ mean
+        positive = squared > 0
+        # The gradient of sqrt is infinite at 0.
+        root = xp.sqrt(xp.where(positive, squared, xp.ones_like(squared)))
+        return scale * xp.where(positive, root, xp.zeros_like(root))
+
+    @cached_property
+    def uniformity(self) -> Array:
+        """0-d: logarithm of the mean of exp(−2·d²) over all pairs, a row with itself included."""
+        xp, n = namespace(self.points), self.points.shape[0]
+        centred = centre(self.points)
+        total = xp.zeros_like(self.points[0, 0])
+        for top in range(0, n, ROWS):
+            rows, beyond = slice(top, min(top + ROWS, n)), slice(min(top + ROWS, n), n)
+            for columns, weight in ((rows, 1), (beyond, 2)):
+                if columns.start < n:
+                    squared = squared_distances(centred.features, rows, columns)
+                    total = total + weight * xp.sum(xp.exp(-SHARPNESS * squared * centred.scale * centred.scale))
+        return xp.log(total / n**2)
+
+    @cached_property
+    def concentricity(self) -> Array:
+        """0-d: mean cosine of the rows with their mean."""
+        xp = namespace(self.points)
+        mean = xp.mean(self.points / power_of_two(xp.max(xp.abs(self.points))), axis=0)
+        return xp.mean(unit_rows(self.points, about_mean=False) @ unit_rows(mean[None, :], about_mean=False)[0, :])
+
+
+def examine(operands: Mapping[str, Cloud], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
+    """Name the constant layers."""
+    return constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
+
+
+def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: Any, form: None) -> tuple[float, int]:
+    """Return floating-point operations, of uniformity if it is asked for, and bytes."""
+    n = shapes[0][0]
+    return float(sum(1.0 * n * n * p for _, p in shapes)), 8 * sum(n * p for _, p in shapes) + 24 * ROWS * n
+
+
+STATISTICS = Family(
+    "statistics",
+    lambda x: Cloud(x, namespace(x).all(centre(x).dead)),
+    lambda x, y: None,
+    lambda meeting: meeting,
+    examine,
+    cost=cost,
+    host=True,
+    # Nothing depends on the order of the examples.
+    reorder=lambda cloud, order: cloud,
+)
+
+
+def _between(x: Cloud, y: Cloud, name: str) -> Array:
+    first, second = getattr(x, name), getattr(y, name)
+    return undefined_where(x.constant | y.constant, namespace(first).abs(first - second))
+
+
+_COMMON: dict[str, Any] = {
+    "family": STATISTICS,
+    "kind": "distance",
+    "symmetric": True,
+    "metric": True,
+    "differentiable": True,
+}
+
+
+@register(
+    **_COMMON,
+    finish=lambda x, y, meeting: _between(x, y, "magnitude"),
+    range=(0.0, float("inf")),
+    invariances=Invariances(orthogonal="xy", isotropic_scaling="", translation=""),
+    formula="| ‖mean_i x_i‖ − ‖mean_i y_i‖ |",
+    reference="Wang, Rajan & Zhou, arXiv:2205.05092; " + KLABUNDE_2025,
+)
+def magnitude_difference(x: Array, y: Array, /) -> Array:
+    """Difference of the norms of the mean rows.
+
+    | ‖mean_i x_i‖ − ‖mean_i y_i‖ |
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples; their order does not matter.
+
+    Returns
+    -------
+    0-d array in [0, ∞), in the units of the features. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n(p + q)). Says how large activations are on average, nothing of what they represent; 0 says little.
+
+    References
+    ----------
+    Klabunde et al., ICLR 2025.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.array([[0.0, 1.0], [2.0, 3.0]])
+    >>> round(float(hl.magnitude_difference(x, 3 * x)), 6)  # 2·sqrt(1² + 2²)
+    4.472136
+    """
+    return evaluate("magnitude_difference", x, y)
+
+
+@register(
+    **_COMMON,
+    finish=lambda x, y, meeting: _between(x, y, "uniformity"),
+    range=(0.0, float("inf")),
+    invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
+    formula="|u(x) − u(y)|, u(x) = log mean_ij exp(−2‖x_i − x_j‖²)",
+    reference="Wang & Isola, ICML 2020, arXiv:2005.10242; " + KLABUNDE_2025,
+)
+def uniformity_difference(x: Array, y: Array, /) -> Array:
+    """Difference in how evenly the examples fill the space.
+
+    |u(x) − u(y)| with u(x) = log mean_ij exp(−2‖x_i − x_j‖²), over all n² pairs.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples; their order does not matter.
+
+    Returns
+    -------
+    0-d array in [0, log n]. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n²(p + q)) in bounded memory. The width of the Gaussian is fixed: u is −log n for every representation whose rows are
+    farther apart than about 3, so bring features to a common scale first (Wang & Isola take rows of norm 1).
+
+    References
+    ----------
+    Wang & Isola, ICML 2020; Klabunde et al., ICLR 2025.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.uniformity_difference(x, 1000 * x)), 2), round(float(hl.uniformity_difference(10 * x, 1000 * x)), 2)
+    (0.32, 0.0)
+    """
+    return evaluate("uniformity_difference", x, y)
+
+
+@register(
+    **_COMMON,
+    finish=lambda x, y, meeting: _between(x, y, "concentricity"),
+    range=(0.0, 2.0),
+    invariances=Invariances(orthogonal="xy", translation=""),
+    formula="|c(x) − c(y)|, c(x) = mean_i cos(x_i, mean_j x_j)",
+    reference="Wang, Rajan & Zhou, arXiv:2205.05092; " + KLABUNDE_2025,
+)
+def concentricity_difference(x: Array, y: Array, /) -> Array:
+    """Difference in how far the examples point the same way.
+
+    |c(x) − c(y)| with c(x) = mean_i cos(x_i, mean_j x_j).
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples; their order does not matter.
+
+    Returns
+    -------
+    0-d array in [0, 2]. NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n(p + q)). A mean offset of the features brings c to 1 whatever the rest.
+
+    References
+    ----------
+    Klabunde et al., ICLR 2025.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.array([[1.0, 1.0], [1.0, -1.0]])
+    >>> round(float(hl.concentricity_difference(x, x + [1000.0, 0.0])), 6)  # 1 − cos 45°
+    0.292893
+    """
+    return evaluate("concentricity_difference", x, y)
