@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from homolog.arrays import Array, namespace
+from homolog.cautions import Caution, constant_layers, dropped_directions
 from homolog.families.overlaps import Overlap, Subspace
 from homolog.families.subspace import SUBSPACE, nan_at_rank_zero
 from homolog.linalg import at_most_one
 from homolog.registry import Invariances, evaluate, register
 
+
+def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
+    """Name the constant layers, and those of which directions were left out; nothing saturates."""
+    constant = constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
+    return constant + dropped_directions([label for label, operand in operands.items() if operand.cut])
+
+
 # Rows are needed, which are not kept of layers on disk.
-PREDICTIONS = replace(SUBSPACE, name="predictions", on_disk=None, rank=None)
+PREDICTIONS = replace(SUBSPACE, name="predictions", examine=examine, on_disk=None, rank=None)
 
 
 @nan_at_rank_zero
@@ -91,9 +100,9 @@ def linear_predictivity(target: Array, predictors: Array, /, *, regularization: 
     Examples
     --------
     >>> import numpy as np, homolog as hl
-    >>> x, y = np.random.default_rng(0).normal(size=(2, 60, 40))
+    >>> x, y = np.random.default_rng(0).normal(size=(2, 60, 20))
     >>> round(float(hl.linear_regression(x, y)), 1), bool(hl.linear_predictivity(x, y) < 0)  # independent
-    (0.7, True)
+    (0.4, True)
     """
     return evaluate("linear_predictivity", target, predictors, ("target", "predictors"), regularization=regularization)
 
