@@ -93,6 +93,8 @@ class Family:
     """Whether `prepare` takes float32 input as it is: never, for the products of `meet_all`, or always."""
     host: bool = False
     """Whether arrays on the host may be taken as NumPy's, whatever their library."""
+    begin: Callable[[Any], Any] | None = None
+    """begin(x) → `shared`, which prepare takes: what families with the same `begin` compute alike of a NumPy array."""
     on_disk: OnDisk | None = None
     """How to work on representations that stay on disk, or None where they must be in memory."""
 

@@ -130,6 +130,21 @@ class Plan:
         """The measures in groups that share operands."""
         return list(grouped(self))
 
+    @cached_property
+    def bunches(self) -> list[list[Group]]:
+        """The groups that are prepared together, since they begin alike and their operands fit into the memory side by side."""
+        found: list[list[Group]] = []
+        for group in self.groups:
+            begin = group.family.begin if group.task is None else None
+            for bunch in found if begin is not None else []:
+                size = group.bytes + sum(other.bytes for other in bunch)
+                if bunch[0].task is None and bunch[0].family.begin is begin and size <= self.memory:
+                    bunch.append(group)
+                    break
+            else:
+                found.append([group])
+        return found
+
     @property
     def flops(self) -> float:
         """Floating-point operations, to leading order."""
@@ -137,13 +152,15 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        """Most memory beyond the arrays given; the groups run one after another."""
-        return max(group.bytes for group in self.groups)
+        """Most memory beyond the arrays given; what is not prepared together runs one after another."""
+        return max(sum(group.bytes for group in bunch) for bunch in self.bunches)
 
     def __str__(self) -> str:
         models = ", ".join(f"{name} ({len(layers)} layers)" for name, layers in self.models.items())
         lines = [f"{int(self.wanted.sum())} pairs of layers of {models}, n = {self.n}"]
-        lines += [f"  {group}" for group in self.groups]
+        for bunch in self.bunches:
+            lines += [f"  {group}" for group in bunch]
+            lines += [f"  the last {len(bunch)} are prepared together"] * (len(bunch) > 1)
         lines.append(f"in all {self.flops:.2g} floating-point operations, at most {format_bytes(self.bytes)} at a time")
         return "\n".join(lines)
 

@@ -52,8 +52,8 @@ def run(plan: Plan, progress: bool | None) -> Outcome:
     hidden = None if progress is None else not progress
     steps = len(plan.groups) * (len(plan.used) + len(unordered(plan.needed)) + plan.asked.steps())
     with tqdm(total=steps, desc="comparing", delay=1, leave=False, disable=hidden, bar_format=_BAR) as bar:
-        for group in plan.groups:
-            _run_group(plan, group, outcome, bar)
+        for bunch in plan.bunches:
+            _run_bunch(plan, bunch, outcome, bar)
     return concluded(plan, outcome)
 
 
@@ -80,26 +80,39 @@ def unordered(needed: np.ndarray) -> list[tuple[int, int]]:
     return sorted({(int(min(pair)), int(max(pair))) for pair in zip(i, j, strict=True)})
 
 
-def _run_group(plan: Plan, group: Group, outcome: Outcome, bar: tqdm) -> None:
-    pairs = unordered(plan.needed)
-    first = plan.layers[plan.used[0]].array
-    shared = group.task is not None or (group.family.host and (isinstance(first, Rows) or is_numpy(on_host(first))))
-    with pooled(shared) as each:
-        if group.task is not None:
+def _run_bunch(plan: Plan, bunch: list[Group], outcome: Outcome, bar: tqdm) -> None:
+    """Compute groups that are prepared together; often it is one."""
+    first, lead = plan.layers[plan.used[0]].array, bunch[0]
+    threads = lead.task is not None or (lead.family.host and (isinstance(first, Rows) or is_numpy(on_host(first))))
+    with pooled(threads) as each:
+        if lead.task is not None:
             workers = Here(each) if plan.executor is None else Elsewhere(plan.executor)
-            operands = _run_on_disk(plan, group, outcome, workers, bar)
-        else:
-            operands = dict(zip(plan.used.tolist(), each(partial(_prepared, plan, group, bar), plan.used), strict=True))
-            if group.form is None:
-                list(each(partial(_meet_one, plan, group, operands, outcome, bar), pairs))
-            else:
-                _meet_all(plan, group, operands, outcome, each, lambda share: bar.update(share * len(pairs)))
-            found, cautions = sureness.companions(plan, group, operands, each, bar.update)
-            outcome.sureness |= found
-            outcome.cautions += cautions
-            if plan.asked.groups is not None:
-                # The formulas are for orders of all examples.
-                outcome.nulls |= {name: kinds["null"] for name, kinds in found.items()}
+            _examine(plan, lead, _run_on_disk(plan, lead, outcome, workers, bar), outcome)
+            return
+        prepared = list(each(partial(_prepared, plan, bunch, bar), plan.used))
+        for place, group in enumerate(bunch):
+            operands = {int(i): layer.pop(place) for i, layer in zip(plan.used, prepared, strict=True)}
+            _run_group(plan, group, operands, outcome, each, bar)
+
+
+def _run_group(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, each: Any, bar: tqdm) -> None:
+    pairs = unordered(plan.needed)
+    if group.form is None:
+        list(each(partial(_meet_one, plan, group, operands, outcome, bar), pairs))
+    else:
+        _meet_all(plan, group, operands, outcome, each, lambda share: bar.update(share * len(pairs)))
+    found, cautions = sureness.companions(plan, group, operands, each, bar.update)
+    outcome.sureness |= found
+    outcome.cautions += cautions
+    if plan.asked.groups is not None:
+        # The formulas are for orders of all examples.
+        outcome.nulls |= {name: kinds["null"] for name, kinds in found.items()}
+    _examine(plan, group, operands, outcome)
+
+
+def _examine(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome) -> None:
+    """Note what a reader should know of the operands, and their ranks."""
+    pairs = unordered(plan.needed)
     labels = [layer.label for layer in plan.layers]
     named = {labels[i]: operand for i, operand in operands.items()}
     outcome.cautions += group.family.examine(named, [(labels[i], labels[j]) for i, j in pairs])
@@ -134,21 +147,26 @@ def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, workers: Workers, b
     return {i: summary.operand for i, summary in zip(used, summaries, strict=True)}
 
 
-def _prepared(plan: Plan, group: Group, bar: tqdm, index: int) -> Any:
-    layer, family = plan.layers[index], group.family
+def _prepared(plan: Plan, bunch: list[Group], bar: tqdm, index: int) -> dict[int, Any]:
+    """Return the operands of one layer, by the place of the group that asks for each."""
+    layer, family = plan.layers[index], bunch[0].family
     array = loaded(layer.array)
     if array is not layer.array:
         check_finite(array, layer.title)  # others were checked when they were given
     array = on_host(array) if family.host else array
+    operands = {}
     try:
         x = representation(array, layer.title, single=family.float32 != "never")
-        # A family that meets all pairs at once may be told to hold less.
-        operand = family.prepare(x, **group.options, **({} if group.form is None else {"lean": group.form.lean}))
+        shared = {} if family.begin is None or not is_numpy(x) else {"shared": family.begin(x)}
+        for place, group in enumerate(bunch):
+            # A family that meets all pairs at once may be told to hold less.
+            lean = {} if group.form is None else {"lean": group.form.lean}
+            operands[place] = group.family.prepare(x, **group.options, **lean, **shared)
+            bar.update()
     except Exception as error:
         error.add_note(f"while preparing {layer.title}")
         raise
-    bar.update()
-    return operand
+    return operands
 
 
 def _meet_all(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -13,6 +15,7 @@ from homolog.arrays import (
     Array,
     constant_like,
     from_numpy,
+    is_numpy,
     machine_epsilon,
     namespace,
     precise,
@@ -21,7 +24,8 @@ from homolog.arrays import (
 )
 from homolog.cautions import Caution, constant_layers
 from homolog.families.grams import radial, squared_distances
-from homolog.linalg import at_most_one, centre, squared_norm, thin_svd, unit_rows
+from homolog.families.halves import PIECE, Points, pieces, squared_half
+from homolog.linalg import at_most_one, squared_norm, thin_svd, unit_rows
 from homolog.registry import Family, Invariances, evaluate, register, undefined_where, when
 
 Dissimilarity = Literal["correlation", "euclidean", "cosine", "mahalanobis"]
@@ -29,8 +33,12 @@ Comparison = Literal["spearman", "pearson", "kendall", "cosine"]
 
 SINGLE_STEPS, DOUBLE_STEPS = 2**20, 2**40
 """Dissimilarities closer than the largest divided by this are one, whatever the rounding of their products says."""
-PIECE = 1 << 18
-"""Pairs of examples that are multiplied at a time."""
+
+
+LARGE = 1e15
+"""Scales beyond which distances are held in float64, since their squares would leave the range of float32."""
+NEAR = 0.05
+"""Share of ‖D‖² + ‖E‖² below which ‖D − E‖² is summed from differences, because subtracting ⟨D, E⟩ would cancel."""
 
 
 @dataclass(frozen=True)
@@ -66,58 +74,62 @@ class Form:
 
 
 def prepare(
-    x: Array, *, dissimilarity: str = "correlation", comparison: str = "spearman", lean: bool = False
+    x: Array,
+    *,
+    dissimilarity: str = "correlation",
+    comparison: str = "spearman",
+    lean: bool = False,
+    shared: Points | None = None,
 ) -> Dissimilarities:
-    """Return the dissimilarities of all pairs of rows."""
-    xp = namespace(x)
-    centred = centre(x)
-    matrix = _matrix(x, centred.features, dissimilarity, settle=comparison in ("spearman", "kendall"))
-    i, j = np.triu_indices(x.shape[0], 1)
-    flat = from_numpy(i * x.shape[0] + j, x)
-    values = xp.take(xp.reshape(matrix, (-1,)), flat, axis=0)
-    dead = xp.all(centred.dead)
+    """Return the dissimilarities of all pairs of rows; `shared` is what other measures have in common with this one."""
+    xp, n = namespace(x), x.shape[0]
+    points = shared or Points(x)
+    centred = points.centred
+    values = _half(points, dissimilarity) if is_numpy(x) else _above_diagonal(x, centred.features, dissimilarity)
+    low, high, dead = xp.min(values), xp.max(values), xp.all(centred.dead)
+    # Ranks of squares are those of the distances.
+    if comparison not in ("spearman", "kendall") and dissimilarity in ("euclidean", "mahalanobis"):
+        values = -radial(values, None)
     if comparison == "difference":
-        return Dissimilarities(x.shape[0], precise(values) * precise(centred.scale), comparison, dead, bool(dead))
-    low, high = xp.min(values), xp.max(values)
+        large = not 1 / LARGE < scalar(centred.scale) < LARGE
+        values = precise(values) * precise(centred.scale) if large else values * centred.scale
+        return Dissimilarities(n, values, comparison, dead, bool(dead))
     rounding = 8 * max(x.shape) * machine_epsilon(x) * xp.maximum(high, xp.ones_like(high))
     equal = (high if comparison == "cosine" else high - low) <= rounding
-    return Dissimilarities(x.shape[0], _ready(values, comparison), comparison, dead | equal, bool(dead))
+    return Dissimilarities(n, _ready(values, comparison), comparison, dead | equal, bool(dead))
 
 
-def _matrix(x: Array, centred: Array, dissimilarity: str, *, settle: bool) -> Array:
-    """Return the (n, n) dissimilarities; with `settle` those that differ by no more than rounding are made equal."""
-    xp, squared = namespace(x), dissimilarity in ("euclidean", "mahalanobis")
-    if squared:
-        points = centred if dissimilarity == "euclidean" else thin_svd(precise(centred)).u
-        found = squared_distances(points)
+def _half(points: Points, dissimilarity: str) -> np.ndarray:
+    """Return the dissimilarities of the pairs i < j, squared where they are distances."""
+    if dissimilarity == "mahalanobis":
+        return squared_half(thin_svd(precise(points.centred.features)).u)
+    if dissimilarity == "euclidean":
+        return points.squared
+    return points.beside_cosine if dissimilarity == "cosine" else points.beside_correlation
+
+
+def _above_diagonal(x: Array, centred: Array, dissimilarity: str) -> Array:
+    """Return the same in the library of x."""
+    xp, n = namespace(x), x.shape[0]
+    if dissimilarity in ("euclidean", "mahalanobis"):
+        matrix = squared_distances(centred if dissimilarity == "euclidean" else thin_svd(precise(centred)).u)
     else:
-        points = unit_rows(x, about_mean=dissimilarity == "correlation")
-        found = 1 - points @ points.T
-        found = xp.where(found > 0, found, xp.zeros_like(found))
-    if settle:
-        found = from_numpy(settled(to_numpy(found)), found)
-    return -radial(found, None) if squared else found
-
-
-def settled(values: np.ndarray) -> np.ndarray:
-    """Round to a grid that is coarser than the rounding of products, so that equal values tie."""
-    steps = SINGLE_STEPS if values.dtype.itemsize == 4 else DOUBLE_STEPS
-    largest = np.abs(values).max()
-    if largest == 0:
-        return values
-    unit = values.dtype.type(2.0 ** np.floor(np.log2(largest)) * 2 / steps)
-    found: np.ndarray = np.rint(values / unit) * unit
-    return found
+        rows = unit_rows(x, about_mean=dissimilarity == "correlation")
+        matrix = 1 - rows @ rows.T
+        matrix = xp.where(matrix > 0, matrix, xp.zeros_like(matrix))
+    i, j = np.triu_indices(n, 1)
+    return xp.take(xp.reshape(matrix, (-1,)), from_numpy(i * n + j, x), axis=0)
 
 
 def _ready(values: Array, comparison: str) -> Array:
-    """Turn dissimilarities into what the comparison multiplies."""
-    if comparison == "kendall":
-        return values
-    if comparison == "spearman":
-        values = from_numpy(ranks(to_numpy(values)), values)
+    """Turn dissimilarities into what the comparison works on."""
+    if comparison in ("spearman", "kendall"):
+        ready = settled(to_numpy(values)) if comparison == "kendall" else ranks(to_numpy(values))
+        values = from_numpy(ready, values)
+        if comparison == "kendall":
+            return values
     xp = namespace(values)
-    if comparison != "cosine":
+    if comparison == "pearson":
         values = values - xp.astype(xp.mean(precise(values)), values.dtype)
     size = xp.max(xp.abs(values))
     values = values / xp.where(size > 0, size, xp.ones_like(size))
@@ -125,14 +137,26 @@ def _ready(values: Array, comparison: str) -> Array:
     return values / xp.where(norm > 0, norm, xp.ones_like(norm))
 
 
+def _grid(values: np.ndarray) -> float:
+    """Return the step of a grid that is coarser than the rounding of products, so that equal values tie on it."""
+    steps = SINGLE_STEPS if values.dtype.itemsize == 4 else DOUBLE_STEPS
+    return float(2.0 ** np.floor(np.log2(max(values.max(), np.finfo(values.dtype).tiny))) * 2 / steps)
+
+
+def settled(values: np.ndarray) -> np.ndarray:
+    """Return values, none of them negative, on the grid."""
+    step = values.dtype.type(_grid(values))
+    found: np.ndarray = np.rint(values / step) * step
+    return found
+
+
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Return average ranks, less their mean; of settled float32 values by counting, without a sort."""
+    """Return average ranks on the grid, less their mean; of float32 values by counting, without a sort."""
     if values.dtype.itemsize == 8:
-        found: np.ndarray = rankdata(values) - (len(values) + 1) / 2
+        found: np.ndarray = rankdata(settled(values)) - (len(values) + 1) / 2
         return found
-    unit = 2.0 ** np.floor(np.log2(max(values.max(), -values.min(), 1e-30))) * 2 / SINGLE_STEPS
-    places = np.rint(values / values.dtype.type(unit)).astype(np.int32)
-    places -= places.min()
+    places = np.multiply(values, values.dtype.type(1 / _grid(values)))
+    places = np.rint(places, out=places).astype(np.int32)
     counts = np.bincount(places)
     middle = np.cumsum(counts) - (counts - 1) / 2 - (len(values) + 1) / 2
     return middle.astype(values.dtype)[places]
@@ -153,23 +177,31 @@ def meet(x: Dissimilarities, y: Dissimilarities) -> Compared:
     xp = namespace(x.values)
     undefined = x.constant | y.constant
     if x.comparison == "difference":
-        difference = x.values - y.values
-        size = xp.max(xp.abs(difference))
-        safe = xp.where(size > 0, size, xp.ones_like(size))
-        # Each pair of rows stands twice in the matrix.
-        norm = safe * xp.sqrt(2 * squared_norm(difference / safe)) if scalar(size) > 0 else 0 * xp.sum(difference)
-        return Compared(norm, undefined)
+        return Compared(_distance(x.values, y.values), undefined)
     if x.comparison == "kendall":
         value = 0.0 if bool(undefined) else float(kendalltau(to_numpy(x.values), to_numpy(y.values)).statistic)
         return Compared(constant_like(value, precise(x.values)), undefined)
     return Compared(xp.sum(precise(x.values) * precise(y.values)), undefined)
 
 
+def _distance(x: Array, y: Array) -> Array:
+    """‖D − E‖_F: each pair of rows stands twice in the matrix."""
+    if is_numpy(x) and x.dtype == y.dtype == np.float32:
+        parts = (x[start : start + PIECE] - y[start : start + PIECE] for start in range(0, len(x), PIECE))
+        return np.asarray(math.sqrt(2 * sum(float(np.vdot(part, part)) for part in parts)))
+    xp = namespace(x)
+    difference = precise(x - y)
+    size = xp.max(xp.abs(difference))
+    if not scalar(size) > 0:
+        return 0 * xp.sum(difference)
+    return size * xp.sqrt(2 * squared_norm(difference / size))
+
+
 def choose(
     shapes: Any, itemsizes: Sequence[int], needed: np.ndarray, memory: int, *, comparison: str = "", **_: Any
 ) -> Form | None:
     """Multiply stacked vectors where the comparison is an inner product."""
-    if comparison in ("kendall", "difference"):
+    if comparison == "kendall":
         return None
     return Form(len(shapes) * PIECE * 8)
 
@@ -178,14 +210,29 @@ def meet_all(
     vectors: Sequence[Dissimilarities], needed: np.ndarray, form: Form, each: Any, step: Callable[[float], None]
 ) -> Compared:
     """Compare all pairs, piece by piece of the vectors."""
-    size = vectors[0].values.shape[0]
     found = np.zeros((len(vectors), len(vectors)))
-    for start in range(0, size, PIECE):
-        stacked = np.stack([to_numpy(v.values[start : start + PIECE]) for v in vectors])
-        found += stacked @ stacked.T
-        step(min(PIECE, size - start) / size)
+    for share, products in pieces([to_numpy(vector.values) for vector in vectors]):
+        found += products
+        step(share)
+    if vectors[0].comparison == "difference":
+        found = _differences(vectors, needed, found, each)
     constant = np.array([bool(v.constant) for v in vectors])
     return Compared(found, constant[:, None] | constant[None, :])
+
+
+def _differences(vectors: Sequence[Dissimilarities], needed: np.ndarray, products: np.ndarray, each: Any) -> np.ndarray:
+    """Return the distances of all pairs from inner products, where nothing cancels, else one by one."""
+    own = np.diag(products)
+    both = own[:, None] + own[None, :]
+    squared = both - 2 * products
+    # Unequal dtypes would be stacked in the larger; infinite products are no use.
+    safe = np.isfinite(products) & (squared > NEAR * both)
+    found = np.sqrt(2 * np.where(safe, squared, 0.0))
+    left = [(i, j) for i, j in zip(*np.nonzero(np.triu((needed | needed.T) & ~safe)), strict=True)]
+    values = each(lambda pair: scalar(_distance(*(vectors[k].values for k in pair))), left)
+    for (i, j), value in zip(left, values, strict=True):
+        found[i, j] = found[j, i] = value
+    return found
 
 
 def examine(operands: Mapping[str, Dissimilarities], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
@@ -199,9 +246,11 @@ def cost(
     """Return floating-point operations (products of rows, then of vectors) and bytes."""
     n = shapes[0][0]
     pairs = np.count_nonzero(np.triu(needed | needed.T))
-    flops = float(sum(2.0 * n * n * p for _, p in shapes)) + float(pairs) * n * n
+    flops = float(sum(1.0 * n * n * p for _, p in shapes)) + float(pairs) * n * n
     held = sum(item * n * n // 2 for item in itemsizes)
-    return flops, held + 2 * 6 * n * n * max(itemsizes) + (0 if form is None else form.bytes)
+    # While a layer is prepared there are up to four vectors of its size.
+    workers = min(os.cpu_count() or 1, len(shapes))
+    return flops, held + 2 * n * n * max(itemsizes) * workers + (0 if form is None else form.bytes)
 
 
 DISSIMILARITIES = Family(
@@ -217,6 +266,7 @@ DISSIMILARITIES = Family(
     reorder=reorder,
     float32="all pairs",
     host=True,
+    begin=Points,
 )
 
 

@@ -24,13 +24,12 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
+from homolog.families.halves import Points, centre_half, halved, row_sums, whole
 from homolog.linalg import Centred, centre, column_means, power_of_two, squared_norm
 
 Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
 """The kernels one may ask for; "distance" and "residual" are those of distance correlation and of deconfounded CKA."""
 
-HALF_ROWS = 512
-"""Rows of squared distances that are formed at a time."""
 HEAVY = 20
 """Rows whose squared norms have a mean square this many times their squared mean are a few heavy ones among many light ones."""
 
@@ -71,6 +70,8 @@ class Structure:
     """0-d: the Gram matrix in the units of the input is gram · scale², squared only where HSIC needs it."""
     constant: Array
     """0-d bool: nothing varies."""
+    half: Array | None = None
+    """(n(n−1)/2,) the centred Gram matrix above its diagonal, row after row, where that is what is held."""
     lacks_inputs: bool = False
     """Whether what the inputs explain was to be removed, and nobody gave them."""
 
@@ -79,6 +80,8 @@ class Structure:
         """Spacing at 1 of the floats in which the Gram matrix is formed."""
         if self.kernel is not None:
             return machine_epsilon(self.kernel.points)
+        if self.half is not None:
+            return machine_epsilon(self.half)
         return machine_epsilon(self.given_gram if self.features is None else self.features)
 
     @cached_property
@@ -97,6 +100,8 @@ class Structure:
             return self.given_gram[rows, columns]
         if self.kernel is not None:
             return self.kernel.block(rows, columns)
+        if self.half is not None:
+            return whole(self.half, self.diagonal)[rows, columns]
         assert self.features is not None  # one of the three is given
         return self.features[rows, :] @ self.features[columns, :].T
 
@@ -108,20 +113,24 @@ def prepare(
     median_fraction: float = 1.0,
     inputs: Any = None,
     lean: bool = False,
+    shared: Points | None = None,
 ) -> Structure:
-    """Centre the features (linear kernel) or the Gram matrix (any other kernel; `lean` forgets it where it can be remade)."""
-    centred = centre(x)
+    """Centre the features (linear kernel) or the Gram matrix (any other kernel; `lean` forgets it where it can be remade).
+
+    `shared` is what other measures of the same representation have in common with this one.
+    """
+    points = shared or Points(x)
+    centred = points.centred
     if kernel == "linear":
         return _linear(x, centred)
     if not callable(kernel) and kernel != "residual":
         fraction = median_fraction if kernel == "rbf" else None
-        if lean and is_numpy(centred.features):
-            return _remade(x, centred, fraction)
+        if is_numpy(x):
+            return _of_half(points, fraction, lean=lean)
         squared = squared_distances(centred.features)
         width = None if fraction is None else rbf_width(squared, fraction)
         raw = radial(squared, width)
-        held = Radial(centred.features, width, centred.scale, x[:, 0]) if lean else None
-        return _held(x, centred, raw, held)
+        return _held(x, centred, raw, Radial(centred.features, width, centred.scale, x[:, 0]) if lean else None)
     if kernel == "residual":
         return replace(_held(x, centred, residual(centred.features, inputs), None), lacks_inputs=inputs is None)
     return _held(x, centred, _called(kernel, x), None)
@@ -140,12 +149,20 @@ def _linear(x: Array, centred: Centred) -> Structure:
     return Structure(x.shape[0], features, None, None, diagonal, centred.scale, xp.all(centred.dead))
 
 
-def _remade(x: Array, centred: Centred, median_fraction: float | None) -> Structure:
-    """Return a kernel of distances of which no Gram matrix is ever whole."""
-    xp, n = namespace(x), x.shape[0]
-    kernel, diagonal = radial_of(centred.features, median_fraction)
-    constant = xp.all(centred.dead) | ~(xp.max(diagonal) > n * machine_epsilon(x))
-    return Structure(n, None, None, kernel, diagonal, xp.sqrt(kernel.scale), constant)
+def _of_half(points: Points, median_fraction: float | None, *, lean: bool) -> Structure:
+    """Return a kernel of distances, of which half is formed and, unless it is to be `lean`, held."""
+    n, features = points.x.shape[0], points.centred.features
+    width = None if median_fraction is None else _width_of_half(points.squared, n, median_fraction)
+    half = radial(points.squared, width)
+    peak = 0.0 if width is None else 1.0
+    means = row_sums(half, n, peak) / n
+    diagonal = centre_half(half, n, peak, means)
+    constant = np.all(points.centred.dead) | ~(np.max(diagonal) > n * machine_epsilon(features))
+    one = np.asarray(features.dtype.type(1))
+    if lean:
+        kernel = Radial(features, width, one, means.astype(features.dtype))
+        return Structure(n, None, None, kernel, diagonal, one, constant)
+    return Structure(n, None, None, None, diagonal, one, constant, half=half)
 
 
 def _held(x: Array, centred: Centred, raw: Array, remade: Radial | None) -> Structure:
@@ -196,43 +213,8 @@ def reorder(x: Structure, order: Array) -> Structure:
         if x.kernel is None
         else replace(x.kernel, points=x.kernel.points[order, :], means=x.kernel.means[order]),
         diagonal=x.diagonal[order],
+        half=None if x.half is None else halved(lambda rows, columns: x.gram[order[rows], :][:, order[columns]], x.n),
     )
-
-
-def radial_of(points: np.ndarray, median_fraction: float | None) -> tuple[Radial, np.ndarray]:
-    """Return a kernel of distances, and the diagonal of its centred Gram matrix, from one half of the distances.
-
-    Sorted, the n² squared distances are n zeros and then every pair of rows twice, which gives the median of all from a median
-    of the pairs.
-    """
-    n = len(points)
-    starts, pairs = halved(points)
-    width = None if median_fraction is None else _width_of_half(pairs, n, median_fraction)
-    pairs = radial(pairs, width) if width is None else np.exp(np.divide(pairs, -width, out=pairs), out=pairs)
-    peak = 0.0 if width is None else 1.0
-    sums = np.full(n, peak)
-    for i in range(n - 1):
-        row = pairs[starts[i] : starts[i + 1]]
-        sums[i] += row.sum(dtype=float)
-        sums[i + 1 :] += row
-    means = sums / n
-    kernel = Radial(points, width, np.asarray(points.dtype.type(1)), means.astype(points.dtype))
-    return kernel, peak - 2 * means + means.mean()
-
-
-def halved(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the squared distances of every pair of rows once, row after row, and where each row begins."""
-    n = len(points)
-    starts = np.concatenate([[0], np.cumsum(np.arange(n - 1, 0, -1))])
-    pairs = np.empty(starts[-1], dtype=points.dtype)
-    for top in range(0, n, HALF_ROWS):
-        rows = slice(top, min(top + HALF_ROWS, n))
-        own, beyond = squared_distances(points, rows, rows), squared_distances(points, rows, slice(rows.stop, n))
-        for i in range(rows.start, rows.stop):
-            inside = own[i - top, i - top + 1 :]
-            pairs[starts[i] : starts[i] + len(inside)] = inside
-            pairs[starts[i] + len(inside) : starts[i] + n - 1 - i] = beyond[i - top]
-    return starts, pairs
 
 
 def _width_of_half(pairs: np.ndarray, n: int, median_fraction: float) -> np.ndarray:
@@ -315,6 +297,8 @@ def products(x: Structure, y: Structure) -> tuple[Array, Array]:
     """
     xp = namespace(x.diagonal)
     diagonals = xp.sum(x.diagonal * y.diagonal)
+    if x.half is not None and y.half is not None:
+        return np.asarray(2 * np.vdot(precise(x.half), precise(y.half))), diagonals
     if x.features is not None and y.features is not None and max(x.features.shape[1], y.features.shape[1]) <= x.n:
         return squared_norm(precise(x.features.T @ y.features)) - diagonals, diagonals
     return xp.sum(precise(x.gram * y.gram)) - diagonals, diagonals

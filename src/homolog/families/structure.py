@@ -19,6 +19,7 @@ from homolog.arrays import Array, machine_epsilon, namespace, precise, to_numpy
 from homolog.cautions import Caution, constant_layers, missing_inputs
 from homolog.families import blocked, walk
 from homolog.families.grams import Kernel, Structure, prepare, products, reorder
+from homolog.families.halves import Points
 from homolog.families.permuted import permuted_inner_products
 from homolog.families.without import inner_without_each, trace_without_each
 from homolog.linalg import at_most_one
@@ -184,6 +185,7 @@ STRUCTURE = Family(
     permuted=permuted,
     float32="all pairs",
     host=True,
+    begin=Points,
     on_disk=OnDisk(blocked.plan_structures, meet_all=meet_all_on_disk),
 )
 

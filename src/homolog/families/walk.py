@@ -16,6 +16,8 @@ import numpy as np
 
 from homolog.arrays import Array, identity_like, namespace, precise, scalar, to_numpy
 from homolog.families.grams import Structure, products
+from homolog.families.halves import ROWS as HALF_ROWS
+from homolog.families.halves import pieces
 
 Shapes = Sequence[tuple[int, int]]
 Cost = tuple[float, int]
@@ -69,8 +71,8 @@ def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory:
     | walk | n²·p per layer (its upper half), n² per pair of walked layers |
     | features | 2·n·p·q per pair, n·p² per layer for its self-term; only where p, q <= n |
 
-    Gram matrices of distances are held where they fit into half of the memory, and formed a second time, tile by tile, where
-    they do not.
+    Halves of Gram matrices of distances are held where they fit into half of the memory, and formed a second time, tile by tile,
+    where they do not.
     """
     n = shapes[0][0]
     sizes = np.array([p for _, p in shapes], dtype=float)
@@ -84,10 +86,11 @@ def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory:
     rows, columns = _tile(n, len(walked), item, memory // workers)
     workspace = (2 * len(walked) + 1) * rows * columns * item * workers if walked else 0
     flops = _flops(n, sizes, pairs, order[:best])
-    lean = kernel in ("rbf", "distance") and n**2 * sum(itemsizes) > memory // 2
+    lean = kernel in ("rbf", "distance") and n**2 // 2 * sum(itemsizes) > memory // 2
     if kernel in ("rbf", "distance"):
-        flops += n**2 * float(np.sum(sizes)) * (2 if lean else 1)
-        workspace += 6 * n**2 * item * min(workers, len(sizes))  # while a layer is prepared
+        # Halves of Gram matrices are formed once and held, or formed a second time, tile by tile.
+        flops = _flops(n, 0 * sizes, pairs, order) + n**2 * float(np.sum(sizes)) * (2 if lean else 1)
+        workspace += (3 * n**2 // 2 + 4 * HALF_ROWS * n) * item * min(workers, len(sizes))  # while a layer is prepared
     return Form(walked, rows, columns, flops, workspace, lean)
 
 
@@ -103,8 +106,9 @@ def _flops(n: int, sizes: np.ndarray, pairs: np.ndarray, walked: np.ndarray) -> 
 def cost(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, form: Form, *, kernel: Any, **_: Any) -> Cost:
     """Return floating-point operations and bytes, the operands included."""
     n = shapes[0][0]
+    numbers = n * n if callable(kernel) or kernel == "residual" else n * (n - 1) // 2
     by_features = kernel == "linear" or form.lean
-    held = sum(item * n * (p if by_features else n) for (_, p), item in zip(shapes, itemsizes, strict=True))
+    held = sum(item * (n * p if by_features else numbers) for (_, p), item in zip(shapes, itemsizes, strict=True))
     return form.flops, held + form.bytes
 
 
@@ -147,6 +151,12 @@ def inner_products(
 def _walk(structures: Sequence[Structure], form: Form, each: Each, step: Callable[[float], None]) -> Array:
     """Σ over i ≠ j of K_ij L_ij for all pairs of layers: tiles above the diagonal count twice."""
     n = structures[0].n
+    if all(structure.half is not None for structure in structures):
+        total = np.zeros((len(structures), len(structures)))
+        for share, found in pieces([structure.half for structure in structures if structure.half is not None]):
+            total += 2 * found
+            step(share)
+        return total
 
     def one(tile: tuple[slice, slice]) -> Array:
         value = _tile_products(structures, *tile)
