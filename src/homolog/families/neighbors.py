@@ -138,7 +138,7 @@ def cost(
     """Return floating-point operations of the products, and bytes."""
     n = shapes[0][0]
     held = sum(n * (p * item + k * (item + 8)) for (_, p), item in zip(shapes, itemsizes, strict=True))
-    return float(sum(2.0 * n * n * p for _, p in shapes)), held + 4 * BLOCK
+    return float(sum(2.0 * n * n * p for _, p in shapes)), held + 7 * BLOCK
 
 
 NEIGHBORS = Family(
