@@ -76,8 +76,14 @@ def demo(
 
 
 @app.command()
-def measures() -> None:
+def measures(
+    module: Annotated[
+        list[str] | None, typer.Option(help="A module or file.py that registers measures of your own; may repeat.")
+    ] = None,
+) -> None:
     """List every measure: kind, range, invariances, options, formula."""
+    for where in module or []:
+        loading.import_module(where)
     output.print_measures()
 
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from homolog import files
+from homolog import files, spelling
 from homolog.activations import Activations, unknown_layer
 from homolog.arrays import described
-from homolog.registry import measure
+from homolog.registry import Measure, measure
 
 if TYPE_CHECKING:
     import xarray
@@ -86,13 +86,32 @@ def measures(forms: Sequence[str]) -> dict[str, Any]:
     """Return text → measure; `module:function` is anybody's own."""
     chosen: dict[str, Any] = {}
     for form in forms:
-        own = ":" in form
-        record = measure(_function(form) if own else form)
-        name = f"{Path(form.rpartition(':')[0]).stem}:{form.rpartition(':')[2]}" if own else str(record)
+        record, name = _own(form) if ":" in form else _known(form)
         if name in chosen:
             raise ValueError(f"measures must differ, got {name!r} twice: leave one out.")
         chosen[name] = record
     return chosen
+
+
+def _known(form: str) -> tuple[Measure, str]:
+    record = measure(form)
+    return record, str(record)
+
+
+def _own(form: str) -> tuple[Measure, str]:
+    """Return the measure that `module:function` or `module:function(option=value)` names, and what it is called."""
+    where, _, rest = form.partition("(")
+    record = measure(_function(where))
+    if rest:
+        _, written = spelling.read(f"{record.name}({rest}")
+        record = record.bind(**spelling.typed(record, written))
+    place, _, name = where.rpartition(":")
+    return record, f"{Path(place).stem}:{str(record).replace(record.name, name, 1)}"
+
+
+def import_module(where: str) -> None:
+    """Import a module or a file for the measures that it registers."""
+    _module(where)
 
 
 def _function(text: str) -> Callable[..., Any]:

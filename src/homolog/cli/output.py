@@ -211,7 +211,7 @@ def _measure_row(record: Measure) -> list[str]:
         options.append(f"{name}={'|'.join(choices) if choices else default}")
     symmetric = "yes" if record.symmetric else "no"
     return [
-        record.name,
+        " = ".join([record.name, *record.aliases]),
         record.kind,
         f"[{low:g}, {high:g}{')' if high == float('inf') else ']'}",
         symmetric,

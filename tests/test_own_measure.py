@@ -1,0 +1,74 @@
+"""The measure of docs/own_measure.md, as it stands there, in everything that takes a measure."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import homolog as hl
+
+PAGE = Path(__file__).parent.parent / "docs" / "own_measure.md"
+NAME = "spectrum_cosine"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    code = re.search(r"```python\n(# spread\.py\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    (tmp_path / "spread.py").write_text(code)
+    assert len([line for line in code.splitlines() if line.strip() and not line.startswith("#")]) <= 10
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("spread", None)
+    hl.registry.unregister(NAME)
+
+
+def layers(seed):
+    rng = np.random.default_rng(seed)
+    return {f"layer {p}": rng.normal(size=(80, p)) * np.arange(1, p + 1) for p in (3, 6)}
+
+
+def plain(x, y, power):
+    s, t = (np.linalg.svd(z - z.mean(axis=0), compute_uv=False) ** power for z in (x, y))
+    k = min(len(s), len(t))
+    return s[:k] @ t[:k] / np.linalg.norm(s) / np.linalg.norm(t)
+
+
+def test_in_the_library(folder):
+    __import__("spread")
+    a, b = layers(0), layers(1)
+    form = f"{NAME}(power=2.0)"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        result = hl.compare(a, b, measures=["cka", form], null="permutation", n_permutations=19, rng=0)
+    assert result[form].sel(layer_a="layer 3", layer_b="layer 6").item() == pytest.approx(
+        plain(a["layer 3"], b["layer 6"], 2.0), abs=1e-12
+    )
+    assert result[f"{form}_p"].values.min() == 1
+    assert hl.permutation_test(a["layer 3"], b["layer 3"], NAME, n_permutations=19, rng=0).pvalue == 1
+    hl.report(result, folder / "report.html")
+    assert "spectrum_cosine(power=2.0)" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_on_the_command_line(folder):
+    for name, seed in (("a", 0), ("b", 1)):
+        hl.save(layers(seed), folder / f"{name}.npz")
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "homolog", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
+    own = f"spread.py:{NAME}(power=2.0)"
+    table = run("compare", "a.npz", "b.npz", "-m", "cka", "-m", own, "--report", "report.html")
+    value = next(row for row in table if row[0] == f"spread:{NAME}(power=2.0)" and row[1] == "layer 3")
+    best = max(plain(layers(0)["layer 3"], other, 2.0) for other in layers(1).values())
+    assert float(value[3]) == pytest.approx(best, abs=1e-3)
+    assert f"spread:{NAME}" in (folder / "report.html").read_text(encoding="utf-8")
+    assert NAME in {row[0] for row in run("measures", "--module", "spread.py")}
