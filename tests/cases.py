@@ -68,3 +68,12 @@ CASES: dict[str, Callable[[np.random.Generator], Pair]] = {
         constant_column,
     )
 }
+ROOTS = {
+    "angular_shape_distance",
+    "gulp_distance",
+    "permutation_procrustes_distance",
+    "procrustes_distance",
+    "size_and_shape_distance",
+    "soft_matching_distance",
+}
+"""A root of a difference has half of the digits near 0: its square is what has them all."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from array_api_compat import array_namespace
-from cases import CASES, related
+from cases import CASES, ROOTS, related
 from conftest import LIBRARIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,14 +25,6 @@ over_forms = pytest.mark.parametrize("form", FORMS, ids=IDS)
 over_cases = pytest.mark.parametrize("case", CASES)
 # Without inputs it is cka, and says so.
 pytestmark = pytest.mark.filterwarnings("ignore::homolog.MissingInputsWarning")
-ROOTS = {
-    "angular_shape_distance",
-    "gulp_distance",
-    "permutation_procrustes_distance",
-    "procrustes_distance",
-    "soft_matching_distance",
-}
-"""A root of a difference has half of the digits near 0."""
 
 
 def value(form, x, y):

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import CASES
+from cases import CASES, ROOTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +26,8 @@ STRUCTURE = (
     "hsic",
     "hsic(estimator=debiased)",
     "cka(kernel=rbf,median_fraction=0.4)",
+    "distance_correlation",
+    "distance_correlation(estimator=debiased)",
 )
 SUBSPACE = (
     "cca",
@@ -35,8 +37,11 @@ SUBSPACE = (
     "linear_regression",
     "procrustes_distance",
     "canonical_ridge",
+    "angular_shape_distance(alpha=0.5)",
+    "size_and_shape_distance",
+    "gulp_distance",
 )
-NEURONS = ("bipartite_match", "semi_match")
+NEURONS = ("bipartite_match", "semi_match", "permutation_procrustes_distance", "soft_matching_distance")
 
 
 @pytest.fixture(autouse=True)
@@ -65,8 +70,7 @@ def on_disk(tmp_path, monkeypatch):
 def same(stored, held, rtol=1e-8, atol=1e-9):
     assert list(stored.data_vars) == list(held.data_vars)
     for name in held.data_vars:
-        # A root of a difference from 2: its square is what has the digits.
-        power = 2 if name == "procrustes_distance" else 1
+        power = 2 if name.split("(")[0] in ROOTS else 1
         np.testing.assert_allclose(stored[name] ** power, held[name] ** power, rtol=rtol, atol=atol, err_msg=name)
     for name in held.coords:
         np.testing.assert_array_equal(stored[name], held[name], err_msg=name)

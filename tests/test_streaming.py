@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cases import CASES
+from cases import CASES, ROOTS
 from conftest import LIBRARIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +33,9 @@ FORMS = (
     "procrustes_distance",
     "bipartite_match",
     "semi_match",
+    "size_and_shape_distance",
+    "permutation_procrustes_distance",
+    "gulp_distance",
 )
 DEBIASED = "cka(estimator=debiased)"
 
@@ -47,7 +50,7 @@ def _quiet():
 def same(streamed, held, rtol=1e-8, atol=1e-9):
     assert list(streamed.data_vars) == list(held.data_vars)
     for name in held.data_vars:
-        power = 2 if name == "procrustes_distance" else 1  # a root of a difference from 2
+        power = 2 if name.split("(")[0] in ROOTS else 1
         np.testing.assert_allclose(streamed[name] ** power, held[name] ** power, rtol=rtol, atol=atol, err_msg=name)
     for name in held.coords:
         np.testing.assert_array_equal(streamed[name], held[name], err_msg=name)

@@ -229,6 +229,13 @@ def nuclear(x, y):
     return scipy.linalg.orthogonal_procrustes(x / np.linalg.norm(x), y / np.linalg.norm(y))[1]
 
 
+def size_and_shape(x, y):
+    width = max(x.shape[1], y.shape[1])
+    x, y = (StandardScaler(with_std=False).fit_transform(m) for m in (x, y))
+    x, y = (np.hstack([m, np.zeros((len(m), width - m.shape[1]))]) for m in (x, y))
+    return np.linalg.norm(x @ scipy.linalg.orthogonal_procrustes(x, y)[0] - y)
+
+
 def partly_whitened(x, alpha):
     x = centred(x)
     u, s, vt = scipy.linalg.svd(x, full_matrices=False)
@@ -379,6 +386,7 @@ TABLE = {
     "rsa(dissimilarity=mahalanobis,comparison=cosine)": ("scikit-learn", lambda x, y: rsa(x, y, "mahalanobis", cosine)),
     "rsm_norm_difference": ("scipy", rsm_norm),
     "bures_similarity": ("scipy", lambda x, y: nuclear(centred(x), centred(y))),
+    "size_and_shape_distance": ("scipy", size_and_shape),
     "angular_shape_distance": ("scipy", lambda x, y: shape_angle(x, y, 1.0)),
     "angular_shape_distance(alpha=0.5)": ("scipy", lambda x, y: shape_angle(x, y, 0.5)),
     "eigenspace_overlap": (

@@ -5,7 +5,13 @@ from homolog.families.distances import deconfounded_cka, distance_correlation
 from homolog.families.dissimilarities import rsa, rsm_norm_difference
 from homolog.families.subspace import cca, linear_regression, procrustes_distance, pwcca, svcca
 from homolog.families.ridge import canonical_ridge, gaussian_mutual_information
-from homolog.families.shapes import angular_shape_distance, bures_similarity, eigenspace_overlap, gulp_distance
+from homolog.families.shapes import (
+    angular_shape_distance,
+    bures_similarity,
+    eigenspace_overlap,
+    gulp_distance,
+    size_and_shape_distance,
+)
 from homolog.families.predictions import aligned_cosine, linear_predictivity
 from homolog.families.neurons import bipartite_match, semi_match
 from homolog.families.matching import permutation_procrustes_distance, soft_correlation_match, soft_matching_distance
@@ -45,6 +51,7 @@ __all__ = [
     "rsm_norm_difference",
     "second_order_cosine",
     "semi_match",
+    "size_and_shape_distance",
     "soft_correlation_match",
     "soft_matching_distance",
     "svcca",

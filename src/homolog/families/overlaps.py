@@ -24,6 +24,8 @@ class Subspace:
     """0-d bool: nothing varies, and the rank is 0."""
     cut: bool
     """Whether the rank rule left out directions that are more than rounding of the dtype given."""
+    scale: Array
+    """0-d power of two by which the features were divided."""
 
     @property
     def rank(self) -> int:
@@ -49,7 +51,7 @@ def prepare(x: Array) -> Subspace:
     centred = centre(precise(x))
     u, s, v, dropped = thin_svd(centred.features)
     cut = scalar(dropped) > max(x.shape) * machine_epsilon(x)
-    return Subspace(x.shape[0], u, s, v, namespace(x).all(centred.dead), cut)
+    return Subspace(x.shape[0], u, s, v, namespace(x).all(centred.dead), cut, centred.scale)
 
 
 def reorder(x: Subspace, order: Array) -> Subspace:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from homolog.arrays import Array, constant_like, namespace
+from homolog.arrays import Array, constant_like, machine_epsilon, namespace
 from homolog.families.overlaps import Overlap, Subspace
 from homolog.families.subspace import SUBSPACE, nan_at_rank_zero, root
 from homolog.linalg import at_most_one, nuclear_norm, squared_norm
@@ -19,6 +19,18 @@ def _cosine(overlap: Overlap, first: Array, second: Array) -> Array:
 @nan_at_rank_zero
 def _bures_similarity(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     return _cosine(overlap, x.s, y.s)
+
+
+@nan_at_rank_zero
+def _size_and_shape_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+    xp = namespace(overlap.matrix)
+    sizes = [xp.sqrt(squared_norm(side.s)) * side.scale for side in (x, y)]
+    larger = xp.maximum(*sizes)
+    first, second = (size / larger for size in sizes)
+    apart = 1 - _cosine(overlap, x.s, y.s)
+    # As many roundings as there are singular values stand for nothing.
+    apart = xp.where(apart > 16 * x.n * machine_epsilon(x.s), apart, xp.zeros_like(apart))
+    return larger * root((first - second) ** 2 + 2 * first * second * apart)
 
 
 def _whitened(side: Subspace, alpha: float) -> Array:
@@ -101,6 +113,56 @@ def bures_similarity(x: Array, y: Array, /) -> Array:
     1.0
     """
     return evaluate("bures_similarity", x, y)
+
+
+@register(
+    family=SUBSPACE,
+    finish=_size_and_shape_distance,
+    kind="distance",
+    range=(0.0, float("inf")),
+    symmetric=True,
+    metric=True,
+    invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
+    differentiable=True,
+    formula="sqrt(‖X‖_F² + ‖Y‖_F² − 2‖X^T Y‖_*)",
+    reference="Kendall, Bulletin of the LMS 1984; Williams, Kunz, Kornblith & Linderman, NeurIPS 2021, arXiv:2110.14739",
+)
+def size_and_shape_distance(x: Array, y: Array, /) -> Array:
+    """Orthogonal Procrustes distance that keeps the size: what remains of y − x after the best rotation.
+
+    min_Q ‖Y − XQ‖_F = sqrt(‖X‖_F² + ‖Y‖_F² − 2‖X^T Y‖_*) of centred X, Y, Q orthogonal.
+
+    Parameters
+    ----------
+    x : (n, p) array
+    y : (n, q) array, the same examples in the same order.
+
+    Returns
+    -------
+    0-d array in [0, ∞), in the units of the features, growing with sqrt(n). NaN, with a warning, if a side is constant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays that are not two real (n, ·) representations.
+
+    Notes
+    -----
+    Cost O(n·p·min(n, p)) per side. `procrustes_distance` of representations of unit norm; here a layer of larger activations is
+    far from all others. Below about 1e-7 of the norms it is rounding.
+
+    References
+    ----------
+    Kendall 1984; Williams, Kunz, Kornblith & Linderman, NeurIPS 2021.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> x = np.array([[1.0], [-1.0]])
+    >>> round(float(hl.size_and_shape_distance(x, 3 * x)), 12)  # ‖3x − x‖ = 2·sqrt 2
+    2.828427124746
+    """
+    return evaluate("size_and_shape_distance", x, y)
 
 
 @register(

@@ -84,14 +84,16 @@ class SubspaceRows(Summary):
         self._u: Rows | None = None
         if width < n:
             s, v, dropped = _decomposed(rows, columns)
+            scale = np.asarray(columns.scale)
         else:
             whole = overlaps.prepare(rows[:].astype(np.float64))
+            scale = whole.scale
             s, v, dropped = whole.s, whole.v, 1.0 if whole.cut else 0.0
             self._u = shelf.put(np.ascontiguousarray(whole.u))
         self.width = len(s)
         self._v = shelf.put(np.ascontiguousarray(v))
         none = np.empty((0, len(s)))
-        self.operand = overlaps.Subspace(n, none, s, none, np.asarray(columns.dead.all()), dropped > cutoff)
+        self.operand = overlaps.Subspace(n, none, s, none, np.asarray(columns.dead.all()), dropped > cutoff, scale)
 
     def begin(self) -> SubspaceRows:
         """Load the singular vectors."""

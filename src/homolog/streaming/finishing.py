@@ -83,7 +83,9 @@ class Seen:
         s = np.sqrt(np.maximum(eigenvalues[::-1], 0))
         rank = min(numerical_rank(s), self.n - 1)
         none = np.empty((0, rank))
-        return overlaps.Subspace(self.n, none, s[:rank], vectors[:, ::-1][:, :rank], self.constant, False)
+        return overlaps.Subspace(
+            self.n, none, s[:rank], vectors[:, ::-1][:, :rank], self.constant, False, np.asarray(self.scale)
+        )
 
     @cached_property
     def neurons(self) -> neurons.Neurons:
