@@ -191,14 +191,14 @@ GUIDE: dict[str, Advice] = {
     "permutation_procrustes_distance": Advice(
         "combinations of units",
         "unequal widths: units without a partner count whole",
-        "no formula; near sqrt 2",
+        "no formula; 1.3 to sqrt 2",
         UNITS,
         "for merging by permutation: it is what such a merge can align",
     ),
     "soft_matching_distance": Advice(
         "combinations of units",
         "one strong unit against many weak ones, which cannot share it",
-        "no formula; near sqrt 2",
+        "no formula; 1.3 to sqrt 2",
         "n·p·q, and a transport plan, about p·q·(p + q)",
         "as permutation Procrustes for layers of unequal width",
     ),
@@ -240,7 +240,7 @@ GUIDE: dict[str, Advice] = {
     "second_order_cosine": Advice(
         "far structure",
         "a mean offset: all cosines are near 1, and so is the value",
-        "no formula; often above 0.7",
+        "about 0 for centred features, near 1 where all cosines are positive",
         NEAR + ", and n·k(p + q) a pair",
         "for embeddings where cosines are meaningful; it leads on graphs in ReSi",
     ),

@@ -64,7 +64,7 @@ TAIL = """
 | relations that are not linear | `distance_correlation`, `cka(kernel=rbf)` | they see dependence without correlation |
 | do two models see the same examples as alike, whatever the widths | `rsa`, `mutual_knn`, `cknna` | they compare who is near whom |
 | are networks alike beyond what their inputs share | `deconfounded_cka` | it removes what the inputs explain |
-| did a version of one layer move, in its own scale | `rsm_norm_difference`, `magnitude_difference` | they have units |
+| did a version of one layer move, in its own scale | `rsm_norm_difference`, `size_and_shape_distance`, `magnitude_difference` | they have units |
 | do groups of units match | `maximum_match` | a unit counts where it lies in the span of the others |
 
 ## What misleads

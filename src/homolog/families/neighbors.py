@@ -302,7 +302,7 @@ def mutual_knn(x: Array, y: Array, /, *, k: int = 10) -> Array:
     range=(0.0, 1.0),
     invariances=_COSINE,
     formula="mean_i |N_k(x_i) ∩ N_k(y_i)| / |N_k(x_i) ∪ N_k(y_i)|",
-    reference="Klabunde et al., ICLR 2025, arXiv:2408.00531; Wang, Rajan & Zhou, arXiv:2205.05092",
+    reference="Klabunde et al., ICLR 2025, arXiv:2408.00531; Wang, Rao, Guo, Wang, Liu & Guan, IEEE TKDE 2022",
 )
 def jaccard_knn(x: Array, y: Array, /, *, k: int = 10) -> Array:
     """Jaccard similarity of the k nearest neighbours.
@@ -351,7 +351,7 @@ def jaccard_knn(x: Array, y: Array, /, *, k: int = 10) -> Array:
     range=(0.0, 1.0),
     invariances=_COSINE,
     formula="mean_i Σ_j 2 / ((1 + |r_ij − s_ij|)(r_ij + s_ij)) / H(m_i), j one of the m_i shared, r, s ranks, H(m) = Σ 1/l",
-    reference="Wang, Rajan & Zhou, arXiv:2205.05092; Klabunde et al., ICLR 2025, arXiv:2408.00531",
+    reference="Wang, Rao, Guo, Wang, Liu & Guan, IEEE TKDE 2022; Klabunde et al., ICLR 2025, arXiv:2408.00531",
 )
 def rank_similarity(x: Array, y: Array, /, *, k: int = 10) -> Array:
     """Agreement of the order of the shared nearest neighbours, the nearest counting most.
@@ -382,7 +382,7 @@ def rank_similarity(x: Array, y: Array, /, *, k: int = 10) -> Array:
 
     References
     ----------
-    Wang, Rajan & Zhou 2022; Klabunde et al., ICLR 2025.
+    Wang, Rao, Guo, Wang, Liu & Guan, IEEE TKDE 2022; Klabunde et al., ICLR 2025.
 
     Examples
     --------
@@ -427,9 +427,8 @@ def second_order_cosine(x: Array, y: Array, /, *, k: int = 10) -> Array:
 
     Notes
     -----
-    Cost O(n²(p + q)), and O(n·k·(p + q)) per pair. Cosines of nearest neighbours are all positive and much alike, so that
-    values lie near 1, for unrelated layers too: compare them with each other, or with permutations. Not differentiable;
-    computed on the host.
+    Cost O(n²(p + q)), and O(n·k·(p + q)) per pair. Where all cosines are positive, as after a ReLU, values lie near 1 for
+    unrelated layers too: compare them with each other, or with permutations. Not differentiable; computed on the host.
 
     References
     ----------

@@ -107,7 +107,7 @@ _COMMON: dict[str, Any] = {
     range=(0.0, float("inf")),
     invariances=Invariances(orthogonal="xy", isotropic_scaling="", translation=""),
     formula="| ‖mean_i x_i‖ − ‖mean_i y_i‖ |",
-    reference="Wang, Rajan & Zhou, arXiv:2205.05092; " + KLABUNDE_2025,
+    reference="Wang, Rao, Guo, Wang, Liu & Guan, IEEE TKDE 2022; " + KLABUNDE_2025,
 )
 def magnitude_difference(x: Array, y: Array, /) -> Array:
     """Difference of the norms of the mean rows.
@@ -198,7 +198,7 @@ def uniformity_difference(x: Array, y: Array, /) -> Array:
     range=(0.0, 2.0),
     invariances=Invariances(orthogonal="xy", translation=""),
     formula="|c(x) − c(y)|, c(x) = mean_i cos(x_i, mean_j x_j)",
-    reference="Wang, Rajan & Zhou, arXiv:2205.05092; " + KLABUNDE_2025,
+    reference="Wang, Rao, Guo, Wang, Liu & Guan, IEEE TKDE 2022; " + KLABUNDE_2025,
 )
 def concentricity_difference(x: Array, y: Array, /) -> Array:
     """Difference in how far the examples point the same way.
