@@ -158,7 +158,7 @@ def size_and_shape_distance(x: Array, y: Array, /) -> Array:
     Examples
     --------
     >>> import numpy as np, homolog as hl
-    >>> x = np.array([[1.0], [-1.0]])
+    >>> x = np.array([[1.0], [-1.0], [0.0]])
     >>> round(float(hl.size_and_shape_distance(x, 3 * x)), 12)  # ‖3x − x‖ = 2·sqrt 2
     2.828427124746
     """

@@ -1,0 +1,151 @@
+"""The operand of the neighbors family, lists of nearest rows by cosine similarity, and what two of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from homolog.arrays import Array, namespace, to_numpy
+from homolog.cautions import Caution, SaturationWarning, constant_layers, listed
+from homolog.linalg import centre, unit_rows
+from homolog.registry import Family
+
+BLOCK = 48 << 20
+"""Bytes of similarities that are held at a time."""
+STEPS = {4: 2**20, 8: 2**38}
+"""Similarities closer than 1 divided by this tie, by size of their floats: what separates them is rounding."""
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The k nearest other rows of every row."""
+
+    n: int
+    asked: int
+    """k as it was asked for; there may not be as many other rows."""
+    nearest: np.ndarray
+    """(n, k) rows, the nearest first; of equally near ones the first."""
+    similar: np.ndarray
+    """(n, k) their cosine similarities."""
+    rows: np.ndarray
+    """(n, p) rows of norm 1; zeros stay zeros."""
+    constant: Array
+    """0-d bool: nothing varies."""
+
+    @property
+    def k(self) -> int:
+        """Neighbours of every row."""
+        return int(self.nearest.shape[1])
+
+
+class Shared:
+    """What two lists of neighbours have in common."""
+
+    def __init__(self, x: Neighbors, y: Neighbors) -> None:
+        self._x, self._y = x, y
+
+    def _equal(self) -> Iterator[np.ndarray]:
+        """Yield (rows, k, k) bool: which neighbour is which; as many rows at a time as memory allows."""
+        step = max(1, BLOCK // (self._x.k * self._y.k))
+        for start in range(0, self._x.n, step):
+            part = slice(start, start + step)
+            yield self._x.nearest[part, :, None] == self._y.nearest[part, None, :]
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """(n,) number of neighbours in both lists."""
+        return np.concatenate([np.count_nonzero(equal, axis=(1, 2)) for equal in self._equal()])
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """(n,) Σ over shared neighbours of 2 / ((1 + |r − s|)(r + s)), r and s their ranks."""
+        r, s = np.arange(1.0, self._x.k + 1)[:, None], np.arange(1.0, self._y.k + 1)[None, :]
+        weights = 2 / ((1 + np.abs(r - s)) * (r + s))
+        return np.concatenate([np.einsum("irs,rs->i", equal, weights) for equal in self._equal()])
+
+    @cached_property
+    def common(self) -> np.ndarray:
+        """(n, k) bool: which neighbours of x are neighbours of y too."""
+        return np.concatenate([equal.any(axis=2) for equal in self._equal()])
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """(n, k) where in the list of y those neighbours stand."""
+        return np.concatenate([equal.argmax(axis=2) for equal in self._equal()])
+
+
+def prepare(x: Array, *, k: int = 10) -> Neighbors:
+    """Find the nearest rows, a block of rows at a time."""
+    rows = to_numpy(unit_rows(x, about_mean=False))
+    nearest, similar = nearest_rows(rows, min(k, len(rows) - 1))
+    return Neighbors(len(rows), k, nearest, similar, rows, namespace(x).all(centre(x).dead))
+
+
+def nearest_rows(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k other rows of largest inner product with every row, the largest first and ties by index, and the products."""
+    n = len(rows)
+    nearest, similar = np.empty((n, k), dtype=np.int64), np.empty((n, k), dtype=rows.dtype)
+    step = max(1, BLOCK // (n * (rows.dtype.itemsize + 8)))
+    steps = STEPS[rows.dtype.itemsize]
+    falling = np.arange(n - 1, -1, -1)
+    for start in range(0, n, step):
+        products = rows[start : start + step] @ rows.T
+        # One integer per pair, of which no two in a row are equal: the similarity on a grid, then the index.
+        keys = np.rint(products * steps).astype(np.int64)
+        keys *= n
+        keys += falling
+        own = np.arange(len(keys))
+        keys[own, start + own] = np.iinfo(np.int64).min
+        some = np.argpartition(keys, n - k, axis=1)[:, n - k :]
+        order = np.argsort(-np.take_along_axis(keys, some, axis=1), axis=1)
+        found = np.take_along_axis(some, order, axis=1)
+        nearest[start : start + step] = found
+        similar[start : start + step] = np.take_along_axis(products, found, axis=1)
+    return nearest, similar
+
+
+def reorder(x: Neighbors, order: Array) -> Neighbors:
+    """Return the neighbours of the same examples in another order."""
+    order = to_numpy(order)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return replace(x, nearest=place[x.nearest[order]], similar=x.similar[order], rows=x.rows[order])
+
+
+def examine(operands: Mapping[str, Neighbors], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
+    """Name the constant layers, and say where every row is a neighbour."""
+    found = constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
+    some = next(iter(operands.values()))
+    if some.asked >= some.n - 1:
+        message = (
+            f"{listed(operands)}: k = {some.asked} with {some.n} examples, so that every example is a neighbour of every other: "
+            f"use more examples or a smaller k."
+        )
+        found.append(Caution(SaturationWarning, message))
+    return found
+
+
+def cost(
+    shapes: Sequence[tuple[int, int]], itemsizes: Sequence[int], needed: np.ndarray, form: None, *, k: int = 10
+) -> tuple[float, int]:
+    """Return floating-point operations of the products, and bytes."""
+    n = shapes[0][0]
+    held = sum(n * (p * item + k * (item + 8)) for (_, p), item in zip(shapes, itemsizes, strict=True))
+    return float(sum(2.0 * n * n * p for _, p in shapes)), held + 7 * BLOCK
+
+
+NEIGHBORS = Family(
+    "neighbors",
+    prepare,
+    Shared,
+    lambda shared: shared,
+    examine,
+    options=("k",),
+    cost=cost,
+    reorder=reorder,
+    float32="all pairs",
+    host=True,
+)
