@@ -182,6 +182,8 @@ class Measure:
     variants: tuple[Variant, ...] = ()
     needs: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    closed: tuple[str, ...] = ()
+    """Options whose lower bound is allowed."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:

@@ -76,7 +76,7 @@ def check_options(measure: Measure, options: Mapping[str, Any]) -> None:
             or_callable = " or a function X → Gram matrix" if key == "kernel" else ""
             raise ValueError(f"{key} of {measure.name} must be {allowed}{or_callable}, got {value!r}.")
         if key in measure.bounds:
-            _check_bounds(measure.name, key, value, measure.bounds[key])
+            _check_bounds(measure, key, value)
     merged = defaults | dict(options)
     for key, (other, required) in measure.needs.items():
         if merged[key] != defaults[key] and merged[other] != required:
@@ -86,11 +86,16 @@ def check_options(measure: Measure, options: Mapping[str, Any]) -> None:
             )
 
 
-def _check_bounds(name: str, key: str, value: Any, bounds: tuple[float, float]) -> None:
-    low, high = bounds
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low < value <= high or math.isinf(value):
+def _check_bounds(measure: Measure, key: str, value: Any) -> None:
+    low, high = measure.bounds[key]
+    whole = isinstance(measure.defaults[key], int)
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    closed = key in measure.closed
+    if not number or not (low <= value if closed else low < value) or not value <= high or math.isinf(value):
+        what = "whole number" if whole else "number"
+        least = f"{'of at least' if closed else 'above'} {low:g}"
         most = "" if math.isinf(high) else f" and at most {high:g}"
-        raise ValueError(f"{key} of {name} must be a number above {low:g}{most}, got {value!r}.")
+        raise ValueError(f"{key} of {measure.name} must be a {what} {least}{most}, got {value!r}.")
 
 
 def unknown(what: str, name: str, known: Iterable[str], remedy: str) -> str:

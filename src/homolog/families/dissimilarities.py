@@ -24,17 +24,17 @@ from homolog.arrays import (
 )
 from homolog.cautions import Caution, constant_layers
 from homolog.families.grams import radial, squared_distances
-from homolog.families.halves import PIECE, Points, pieces, squared_half
+from homolog.families.halves import PIECE, ROUNDINGS, UNIT_ROUNDINGS, Points, pieces, squared_half
 from homolog.linalg import at_most_one, squared_norm, thin_svd, unit_rows
 from homolog.registry import Family, Invariances, evaluate, register, undefined_where, when
 
 Dissimilarity = Literal["correlation", "euclidean", "cosine", "mahalanobis"]
 Comparison = Literal["spearman", "pearson", "kendall", "cosine"]
 
-SINGLE_STEPS, DOUBLE_STEPS = 2**20, 2**40
-"""Dissimilarities closer than the largest divided by this are one, whatever the rounding of their products says."""
-
-
+SPARED = {4: 5, 8: 14}
+"""Last bits of a float, by its size in bytes, in which equal dissimilarities may differ by the rounding of products."""
+MOST_PLACES = 1 << 24
+"""Ranks are counted where so many different values are possible, else sorted."""
 LARGE = 1e15
 """Scales beyond which distances are held in float64, since their squares would leave the range of float32."""
 NEAR = 0.05
@@ -87,38 +87,44 @@ def prepare(
     centred = points.centred
     values = _half(points, dissimilarity) if is_numpy(x) else _above_diagonal(x, centred.features, dissimilarity)
     low, high, dead = xp.min(values), xp.max(values), xp.all(centred.dead)
-    # Ranks of squares are those of the distances.
-    if comparison not in ("spearman", "kendall") and dissimilarity in ("euclidean", "mahalanobis"):
-        values = -radial(values, None)
+    # Ranks of squares are those of what they are squares of.
+    if comparison not in ("spearman", "kendall"):
+        values = -radial(values, None) if dissimilarity in ("euclidean", "mahalanobis") else values / 2
     if comparison == "difference":
         large = not 1 / LARGE < scalar(centred.scale) < LARGE
         values = precise(values) * precise(centred.scale) if large else values * centred.scale
         return Dissimilarities(n, values, comparison, dead, bool(dead))
-    rounding = 8 * max(x.shape) * machine_epsilon(x) * xp.maximum(high, xp.ones_like(high))
-    equal = (high if comparison == "cosine" else high - low) <= rounding
+    equal = (high if comparison == "cosine" else high - low) <= 8 * max(x.shape) * machine_epsilon(x) * high
     return Dissimilarities(n, _ready(values, comparison), comparison, dead | equal, bool(dead))
 
 
 def _half(points: Points, dissimilarity: str) -> np.ndarray:
-    """Return the dissimilarities of the pairs i < j, squared where they are distances."""
+    """Return the squares of which the dissimilarities of the pairs i < j are roots or halves."""
     if dissimilarity == "mahalanobis":
         return squared_half(thin_svd(precise(points.centred.features)).u)
     if dissimilarity == "euclidean":
         return points.squared
-    return points.beside_cosine if dissimilarity == "cosine" else points.beside_correlation
+    return points.by_cosine if dissimilarity == "cosine" else points.by_correlation
 
 
 def _above_diagonal(x: Array, centred: Array, dissimilarity: str) -> Array:
     """Return the same in the library of x."""
-    xp, n = namespace(x), x.shape[0]
+    xp, n, epsilon = namespace(x), x.shape[0], machine_epsilon(x)
     if dissimilarity in ("euclidean", "mahalanobis"):
-        matrix = squared_distances(centred if dissimilarity == "euclidean" else thin_svd(precise(centred)).u)
+        points = centred if dissimilarity == "euclidean" else thin_svd(precise(centred)).u
+        squared, floor = squared_distances(points), 0.0
     else:
         rows = unit_rows(x, about_mean=dissimilarity == "correlation")
-        matrix = 1 - rows @ rows.T
-        matrix = xp.where(matrix > 0, matrix, xp.zeros_like(matrix))
+        absent = ~xp.any(rows != 0, axis=1)
+        points = rows - xp.mean(rows, axis=0, keepdims=True)
+        squared, floor = squared_distances(points), UNIT_ROUNDINGS * epsilon**2
+        right_angle = absent[:, None] | absent[None, :]
+        squared = xp.where(right_angle, xp.full_like(squared, 2.0), squared)
+    norms = xp.linalg.vecdot(points, points)
+    least = ROUNDINGS * epsilon * (norms[:, None] + norms[None, :]) + floor
+    squared = xp.where(squared > least, squared, xp.zeros_like(squared))
     i, j = np.triu_indices(n, 1)
-    return xp.take(xp.reshape(matrix, (-1,)), from_numpy(i * n + j, x), axis=0)
+    return xp.take(xp.reshape(squared, (-1,)), from_numpy(i * n + j, x), axis=0)
 
 
 def _ready(values: Array, comparison: str) -> Array:
@@ -137,26 +143,29 @@ def _ready(values: Array, comparison: str) -> Array:
     return values / xp.where(norm > 0, norm, xp.ones_like(norm))
 
 
-def _grid(values: np.ndarray) -> float:
-    """Return the step of a grid that is coarser than the rounding of products, so that equal values tie on it."""
-    steps = SINGLE_STEPS if values.dtype.itemsize == 4 else DOUBLE_STEPS
-    return float(2.0 ** np.floor(np.log2(max(values.max(), np.finfo(values.dtype).tiny))) * 2 / steps)
+def patterns(values: np.ndarray) -> np.ndarray:
+    """Return floats, none of them negative, as integers in the same order, those that rounding tells apart as one."""
+    spared = SPARED[values.dtype.itemsize]
+    bits = values.view(np.dtype(f"int{8 * values.dtype.itemsize}"))
+    found: np.ndarray = (bits + (1 << (spared - 1))) >> spared
+    return found
 
 
 def settled(values: np.ndarray) -> np.ndarray:
-    """Return values, none of them negative, on the grid."""
-    step = values.dtype.type(_grid(values))
-    found: np.ndarray = np.rint(values / step) * step
+    """Return values, none of them negative, of which those that rounding tells apart are one."""
+    found: np.ndarray = (patterns(values) << SPARED[values.dtype.itemsize]).view(values.dtype)
     return found
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Return average ranks on the grid, less their mean; of float32 values by counting, without a sort."""
-    if values.dtype.itemsize == 8:
-        found: np.ndarray = rankdata(settled(values)) - (len(values) + 1) / 2
-        return found
-    places = np.multiply(values, values.dtype.type(1 / _grid(values)))
-    places = np.rint(places, out=places).astype(np.int32)
+    """Return average ranks less their mean; by counting, without a sort, where few values are possible."""
+    places = patterns(values)
+    # Beside 0 the values are far from it.
+    positive = places[places > 0]
+    least = positive.min() - 1 if len(positive) else 0
+    places = np.maximum(places - least, 0)
+    if places.max() >= MOST_PLACES:
+        return (rankdata(places) - (len(values) + 1) / 2).astype(values.dtype)
     counts = np.bincount(places)
     middle = np.cumsum(counts) - (counts - 1) / 2 - (len(values) + 1) / 2
     return middle.astype(values.dtype)[places]

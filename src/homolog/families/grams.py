@@ -24,14 +24,11 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.families.halves import Points, centre_half, halved, row_sums, whole
+from homolog.families.halves import Points, centre_half, halved, heavy, row_sums, whole
 from homolog.linalg import Centred, centre, column_means, power_of_two, squared_norm
 
 Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
 """The kernels one may ask for; "distance" and "residual" are those of distance correlation and of deconfounded CKA."""
-
-HEAVY = 20
-"""Rows whose squared norms have a mean square this many times their squared mean are a few heavy ones among many light ones."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +137,8 @@ def _linear(x: Array, centred: Centred) -> Structure:
     xp = namespace(x)
     features = centred.features
     diagonal = precise(xp.linalg.vecdot(features, features))
-    heavy = x.dtype != diagonal.dtype and HEAVY * scalar(xp.sum(diagonal)) ** 2 < x.shape[0] * scalar(
-        squared_norm(diagonal)
-    )
-    if heavy:
-        # A few rows carry almost everything: what they leave to the others is below the rounding of float32.
+    if features.dtype != diagonal.dtype and heavy(to_numpy(diagonal)):
+        # As `Points` has it for NumPy's arrays.
         return prepare(precise(x))
     return Structure(x.shape[0], features, None, None, diagonal, centred.scale, xp.all(centred.dead))
 
@@ -198,7 +192,12 @@ def residual(features: Array, inputs: Any) -> Array:
     same_library(features, given, ("x", "inputs"))
     same_rows(features, given, ("x", "inputs"))
     check_finite(given, "inputs")
-    of_inputs = centre(namespace(features).astype(given, features.dtype)).features
+    centred = centre(namespace(features).astype(given, features.dtype))
+    if bool(namespace(features).all(centred.dead)):
+        raise ValueError(
+            "inputs must vary over the examples, got constant ones: leave them out to compare all there is."
+        )
+    of_inputs = centred.features
     other = of_inputs @ of_inputs.T
     return gram - namespace(gram).sum(gram * other) / squared_norm(other) * other
 

@@ -7,12 +7,17 @@ from functools import cached_property
 
 import numpy as np
 
+from homolog.arrays import is_numpy, machine_epsilon
 from homolog.linalg import Centred, centre, unit_rows
 
 ROWS = 512
 """Rows of products that are formed at a time."""
 PIECE = 1 << 18
 """Pairs of rows that are multiplied at a time: of one layer they stay in cache."""
+HEAVY = 20
+"""Rows whose squared norms have a mean square this many times their squared mean are a few heavy ones among many light ones."""
+ROUNDINGS, UNIT_ROUNDINGS = 8, 64
+"""What may be left of the squared distance of two equal rows: so many roundings of their squares, and of units squared."""
 
 
 class Points:
@@ -23,8 +28,11 @@ class Points:
 
     @cached_property
     def centred(self) -> Centred:
-        """Centred features, scaled."""
-        return centre(self.x)
+        """Centred features, scaled; in float64 where float32 would round away what a few heavy rows leave to the others."""
+        found = centre(self.x)
+        if is_numpy(self.x) and self.x.dtype == np.float32 and heavy(squared_rows(found.features)):
+            return centre(self.x.astype(float))
+        return found
 
     @cached_property
     def squared(self) -> np.ndarray:
@@ -32,33 +40,68 @@ class Points:
         return squared_half(self.centred.features)
 
     @cached_property
-    def beside_cosine(self) -> np.ndarray:
-        """(n(n−1)/2,) 1 − cosine of rows."""
-        return _one_less(unit_rows(self.x, about_mean=False))
+    def by_cosine(self) -> np.ndarray:
+        """(n(n−1)/2,) 2(1 − cosine) of rows."""
+        return self._between_units(about_mean=False)
 
     @cached_property
-    def beside_correlation(self) -> np.ndarray:
-        """(n(n−1)/2,) 1 − correlation of rows over the features."""
-        return _one_less(unit_rows(self.x, about_mean=True))
+    def by_correlation(self) -> np.ndarray:
+        """(n(n−1)/2,) 2(1 − correlation) of rows over the features."""
+        return self._between_units(about_mean=True)
+
+    def _between_units(self, *, about_mean: bool) -> np.ndarray:
+        units, absent = near_units(self.x, about_mean=about_mean)
+        found = squared_half(units, floor=UNIT_ROUNDINGS * machine_epsilon(units) ** 2)
+        starts = row_starts(len(units))
+        for i in np.flatnonzero(absent):
+            # A row without direction is at a right angle to all.
+            found[starts[i] : starts[i + 1]] = 2
+            found[starts[:i] + i - 1 - np.arange(i)] = 2
+        return found
 
 
-def squared_half(points: np.ndarray) -> np.ndarray:
-    """Return squared distances of every pair of rows, never negative."""
+def near_units(x: np.ndarray, *, about_mean: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of norm 1 less their mean, and which rows have no direction.
+
+    Half the squared distance of two rows is 1 − cosine. Less their mean its digits are those of the difference, not those of 1,
+    however nearly the rows point the same way.
+    """
+    units = unit_rows(x, about_mean=about_mean)
+    absent = ~units.any(axis=1)
+    return units - units.mean(axis=0, dtype=float).astype(units.dtype), absent
+
+
+def squared_half(points: np.ndarray, floor: float = 0.0) -> np.ndarray:
+    """Return squared distances of every pair of rows; 0 where rounding, or less than the floor, is left of them."""
+    return halved(squared_blocks(points, floor), len(points))
+
+
+def squared_rows(points: np.ndarray) -> np.ndarray:
+    """Return squared norms of rows, in float64."""
+    found: np.ndarray = np.einsum("ij,ij->i", points, points, dtype=float)
+    return found
+
+
+def heavy(squared_norms: np.ndarray) -> bool:
+    """Say whether a few rows carry almost everything, so that float32 would round away what sets the others apart."""
+    total = float(squared_norms.sum())
+    return HEAVY * total**2 < len(squared_norms) * float(np.vdot(squared_norms, squared_norms))
+
+
+def squared_blocks(points: np.ndarray, floor: float) -> Callable[[slice, slice], np.ndarray]:
+    """Return a function of two parts of the rows that gives their squared distances."""
     norms = np.einsum("ij,ij->i", points, points)[:, None]
     # (−2x, ‖x‖², 1) · (y, 1, ‖y‖²): one product, and no pass over its entries for the norms.
     left = np.concatenate([-2 * points, norms, np.ones_like(norms)], axis=1)
     right = np.concatenate([points, np.ones_like(norms), norms], axis=1)
-    found = halved(lambda rows, columns: left[rows] @ right[columns].T, len(points))
-    return np.maximum(found, 0, out=found)
+    least = ROUNDINGS * machine_epsilon(points) * norms + points.dtype.type(floor) / 2
 
+    def block(rows: slice, columns: slice) -> np.ndarray:
+        found: np.ndarray = left[rows] @ right[columns].T
+        found[found <= least[rows] + least[columns].T] = 0
+        return found
 
-def _one_less(rows: np.ndarray) -> np.ndarray:
-    def block(some: slice, others: slice) -> np.ndarray:
-        found: np.ndarray = rows[some] @ rows[others].T
-        np.subtract(1, found, out=found)
-        return np.maximum(found, 0, out=found)
-
-    return halved(block, len(rows))
+    return block
 
 
 def row_starts(n: int) -> np.ndarray:

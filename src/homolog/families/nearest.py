@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from homolog.arrays import Array, namespace, to_numpy
+from homolog.arrays import Array, machine_epsilon, namespace, to_numpy
 from homolog.cautions import Caution, SaturationWarning, constant_layers, listed
+from homolog.families.halves import UNIT_ROUNDINGS, near_units, squared_blocks
 from homolog.linalg import centre, unit_rows
 from homolog.registry import Family
 
 BLOCK = 48 << 20
-"""Bytes of similarities that are held at a time."""
-STEPS = {4: 2**20, 8: 2**38}
-"""Similarities closer than 1 divided by this tie, by size of their floats: what separates them is rounding."""
+"""Bytes of similarities, and of what is made of them, that are held at a time."""
+SPARED = {4: 4, 8: 20}
+"""Last bits of a float, by its size in bytes, in which the distances of equally near rows may differ by rounding."""
 
 
 @dataclass(frozen=True)
@@ -79,31 +81,37 @@ class Shared:
 
 def prepare(x: Array, *, k: int = 10) -> Neighbors:
     """Find the nearest rows, a block of rows at a time."""
-    rows = to_numpy(unit_rows(x, about_mean=False))
-    nearest, similar = nearest_rows(rows, min(k, len(rows) - 1))
-    return Neighbors(len(rows), k, nearest, similar, rows, namespace(x).all(centre(x).dead))
+    given = to_numpy(x)
+    nearest, similar = nearest_rows(given, min(k, len(given) - 1))
+    return Neighbors(
+        len(given), k, nearest, similar, unit_rows(given, about_mean=False), namespace(x).all(centre(x).dead)
+    )
 
 
-def nearest_rows(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k other rows of largest inner product with every row, the largest first and ties by index, and the products."""
-    n = len(rows)
-    nearest, similar = np.empty((n, k), dtype=np.int64), np.empty((n, k), dtype=rows.dtype)
-    step = max(1, BLOCK // (n * (rows.dtype.itemsize + 8)))
-    steps = STEPS[rows.dtype.itemsize]
-    falling = np.arange(n - 1, -1, -1)
+def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k other rows of largest cosine with every row, the largest first and ties by index, and the cosines."""
+    n, size = len(x), x.dtype.itemsize
+    units, absent = near_units(x, about_mean=False)
+    squared = squared_blocks(units, UNIT_ROUNDINGS * machine_epsilon(units) ** 2)
+    nearest, similar = np.empty((n, k), dtype=np.int64), np.empty((n, k), dtype=units.dtype)
+    step = max(1, BLOCK // (n * (2 * size + 16)))
     for start in range(0, n, step):
-        products = rows[start : start + step] @ rows.T
-        # One integer per pair, of which no two in a row are equal: the similarity on a grid, then the index.
-        keys = np.rint(products * steps).astype(np.int64)
+        rows = slice(start, min(start + step, n))
+        distances = squared(rows, slice(0, n))
+        # A row without direction is at a right angle to all.
+        distances[absent[rows], :] = 2
+        distances[:, absent] = 2
+        # One integer per pair, of which no two in a row are equal: the bits of the distance, then the index.
+        keys = (distances.view(np.dtype(f"int{8 * size}")) >> SPARED[size]).astype(np.int64)
         keys *= n
-        keys += falling
-        own = np.arange(len(keys))
-        keys[own, start + own] = np.iinfo(np.int64).min
-        some = np.argpartition(keys, n - k, axis=1)[:, n - k :]
-        order = np.argsort(-np.take_along_axis(keys, some, axis=1), axis=1)
+        keys += np.arange(n)
+        own = np.arange(rows.stop - start)
+        keys[own, start + own] = np.iinfo(np.int64).max
+        some = np.argpartition(keys, k - 1, axis=1)[:, :k]
+        order = np.argsort(np.take_along_axis(keys, some, axis=1), axis=1)
         found = np.take_along_axis(some, order, axis=1)
-        nearest[start : start + step] = found
-        similar[start : start + step] = np.take_along_axis(products, found, axis=1)
+        nearest[rows] = found
+        similar[rows] = 1 - np.take_along_axis(distances, found, axis=1) / 2
     return nearest, similar
 
 
@@ -134,7 +142,10 @@ def cost(
     """Return floating-point operations of the products, and bytes."""
     n = shapes[0][0]
     held = sum(n * (p * item + k * (item + 8)) for (_, p), item in zip(shapes, itemsizes, strict=True))
-    return float(sum(2.0 * n * n * p for _, p in shapes)), held + 7 * BLOCK
+    # While a layer is prepared: its rows in the two factors of a product, and a block.
+    workers = min(os.cpu_count() or 1, len(shapes))
+    copies = 3 * n * max(p * item for (_, p), item in zip(shapes, itemsizes, strict=True))
+    return float(sum(2.0 * n * n * p for _, p in shapes)), held + workers * (copies + 2 * BLOCK)
 
 
 NEIGHBORS = Family(

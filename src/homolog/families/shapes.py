@@ -176,7 +176,8 @@ def size_and_shape_distance(x: Array, y: Array, /) -> Array:
     differentiable=True,
     formula="arccos(‖X̃^T Ỹ‖_* / (‖X̃‖_F ‖Ỹ‖_F)), X̃ = X (αI + (1−α)(X^T X / r)^(-1/2))",
     reference="Williams, Kunz, Kornblith & Linderman, NeurIPS 2021, arXiv:2110.14739",
-    bounds={"alpha": (-1e-300, 1.0)},
+    bounds={"alpha": (0.0, 1.0)},
+    closed=("alpha",),
 )
 def angular_shape_distance(x: Array, y: Array, /, *, alpha: float = 1.0) -> Array:
     """Angle between two representations after the best rotation, with partial whitening.

@@ -18,7 +18,7 @@ import numpy as np
 from homolog.arrays import on_disk
 from homolog.families import overlaps
 from homolog.families.columns import Columns, Held, columns_of, stretches
-from homolog.families.grams import HEAVY
+from homolog.families.halves import heavy
 from homolog.linalg import RANK_TOLERANCE, numerical_rank
 from homolog.rows import Rows
 
@@ -147,8 +147,7 @@ class StructureRows(Summary):
         self._rows, self.n, self.width, self.operand = rows, rows.shape[0], rows.shape[1], None
         self.columns = columns_of(rows, title, dtype)
         self.diagonal = self._squared_norms()
-        total, squared = float(self.diagonal.sum()), float(self.diagonal @ self.diagonal)
-        if dtype == np.float32 and HEAVY * total**2 < len(self.diagonal) * squared:
+        if dtype == np.float32 and heavy(self.diagonal):
             # As in `grams.prepare`: a few rows carry almost everything.
             self.columns = columns_of(rows, title, np.float64)
             self.diagonal = self._squared_norms()
