@@ -181,8 +181,16 @@ def test_joint_row_permutation_changes_nothing(form, case):
     assert difference(before, after) <= 10 * tolerance(form) * max(1.0, abs(before))
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-@over_defined
+# JAX compiles every operation for every shape: three of them will do.
+FOREIGN = [
+    (form, case, library)
+    for form, case in DEFINED
+    for library in LIBRARIES
+    if library != "jax" or case in ("related", "wide", "constant_column")
+]
+
+
+@pytest.mark.parametrize(("form", "case", "library"), FOREIGN, ids=["-".join(map(str, one)) for one in FOREIGN])
 def test_libraries_agree_and_inputs_stay(form, case, library):
     put = LIBRARIES[library]
     x, y = CASES[case](generator())
