@@ -120,6 +120,17 @@ def test_compare_many_files_and_one(run, files):
     assert all(row[1] != row[2] for row in table[1:])
 
 
+def test_measures_are_listed_whole_when_piped_and_one_by_one(run):
+    table, _ = run("measures")
+    assert [row[0] for row in table] == ["measure", *hl.measures()]
+    assert {len(row) for row in table} == {9}
+    table, _ = run("measures", "hard_correlation_match", "rsa")
+    assert ["measure", "bipartite_match"] in table
+    assert ["also known as", "hard_correlation_match"] in table
+    assert ["range", "[-1, 1]"] in table
+    assert "did you mean cka" in run("measures", "ckaa", status=2)[1]
+
+
 WRONG = {
     "no object": (["extract", "nets:modle", "--data", "nets:data", "--out", "x.npz"], "did you mean model"),
     "no module": (["extract", "net:model", "--data", "nets:data", "--out", "x.npz"], "there is no module 'net'"),

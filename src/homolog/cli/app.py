@@ -77,14 +77,17 @@ def demo(
 
 @app.command()
 def measures(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Say everything about these; all in short by default.")
+    ] = None,
     module: Annotated[
         list[str] | None, typer.Option(help="A module or file.py that registers measures of your own; may repeat.")
     ] = None,
 ) -> None:
-    """List every measure: kind, range, invariances, options, formula."""
+    """List every measure; piped, or by name, with range, invariances, options and formula."""
     for where in module or []:
         loading.import_module(where)
-    output.print_measures()
+    output.print_measures(names or [])
 
 
 @app.command()

@@ -18,7 +18,7 @@ from homolog.analysis import Diagnosis, correspondence
 from homolog.analysis.reading import measure_names, two_by_two, without_diagonal
 from homolog.arrays import optional
 from homolog.files import write_whole
-from homolog.registry import Measure, measures
+from homolog.registry import Measure, measure, measures
 
 if TYPE_CHECKING:
     import xarray
@@ -196,11 +196,60 @@ def print_summary(result: xarray.Dataset) -> None:
         print(f"{category}: {message}", file=sys.stderr)
 
 
-def print_measures() -> None:
-    """Print the registry."""
-    columns = ["measure", "kind", "range", "symmetric", "unchanged by", "least n", "options", "formula"]
-    rows = [_measure_row(record) for record in measures().values()]
-    print_table(columns, rows, "Measures")
+INVARIANCES = {
+    "L": "invertible_linear",
+    "O": "orthogonal",
+    "P": "permutation",
+    "S": "isotropic_scaling",
+    "T": "translation",
+}
+
+
+def print_measures(names: Sequence[str]) -> None:
+    """Print the registry, in a terminal what fits; or everything about some measures."""
+    if names:
+        for name in names:
+            record = measure(name)
+            lines = zip(_COLUMNS, _measure_row(record), strict=True)
+            rows = [
+                ["what", _what(record)],
+                *([key, value] for key, value in lines if value),
+                ["source", record.reference],
+            ]
+            print_table(["field", "value"], rows, str(record))
+        return
+    records = list(measures().values())
+    if not sys.stdout.isatty():
+        print_table([*_COLUMNS], [_measure_row(record) for record in records])
+        return
+    rows = [[record.name, _letters(record), record.kind, _what(record)] for record in records]
+    print_table(["measure", "unchanged by", "kind", "what it says"], rows, "Measures")
+    told = ", ".join(f"{letter} {name.replace('_', ' ')}" for letter, name in INVARIANCES.items())
+    print(f"Unchanged by {told} (of one side: x or y). Options, ranges and formulas: homolog measures NAME")
+
+
+_COLUMNS = (
+    "measure",
+    "kind",
+    "range",
+    "symmetric",
+    "unchanged by",
+    "least n",
+    "options",
+    "formula",
+    "also known as",
+)
+
+
+def _what(record: Measure) -> str:
+    return " ".join((record.function.__doc__ or record.formula).strip().split("\n\n")[0].split())
+
+
+def _letters(record: Measure) -> str:
+    if record.invariances is None:
+        return "not declared"
+    held = {letter: getattr(record.invariances, name) for letter, name in INVARIANCES.items()}
+    return " ".join(letter if sides == "xy" else f"{letter}({sides})" for letter, sides in held.items() if sides)
 
 
 def _measure_row(record: Measure) -> list[str]:
@@ -209,14 +258,14 @@ def _measure_row(record: Measure) -> list[str]:
     for name, default in record.defaults.items():
         choices = record.choices.get(name)
         options.append(f"{name}={'|'.join(choices) if choices else default}")
-    symmetric = "yes" if record.symmetric else "no"
     return [
-        " = ".join([record.name, *record.aliases]),
+        record.name,
         record.kind,
         f"[{low:g}, {high:g}{')' if high == float('inf') else ']'}",
-        symmetric,
+        "yes" if record.symmetric else "no",
         record.unchanged_by,
         str(record.minimal_n),
         ", ".join(options),
         record.formula,
+        ", ".join(record.aliases),
     ]
