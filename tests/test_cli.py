@@ -120,6 +120,18 @@ def test_compare_many_files_and_one(run, files):
     assert all(row[1] != row[2] for row in table[1:])
 
 
+def test_an_option_that_is_an_array_is_a_file(run, folder, files):
+    hl.save({"inputs": np.random.default_rng(0).normal(size=(300, 2))}, folder / "inputs.npz")
+    table, _ = run("compare", "a.npz", "-m", "deconfounded_cka(inputs=inputs.npz)")
+    assert table[1][0].startswith("deconfounded_cka(inputs=array-")
+    _, told = run("compare", "a.npz", "-m", "deconfounded_cka")
+    assert "bind them with -m 'deconfounded_cka(inputs=FILE)'" in told
+    assert (
+        "'a.npz' must hold one layer, got 3"
+        in run("compare", "a.npz", "-m", "deconfounded_cka(inputs=a.npz)", status=2)[1]
+    )
+
+
 def test_measures_are_listed_whole_when_piped_and_one_by_one(run):
     table, _ = run("measures")
     assert [row[0] for row in table] == ["measure", *hl.measures()]

@@ -72,7 +72,7 @@ def test_an_outlier_leaves_the_ranks_of_the_others(rng):
 def test_shared_work_changes_nothing(rng):
     layers = {f"layer {p}": rng.normal(size=(90, p)) for p in (4, 30, 200)}
     together = hl.plan(layers, measures=SINGLE)
-    assert "are prepared together" in str(together)
+    assert "prepared together: distance_correlation, " in str(together)
     size = max(sum(group.bytes for group in bunch) for bunch in together.bunches if len(bunch) > 1)
     apart = hl.plan(layers, measures=SINGLE, memory=size - 1)
     assert len(apart.bunches) > len(together.bunches)
@@ -147,10 +147,31 @@ class TestInputs:
         x, y, inputs = (rng.normal(size=(40, p)) for p in (4, 6, 3))
         value = float(hl.deconfounded_cka(x, y, inputs=inputs))
         bound = hl.measure("deconfounded_cka", inputs=torch.tensor(inputs))
-        assert str(bound) == "deconfounded_cka(inputs=array)"
+        assert str(bound).startswith("deconfounded_cka(inputs=array-")
+        assert bound == hl.measure("deconfounded_cka", inputs=inputs)
+        assert bound != hl.measure("deconfounded_cka", inputs=2 * inputs)
         found = hl.compare({"x": torch.tensor(x)}, {"y": torch.tensor(y)}, measures=["cka", bound])
         assert found[str(bound)].item() == pytest.approx(value, abs=1e-10)
         assert hl.permutation_test(x, y, bound, n_permutations=9, rng=0).statistic == pytest.approx(value, abs=1e-10)
+
+    def test_parts_of_the_examples_keep_parts_of_the_inputs(self, rng):
+        x, y, inputs = (rng.normal(size=(60, p)) for p in (4, 6, 3))
+        bound = hl.measure("deconfounded_cka", inputs=inputs)
+        found = hl.compare({"x": x}, {"y": y}, measures=bound, interval="subsample", rng=0)
+        assert found[f"{bound}_se"].item() > 0
+        part = np.arange(30)
+        assert float(bound.of_rows(part)(x[part], y[part])) == pytest.approx(
+            float(hl.deconfounded_cka(x[part], y[part], inputs=inputs[part]))
+        )
+        hl.split_half({"x": x, "z": x**2}, {"y": y}, measures=bound, rng=0)
+        assert hl.confidence_interval(x, y, bound).se > 0
+
+    def test_a_layer_that_is_the_inputs_has_nothing_left(self, rng):
+        x, y = rng.normal(size=(2, 40, 3))
+        bound = hl.measure("deconfounded_cka", inputs=x)
+        with pytest.warns(hl.NothingLeftWarning, match=r"^a: input: the inputs explain all"):
+            found = hl.compare({"input": x, "next": x**2}, {"y": y}, measures=bound)
+        assert np.isnan(found[str(bound)].values).tolist() == [[True], [False]]
 
     @pytest.mark.parametrize(
         ("inputs", "message"),
@@ -190,6 +211,34 @@ def test_transport_without_its_library(monkeypatch, rng):
 
 def test_another_name_is_the_same_measure():
     assert hl.measure("hard_correlation_match") == hl.measure("bipartite_match")
+
+
+def test_what_does_not_ask_for_the_order_has_no_p_values(rng):
+    with pytest.warns(hl.OrderFreeWarning, match="^magnitude_difference is the same whatever the order"):
+        found = hl.compare(
+            *({"x": side} for side in rng.normal(size=(2, 30, 4))),
+            measures=("cka", "magnitude_difference"),
+            null="permutation",
+            n_permutations=19,
+        )
+    assert np.isnan(found["magnitude_difference_p"]).all()
+    assert not np.isnan(found["cka_p"]).any()
+
+
+def test_equal_dissimilarities_are_told(rng):
+    with pytest.warns(hl.NothingLeftWarning, match="^x: by correlation all pairs of examples are equally far apart"):
+        assert np.isnan(hl.rsa(rng.normal(size=(20, 1)), rng.normal(size=(20, 4))))
+
+
+def test_numbers_of_numpy_are_numbers(rng):
+    x, y = rng.normal(size=(2, 30, 4))
+    assert hl.mutual_knn(x, y, k=np.int64(3)) == hl.mutual_knn(x, y, k=3)
+    assert hl.angular_shape_distance(x, y, alpha=np.float64(0.5)) == hl.angular_shape_distance(x, y, alpha=0.5)
+    assert float(hl.angular_shape_distance(x, y, alpha=0)) >= 0
+    with pytest.raises(
+        ValueError, match="alpha of angular_shape_distance must be a number of at least 0 and at most 1, got 2"
+    ):
+        hl.angular_shape_distance(x, y, alpha=2)
 
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, True, "many"])

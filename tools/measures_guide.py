@@ -44,7 +44,7 @@ GUIDE: dict[str, Advice] = {
     "distance_correlation": Advice(
         "little: in the population only independent data score 0",
         "heavy tails less than linear CKA; more features than examples (biased)",
-        "biased: rises towards 1 with the width; debiased: 0",
+        "biased: rises towards 1 with the width; debiased, which estimates its square: 0",
         DISTANCES,
         "for relations that are not linear; it ranks high across domains in ReSi",
     ),
@@ -191,16 +191,16 @@ GUIDE: dict[str, Advice] = {
     "permutation_procrustes_distance": Advice(
         "combinations of units",
         "unequal widths: units without a partner count whole",
-        "no formula; 1.3 to sqrt 2",
+        "no formula; about 1.3, falling slowly with the width",
         UNITS,
         "for merging by permutation: it is what such a merge can align",
     ),
     "soft_matching_distance": Advice(
         "combinations of units",
         "one strong unit against many weak ones, which cannot share it",
-        "no formula; 1.3 to sqrt 2",
+        "no formula; about 1.3, falling slowly with the width",
         "n·p·q, and a transport plan, about p·q·(p + q)",
-        "as permutation Procrustes for layers of unequal width",
+        'as permutation Procrustes for layers of unequal width; needs `pip install "homolog[transport]"` for those',
     ),
     "maximum_match": Advice(
         "how much units vary; everything within epsilon",

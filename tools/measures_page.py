@@ -44,7 +44,8 @@ wide for its examples. Light is alike; a dot marks the best match of a row. Wher
 "Found" is the share of layers whose most alike layer of the other network is the one in the same place, both ways (chance is 14 %):
 one pair of small networks on one data set, no ranking. Seconds are for all 49 pairs on two cores
 (`python examples/all_measures.py docs/pictures`). The first columns are what independent Gaussian data score, 200 examples with 20
-and with 150 features on each side: where that is far from 0 (of a similarity) a value means nothing without it.
+and with 150 features on each side: where that is far from 0 (of a similarity) a value means nothing without it. `deconfounded_cka`
+is given no inputs there, and the images on the networks.
 
 """
 

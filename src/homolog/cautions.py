@@ -35,6 +35,14 @@ class UndefinedValueWarning(HomologWarning):
     """An index is 0/0 for these data although neither layer is constant."""
 
 
+class NothingLeftWarning(UndefinedValueWarning):
+    """Nothing is left of a layer to compare, although it varies."""
+
+
+class OrderFreeWarning(HomologWarning):
+    """A measure does not depend on the order of the examples, of which permutations are a test."""
+
+
 class MissingInputsWarning(HomologWarning):
     """No inputs were given whose similarity was to be removed."""
 
@@ -70,6 +78,37 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     names = list(names)
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def nothing_left(labels: Sequence[str]) -> list[Caution]:
+    """Say which layers are wholly explained by the inputs."""
+    if not labels:
+        return []
+    message = (
+        f"{listed(labels)}: the inputs explain all similarities, so that nothing is left to compare and the value is NaN, as "
+        f"for the layer of the inputs themselves: leave such layers out."
+    )
+    return [Caution(NothingLeftWarning, message)]
+
+
+def all_equal(labels: Sequence[str], dissimilarity: str) -> list[Caution]:
+    """Say of which layers all pairs of examples are equally far apart."""
+    if not labels:
+        return []
+    message = (
+        f"{listed(labels)}: by {dissimilarity} all pairs of examples are equally far apart, so that nothing is left to "
+        f"compare and the value is NaN: take dissimilarity='euclidean', or more features ('correlation' needs 3), or more examples."
+    )
+    return [Caution(NothingLeftWarning, message)]
+
+
+def order_free(name: str) -> Caution:
+    """Say that permutations can say nothing of a measure."""
+    message = (
+        f"{name} is the same whatever the order of the examples, so that permutations say nothing of it and there are no "
+        f"p-values: it does not ask which example is which."
+    )
+    return Caution(OrderFreeWarning, message)
 
 
 def missing_inputs(labels: Sequence[str]) -> list[Caution]:
@@ -113,7 +152,7 @@ def dead_units(counts: dict[str, int]) -> list[Caution]:
 
 def explain_nan(cautions: Iterable[Caution]) -> bool:
     """Say whether a reader has been told why values are NaN."""
-    return any(caution.category is ConstantLayerWarning for caution in cautions)
+    return any(issubclass(caution.category, ConstantLayerWarning | NothingLeftWarning) for caution in cautions)
 
 
 def undefined(name: str, where: Sequence[str]) -> list[Caution]:

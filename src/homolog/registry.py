@@ -5,13 +5,17 @@ Tests, documentation, the command line and the engine read these records; nothin
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from homolog import spelling
 from homolog.arrays import (
@@ -25,6 +29,7 @@ from homolog.arrays import (
     same_library,
     same_rows,
     scalar,
+    to_numpy,
 )
 from homolog.cautions import Caution, explain_nan, give, undefined
 
@@ -101,12 +106,24 @@ class Family:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """An array as the value of an option: two are equal where they are one."""
+    """An array as the value of an option; its text form tells two apart."""
 
     array: Any
 
+    @cached_property
+    def digest(self) -> str:
+        """Eight digits that follow from the numbers."""
+        content = np.ascontiguousarray(to_numpy(self.array))
+        return hashlib.blake2b(content.tobytes() + str(content.shape).encode(), digest_size=4).hexdigest()
+
     def __repr__(self) -> str:
-        return "array"
+        return f"array-{self.digest}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Given) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
 
 @dataclass(frozen=True)
@@ -234,7 +251,7 @@ class Measure:
 
     def bind(self, **options: Any) -> Measure:
         """Return this measure with options bound, checked, and the record adapted to them."""
-        merged = {key: Given(value) if is_array(value) else value for key, value in {**self.options, **options}.items()}
+        merged = {key: _held(value) for key, value in {**self.options, **options}.items()}
         spelling.check_options(self, merged)
         defaults = self.defaults
         bound = {name: merged[name] for name in defaults if name in merged and merged[name] != defaults[name]}
@@ -244,6 +261,11 @@ class Measure:
                 changes |= variant.changes
         return replace(self, options=MappingProxyType(bound), **changes)
 
+    def of_rows(self, rows: np.ndarray) -> Measure:
+        """Return this measure for some of the examples: options that are arrays over the examples keep these rows alone."""
+        parts = {key: Given(value.array[rows]) for key, value in self.options.items() if isinstance(value, Given)}
+        return replace(self, options=MappingProxyType({**self.options, **parts})) if parts else self
+
     def forms(self) -> list[Measure]:
         """Return the measure under every combination of its named choices."""
         choices = self.choices
@@ -252,6 +274,13 @@ class Measure:
             form = self.bind(**dict(zip(choices, values, strict=True)))
             found[str(form)] = form
         return list(found.values())
+
+
+def _held(value: Any) -> Any:
+    """Return the value of an option: an array wrapped, a number of NumPy's as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return Given(value) if is_array(value) else value
 
 
 def _literal_values(hint: Any) -> tuple[Any, ...]:
@@ -310,6 +339,13 @@ def register(
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         name = function.__name__
+        if kind not in ("similarity", "distance"):
+            raise ValueError(f"kind of {name} must be 'similarity' or 'distance', got {kind!r}.")
+        unknown = set(record) - {field.name for field in fields(Measure)}
+        if unknown:
+            raise TypeError(
+                spelling.unknown("field of a record", min(unknown), [f.name for f in fields(Measure)], "see Measure")
+            )
         if name in _MEASURES:
             raise ValueError(f"a measure must have a new name, got {name!r}, which is registered: rename the function.")
         _MEASURES[name] = Measure(
@@ -400,7 +436,8 @@ def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Meas
         name, written = spelling.read(spec)
         name = next((known for known, record in _MEASURES.items() if name in record.aliases), name)
         if name not in _MEASURES:
-            raise KeyError(spelling.unknown("measure", name, _MEASURES, "homolog.measures() lists them"))
+            known = [*_MEASURES, *(alias for record in _MEASURES.values() for alias in record.aliases)]
+            raise KeyError(spelling.unknown("measure", name, known, "homolog.measures() lists them"))
         record = _MEASURES[name]
         return record.bind(**spelling.typed(record, written) | options)
     if callable(spec):

@@ -57,10 +57,16 @@ def typed(measure: Measure, written: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, text in written.items():
         default = defaults.get(key)
+        if key in defaults and default is None:
+            raise ValueError(
+                f"{key} of {measure.name} must be an array, got the text {text!r}: bind it with "
+                f"homolog.measure({measure.name!r}, {key}=x)."
+            )
         try:
             values[key] = type(default)(text) if isinstance(default, int | float) else text
         except ValueError:
-            raise ValueError(f"{key} of {measure.name} must be a number, got {text!r}.") from None
+            what = "whole number" if isinstance(default, int) else "number"
+            raise ValueError(f"{key} of {measure.name} must be a {what}, got {text!r}.") from None
     return values
 
 
@@ -104,6 +110,7 @@ def unknown(what: str, name: str, known: Iterable[str], remedy: str) -> str:
     >>> unknown("measure", "ckaa", ["cka", "cca"], "homolog.measures() lists them")
     "unknown measure 'ckaa', did you mean cka? homolog.measures() lists them."
     """
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    names = {other.lower(): other for other in known}
+    near = [names[other] for other in difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)]
     ask = f", did you mean {' or '.join(near)}? {remedy}." if near else f": {remedy}."
     return f"unknown {what} {name!r}{ask}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from homolog.analysis.reading import best_in_rows, measure_names, scores
 from homolog.cautions import HomologWarning
 from homolog.engine import compare
 from homolog.engine.comparing import DEFAULT
-from homolog.engine.inputs import models_of
+from homolog.engine.inputs import models_of, resolve_measures
+from homolog.registry import Measure
 
 if TYPE_CHECKING:
     import xarray
@@ -77,7 +79,8 @@ def split_half(
         raise ValueError(f"n_splits must be a positive whole number, got {n_splits!r}.")
     random = np.random.default_rng(rng)
     sides = list(models.values())
-    splits = [_halves(sides, measures, random, memory) for _ in range(n_splits)]
+    resolved = resolve_measures(measures)
+    splits = [_halves(sides, resolved, random, memory) for _ in range(n_splits)]
     names = measure_names(splits[0][0])
     rows = np.array([[_agreement(*halves, name) for halves in splits] for name in names])
     keys = ("correlation", "reliability", "difference", "same_best")
@@ -89,7 +92,7 @@ def split_half(
 
 
 def _halves(
-    sides: list[Activations], measures: Any, random: np.random.Generator, memory: str | int
+    sides: list[Activations], measures: Mapping[str, Measure], random: np.random.Generator, memory: str | int
 ) -> tuple[xarray.Dataset, xarray.Dataset]:
     order = random.permutation(sides[0].n)
     middle = len(order) // 2
@@ -97,8 +100,13 @@ def _halves(
         # The same for every half; `compare` on all examples gives them.
         warnings.simplefilter("ignore", HomologWarning)
         first, second = (
-            compare(*(side.take(np.sort(rows)) for side in sides), measures=measures, memory=memory, progress=False)
-            for rows in (order[:middle], order[middle : 2 * middle])
+            compare(
+                *(side.take(rows) for side in sides),
+                measures={name: record.of_rows(rows) for name, record in measures.items()},
+                memory=memory,
+                progress=False,
+            )
+            for rows in (np.sort(order[:middle]), np.sort(order[middle : 2 * middle]))
         )
     return first, second
 

@@ -83,7 +83,7 @@ def made(text: str) -> Any:
 
 
 def measures(forms: Sequence[str]) -> dict[str, Any]:
-    """Return text → measure; `module:function` is anybody's own."""
+    """Return text → measure; `module:function` is anybody's own, and an option that is an array the name of a file."""
     chosen: dict[str, Any] = {}
     for form in forms:
         record, name = _own(form) if ":" in form else _known(form)
@@ -94,8 +94,21 @@ def measures(forms: Sequence[str]) -> dict[str, Any]:
 
 
 def _known(form: str) -> tuple[Measure, str]:
-    record = measure(form)
+    name, written = spelling.read(form)
+    record = measure(name)
+    # An option that is an array is given as the file that holds it.
+    arrays = {key: _one_layer(Path(text)) for key, text in written.items() if record.defaults.get(key, "") is None}
+    record = record.bind(**arrays, **spelling.typed(record, {k: v for k, v in written.items() if k not in arrays}))
     return record, str(record)
+
+
+def _one_layer(path: Path) -> Any:
+    layers = files.open(path)
+    if len(layers) != 1:
+        raise ValueError(
+            f"{str(path)!r} must hold one layer, got {len(layers)}: save the one that is meant in its own file."
+        )
+    return next(iter(layers.values()))
 
 
 def _own(form: str) -> tuple[Measure, str]:

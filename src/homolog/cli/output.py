@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _SPOKEN = {
+    "homolog.measure('deconfounded_cka', inputs=x)": "-m 'deconfounded_cka(inputs=FILE)'",
     "homolog.measures() lists them": "`homolog measures` lists them",
     "resume=True": "--resume",
 }
@@ -39,7 +40,11 @@ def fail(message: str, status: int = 2) -> int:
 def told(error: Exception) -> str:
     """Return the sentence of an exception; a KeyError would quote it."""
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    # The library speaks Python; here the same list has another name.
+    return spoken(message)
+
+
+def spoken(message: str) -> str:
+    """Return a sentence of the library, which speaks Python, in words of the command line."""
     for python, shell in _SPOKEN.items():
         message = message.replace(python, shell)
     return message
@@ -53,7 +58,7 @@ def sentence(message: str) -> str:
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as a note, without the line of code that gave it."""
-    print(f"note: {message}", file=sys.stderr)
+    print(f"note: {spoken(str(message))}", file=sys.stderr)
 
 
 def check_target(path: Path | None, option: str, suffixes: Sequence[str]) -> None:
@@ -74,18 +79,11 @@ def write(path: Path, save: Callable[[str], Any]) -> None:
 
 def draw(path: Path, result: xarray.Dataset) -> None:
     """Draw every measure of a result side by side."""
-    from homolog.plot import heatmap
+    from homolog.plot import heatmap, heatmaps
 
     optional("matplotlib", "plot", "--plot").use("Agg")
-    pyplot = optional("matplotlib.pyplot", "plot", "--plot")
     names = measure_names(result)
-    if len(names) == 1:
-        figure: Any = heatmap(result).figure
-    else:
-        side = min(max(3.2 + 0.2 * max(result.sizes.values()), 4.5), 11.0)
-        figure, axes = pyplot.subplots(1, len(names), figsize=((side + 1) * len(names), side), layout="compressed")
-        for ax, name in zip(axes, names, strict=True):
-            heatmap(result, name, ax=ax)
+    figure: Any = heatmap(result).figure if len(names) == 1 else heatmaps(result)
     write(path, lambda target: figure.savefig(target, dpi=150))
 
 

@@ -160,7 +160,8 @@ class Plan:
         lines = [f"{int(self.wanted.sum())} pairs of layers of {models}, n = {self.n}"]
         for bunch in self.bunches:
             lines += [f"  {group}" for group in bunch]
-            lines += [f"  the last {len(bunch)} are prepared together"] * (len(bunch) > 1)
+            if len(bunch) > 1:
+                lines.append(f"  prepared together: {', '.join(name for group in bunch for name in group.measures)}")
         lines.append(f"in all {self.flops:.2g} floating-point operations, at most {format_bytes(self.bytes)} at a time")
         return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from homolog.arrays import format_bytes, is_numpy, on_host, representation, to_numpy
-from homolog.cautions import Caution, dominated_by_bias, few_permutations
+from homolog.cautions import Caution, dominated_by_bias, few_permutations, order_free
 from homolog.inference.checks import check_count, check_level, check_size
 from homolog.inference.orders import numbered, orders
 from homolog.inference.permuting import permuted_values
@@ -133,6 +133,9 @@ def companions(
     if plan.asked.null:
         for name, kinds in _nulls(plan, group, operands, sides, each, step).items():
             found[name] |= kinds
+            if np.all(np.isnan(kinds["p"])):
+                cautions.append(order_free(name))
+                continue
             together = sides.together(group.measures[name])
             lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_discovery"] > ALPHA)
             cautions += few_permutations(name, int(lost.sum()), int(together.sum()), plan.asked.n_permutations, ALPHA)
@@ -166,6 +169,9 @@ def _nulls(
     found = {}
     for name, record in group.measures.items():
         p = pvalues(values[name], record.kind)
+        if np.all((values[name] == values[name][:1]) | np.isnan(values[name])) and not np.isnan(values[name]).all():
+            # No order of the examples changes anything.
+            p = np.full_like(p, np.nan)
         together = sides.together(record)
         kinds = {
             "null": values[name][1:].mean(axis=0),
@@ -183,9 +189,7 @@ def _intervals(plan: Plan, group: Group, sides: Sides, each: Any) -> dict[str, d
     arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
     xs = [arrays[int(i)] for i in sides.rows]
     ys = xs if plan.same else [arrays[int(j)] for j in sides.columns]
-    parts = resampled_values(
-        group.measures, xs, ys, sides.needed, asked.interval, asked.rng, each, lambda record, x: _prepared(group, x)
-    )
+    parts = resampled_values(group.measures, xs, ys, sides.needed, asked.interval, asked.rng, each, _anew)
     found = {}
     for name, record in group.measures.items():
         ends = interval(parts[name], asked.level, record.range)
@@ -211,6 +215,11 @@ def _array(plan: Plan, group: Group, index: int) -> Any:
 
 def _operand(group: Group, index: int, plan: Plan) -> Any:
     return _prepared(group, _array(plan, group, index))
+
+
+def _anew(record: Measure, array: Any) -> Any:
+    """Prepare a part of the examples, for which an option may keep a part of its own."""
+    return record.family.prepare(array, **record.prepare_options)
 
 
 def _prepared(group: Group, array: Any) -> Any:

@@ -104,9 +104,10 @@ def plan_structures(asked: Task, *, kernel: Any, **_: Any) -> Form:
     n, count = asked.n, len(asked.shapes)
     if callable(kernel) or kernel == "residual":
         what = "deconfounded_cka" if kernel == "residual" else "a kernel of one's own"
+        instead = "" if kernel == "residual" else ", or use kernel='linear' or 'rbf'"
         raise ValueError(
             f"{what} takes a whole representation, got layers on disk that need more than memory="
-            f"{format_bytes(asked.memory)}: raise memory, or use kernel='linear' or 'rbf'."
+            f"{format_bytes(asked.memory)}: raise memory{instead}."
         )
     form = walk.choose(asked.shapes, asked.itemsizes, asked.needed, 1 << 62, kernel=kernel)
     left = asked.memory - _fixed(asked, kernel)

@@ -22,7 +22,7 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.cautions import Caution, constant_layers
+from homolog.cautions import Caution, all_equal, constant_layers
 from homolog.families.grams import radial, squared_distances
 from homolog.families.halves import PIECE, ROUNDINGS, UNIT_ROUNDINGS, Points, pieces, squared_half
 from homolog.linalg import at_most_one, squared_norm, thin_svd, unit_rows
@@ -53,6 +53,7 @@ class Dissimilarities:
     """0-d bool: the layer does not vary, or its dissimilarities leave nothing to compare."""
     dead: bool
     """Whether the layer does not vary."""
+    dissimilarity: str = "euclidean"
 
 
 class Compared(NamedTuple):
@@ -95,7 +96,7 @@ def prepare(
         values = precise(values) * precise(centred.scale) if large else values * centred.scale
         return Dissimilarities(n, values, comparison, dead, bool(dead))
     equal = (high if comparison == "cosine" else high - low) <= 8 * max(x.shape) * machine_epsilon(x) * high
-    return Dissimilarities(n, _ready(values, comparison), comparison, dead | equal, bool(dead))
+    return Dissimilarities(n, _ready(values, comparison), comparison, dead | equal, bool(dead), dissimilarity)
 
 
 def _half(points: Points, dissimilarity: str) -> np.ndarray:
@@ -245,8 +246,10 @@ def _differences(vectors: Sequence[Dissimilarities], needed: np.ndarray, product
 
 
 def examine(operands: Mapping[str, Dissimilarities], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
-    """Name the constant layers."""
-    return constant_layers([label for label, operand in operands.items() if operand.dead])
+    """Name the constant layers, and those whose dissimilarities are all equal."""
+    equal = [label for label, operand in operands.items() if bool(operand.constant) and not operand.dead]
+    which = next(iter(operands.values())).dissimilarity
+    return constant_layers([label for label, operand in operands.items() if operand.dead]) + all_equal(equal, which)
 
 
 def cost(

@@ -14,6 +14,7 @@ from homolog.arrays import (
     check_finite,
     check_representation,
     detached,
+    from_numpy,
     identity_like,
     is_numpy,
     machine_epsilon,
@@ -69,6 +70,8 @@ class Structure:
     """0-d bool: nothing varies."""
     half: Array | None = None
     """(n(n−1)/2,) the centred Gram matrix above its diagonal, row after row, where that is what is held."""
+    explained: bool = False
+    """Whether nothing is left because the inputs explain all of it."""
     lacks_inputs: bool = False
     """Whether what the inputs explain was to be removed, and nobody gave them."""
 
@@ -129,7 +132,9 @@ def prepare(
         raw = radial(squared, width)
         return _held(x, centred, raw, Radial(centred.features, width, centred.scale, x[:, 0]) if lean else None)
     if kernel == "residual":
-        return replace(_held(x, centred, residual(centred.features, inputs), None), lacks_inputs=inputs is None)
+        found = _held(x, centred, residual(centred.features, inputs), None)
+        explained = inputs is not None and bool(found.constant) and not bool(namespace(x).all(centred.dead))
+        return replace(found, explained=explained, lacks_inputs=inputs is None)
     return _held(x, centred, _called(kernel, x), None)
 
 
@@ -189,6 +194,7 @@ def residual(features: Array, inputs: Any) -> Array:
     array = getattr(inputs, "array", inputs)
     check_representation(array, "inputs")
     given = to_numpy(array) if is_numpy(features) else array
+    given = from_numpy(given, features) if is_numpy(given) else given
     same_library(features, given, ("x", "inputs"))
     same_rows(features, given, ("x", "inputs"))
     check_finite(given, "inputs")
@@ -199,7 +205,10 @@ def residual(features: Array, inputs: Any) -> Array:
         )
     of_inputs = centred.features
     other = of_inputs @ of_inputs.T
-    return gram - namespace(gram).sum(gram * other) / squared_norm(other) * other
+    left = gram - namespace(gram).sum(gram * other) / squared_norm(other) * other
+    # What is left of a Gram matrix that the inputs explain wholly is rounding.
+    nothing = squared_norm(left) <= (gram.shape[0] * machine_epsilon(gram)) ** 2 * squared_norm(gram)
+    return namespace(gram).where(nothing, namespace(gram).zeros_like(left), left)
 
 
 def reorder(x: Structure, order: Array) -> Structure:

@@ -144,8 +144,9 @@ def cost(
     held = sum(n * (p * item + k * (item + 8)) for (_, p), item in zip(shapes, itemsizes, strict=True))
     # While a layer is prepared: its rows in the two factors of a product, and a block.
     workers = min(os.cpu_count() or 1, len(shapes))
+    block = min(2 * BLOCK, n * n * 40)
     copies = 3 * n * max(p * item for (_, p), item in zip(shapes, itemsizes, strict=True))
-    return float(sum(2.0 * n * n * p for _, p in shapes)), held + workers * (copies + 2 * BLOCK)
+    return float(sum(2.0 * n * n * p for _, p in shapes)), held + workers * (copies + block)
 
 
 NEIGHBORS = Family(

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from homolog.arrays import Array, machine_epsilon, namespace, precise, to_numpy
-from homolog.cautions import Caution, constant_layers, missing_inputs
+from homolog.cautions import Caution, constant_layers, missing_inputs, nothing_left
 from homolog.families import blocked, walk
 from homolog.families.grams import Kernel, Structure, prepare, products, reorder
 from homolog.families.halves import Points
@@ -89,7 +89,9 @@ def norm(own: Side, n: int, estimator: Estimator) -> Array:
 
 def examine(operands: Mapping[str, Structure], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
     """Name the constant layers, and say where no inputs were given whose similarity could be removed."""
-    found = constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
+    explained = [label for label, operand in operands.items() if operand.explained]
+    constant = [label for label, operand in operands.items() if bool(operand.constant) and label not in explained]
+    found = constant_layers(constant) + nothing_left(explained)
     return found + missing_inputs([label for label, operand in operands.items() if operand.lacks_inputs])
 
 

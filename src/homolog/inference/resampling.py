@@ -104,7 +104,8 @@ def resampled_values(
         rows, variance, bias = parts(len(xs[0]), method, rng)
 
         def one(kept: np.ndarray) -> list[np.ndarray]:
-            value = _on(rest, [x[kept] for x in xs], None if ys is xs else [y[kept] for y in ys], needed, prepare)
+            some = {name: record.of_rows(kept) for name, record in rest.items()}
+            value = _on(some, [x[kept] for x in xs], None if ys is xs else [y[kept] for y in ys], needed, prepare)
             step()
             return value
 
@@ -166,7 +167,7 @@ def _recomputed(
         for example in missing:
             kept = np.arange(n) != example
             one = np.ones((1, 1), dtype=bool)
-            values[example, i, j] = _on({"": record}, [xs[i][kept]], [ys[j][kept]], one, prepare)[0][0, 0]
+            values[example, i, j] = _on({"": record.of_rows(kept)}, [xs[i][kept]], [ys[j][kept]], one, prepare)[0][0, 0]
 
 
 def _on(

@@ -57,7 +57,7 @@ def _models(result: xarray.Dataset) -> list[str]:
 
 def _measure(result: xarray.Dataset, name: str) -> dict[str, Any]:
     about = result[name].attrs
-    low, high = (_end(end) for end in json.loads(about["range"]))
+    low, high = (_end(*end) for end in zip(json.loads(about["range"]), ("−∞", "∞"), strict=True))
     symmetric = {1: "symmetric", 0: "not symmetric: rows are x, columns are y"}.get(int(about["symmetric"]), "")
     return {
         "name": name,
@@ -71,8 +71,8 @@ def _measure(result: xarray.Dataset, name: str) -> dict[str, Any]:
     }
 
 
-def _end(end: float | None) -> str:
-    return "∞" if end is None else f"{end:g}"
+def _end(end: float | None, infinite: str) -> str:
+    return infinite if end is None else f"{end:g}"
 
 
 def _figure(result: xarray.Dataset, name: str, many: bool) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def outcome_of(plan: Plan, centred: Moments, sides: Sides) -> Outcome:
 class Seen:
     """One layer, of which only centred sums are known."""
 
-    lacks_inputs = False
+    explained = lacks_inputs = False
 
     def __init__(self, centred: Moments, index: int) -> None:
         self.index, self.n = index, centred.n
