@@ -96,8 +96,8 @@ def all_equal(labels: Sequence[str], dissimilarity: str) -> list[Caution]:
     if not labels:
         return []
     message = (
-        f"{listed(labels)}: by {dissimilarity} all pairs of examples are equally far apart, so that nothing is left "
-        f"to compare and the value is NaN: take dissimilarity='euclidean', or more features ('correlation' needs 3), or more examples."
+        f"{listed(labels)}: by {dissimilarity} all pairs of examples are equally far apart, so that nothing is left to compare "
+        f"and the value is NaN: take dissimilarity='euclidean', more features ('correlation' needs 3), or more examples."
     )
     return [Caution(NothingLeftWarning, message)]
 
