@@ -230,6 +230,60 @@ def test_equal_dissimilarities_are_told(rng):
         assert np.isnan(hl.rsa(rng.normal(size=(20, 1)), rng.normal(size=(20, 4))))
 
 
+@pytest.mark.parametrize("form", ["mutual_knn", "rank_similarity", "cknna"])
+def test_ties_are_broken_anew_in_every_order(form, rng):
+    """Kinds of rows instead of rows: agreement by index is in the value and in its permutations alike."""
+    x, y = (np.eye(5)[rng.integers(0, 5, 60)] for _ in range(2))
+    measure, order = hl.measure(form), rng.permutation(60)
+    family = measure.family
+    first, second = (family.prepare(side) for side in (x, y))
+    assert first.tied == 1
+    reordered = family.reorder(second, order)
+    value = measure.finish(first, reordered, family.meet(first, reordered))
+    assert float(value) == pytest.approx(float(measure(x, y[order])), abs=1e-12)
+    with pytest.warns(hl.TiesWarning, match="several others are equally near"):
+        measure(x, y)
+    assert hl.permutation_test(x, y, form, n_permutations=99, rng=0).pvalue > 0.05
+    assert "mutual_knn_null" not in hl.compare({"x": x}, {"y": y}, measures="mutual_knn")
+
+
+def test_gradients_survive_dead_units_and_zero_rows(rng):
+    x = np.column_stack([rng.normal(size=(14, 2)), np.ones(14)])
+    y = torch.tensor(rng.normal(size=(14, 5)))
+    for form in (
+        "bures_similarity",
+        "gulp_distance",
+        "linear_predictivity",
+        "rsa(dissimilarity=mahalanobis,comparison=pearson)",
+        "cca",
+    ):
+        given = torch.tensor(x, requires_grad=True)
+        hl.measure(form)(given, y).backward()
+        assert torch.isfinite(given.grad).all(), form
+    given = torch.tensor(np.vstack([np.zeros((1, 3)), rng.normal(size=(13, 3))]), requires_grad=True)
+    for form in ("rsa(dissimilarity=cosine,comparison=pearson)", "concentricity_difference"):
+        hl.measure(form)(given, y).backward()
+        assert torch.isfinite(given.grad).all(), form
+
+
+def test_what_rounding_leaves_points_nowhere(rng):
+    x, y = rng.normal(size=(2, 40, 4))
+    x -= x.mean(axis=0)
+    values = [float(hl.concentricity_difference(c * x, y + 1)) for c in (1, 3, 1.7)]
+    np.testing.assert_allclose(values, values[0])
+    at_mean = np.vstack([x, x.mean(axis=0)])
+    other = np.vstack([y, y[:1]])
+    values = [float(hl.aligned_cosine(c * at_mean + shift, other)) for c, shift in ((1, 0), (3, 0), (0.1, 7))]
+    np.testing.assert_allclose(values, values[0], rtol=1e-6)
+
+
+def test_uniformity_of_far_clusters(rng):
+    x = (1e8 * rng.normal(size=(5, 6)))[rng.integers(0, 5, 60)]
+    y = rng.normal(size=(60, 6))
+    plain = [np.log(np.mean(np.exp(-2 * np.sum((z[:, None] - z[None]) ** 2, axis=2)))) for z in (x, y)]
+    assert float(hl.uniformity_difference(x, y)) == pytest.approx(abs(plain[0] - plain[1]), abs=1e-9)
+
+
 def test_numbers_of_numpy_are_numbers(rng):
     x, y = rng.normal(size=(2, 30, 4))
     assert hl.mutual_knn(x, y, k=np.int64(3)) == hl.mutual_knn(x, y, k=3)

@@ -26,6 +26,7 @@ from homolog.cautions import (
     OrderFreeWarning,
     RankWarning,
     SaturationWarning,
+    TiesWarning,
     UndefinedValueWarning,
 )
 from homolog.engine import compare, plan
@@ -93,6 +94,7 @@ __all__ = [
     "OrderFreeWarning",
     "RankWarning",
     "SaturationWarning",
+    "TiesWarning",
     "UndefinedValueWarning",
     "aligned_cosine",
     "angular_shape_distance",

@@ -39,6 +39,10 @@ class NothingLeftWarning(UndefinedValueWarning):
     """Nothing is left of a layer to compare, although it varies."""
 
 
+class TiesWarning(HomologWarning):
+    """Many examples are equally near, and their order in the data decides."""
+
+
 class OrderFreeWarning(HomologWarning):
     """A measure does not depend on the order of the examples, of which permutations are a test."""
 

@@ -12,6 +12,7 @@ from homolog.arrays import (
     constant_like,
     count,
     detached,
+    from_numpy,
     identity_like,
     is_numpy,
     machine_epsilon,
@@ -92,8 +93,9 @@ def unit_rows(x: Array, *, about_mean: bool) -> Array:
             rows = rows - xp.astype(xp.mean(precise(rows), axis=1, keepdims=True), rows.dtype, copy=False)
         left = xp.max(xp.abs(detached(rows)), axis=1, keepdims=True)
         rows = rows * xp.astype(left > x.shape[1] * machine_epsilon(x), rows.dtype)
-    norms = xp.sqrt(xp.sum(rows * rows, axis=1, keepdims=True))
-    return rows / xp.where(norms > 0, norms, xp.ones_like(norms))
+    squared = xp.sum(rows * rows, axis=1, keepdims=True)
+    # The gradient of sqrt is infinite at 0.
+    return rows / xp.sqrt(xp.where(squared > 0, squared, xp.ones_like(squared)))
 
 
 def column_means(x: Array) -> Array:
@@ -106,6 +108,10 @@ def column_means(x: Array) -> Array:
 def thin_svd(centred: Array) -> ThinSVD:
     """Return the thin SVD of centred features, cut where S <= RANK_TOLERANCE · S_max."""
     xp = namespace(centred)
+    dead = None if is_numpy(centred) else ~to_numpy(xp.any(detached(centred) != 0, axis=0))
+    if dead is not None and dead.any() and not dead.all():
+        # The gradient of a decomposition is not defined where columns are 0.
+        return _without_columns(centred, dead)
     factors = orthonormal_columns(centred) if is_numpy(centred) and centred.shape[0] >= 2 * centred.shape[1] else None
     if factors is None:
         u, s, vt = xp.linalg.svd(centred, full_matrices=False)
@@ -115,6 +121,15 @@ def thin_svd(centred: Array) -> ThinSVD:
     rank = numerical_rank(s)
     cut = s[rank] / s[0] if 0 < rank < s.shape[0] else constant_like(0.0, s)
     return ThinSVD(u[:, :rank], s[:rank], vt[:rank, :].T, cut)
+
+
+def _without_columns(centred: Array, dead: np.ndarray) -> ThinSVD:
+    """Decompose the other columns, and give those that are dead no weight."""
+    xp = namespace(centred)
+    u, s, v, dropped = thin_svd(xp.take(centred, from_numpy(np.flatnonzero(~dead), centred), axis=1))
+    place = np.where(dead, v.shape[0], np.cumsum(~dead) - 1)
+    padded = xp.concat([v, xp.zeros_like(v[:1, :])], axis=0)
+    return ThinSVD(u, s, xp.take(padded, from_numpy(place, centred), axis=0), dropped)
 
 
 def orthonormal_columns(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -234,7 +234,8 @@ def _differences(vectors: Sequence[Dissimilarities], needed: np.ndarray, product
     """Return the distances of all pairs from inner products, where nothing cancels, else one by one."""
     own = np.diag(products)
     both = own[:, None] + own[None, :]
-    squared = both - 2 * products
+    with np.errstate(invalid="ignore"):
+        squared = both - 2 * products
     # Unequal dtypes would be stacked in the larger; infinite products are no use.
     safe = np.isfinite(products) & (squared > NEAR * both)
     found = np.sqrt(2 * np.where(safe, squared, 0.0))

@@ -116,9 +116,9 @@ def deconfounded_cka(x: Array, y: Array, /, *, inputs: Any = None, estimator: Es
 
     Notes
     -----
-    Cost O(n²(p + q + inputs)). The paper regresses Gram matrices as they are; here all are centred first, so that an offset of
-    the features is neither explained nor compared. To compare whole models bind the inputs:
-    `compare(a, b, measures=measure("deconfounded_cka", inputs=images))`.
+    Cost O(n²(p + q + inputs)). Permutations put what is left of y's Gram matrix in other orders. The paper regresses Gram
+    matrices as they are; here all are centred first, so that an offset of the features is neither explained nor compared. To
+    compare whole models bind the inputs: `compare(a, b, measures=measure("deconfounded_cka", inputs=images))`.
 
     References
     ----------

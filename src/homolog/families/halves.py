@@ -165,4 +165,6 @@ def pieces(halves: Sequence[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:
     size = len(halves[0])
     for start in range(0, size, PIECE):
         stacked = np.stack([half[start : start + PIECE] for half in halves])
-        yield stacked.shape[1] / size, (stacked @ stacked.T).astype(float)
+        with np.errstate(over="ignore", invalid="ignore"):
+            products = (stacked @ stacked.T).astype(float)
+        yield stacked.shape[1] / size, products

@@ -11,6 +11,7 @@ from homolog.arrays import Array, from_numpy, namespace, optional, to_numpy
 from homolog.families.neurons import NEURONS, Neurons
 from homolog.families.neurons import REFERENCE as LI_2016
 from homolog.families.subspace import root
+from homolog.linalg import at_most_one
 from homolog.registry import Invariances, evaluate, register, undefined_where
 
 _DEAD = "a dead unit correlates 0 even with itself, so f(x, x) < 1 for a layer that has one"
@@ -19,7 +20,7 @@ _DEAD = "a dead unit correlates 0 even with itself, so f(x, x) < 1 for a layer t
 def _soft_correlation_match(x: Neurons, y: Neurons, correlations: Array) -> Array:
     xp = namespace(correlations)
     both = [xp.mean(xp.max(correlations, axis=axis)) for axis in (1, 0)]
-    return undefined_where(x.constant | y.constant, (both[0] + both[1]) / 2)
+    return undefined_where(x.constant | y.constant, at_most_one((both[0] + both[1]) / 2))
 
 
 def _products(x: Neurons, y: Neurons, correlations: Array) -> Array:

@@ -10,13 +10,15 @@ from functools import cached_property
 import numpy as np
 
 from homolog.arrays import Array, machine_epsilon, namespace, to_numpy
-from homolog.cautions import Caution, SaturationWarning, constant_layers, listed
+from homolog.cautions import Caution, SaturationWarning, TiesWarning, constant_layers, listed
 from homolog.families.halves import UNIT_ROUNDINGS, near_units, squared_blocks
 from homolog.linalg import centre, unit_rows
 from homolog.registry import Family
 
 BLOCK = 48 << 20
 """Bytes of similarities, and of what is made of them, that are held at a time."""
+MANY = 0.05
+"""Share of the rows with ties of which a reader is told."""
 SPARED = {4: 4, 8: 20}
 """Last bits of a float, by its size in bytes, in which the distances of equally near rows may differ by rounding."""
 
@@ -34,6 +36,8 @@ class Neighbors:
     """(n, k) their cosine similarities."""
     rows: np.ndarray
     """(n, p) rows of norm 1; zeros stay zeros."""
+    tied: float
+    """Share of the rows whose neighbours the index decides, because others are equally near."""
     constant: Array
     """0-d bool: nothing varies."""
 
@@ -82,18 +86,21 @@ class Shared:
 def prepare(x: Array, *, k: int = 10) -> Neighbors:
     """Find the nearest rows, a block of rows at a time."""
     given = to_numpy(x)
-    nearest, similar = nearest_rows(given, min(k, len(given) - 1))
-    return Neighbors(
-        len(given), k, nearest, similar, unit_rows(given, about_mean=False), namespace(x).all(centre(x).dead)
-    )
+    nearest, similar, tied = nearest_rows(given, min(k, len(given) - 1))
+    rows = unit_rows(given, about_mean=False)
+    return Neighbors(len(given), k, nearest, similar, rows, tied, namespace(x).all(centre(x).dead))
 
 
-def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k other rows of largest cosine with every row, the largest first and ties by index, and the cosines."""
+def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the k other rows of largest cosine with every row, the largest first and ties by index, and the cosines.
+
+    And the share of the rows with ties among these, or between the last of them and the next.
+    """
     n, size = len(x), x.dtype.itemsize
     units, absent = near_units(x, about_mean=False)
     squared = squared_blocks(units, UNIT_ROUNDINGS * machine_epsilon(units) ** 2)
     nearest, similar = np.empty((n, k), dtype=np.int64), np.empty((n, k), dtype=units.dtype)
+    tied = 0
     step = max(1, BLOCK // (n * (2 * size + 16)))
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
@@ -107,17 +114,25 @@ def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         keys += np.arange(n)
         own = np.arange(rows.stop - start)
         keys[own, start + own] = np.iinfo(np.int64).max
-        some = np.argpartition(keys, k - 1, axis=1)[:, :k]
+        # One more than asked for, to see whether it ties with the last.
+        some = np.argpartition(keys, min(k, n - 2), axis=1)[:, : min(k + 1, n - 1)]
         order = np.argsort(np.take_along_axis(keys, some, axis=1), axis=1)
         found = np.take_along_axis(some, order, axis=1)
+        bits = np.take_along_axis(keys, found, axis=1) // n
+        tied += int(np.count_nonzero((bits[:, 1:] == bits[:, :-1]).any(axis=1)))
+        found = found[:, :k]
         nearest[rows] = found
         similar[rows] = 1 - np.take_along_axis(distances, found, axis=1) / 2
-    return nearest, similar
+    return nearest, similar, tied / n
 
 
 def reorder(x: Neighbors, order: Array) -> Neighbors:
     """Return the neighbours of the same examples in another order."""
     order = to_numpy(order)
+    if x.tied:
+        # Whoever comes first now wins the ties: an order of the examples changes that too.
+        nearest, similar, _ = nearest_rows(x.rows[order], x.k)
+        return replace(x, nearest=nearest, similar=similar, rows=x.rows[order])
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     return replace(x, nearest=place[x.nearest[order]], similar=x.similar[order], rows=x.rows[order])
@@ -133,6 +148,13 @@ def examine(operands: Mapping[str, Neighbors], pairs: Sequence[tuple[str, str]])
             f"use more examples or a smaller k."
         )
         found.append(Caution(SaturationWarning, message))
+    ties = [label for label, operand in operands.items() if operand.tied > MANY and not bool(operand.constant)]
+    if ties:
+        message = (
+            f"{listed(ties)}: for more than a twentieth of the examples several others are equally near, and the first of them "
+            f"count as neighbours on both sides, which raises agreement: compare with a permutation test, which does the same."
+        )
+        found.append(Caution(TiesWarning, message))
     return found
 
 

@@ -26,7 +26,7 @@ def _mutual_knn(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
 
 
 def _mutual_knn_null(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
-    return _value(x, y, x.k / (x.n - 1))
+    return _value(x, y, float("nan") if x.tied or y.tied else x.k / (x.n - 1))
 
 
 def _jaccard_knn(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
@@ -34,6 +34,8 @@ def _jaccard_knn(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
 
 
 def _jaccard_knn_null(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
+    if x.tied or y.tied:
+        return _value(x, y, float("nan"))
     # In a random order the neighbours of a row are any k of the others.
     both = np.arange(x.k + 1)
     return _value(x, y, np.sum(hypergeom(x.n - 1, x.k, x.k).pmf(both) * both / (2 * x.k - both)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from homolog.arrays import Array, namespace
+from homolog.arrays import Array, machine_epsilon, namespace
 from homolog.cautions import Caution, constant_layers, dropped_directions
 from homolog.families.overlaps import Overlap, Subspace
 from homolog.families.subspace import SUBSPACE, nan_at_rank_zero
@@ -42,7 +42,9 @@ def _aligned_cosine(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     left, _, right = xp.linalg.svd(x.s[:, None] * overlap.matrix * y.s[None, :], full_matrices=False)
     first, second = x.u * x.s[None, :], y.u * y.s[None, :]
     norms = [xp.sqrt(xp.sum(side**2, axis=1)) for side in (first, second)]
-    defined = (norms[0] > 0) & (norms[1] > 0)
+    # Rows at the mean are rounding.
+    least = 8 * x.n * machine_epsilon(x.s)
+    defined = (norms[0] > least * xp.max(norms[0])) & (norms[1] > least * xp.max(norms[1]))
     products = xp.sum((first @ left) * (second @ right.T), axis=1)
     ones = xp.ones_like(products)
     cosines = products / xp.where(defined, norms[0] * norms[1], ones)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from homolog.arrays import Array, namespace
+import numpy as np
+
+from homolog.arrays import Array, machine_epsilon, namespace, scalar
 from homolog.cautions import Caution, constant_layers
 from homolog.families.grams import squared_distances
 from homolog.linalg import centre, power_of_two, unit_rows
@@ -16,6 +18,8 @@ from homolog.registry import Family, Invariances, evaluate, register, undefined_
 KLABUNDE_2025 = "Klabunde et al., ICLR 2025, arXiv:2408.00531"
 ROWS = 512
 """Rows whose distances to all others are held at a time."""
+DIRECT, FINE = 1 << 22, 1e-10
+"""Differences that are held at a time where products will not do, and the error of a squared distance that will."""
 SHARPNESS = 2.0
 """t of exp(−t·d²)."""
 
@@ -46,13 +50,19 @@ class Cloud:
         """0-d: logarithm of the mean of exp(−2·d²) over all pairs, a row with itself included."""
         xp, n = namespace(self.points), self.points.shape[0]
         centred = centre(self.points)
-        total = xp.zeros_like(self.points[0, 0])
-        for top in range(0, n, ROWS):
-            rows, beyond = slice(top, min(top + ROWS, n)), slice(min(top + ROWS, n), n)
-            for columns, weight in ((rows, 1), (beyond, 2)):
-                if columns.start < n:
-                    squared = squared_distances(centred.features, rows, columns)
-                    total = total + weight * xp.sum(xp.exp(-SHARPNESS * squared * centred.scale * centred.scale))
+        points, scale = centred.features, centred.scale
+        norms = xp.linalg.vecdot(points, points)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Products of rows lose the differences of rows that are far from the mean and near each other.
+            far = scalar(xp.max(norms) * scale) * scalar(scale) * machine_epsilon(points) > FINE
+            step = max(1, DIRECT // (n * points.shape[1])) if far else ROWS
+            total = xp.zeros_like(points[0, 0])
+            for top in range(0, n, step):
+                rows, beyond = slice(top, min(top + step, n)), slice(min(top + step, n), n)
+                for columns, weight in ((rows, 1), (beyond, 2)):
+                    if columns.start < n:
+                        squared = (_direct if far else squared_distances)(points, rows, columns)
+                        total = total + weight * xp.sum(xp.exp(-SHARPNESS * (squared * scale) * scale))
         return xp.log(total / n**2)
 
     @cached_property
@@ -60,7 +70,16 @@ class Cloud:
         """0-d: mean cosine of the rows with their mean."""
         xp = namespace(self.points)
         mean = xp.mean(self.points / power_of_two(xp.max(xp.abs(self.points))), axis=0)
+        # What centring leaves of a mean is rounding, which points nowhere.
+        left = xp.max(xp.abs(mean)) > self.points.shape[0] * machine_epsilon(mean)
+        mean = xp.where(left, mean, xp.zeros_like(mean))
         return xp.mean(unit_rows(self.points, about_mean=False) @ unit_rows(mean[None, :], about_mean=False)[0, :])
+
+
+def _direct(points: Array, rows: slice, columns: slice) -> Array:
+    """Return squared distances from differences."""
+    differences = points[rows, None, :] - points[None, columns, :]
+    return namespace(points).sum(differences**2, axis=2)
 
 
 def examine(operands: Mapping[str, Cloud], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
