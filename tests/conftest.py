@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -50,3 +55,13 @@ def golden() -> tuple[np.ndarray, np.ndarray]:
     state = np.random.RandomState(1337)
     x = state.randn(100, 10)
     return x, state.randn(100, 10) + x
+
+
+def command_line(arguments: Sequence[str], folder: Path) -> tuple[int, str, str]:
+    """Run the command line in a folder, in this process: status, what it printed, and what it said."""
+    from homolog.cli.app import run
+
+    out, told = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
+        status = run(list(arguments))
+    return status, out.getvalue(), told.getvalue()

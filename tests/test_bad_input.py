@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
+from conftest import command_line
 
 import homolog as hl
 
@@ -173,9 +171,8 @@ COMMANDS = {
 @pytest.mark.parametrize("case", COMMANDS)
 def test_the_command_line_exits_2_with_one_sentence(case, folder):
     arguments, words = COMMANDS[case]
-    command = [sys.executable, "-m", "homolog", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    assert done.returncode == 2, done.stderr
-    assert words in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert not done.stdout
+    status, out, told = command_line(arguments, folder)
+    assert status == 2, told
+    assert words in told
+    assert len(told.strip().splitlines()) == 1
+    assert not out

@@ -1,13 +1,13 @@
-"""The command line from end to end, in its own process and in a folder of its own."""
+"""The command line from end to end, in a folder of its own; `test_own_measure` runs it in a process of its own."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import xarray
+from conftest import command_line
 
 import homolog as hl
 
@@ -42,16 +42,17 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("cli")
     (path / "nets.py").write_text(MODULE)
     (path / "broken.py").write_text("def model(:\n")
-    return path
+    yield path
+    hl.registry.unregister("width")
+    sys.modules.pop("nets", None)
 
 
 @pytest.fixture(scope="module")
 def run(folder):
     def run(*arguments, status=0):
-        command = [sys.executable, "-m", "homolog", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-        assert done.returncode == status, done.stderr
-        return [line.split("\t") for line in done.stdout.splitlines()], done.stderr
+        ended, out, told = command_line(arguments, folder)
+        assert ended == status, told
+        return [line.split("\t") for line in out.splitlines()], told
 
     return run
 

@@ -41,11 +41,15 @@ def _module(where: str) -> Any:
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if not path.is_file() or spec is None or spec.loader is None:
             raise FileNotFoundError(f"there is no file {where!r}: check the name and the folder.")
+        known = sys.modules.get(path.stem)
+        if known is not None and Path(getattr(known, "__file__", None) or "").resolve() == path.resolve():
+            return known  # a file that registers measures can be run once
         module = importlib.util.module_from_spec(spec)
         sys.modules.setdefault(path.stem, module)
         try:
             spec.loader.exec_module(module)
         except Exception as error:
+            sys.modules.pop(path.stem, None)
             raise ValueError(f"{where!r} must be importable, got {_cause(error)}.") from None
         return module
     if str(Path.cwd()) not in sys.path:
