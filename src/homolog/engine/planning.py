@@ -27,7 +27,8 @@ from homolog.engine.inputs import (
 from homolog.engine.sureness import Asked
 from homolog.families.blocked import Task
 from homolog.families.summaries import TooLittleError
-from homolog.registry import Family, Measure
+from homolog.family import Family
+from homolog.registry import Measure
 from homolog.rows import Rows
 
 

@@ -25,8 +25,9 @@ from homolog.arrays import (
 from homolog.cautions import Caution, all_equal, constant_layers
 from homolog.families.grams import radial, squared_distances
 from homolog.families.halves import PIECE, ROUNDINGS, UNIT_ROUNDINGS, Points, pieces, squared_half
+from homolog.family import Family
 from homolog.linalg import at_most_one, squared_norm, thin_svd, unit_rows
-from homolog.registry import Family, Invariances, evaluate, register, undefined_where, when
+from homolog.registry import Invariances, evaluate, register, undefined_where, when
 
 Dissimilarity = Literal["correlation", "euclidean", "cosine", "mahalanobis"]
 Comparison = Literal["spearman", "pearson", "kendall", "cosine"]

@@ -12,8 +12,9 @@ from scipy.stats import rankdata
 
 from homolog.arrays import Array, constant_like, namespace, to_numpy
 from homolog.cautions import Caution, constant_layers
+from homolog.family import Family
 from homolog.linalg import centre
-from homolog.registry import KORNBLITH_2019, Family, Invariances, evaluate, register, undefined_where
+from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register, undefined_where
 
 BINS = 10
 

@@ -12,8 +12,8 @@ import numpy as np
 from homolog.arrays import Array, machine_epsilon, namespace, to_numpy
 from homolog.cautions import Caution, SaturationWarning, TiesWarning, constant_layers, listed
 from homolog.families.halves import UNIT_ROUNDINGS, near_units, squared_blocks
+from homolog.family import Family
 from homolog.linalg import centre, unit_rows
-from homolog.registry import Family
 
 BLOCK = 48 << 20
 """Bytes of similarities, and of what is made of them, that are held at a time."""

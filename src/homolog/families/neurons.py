@@ -15,8 +15,9 @@ from homolog.cautions import Caution, constant_layers, dead_units
 from homolog.families.blocked import plan_pairs
 from homolog.families.columns import columns_of, stretches
 from homolog.families.summaries import Shelf, Summary
+from homolog.family import Family, OnDisk
 from homolog.linalg import centre, squared_norm
-from homolog.registry import Family, Invariances, OnDisk, evaluate, register, undefined_where
+from homolog.registry import Invariances, evaluate, register, undefined_where
 from homolog.rows import Rows
 
 REFERENCE = "Li, Yosinski, Clune, Lipson & Hopcroft, ICLR 2016, arXiv:1511.07543"

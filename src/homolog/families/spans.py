@@ -10,8 +10,9 @@ import numpy as np
 
 from homolog.arrays import Array, constant_like, namespace, to_numpy
 from homolog.cautions import Caution, SaturationWarning, constant_layers, listed
+from homolog.family import Family
 from homolog.linalg import centre, thin_svd
-from homolog.registry import Family, Invariances, evaluate, register, undefined_where
+from homolog.registry import Invariances, evaluate, register, undefined_where
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import numpy as np
 from homolog.arrays import Array, machine_epsilon, namespace, scalar
 from homolog.cautions import Caution, constant_layers
 from homolog.families.grams import squared_distances
+from homolog.family import Family
 from homolog.linalg import centre, power_of_two, unit_rows
-from homolog.registry import Family, Invariances, evaluate, register, undefined_where
+from homolog.registry import Invariances, evaluate, register, undefined_where
 
 KLABUNDE_2025 = "Klabunde et al., ICLR 2025, arXiv:2408.00531"
 ROWS = 512

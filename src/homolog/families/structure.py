@@ -22,9 +22,10 @@ from homolog.families.grams import Kernel, Structure, prepare, products, reorder
 from homolog.families.halves import Points
 from homolog.families.permuted import permuted_inner_products
 from homolog.families.without import inner_without_each, trace_without_each
+from homolog.family import Family, OnDisk
 from homolog.linalg import at_most_one
 from homolog.pooling import Workers
-from homolog.registry import KORNBLITH_2019, Family, Invariances, OnDisk, evaluate, register, undefined_where, when
+from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register, undefined_where, when
 from homolog.rows import Rows
 
 Estimator = Literal["biased", "debiased"]

@@ -18,8 +18,9 @@ from homolog.families.blocked import plan_pairs
 from homolog.families.overlaps import Overlap, Subspace, meet, prepare, reorder
 from homolog.families.summaries import SubspaceRows
 from homolog.families.without import cca_without_each, regression_without_each
+from homolog.family import Family, OnDisk
 from homolog.linalg import at_most_one, nuclear_norm, settle_ties, squared_norm
-from homolog.registry import KORNBLITH_2019, Family, Invariances, OnDisk, evaluate, register, when
+from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register, when
 
 Statistic = Literal["r2", "rho"]
 
