@@ -16,8 +16,12 @@ import jax
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 jax.config.update("jax_enable_x64", True)
+# The same examples on every run.
+settings.register_profile("homolog", derandomize=True, database=None)
+settings.load_profile("homolog")
 
 # Runs by hand, with packages of its own.
 collect_ignore = ["reference/make.py", "reference/make_store.py"]

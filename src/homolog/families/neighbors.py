@@ -12,6 +12,8 @@ from homolog.arrays import Array, constant_like, namespace
 from homolog.families.nearest import BLOCK, NEIGHBORS, Neighbors, Shared
 from homolog.registry import Invariances, evaluate, register, undefined_where
 
+NOTHING = 1e-10
+"""Share of the squares of a Gram matrix below which its self-term is none."""
 HUH_2024 = "Huh, Cheung, Wang & Isola, ICML 2024, arXiv:2405.07987"
 
 
@@ -77,8 +79,11 @@ def _cknna(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
     common = shared.common
     of_y = np.take_along_axis(y.similar, shared.places, axis=1)
     cross = _unbiased(_kept(x, x.similar, common), _kept(x, of_y, common))
-    own = [_unbiased(kept, kept) for kept in (_kept(side, side.similar, None) for side in (x, y))]
-    return _value(x, y, cross / np.sqrt(own[0]) / np.sqrt(own[1]) if min(own) > 0 else float("nan"))
+    kept = [_kept(side, side.similar, None) for side in (x, y)]
+    own = [_unbiased(side, side) for side in kept]
+    # Where all terms of a self-term cancel, what is left is rounding.
+    defined = all(term > NOTHING * float((side * side).sum()) for term, side in zip(own, kept, strict=True))
+    return _value(x, y, cross / np.sqrt(own[0]) / np.sqrt(own[1]) if defined else float("nan"))
 
 
 def _kept(x: Neighbors, values: np.ndarray, where: np.ndarray | None) -> csr_array:
