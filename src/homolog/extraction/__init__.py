@@ -11,6 +11,7 @@ from homolog.activations import Activations
 from homolog.arrays import optional, parse_bytes
 
 Layers = str | Sequence[str] | Callable[[str, Any], bool] | None
+Mask = str | Callable[[Any], Any] | None
 Reduction = Literal["flatten", "mean", "first", "last", "positions"] | Callable[[Any, Any], Any]
 
 
@@ -31,6 +32,8 @@ def extract(
     resume: bool = False,
     memory: str | int = "8GiB",
     progress: bool | None = None,
+    mask: Mask | Mapping[str, Mask] = None,
+    axis: int | Mapping[str, int] | None = None,
 ) -> Activations:
     """Run a PyTorch model on examples and keep what its layers put out.
 
@@ -43,11 +46,13 @@ def extract(
         mapping becomes `model(**batch)`, a tuple or list `model(batch[0])`, a tensor `model(batch)`.
     layers
         names or globs ("blocks.*.mlp"; `*` stays within one dotted part, `**` crosses), a predicate on (name, module),
-        or None for all modules without children that ran. "input" is the model's input, "output" its output.
+        or None for all that ran of the modules without children, those with weights of their own, and those that stand for
+        one layer (quantised, parametrised, wrapped). "input" is the model's input, "output" its output.
     reduce
         how an output becomes (rows, features). "flatten"; "mean" over positions; "first" or "last" position;
         "positions", each a row; a function f(output, mask) → (examples, features); or a mapping glob → any of these. Padding
-        marked by the batch's `attention_mask` is left out.
+        marked by a mask is left out. The output of a layer is its first floating tensor of at least two axes; a function is
+        given the whole output where that is an object of another kind, such as a distribution.
     channels
         "first" for maps of shape (n, channels, height, width), "last" for (n, height, width, channels).
     forward
@@ -71,6 +76,14 @@ def extract(
         most memory for the activations, such as "8GiB"; with `out` they are not held.
     progress
         show a progress bar; by default when standard error is a terminal.
+    mask
+        which positions of a layer are padding: a key of the batch, a function of the batch → (examples, positions) that is true
+        where a position counts, or a mapping glob → either, or → None where every position counts. By default the masks that
+        Hugging Face models and PyTorch's transformers take (`attention_mask`, `decoder_attention_mask`,
+        `src_key_padding_mask` …), each for the layers that depend on its input; where two could be meant, an error says so.
+    axis
+        where the examples lie in the output of a layer, if not first, as 1 for (positions, examples, features): a number, or a
+        mapping glob → number. A layer of which it is said is taken although its rows depend on each other.
 
     Returns
     -------
@@ -83,14 +96,16 @@ def extract(
     KeyError
         For layer names the model does not have, with near matches.
     ValueError, TypeError
-        For outputs that do not fit the rules above, activations beyond `memory`, shuffled data without ids, or a store that
-        another model, other layers, reductions, ids or inputs began.
+        For outputs that do not fit the rules above or do not follow the examples, activations beyond `memory`, shuffled data
+        without ids, or a store that another model, other layers, reductions, ids or inputs began.
     FileExistsError, BlockingIOError
         If `out` exists and `resume` is not set, or another process is writing it.
 
     Notes
     -----
-    Three-axis outputs are (n, positions, features), four-axis ones maps; nothing else is guessed.
+    Three-axis outputs are (n, positions, features), four-axis ones maps; nothing else is guessed. That the first axis is the
+    examples is proved: two or three examples of the first batch are run again by themselves and must give the same rows. A layer
+    that does not is refused, or left out with a warning where nobody named it.
 
     Examples
     --------
@@ -117,5 +132,7 @@ def extract(
         progress=progress,
         out=None if out is None else Path(out),
         resume=resume,
+        mask=mask,
+        axis=axis,
     )
     return run(model, data, options)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
+from homolog.extraction.contents import Layout, digests_of, each, is_items, layout_of
+from homolog.extraction.contents import part as part_of
 from homolog.extraction.options import Options
 
 
@@ -19,12 +21,19 @@ class Batch:
     """One batch, ready for the model."""
 
     content: Any
-    size: int
-    main: torch.Tensor
-    """The tensor whose rows are the examples."""
-    mask: torch.Tensor | None
+    layout: Layout
     ids: np.ndarray | None
     digests: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Number of examples."""
+        return self.layout.size
+
+    @property
+    def main(self) -> Any:
+        """The tensor, or the packed sequences, whose rows are the examples."""
+        return self.layout.main
 
 
 def read(data: Any, options: Options) -> Iterator[Any]:
@@ -36,10 +45,9 @@ def read(data: Any, options: Options) -> Iterator[Any]:
         for start in range(0, len(data), options.batch_size):
             yield data[start : start + options.batch_size]
     elif isinstance(data, Mapping):
-        size = _leading(data)
-        for start in range(0, size, options.batch_size):
-            part = slice(start, start + options.batch_size)
-            yield {k: v[part] if has_rows(v, size) else v for k, v in data.items()}
+        yield from _cut(data, options.batch_size)
+    elif isinstance(data, PackedSequence):
+        yield data
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
         yield from data
     else:
@@ -54,7 +62,7 @@ def count(data: Any, options: Options) -> int | None:
     if isinstance(data, torch.Tensor | np.ndarray):
         total = len(data)
     elif isinstance(data, Mapping):
-        total = _leading(data)
+        total = size_of(data)[0]
     elif isinstance(data, torch.utils.data.DataLoader):
         dataset: Any = data.dataset
         total = None if isinstance(dataset, torch.utils.data.IterableDataset) else len(dataset)
@@ -78,33 +86,85 @@ def check_order(data: Any, options: Options) -> None:
         )
 
 
-def prepare(raw: Any, options: Options, device: torch.device, dtype: torch.dtype | None) -> Batch:
-    """Move a batch to the device, and find its examples, padding mask and ids."""
+def prepare(
+    raw: Any, options: Options, device: torch.device, dtype: torch.dtype | None, *, lone: bool = False
+) -> Batch:
+    """Move a batch to the device, and find its examples and their ids; `lone` as for `is_items`."""
     content, ids = _take_ids(raw, options.example_ids)
-    content = _as_tensors(content)
-    if isinstance(content, tuple | list) and options.forward is None:
-        if not content:
-            raise ValueError("a batch must hold at least the model's input, got an empty tuple.")
-        content = content[0]
-    main = _main_tensor(content)
-    if main is None:
+    content = each(_as_tensor, content)
+    if options.forward is None:
+        content = _input_of(content)
+    layout = layout_of(content, lone=lone and options.forward is not None)
+    if layout is None:
+        raise TypeError(_no_examples(raw, options))
+    if layout.size == 0:
+        raise ValueError(
+            f"a batch must hold at least one example, got {_kind_of(layout.main)}: leave empty batches out of the data."
+        )
+    # Digested as it came, so that models in other dtypes or on other devices agree about it.
+    digests = digests_of(content, layout)
+    content = _moved(content, device, dtype if options.forward is None else None)
+    if ids is not None and len(ids) != layout.size:
+        raise ValueError(f"example_ids must give one id per example of the batch ({layout.size}), got {len(ids)}.")
+    moved = layout_of(content, lone=layout.kind == "items")
+    assert moved is not None  # it has the same tensors
+    return Batch(content, moved, ids, digests)
+
+
+def _input_of(content: Any) -> Any:
+    """Return what the model is called with: the first of a tuple or list."""
+    if not isinstance(content, tuple | list) or isinstance(content, PackedSequence):
+        return content
+    if not content:
+        raise ValueError("a batch must hold at least the model's input, got an empty tuple.")
+    if is_items(content) and isinstance(content[0], torch.Tensor):
         raise TypeError(
+            f"a batch must be one tensor of all its examples, got a list of {len(content)} tensors that look like one example "
+            f"each (the first of shape {tuple(content[0].shape)}): pass forward=lambda model, batch: model(batch) for a model "
+            f"that takes such lists, or stack them, forward=lambda model, batch: model(torch.stack(batch))."
+        )
+    return content[0]
+
+
+def _no_examples(raw: Any, options: Options) -> str:
+    if options.forward is None:
+        return (
             f"a batch must be a tensor, a tuple or a mapping that holds one, got {described(raw)}: pass "
             f"forward=lambda model, batch: ... for other kinds."
         )
-    size = int(main.shape[0])
-    # Digested as it came, so that models in other dtypes or on other devices agree about it.
-    digests = _digests(content, main, size)
-    content = _moved(content, device, dtype if options.forward is None else None)
-    mask = content.get("attention_mask") if isinstance(content, Mapping) else None
-    if ids is not None and len(ids) != size:
-        raise ValueError(f"example_ids must give one id per example of the batch ({size}), got {len(ids)}.")
-    return Batch(content, size, main, mask, ids, digests)
+    return (
+        f"a batch for forward must hold a tensor or a list whose entries are the examples, so that rows can be counted and told "
+        f"apart, got {described(raw)} in which none was found: make it a mapping, a tuple, a dataclass, or a list of examples."
+    )
+
+
+def _kind_of(main: Any) -> str:
+    return f"a tensor of shape {tuple(main.shape)}" if isinstance(main, torch.Tensor) else described(main)
+
+
+def told(batch: Batch) -> str:
+    """Say in a few words what a batch is."""
+    shape = (
+        f"first tensor of shape {tuple(batch.main.shape)}"
+        if isinstance(batch.main, torch.Tensor)
+        else described(batch.main)
+    )
+    return f"a list of {batch.size} examples" if batch.layout.kind == "items" else shape
+
+
+def part(batch: Batch, index: Sequence[int]) -> Batch:
+    """Return a batch of some of the examples of a batch, in the order asked for."""
+    content = part_of(batch.content, batch.layout, index)
+    layout = layout_of(content, lone=batch.layout.kind == "items")
+    assert layout is not None  # it has the same tensors
+    # All tensors of one example have one row, those that belong to all examples too.
+    layout = layout._replace(size=len(index), kind=batch.layout.kind)
+    return Batch(content, layout, None, batch.digests[list(index)])
 
 
 def fresh(batch: Batch) -> Batch:
     """Return a batch whose tensors a model may change in place without anybody else noticing."""
-    copied = _each(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, batch.content)
+    copied = each(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, batch.content)
     return replace(batch, content=copied)
 
 
@@ -132,66 +192,51 @@ def _id_array(ids: Any) -> np.ndarray:
     return np.asarray(ids.cpu() if isinstance(ids, torch.Tensor) else ids)
 
 
-def _as_tensors(value: Any) -> Any:
-    def convert(leaf: Any) -> Any:
-        numeric = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf"
-        # A copy, because torch warns of arrays that are read-only.
-        return torch.from_numpy(np.array(leaf)) if numeric else leaf
-
-    return _each(convert, value)
+def _as_tensor(leaf: Any) -> Any:
+    if not isinstance(leaf, np.ndarray) or leaf.dtype.kind not in "biufc":
+        return leaf
+    if leaf.dtype.kind == "f" and leaf.dtype.itemsize > 8:
+        raise TypeError(
+            f"a batch must hold arrays of at most 64 bits, got {leaf.dtype}: convert it with .astype('float64')."
+        )
+    # A copy, because torch warns of arrays that are read-only; in the byte order of the machine.
+    return torch.from_numpy(np.array(leaf, dtype=leaf.dtype.newbyteorder("=")))
 
 
 def _moved(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     def move(leaf: Any) -> Any:
-        if not isinstance(leaf, torch.Tensor):
-            return leaf
         # A model in one floating dtype takes floating input in that dtype only.
-        return leaf.to(device, dtype if leaf.is_floating_point() else None)
+        if isinstance(leaf, torch.Tensor):
+            return leaf.to(device, dtype if leaf.is_floating_point() else None)
+        if isinstance(leaf, PackedSequence):
+            packed: Any = leaf
+            return packed.to(device=device, dtype=dtype if leaf.data.is_floating_point() else None)
+        return leaf
 
-    return _each(move, value)
-
-
-def _each(function: Callable[[Any], Any], value: Any) -> Any:
-    """Apply a function to the leaves of nested mappings, tuples and lists."""
-    if isinstance(value, Mapping):
-        return {key: _each(function, item) for key, item in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)(_each(function, item) for item in value)
-    return function(value)
-
-
-def _main_tensor(content: Any) -> torch.Tensor | None:
-    if isinstance(content, torch.Tensor):
-        return content if content.ndim else None
-    if isinstance(content, Mapping):
-        content = list(content.values())
-    if isinstance(content, tuple | list):
-        return next((t for t in map(_main_tensor, content) if t is not None), None)
-    return None
+    return each(move, value)
 
 
 def has_rows(value: Any, size: int) -> bool:
     """Say whether a value of a mapping has one row per example."""
-    return isinstance(value, torch.Tensor | np.ndarray | list) and len(value) == size
+    return isinstance(value, torch.Tensor | np.ndarray | list) and np.ndim(value) > 0 and len(value) == size
 
 
-def _leading(data: Mapping[str, Any]) -> int:
-    for value in data.values():
-        if isinstance(value, torch.Tensor | np.ndarray) and value.ndim:
-            return len(value)
-    raise TypeError("a mapping of data must hold at least one tensor or array whose rows are the examples, got none.")
+def size_of(data: Mapping[str, Any]) -> tuple[int, bool]:
+    """Return how many examples a mapping of tensors holds, and whether it can be cut into batches."""
+    layout = layout_of(data)
+    if layout is None:
+        raise TypeError(
+            "a mapping of data must hold at least one tensor or array whose rows are the examples, got none."
+        )
+    return layout.size, layout.kind == "rows"
 
 
-def _digests(content: Any, main: torch.Tensor, size: int) -> np.ndarray:
-    """Digest every input row, over all tensors of a mapping that have one row per example."""
-    tensors = [main]
-    if isinstance(content, Mapping):
-        tensors = [v for _, v in sorted(content.items()) if isinstance(v, torch.Tensor) and v.ndim and len(v) == size]
-    rows = [t.detach().cpu().reshape(size, -1).contiguous().view(torch.uint8).numpy() for t in tensors]
-    digests = np.empty(size, dtype=np.uint64)
-    for i in range(size):
-        state = hashlib.blake2b(digest_size=8)
-        for row in rows:
-            state.update(row[i])
-        digests[i] = int.from_bytes(state.digest(), "little")
-    return digests
+def _cut(data: Mapping[str, Any], batch_size: int) -> Iterator[Any]:
+    """Yield batches of a mapping, or all of it where its tensors disagree about the number of examples, as of a graph."""
+    size, cuts = size_of(data)
+    if not cuts:
+        yield data
+        return
+    for start in range(0, size, batch_size):
+        rows = slice(start, start + batch_size)
+        yield {key: value[rows] if has_rows(value, size) else value for key, value in data.items()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from homolog.activations import glob_expression, unknown_layer
@@ -29,6 +30,10 @@ class Selection:
     """Nobody asked for these layers: what does not fit is left out with a warning."""
     keep: Callable[[str], bool]
     """Whether to keep a recorded name, such as "relu#2"."""
+    globs: Mapping[str, list[str]] = field(default_factory=dict)
+    """Glob → the modules it matches: that none of them runs is an error."""
+    silent: Mapping[str, str] = field(default_factory=dict)
+    """Layers that nobody named and that cannot be heard, and why."""
 
 
 def clean_name(name: str, wrapped: bool) -> str:
@@ -52,23 +57,72 @@ def select(model: nn.Module, layers: Any) -> Selection:
     """Resolve `layers` against a model."""
     modules = [(name, module) for name, module in named_modules(model) if name]
     if layers is None:
-        leaves = [(name, module) for name, module in modules if not any(module.children())]
-        return Selection(_unique(leaves or [(OUTPUT, model)]), False, frozenset(), True, lambda name: True)
+        return _by_default(model, modules)
     if callable(layers):
         chosen = _unique([(name, module) for name, module in modules if layers(name, module)])
         if not chosen:
             raise ValueError("layers must choose at least one module, got a predicate that is true for none.")
-        return Selection(chosen, False, frozenset(), False, lambda name: True)
+        return Selection(_heard(chosen), False, frozenset(), False, lambda name: True)
     if not isinstance(layers, str | Sequence):
         raise TypeError(f"layers must be names, globs, a predicate or None, got {described(layers)}.")
     return _by_patterns(model, modules, [layers] if isinstance(layers, str) else list(layers))
 
 
+def _by_default(model: nn.Module, modules: list[tuple[str, nn.Module]]) -> Selection:
+    """Choose the modules without children, and those that have weights of their own or stand for one layer."""
+    inside = [name for name, module in modules if _is_one_layer(module)]
+    chosen = [(name, module) for name, module in modules if _is_layer(module) and not _is_part(name, inside)]
+    if not chosen or any(held is not None for held in model._parameters.values()):
+        chosen.append((OUTPUT, model))
+    found = _unique(chosen)
+    silent = {name: "TorchScript runs no hooks" for name, module in found.items() if _is_scripted(module)}
+    heard = {name: module for name, module in found.items() if name not in silent}
+    return Selection(heard, False, frozenset(), True, lambda name: True, silent=silent)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    own = any(held is not None for held in module._parameters.values())
+    return own or not any(module.children()) or _is_one_layer(module) or _is_shaped(module)
+
+
+def _is_one_layer(module: nn.Module) -> bool:
+    """Say whether the children of a module only hold or make its weights: quantised weights, parametrisations."""
+    names = {name for name, _ in module.named_children()}
+    return bool(names) and names <= {"parametrizations", "_packed_params"}
+
+
+def _is_shaped(module: nn.Module) -> bool:
+    """Say whether a module with children says of itself that it maps features to features, as wrapped linear layers do."""
+    sizes = ("in_features", "out_features", "in_channels", "out_channels")
+    return any(isinstance(vars(module).get(size), int) for size in sizes) or "base_layer" in module._modules
+
+
+def _is_part(name: str, inside: list[str]) -> bool:
+    """Say whether a module is a part of one layer: what makes or holds its weights."""
+    return "parametrizations" in name.split(".") or any(name.startswith(f"{outer}.") for outer in inside)
+
+
+def _is_scripted(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def _heard(modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """Refuse modules that run no hooks."""
+    for name, module in modules.items():
+        if _is_scripted(module):
+            raise TypeError(
+                f"layer {name!r} must be run by Python, got a {type(module).__name__}, and TorchScript runs no hooks: extract "
+                f"from the model that it was scripted or traced from, or choose other layers."
+            )
+    return modules
+
+
 def _by_patterns(model: nn.Module, modules: list[tuple[str, nn.Module]], patterns: list[str]) -> Selection:
     if not patterns:
         raise ValueError("layers must name at least one layer, got an empty list.")
-    special = [name for name in (INPUT, OUTPUT) if name in patterns and name not in dict(modules)]
-    expressions, required = [], set()
+    names = list(dict.fromkeys(name for name, _ in modules))
+    special = [name for name in (INPUT, OUTPUT) if name in patterns and name not in names]
+    expressions, required, globs = [], set(), {}
     found: list[tuple[str, nn.Module]] = [(OUTPUT, model)] if OUTPUT in special else []
     for pattern in patterns:
         if pattern in special:
@@ -78,17 +132,29 @@ def _by_patterns(model: nn.Module, modules: list[tuple[str, nn.Module]], pattern
         matches = glob_expression(base)
         hits = [(name, module) for name, module in modules if matches.fullmatch(name)]
         if not hits:
-            raise KeyError(unknown_layer(base, [name for name, _ in modules]))
+            raise KeyError(unknown_layer(base, names))
         found += hits
-        required |= {pattern} if base in dict(modules) else set()
+        if base in names:
+            required.add(pattern)
+        else:
+            globs[pattern] = hits
         # A pattern without "#k" takes every call of the module.
         expressions.append(glob_expression(pattern if base != pattern else pattern + "#**"))
         expressions.append(glob_expression(pattern))
+    chosen = _unique(found)
+    kept = {id(module): name for name, module in chosen.items()}
+    # A module that has several names goes by the first of them that was asked for.
+    first = {name: kept[id(module)] for name, module in found}
+    required = {
+        pattern.replace(name, first[name], 1) if (name := _CALL.sub("", pattern)) in first else pattern
+        for pattern in required
+    }
+    matched = {pattern: list(dict.fromkeys(first[name] for name, _ in hits)) for pattern, hits in globs.items()}
 
     def keep(name: str) -> bool:
         return any(expression.fullmatch(name) for expression in expressions)
 
-    return Selection(_unique(found), INPUT in special, frozenset(required), False, keep)
+    return Selection(_heard(chosen), INPUT in special, frozenset(required), False, keep, matched)
 
 
 def _unique(modules: Sequence[tuple[str, nn.Module]]) -> dict[str, nn.Module]:

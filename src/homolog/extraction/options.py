@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from homolog.activations import glob_expression
 from homolog.arrays import described
 
 DTYPES = ("float16", "float32", "float64")
@@ -30,6 +31,8 @@ class Options:
     progress: bool | None
     out: Path | None = None
     resume: bool = False
+    mask: Any = None
+    axis: Any = None
 
     def __post_init__(self) -> None:
         rules = self.reduce.values() if isinstance(self.reduce, Mapping) else [self.reduce]
@@ -39,6 +42,8 @@ class Options:
                     f"reduce must be one of {', '.join(REDUCTIONS)}, a function f(output, mask), or a mapping glob → "
                     f"reduction, got {rule!r}."
                 )
+        _check_mask(self.mask)
+        _check_axis(self.axis)
         if self.channels not in ("first", "last"):
             raise ValueError(f"channels must be 'first' or 'last', got {self.channels!r}.")
         for name in ("batch_size", "limit"):
@@ -53,3 +58,31 @@ class Options:
             raise ValueError("resume=True goes on with a store, got no out: name it, out='activations.zarr'.")
         if self.forward is not None and not callable(self.forward):
             raise TypeError(f"forward must be a function forward(model, batch), got {described(self.forward)}.")
+
+    def axis_of(self, layer: str) -> int | None:
+        """Return where the caller says that the examples of a layer lie; None where nothing is said."""
+        if not isinstance(self.axis, Mapping):
+            return self.axis
+        base = layer.split("#")[0]
+        for pattern, axis in self.axis.items():
+            expression = glob_expression(pattern)
+            if expression.fullmatch(layer) or expression.fullmatch(base):
+                return int(axis)
+        return None
+
+
+def _check_mask(mask: Any) -> None:
+    for told in mask.values() if isinstance(mask, Mapping) else [mask]:
+        if told is not None and not isinstance(told, str) and not callable(told):
+            raise TypeError(
+                f"mask must be a key of the batch, a function of the batch, or a mapping glob → key, function or None, got "
+                f"{described(told)}."
+            )
+
+
+def _check_axis(axis: Any) -> None:
+    for told in axis.values() if isinstance(axis, Mapping) else [axis]:
+        if told is not None and (isinstance(told, bool) or not isinstance(told, int)):
+            raise TypeError(
+                f"axis must be the number of the axis of the examples, or a mapping glob → number, got {described(told)}."
+            )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,10 +11,15 @@ import torch
 from torch import nn
 
 from homolog.activations import unknown_layer
+from homolog.cautions import listed
 from homolog.extraction import reductions
 from homolog.extraction.batches import Batch
+from homolog.extraction.contents import leaves
 from homolog.extraction.layers import INPUT, Selection
+from homolog.extraction.masks import Masks, Stream, streams_of
 from homolog.extraction.options import Options
+from homolog.extraction.outputs import output_of
+from homolog.extraction.proof import Sample, sample_of, some_of
 
 CHANNELS_THEN_POSITIONS = (
     nn.Conv1d,
@@ -47,59 +53,137 @@ class Recorder:
     ) -> None:
         self.selection = selection
         self.options = options
-        self.skipped: dict[str, str] = {}
+        self.skipped: dict[str, str] = dict(selection.silent)
+        """Layers that nobody named and that were left out, and why."""
+        self.samples: dict[str, Sample] = {}
+        """Rows of the first batch, to be proved."""
+        self.proved: set[str] = set()
+        self.contradicted: dict[str, str] = {}
+        self.random: list[str] = []
+        """Layers that put out other values every time."""
         self._keep = take or self._stored
         self._batch: Batch | None = None
+        self._masks: Masks | None = None
+        self._streams: tuple[Stream, ...] | None = None
+        self._owners: dict[str, frozenset[int]] = {}
+        self._listen: Callable[[str, Any, nn.Module], None] | None = None
         self._calls: dict[str, int] = {}
         self._taken: dict[str, reductions.Rows] = {}
         self._expected: dict[str, int] | None = None
         self._widths: dict[str, int] = {}
-        self._index = 0
+        self._sizes: dict[str, set[int]] = {}
+        self._input_sizes: set[int] = set()
+        self._first = 0
+        self.index = 0
+        """Batches so far."""
 
-    def attach(self) -> list[Any]:
-        """Register a hook on every selected module and return the handles."""
-        return [
-            module.register_forward_hook(self._hook(name), always_call=False)
-            for name, module in self.selection.modules.items()
-        ]
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Hang a hook on every selected module, and take them off whatever happens."""
+        with ExitStack() as hooks:
+            for name, module in self.selection.modules.items():
+                hooks.callback(module.register_forward_hook(self._hook(name), always_call=False).remove)
+            yield
 
     def _hook(self, name: str) -> Any:
         def take(module: nn.Module, arguments: Any, output: Any) -> None:
-            if self._batch is None:
+            if self._batch is None and self._listen is None:
                 return
             self._calls[name] = calls = self._calls.get(name, 0) + 1
-            self._take(name if calls == 1 else f"{name}#{calls}", output, module)
+            call = name if calls == 1 else f"{name}#{calls}"
+            if self._listen is not None:
+                self._listen(call, output, module)
+            else:
+                self._take(call, output, module)
 
         return take
+
+    @contextmanager
+    def listening(self, listen: Callable[[str, Any, nn.Module], None]) -> Iterator[None]:
+        """Give outputs to a function instead of taking them."""
+        calls, self._calls, self._listen = self._calls, {}, listen
+        try:
+            yield
+        finally:
+            self._calls, self._listen = calls, None
+
+    def masks_of(self, batch: Batch) -> Masks:
+        """Return the masks of a batch."""
+        streams = streams_of(batch.content, batch.size) if self._streams is None else self._streams
+        owners = dict(self._owners)
+        if isinstance(batch.content, Mapping):
+            main = next((str(key) for key, value in batch.content.items() if value is batch.main), None)
+            owners[INPUT] = frozenset(i for i, stream in enumerate(streams) if main in stream.inputs)
+        return Masks(batch.content, batch.size, self.options.mask, streams, owners)
+
+    def learn(self, streams: tuple[Stream, ...], owners: dict[str, frozenset[int]]) -> None:
+        """Take note of which inputs belong together, and which layers depend on them."""
+        self._streams, self._owners = streams, owners
 
     def begin(self, batch: Batch) -> None:
         """Open a batch."""
         self._batch, self._calls, self._taken = batch, {}, {}
+        if self._streams is not None and streams_of(batch.content, batch.size) != self._streams:
+            self._streams = None  # other inputs than the first batch: nothing is known of them
+            self._owners = {}
+        self._masks = self.masks_of(batch)
         if self.selection.with_input:
             self._take(INPUT, batch.main)
 
     def _take(self, name: str, output: Any, module: nn.Module | None = None) -> None:
         assert self._batch is not None  # begin() came first
+        assert self._masks is not None
         if name in self.skipped or not self.selection.keep(name):
             return
-        batch, options = self._batch, self.options
-        tensor = reductions.first_tensor(output, batch.size)
-        fits = tensor is not None and tensor.ndim > 0 and tensor.shape[0] == batch.size
-        if self.selection.lenient and self._index == 0 and not fits:
-            self.skipped[name] = "no tensor" if tensor is None else f"shape {tuple(tensor.shape)}"
+        try:
+            rows = self.reduced(name, output, module, self._masks)
+        except reductions.UnfitError as problem:
+            if not self.selection.lenient or self.index:
+                raise
+            self.skipped[name] = problem.reason
             return
-        if tensor is None:
-            raise ValueError(
-                f"layer {name!r} must put out a tensor, got {type(output).__name__}: leave it out of layers."
-            )
-        rule = reductions.rule_for(name, options.reduce)
-        if isinstance(module, CHANNELS_THEN_POSITIONS) and tensor.ndim == 3 and rule in reductions.OVER_POSITIONS:
+        if self.index == 0 and module is not None:
+            self.samples[name] = sample_of(rows, some_of(self._batch.size))
+            self._sizes[name] = sizes_beside(output, module, self.options.axis_of(name) or 0)
+        self._taken[name] = rows._replace(features=self._keep(name, rows.features))
+
+    def reduced(self, name: str, output: Any, module: nn.Module | None, masks: Masks) -> reductions.Rows:
+        """Return the rows of an output."""
+        found = output_of(output, numbers=module is None)
+        rule, axis = reductions.rule_for(name, self.options.reduce), self.options.axis_of(name)
+        channels = isinstance(module, CHANNELS_THEN_POSITIONS) and found.tensor is not None and found.tensor.ndim == 3
+        if channels and rule in reductions.OVER_POSITIONS:
             raise ValueError(
                 f"layer {name!r} is a {type(module).__name__}, whose output (n, channels, positions) reduce={rule!r} would read "
                 f'as (n, positions, features): pass reduce="flatten" or a function such as lambda output, mask: output.mean(2).'
             )
-        rows = reductions.apply(name, tensor.detach(), batch.mask, rule, batch.size, options.channels)
-        self._taken[name] = rows._replace(features=self._keep(name, rows.features))
+        if found.tensor is not None:
+            found = found._replace(tensor=found.tensor.detach())
+        return reductions.apply(name, found, rule, masks, self.options.channels, axis or 0)
+
+    def is_coarse(self, model: nn.Module) -> bool:
+        """Say whether the model computes with so few digits that values change with the size of a batch."""
+        halves = (torch.float16, torch.bfloat16)
+        if any(sample.coarse for sample in self.samples.values()):
+            return True
+        quantised = any("quantized" in type(module).__module__ for module in model.modules())
+        return quantised or any(held.dtype in halves for held in model.parameters())
+
+    def settle(self) -> None:
+        """Leave out, or refuse, the layers that do not follow the examples."""
+        if not self.contradicted:
+            return
+        if not self.selection.lenient:
+            name, reason = next(iter(self.contradicted.items()))
+            more = f" (and {len(self.contradicted) - 1} more layers)" if len(self.contradicted) > 1 else ""
+            raise ValueError(
+                f"layer {name!r}{more} must have the examples along its first axis, got one that does not: {reason}; "
+                f"leave it out of layers, say where the examples lie, axis={{{name!r}: 1}}, or pass reduce=function(output, mask) "
+                f"→ (examples, features) for it; axis={{{name!r}: 0}} takes it although its rows depend on each other."
+            )
+        for name, reason in self.contradicted.items():
+            self.skipped[name] = reason
+            self._taken.pop(name, None)
 
     def _stored(self, name: str, features: torch.Tensor) -> np.ndarray:
         """Copy to the host in the dtype to keep: nothing that runs later can change it."""
@@ -115,10 +199,15 @@ class Recorder:
         """Close the batch: check it against the first one, and return what was taken of at most `remaining` examples."""
         batch = self._batch
         assert batch is not None  # begin() came first
-        self._batch = None
+        self._batch = self._masks = None
         self._check_calls(number)
-        if self._index == 0:
-            reductions.check_patterns(self.options.reduce, list(self._taken))
+        if self.index == 0:
+            self._tell_unheard()
+            reductions.check_patterns(self.options.reduce, [*self._taken, *self.skipped])
+            self._first = batch.size
+            self._input_sizes = _sizes_of(batch)
+        elif batch.size != self._first:
+            self.proved |= set(self._taken)  # their first axis has changed with the batch, and nothing else
         taken = batch.size if remaining is None else min(batch.size, remaining)
         example, position = self._identity(batch.size, taken)
         features = {}
@@ -126,9 +215,20 @@ class Recorder:
             self._check_width(name, rows.features, number)
             # Rows come in the order of their examples, so that those to keep come first.
             features[name] = rows.features if len(example) == len(rows.features) else rows.features[: len(example)]
-        self._index += 1
+        self.index += 1
         self._taken = {}
         return Taken(features, example, position, taken)
+
+    def unproved(self) -> list[str]:
+        """Return the layers that could not be tried, and whose first axis could be another: it is as long as one beside it."""
+        inputs = self._input_sizes
+        return [
+            name
+            for name in self.samples
+            if name not in self.proved | set(self.skipped)
+            and self.options.axis_of(name) is None
+            and self._first in self._sizes[name] | inputs
+        ]
 
     def _identity(self, size: int, taken: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return example and position of every row, the same for all layers."""
@@ -145,14 +245,20 @@ class Recorder:
                     f'{int(kept.sum())}: choose layers with the same number of positions, or use reduce="mean".'
                 )
         if first is None:
-            raise ValueError("no selected layer ran: check layers against the modules that the forward calls.")
+            raise ValueError(self._nothing())
         return first[1], first[2]
 
+    def _nothing(self) -> str:
+        if self.skipped:
+            told = listed(f"{name} ({why})" for name, why in self.skipped.items())
+            return (
+                f"no layer puts out rows that are the examples, got {told}: name layers, say where the examples lie with axis=, "
+                f"or pass reduce=function(output, mask) → (examples, features)."
+            )
+        return "no selected layer ran: check layers against the modules that the forward calls."
+
     def _check_calls(self, number: int) -> None:
-        missing = [n for n in self.selection.required if n not in self._calls and n not in self._taken]
-        if missing:
-            ran = list(self._taken) or ["none"]
-            raise KeyError(f"layer {missing[0]!r} did not run in the forward; " + unknown_layer(missing[0], ran))
+        self._check_ran()
         if self._expected is None:
             self._expected = dict(self._calls)
         for name in self._expected | self._calls:
@@ -162,6 +268,29 @@ class Recorder:
                     f"layer {name!r} must run as often in every batch ({first} times in the first), got {now} times in "
                     f"batch {number}: text generation does this, so run one forward per batch, or pass forward."
                 )
+
+    def _check_ran(self) -> None:
+        """Raise for a name, or a glob, none of whose layers ran."""
+        ran = list(self._taken) or ["none"]
+        missing = [n for n in self.selection.required if n not in self._calls and n not in self._taken]
+        if missing:
+            raise KeyError(f"layer {missing[0]!r} did not run in the forward; " + unknown_layer(missing[0], ran))
+        for pattern, names in self.selection.globs.items():
+            if not any(name in self._calls for name in names):
+                raise KeyError(
+                    f"{pattern!r} matches only layers that did not run in the forward ({listed(names)}); "
+                    + unknown_layer(pattern, ran)
+                )
+
+    def _tell_unheard(self) -> None:
+        """Name layers with weights that nobody named and that did not run, unless a layer around them did."""
+        if not self.selection.lenient:
+            return
+        for name, module in self.selection.modules.items():
+            parts = name.split(".")
+            around = {".".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
+            if not around & set(self._calls) and any(True for _ in module.parameters()):
+                self.skipped[name] = "did not run"
 
     def _check_width(self, name: str, features: Any, number: int) -> None:
         width = int(features.shape[1])
@@ -174,3 +303,20 @@ class Recorder:
 
 def _example_of(rows: reductions.Rows, size: int) -> np.ndarray:
     return np.arange(size) if rows.example is None else rows.example.cpu().numpy()
+
+
+def sizes_beside(output: Any, module: nn.Module, axis: int) -> set[int]:
+    """Return the sizes that a first axis could be mistaken for: of the output's other axes, and of the module's weights."""
+    tensor = output_of(output).tensor
+    other = set() if tensor is None else {size for place, size in enumerate(tensor.shape) if place != axis}
+    return other | {size for held in module.parameters() for size in held.shape}
+
+
+def _sizes_of(batch: Batch) -> set[int]:
+    """Return the sizes of all axes of a batch but those of the examples."""
+    tensors = [leaf for leaf in leaves(batch.content) if isinstance(leaf, torch.Tensor)]
+    return {
+        size
+        for tensor in tensors
+        for size in tensor.shape[1 if len(tensor.shape) and tensor.shape[0] == batch.size else 0 :]
+    }

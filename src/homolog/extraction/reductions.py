@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 
 from homolog.activations import glob_expression, matching
+from homolog.extraction.masks import Masks
+from homolog.extraction.outputs import Output
 
 
 class Rows(NamedTuple):
@@ -26,7 +28,7 @@ OVER_POSITIONS = ("mean", "first", "last", "positions")
 def check_patterns(reduce: Any, names: list[str]) -> None:
     """Raise for a glob of `reduce` that matches no layer: a typo would flatten."""
     if isinstance(reduce, Mapping):
-        matching([*names, *(name.split("#")[0] for name in names)], list(reduce))
+        matching(list(dict.fromkeys([*names, *(name.split("#")[0] for name in names)])), list(reduce))
 
 
 def rule_for(name: str, reduce: Any) -> Any:
@@ -41,32 +43,27 @@ def rule_for(name: str, reduce: Any) -> Any:
     return "flatten"
 
 
-def first_tensor(output: Any, size: int) -> torch.Tensor | None:
-    """Return the first tensor of an output whose leading axis is the batch; else its first tensor; else None."""
-    tensors = list(_tensors(output))
-    return next((t for t in tensors if t.ndim and t.shape[0] == size), tensors[0] if tensors else None)
+class UnfitError(ValueError):
+    """A layer puts out nothing whose rows are the examples."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """The same in a few words."""
 
 
-def _tensors(output: Any) -> Any:
-    if isinstance(output, torch.Tensor):
-        yield output
-    elif isinstance(output, Mapping):
-        for item in output.values():
-            yield from _tensors(item)
-    elif isinstance(output, tuple | list):
-        for item in output:
-            yield from _tensors(item)
-
-
-def apply(name: str, output: torch.Tensor, mask: torch.Tensor | None, rule: Any, size: int, channels: str) -> Rows:
-    """Reduce one output of one batch."""
-    if output.ndim == 0 or output.shape[0] != size:
-        raise ValueError(
-            f"layer {name!r} must put out one entry per example along its first axis ({size}), got shape "
-            f"{tuple(output.shape)}: leave it out of layers, or make the examples its first axis."
-        )
+def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis: int) -> Rows:
+    """Reduce one output of one batch; `axis` is where the examples lie in it."""
     if callable(rule):
-        return _called(name, output, mask, rule, size)
+        return _called(name, found, rule, masks, axis)
+    if found.tensor is None:
+        raise UnfitError(
+            f"layer {name!r} must put out a floating tensor of at least two axes, got {found.problem}: leave it out of layers, "
+            f"or pass reduce=function(output, mask) → (examples, features) for it.",
+            found.problem,
+        )
+    output = _examples_first(name, found.tensor, masks.size, axis)
+    size = masks.size
     if output.ndim <= 2:
         return Rows(output.reshape(size, -1), None, None)
     if output.ndim > 4:
@@ -74,15 +71,37 @@ def apply(name: str, output: torch.Tensor, mask: torch.Tensor | None, rule: Any,
             f"layer {name!r} must put out (n, features), (n, positions, features) or a map of four axes, got shape "
             f"{tuple(output.shape)}: pass reduce=function(output, mask) → (examples, features) for it."
         )
-    if rule == "flatten":
-        return _flattened(name, output, mask, size)
     if output.ndim == 4 and rule in ("first", "last"):
         raise ValueError(
             f"layer {name!r} puts out maps of shape {tuple(output.shape)}, which have no {rule} position: use "
             f'reduce="mean", "flatten" or "positions" for it.'
         )
-    sequence = as_positions(output, channels)
-    return _over_positions(name, sequence, _fitting(name, sequence, mask, output.ndim), rule)
+    if output.ndim == 4:
+        masks.check_maps(name)
+    mask = _mask_for(name, output, found, masks)
+    if rule == "flatten":
+        return _flattened(name, output, mask)
+    return _over_positions(as_positions(output, channels), mask, rule)
+
+
+def _examples_first(name: str, output: torch.Tensor, size: int, axis: int) -> torch.Tensor:
+    if -output.ndim <= axis < output.ndim and output.shape[axis] == size:
+        return output.movedim(axis, 0)
+    place = "first axis" if axis == 0 else f"axis {axis}"
+    raise UnfitError(
+        f"layer {name!r} must put out one entry per example along its {place} ({size}), got shape "
+        f"{tuple(output.shape)}: leave it out of layers, say where the examples lie, axis={{{name!r}: 1}}, or pass "
+        f"reduce=function(output, mask) → (examples, features) for it.",
+        f"shape {tuple(output.shape)}",
+    )
+
+
+def _mask_for(name: str, output: torch.Tensor, found: Output, masks: Masks) -> torch.Tensor | None:
+    if output.ndim != 3:
+        return None
+    if found.mask is not None:  # sequences of unequal lengths bring their own
+        return None if bool(found.mask.all()) else found.mask
+    return masks.of(name, int(output.shape[1]))
 
 
 def as_positions(output: torch.Tensor, channels: str) -> torch.Tensor:
@@ -94,41 +113,29 @@ def as_positions(output: torch.Tensor, channels: str) -> torch.Tensor:
     return output.reshape(output.shape[0], -1, output.shape[-1])
 
 
-def _called(name: str, output: torch.Tensor, mask: torch.Tensor | None, rule: Any, size: int) -> Rows:
-    features = rule(output, mask)
+def _called(name: str, found: Output, rule: Any, masks: Masks, axis: int) -> Rows:
+    output, size = found.raw, masks.size
+    known = output.shape[1] if isinstance(output, torch.Tensor) and output.ndim == 3 and axis == 0 else None
+    features = rule(output, found.mask if found.mask is not None else masks.for_function(name, known))
     if not isinstance(features, torch.Tensor) or features.ndim != 2 or features.shape[0] != size:
         got = f"shape {tuple(features.shape)}" if isinstance(features, torch.Tensor) else type(features).__name__
         raise ValueError(f"reduce must return a tensor ({size} examples, features) for layer {name!r}, got {got}.")
+    if features.is_complex() or features.dtype == torch.bool or not features.numel():
+        got = f"{features.dtype} of shape {tuple(features.shape)}"
+        raise ValueError(f"reduce must return real numbers and at least one feature for layer {name!r}, got {got}.")
     return Rows(features, None, None)
 
 
-def _flattened(name: str, output: torch.Tensor, mask: torch.Tensor | None, size: int) -> Rows:
-    if output.ndim == 3 and mask is not None and not bool((mask != 0).all()):
+def _flattened(name: str, output: torch.Tensor, mask: torch.Tensor | None) -> Rows:
+    if mask is not None:
         raise ValueError(
             f"layer {name!r} holds padding, which flatten would count as features: use "
             f'reduce="mean", "first", "last" or "positions".'
         )
-    return Rows(output.reshape(size, -1), None, None)
+    return Rows(output.reshape(len(output), -1), None, None)
 
 
-def _fitting(name: str, sequence: torch.Tensor, mask: torch.Tensor | None, ndim: int) -> torch.Tensor | None:
-    if mask is None or ndim != 3:
-        return None
-    if tuple(mask.shape) != tuple(sequence.shape[:2]):
-        raise ValueError(
-            f"layer {name!r} has {sequence.shape[1]} positions, but attention_mask has shape {tuple(mask.shape)}: pass "
-            f"reduce=function(output, mask) for it, or leave it out of layers."
-        )
-    mask = mask != 0
-    empty = ~mask.any(dim=1)
-    if bool(empty.any()):
-        raise ValueError(
-            f"attention_mask must keep a position of every example, got none in row {int(empty.int().argmax())}."
-        )
-    return mask
-
-
-def _over_positions(name: str, sequence: torch.Tensor, mask: torch.Tensor | None, rule: str) -> Rows:
+def _over_positions(sequence: torch.Tensor, mask: torch.Tensor | None, rule: str) -> Rows:
     n, length, _ = sequence.shape
     if rule == "mean":
         if mask is None:

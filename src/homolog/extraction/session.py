@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -16,7 +16,9 @@ from homolog.cautions import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.collecting import InMemory
 from homolog.extraction.layers import select
+from homolog.extraction.masks import streams_of
 from homolog.extraction.options import Options
+from homolog.extraction.proof import owners_of, prove
 from homolog.extraction.recorder import Recorder, Taken
 from homolog.extraction.storing import IntoStore, sink_for
 
@@ -29,16 +31,35 @@ def run(model: Any, data: Any, options: Options) -> Activations:
     total = batches.count(data, options)
     with sink_for(model, data, options, total) as sink:
         if not sink.finished:
-            with borrowed(model, options.device) as (device, dtype), attached(recorder):
+            with borrowed(model, options.device) as (device, dtype), recorder.attached():
                 _run_batches(model, data, options, recorder, sink, total, (device, dtype))
-            tell_skipped(recorder)
+            tell(recorder)
         return sink.result()
 
 
 def check_model(model: Any) -> None:
-    """Raise unless a model is one of PyTorch's."""
+    """Raise unless a model is one of PyTorch's that can be heard."""
+    if isinstance(model, torch.export.ExportedProgram):
+        raise TypeError(
+            "model must be a torch.nn.Module, got an exported program: pass torch.export.unflatten(program), whose layers run as "
+            "modules, or the model it was exported from."
+        )
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {described(model)}.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            f"model must be run by Python, got a {type(model).__name__}, and TorchScript runs no hooks: pass the model that it "
+            f"was scripted or traced from."
+        )
+
+
+def _check_weights(tensors: list[torch.Tensor]) -> None:
+    missing = sum(held.is_meta for held in tensors)
+    if missing:
+        raise ValueError(
+            f"model must have its weights in memory, got {missing} of {len(tensors)} tensors on the meta device, as of a model "
+            f"that was offloaded or not loaded: load it whole on one device, for instance without device_map or offload_folder."
+        )
 
 
 def _run_batches(
@@ -50,16 +71,17 @@ def _run_batches(
     total: int | None,
     where: tuple[torch.device, torch.dtype | None],
 ) -> None:
-    examples = 0
+    examples, lone = 0, False
     hidden = None if options.progress is None else not options.progress
     with tqdm(total=total, desc="extracting", unit="example", delay=1, leave=False, disable=hidden) as bar:
         for index, raw in enumerate(batches.read(data, options)):
-            batch = batches.prepare(raw, options, *where)
+            batch = batches.prepare(raw, options, *where, lone=lone)
+            lone = batch.layout.kind == "items"
             remaining = None if options.limit is None else options.limit - examples
             if sink.has(batch, examples, remaining):
                 taken = batch.size if remaining is None else min(batch.size, remaining)
             else:
-                found = taken_of(model, batch, options, recorder, index + 1, remaining)
+                (found,) = taken_of(model, batch, options, [recorder], index + 1, remaining)
                 sink.add(found, batch, examples)
                 taken = found.examples
             examples += taken
@@ -84,17 +106,40 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def taken_of(
-    model: nn.Module, batch: batches.Batch, options: Options, recorder: Recorder, number: int, remaining: int | None
-) -> Taken:
-    """Run the model on a batch, and return what the recorder took of at most `remaining` examples."""
-    recorder.begin(batch)
+    model: nn.Module,
+    batch: batches.Batch,
+    options: Options,
+    recorders: Sequence[Recorder],
+    number: int,
+    remaining: int | None,
+) -> list[Taken]:
+    """Run the model on a batch, and return what the recorders took of at most `remaining` examples."""
+    first = recorders[0].index == 0
+    if first:
+        _learn_masks(model, batch, options, recorders)
+    for recorder in recorders:
+        recorder.begin(batch)
     try:
         # A copy, since a model may change its input in place, and the data are the caller's.
         batches.call(model, batches.fresh(batch), options)
     except Exception as error:
-        error.add_note(f"while running the model on batch {number} (first tensor of shape {tuple(batch.main.shape)})")
+        error.add_note(f"while running the model on batch {number} ({batches.told(batch)})")
         raise
-    return recorder.end(remaining, number)
+    if first:
+        prove(model, batch, options, recorders)
+    for recorder in recorders:
+        recorder.settle()
+    return [recorder.end(remaining, number) for recorder in recorders]
+
+
+def _learn_masks(model: nn.Module, batch: batches.Batch, options: Options, recorders: Sequence[Recorder]) -> None:
+    """Find out which mask belongs to which layer, where a batch has several inputs."""
+    streams = streams_of(batch.content, batch.size)
+    told = options.mask is not None and not isinstance(options.mask, Mapping)
+    several = len(streams) > 1 and not told
+    owners = owners_of(model, batch, options, recorders, streams) if several else [{} for _ in recorders]
+    for recorder, known in zip(recorders, owners, strict=True):
+        recorder.learn(streams, known)
 
 
 @contextmanager
@@ -109,6 +154,7 @@ def borrowed(model: nn.Module, device: Any) -> Iterator[tuple[torch.device, torc
     fast_path = torch.backends.mha.get_fastpath_enabled()
     if target != home and len(homes) > 1:
         raise ValueError(f"device must be left out for a model on several devices, got {target}.")
+    _check_weights(tensors)
     try:
         model.eval()
         if target != home:
@@ -136,20 +182,27 @@ def _device(device: Any) -> torch.device:
         raise ValueError(f"device must be one that PyTorch can use here, got {device!r}: {reason}.") from error
 
 
-@contextmanager
-def attached(recorder: Recorder) -> Iterator[None]:
-    """Attach the hooks, and remove them whatever happens."""
-    handles = recorder.attach()
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def tell_skipped(recorder: Recorder) -> None:
-    """Say which layers nobody named were left out."""
+def tell(recorder: Recorder) -> None:
+    """Say which layers nobody named were left out, and what could not be known of those taken."""
+    cautions = []
     if recorder.skipped:
         told = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
-        message = f"left out, because their first axis is not the batch: {told}. Name layers to choose them yourself."
-        give([Caution(ExtractionWarning, message)], stacklevel=3)
+        message = (
+            f"left out, because their first axis is not the batch: {told}. Name layers to choose them yourself, say where the "
+            f"examples lie with axis=, or pass reduce=function(output, mask)."
+        )
+        cautions.append(Caution(ExtractionWarning, message))
+    unproved = recorder.unproved()
+    if unproved:
+        message = (
+            f"{listed(unproved)}: it could not be tried whether the first axis is that of the examples, and another has the same "
+            f"size: give batches of different sizes, or say so, axis=0."
+        )
+        cautions.append(Caution(ExtractionWarning, message))
+    if recorder.random:
+        message = (
+            f"{listed(recorder.random)}: other values at every run, as by sampling or dropout that is always on: seed the model, "
+            f"or compare layers before it."
+        )
+        cautions.append(Caution(ExtractionWarning, message))
+    give(cautions, stacklevel=3)

@@ -10,7 +10,7 @@ import numpy as np
 
 from homolog.arrays import optional
 from homolog.engine.inputs import Measures
-from homolog.extraction import Layers, Reduction
+from homolog.extraction import Layers, Mask, Reduction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +40,8 @@ def compare_models(
     level: float = 0.95,
     rng: int | np.random.Generator = 0,
     progress: bool | None = None,
+    mask: Mask | Mapping[str, Mask] = None,
+    axis: int | Mapping[str, int] | None = None,
 ) -> xarray.Dataset:
     """Compare the layers of two PyTorch models on examples that both see at the same time; no activation is stored.
 
@@ -52,7 +54,7 @@ def compare_models(
         batches, as for `extract`. Its order does not matter, but its batches should be random samples.
     data_b
         the same examples as model_b takes them; by default both take `data`. Batches must be as many and as large.
-    layers_a, layers_b, reduce, channels, batch_size, device, progress
+    layers_a, layers_b, reduce, channels, batch_size, device, progress, mask, axis
         as for `extract`; layers_b as layers_a where both are one model.
     exact
         sum moments instead of batches' terms: the values of all examples at once, for memory of p·q per pair of layers.
@@ -108,6 +110,8 @@ def compare_models(
         device=device,
         memory=0,
         progress=progress,
+        mask=mask,
+        axis=axis,
     )
     shared = model_a is model_b and layers_b is None and forward_b is None
     second = first if shared else replace(first, layers=layers_b, forward=forward_b)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from homolog.extraction import batches
 from homolog.extraction.layers import select
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Recorder, Taken
-from homolog.extraction.session import attached, borrowed, check_model, taken_of, tell_skipped, unwrapped
+from homolog.extraction.session import borrowed, check_model, taken_of, tell, unwrapped
 from homolog.streaming.layers import Sides
 from homolog.streaming.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred, centred_gram
 from homolog.streaming.moments import Moments
@@ -72,14 +72,14 @@ def run(pair: Pair, *, exact: bool, measures: Any, passes: int, level: float) ->
     with bar, ExitStack() as stack:
         homes = [stack.enter_context(borrowed(model, pair.options[0].device)) for model in models]
         for recorder in recorders:
-            stack.enter_context(attached(recorder))
+            stack.enter_context(recorder.attached())
         runner = Runner(pair, models, homes, recorders)
         for number in range(passes):
             if number and isinstance(state, MinibatchHSIC):
                 state.new_pass()
             _one_pass(runner, state, bar)
     for recorder in recorders:
-        tell_skipped(recorder)
+        tell(recorder)
     chosen = {} if measures is None else {"measures": measures}
     return state.finalise(**chosen) if isinstance(state, Moments) else state.finalise(**chosen, level=level)
 
@@ -148,13 +148,13 @@ class Runner:
                 f"data_b must hold the same examples as data, got {prepared[-1].size} in batch {number} for "
                 f"{prepared[0].size}: batch both alike."
             )
-        for recorder in self.recorders[len(prepared) :]:
-            recorder.begin(prepared[0])
-        several = zip(self.models, prepared, self.pair.options, self.recorders, strict=False)
-        found = [
-            taken_of(model, batch, options, recorder, number, remaining) for model, batch, options, recorder in several
+        if self.pair.one_forward:
+            return taken_of(self.models[0], prepared[0], self.pair.options[0], self.recorders, number, remaining)
+        several = zip(self.models, prepared, self.pair.options, self.recorders, strict=True)
+        return [
+            taken_of(model, batch, options, [recorder], number, remaining)[0]
+            for model, batch, options, recorder in several
         ]
-        return found + [recorder.end(remaining, number) for recorder in self.recorders[len(prepared) :]]
 
 
 def _add(state: Any, taken: list[Taken], same: bool) -> None:
@@ -218,8 +218,11 @@ def _is_rows(value: Any) -> bool:
 def _split(pair: Pair) -> Iterator[tuple[Any, ...]]:
     """Yield the batches of both sides as they are given, or cut."""
     data, data_b = pair.data
+    if isinstance(data, Mapping) and not batches.size_of(data)[1]:
+        yield (data,) if data_b is None else (data, data_b)
+        return
     if isinstance(data, torch.Tensor | np.ndarray | Mapping):
-        size = batches.count(data, Options(**{**vars(pair.options[0]), "limit": None})) or 0
+        size = batches.count(data, replace(pair.options[0], limit=None)) or 0
         order = pair.rng.permutation(size)
         for start in range(0, size, pair.options[0].batch_size):
             part = order[start : start + pair.options[0].batch_size]

@@ -1,0 +1,237 @@
+"""What is inside a batch: its tensors, where its examples are, who they are, and part of it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+
+class Layout(NamedTuple):
+    """Where the examples of a batch are."""
+
+    size: int
+    main: Any
+    """The tensor, or packed sequences, whose rows are the examples; the first item of a list of examples."""
+    kind: Literal["rows", "items", "whole"]
+    """Rows of every tensor with `size` of them; items of a list; or rows of tensors that disagree, which cannot be cut."""
+
+
+def layout_of(content: Any, *, lone: bool = False) -> Layout | None:
+    """Find the examples of a batch; None where it holds no tensor.
+
+    Tensors without axes and tensors of one row belong to all examples. A batch whose other tensors have different numbers of
+    rows, such as the nodes and edges of a graph, cannot be cut; its examples are the rows of the first floating tensor. `lone`
+    is as for `is_items`.
+    """
+    if is_items(content, lone=lone):
+        return Layout(len(content), next((leaf for leaf in leaves(content) if rows_of(leaf)), content[0]), "items")
+    tensors = [leaf for leaf in leaves(content) if rows_of(leaf) is not None]
+    if not tensors:
+        return None
+    sizes = {rows_of(tensor) for tensor in tensors if rows_of(tensor) != 1}
+    likely = sorted(tensors, key=lambda tensor: _axes(tensor) < 2)  # stable: the first of them with several axes
+    agreed = [tensor for tensor in likely if rows_of(tensor) in sizes]
+    if len(sizes) > 1:
+        main = next((tensor for tensor in agreed if _axes(tensor) >= 2 and _is_floating(tensor)), agreed[0])
+    else:
+        main = agreed[0] if agreed and _axes(agreed[0]) >= 2 else likely[0]
+    size = rows_of(main)
+    assert size is not None  # every one of them has rows
+    return Layout(size, main, "whole" if len(sizes) > 1 else "rows")
+
+
+def _is_floating(leaf: Any) -> bool:
+    if isinstance(leaf, np.ndarray):
+        return leaf.dtype.kind == "f"
+    return isinstance(leaf, PackedSequence) or bool(leaf.is_floating_point())
+
+
+def _axes(leaf: Any) -> int:
+    return 3 if isinstance(leaf, PackedSequence) else int(leaf.ndim)
+
+
+def rows_of(leaf: Any) -> int | None:
+    """Return the rows of a tensor, an array of numbers or packed sequences; None for anything else, or without axes."""
+    if isinstance(leaf, PackedSequence):
+        return int(leaf.batch_sizes[0]) if len(leaf.batch_sizes) else 0
+    numbers = isinstance(leaf, torch.Tensor) or (isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc")
+    return int(leaf.shape[0]) if numbers and leaf.ndim else None
+
+
+def is_items(content: Any, *, lone: bool = False) -> bool:
+    """Say whether a batch is a list with one entry per example, not the model's input followed by others.
+
+    So is a list of several things that are no tensors, of sequences of unequal lengths, and of images: three axes, of which the
+    first, the channels, is 1, 3 or 4. With `lone`, a list of one image or text is one too.
+    """
+    if type(content) is not list or len(content) < (1 if lone else 2):
+        return False
+    if not all(isinstance(item, torch.Tensor) for item in content):
+        return len({type(item) for item in content}) == 1 and not isinstance(content[0], torch.Tensor | tuple | list)
+    shapes = [tuple(item.shape) for item in content]
+    if all(len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) >= 8 for shape in shapes):
+        return True
+    # Sequences of one kind: only their lengths differ.
+    kinds = {(item.dtype, shape[1:]) for item, shape in zip(content, shapes, strict=True) if shape}
+    return len(kinds) == 1 and len({shape[:1] for shape in shapes}) > 1
+
+
+def is_per_example(value: Any, size: int) -> bool:
+    """Say whether a list, or an array of no numbers, has one entry per example: texts, say."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and len(value) == size
+    return type(value) is list and len(value) == size and all(rows_of(leaf) is None for leaf in leaves(value))
+
+
+def is_record(value: Any) -> bool:
+    """Say whether an object is a dataclass, or of a class of one's own that holds tensors as attributes."""
+    if isinstance(value, type | torch.Tensor | torch.nn.Module | PackedSequence) or not hasattr(value, "__dict__"):
+        return False
+    arrays = (torch.Tensor, np.ndarray, PackedSequence)
+    return dataclasses.is_dataclass(value) or any(isinstance(item, arrays) for item in vars(value).values())
+
+
+def leaves(value: Any, whole: Callable[[Any], bool] | None = None, *, by_key: bool = False) -> Iterator[Any]:
+    """Yield what nested mappings, tuples, lists and records hold, in their order or that of keys; what is `whole` as it is."""
+    if isinstance(value, PackedSequence) or (whole is not None and whole(value)):
+        yield value
+        return
+    if is_record(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        items = sorted(value.items(), key=lambda entry: str(entry[0])) if by_key else value.items()
+        value = [item for _, item in items]
+    elif not isinstance(value, tuple | list):
+        yield value
+        return
+    for item in value:
+        yield from leaves(item, whole, by_key=by_key)
+
+
+def each(function: Callable[[Any], Any], value: Any, whole: Callable[[Any], bool] | None = None) -> Any:
+    """Apply a function to what nested mappings, tuples, lists and records hold, and to what is `whole`."""
+    if isinstance(value, PackedSequence) or (whole is not None and whole(value)):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: each(function, item, whole) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(each(function, item, whole) for item in value))
+    if type(value) in (tuple, list):
+        return type(value)(each(function, item, whole) for item in value)
+    if is_record(value):
+        copied = copy.copy(value)
+        vars(copied).update({name: each(function, item, whole) for name, item in vars(value).items()})
+        return copied
+    return function(value)
+
+
+def part(content: Any, layout: Layout, index: Sequence[int]) -> Any:
+    """Return a batch of some of the examples, in the order asked for; what belongs to all of them stays whole."""
+    kept = list(index)
+    if layout.kind == "items":
+        return [content[i] for i in kept]
+    if layout.kind == "whole":
+        raise ValueError("the tensors of this batch disagree about the number of examples.")
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, PackedSequence):
+            padded, lengths = pad_packed_sequence(value, batch_first=True)
+            return pack_padded_sequence(padded[kept], lengths[kept], batch_first=True, enforce_sorted=False)
+        if isinstance(value, list):
+            return [value[i] for i in kept]
+        per_example = rows_of(value) == layout.size or (
+            isinstance(value, np.ndarray) and is_per_example(value, layout.size)
+        )
+        return value[kept] if per_example else value
+
+    return each(cut, content, lambda value: is_per_example(value, layout.size))
+
+
+def digests_of(content: Any, layout: Layout) -> np.ndarray:
+    """Digest every example, over everything of it that reaches the model; what belongs to all examples counts for each."""
+    if layout.kind == "items":
+        return np.array([_number(_digest_of(item)) for item in content], dtype=np.uint64)
+    rows: list[Any] = []
+    shared = _Digest()
+    for leaf in leaves(content, lambda value: is_per_example(value, layout.size), by_key=True):
+        if isinstance(leaf, list | np.ndarray) and is_per_example(leaf, layout.size):
+            rows.append([_digest_of(item).digest() for item in leaf])
+        elif rows_of(leaf) == layout.size:
+            rows.append(_row_bytes(leaf))
+        else:
+            shared.add(leaf)
+    digests = np.empty(layout.size, dtype=np.uint64)
+    for i in range(layout.size):
+        state = hashlib.blake2b(digest_size=8)
+        for row in rows:
+            state.update(row[i])
+        if shared.said:
+            state.update(shared.digest())
+        digests[i] = _number(state)
+    return digests
+
+
+def _number(state: Any) -> int:
+    return int.from_bytes(state.digest(), "little")
+
+
+class _Digest:
+    """A digest of leaves of any kind."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.blake2b(digest_size=8)
+        self.said = False
+        """Whether any leaf had bytes of its own."""
+
+    def add(self, leaf: Any) -> None:
+        """Add a leaf; an object without bytes of its own, or None, says nothing."""
+        if isinstance(leaf, PackedSequence | torch.Tensor):
+            shape = "" if isinstance(leaf, PackedSequence) else f"{leaf.dtype} {tuple(leaf.shape)}"
+            parts = [shape.encode(), *_row_bytes(leaf if isinstance(leaf, PackedSequence) or leaf.ndim else leaf[None])]
+        elif isinstance(leaf, np.ndarray):
+            parts = [repr(leaf.tolist()).encode()]
+        elif isinstance(leaf, str | bytes | bool | int | float | complex):
+            parts = [repr(leaf).encode()]
+        else:
+            return
+        self.said = True
+        for one in parts:
+            self._state.update(one)
+
+    def digest(self) -> bytes:
+        """Return eight bytes."""
+        return self._state.digest()
+
+
+def _digest_of(value: Any) -> _Digest:
+    state = _Digest()
+    for leaf in leaves(value, by_key=True):
+        state.add(leaf)
+    return state
+
+
+def _row_bytes(leaf: Any) -> Any:
+    """Return the bytes of every row; of packed sequences without padding, which depends on the others."""
+    if isinstance(leaf, PackedSequence):
+        padded, lengths = pad_packed_sequence(leaf, batch_first=True)
+        return [_row_bytes(row[None, : int(length)])[0] for row, length in zip(padded, lengths, strict=True)]
+    tensor = plain(leaf.detach())
+    if not tensor.numel():
+        return [b""] * len(tensor)
+    return tensor.cpu().reshape(len(tensor), -1).contiguous().view(torch.uint8).numpy()
+
+
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor as a dense one of ordinary numbers: quantised values are multiplied out, sparse ones filled with zeros."""
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    if tensor.is_nested:
+        return torch.nested.to_padded_tensor(tensor, 0.0)
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()

@@ -1,0 +1,282 @@
+"""Which positions of a layer are padding. A mask belongs to the inputs that it masks, and to the layers that depend on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from homolog.activations import glob_expression
+from homolog.arrays import described
+
+SUFFIXES = ("attention_mask", "key_padding_mask")
+"""How the names of padding masks end in Hugging Face models and in PyTorch's transformers."""
+TRUE_IS_PADDING = "key_padding_mask"
+NO_PADDING = (
+    *("src_mask", "tgt_mask", "memory_mask", "attn_mask", "causal_mask", "head_mask", "decoder_head_mask"),
+    *("cross_attn_head_mask", "special_tokens_mask", "global_attention_mask", "perceiver_attention_mask"),
+)
+"""Masks that say nothing of padding."""
+OF_MAPS = ("pixel_mask", "pixel_attention_mask")
+DECODER_INPUTS = ("decoder_", "tgt", "target", "labels")
+IGNORED_LABEL = -100
+"""What Hugging Face models take for padding among labels."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Inputs that are one sequence, such as token ids and their types, and the mask of their padding."""
+
+    inputs: tuple[str, ...]
+    mask: str | None
+
+    @property
+    def decoder(self) -> bool:
+        """Whether the sequence is the one a decoder reads; its layers depend on the encoder's inputs too."""
+        return any(name.startswith(DECODER_INPUTS) for name in (*self.inputs, self.mask or ""))
+
+
+def streams_of(content: Any, size: int) -> tuple[Stream, ...]:
+    """Say which inputs of a batch belong together, and which mask is theirs; nothing where there is no mask."""
+    if not isinstance(content, Mapping):
+        return ()
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor) and value.ndim}
+    masks = [key for key in tensors if _is_mask(key)]
+    inputs = [
+        key for key, value in tensors.items() if not key.endswith("mask") and value.ndim >= 2 and len(value) == size
+    ]
+    found = []
+    for mask in sorted(masks, key=lambda key: not _prefix(key)):  # a mask without a prefix takes what is left
+        covered = [key for key in inputs if _covers(mask, key, tensors)]
+        inputs = [key for key in inputs if key not in covered]
+        found.append(Stream(tuple(covered), mask))
+    if not found:
+        return ()
+    # The encoder's output has the mask of the encoder's input.
+    found = [
+        stream for stream in found if stream.inputs or not str(stream.mask).startswith("memory_") or len(found) == 1
+    ]
+    decoder = tuple(key for key in inputs if key.startswith(DECODER_INPUTS))
+    rest = [Stream((key,), None) for key in inputs if key not in decoder]
+    return (*found, *([Stream(decoder, None)] if decoder else []), *rest)
+
+
+def _is_mask(key: str) -> bool:
+    return (key.endswith(SUFFIXES) and key not in NO_PADDING) or key in OF_MAPS
+
+
+def _prefix(mask: str) -> str:
+    if mask in OF_MAPS:
+        return "pixel_"
+    return mask.removesuffix(SUFFIXES[1]).removesuffix(SUFFIXES[0])
+
+
+def _covers(mask: str, key: str, tensors: Mapping[str, torch.Tensor]) -> bool:
+    prefix = _prefix(mask)
+    named = [other for other in tensors if other.startswith(prefix.rstrip("_")) and not other.endswith("mask")]
+    if prefix and named:
+        return key in named
+    return not key.startswith(DECODER_INPUTS) and tensors[key].shape[:2] == tensors[mask].shape[:2]
+
+
+class AmbiguousMaskError(ValueError):
+    """It cannot be known which positions of a layer are padding."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of one batch, by layer."""
+
+    content: Any
+    size: int
+    asked: Any
+    """The caller's `mask`: None, a key, a function of the batch, or a mapping glob → any of these."""
+    streams: tuple[Stream, ...]
+    owners: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """Layer → numbers of the streams it depends on, where that was tried."""
+
+    def of(self, layer: str, positions: int | None) -> torch.Tensor | None:
+        """Return the mask of a layer (examples, positions), true where a position counts; None where all count.
+
+        `positions` is the number that the mask must have; None where any will do.
+        """
+        told = self._asked_for(layer)
+        if told is not _NOT_ASKED:
+            return None if told is None else self._fitting(layer, _name(told), self._told(told), positions)
+        self._refuse_unknown(layer, positions)
+        known = self._streams_of_layer(layer)
+        if known and all(stream.mask is None for stream in known):
+            self._refuse_padded_labels(layer, known)
+        masked = [(stream.mask, self._read(stream.mask)) for stream in known if stream.mask is not None]
+        masked = [(name, keep) for name, keep in masked if not bool(keep.all())]
+        if not masked:
+            return None
+        fitting = [(name, keep) for name, keep in masked if positions in (None, keep.shape[1])]
+        if not fitting:
+            return self._fitting(layer, *masked[0], positions)
+        if self._has_rival(layer, known, fitting, positions):
+            raise AmbiguousMaskError(
+                f"layer {layer!r} could be padded as {' or as '.join(self._names(known))} says, which are of one length: say "
+                f'which, mask={{"{layer}": "{fitting[0][0]}"}}, or mask={{"{layer}": None}} to count every position.'
+            )
+        return self._fitting(layer, *fitting[0], positions)
+
+    def for_function(self, layer: str, positions: int | None) -> torch.Tensor | None:
+        """Return the mask that a reduction of one's own is given: the layer's, of whatever length, all true included."""
+        told = self._asked_for(layer)
+        if told is not _NOT_ASKED:
+            return None if told is None else self._told(told)
+        known = [
+            stream for stream in self._streams_of_layer(layer) if stream.mask is not None and stream.mask not in OF_MAPS
+        ]
+        keeps = [self._read(str(stream.mask)) for stream in known]
+        fitting = [keep for keep in keeps if positions in (None, keep.shape[1])] or keeps
+        if any(not torch.equal(keep, fitting[0]) for keep in fitting[1:]):
+            names = " or ".join(str(stream.mask) for stream in known)
+            raise AmbiguousMaskError(
+                f"layer {layer!r} could be padded as {names} says: say which its reduction is to be given, "
+                f'mask={{"{layer}": "{known[0].mask}"}}, or mask={{"{layer}": None}}.'
+            )
+        return fitting[0] if fitting else None
+
+    def check_maps(self, layer: str) -> None:
+        """Raise for maps of padded images, whose padding nobody can leave out after a convolution."""
+        if self._asked_for(layer) is not _NOT_ASKED:
+            return
+        for stream in self._streams_of_layer(layer):
+            if stream.mask in OF_MAPS and not bool((self.content[stream.mask] != 0).all()):
+                raise AmbiguousMaskError(
+                    f"layer {layer!r} puts out maps of images that {stream.mask} says are padded: resize the images to one size, "
+                    f'pass reduce=function(output, mask), or mask={{"{layer}": None}} to count the padding too.'
+                )
+
+    def _asked_for(self, layer: str) -> Any:
+        if not isinstance(self.asked, Mapping):
+            return _NOT_ASKED if self.asked is None else self.asked
+        base = layer.split("#")[0]
+        for pattern, told in self.asked.items():
+            expression = glob_expression(pattern)
+            if expression.fullmatch(layer) or expression.fullmatch(base):
+                return told
+        return _NOT_ASKED
+
+    def _told(self, told: Any) -> torch.Tensor:
+        if callable(told):
+            return self._checked(_name(told), told(self.content))
+        if not isinstance(self.content, Mapping) or told not in self.content:
+            keys = (
+                f"the keys {', '.join(map(str, self.content))}"
+                if isinstance(self.content, Mapping)
+                else described(self.content)
+            )
+            raise KeyError(
+                f"mask={told!r} must be a key of every batch, got {keys}: name one of them, or pass a function of the batch."
+            )
+        return self._read(told)
+
+    def _read(self, key: str) -> torch.Tensor:
+        """Return a mask of the batch, true where a position counts."""
+        return self._checked(key, self.content[key])
+
+    def _checked(self, name: str, mask: Any) -> torch.Tensor:
+        mask = torch.as_tensor(mask) if isinstance(mask, torch.Tensor | np.ndarray | list) else mask
+        if not isinstance(mask, torch.Tensor) or mask.ndim != 2 or len(mask) != self.size:
+            got = f"shape {tuple(mask.shape)}" if isinstance(mask, torch.Tensor) else described(mask)
+            raise AmbiguousMaskError(
+                f"{name} must say of every position of the {self.size} examples whether it is padding, got {got}: pass "
+                f'mask=function(batch) → (examples, positions), true where a position counts, or mask={{"**": None}} for none.'
+            )
+        if name.endswith(TRUE_IS_PADDING):
+            return mask == 0
+        # Masks that are added to attention scores hold 0 where a position counts, and large negative numbers elsewhere.
+        return mask == 0 if mask.is_floating_point() and bool((mask < 0).any()) else mask != 0
+
+    def _fitting(self, layer: str, name: str, keep: torch.Tensor, positions: int | None) -> torch.Tensor | None:
+        if bool(keep.all()):
+            return None
+        if positions is not None and keep.shape[1] != positions:
+            raise AmbiguousMaskError(
+                f"layer {layer!r} has {positions} positions, but {name} has shape {tuple(keep.shape)}: pass "
+                f'mask={{"{layer}": function(batch) → (examples, positions)}} for it, mask={{"{layer}": None}} if it has no '
+                f"padding, or leave it out of layers."
+            )
+        empty = ~keep.any(dim=1)
+        if bool(empty.any()):
+            raise ValueError(
+                f"{name} must keep a position of every example, got none in row {int(empty.int().argmax())}."
+            )
+        return keep
+
+    def _streams_of_layer(self, layer: str) -> list[Stream]:
+        """Return the streams whose padding may be a layer's: of those it depends on, the decoder's if there is one."""
+        if len(self.streams) < 2:
+            return list(self.streams)
+        numbers = self.owners.get(layer)
+        found = list(self.streams) if numbers is None else [self.streams[i] for i in sorted(numbers)]
+        if numbers is None:
+            parts = layer.lower().split(".")
+            sides = [any(word in part for part in parts) for word in ("decoder", "encoder")]
+            if sides[0] != sides[1]:
+                found = [stream for stream in found if stream.decoder == sides[0]] or found
+            return found
+        return [stream for stream in found if stream.decoder] or found
+
+    def _has_rival(
+        self, layer: str, known: list[Stream], fitting: list[tuple[str, Any]], positions: int | None
+    ) -> bool:
+        """Say whether another stream could be meant as well, with another mask or none."""
+        if any(not torch.equal(keep, fitting[0][1]) for _, keep in fitting[1:]):
+            return True
+        full = [s for s in known if s.mask is not None and s.mask not in dict(fitting)]
+        lengths = {self._length(stream) for stream in known if stream.mask is None} | {
+            self._length(stream) for stream in full
+        }
+        return positions is not None and positions in lengths
+
+    def _length(self, stream: Stream) -> int | None:
+        """Return the positions of a stream; None for maps, whose layers have as many as they like."""
+        shapes = [self.content[key].shape for key in stream.inputs]
+        if stream.mask is not None and stream.mask not in OF_MAPS:
+            shapes.append(self.content[stream.mask].shape)
+        return next((int(shape[1]) for shape in shapes if len(shape) in (2, 3)), None)
+
+    @staticmethod
+    def _names(known: list[Stream]) -> list[str]:
+        return [stream.mask or f"no mask (of {', '.join(stream.inputs)})" for stream in known]
+
+    def _refuse_padded_labels(self, layer: str, known: list[Stream]) -> None:
+        """A decoder fed with shifted labels has padding that no mask tells of."""
+        for key in (key for stream in known for key in stream.inputs if key == "labels"):
+            if bool((self.content[key] == IGNORED_LABEL).any()):
+                raise AmbiguousMaskError(
+                    f"layer {layer!r} depends on labels that hold padding ({IGNORED_LABEL}), got no mask for it: pass "
+                    f"decoder_attention_mask with the batch, or mask=function(batch) → (examples, positions)."
+                )
+
+    def _refuse_unknown(self, layer: str, positions: int | None) -> None:
+        """A mask of a name that nobody knows could mean padding, and could mean it either way round."""
+        if positions is None or not isinstance(self.content, Mapping):
+            return
+        for key, value in self.content.items():
+            odd = str(key).endswith("mask") and not _is_mask(str(key)) and key not in NO_PADDING
+            fits = odd and isinstance(value, torch.Tensor) and tuple(value.shape) == (self.size, positions)
+            if fits and bool((value != value.flatten()[0]).any()):
+                raise AmbiguousMaskError(
+                    f"layer {layer!r} has as many positions as {key!r}, got no word on whether that marks padding: pass "
+                    f"mask={key!r} if it is true where a position counts, a function of the batch, or mask={{'**': None}} to "
+                    f"count every position."
+                )
+
+
+class _NotAsked:
+    pass
+
+
+_NOT_ASKED = _NotAsked()
+
+
+def _name(told: Any) -> str:
+    return f"mask function {getattr(told, '__name__', type(told).__name__)}" if callable(told) else str(told)
