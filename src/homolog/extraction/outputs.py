@@ -88,7 +88,7 @@ def _problem(found: list[Any], output: Any) -> str:
     told = f"{first.dtype} values".replace("torch.", "")
     if first.ndim == 0:
         return f"a single number ({told})"
-    return f"shape {tuple(first.shape)}, nothing" if _is_empty(first) else told
+    return f"no numbers, shape {tuple(first.shape)}" if _is_empty(first) else told
 
 
 def _dense(chosen: Any) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -177,9 +177,9 @@ class Recorder:
             name, reason = next(iter(self.contradicted.items()))
             more = f" (and {len(self.contradicted) - 1} more layers)" if len(self.contradicted) > 1 else ""
             raise ValueError(
-                f"layer {name!r}{more} must have the examples along its first axis, got one that does not: {reason}; "
-                f"leave it out of layers, say where the examples lie, axis={{{name!r}: 1}}, or pass reduce=function(output, mask) "
-                f"→ (examples, features) for it; axis={{{name!r}: 0}} takes it although its rows depend on each other."
+                f"layer {name!r}{more} must have the examples along its first axis, got another: {reason}; "
+                f"leave it out of layers, say where the examples lie, axis={{{name!r}: 1}}, or pass reduce=function(output, "
+                f"mask) → (examples, features); axis={{{name!r}: 0}} takes it although its rows depend on each other."
             )
         for name, reason in self.contradicted.items():
             self.skipped[name] = reason

@@ -188,8 +188,8 @@ def tell(recorder: Recorder) -> None:
     if recorder.skipped:
         told = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
         message = (
-            f"left out, because their first axis is not the batch: {told}. Name layers to choose them yourself, say where the "
-            f"examples lie with axis=, or pass reduce=function(output, mask)."
+            f"left out, because they put out no floating tensor whose first axis is the examples: {told}. Name layers to choose "
+            f"them yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)."
         )
         cautions.append(Caution(ExtractionWarning, message))
     unproved = recorder.unproved()
