@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,7 @@ from torch import nn
 
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
-from homolog.extraction.masks import Stream
+from homolog.extraction.masks import Masks, Stream
 from homolog.extraction.outputs import output_of
 from homolog.extraction.reductions import Rows, UnfitError
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 SPREAD_ROWS = 8
 """Rows of a layer whose differences say what is more than rounding."""
-FLOAT64, FLOAT32, ACCELERATED, COARSE = 1e-6, 1e-3, 1e-2, 0.1
+FLOAT64, FLOAT32, ROUNDED, HALF = 1e-6, 1e-3, 1e-2, 0.1
 """Differences, as parts of the spread of a layer, that another size of the batch may make: in float64, in float32, on a device
-that may round products to fewer digits, and with half precision or quantised weights."""
+that may round products to fewer digits or with quantised weights, and in half precision."""
 
 
 class Sample(NamedTuple):
@@ -35,17 +35,16 @@ class Sample(NamedTuple):
     spread: float
     """Largest difference between rows."""
     largest: float
-    coarse: bool
 
 
 def some_of(size: int) -> list[int]:
-    """Return which examples to try: another number of them than the batch holds, with other neighbours.
+    """Return which examples to try: another number of them than the batch holds, in another order.
 
-    In their order, because sequences may have to be sorted by their lengths, and with the first, which is then the longest.
+    The first is among them, because sequences that are sorted by their lengths begin with the longest.
     """
     if size == 1:
         return [0, 0]
-    return [0, 1, 1] if size == 2 else [0, size - 1]
+    return [1, 0, 1] if size == 2 else [size - 1, 0]
 
 
 def sample_of(rows: Rows, index: Sequence[int]) -> Sample:
@@ -53,7 +52,7 @@ def sample_of(rows: Rows, index: Sequence[int]) -> Sample:
     few = rows.features[:SPREAD_ROWS].detach().double()
     spread = float((few.amax(0) - few.amin(0)).amax()) if few.numel() else 0.0
     largest = float(few.abs().amax()) if few.numel() else 0.0
-    return Sample(rows_at(rows, index), spread, largest, rows.features.dtype in (torch.float16, torch.bfloat16))
+    return Sample(rows_at(rows, index), spread, largest)
 
 
 def rows_at(rows: Rows, index: Sequence[int]) -> torch.Tensor:
@@ -64,136 +63,141 @@ def rows_at(rows: Rows, index: Sequence[int]) -> torch.Tensor:
     return torch.cat([features[rows.example == i] for i in index])
 
 
-def prove(model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder]) -> None:
-    """Try part of a batch on a model, and tell the recorders which layers follow the examples and which do not."""
-    if batch.layout.kind == "whole":
-        return
-    index = some_of(batch.size)
-    several = list(range(len(index)))
-    found = _try(model, batch, index, several, options, recorders)
-    again = None
-    if found is None or any(_is_other_shape(r.samples, rows) for r, rows in zip(recorders, found, strict=True)):
-        # A model of one size of batch, or sequences as long as the longest of the batch: all examples, the other way round.
-        turned = list(range(batch.size))[::-1]
-        again = (
-            _try(model, batch, turned, [turned.index(i) for i in index], options, recorders) if batch.size > 1 else None
-        )
-    if found is not None and any(_differs(r, rows, model) for r, rows in zip(recorders, found, strict=True)):
-        repeated = _try(model, batch, index, several, options, recorders, seed=1)
-    else:
-        repeated = None
-    for number, recorder in enumerate(recorders):
-        first, second, third = (None if tried is None else tried[number] for tried in (found, again, repeated))
-        for name, sample in recorder.samples.items():
-            _judge(recorder, name, sample, _Tries(first, second, third), model)
-
-
 Tried = Mapping[str, torch.Tensor | UnfitError | None]
 """Layer → its rows, or how it does not fit; None where its reduction failed."""
 
 
-class _Tries(NamedTuple):
-    part: Tried | None
-    turned: Tried | None
-    repeated: Tried | None
-
-
-def _judge(recorder: Recorder, name: str, sample: Sample, tries: _Tries, model: nn.Module) -> None:
-    """Say of one layer whether it follows the examples, as far as it could be tried."""
-    rows = None if tries.part is None else tries.part.get(name)
-    if isinstance(rows, UnfitError):
-        recorder.contradicted[name] = f"with {len(sample.rows)} examples it has {rows.reason}"
+def prove(model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder]) -> None:
+    """Try part of a batch on a model, and tell the recorders which layers follow the examples and which do not."""
+    if batch.layout.kind == "whole":
         return
-    asserted = recorder.options.axis_of(name) is not None
-    if rows is not None and rows.shape == sample.rows.shape:
-        difference = _difference(sample, rows)
-        if difference <= _tolerance(sample, recorder, model) or asserted:
-            recorder.proved.add(name)
-            return
-        repeated = None if tries.repeated is None else tries.repeated.get(name)
-        if isinstance(repeated, torch.Tensor) and _difference(sample._replace(rows=rows), repeated) > 0:
+    trials = _Trials(model, batch, options, recorders)
+    part = trials.of(trials.order) or trials.of(sorted(trials.order))
+    turned = repeated = None
+    if part is None or trials.any_other_shape(part):
+        # A model of one size of batch, or sequences as long as the longest of the batch: all examples, the other way round.
+        turned = trials.of(range(batch.size)[::-1]) if batch.size > 1 else None
+    if part is not None and trials.any_difference(part):
+        repeated = trials.of(trials.order, seed=1)
+    for number, recorder in enumerate(recorders):
+        tries = [{} if tried is None else tried[number] for tried in (part, turned, repeated)]
+        for name in recorder.samples:
+            trials.judge(recorder, name, *(tried.get(name) for tried in tries))
+
+
+class _Trials:
+    """Runs of some examples of a batch on a model, and what they say."""
+
+    def __init__(self, model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder]) -> None:
+        self.model, self.batch, self.options, self.recorders = model, batch, options, recorders
+        self.index = some_of(batch.size)
+        self.order = self.index
+        if is_quantised(model):
+            # Quantised layers may round by the largest value of the batch: all examples, one of them twice.
+            self.order = [*range(batch.size)[::-1], 0]
+        self.part, self.spacing = tolerance_of(model, [s for recorder in recorders for s in recorder.samples.values()])
+
+    def of(self, order: Sequence[int], seed: int = 0) -> list[Tried] | None:
+        """Run examples in some order, and return the rows of those that were sampled, by layer; None where that fails."""
+        tried = batches.part(self.batch, order)
+        # The last place of an example, where others came before it.
+        places = [max(place for place, i in enumerate(order) if i == wanted) for wanted in self.index]
+        found: list[dict[str, Any]] = [{} for _ in self.recorders]
+        pairs = zip(self.recorders, found, strict=True)
+        listeners = [_listener(recorder, into, recorder.masks_of(tried), places) for recorder, into in pairs]
+        return list(found) if _run(self.model, tried, self.options, self.recorders, listeners, seed) else None
+
+    def any_other_shape(self, found: list[Tried]) -> bool:
+        """Say whether any layer has other features or positions for part of the batch."""
+        return any(rows.shape != sample.rows.shape for _, _, sample, rows in self._rows(found))
+
+    def any_difference(self, found: list[Tried]) -> bool:
+        """Say whether any layer of the same shape has other values."""
+        return any(
+            rows.shape == sample.rows.shape and self._differs(recorder, name, rows)
+            for recorder, name, sample, rows in self._rows(found)
+        )
+
+    def _rows(self, found: list[Tried]) -> Iterator[tuple[Recorder, str, Sample, torch.Tensor]]:
+        for recorder, tried in zip(self.recorders, found, strict=True):
+            for name, sample in recorder.samples.items():
+                rows = tried.get(name)
+                if isinstance(rows, torch.Tensor):
+                    yield recorder, name, sample, rows
+
+    def _differs(self, recorder: Recorder, name: str, rows: torch.Tensor) -> bool:
+        sample = recorder.samples[name]
+        return _difference(sample.rows, rows) > self.part * sample.spread + self.spacing * sample.largest
+
+    def judge(self, recorder: Recorder, name: str, part: Any, turned: Any, repeated: Any) -> None:
+        """Say of one layer whether it follows the examples, as far as it could be tried."""
+        reason = self._against(recorder, name, part, turned)
+        asserted = (
+            recorder.options.axis_of(name) is not None
+        )  # that examples depend on each other is then as it should be
+        if reason == _OTHER_VALUES and isinstance(repeated, torch.Tensor) and _difference(part, repeated) > 0:
             recorder.random.append(name)
-            recorder.proved.add(name)
+        elif reason and not (asserted and not isinstance(part, UnfitError)):
+            recorder.contradicted[name] = reason
             return
-        recorder.contradicted[name] = "its rows change with the other examples of the batch"
-        return
-    turned = None if tries.turned is None else tries.turned.get(name)
-    if isinstance(turned, torch.Tensor) and turned.shape == sample.rows.shape:
-        if _difference(sample, turned) <= _tolerance(sample, recorder, model):
+        if reason is not None or asserted:
             recorder.proved.add(name)
-        elif not asserted:
-            recorder.contradicted[name] = "its rows do not follow the examples"
-    elif isinstance(rows, torch.Tensor) and not asserted:
-        recorder.contradicted[name] = "its features change with the number of examples"
+
+    def _against(self, recorder: Recorder, name: str, part: Any, turned: Any) -> str | None:
+        """Return what speaks against a layer, "" for nothing, None where nothing is known."""
+        if isinstance(part, UnfitError):
+            return f"with {len(self.order)} examples it has {part.reason}"
+        shape = recorder.samples[name].rows.shape
+        if isinstance(part, torch.Tensor):
+            if part.shape == shape:
+                return _OTHER_VALUES if self._differs(recorder, name, part) else ""
+            if part.shape[1] != shape[1] and part.shape[1] * self.batch.size == shape[1] * len(self.order):
+                return "it has more features the more examples there are"
+        if isinstance(turned, torch.Tensor) and turned.shape == shape:
+            return "its rows do not follow the examples" if self._differs(recorder, name, turned) else ""
+        return "its features change with the examples" if isinstance(part, torch.Tensor) else None
 
 
-def _is_other_shape(samples: Mapping[str, Sample], rows: Tried) -> bool:
-    """Say whether a layer has other features or positions for part of a batch."""
-    shapes = {name: found.shape for name, found in rows.items() if isinstance(found, torch.Tensor)}
-    return any(name in shapes and shapes[name] != sample.rows.shape for name, sample in samples.items())
+_OTHER_VALUES = "its rows change with the other examples of the batch"
 
 
-def _differs(recorder: Recorder, rows: Tried, model: nn.Module) -> bool:
-    for name, sample in recorder.samples.items():
-        found = rows.get(name)
-        if not isinstance(found, torch.Tensor) or found.shape != sample.rows.shape:
-            continue
-        if _difference(sample, found) > _tolerance(sample, recorder, model):
-            return True
-    return False
+def _listener(
+    recorder: Recorder, into: dict[str, Any], masks: Masks, places: Sequence[int]
+) -> Callable[[str, Any, nn.Module], None]:
+    def listen(name: str, output: Any, module: nn.Module) -> None:
+        if name not in recorder.samples:
+            return
+        try:
+            into[name] = rows_at(recorder.reduced(name, output, module, masks), places)
+        except UnfitError as problem:
+            into[name] = problem
+        except Exception:
+            into[name] = None
+
+    return listen
 
 
-def _difference(sample: Sample, rows: torch.Tensor) -> float:
-    first, second = sample.rows.double(), rows.double()
+def _difference(before: torch.Tensor, after: torch.Tensor) -> float:
+    first, second = before.double(), after.double()
     same = (first == second) | (first.isnan() & second.isnan())
     apart = torch.where(same, 0.0, (first - second).abs()).nan_to_num(nan=torch.inf)
     return float(apart.amax()) if apart.numel() else 0.0
 
 
-def _tolerance(sample: Sample, recorder: Recorder, model: nn.Module) -> float:
-    """Return the difference that rounding may make, in batches of another size."""
-    dtype = sample.rows.dtype
-    if recorder.is_coarse(model):
-        part, spacing = COARSE, torch.finfo(torch.bfloat16).eps
-    elif dtype == torch.float64:
-        part, spacing = FLOAT64, torch.finfo(dtype).eps
-    else:
-        part = FLOAT32 if sample.rows.device.type == "cpu" else ACCELERATED
-        spacing = torch.finfo(torch.float32).eps
-    return part * sample.spread + 64 * spacing * sample.largest
+def tolerance_of(model: nn.Module, samples: Iterable[Sample]) -> tuple[float, float]:
+    """Return the differences that rounding may make in batches of another size: of the spread, and of the largest value."""
+    dtypes = {held.dtype for held in model.parameters()} | {sample.rows.dtype for sample in samples}
+    if dtypes & {torch.float16, torch.bfloat16}:
+        return HALF, torch.finfo(torch.bfloat16).eps
+    if dtypes == {torch.float64}:
+        return FLOAT64, 64 * torch.finfo(torch.float64).eps
+    exact = all(sample.rows.device.type == "cpu" for sample in samples) and not is_quantised(model)
+    return FLOAT32 if exact else ROUNDED, 64 * torch.finfo(torch.float32).eps
 
 
-def _try(
-    model: nn.Module,
-    batch: Batch,
-    order: Sequence[int],
-    places: Sequence[int],
-    options: Options,
-    recorders: Sequence[Recorder],
-    *,
-    seed: int = 0,
-) -> list[Tried] | None:
-    """Run some examples of a batch, and return the rows at some places of them, by layer; None where that fails."""
-    tried = batches.part(batch, order)
-    found: list[dict[str, Any]] = [{} for _ in recorders]
-
-    def listener(recorder: Recorder, into: dict[str, Any]) -> Callable[[str, Any, nn.Module], None]:
-        masks = recorder.masks_of(tried)
-
-        def listen(name: str, output: Any, module: nn.Module) -> None:
-            if name not in recorder.samples:
-                return
-            try:
-                into[name] = rows_at(recorder.reduced(name, output, module, masks), places)
-            except UnfitError as problem:
-                into[name] = problem
-            except Exception:
-                into[name] = None
-
-        return listen
-
-    listeners = [listener(recorder, into) for recorder, into in zip(recorders, found, strict=True)]
-    return list(found) if _run(model, tried, options, recorders, listeners, seed) else None
+def is_quantised(model: nn.Module) -> bool:
+    """Say whether a model has quantised layers."""
+    return any("quantized" in type(module).__module__ for module in model.modules())
 
 
 def _run(

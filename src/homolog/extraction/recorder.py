@@ -161,14 +161,6 @@ class Recorder:
             found = found._replace(tensor=found.tensor.detach())
         return reductions.apply(name, found, rule, masks, self.options.channels, axis or 0)
 
-    def is_coarse(self, model: nn.Module) -> bool:
-        """Say whether the model computes with so few digits that values change with the size of a batch."""
-        halves = (torch.float16, torch.bfloat16)
-        if any(sample.coarse for sample in self.samples.values()):
-            return True
-        quantised = any("quantized" in type(module).__module__ for module in model.modules())
-        return quantised or any(held.dtype in halves for held in model.parameters())
-
     def settle(self) -> None:
         """Leave out, or refuse, the layers that do not follow the examples."""
         if not self.contradicted:
