@@ -391,3 +391,20 @@ def test_everything_that_reaches_the_model_is_digested():
 
     taken, turned = (hl.extract(dense(), [batch], forward=embed) for batch in (texts, texts[::-1]))
     assert taken.digests.tolist() == turned.digests.tolist()[::-1]
+
+
+def test_lists_of_images_go_through_two_models():
+    models = [nn.Sequential(nn.Conv2d(3, width, 3)) for width in (2, 4)]
+    batches = [pictures(24)[i : i + 6] for i in (0, 6, 12)] + [pictures(24)[18:21], pictures(24)[21:]]
+
+    def forward(model, batch):
+        return model(torch.stack(batch))
+
+    result = hl.compare_models(
+        *models, batches[:3], forward_a=forward, forward_b=forward, exact=True, measures="cka(estimator=debiased)"
+    )
+    a, b = (hl.extract(model, torch.stack(pictures(18))) for model in models)
+    expected = hl.compare(a, b, measures=("cka(estimator=debiased)",))["cka(estimator=debiased)"]
+    np.testing.assert_allclose(result["cka(estimator=debiased)"], expected, atol=1e-6)
+    joined = hl.compare_models(*models, batches[:4], forward_a=forward, forward_b=forward)  # three join the six before
+    assert np.isfinite(joined["cka(estimator=debiased)"]).all()

@@ -218,7 +218,9 @@ def _moved(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
 
 def has_rows(value: Any, size: int) -> bool:
     """Say whether a value of a mapping has one row per example."""
-    return isinstance(value, torch.Tensor | np.ndarray | list) and np.ndim(value) > 0 and len(value) == size
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return value.ndim > 0 and len(value) == size
+    return isinstance(value, list) and len(value) == size
 
 
 def size_of(data: Mapping[str, Any]) -> tuple[int, bool]:

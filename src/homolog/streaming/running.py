@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 from tqdm import tqdm
 
 from homolog.arrays import described
 from homolog.extraction import batches
+from homolog.extraction.contents import is_items, layout_of
 from homolog.extraction.layers import select
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Recorder, Taken
@@ -189,16 +191,15 @@ def _raw_batches(pair: Pair) -> Iterator[tuple[Any, ...]]:
 
 
 def _length(raw: Any) -> int | None:
-    """Return the examples of a batch, or None where nobody can know before it is prepared."""
-    if isinstance(raw, Mapping):
-        raw = list(raw.values())
-    if isinstance(raw, tuple | list):
-        return next((size for size in map(_length, raw) if size is not None), None)
-    return len(raw) if isinstance(raw, torch.Tensor | np.ndarray) and raw.ndim else None
+    """Return the examples of a batch; None where batches cannot be put together, or nobody can know before it is prepared."""
+    layout = layout_of(raw)
+    return None if layout is None or layout.kind == "whole" or isinstance(layout.main, PackedSequence) else layout.size
 
 
 def _joined(first: Any, second: Any) -> Any:
     """Put two batches of one kind together."""
+    if is_items(first) or (isinstance(first, list) and not any(map(_is_rows, first))):
+        return first + second
     if isinstance(first, torch.Tensor) and first.ndim:
         return torch.cat([first, second])
     if isinstance(first, np.ndarray) and first.ndim:
@@ -207,7 +208,7 @@ def _joined(first: Any, second: Any) -> Any:
         return {key: _joined(value, second[key]) for key, value in first.items()}
     if isinstance(first, tuple | list):
         parts = [_joined(*both) for both in zip(first, second, strict=True)]
-        return first + second if not any(map(_is_rows, first)) and isinstance(first, list) else type(first)(parts)
+        return type(first)(parts)
     return first
 
 
