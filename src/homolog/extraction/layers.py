@@ -25,9 +25,9 @@ class Selection:
     """Name → module; "output" may stand for the model itself."""
     with_input: bool
     required: frozenset[str]
-    """Names asked for literally: not running is an error."""
-    lenient: bool
-    """Nobody asked for these layers: what does not fit is left out with a warning."""
+    """Names asked for literally: not running, or putting out no rows of examples, is an error."""
+    default: bool
+    """Nobody asked for any layers."""
     keep: Callable[[str], bool]
     """Whether to keep a recorded name, such as "relu#2"."""
     globs: Mapping[str, list[str]] = field(default_factory=dict)
@@ -154,7 +154,7 @@ def _by_patterns(model: nn.Module, modules: list[tuple[str, nn.Module]], pattern
     def keep(name: str) -> bool:
         return any(expression.fullmatch(name) for expression in expressions)
 
-    return Selection(_heard(chosen), INPUT in special, frozenset(required), False, keep, matched)
+    return Selection(_heard(chosen), INPUT in special, frozenset([*required, *special]), False, keep, matched)
 
 
 def _unique(modules: Sequence[tuple[str, nn.Module]]) -> dict[str, nn.Module]:

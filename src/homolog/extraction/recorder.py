@@ -138,7 +138,7 @@ class Recorder:
         try:
             rows = self.reduced(name, output, module, self._masks)
         except reductions.UnfitError as problem:
-            if not self.selection.lenient or self.index:
+            if self._is_named(name) or self.index:
                 raise
             self.skipped[name] = problem.reason
             return
@@ -147,15 +147,20 @@ class Recorder:
             self._sizes[name] = sizes_beside(output, module, self.options.axis_of(name) or 0)
         self._taken[name] = rows._replace(features=self._keep(name, rows.features))
 
+    def _is_named(self, name: str) -> bool:
+        """Say whether somebody asked for this very layer, not for many of which some may not fit."""
+        return bool({name, name.split("#")[0]} & self.selection.required)
+
     def reduced(self, name: str, output: Any, module: nn.Module | None, masks: Masks) -> reductions.Rows:
         """Return the rows of an output."""
         found = output_of(output, numbers=module is None)
         rule, axis = reductions.rule_for(name, self.options.reduce), self.options.axis_of(name)
         channels = isinstance(module, CHANNELS_THEN_POSITIONS) and found.tensor is not None and found.tensor.ndim == 3
         if channels and rule in reductions.OVER_POSITIONS:
-            raise ValueError(
+            raise reductions.UnfitError(
                 f"layer {name!r} is a {type(module).__name__}, whose output (n, channels, positions) reduce={rule!r} would read "
-                f'as (n, positions, features): pass reduce="flatten" or a function such as lambda output, mask: output.mean(2).'
+                f'as (n, positions, features): pass reduce="flatten" or a function such as lambda output, mask: output.mean(2).',
+                f"a {type(module).__name__}, which puts its channels before the positions",
             )
         if found.tensor is not None:
             found = found._replace(tensor=found.tensor.detach())
@@ -163,11 +168,10 @@ class Recorder:
 
     def settle(self) -> None:
         """Leave out, or refuse, the layers that do not follow the examples."""
-        if not self.contradicted:
-            return
-        if not self.selection.lenient:
-            name, reason = next(iter(self.contradicted.items()))
-            more = f" (and {len(self.contradicted) - 1} more layers)" if len(self.contradicted) > 1 else ""
+        named = [name for name in self.contradicted if self._is_named(name)]
+        if named:
+            name, reason = named[0], self.contradicted[named[0]]
+            more = f" (and {len(named) - 1} more layers)" if len(named) > 1 else ""
             raise ValueError(
                 f"layer {name!r}{more} must have the examples along its first axis, got another: {reason}; "
                 f"leave it out of layers, say where the examples lie, axis={{{name!r}: 1}}, or pass reduce=function(output, "
@@ -275,13 +279,13 @@ class Recorder:
                 )
 
     def _tell_unheard(self) -> None:
-        """Name layers with weights that nobody named and that did not run, unless a layer around them did."""
-        if not self.selection.lenient:
+        """Name layers that nobody named, that did not run, and whose weights belong to no layer that did."""
+        if not self.selection.default:
             return
+        ran = [self.selection.modules[name] for name in self._calls]
+        used = {id(held) for module in ran for held in module.parameters()}
         for name, module in self.selection.modules.items():
-            parts = name.split(".")
-            around = {".".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
-            if not around & set(self._calls) and any(True for _ in module.parameters()):
+            if any(id(held) not in used for held in module.parameters()):
                 self.skipped[name] = "did not run"
 
     def _check_width(self, name: str, features: Any, number: int) -> None:
