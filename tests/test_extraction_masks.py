@@ -272,3 +272,38 @@ def test_images_that_are_padded_are_refused_as_maps():
     with pytest.raises(ValueError, match="'convolve' puts out maps of images that pixel_mask says are padded"):
         hl.extract(Sees(), [data], reduce="mean")
     assert hl.extract(Sees(), [data], reduce="mean", mask={"**": None})["convolve"].shape == (4, 2)
+
+
+class Crossing(nn.Module):
+    """A decoder that is given the states of an encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.mixed, self.keys = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, hidden, encoder_hidden_states, attention_mask, encoder_attention_mask):
+        return self.mixed(hidden + self.keys(encoder_hidden_states).mean(1, keepdim=True))
+
+
+def test_what_depends_on_an_encoder_too_has_the_positions_of_its_own_input():
+    data = {"hidden": torch.randn(5, 6, 4), "encoder_hidden_states": torch.randn(5, 6, 4)}
+    data |= {"attention_mask": keep(TARGET), "encoder_attention_mask": keep(SOURCE)}
+    model = Crossing()
+    taken = hl.extract(model, [data], layers=["mixed", "keys", "input"], reduce="mean")
+    for name, lengths in {"mixed": TARGET, "keys": SOURCE}.items():
+        np.testing.assert_allclose(taken[name], mean_of(outputs(model, data)[name], lengths), atol=1e-6)
+    np.testing.assert_allclose(taken["input"], mean_of(data["hidden"], TARGET), atol=1e-6)
+
+
+def test_attention_by_itself_has_the_positions_of_its_queries():
+    attention = nn.MultiheadAttention(4, 1, batch_first=True)
+    query, key = torch.randn(5, 6, 4), torch.randn(5, 6, 4)
+    data = {"query": query, "key": key, "value": key, "key_padding_mask": ~keep(SOURCE)}
+    with pytest.raises(ValueError, match="'output' could be padded as key_padding_mask or as no mask"):
+        hl.extract(attention, [data], layers="output", reduce="mean")
+    itself = {**data, "query": key}
+    with torch.no_grad():
+        expected = mean_of(attention(**itself)[0], SOURCE)
+    np.testing.assert_allclose(
+        hl.extract(attention, [itself], layers="output", reduce="mean")["output"], expected, atol=1e-5
+    )

@@ -56,7 +56,7 @@ def extract(
     channels
         "first" for maps of shape (n, channels, height, width), "last" for (n, height, width, channels).
     forward
-        forward(model, batch), for batches of any other kind.
+        forward(model, batch), for batches of any other kind; it is called with part of the first batch too.
     batch_size
         examples per batch, where batches are made here.
     limit

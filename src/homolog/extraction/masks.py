@@ -22,6 +22,7 @@ NO_PADDING = (
 """Masks that say nothing of padding."""
 OF_MAPS = ("pixel_mask", "pixel_attention_mask")
 DECODER_INPUTS = ("decoder_", "tgt", "target", "labels")
+ENCODER_INPUTS = ("encoder_", "src", "source", "memory")
 IGNORED_LABEL = -100
 """What Hugging Face models take for padding among labels."""
 
@@ -37,6 +38,11 @@ class Stream:
     def decoder(self) -> bool:
         """Whether the sequence is the one a decoder reads; its layers depend on the encoder's inputs too."""
         return any(name.startswith(DECODER_INPUTS) for name in (*self.inputs, self.mask or ""))
+
+    @property
+    def encoder(self) -> bool:
+        """Whether the sequence is one that a decoder attends to: what depends on it and on another has the other's positions."""
+        return any(name.startswith(ENCODER_INPUTS) for name in (*self.inputs, self.mask or ""))
 
 
 def streams_of(content: Any, size: int) -> tuple[Stream, ...]:
@@ -76,6 +82,8 @@ def _prefix(mask: str) -> str:
 
 def _covers(mask: str, key: str, tensors: Mapping[str, torch.Tensor]) -> bool:
     prefix = _prefix(mask)
+    if mask == TRUE_IS_PADDING and "key" in tensors:  # of an attention layer called by itself
+        return key in ("key", "value") or tensors[key] is tensors["key"]
     named = [other for other in tensors if other.startswith(prefix.rstrip("_")) and not other.endswith("mask")]
     if prefix and named:
         return key in named
@@ -222,7 +230,8 @@ class Masks:
             if sides[0] != sides[1]:
                 found = [stream for stream in found if stream.decoder == sides[0]] or found
             return found
-        return [stream for stream in found if stream.decoder] or found
+        found = [stream for stream in found if stream.decoder] or found
+        return [stream for stream in found if not stream.encoder] or found
 
     def _has_rival(
         self, layer: str, known: list[Stream], fitting: list[tuple[str, Any]], positions: int | None

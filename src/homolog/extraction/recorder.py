@@ -154,7 +154,8 @@ class Recorder:
     def reduced(self, name: str, output: Any, module: nn.Module | None, masks: Masks) -> reductions.Rows:
         """Return the rows of an output."""
         found = output_of(output, numbers=module is None)
-        rule, axis = reductions.rule_for(name, self.options.reduce), self.options.axis_of(name)
+        rule = reductions.rule_for(name, self.options.reduce)
+        axis = None if module is None else self.options.axis_of(name)  # the examples come first in the data
         channels = isinstance(module, CHANNELS_THEN_POSITIONS) and found.tensor is not None and found.tensor.ndim == 3
         if channels and rule in reductions.OVER_POSITIONS:
             raise reductions.UnfitError(
