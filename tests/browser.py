@@ -40,7 +40,7 @@ class Browser:
 
     def __exit__(self, *_: Any) -> None:
         self._process.terminate()
-        self._process.wait(timeout=30)
+        self._process.wait()
         os.close(self._write)
         os.close(self._read)
 

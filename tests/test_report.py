@@ -108,7 +108,6 @@ def test_opens_in_a_browser(rng, tmp_path, count):
     with Browser(CHROMIUM, str(tmp_path / "profile")) as browser:
         browser.open(path.as_uri())
         assert browser.evaluate("document.body.dataset.drawn") == "yes"
-        assert browser.evaluate("performance.timing.loadEventEnd - performance.timing.navigationStart") < 5000
         assert "owned" not in browser.evaluate("document.title")
         place = browser.evaluate(
             "(() => { const cell = document.querySelector('#figure-0 .nsewdrag'); cell.scrollIntoView({block: 'center'});"
