@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import homolog as hl
 from homolog.arrays import parse_bytes
 from homolog.engine import planning
-from homolog.families import bells, columns, pairing, slabs
+from homolog.families import bells, blocked, columns, pairing
 from homolog.families.columns import Held
 from homolog.families.slabs import Slabs, linear_part, linear_tile, over_tiles, slabs_for
 from homolog.families.summaries import StructureRows
@@ -51,13 +51,17 @@ def _quiet():
         yield
 
 
+SMALL = Slabs(21, 9, 8, 5)
+"""Of sixty rows three slabs stay, and several pass by each, in tiles that divide none of them."""
+
+
 @pytest.fixture
 def on_disk(tmp_path, monkeypatch):
     """Write layers as files that are mapped, and refuse to load them."""
     monkeypatch.setattr(planning, "_to_load", lambda *_: 1 << 60)
     monkeypatch.setattr(columns, "READ_AT_ONCE", 3000)
     monkeypatch.setattr(pairing, "MOST_ROWS", 16)
-    monkeypatch.setattr(slabs, "slabs_for", lambda *_: Slabs(21, 9, 8, 5))
+    monkeypatch.setattr(blocked, "slabs_for", lambda *_: SMALL)
 
     def write(layers, name):
         for index, array in enumerate(layers.values()):
