@@ -8,6 +8,7 @@ from scipy.stats import binom
 
 import homolog as hl
 
+pytestmark = pytest.mark.slow
 SIMULATIONS = 500
 
 

@@ -228,6 +228,7 @@ def test_offsets_outliers_and_constants(rng):
     assert np.isnan(values[1, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [1, 3])
 def test_intervals_cover_the_population_value(passes):
     """300 simulated streams of ten batches; 92 to 98 % is what the interval promises, give or take the simulation."""
