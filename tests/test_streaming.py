@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import warnings
 
-import forked
 import numpy as np
 import pytest
-import reduced
 import torch
-import xarray
 from cases import CASES, ROOTS
 from conftest import LIBRARIES
 from hypothesis import given, settings
@@ -228,6 +224,21 @@ def test_offsets_outliers_and_constants(rng):
     assert np.isnan(values[1, 0])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.1, 1e3 / 7, -3e-5])
+def test_what_varies_by_its_last_bit_is_constant(value, dtype, rng):
+    """As `compare` has it: a unit that differs from its mean by rounding alone says nothing."""
+    layer = np.full((64, 3), value, dtype=dtype)
+    layer[rng.random((64, 3)) < 0.5] = np.nextafter(dtype(value), dtype(np.inf))
+    y = rng.normal(size=(64, 2))
+    state = hl.MinibatchHSIC()
+    for rows in np.split(np.arange(64), 4):
+        state.update({"last bit": layer[rows], "y": y[rows].astype(dtype)}, {"y": y[rows].astype(dtype)})
+    found = state.finalise()[DEBIASED]
+    assert np.isnan(found.sel(layer_a="last bit", layer_b="y"))
+    assert found.sel(layer_a="y", layer_b="y").item() == pytest.approx(1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("passes", [1, 3])
 def test_intervals_cover_the_population_value(passes):
@@ -420,24 +431,3 @@ def test_two_kinds_of_data_limits_and_loaders():
         hl.compare_models(a, b, data, layers_a="head")
     with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module"):
         hl.compare_models(a, "resnet18", data)
-
-
-def test_processes_of_torch_distributed_hold_the_whole(tmp_path):
-    forked.run("reduced:process", 3, tmp_path)
-    x, y, parts = reduced.data()
-    expected = hl.compare(x, y, measures=reduced.FORMS)
-    state = hl.MinibatchHSIC()
-    for rows in parts:
-        state.update(x[rows], y[rows])
-    for rank in range(3):
-        moments, batches = (xarray.load_dataset(tmp_path / f"{kind}-{rank}.nc") for kind in ("moments", "batches"))
-        same(moments, expected)
-        same(batches, state.finalise())
-        assert json.loads(moments.attrs["measures"]) == list(reduced.FORMS)
-
-
-def test_all_reduce_alone_says_what_is_missing(rng):
-    for state in (hl.Moments(), hl.MinibatchHSIC()):
-        state.update(rng.normal(size=(8, 3)))
-        with pytest.raises(RuntimeError, match="all_reduce needs processes that know each other, got none"):
-            state.all_reduce()
