@@ -120,3 +120,45 @@ def test_layers_equally_alike_share_one_decision():
     found = hl.layer_identification(result)
     assert found.accuracy.item() == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
     assert found.chance.item() == pytest.approx(1 / 3)
+
+
+def test_correspondence_by_hand():
+    """The best of each, whether it is the other's best too, one to one, and in order."""
+    table = np.array([[0.9, 0.1, 0.2], [0.8, 0.3, 0.1]])
+    a, b = ({f"{side}{i}": np.full((4, 1), i) + np.eye(4, 1, -3) for i in range(n)} for side, n in (("a", 2), ("b", 3)))
+    for sign in (1, -1):  # the second time as a distance, of which the least is best
+        kind = "similarity" if sign == 1 else "distance"
+        result = hl.compare(a, b, measures={"mine": lambda x, y, sign=sign: sign * table[int(x[0, 0]), int(y[0, 0])]})
+        result.mine.attrs["kind"] = kind
+        found = hl.correspondence(result)
+        assert found.best_b.values.tolist() == ["b0", "b0"]
+        assert found.mutual_a.values.tolist() == [True, False]
+        assert found.best_a.values.tolist() == ["a0", "a1", "a0"]
+        assert found.mutual_b.values.tolist() == [True, False, False]
+        np.testing.assert_array_equal(found.value_b, sign * np.array([0.9, 0.8]))
+        np.testing.assert_array_equal(found.value_a, sign * np.array([0.9, 0.3, 0.2]))
+        assert found.assigned_b.values.tolist() == ["b0", "b1"]
+        assert found.assigned_a.values.tolist() == ["a0", "a1", ""]
+        assert found.path_b.values.tolist() == ["b0", "b0"]
+        assert found.path_a.values.tolist() == ["a0", "a1", "a1"]
+
+
+@pytest.mark.parametrize(
+    ("named", "known"),
+    [
+        (["pq", "qr", "pr"], True),
+        (["pq", "qr", "pq"], False),  # the same two networks twice, or others of their names
+        (["pq", "qr", "qp"], False),
+        (["pq", "qr", "rr"], False),
+    ],
+)
+def test_errors_need_networks_that_are_told_apart(named, known, rng):
+    task = {f"layer {p}": rng.normal(size=(60, p)) for p in (2, 3, 4)}
+    results = []
+    for first, second in named:
+        sides = [{name: x + 2 * rng.normal(size=x.shape) for name, x in task.items()} for _ in range(2)]
+        results.append(hl.compare(*sides, measures=("cka", "cca")).assign_attrs(model_a=first, model_b=second))
+    found = hl.layer_identification(results)
+    assert np.isfinite(found.accuracy).all()
+    assert np.isfinite(found.accuracy_se).all() == known
+    assert np.isnan(found.accuracy_se).all() != known
