@@ -1,9 +1,10 @@
 # The two commands of the README: `make demo` and `make test`. Both make .venv if need be.
+# `make test-all` adds the tests marked slow: simulations of many hundred comparisons.
 # `make examples` remakes the pictures of docs/pictures (it needs Debian's wordnet-base).
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test examples bench docs lint types contract tests clean
+.PHONY: demo test test-all examples bench docs lint types contract tests clean
 
 demo: .venv/demo
 	$(BIN)/homolog demo
@@ -27,6 +28,9 @@ docs: .venv/docs
 
 test: lint types contract tests
 
+test-all: lint types contract
+	$(BIN)/python -m pytest
+
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,7 +42,7 @@ contract: .venv/dev
 	$(BIN)/lint-imports
 
 tests: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
 
 .venv/pip:
 	$(PYTHON) -m venv .venv

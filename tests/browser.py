@@ -40,7 +40,7 @@ class Browser:
 
     def __exit__(self, *_: Any) -> None:
         self._process.terminate()
-        self._process.wait(timeout=30)
+        self._process.wait()
         os.close(self._write)
         os.close(self._read)
 
@@ -69,7 +69,8 @@ class Browser:
             self.events.append(answer)
 
     def open(self, url: str) -> None:
-        """Go to a page and wait until it has loaded."""
+        """Go to a page and wait until it has loaded; what others logged is forgotten."""
+        self.events.clear()
         self.send("Page.navigate", url=url)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._receive())

@@ -176,3 +176,22 @@ def test_the_command_line_exits_2_with_one_sentence(case, folder):
     assert words in told
     assert len(told.strip().splitlines()) == 1
     assert not out
+
+
+BOUNDED = [(record, key) for record in hl.measures().values() for key in record.bounds]
+
+
+@pytest.mark.parametrize(("record", "key"), BOUNDED, ids=[f"{record.name}-{key}" for record, key in BOUNDED])
+def test_options_end_exactly_where_their_bounds_do(record, key):
+    low, high = record.bounds[key]
+    with_effect = dict([record.needs[key]]) if key in record.needs else {}
+    whole = isinstance(record.defaults[key], int)
+    closed = key in record.closed
+    beyond = [low - 1, float("nan"), float("inf"), True, "1", None] + ([] if closed else [low])
+    beyond += [] if high == float("inf") else [float(np.nextafter(high, np.inf))]
+    for value in beyond + ([1.5] if whole else []):
+        with pytest.raises((ValueError, TypeError), match=f"^{key} of {record.name} must be"):
+            hl.measure(record.name, **with_effect, **{key: value})
+    within = [low + 1 if whole else float(np.nextafter(low, np.inf))] + ([low] if closed else [])
+    for value in within + ([] if high == float("inf") else [high]):
+        assert hl.measure(record.name, **with_effect, **{key: value}).all_options[key] == value

@@ -133,3 +133,47 @@ def test_bipartite_match_is_the_best_of_all_assignments():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", hl.HomologWarning)
             assert float(hl.bipartite_match(x, y)) == pytest.approx(best, abs=1e-10)
+
+
+# Three contrasts of eight examples, of mean 0 and norm 1, each orthogonal to the others: singular values can be chosen.
+FIRST, SECOND, THIRD = np.repeat([[1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], 2, axis=1) / np.sqrt(8)
+
+
+@pytest.mark.parametrize("regularization", [1e-3, 0.5, 1.0, 1.0 + 1e-9, 3.0, 40.0, 1e6])
+def test_canonical_ridge_by_hand(regularization):
+    """x has the squared singular values 4 and 1, y has 1 and 1, and they share the first direction of x."""
+    x, y = np.column_stack([2 * FIRST, SECOND]), np.column_stack([THIRD, FIRST])
+    kappa_x, kappa_y = 2.5 * regularization, 1.0 * regularization
+    of_x, of_y = (4 / (4 + kappa_x), 1 / (1 + kappa_x)), (1 / (1 + kappa_y), 1 / (1 + kappa_y))
+    expected = of_x[0] * of_y[1] / np.hypot(*of_x) / np.hypot(*of_y)
+    assert float(hl.canonical_ridge(x, y, regularization=regularization)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("case", ["related", "rank_deficient", "one_column", "constant_column"])
+@pytest.mark.parametrize("regularization", [0.2, 1.0, 3.0, 25.0])
+def test_canonical_ridge_is_cka_of_regularised_features(regularization, case):
+    """With κ a share of the mean of the squared singular values that are not 0."""
+
+    def gram_of(x):
+        u, s, _ = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+        u, s = u[:, s > 1e-6 * s[0]], s[s > 1e-6 * s[0]]
+        q = u * s / np.sqrt(s**2 + regularization * np.mean(s**2))
+        return q @ q.T
+
+    x, y = CASES[case](np.random.default_rng(11))
+    a, b = gram_of(x), gram_of(y)
+    expected = np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b)
+    assert float(hl.canonical_ridge(x, y, regularization=regularization)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_weights_of_units_are_those_of_the_units_that_vary():
+    """A dead unit weighs nothing: whatever it is matched to, the distance is that of the others, padded with nothing."""
+    x, y = np.column_stack([3 * FIRST, 4 * SECOND]), np.column_stack([FIRST, THIRD])
+    expected = np.sqrt(2 - 2 * 0.6 / np.sqrt(2))  # 3/5 of x meets 1/√2 of y, and nothing else correlates
+    for dead in (0.0, 7.0, 1e3):
+        padded = np.column_stack([np.full(8, dead), x])
+        for other in (y, np.column_stack([y, np.full(8, dead)])):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", hl.DeadUnitWarning)
+                found = float(hl.permutation_procrustes_distance(padded, other))
+            assert found == pytest.approx(expected, rel=1e-12)

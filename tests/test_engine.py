@@ -91,6 +91,24 @@ def test_the_cheaper_form_is_chosen():
     assert walk.choose([(100, 3)] * 4, [8] * 4, everything, 2**31, kernel="rbf").walked == (0, 1, 2, 3)
 
 
+def test_operations_are_counted(rng):
+    """By hand: 2npq per pair and np² per layer through features; n²p per layer and n² per pair of those that walk."""
+    n = 50
+
+    def flops(widths, others=None, pairs="all", **options):
+        a, b = ({f"{i}": np.eye(n, p) for i, p in enumerate(side)} if side else None for side in (widths, others))
+        return hl.plan(a, b, measures="cka", pairs=pairs, **options).flops
+
+    assert flops([3, 4]) == 2 * n * 3 * 4 + n * (9 + 16)
+    assert flops([3], [4, 5]) == 2 * n * (3 * 4 + 3 * 5) + n * (9 + 16 + 25)
+    assert flops([3, 4], [3, 4], pairs="same_name") == 2 * n * (9 + 16) + 2 * n * (9 + 16)
+    assert flops([200, 300]) == n * n * (200 + 300 + 2 * 2)
+    # Wider than there are examples, 200 must walk; as many thin ones walk along as makes the least of all.
+    along = [n * n * (200 + k + (1 + k) ** 2) + (9 - k) * (2 * n * 200 + n) for k in range(10)]
+    assert 0 < np.argmin(along) < 9
+    assert flops([200], [1] * 9) == min(along)
+
+
 def test_kernels_are_formed_twice_where_they_do_not_fit(rng):
     layers = several(rng, n=300)
     form = "cka(kernel=rbf,median_fraction=0.5)"
@@ -108,11 +126,20 @@ def test_kernels_are_formed_twice_where_they_do_not_fit(rng):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_half_of_the_distances_is_enough(rng, n, p, dtype):
     x = (rng.normal(size=(n, p)) + 5).astype(dtype)
-    whole, half = (prepare(x, kernel="rbf", median_fraction=0.7, lean=lean) for lean in (False, True))
-    assert half.given_gram is None
-    for name, tolerance in (("gram", 8), ("diagonal", 8)):
-        first, second = (getattr(kernel, name) * float(kernel.scale) ** 2 for kernel in (whole, half))
-        np.testing.assert_allclose(first, second, atol=tolerance * np.finfo(dtype).eps)
+    held, lean = (prepare(x, kernel="rbf", median_fraction=0.7, lean=lean) for lean in (False, True))
+    assert held.half is not None
+    assert lean.half is None
+    assert lean.kernel is not None
+    squared = ((x[:, None].astype(float) - x[None]) ** 2).sum(axis=2)
+    raw = np.exp(-squared / (2 * 0.7**2 * np.median(squared)))
+    centring = np.eye(n) - 1 / n
+    plain = centring @ raw @ centring
+    for kernel in (held, lean):
+        scale = float(kernel.scale) ** 2
+        # A distance of rows that have a mean in common loses some digits to it.
+        allowed = 8 * np.finfo(dtype).eps if kernel is lean else None
+        np.testing.assert_allclose(kernel.gram * scale, plain, atol=allowed or 40 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(kernel.diagonal * scale, np.diag(plain), atol=allowed or 40 * np.finfo(dtype).eps)
 
 
 def test_half_of_the_distances_of_equal_rows(rng):
@@ -139,18 +166,42 @@ def test_the_same_answer_on_every_run(rng):
         xarray.testing.assert_identical(first, hl.compare(layers, measures=("cka", "cca", "pwcca")))
 
 
-def test_many_models_equal_pairs_of_models(rng):
+def test_many_models_equal_the_functions_one_by_one(rng):
     models = {name: several(rng, widths=(3, 5, 90)) for name in ("one", "two", "three")}
     forms = ("cka", "pwcca", "semi_match", "cka(kernel=rbf,estimator=debiased)")
     many = hl.compare(models, measures=forms)
     assert dict(many.sizes) == {"a": 9, "b": 9}
-    for first in models:
-        for second in models:
-            two = hl.compare(models[first], models[second] if second != first else None, measures=forms)
-            block = many.isel(a=many.model_a.values == first, b=many.model_b.values == second)
-            for name in two.data_vars:
-                np.testing.assert_allclose(block[name], two[name], atol=1e-10)
+    everything = {f"{model} {layer}": x for model, layers in models.items() for layer, x in layers.items()}
+    assert [f"{m} {k}" for m, k in zip(many.model_a.values, many.layer_a.values, strict=True)] == list(everything)
+    for form in forms:
+        expected = one_by_one(form, everything, everything)
+        np.testing.assert_allclose(many[form], expected, rtol=1e-9, atol=1e-11, err_msg=form)
     assert json.loads(many.attrs["models"]) == {"one": {}, "two": {}, "three": {}}
+
+
+def test_kernels_of_one_call_are_kept_apart(rng):
+    """Measures share what is prepared of a layer only where they prepare it alike."""
+    a, b = several(rng, widths=(3, 80)), several(rng, widths=(70, 2))
+    forms = [
+        "cka",
+        "cka(kernel=rbf,median_fraction=0.3)",
+        "cka(kernel=rbf)",
+        "hsic(kernel=rbf,median_fraction=0.3)",
+        "hsic",
+        "distance_correlation",
+        "mutual_knn(k=3)",
+        "mutual_knn(k=9)",
+        "rsa(dissimilarity=euclidean)",
+        "rsa",
+        "canonical_ridge(regularization=3.0)",
+        "canonical_ridge",
+    ]
+    found = hl.compare(a, b, measures=forms)
+    for form in forms:
+        np.testing.assert_allclose(found[form], one_by_one(form, a, b), rtol=1e-9, atol=1e-11, err_msg=form)
+    for form in ("cka(kernel=rbf)", "mutual_knn(k=9)", "rsa", "canonical_ridge"):
+        others = [other for other in forms if other != form and other.split("(")[0] == form.split("(")[0]]
+        assert all(abs(found[form] - found[other]).max() > 1e-3 for other in others)
 
 
 def test_many_models_survive_a_file_and_restrict_pairs(rng, tmp_path):
@@ -161,7 +212,11 @@ def test_many_models_survive_a_file_and_restrict_pairs(rng, tmp_path):
     xarray.testing.assert_identical(same, xarray.load_dataset(tmp_path / "many.nc"))
     listed = hl.compare(models, measures="pwcca", pairs=[(("two", "layer 5"), ("one", "layer 3"))])
     expected = float(hl.pwcca(models["two"]["layer 5"], models["one"]["layer 3"]))
-    assert listed.pwcca.values[2, 1] == pytest.approx(expected) or listed.pwcca.values[3, 0] == pytest.approx(expected)
+    back = float(hl.pwcca(models["one"]["layer 3"], models["two"]["layer 5"]))
+    assert abs(expected - back) > 1e-3
+    # Of the six layers in order the first is layer 3 of model one, the fourth layer 5 of model two.
+    assert listed.pwcca.values[3, 0] == pytest.approx(expected)
+    assert listed.pwcca.values[0, 3] == pytest.approx(back)
     assert int(listed.pwcca.notnull().sum()) == 2
     assert float(hl.between(listed, "one", "two").pwcca_reversed[0, 1]) == pytest.approx(expected)
 

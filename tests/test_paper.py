@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -209,25 +207,3 @@ def test_pwcca_with_ties_is_a_function_of_the_data(rng):
     y = q[:, [0, 1, 2, 8, 9]]
     values = [float(hl.pwcca(x, y @ rng.normal(size=(5, 5)))) for _ in range(5)]
     np.testing.assert_allclose(values, values[0], atol=1e-10)
-
-
-def test_null_level_of_biased_cka_is_the_mean_over_permutations(rng):
-    x, y = related(rng, n=5, p=3, q=4)
-    mean = np.mean([float(hl.cka(x, y[list(order)])) for order in itertools.permutations(range(5))])
-    record = hl.measure("cka")
-    first, second = record.family.prepare(x), record.family.prepare(y)
-    assert float(record.null(first, second, record.family.meet(first, second), estimator="biased")) == pytest.approx(
-        mean, rel=1e-10
-    )
-
-
-@pytest.mark.parametrize("name", ["cca", "svcca", "linear_regression"])
-def test_null_levels_of_the_subspace_family(name, rng):
-    x, y = related(rng, n=6, p=2, q=3)
-    record = hl.measure(name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("homolog.registry.give", lambda *args, **kwargs: None)
-        mean = np.mean([float(record(x, y[list(order)])) for order in itertools.permutations(range(6))])
-    first, second = record.family.prepare(x), record.family.prepare(y)
-    level = record.null(first, second, record.family.meet(first, second), **record.finish_options)
-    assert float(level) == pytest.approx(mean, rel=1e-9)

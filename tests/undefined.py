@@ -36,6 +36,8 @@ def _self_term(x: np.ndarray, k: int) -> float:
     far = np.argsort(-np.round(gram, 10), axis=1, kind="stable")[:, min(k, n - 1) :]
     np.put_along_axis(gram, far, 0.0, axis=1)
     np.fill_diagonal(gram, 0.0)
+    if np.max(np.abs(gram)) < 1e-12:
+        return 0.0  # at right angles to each other
     total = gram.sum()
     across = 2 * gram.sum(axis=0) @ gram.sum(axis=1) / (n - 2)
     return (np.trace(gram @ gram) + total**2 / ((n - 1) * (n - 2)) - across) / np.sum(gram**2)

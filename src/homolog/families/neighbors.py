@@ -14,6 +14,8 @@ from homolog.registry import Invariances, evaluate, register, undefined_where
 
 NOTHING = 1e-10
 """Share of the squares of a Gram matrix below which its self-term is none."""
+ROUNDING = 1e-13
+"""Cosines up to this are 0."""
 HUH_2024 = "Huh, Cheung, Wang & Isola, ICML 2024, arXiv:2405.07987"
 
 
@@ -81,8 +83,10 @@ def _cknna(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
     cross = _unbiased(_kept(x, x.similar, common), _kept(x, of_y, common))
     kept = [_kept(side, side.similar, None) for side in (x, y)]
     own = [_unbiased(side, side) for side in kept]
-    # Where all terms of a self-term cancel, what is left is rounding.
-    defined = all(term > NOTHING * float((side * side).sum()) for term, side in zip(own, kept, strict=True))
+    sizes = [float((side * side).sum()) for side in kept]
+    # Rows at right angles to all others have cosines of nothing but rounding; and where all terms cancel, it is what is left.
+    something = min(sizes) > x.n * max(x.k, y.k) * ROUNDING**2
+    defined = something and all(term > NOTHING * size for term, size in zip(own, sizes, strict=True))
     return _value(x, y, cross / np.sqrt(own[0]) / np.sqrt(own[1]) if defined else float("nan"))
 
 
@@ -340,7 +344,8 @@ def cknna(x: Array, y: Array, /, *, k: int = 10) -> Array:
 
     Returns
     -------
-    0-d array, 1 for equal representations. NaN, with a warning, if a side is constant, or if a self-term is not positive.
+    0-d array, 1 for equal representations. NaN, with a warning, if a side is constant, if a self-term is not positive, or if
+    the rows of a side are all at right angles to each other.
 
     Raises
     ------

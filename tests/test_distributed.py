@@ -1,0 +1,42 @@
+"""States of processes that know each other through torch.distributed: each of them ends with the whole."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import forked
+import pytest
+import reduced
+import xarray
+from test_streaming import same
+
+import homolog as hl
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        yield
+
+
+def test_processes_of_torch_distributed_hold_the_whole(tmp_path):
+    forked.run("reduced:process", 3, tmp_path)
+    x, y, parts = reduced.data()
+    expected = hl.compare(x, y, measures=reduced.FORMS)
+    state = hl.MinibatchHSIC()
+    for rows in parts:
+        state.update(x[rows], y[rows])
+    for rank in range(3):
+        moments, batches = (xarray.load_dataset(tmp_path / f"{kind}-{rank}.nc") for kind in ("moments", "batches"))
+        same(moments, expected)
+        same(batches, state.finalise())
+        assert json.loads(moments.attrs["measures"]) == list(reduced.FORMS)
+
+
+def test_all_reduce_alone_says_what_is_missing(rng):
+    for state in (hl.Moments(), hl.MinibatchHSIC()):
+        state.update(rng.normal(size=(8, 3)))
+        with pytest.raises(RuntimeError, match="all_reduce needs processes that know each other, got none"):
+            state.all_reduce()
