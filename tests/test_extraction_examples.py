@@ -320,3 +320,30 @@ def test_a_later_batch_of_another_size_is_a_proof():
     with pytest.raises(ValueError, match=r"'table' must put out one entry per example along its first axis \(6\)"):
         hl.extract(Model(), graphs, layers=["line", "table"])
     assert isinstance(pack_padded_sequence(torch.ones(2, 2, 1), [2, 1], batch_first=True), PackedSequence)
+
+
+def test_a_model_that_takes_no_other_batch_is_named_where_sizes_collide():
+    x = torch.randn(6, 6)
+
+    class Particular(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.line, self.wide = nn.Linear(6, 4), nn.Linear(4, 5)
+
+        def forward(self, given):
+            assert torch.equal(given, x)
+            return self.wide(self.line(given))
+
+    with pytest.warns(hl.ExtractionWarning, match="line, wide: it could not be tried"):
+        assert list(hl.extract(Particular(), x)) == ["line", "wide"]
+
+
+def test_digests_of_packed_sequences_know_no_padding():
+    rnn, x = nn.GRU(4, 5, batch_first=True), torch.randn(3, 7, 4)
+
+    def digests(lengths):
+        packed = pack_padded_sequence(x[: len(lengths)], torch.tensor(lengths), batch_first=True, enforce_sorted=False)
+        return hl.extract(rnn, packed, layers="output", reduce="last").digests.tolist()
+
+    assert digests([3, 2, 7])[:2] == digests([3, 2])
+    assert digests([3, 2])[0] != digests([4, 2])[0]

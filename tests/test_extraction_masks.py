@@ -307,3 +307,38 @@ def test_attention_by_itself_has_the_positions_of_its_queries():
     np.testing.assert_allclose(
         hl.extract(attention, [itself], layers="output", reduce="mean")["output"], expected, atol=1e-5
     )
+
+
+def test_one_example_is_enough_to_tell_the_inputs_apart():
+    first = {
+        key: value[:1]
+        for key, value in translation(attention_mask=keep(FULL), decoder_attention_mask=keep(FULL)).items()
+    }
+    second = {
+        key: value[:1]
+        for key, value in translation(attention_mask=keep(SOURCE), decoder_attention_mask=keep(TARGET)).items()
+    }
+    second["attention_mask"], second["decoder_attention_mask"] = keep(torch.tensor([4])), keep(torch.tensor([2]))
+    model = Translator()
+    taken = hl.extract(model, [first, second], layers=["encode", "mix"], reduce="mean")
+    layers = outputs(model, second)
+    np.testing.assert_allclose(taken["encode"][1], layers["encode"][0, :4].mean(0).numpy(), atol=1e-6)
+    np.testing.assert_allclose(taken["mix"][1], layers["mix"][0, :2].mean(0).numpy(), atol=1e-6)
+
+
+def test_masks_that_are_added_to_scores_hold_large_negative_numbers_at_padding():
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x, attention_mask):
+            return self.layer(x)
+
+    model, x = Reads(), torch.randn(5, 6, 4)
+    added = {"x": x, "attention_mask": torch.zeros(5, 6).masked_fill(~keep(SOURCE), -1e9)}
+    taken = hl.extract(model, [added], reduce="mean")["layer"]
+    np.testing.assert_allclose(taken, mean_of(outputs(model, added)["layer"], SOURCE), atol=1e-6)
+    whole = {"x": x, "attention_mask": torch.ones(5, 9)}  # of another length, and without padding
+    taken = hl.extract(model, [whole], reduce="mean", mask="attention_mask")["layer"]
+    np.testing.assert_allclose(taken, mean_of(outputs(model, whole)["layer"], FULL), atol=1e-6)
