@@ -26,6 +26,7 @@ from homolog.cautions import Caution, all_equal, constant_layers
 from homolog.families.grams import radial, squared_distances
 from homolog.families.halves import PIECE, ROUNDINGS, UNIT_ROUNDINGS, Points, pieces, squared_half
 from homolog.family import Family
+from homolog.gradients import factors
 from homolog.linalg import at_most_one, squared_norm, thin_svd, unit_rows
 from homolog.registry import Invariances, evaluate, register, undefined_where, when
 
@@ -113,7 +114,7 @@ def _above_diagonal(x: Array, centred: Array, dissimilarity: str) -> Array:
     """Return the same in the library of x."""
     xp, n, epsilon = namespace(x), x.shape[0], machine_epsilon(x)
     if dissimilarity in ("euclidean", "mahalanobis"):
-        points = centred if dissimilarity == "euclidean" else thin_svd(precise(centred)).u
+        points = centred if dissimilarity == "euclidean" else factors(precise(centred)).u
         squared, floor = squared_distances(points), 0.0
     else:
         rows = unit_rows(x, about_mean=dissimilarity == "correlation")

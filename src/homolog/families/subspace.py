@@ -7,22 +7,27 @@ distance are the last line (Kornblith et al. 2019, section 3 and appendix C).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, Literal
 
 import numpy as np
 
-from homolog.arrays import Array, constant_like, namespace
+from homolog.arrays import Array, carries_gradient, constant_like, count, detached, namespace, scalar
 from homolog.cautions import Caution, constant_layers, dropped_directions, saturation
 from homolog.families.blocked import plan_pairs
-from homolog.families.overlaps import Overlap, Subspace, meet, prepare, reorder
+from homolog.families.overlaps import Overlap, Subspace, between, meet, prepare, reorder, times
 from homolog.families.summaries import SubspaceRows
 from homolog.families.without import cca_without_each, regression_without_each
 from homolog.family import Family, OnDisk
-from homolog.linalg import at_most_one, nuclear_norm, settle_ties, squared_norm
+from homolog.gradients import CORNER, VANISHING, moved, without_gradient
+from homolog.linalg import at_most_one, settle_ties, squared_norm, tied
 from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register, when
 
 Statistic = Literal["r2", "rho"]
+
+CERTAIN = 1 - 1e-12
+"""A canonical correlation above this is 1."""
 
 
 def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
@@ -72,12 +77,14 @@ SUBSPACE = Family(
 )
 
 
-def root(squared: Array) -> Array:
-    """Return a distance from its square, 0 where rounding left nothing of it."""
+def root(squared: Array, size: float = 1.0) -> Array:
+    """Return a distance from its square, 0 where rounding left nothing of it; `size` is what that is a difference of."""
     xp = namespace(squared)
-    # The gradient of sqrt is infinite at 0; identical representations are a corner, not a slope.
     positive = ~(squared <= 0)
-    return xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), xp.zeros_like(squared))
+    found = xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), xp.zeros_like(squared))
+    if carries_gradient(found) and scalar(squared) <= CORNER * size:
+        return without_gradient(found, "the representations are the same to this distance, which has a corner at 0")
+    return found
 
 
 def nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
@@ -95,7 +102,12 @@ def nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
 def _mean(overlap: Overlap, statistic: Statistic) -> Array:
     """Mean of the canonical correlations, or of their squares, which need no decomposition."""
     matrix = overlap.matrix
-    total = squared_norm(matrix) if statistic == "r2" else namespace(matrix).sum(overlap.correlations)
+    if statistic == "r2":
+        total = squared_norm(matrix)
+    elif carries_gradient(matrix):
+        total = overlap.nuclear_norm(matrix)
+    else:
+        total = namespace(matrix).sum(overlap.correlations)
     return at_most_one(total / min(matrix.shape))
 
 
@@ -106,7 +118,20 @@ def _cca(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) ->
 
 @nan_at_rank_zero
 def _svcca(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float, statistic: Statistic) -> Array:
+    if carries_gradient(overlap.matrix):
+        return _mean(meet(_leading(x, threshold), _leading(y, threshold)), statistic)
     return _mean(Overlap(overlap.matrix[: x.kept(threshold), : y.kept(threshold)]), statistic)
+
+
+def _leading(side: Subspace, threshold: float) -> Subspace:
+    """Return the leading components, with the gradient of the space they span."""
+    kept = side.kept(threshold)
+    if side.whole is None:
+        return replace(side, u=side.u[:, :kept])
+    u, _ = side.whole.leading(kept)
+    if side.borderline(threshold):
+        u = without_gradient(u, "leading components explain exactly the threshold, where their number jumps")
+    return replace(side, u=u)
 
 
 def _cca_null(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) -> Array | None:
@@ -128,6 +153,8 @@ def _null_level(x: Subspace, rank: int) -> Array:
 @nan_at_rank_zero
 def _pwcca(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
+    if carries_gradient(overlap.matrix):
+        return _smooth_pwcca(x, overlap)
     left, correlations, _ = overlap.svd
     directions = settle_ties(left, correlations, x.s)
     # α_i = Σ_j |⟨h_i, x_j⟩| with h_i = U_X p_i and x_j the columns of X = U S V^T.
@@ -136,9 +163,36 @@ def _pwcca(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     return at_most_one(xp.sum(weights * correlations) / xp.sum(weights))
 
 
+def _smooth_pwcca(x: Subspace, overlap: Overlap) -> Array:
+    """The same where a gradient flows: canonical directions are smooth where correlations differ."""
+    xp = namespace(overlap.matrix)
+    still = Overlap(detached(overlap.matrix))
+    value = _pwcca(x, x, still) + 0 * xp.sum(overlap.matrix)
+    correlations = still.svd[1]
+    if scalar(correlations[-1]) > CERTAIN:
+        # A maximum: correlations of 1 fall with the square of any change.
+        return value
+    if tied(correlations):
+        return without_gradient(value, "canonical correlations tie or are 0, where canonical directions jump")
+    left, correlations, _ = overlap.svd
+    features = x.v.T * x.s[:, None] if x.whole is None else x.u.T @ x.whole.features
+    projections = left.T @ features
+    weights = xp.sum(xp.abs(projections), axis=1)
+    moving = xp.sum(weights * correlations) / xp.sum(weights)
+    value = at_most_one(value + moved(moving))
+    flat = xp.abs(projections) <= VANISHING * xp.max(xp.abs(features), axis=0)[None, :]
+    if count(flat & xp.any(features != 0, axis=0)[None, :]):
+        return without_gradient(
+            value, "a feature is at a right angle to a canonical variable, where its weight has a corner"
+        )
+    return value
+
+
 @nan_at_rank_zero
 def _linear_regression(target: Subspace, predictors: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
+    if target.core is not None:
+        return at_most_one(squared_norm(times(target.unit_spectrum, overlap.matrix)))
     explained = xp.sum(overlap.matrix**2, axis=1)
     return at_most_one(xp.sum(target.weights**2 * explained))
 
@@ -149,7 +203,7 @@ def _linear_regression_null(target: Subspace, predictors: Subspace, overlap: Ove
 
 @nan_at_rank_zero
 def _procrustes_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
-    return root(2 - 2 * nuclear_norm(x.weights[:, None] * overlap.matrix * y.weights[None, :]))
+    return root(2 - 2 * overlap.nuclear_norm(between(x.unit_spectrum, overlap.matrix, y.unit_spectrum)))
 
 
 @register(
