@@ -52,9 +52,17 @@ def detached(x: Array) -> Array:
     return sys.modules["jax"].lax.stop_gradient(x) if is_traced(x) else x
 
 
+def is_known(x: Array) -> bool:
+    """Say whether the values of an array can be looked at; inside jax.jit they cannot."""
+    return not is_traced(detached(x))
+
+
 def carries_gradient(x: Array) -> bool:
     """Say whether somebody may ask for the gradient of what is computed from an array."""
-    return bool(x.requires_grad) if is_torch_array(x) else is_traced(x)
+    if not is_torch_array(x):
+        return is_traced(x)
+    # Backwards, or forwards through dual numbers.
+    return bool(x.requires_grad) or sys.modules["torch"].autograd.forward_ad.unpack_dual(x).tangent is not None
 
 
 def machine_epsilon(x: Array) -> float:

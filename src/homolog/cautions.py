@@ -258,7 +258,7 @@ def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
 def give_caller(caution: Caution) -> None:
     """Give a warning, attributed to the first caller outside this package."""
     package = __name__.partition(".")[0]
-    frame, depth = sys._getframe(1), 1
+    frame, depth = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
         frame, depth = frame.f_back, depth + 1
     warnings.warn(caution.message, caution.category, stacklevel=depth)

@@ -8,15 +8,25 @@ divided by, but the one at which directions are left out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from homolog.arrays import Array, carries_gradient, detached, identity_like, namespace, scalar
+from homolog.arrays import Array, carries_gradient, constant_like, detached, identity_like, is_known, namespace, scalar
 from homolog.cautions import Caution, GradientWarning, give_caller
 from homolog.linalg import nuclear_norm, numerical_rank, thin_svd
 
 CORNER = 1e-13
-"""What was scaled to about 1 and lies this near to the corner of a root or of an arc cosine is rounding."""
+"""What was scaled to about 1 and lies this near to the corner of a root, a modulus or an arc cosine is rounding."""
+
+TIE = 1e-12
+"""Of numbers of about 1 that are nearer than this none is the largest."""
+
+EQUAL_ROWS = "two examples are equal, where their distance has a corner"
+"""Why what is made of distances has no gradient."""
+
+SAME = "the representations are the same to this distance, which has a corner at 0"
+"""Why a distance has no gradient."""
 
 VANISHING = 1e-12
 """Canonical correlations below this are 0 up to rounding, where a nuclear norm has a corner."""
@@ -64,13 +74,7 @@ class Whole:
         rest = self.s[rank:]
         if rest.shape[0] and scalar(rest[0]) > VANISHING * scalar(self.s[0]):
             basis = basis + self._exchanged(rank, change)
-            if self.splits(rank):
-                basis = without_gradient(basis, "singular values tie where directions are left out")
         return basis, core
-
-    def splits(self, rank: int) -> bool:
-        """Say whether a cut divides directions of one singular value."""
-        return 0 < rank < self.s.shape[0] and scalar(self.s[rank - 1] - self.s[rank]) <= SPLIT * scalar(self.s[0])
 
     def _exchanged(self, rank: int, change: Array) -> Array:
         """What directions beyond a cut do to those before it, to first order alone: further derivatives are NaN."""
@@ -81,9 +85,7 @@ class Whole:
         gaps = s[None, :] ** 2 - t[:, None] ** 2
         gaps = xp.where(gaps > 0, gaps, xp.ones_like(gaps)) * s[None, :]
         mixing = t[:, None] * (s[None, :] * kept.T + t[:, None] * left) / gaps
-        return self.u[:, rank:] @ mixing + 0 * xp.sum(
-            xp.pow(change, namespace(change).asarray(1.5, dtype=change.dtype))
-        )
+        return to_first_order(self.u[:, rank:] @ mixing, change)
 
 
 def factors(centred: Array) -> Factors:
@@ -95,13 +97,27 @@ def factors(centred: Array) -> Factors:
     rank = numerical_rank(s)
     whole = Whole(centred, u, s, vt.T)
     basis, core = whole.leading(rank) if rank else (u[:, :0], s[:0])
+    if splits(s, rank):
+        basis = without_gradient(basis, "singular values tie where the rank rule leaves directions out")
     dropped = s[rank] / s[0] if 0 < rank < s.shape[0] else 0 * s[0]
     return Factors(basis, s[:rank], vt[:rank, :].T, dropped, core, whole)
+
+
+def splits(s: Array, rank: int) -> bool:
+    """Say whether a cut divides directions of one singular value."""
+    return 0 < rank < s.shape[0] and scalar(s[rank - 1] - s[rank]) <= SPLIT * scalar(s[0])
 
 
 def moved(x: Array) -> Array:
     """Return zeros whose derivative is that of x."""
     return x - detached(x)
+
+
+def to_first_order(x: Array, change: Array) -> Array:
+    """Return what follows a change to first order alone: further derivatives are NaN, not wrong."""
+    xp = namespace(change)
+    # The second derivative of z^1.5 is infinite at 0, and 0 times it is NaN.
+    return x + 0 * xp.sum(xp.pow(change, constant_like(1.5, change)))
 
 
 def gram_root(s: Array, v: Array, change: Array, further: Array | None = None) -> Array:
@@ -133,9 +149,6 @@ def smooth_nuclear_norm(x: Array) -> Array:
 def polar_factor(x: Array) -> Array:
     """Return the matrix W with orthonormal rows or columns that is nearest to a matrix: X = U S V^T has W = U V^T."""
     xp = namespace(x)
-    if not carries_gradient(x):
-        left, _, right = xp.linalg.svd(x, full_matrices=False)
-        return left @ right
     if x.shape[0] > x.shape[1]:
         return polar_factor(x.T).T
     left, s, right = xp.linalg.svd(detached(x), full_matrices=False)
@@ -144,10 +157,22 @@ def polar_factor(x: Array) -> Array:
     return left @ xp.linalg.solve(gram_root(s, right.T, change), s[:, None] * right + change)
 
 
-def without_gradient(value: Array, reason: str) -> Array:
-    """Return a value whose gradient is NaN, and say why; the value as it is where nobody asks for a gradient."""
-    if not carries_gradient(value):
+def smooth_unless(value: Array, corner: Callable[[], bool], reason: str, through: Array | None = None) -> Array:
+    """Return a value without a gradient if it lies at a corner or a jump.
+
+    That is looked for only where a gradient flows, and not inside jax.jit, where values are not known.
+    """
+    followed = value if through is None else through
+    if not carries_gradient(followed) or not is_known(followed):
         return value
+    return without_gradient(value, reason, through) if corner() else value
+
+
+def without_gradient(value: Array, reason: str, through: Array | None = None) -> Array:
+    """Return a value whose gradient is NaN, and say why.
+
+    `through` is what the value was computed of where something on the way, such as a clip, would keep the NaN from the inputs.
+    """
     give_caller(
         Caution(
             GradientWarning,
@@ -155,4 +180,6 @@ def without_gradient(value: Array, reason: str) -> Array:
         )
     )
     # The root of 0 has an infinite derivative, and 0 times it is NaN.
-    return value + 0 * namespace(value).sqrt(moved(value))
+    if through is None:
+        return value + 0 * namespace(value).sqrt(moved(value))
+    return value + 0 * namespace(value).sqrt(namespace(value).sum(moved(through)))

@@ -7,7 +7,6 @@ from functools import cached_property
 
 from homolog.arrays import (
     Array,
-    carries_gradient,
     count,
     detached,
     identity_like,
@@ -16,7 +15,7 @@ from homolog.arrays import (
     precise,
     scalar,
 )
-from homolog.gradients import VANISHING, Whole, factors, smooth_nuclear_norm, without_gradient
+from homolog.gradients import VANISHING, Whole, factors, smooth_nuclear_norm, smooth_unless, splits
 from homolog.linalg import centre, squared_norm
 
 BORDER = 1e-11
@@ -74,10 +73,11 @@ class Subspace:
         below = explained < threshold * (1 - 1e-12)
         return min(count(below) + 1, self.rank)
 
-    def borderline(self, threshold: float) -> bool:
-        """Say whether the least change may change that count."""
+    def jumps(self, threshold: float) -> bool:
+        """Say whether the least change may change that count, or which components they are."""
         explained = namespace(self.s).cumulative_sum(self.weights**2)[:-1]
-        return count(namespace(self.s).abs(explained - threshold) <= BORDER) > 0
+        at_threshold = count(namespace(self.s).abs(explained - threshold) <= BORDER) > 0
+        return at_threshold or splits(self.s, self.kept(threshold))
 
 
 def prepare(x: Array) -> Subspace:
@@ -160,10 +160,8 @@ class Overlap:
 
     def nuclear_norm(self, matrix: Array) -> Array:
         """Sum of the singular values of a matrix of the same rank as the overlap: cosines, which all are above 0."""
-        value = smooth_nuclear_norm(matrix)
-        if carries_gradient(value) and self.vanishes:
-            return without_gradient(value, "a canonical correlation is 0, where a nuclear norm has a corner")
-        return value
+        reason = "a canonical correlation is 0, where a nuclear norm has a corner"
+        return smooth_unless(smooth_nuclear_norm(matrix), lambda: self.vanishes, reason)
 
     def swapped(self) -> Overlap:
         """The overlap of (y, x)."""

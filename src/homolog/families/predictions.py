@@ -9,7 +9,7 @@ from homolog.arrays import Array, carries_gradient, count, machine_epsilon, name
 from homolog.cautions import Caution, constant_layers, dropped_directions
 from homolog.families.overlaps import Overlap, Subspace, between, columns_times, shrunk
 from homolog.families.subspace import SUBSPACE, nan_at_rank_zero
-from homolog.gradients import polar_factor, without_gradient
+from homolog.gradients import polar_factor, smooth_unless
 from homolog.linalg import at_most_one
 from homolog.registry import Invariances, evaluate, register
 
@@ -54,11 +54,9 @@ def _aligned_cosine(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     cosines = products / xp.where(defined, norms[0] * norms[1], ones)
     counted = xp.astype(defined, products.dtype)
     value = at_most_one(xp.sum(cosines * counted) / xp.sum(counted))
-    if carries_gradient(value) and count(~defined):
-        return without_gradient(value, "a row is at the mean, where it has no direction")
-    if carries_gradient(value) and overlap.vanishes:
-        return without_gradient(value, "a canonical correlation is 0, where the best rotation is not unique")
-    return value
+    value = smooth_unless(value, lambda: count(~defined) > 0, "a row is at the mean, where it has no direction")
+    reason = "a canonical correlation is 0, where the best rotation is not unique"
+    return smooth_unless(value, lambda: overlap.vanishes, reason)
 
 
 def _leverages(u: Array, kept: Array) -> Array:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from homolog.arrays import Array, carries_gradient, count, detached, identity_like, namespace
+from homolog.families.canonical import CERTAIN
 from homolog.families.overlaps import Overlap, Subspace, shrunk, weighted_square
-from homolog.families.subspace import CERTAIN, SUBSPACE, nan_at_rank_zero
-from homolog.gradients import moved, without_gradient
+from homolog.families.subspace import SUBSPACE, nan_at_rank_zero
+from homolog.gradients import moved, smooth_unless
 from homolog.linalg import at_most_one, squared_norm
 from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register
 
@@ -36,10 +37,8 @@ def _gaussian_mutual_information(x: Subspace, y: Subspace, overlap: Overlap) -> 
     information = -0.5 * xp.sum(xp.log1p(-(safe**2)))
     if carries_gradient(overlap.matrix):
         information = information + moved(_log_volume(overlap.matrix))
-        if count(certain):
-            information = without_gradient(
-                information, "a canonical correlation is 1, where the information is infinite"
-            )
+        reason = "a canonical correlation is 1, where the information is infinite"
+        information = smooth_unless(information, lambda: count(certain) > 0, reason)
     return xp.where(xp.any(certain), float("inf") + 0 * information, information)
 
 

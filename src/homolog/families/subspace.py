@@ -13,21 +13,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from homolog.arrays import Array, carries_gradient, constant_like, count, detached, namespace, scalar
+from homolog.arrays import Array, carries_gradient, constant_like, detached, namespace, scalar
 from homolog.cautions import Caution, constant_layers, dropped_directions, saturation
 from homolog.families.blocked import plan_pairs
+from homolog.families.canonical import smooth_pwcca
 from homolog.families.overlaps import Overlap, Subspace, between, meet, prepare, reorder, times
 from homolog.families.summaries import SubspaceRows
 from homolog.families.without import cca_without_each, regression_without_each
 from homolog.family import Family, OnDisk
-from homolog.gradients import CORNER, VANISHING, moved, without_gradient
-from homolog.linalg import at_most_one, settle_ties, squared_norm, tied
+from homolog.gradients import CORNER, SAME, smooth_unless
+from homolog.linalg import at_most_one, settle_ties, squared_norm
 from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register, when
 
 Statistic = Literal["r2", "rho"]
-
-CERTAIN = 1 - 1e-12
-"""A canonical correlation above this is 1."""
 
 
 def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
@@ -82,9 +80,7 @@ def root(squared: Array, size: float = 1.0) -> Array:
     xp = namespace(squared)
     positive = ~(squared <= 0)
     found = xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), xp.zeros_like(squared))
-    if carries_gradient(found) and scalar(squared) <= CORNER * size:
-        return without_gradient(found, "the representations are the same to this distance, which has a corner at 0")
-    return found
+    return smooth_unless(found, lambda: scalar(squared) <= CORNER * size, SAME, squared)
 
 
 def nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
@@ -119,19 +115,17 @@ def _cca(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) ->
 @nan_at_rank_zero
 def _svcca(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float, statistic: Statistic) -> Array:
     if carries_gradient(overlap.matrix):
-        return _mean(meet(_leading(x, threshold), _leading(y, threshold)), statistic)
+        overlap = meet(_leading(x, threshold), _leading(y, threshold))
+        reason = "singular values tie, or explain exactly the threshold, where components are left out"
+        value = _mean(overlap, statistic)
+        return smooth_unless(value, lambda: x.jumps(threshold) or y.jumps(threshold), reason, overlap.matrix)
     return _mean(Overlap(overlap.matrix[: x.kept(threshold), : y.kept(threshold)]), statistic)
 
 
 def _leading(side: Subspace, threshold: float) -> Subspace:
     """Return the leading components, with the gradient of the space they span."""
     kept = side.kept(threshold)
-    if side.whole is None:
-        return replace(side, u=side.u[:, :kept])
-    u, _ = side.whole.leading(kept)
-    if side.borderline(threshold):
-        u = without_gradient(u, "leading components explain exactly the threshold, where their number jumps")
-    return replace(side, u=u)
+    return replace(side, u=side.u[:, :kept] if side.whole is None else side.whole.leading(kept)[0])
 
 
 def _cca_null(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) -> Array | None:
@@ -154,38 +148,13 @@ def _null_level(x: Subspace, rank: int) -> Array:
 def _pwcca(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
     if carries_gradient(overlap.matrix):
-        return _smooth_pwcca(x, overlap)
+        return smooth_pwcca(x, overlap, _pwcca(x, x, Overlap(detached(overlap.matrix))))
     left, correlations, _ = overlap.svd
     directions = settle_ties(left, correlations, x.s)
     # α_i = Σ_j |⟨h_i, x_j⟩| with h_i = U_X p_i and x_j the columns of X = U S V^T.
     projections = (directions.T * x.s[None, :]) @ x.v.T
     weights = xp.sum(xp.abs(projections), axis=1)
     return at_most_one(xp.sum(weights * correlations) / xp.sum(weights))
-
-
-def _smooth_pwcca(x: Subspace, overlap: Overlap) -> Array:
-    """The same where a gradient flows: canonical directions are smooth where correlations differ."""
-    xp = namespace(overlap.matrix)
-    still = Overlap(detached(overlap.matrix))
-    value = _pwcca(x, x, still) + 0 * xp.sum(overlap.matrix)
-    correlations = still.svd[1]
-    if scalar(correlations[-1]) > CERTAIN:
-        # A maximum: correlations of 1 fall with the square of any change.
-        return value
-    if tied(correlations):
-        return without_gradient(value, "canonical correlations tie or are 0, where canonical directions jump")
-    left, correlations, _ = overlap.svd
-    features = x.v.T * x.s[:, None] if x.whole is None else x.u.T @ x.whole.features
-    projections = left.T @ features
-    weights = xp.sum(xp.abs(projections), axis=1)
-    moving = xp.sum(weights * correlations) / xp.sum(weights)
-    value = at_most_one(value + moved(moving))
-    flat = xp.abs(projections) <= VANISHING * xp.max(xp.abs(features), axis=0)[None, :]
-    if count(flat & xp.any(features != 0, axis=0)[None, :]):
-        return without_gradient(
-            value, "a feature is at a right angle to a canonical variable, where its weight has a corner"
-        )
-    return value
 
 
 @nan_at_rank_zero
@@ -303,7 +272,8 @@ def svcca(x: Array, y: Array, /, *, threshold: float = 0.99, statistic: Statisti
 
     Notes
     -----
-    Cost O(n·p·min(n, p)) per side. Invariant to an invertible linear map only if it keeps the same leading subspace.
+    Cost O(n·p·min(n, p)) per side. Invariant to an invertible linear map only if it keeps the same leading subspace. The value
+    jumps, and has no gradient, where singular values tie, or explain exactly the threshold, at the last component kept.
 
     References
     ----------
@@ -354,7 +324,8 @@ def pwcca(x: Array, y: Array, /) -> Array:
     Notes
     -----
     Cost O(n·p·min(n, p)) per side. Where correlations tie, canonical variables are not unique; the ones along x's
-    principal axes are taken, so that the value is a function of x and y; there it has no gradient (NaN).
+    principal axes are taken, so that the value is a function of x and y; there it has no gradient (NaN, with a
+    GradientWarning), unless the correlations are 1 because the two ranks exceed n − 1.
     Rotating x changes the value; no invertible map of y does.
 
     References
@@ -457,7 +428,8 @@ def procrustes_distance(x: Array, y: Array, /) -> Array:
 
     Notes
     -----
-    Cost O(n·p·min(n, p)) per side. A square root of a difference from 2, so values below about 1e-7 are rounding.
+    Cost O(n·p·min(n, p)) per side. A square root of a difference from 2, so values below about 1e-7 are rounding, and there
+    the gradient is NaN, with a GradientWarning: a distance has a corner at 0.
 
     References
     ----------
