@@ -47,7 +47,22 @@ def precise(x: Array) -> Array:
 
 def detached(x: Array) -> Array:
     """Return an array outside any gradient; the array itself where its library has none."""
-    return x.detach() if is_torch_array(x) else x
+    if is_torch_array(x):
+        return x.detach()
+    return sys.modules["jax"].lax.stop_gradient(x) if is_traced(x) else x
+
+
+def is_known(x: Array) -> bool:
+    """Say whether the values of an array can be looked at; inside jax.jit they cannot."""
+    return not is_traced(detached(x))
+
+
+def carries_gradient(x: Array) -> bool:
+    """Say whether somebody may ask for the gradient of what is computed from an array."""
+    if not is_torch_array(x):
+        return is_traced(x)
+    # Backwards, or forwards through dual numbers.
+    return bool(x.requires_grad) or sys.modules["torch"].autograd.forward_ad.unpack_dual(x).tangent is not None
 
 
 def machine_epsilon(x: Array) -> float:
@@ -72,8 +87,9 @@ def identity_like(x: Array) -> Array:
 
 def to_numpy(x: Array) -> np.ndarray:
     """Copy an array of any library to NumPy on the host, outside any gradient."""
+    x = detached(x)
     if is_torch_array(x):
-        x = x.detach().cpu()
+        x = x.cpu()
         return np.asarray(x.float() if str(x.dtype) == "torch.bfloat16" else x)
     # Arrays of other libraries may live on a device that only DLPack knows how to leave.
     foreign = is_array_api_obj(x) and not isinstance(x, np.ndarray | np.generic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,10 @@ class FewPermutationsWarning(HomologWarning):
 
 class BiasWarning(HomologWarning):
     """The bias of an index is larger than half of its interval, so that the interval is not to be trusted."""
+
+
+class GradientWarning(HomologWarning):
+    """A measure has a corner or a jump at these data: a value but no derivative, and a gradient of NaN."""
 
 
 class ExtractionWarning(HomologWarning):
@@ -248,6 +253,15 @@ def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
         f"{name}: the bias is larger than half of the interval for {listed(where)}, so that its correction, of first order, is "
         f"not to be trusted: use more examples, or a debiased estimator where there is one.",
     )
+
+
+def give_caller(caution: Caution) -> None:
+    """Give a warning, attributed to the first caller outside this package."""
+    package = __name__.partition(".")[0]
+    frame, depth = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(caution.message, caution.category, stacklevel=depth)
 
 
 def give(cautions: Iterable[Caution], stacklevel: int) -> None:

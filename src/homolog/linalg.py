@@ -12,7 +12,6 @@ from homolog.arrays import (
     constant_like,
     count,
     detached,
-    from_numpy,
     identity_like,
     is_numpy,
     machine_epsilon,
@@ -108,10 +107,6 @@ def column_means(x: Array) -> Array:
 def thin_svd(centred: Array) -> ThinSVD:
     """Return the thin SVD of centred features, cut where S <= RANK_TOLERANCE · S_max."""
     xp = namespace(centred)
-    dead = None if is_numpy(centred) else ~to_numpy(xp.any(detached(centred) != 0, axis=0))
-    if dead is not None and dead.any() and not dead.all():
-        # The gradient of a decomposition is not defined where columns are 0.
-        return _without_columns(centred, dead)
     factors = orthonormal_columns(centred) if is_numpy(centred) and centred.shape[0] >= 2 * centred.shape[1] else None
     if factors is None:
         u, s, vt = xp.linalg.svd(centred, full_matrices=False)
@@ -121,15 +116,6 @@ def thin_svd(centred: Array) -> ThinSVD:
     rank = numerical_rank(s)
     cut = s[rank] / s[0] if 0 < rank < s.shape[0] else constant_like(0.0, s)
     return ThinSVD(u[:, :rank], s[:rank], vt[:rank, :].T, cut)
-
-
-def _without_columns(centred: Array, dead: np.ndarray) -> ThinSVD:
-    """Decompose the other columns, and give those that are dead no weight."""
-    xp = namespace(centred)
-    u, s, v, dropped = thin_svd(xp.take(centred, from_numpy(np.flatnonzero(~dead), centred), axis=1))
-    place = np.where(dead, v.shape[0], np.cumsum(~dead) - 1)
-    padded = xp.concat([v, xp.zeros_like(v[:1, :])], axis=0)
-    return ThinSVD(u, s, xp.take(padded, from_numpy(place, centred), axis=0), dropped)
 
 
 def orthonormal_columns(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -184,11 +170,10 @@ def settle_ties(left: Array, correlations: Array, s: Array) -> Array:
     correlations : (m,) its singular values, descending.
     s : (r_x,) singular values of X.
     """
-    tied = _tied_blocks(correlations)
-    if len(tied) == left.shape[1] and scalar(correlations[-1]) > TIE_TOLERANCE:
+    if not tied(correlations):
         return left
     blocks = []
-    for start, stop in tied:
+    for start, stop in _tied_blocks(correlations):
         block = left[:, start:stop]
         if scalar(correlations[stop - 1]) <= TIE_TOLERANCE and left.shape[0] > left.shape[1]:
             projector = identity_like(left) - left[:, :start] @ left[:, :start].T
@@ -199,6 +184,11 @@ def settle_ties(left: Array, correlations: Array, s: Array) -> Array:
             block = block @ axes
         blocks.append(block)
     return namespace(left).concat(blocks, axis=1)
+
+
+def tied(correlations: Array) -> bool:
+    """Say whether some correlations, descending, are one up to rounding, or 0."""
+    return len(_tied_blocks(correlations)) < correlations.shape[0] or scalar(correlations[-1]) <= TIE_TOLERANCE
 
 
 def _tied_blocks(correlations: Array) -> list[tuple[int, int]]:

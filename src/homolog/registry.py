@@ -20,9 +20,11 @@ import numpy as np
 from homolog import spelling
 from homolog.arrays import (
     Array,
+    carries_gradient,
     check_finite,
     enough_rows,
     is_array,
+    is_known,
     is_traced,
     namespace,
     representation,
@@ -114,7 +116,7 @@ class Measure:
     minimal_n
         fewest examples for which the value is defined.
     differentiable
-        whether gradients flow, almost everywhere.
+        whether gradients flow; where the value has a corner or a jump they are NaN, and a GradientWarning says so.
     formula, reference
         for documentation and for the attributes of a result.
     exceptions
@@ -433,6 +435,9 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
     first = family.prepare(x, **record.prepare_options)
     second = first if same else family.prepare(y, **record.prepare_options)
     value = record.finish(first, second, family.meet(first, second), **record.finish_options)
+    if (carries_gradient(x) or carries_gradient(y)) and is_known(value) and math.isnan(scalar(value)):
+        # What is not defined has no gradient either.
+        value = value + float("nan") * (namespace(x).sum(x) + namespace(y).sum(y))
     if is_traced(value):
         return value
     found = family.examine({names[0]: first, names[1]: second}, [names])

@@ -13,7 +13,9 @@ from scipy.stats import kendalltau, rankdata
 
 from homolog.arrays import (
     Array,
+    carries_gradient,
     constant_like,
+    count,
     from_numpy,
     is_numpy,
     machine_epsilon,
@@ -26,6 +28,7 @@ from homolog.cautions import Caution, all_equal, constant_layers
 from homolog.families.grams import radial, squared_distances
 from homolog.families.halves import PIECE, ROUNDINGS, UNIT_ROUNDINGS, Points, pieces, squared_half
 from homolog.family import Family
+from homolog.gradients import EQUAL_ROWS, SAME, TIE, factors, moved, smooth_unless, without_gradient
 from homolog.linalg import at_most_one, squared_norm, thin_svd, unit_rows
 from homolog.registry import Invariances, evaluate, register, undefined_where, when
 
@@ -55,6 +58,8 @@ class Dissimilarities:
     dead: bool
     """Whether the layer does not vary."""
     dissimilarity: str = "euclidean"
+    equal_rows: bool = False
+    """Whether a gradient flows through a distance of 0, which is a corner."""
 
 
 class Compared(NamedTuple):
@@ -89,15 +94,19 @@ def prepare(
     centred = points.centred
     values = _half(points, dissimilarity) if is_numpy(x) else _above_diagonal(x, centred.features, dissimilarity)
     low, high, dead = xp.min(values), xp.max(values), xp.all(centred.dead)
+    equal_rows = False
     # Ranks of squares are those of what they are squares of.
     if comparison not in ("spearman", "kendall"):
-        values = -radial(values, None) if dissimilarity in ("euclidean", "mahalanobis") else values / 2
+        rooted = dissimilarity in ("euclidean", "mahalanobis")
+        values = -radial(values, None) if rooted else values / 2
+        equal_rows = carries_gradient(values) and rooted and count(values == 0) > 0
     if comparison == "difference":
         large = not 1 / LARGE < scalar(centred.scale) < LARGE
         values = precise(values) * precise(centred.scale) if large else values * centred.scale
-        return Dissimilarities(n, values, comparison, dead, bool(dead))
+        return Dissimilarities(n, values, comparison, dead, bool(dead), equal_rows=equal_rows)
     equal = (high if comparison == "cosine" else high - low) <= 8 * max(x.shape) * machine_epsilon(x) * high
-    return Dissimilarities(n, _ready(values, comparison), comparison, dead | equal, bool(dead), dissimilarity)
+    ready = _ready(values, comparison)
+    return Dissimilarities(n, ready, comparison, dead | equal, bool(dead), dissimilarity, equal_rows)
 
 
 def _half(points: Points, dissimilarity: str) -> np.ndarray:
@@ -113,7 +122,7 @@ def _above_diagonal(x: Array, centred: Array, dissimilarity: str) -> Array:
     """Return the same in the library of x."""
     xp, n, epsilon = namespace(x), x.shape[0], machine_epsilon(x)
     if dissimilarity in ("euclidean", "mahalanobis"):
-        points = centred if dissimilarity == "euclidean" else thin_svd(precise(centred)).u
+        points = centred if dissimilarity == "euclidean" else factors(precise(centred)).u
         squared, floor = squared_distances(points), 0.0
     else:
         rows = unit_rows(x, about_mean=dissimilarity == "correlation")
@@ -285,11 +294,29 @@ DISSIMILARITIES = Family(
 
 
 def _rsa(x: Dissimilarities, y: Dissimilarities, compared: Compared) -> Array:
-    return undefined_where(compared.undefined, at_most_one(compared.value))
+    return undefined_where(compared.undefined, _told_of_corners(x, y, at_most_one(compared.value)))
+
+
+def _told_of_corners(x: Dissimilarities, y: Dissimilarities, value: Array) -> Array:
+    """Return a value without the gradient of a side of which a distance is 0, a corner that moves the value.
+
+    It does not move it where that distance is 0 on the other side too and no mean is subtracted.
+    """
+    # One value for all pairs at once has no operands, and no gradient.
+    for side, other in ((x, y), (y, x)) if carries_gradient(value) else ():
+        if side.equal_rows and (side.comparison == "pearson" or _alone(side, other)):
+            value = value + moved(without_gradient(namespace(value).sum(side.values), EQUAL_ROWS))
+    return value
+
+
+def _alone(side: Dissimilarities, other: Dissimilarities) -> bool:
+    return bool(np.any((to_numpy(side.values) == 0) & (to_numpy(other.values) != 0)))
 
 
 def _rsm_norm_difference(x: Dissimilarities, y: Dissimilarities, compared: Compared) -> Array:
-    return undefined_where(compared.undefined, compared.value)
+    value = _told_of_corners(x, y, compared.value)
+    value = smooth_unless(value, lambda: scalar(value) <= TIE * float(to_numpy(x.values).max()), SAME)
+    return undefined_where(compared.undefined, value)
 
 
 _UNDEFINED = "NaN where all pairs of examples are equally far apart"

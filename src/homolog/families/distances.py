@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from homolog.arrays import Array, namespace
+from homolog.arrays import Array, namespace, scalar
 from homolog.families.grams import Structure
 from homolog.families.structure import STRUCTURE, Estimator, Meeting, biased_or_debiased
+from homolog.gradients import CORNER, smooth_unless
 from homolog.registry import Invariances, evaluate, register, when
 
 
@@ -15,9 +16,10 @@ def _distance_correlation(x: Structure, y: Structure, met: Meeting, *, estimator
     if estimator == "debiased":
         return value
     xp = namespace(value)
-    # The gradient of sqrt is infinite at 0, which independent data reach only by chance.
     positive = ~(value <= 0)
-    return xp.where(positive, xp.sqrt(xp.where(positive, value, xp.ones_like(value))), xp.zeros_like(value))
+    root = xp.where(positive, xp.sqrt(xp.where(positive, value, xp.ones_like(value))), xp.zeros_like(value))
+    reason = "the representations are independent, where a root has a corner"
+    return smooth_unless(root, lambda: scalar(value) <= CORNER, reason, value)
 
 
 @register(

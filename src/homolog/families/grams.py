@@ -26,6 +26,7 @@ from homolog.arrays import (
     to_numpy,
 )
 from homolog.families.halves import Points, centre_half, halved, heavy, row_sums, whole
+from homolog.gradients import EQUAL_ROWS, TIE, smooth_unless
 from homolog.linalg import Centred, centre, column_means, power_of_two, squared_norm
 
 Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
@@ -130,6 +131,8 @@ def prepare(
         squared = squared_distances(centred.features)
         width = None if fraction is None else rbf_width(squared, fraction)
         raw = radial(squared, width)
+        if width is None:
+            raw = smooth_unless(raw, lambda: _equal_rows(squared), EQUAL_ROWS)
         return _held(x, centred, raw, Radial(centred.features, width, centred.scale, x[:, 0]) if lean else None)
     if kernel == "residual":
         found = _held(x, centred, residual(centred.features, inputs), None)
@@ -232,6 +235,13 @@ def _width_of_half(pairs: np.ndarray, n: int, median_fraction: float) -> np.ndar
     return rbf_width_of(half, median_fraction, bool(pairs.max(initial=0) == 0))
 
 
+def _equal_rows(squared: Array) -> bool:
+    """Say whether rows of a matrix of squared distances stand for the same point, up to rounding."""
+    values = to_numpy(squared)
+    least = 1e-14 * values.max(initial=0.0)
+    return bool(np.any(values + (2 * least + 1) * np.eye(len(values)) <= least))
+
+
 def _called(kernel: Callable[[Any], Any], x: Array) -> Array:
     xp = namespace(x)
     n = x.shape[0]
@@ -295,7 +305,16 @@ def median(values: Array) -> Array:
     low, high = (flat.shape[0] - 1) // 2, flat.shape[0] // 2
     # Selecting on the host costs O(n²), sorting O(n² log n); the two indices then pick from the array itself.
     order = np.argpartition(to_numpy(flat), [low, high])
-    return (flat[int(order[low])] + flat[int(order[high])]) / 2
+    middle = (flat[int(order[low])] + flat[int(order[high])]) / 2
+    return smooth_unless(
+        middle, lambda: _tied_middle(to_numpy(flat), order[[low, high]]), "distances tie at their median"
+    )
+
+
+def _tied_middle(values: np.ndarray, places: np.ndarray) -> bool:
+    """Say whether a middle value of a symmetric matrix stands in it more than twice."""
+    near = np.abs(values[None, :] - values[places, None]) <= TIE * values[places, None]
+    return bool(np.any(near.sum(axis=1) > 2))
 
 
 def products(x: Structure, y: Structure) -> tuple[Array, Array]:

@@ -8,9 +8,18 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from homolog.arrays import Array, from_numpy, namespace, optional, to_numpy
-from homolog.families.neurons import NEURONS, Neurons
+from homolog.families.neurons import (
+    ASSIGNMENTS,
+    MAXIMA,
+    NEURONS,
+    Neurons,
+    alive,
+    assignments_tie,
+    maxima_tie,
+)
 from homolog.families.neurons import REFERENCE as LI_2016
 from homolog.families.subspace import root
+from homolog.gradients import TIE, smooth_unless
 from homolog.linalg import at_most_one
 from homolog.registry import Invariances, evaluate, register, undefined_where
 
@@ -20,7 +29,12 @@ _DEAD = "a dead unit correlates 0 even with itself, so f(x, x) < 1 for a layer t
 def _soft_correlation_match(x: Neurons, y: Neurons, correlations: Array) -> Array:
     xp = namespace(correlations)
     both = [xp.mean(xp.max(correlations, axis=axis)) for axis in (1, 0)]
-    return undefined_where(x.constant | y.constant, at_most_one((both[0] + both[1]) / 2))
+    value = smooth_unless(
+        at_most_one((both[0] + both[1]) / 2),
+        lambda: maxima_tie(x, y, to_numpy(correlations)) or maxima_tie(y, x, to_numpy(correlations).T),
+        MAXIMA,
+    )
+    return undefined_where(x.constant | y.constant, value)
 
 
 def _products(x: Neurons, y: Neurons, correlations: Array) -> Array:
@@ -34,6 +48,7 @@ def _permutation_procrustes_distance(x: Neurons, y: Neurons, correlations: Array
     rows, columns = linear_sum_assignment(to_numpy(products), maximize=True)
     flat = from_numpy(rows * products.shape[1] + columns, products)
     matched = xp.sum(xp.take(xp.reshape(products, (-1,)), flat, axis=0))
+    matched = smooth_unless(matched, lambda: assignments_tie(x, y, to_numpy(products)), ASSIGNMENTS)
     return undefined_where(x.constant | y.constant, root(2 - 2 * matched))
 
 
@@ -42,7 +57,17 @@ def _soft_matching_distance(x: Neurons, y: Neurons, correlations: Array) -> Arra
     products = _products(x, y, correlations)
     plan = from_numpy(transport(to_numpy(products)), products)
     p, q = products.shape
-    return undefined_where(x.constant | y.constant, root(2 - 2 * (p * q) ** 0.5 * xp.sum(plan * products)))
+    matched = smooth_unless(xp.sum(plan * products), lambda: _plans_tie(x, y, to_numpy(products)), ASSIGNMENTS)
+    return undefined_where(x.constant | y.constant, root(2 - 2 * (p * q) ** 0.5 * matched))
+
+
+def _plans_tie(x: Neurons, y: Neurons, gain: np.ndarray) -> bool:
+    """Say whether several plans are best, of units that vary."""
+    if gain.shape[0] == gain.shape[1]:
+        return assignments_tie(x, y, gain)
+    change = TIE * np.random.default_rng(0).random(gain.shape)
+    one, other = (transport(changed)[alive(x)][:, alive(y)] for changed in (gain + change, gain - change))
+    return bool(np.any(np.abs(one - other) > TIE))
 
 
 def transport(gain: np.ndarray) -> np.ndarray:

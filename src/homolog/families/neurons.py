@@ -16,11 +16,15 @@ from homolog.families.blocked import plan_pairs
 from homolog.families.columns import columns_of, stretches
 from homolog.families.summaries import Shelf, Summary
 from homolog.family import Family, OnDisk
+from homolog.gradients import TIE, smooth_unless
 from homolog.linalg import centre, squared_norm
 from homolog.registry import Invariances, evaluate, register, undefined_where
 from homolog.rows import Rows
 
 REFERENCE = "Li, Yosinski, Clune, Lipson & Hopcroft, ICLR 2016, arXiv:1511.07543"
+
+ASSIGNMENTS = "several assignments are best, where the best has a corner"
+MAXIMA = "a unit has several best matches, where the best has a corner"
 
 
 @dataclass(frozen=True)
@@ -133,13 +137,41 @@ def _bipartite_match(x: Neurons, y: Neurons, correlations: Array) -> Array:
     xp = namespace(correlations)
     rows, columns = linear_sum_assignment(to_numpy(correlations), maximize=True)
     flat = from_numpy(rows * correlations.shape[1] + columns, correlations)
-    matched = xp.take(xp.reshape(correlations, (-1,)), flat, axis=0)
-    return undefined_where(x.constant | y.constant, xp.mean(matched))
+    matched = xp.mean(xp.take(xp.reshape(correlations, (-1,)), flat, axis=0))
+    matched = smooth_unless(matched, lambda: assignments_tie(x, y, to_numpy(correlations)), ASSIGNMENTS)
+    return undefined_where(x.constant | y.constant, matched)
 
 
 def _semi_match(x: Neurons, y: Neurons, correlations: Array) -> Array:
     xp = namespace(correlations)
-    return undefined_where(x.constant | y.constant, xp.mean(xp.max(correlations, axis=1)))
+    best = xp.mean(xp.max(correlations, axis=1))
+    best = smooth_unless(best, lambda: maxima_tie(x, y, to_numpy(correlations)), MAXIMA)
+    return undefined_where(x.constant | y.constant, best)
+
+
+def alive(side: Neurons) -> np.ndarray:
+    """Return which units vary."""
+    return to_numpy(side.weights) > 0
+
+
+def maxima_tie(x: Neurons, y: Neurons, correlations: np.ndarray) -> bool:
+    """Say whether a unit of x correlates best with several of y; units that never vary, with 0 each, are one."""
+    living = alive(y)
+    kept = correlations[alive(x)][:, living]
+    kept = kept if living.all() else np.column_stack([kept, np.zeros(len(kept))])
+    best = np.sort(kept, axis=1)
+    return bool(kept.shape[1] > 1 and np.any(best[:, -1] - best[:, -2] <= TIE))
+
+
+def assignments_tie(x: Neurons, y: Neurons, gain: np.ndarray) -> bool:
+    """Say whether several assignments are best, of units that vary: the least change one way or the other tells."""
+    change = TIE * np.random.default_rng(0).random(gain.shape)
+    found = []
+    for changed in (gain + change, gain - change):
+        plan = np.zeros(gain.shape)
+        plan[linear_sum_assignment(changed, maximize=True)] = 1
+        found.append(plan[alive(x)][:, alive(y)])
+    return not np.array_equal(*found)
 
 
 @register(

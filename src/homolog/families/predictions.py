@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from homolog.arrays import Array, machine_epsilon, namespace
+from homolog.arrays import Array, carries_gradient, count, machine_epsilon, namespace
 from homolog.cautions import Caution, constant_layers, dropped_directions
-from homolog.families.overlaps import Overlap, Subspace
+from homolog.families.overlaps import Overlap, Subspace, between, columns_times, shrunk
 from homolog.families.subspace import SUBSPACE, nan_at_rank_zero
+from homolog.gradients import polar_factor, smooth_unless
 from homolog.linalg import at_most_one
 from homolog.registry import Invariances, evaluate, register
 
@@ -26,11 +27,11 @@ PREDICTIONS = replace(SUBSPACE, name="predictions", examine=examine, on_disk=Non
 @nan_at_rank_zero
 def _linear_predictivity(target: Subspace, predictors: Subspace, overlap: Overlap, *, regularization: float) -> Array:
     xp, n = namespace(overlap.matrix), target.n
-    rows = target.u * target.weights[None, :]
-    kept = predictors.weights**2 / (predictors.weights**2 + regularization / predictors.rank)
-    fitted = predictors.u @ (kept[:, None] * overlap.matrix.T * target.weights[None, :])
+    rows = columns_times(target.u, target.unit_spectrum)
+    kept = shrunk(predictors.unit_spectrum, 1, regularization / predictors.rank)
+    fitted = predictors.u @ between(kept, overlap.matrix.T, target.unit_spectrum)
     # What a fit without an example misses of it (Allen's PRESS); the mean is fitted too.
-    leverage = xp.sum(predictors.u**2 * kept[None, :], axis=1) + 1 / n
+    leverage = _leverages(predictors.u, kept) + 1 / n
     missed = xp.sum((rows - fitted) ** 2, axis=1) / (1 - leverage) ** 2
     spread = xp.sum(rows**2, axis=1) / (1 - 1 / n) ** 2
     return 1 - xp.sum(missed) / xp.sum(spread)
@@ -39,17 +40,29 @@ def _linear_predictivity(target: Subspace, predictors: Subspace, overlap: Overla
 @nan_at_rank_zero
 def _aligned_cosine(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
-    left, _, right = xp.linalg.svd(x.s[:, None] * overlap.matrix * y.s[None, :], full_matrices=False)
-    first, second = x.u * x.s[None, :], y.u * y.s[None, :]
+    first, second = (columns_times(side.u, side.spectrum) for side in (x, y))
     norms = [xp.sqrt(xp.sum(side**2, axis=1)) for side in (first, second)]
     # Rows at the mean are rounding.
     least = 8 * x.n * machine_epsilon(x.s)
     defined = (norms[0] > least * xp.max(norms[0])) & (norms[1] > least * xp.max(norms[1]))
-    products = xp.sum((first @ left) * (second @ right.T), axis=1)
+    if carries_gradient(overlap.matrix):
+        products = xp.sum((first @ polar_factor(between(x.spectrum, overlap.matrix, y.spectrum))) * second, axis=1)
+    else:
+        left, _, right = xp.linalg.svd(x.s[:, None] * overlap.matrix * y.s[None, :], full_matrices=False)
+        products = xp.sum((first @ left) * (second @ right.T), axis=1)
     ones = xp.ones_like(products)
     cosines = products / xp.where(defined, norms[0] * norms[1], ones)
     counted = xp.astype(defined, products.dtype)
-    return at_most_one(xp.sum(cosines * counted) / xp.sum(counted))
+    value = at_most_one(xp.sum(cosines * counted) / xp.sum(counted))
+    value = smooth_unless(value, lambda: count(~defined) > 0, "a row is at the mean, where it has no direction")
+    reason = "a canonical correlation is 0, where the best rotation is not unique"
+    return smooth_unless(value, lambda: overlap.vanishes, reason)
+
+
+def _leverages(u: Array, kept: Array) -> Array:
+    """Diagonal of U · diag(kept) · U^T, or of U · kept · U^T."""
+    xp = namespace(u)
+    return xp.sum(u**2 * kept[None, :] if kept.ndim == 1 else (u @ kept) * u, axis=1)
 
 
 @register(

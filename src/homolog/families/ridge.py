@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
-from homolog.arrays import Array, namespace
-from homolog.families.overlaps import Overlap, Subspace
+from homolog.arrays import Array, carries_gradient, count, detached, identity_like, namespace
+from homolog.families.canonical import CERTAIN
+from homolog.families.overlaps import Overlap, Subspace, shrunk, weighted_square
 from homolog.families.subspace import SUBSPACE, nan_at_rank_zero
+from homolog.gradients import moved, smooth_unless
 from homolog.linalg import at_most_one, squared_norm
 from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register
-
-CERTAIN = 1 - 1e-12
-"""A canonical correlation above this is 1, and its information infinite."""
 
 
 @nan_at_rank_zero
 def _canonical_ridge(x: Subspace, y: Subspace, overlap: Overlap, *, regularization: float) -> Array:
     first, second = (_shrunk(side, regularization) for side in (x, y))
     xp = namespace(overlap.matrix)
-    shared = xp.sum(first[:, None] * overlap.matrix**2 * second[None, :])
+    shared = weighted_square(first, overlap.matrix, second)
     return at_most_one(shared / xp.sqrt(squared_norm(first)) / xp.sqrt(squared_norm(second)))
 
 
 def _shrunk(side: Subspace, regularization: float) -> Array:
     """Squared singular values of Q̃ = U S (S² + κI)^(-1/2), times κ where that is large: neither end of κ underflows."""
-    squared = side.weights**2
     if regularization > 1:
-        return squared / (squared * (side.rank / regularization) + 1)
-    return squared / (squared + regularization / side.rank)
+        return shrunk(side.unit_spectrum, side.rank / regularization, 1)
+    return shrunk(side.unit_spectrum, 1, regularization / side.rank)
 
 
 @nan_at_rank_zero
 def _gaussian_mutual_information(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
-    correlations = overlap.correlations
+    correlations = (
+        Overlap(detached(overlap.matrix)).correlations if carries_gradient(overlap.matrix) else overlap.correlations
+    )
     certain = correlations > CERTAIN
     safe = xp.where(certain, xp.zeros_like(correlations), correlations)
     information = -0.5 * xp.sum(xp.log1p(-(safe**2)))
-    return xp.where(xp.any(certain), xp.full_like(information, float("inf")), information)
+    if carries_gradient(overlap.matrix):
+        information = information + moved(_log_volume(overlap.matrix))
+        reason = "a canonical correlation is 1, where the information is infinite"
+        information = smooth_unless(information, lambda: count(certain) > 0, reason)
+    return xp.where(xp.any(certain), float("inf") + 0 * information, information)
+
+
+def _log_volume(matrix: Array) -> Array:
+    """−½ log det(I − CC^T): the same as a function of C whose correlations may tie."""
+    matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    return -0.5 * namespace(matrix).linalg.slogdet(identity_like(matrix) - matrix @ matrix.T)[1]
 
 
 @register(

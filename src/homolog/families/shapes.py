@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from homolog.arrays import Array, constant_like, machine_epsilon, namespace
-from homolog.families.overlaps import Overlap, Subspace
+from homolog.arrays import Array, constant_like, identity_like, machine_epsilon, namespace, scalar
+from homolog.families.overlaps import Overlap, Subspace, between, shrunk, weighted_square
 from homolog.families.subspace import SUBSPACE, nan_at_rank_zero, root
-from homolog.linalg import at_most_one, nuclear_norm, squared_norm
+from homolog.gradients import CORNER, SAME, smooth_unless
+from homolog.linalg import at_most_one, squared_norm
 from homolog.registry import Invariances, evaluate, register
 
 
@@ -13,21 +14,21 @@ def _cosine(overlap: Overlap, first: Array, second: Array) -> Array:
     """‖X^T Y‖_* / (‖X‖_F ‖Y‖_F) of X = U_X diag(first), Y = U_Y diag(second)."""
     xp = namespace(overlap.matrix)
     first, second = (side / xp.sqrt(squared_norm(side)) for side in (first, second))
-    return at_most_one(nuclear_norm(first[:, None] * overlap.matrix * second[None, :]))
+    return at_most_one(overlap.nuclear_norm(between(first, overlap.matrix, second)))
 
 
 @nan_at_rank_zero
 def _bures_similarity(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
-    return _cosine(overlap, x.s, y.s)
+    return _cosine(overlap, x.spectrum, y.spectrum)
 
 
 @nan_at_rank_zero
 def _size_and_shape_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
-    sizes = [xp.sqrt(squared_norm(side.s)) * side.scale for side in (x, y)]
+    sizes = [xp.sqrt(squared_norm(side.spectrum)) * side.scale for side in (x, y)]
     larger = xp.maximum(*sizes)
     first, second = (size / larger for size in sizes)
-    apart = 1 - _cosine(overlap, x.s, y.s)
+    apart = 1 - _cosine(overlap, x.spectrum, y.spectrum)
     # As many roundings as there are singular values stand for nothing.
     apart = xp.where(apart > 16 * x.n * machine_epsilon(x.s), apart, xp.zeros_like(apart))
     return larger * root((first - second) ** 2 + 2 * first * second * apart)
@@ -36,16 +37,17 @@ def _size_and_shape_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Arra
 def _whitened(side: Subspace, alpha: float) -> Array:
     """Singular values of the features of mean square 1, partly made equal."""
     xp = namespace(side.s)
-    return alpha * side.weights * xp.sqrt(constant_like(float(side.rank), side.s)) + (1 - alpha)
+    partly = alpha * side.unit_spectrum * xp.sqrt(constant_like(float(side.rank), side.s))
+    return partly + (1 - alpha) * (1 if partly.ndim == 1 else identity_like(partly))
 
 
 @nan_at_rank_zero
 def _angular_shape_distance(x: Subspace, y: Subspace, overlap: Overlap, *, alpha: float) -> Array:
     xp = namespace(overlap.matrix)
     cosine = _cosine(overlap, _whitened(x, alpha), _whitened(y, alpha))
-    # The gradient of arccos is infinite at 1; identical representations are a corner, not a slope.
     inside = cosine < 1
-    return xp.where(inside, xp.acos(xp.where(inside, cosine, xp.zeros_like(cosine))), xp.zeros_like(cosine))
+    angle = xp.where(inside, xp.acos(xp.where(inside, cosine, xp.zeros_like(cosine))), xp.zeros_like(cosine))
+    return smooth_unless(angle, lambda: scalar(cosine) >= 1 - CORNER, SAME, overlap.matrix)
 
 
 @nan_at_rank_zero
@@ -59,11 +61,11 @@ def _eigenspace_overlap_null(x: Subspace, y: Subspace, overlap: Overlap) -> Arra
 
 @nan_at_rank_zero
 def _gulp_distance(x: Subspace, y: Subspace, overlap: Overlap, *, regularization: float) -> Array:
-    xp = namespace(overlap.matrix)
     # Of a ridge fit each direction keeps this share.
-    first, second = (side.weights**2 / (side.weights**2 + regularization) for side in (x, y))
-    shared = xp.sum(first[:, None] * overlap.matrix**2 * second[None, :])
-    return root(squared_norm(first) + squared_norm(second) - 2 * shared)
+    first, second = (shrunk(side.unit_spectrum, 1, regularization) for side in (x, y))
+    shared = weighted_square(first, overlap.matrix, second)
+    size = squared_norm(first) + squared_norm(second)
+    return root(size - 2 * shared, scalar(size))
 
 
 @register(

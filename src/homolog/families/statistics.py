@@ -13,6 +13,7 @@ from homolog.arrays import Array, machine_epsilon, namespace, scalar
 from homolog.cautions import Caution, constant_layers
 from homolog.families.grams import squared_distances
 from homolog.family import Family
+from homolog.gradients import CORNER, SAME, smooth_unless
 from homolog.linalg import centre, power_of_two, unit_rows
 from homolog.registry import Invariances, evaluate, register, undefined_where
 
@@ -42,9 +43,9 @@ class Cloud:
         mean = xp.mean(self.points / scale, axis=0)
         squared = mean @ mean
         positive = squared > 0
-        # The gradient of sqrt is infinite at 0.
         root = xp.sqrt(xp.where(positive, squared, xp.ones_like(squared)))
-        return scale * xp.where(positive, root, xp.zeros_like(root))
+        norm = scale * xp.where(positive, root, xp.zeros_like(root))
+        return smooth_unless(norm, lambda: not _points_somewhere(mean, self.points.shape[0]), _NO_MEAN)
 
     @cached_property
     def uniformity(self) -> Array:
@@ -74,7 +75,16 @@ class Cloud:
         # What centring leaves of a mean is rounding, which points nowhere.
         left = xp.max(xp.abs(mean)) > self.points.shape[0] * machine_epsilon(mean)
         mean = xp.where(left, mean, xp.zeros_like(mean))
-        return xp.mean(unit_rows(self.points, about_mean=False) @ unit_rows(mean[None, :], about_mean=False)[0, :])
+        found = xp.mean(unit_rows(self.points, about_mean=False) @ unit_rows(mean[None, :], about_mean=False)[0, :])
+        return smooth_unless(found, lambda: not _points_somewhere(mean, self.points.shape[0]), _NO_MEAN)
+
+
+_NO_MEAN = "the mean is 0, where its norm has a corner and its direction jumps"
+
+
+def _points_somewhere(mean: Array, n: int) -> bool:
+    """Say whether a mean of rows of magnitude about 1 is more than rounding."""
+    return scalar(namespace(mean).max(namespace(mean).abs(mean))) > n * machine_epsilon(mean)
 
 
 def _direct(points: Array, rows: slice, columns: slice) -> Array:
@@ -109,7 +119,14 @@ STATISTICS = Family(
 
 def _between(x: Cloud, y: Cloud, name: str) -> Array:
     first, second = getattr(x, name), getattr(y, name)
-    return undefined_where(x.constant | y.constant, namespace(first).abs(first - second))
+    apart = smooth_unless(namespace(first).abs(first - second), lambda: _alike(first, second), SAME)
+    return undefined_where(x.constant | y.constant, apart)
+
+
+def _alike(first: Array, second: Array) -> bool:
+    """Say whether two numbers differ by no more than rounding."""
+    values = scalar(first), scalar(second)
+    return abs(values[0] - values[1]) <= CORNER * max(abs(value) for value in values)
 
 
 _COMMON: dict[str, Any] = {

@@ -7,19 +7,22 @@ distance are the last line (Kornblith et al. 2019, section 3 and appendix C).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, Literal
 
 import numpy as np
 
-from homolog.arrays import Array, constant_like, namespace
+from homolog.arrays import Array, carries_gradient, constant_like, detached, namespace, scalar
 from homolog.cautions import Caution, constant_layers, dropped_directions, saturation
 from homolog.families.blocked import plan_pairs
-from homolog.families.overlaps import Overlap, Subspace, meet, prepare, reorder
+from homolog.families.canonical import smooth_pwcca
+from homolog.families.overlaps import Overlap, Subspace, between, meet, prepare, reorder, times
 from homolog.families.summaries import SubspaceRows
 from homolog.families.without import cca_without_each, regression_without_each
 from homolog.family import Family, OnDisk
-from homolog.linalg import at_most_one, nuclear_norm, settle_ties, squared_norm
+from homolog.gradients import CORNER, SAME, smooth_unless
+from homolog.linalg import at_most_one, settle_ties, squared_norm
 from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register, when
 
 Statistic = Literal["r2", "rho"]
@@ -72,12 +75,12 @@ SUBSPACE = Family(
 )
 
 
-def root(squared: Array) -> Array:
-    """Return a distance from its square, 0 where rounding left nothing of it."""
+def root(squared: Array, size: float = 1.0) -> Array:
+    """Return a distance from its square, 0 where rounding left nothing of it; `size` is what that is a difference of."""
     xp = namespace(squared)
-    # The gradient of sqrt is infinite at 0; identical representations are a corner, not a slope.
     positive = ~(squared <= 0)
-    return xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), xp.zeros_like(squared))
+    found = xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), xp.zeros_like(squared))
+    return smooth_unless(found, lambda: scalar(squared) <= CORNER * size, SAME, squared)
 
 
 def nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
@@ -95,7 +98,12 @@ def nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
 def _mean(overlap: Overlap, statistic: Statistic) -> Array:
     """Mean of the canonical correlations, or of their squares, which need no decomposition."""
     matrix = overlap.matrix
-    total = squared_norm(matrix) if statistic == "r2" else namespace(matrix).sum(overlap.correlations)
+    if statistic == "r2":
+        total = squared_norm(matrix)
+    elif carries_gradient(matrix):
+        total = overlap.nuclear_norm(matrix)
+    else:
+        total = namespace(matrix).sum(overlap.correlations)
     return at_most_one(total / min(matrix.shape))
 
 
@@ -106,7 +114,18 @@ def _cca(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) ->
 
 @nan_at_rank_zero
 def _svcca(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float, statistic: Statistic) -> Array:
+    if carries_gradient(overlap.matrix):
+        overlap = meet(_leading(x, threshold), _leading(y, threshold))
+        reason = "singular values tie, or explain exactly the threshold, where components are left out"
+        value = _mean(overlap, statistic)
+        return smooth_unless(value, lambda: x.jumps(threshold) or y.jumps(threshold), reason, overlap.matrix)
     return _mean(Overlap(overlap.matrix[: x.kept(threshold), : y.kept(threshold)]), statistic)
+
+
+def _leading(side: Subspace, threshold: float) -> Subspace:
+    """Return the leading components, with the gradient of the space they span."""
+    kept = side.kept(threshold)
+    return replace(side, u=side.u[:, :kept] if side.whole is None else side.whole.leading(kept)[0])
 
 
 def _cca_null(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) -> Array | None:
@@ -128,6 +147,8 @@ def _null_level(x: Subspace, rank: int) -> Array:
 @nan_at_rank_zero
 def _pwcca(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
+    if carries_gradient(overlap.matrix):
+        return smooth_pwcca(x, overlap, _pwcca(x, x, Overlap(detached(overlap.matrix))))
     left, correlations, _ = overlap.svd
     directions = settle_ties(left, correlations, x.s)
     # α_i = Σ_j |⟨h_i, x_j⟩| with h_i = U_X p_i and x_j the columns of X = U S V^T.
@@ -139,6 +160,8 @@ def _pwcca(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
 @nan_at_rank_zero
 def _linear_regression(target: Subspace, predictors: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
+    if target.core is not None:
+        return at_most_one(squared_norm(times(target.unit_spectrum, overlap.matrix)))
     explained = xp.sum(overlap.matrix**2, axis=1)
     return at_most_one(xp.sum(target.weights**2 * explained))
 
@@ -149,7 +172,7 @@ def _linear_regression_null(target: Subspace, predictors: Subspace, overlap: Ove
 
 @nan_at_rank_zero
 def _procrustes_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
-    return root(2 - 2 * nuclear_norm(x.weights[:, None] * overlap.matrix * y.weights[None, :]))
+    return root(2 - 2 * overlap.nuclear_norm(between(x.unit_spectrum, overlap.matrix, y.unit_spectrum)))
 
 
 @register(
@@ -249,7 +272,8 @@ def svcca(x: Array, y: Array, /, *, threshold: float = 0.99, statistic: Statisti
 
     Notes
     -----
-    Cost O(n·p·min(n, p)) per side. Invariant to an invertible linear map only if it keeps the same leading subspace.
+    Cost O(n·p·min(n, p)) per side. Invariant to an invertible linear map only if it keeps the same leading subspace. The value
+    jumps, and has no gradient, where singular values tie, or explain exactly the threshold, at the last component kept.
 
     References
     ----------
@@ -300,7 +324,8 @@ def pwcca(x: Array, y: Array, /) -> Array:
     Notes
     -----
     Cost O(n·p·min(n, p)) per side. Where correlations tie, canonical variables are not unique; the ones along x's
-    principal axes are taken, so that the value is a function of x and y; there it has no gradient (NaN).
+    principal axes are taken, so that the value is a function of x and y; there it has no gradient (NaN, with a
+    GradientWarning), unless the correlations are 1 because the two ranks exceed n − 1.
     Rotating x changes the value; no invertible map of y does.
 
     References
@@ -403,7 +428,8 @@ def procrustes_distance(x: Array, y: Array, /) -> Array:
 
     Notes
     -----
-    Cost O(n·p·min(n, p)) per side. A square root of a difference from 2, so values below about 1e-7 are rounding.
+    Cost O(n·p·min(n, p)) per side. A square root of a difference from 2, so values below about 1e-7 are rounding, and there
+    the gradient is NaN, with a GradientWarning: a distance has a corner at 0.
 
     References
     ----------
