@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 from scipy.stats import false_discovery_control
-from scipy.stats import t as student
 
 import homolog as hl
 from homolog.inference.pvalues import false_discovery, familywise, pvalues
@@ -23,7 +22,6 @@ SHORTCUTS = [
     "cca",
     "linear_regression",
 ]
-WITHOUT_A_SHORTCUT = ["cca(statistic=rho)", "svcca", "pwcca", "procrustes_distance", "bipartite_match"]
 
 
 @pytest.fixture
@@ -127,51 +125,6 @@ def centred_alignment(*grams):
     centring = np.eye(len(grams[0])) - 1 / len(grams[0])
     first, second = (centring @ gram @ centring for gram in grams)
     return np.sum(first * second) / np.linalg.norm(first) / np.linalg.norm(second)
-
-
-@pytest.mark.filterwarnings("ignore::homolog.BiasWarning")
-@pytest.mark.parametrize("measure", SHORTCUTS[:2] + WITHOUT_A_SHORTCUT)
-def test_an_interval_is_that_of_the_jackknife(pair, measure):
-    x, y = pair
-    found = hl.confidence_interval(x, y, measure, level=0.9)
-    record = hl.measure(measure)
-    value = float(record(x, y))
-    without = np.array([float(record(np.delete(x, i, 0), np.delete(y, i, 0))) for i in range(30)])
-    se = np.sqrt(29 / 30 * np.sum((without - without.mean()) ** 2))
-    half = student.ppf(0.95, 29) * se
-    centre = 30 * value - 29 * without.mean()
-    assert (found.value, found.se) == pytest.approx((value, se), rel=1e-6)
-    assert (found.low, found.high) == pytest.approx(
-        tuple(np.clip((centre - half, centre + half), *record.range)), rel=1e-6
-    )
-
-
-def test_subsamples_are_halves_without_replacement(rng):
-    x, noise = rng.normal(size=(2, 300, 3))
-    y = x + noise
-    whole, halves = (hl.confidence_interval(x, y, method=method) for method in ("jackknife", "subsample"))
-    assert halves.se == pytest.approx(whole.se, rel=0.35)
-    assert halves.value == whole.value
-
-
-def test_many_examples_are_left_out_in_parts(rng):
-    x, noise = rng.normal(size=(2, 400, 3))
-    by_parts = hl.confidence_interval(x, x + noise, "procrustes_distance")
-    assert by_parts.se == pytest.approx(hl.confidence_interval(x, x + noise, "procrustes_distance", rng=1).se, rel=0.5)
-    assert by_parts.low < by_parts.value < by_parts.high
-
-
-def test_what_is_nearer(rng):
-    x, near, far = rng.normal(size=(3, 200, 4))
-    for measure in ("cka", "procrustes_distance", "cca"):
-        found = hl.paired_test(x, x + 0.5 * near, x + 2 * far, measure)
-        assert found.difference > 0
-        assert found.pvalue < 0.01
-        assert found.low > 0
-        other = hl.paired_test(x, x + 2 * far, x + 0.5 * near, measure)
-        assert other.difference == pytest.approx(-found.difference)
-    same = hl.paired_test(x, near, near)
-    assert (same.difference, same.pvalue) == (0, 1)
 
 
 def test_probabilities_are_counted():
@@ -300,29 +253,6 @@ def test_what_a_comparison_refuses(rng, options, words):
         hl.compare(*layers(rng), measures="cka", **options)
 
 
-def test_no_difference_has_no_small_probability(rng):
-    x, noise, other = rng.normal(size=(3, 40, 4))
-    assert hl.paired_test(x, x + noise, 3 * (x + noise)).pvalue == 1
-    spike = np.zeros((40, 1))
-    spike[5] = 1
-    unknown = hl.paired_test(np.concatenate([x, spike], axis=1), noise, other, "cca")
-    assert 0 < unknown.pvalue <= 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", hl.HomologWarning)
-        assert np.isnan(hl.paired_test(x, noise, np.ones((40, 2))).pvalue)
-        assert np.isnan(hl.paired_test(x, noise, np.ones((40, 2)), "cca").pvalue)
-
-
-@pytest.mark.parametrize("measure", ["cca", "linear_regression"])
-def test_an_example_that_is_a_direction_of_its_own_can_be_left_out(rng, measure):
-    x, y = rng.normal(size=(2, 30, 4))
-    y[:, 0] = 0
-    y[5, 0] = 1
-    found = hl.confidence_interval(x, y, measure)
-    without = [float(hl.measure(measure)(np.delete(x, i, 0), np.delete(y, i, 0))) for i in range(30)]
-    assert found.se == pytest.approx(np.sqrt(29 / 30 * np.sum((without - np.mean(without)) ** 2)), rel=1e-6)
-
-
 @pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
 def test_infinite_and_missing_values_are_no_evidence(rng):
     x, y = rng.normal(size=(2, 40, 3))
@@ -394,30 +324,6 @@ def test_too_few_permutations_are_told(rng):
     assert by_chance(result, "cka")[1].any()
     assert len(hl.diagnose({"l": x}, {"l": x.copy()}, n_permutations=9)) == len(hl.diagnose({"l": x}, {"l": x.copy()}))
     pyplot.close("all")
-
-
-def test_a_generator_draws_the_same_parts_for_both_values(rng):
-    x, noise, other = rng.normal(size=(3, 60, 4))
-    drawn = [hl.paired_test(x, x + noise, x + other, method="subsample", rng=r) for r in (0, np.random.default_rng(0))]
-    assert drawn[0] == drawn[1]
-
-
-def test_a_bias_that_outweighs_the_interval_is_told(rng):
-    x, y = rng.normal(size=(2, 15, 300))
-    with pytest.warns(hl.BiasWarning):
-        hl.confidence_interval(x, y, "cka")
-    with pytest.warns(hl.BiasWarning):
-        beyond = hl.confidence_interval(x[:, :10], y[:, :10], "cca")
-    assert np.isnan(beyond.low) or beyond.low < beyond.high
-
-
-@pytest.mark.parametrize(("method", "n"), [("jackknife", 4), ("subsample", 7)])
-def test_too_few_examples_for_an_interval(rng, method, n):
-    x, y = rng.normal(size=(2, n, 2))
-    with pytest.raises(ValueError, match=f"needs at least .* examples, got {n}"):
-        hl.confidence_interval(x, y, method=method)
-    with pytest.raises(ValueError, match="use more examples"):
-        hl.compare(x, y, interval=method)
 
 
 def test_functions_are_given_the_same_for_value_and_interval(rng):

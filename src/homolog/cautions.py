@@ -242,11 +242,21 @@ def few_permutations(name: str, lost: int, pairs: int, n_permutations: int, alph
 
 
 def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
-    """Say where an interval cannot be trusted."""
+    """Say where a value is more bias than anything else."""
     return Caution(
         BiasWarning,
-        f"{name}: the bias is larger than half of the interval for {listed(where)}, so that its correction, of first order, is "
-        f"not to be trusted: use more examples, or a debiased estimator where there is one.",
+        f"{name}: the bias is larger than half of the interval for {listed(where)}, so that the value is not to be trusted, "
+        f"nor, without a debiased estimator, the interval, from which a bias of first order is taken: use more examples, or "
+        f"a debiased estimator where there is one.",
+    )
+
+
+def no_interval(name: str, where: Sequence[str]) -> Caution:
+    """Say where a value has no interval."""
+    return Caution(
+        UndefinedValueWarning,
+        f"{name} has no finite value for {listed(where)} with some of the examples left out, so that its standard error and "
+        f"interval are NaN: use more examples, or look with homolog.diagnose for examples that carry the value.",
     )
 
 

@@ -137,6 +137,10 @@ class Measure:
     """null(X, Y, meeting, **finish options) → mean over permutations of the examples, or None where there is no formula."""
     without_each: Callable[..., Array | None] | None = None
     """without_each(X, Y, meeting, **finish options) → (n,) values without each example, or None where there is no shortcut."""
+    unbiased: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the estimator without bias that has the same value on infinitely many examples."""
+    cube_root: bool = False
+    """Whether intervals of a measure without bounds are taken of its cube root, as of a product of variances."""
     leads: bool = False
     """Whether it decomposes the meeting in a way that its family's other measures can reuse, and so comes first."""
     metric: bool = False
@@ -159,6 +163,18 @@ class Measure:
     def __call__(self, x: Array, y: Array, /) -> Array:
         """Compute the measure of two representations."""
         return self.function(x, y, **self.options)
+
+    def __hash__(self) -> int:
+        # The mappings of a record have no hash; equal measures have the same name and options.
+        return hash((self.name, *sorted(self.options)))
+
+    @property
+    def without_bias(self) -> Measure | None:
+        """The same measure by the estimator that has no bias, or None where this is it or there is none."""
+        bound = self.all_options
+        if all(bound[name] == value for name, value in self.unbiased.items()):
+            return None
+        return self.bind(**self.unbiased)
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import check_finite, enough_rows, representation, same_rows, scalar, to_numpy
+from homolog.cautions import explain_nan, give, undefined
 from homolog.registry import Measure
 from homolog.registry import measure as resolved
 
@@ -24,6 +25,7 @@ class Pair:
     x: np.ndarray
     y: np.ndarray
     measure: Measure
+    names: tuple[str, str] = ("x", "y")
 
     @classmethod
     def of(
@@ -34,7 +36,7 @@ class Pair:
         first, second = (host(value, name, record) for value, name in zip((x, y), names, strict=True))
         same_rows(first, second, names)
         enough_rows(first, max(record.minimal_n, 3), str(record))
-        return cls(first, second, record)
+        return cls(first, second, record, names)
 
     @property
     def n(self) -> int:
@@ -56,6 +58,15 @@ class Pair:
         """Mean under permutation where there is a formula."""
         found = None if self.measure.null is None else self.finished(self.measure.null)
         return None if found is None else scalar(found)
+
+    def caution(self) -> None:
+        """Warn of what the measure itself would warn of: constant sides, saturation, ties."""
+        first, second = self.names
+        operands = dict(zip(self.names, self.operands, strict=True))
+        found = self.measure.family.examine(operands, [(first, second)])
+        if np.isnan(self.value) and not explain_nan(found):
+            found += undefined(str(self.measure), [" and ".join(self.names)])
+        give(found, stacklevel=2)
 
     def finished(self, last_line: Callable[..., Any]) -> Any:
         """Apply a last line of the measure to the pair."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from homolog.arrays import parse_bytes
-from homolog.cautions import dominated_by_bias, give
+from homolog.cautions import dominated_by_bias, give, no_interval
 from homolog.inference.checks import check_count, check_level, check_size
+from homolog.inference.intervals import difference, intervals
 from homolog.inference.orders import orders, seed_of
 from homolog.inference.pair import ALL, Pair, prepare
 from homolog.inference.permuting import permuted_values
 from homolog.inference.pvalues import pvalues
-from homolog.inference.resampling import Method, Resampled, interval, resampled_values
+from homolog.inference.resampling import Method, Resampled, resampled_values
 from homolog.pooling import pooled
 from homolog.registry import Measure
 
@@ -232,20 +232,30 @@ def confidence_interval(
     """
     pair = Pair.of(x, y, measure)
     check_level(level)
-    part = _resampled(pair, method, rng)
-    ends = interval(part, level, pair.measure.range)
-    if ends.dubious:
-        give([dominated_by_bias(str(pair.measure), ["x and y"])], stacklevel=1)
+    pair.caution()
+    ends = intervals({"value": pair.measure}, level, _resampling(pair, method, rng))["value"]
+    name, where = str(pair.measure), ["x and y"]
+    give(
+        [dominated_by_bias(name, where)] * bool(ends.dubious) + [no_interval(name, where)] * bool(ends.missing),
+        stacklevel=1,
+    )
     return ConfidenceInterval(pair.value, float(ends.se), float(ends.low), float(ends.high))
 
 
-def _resampled(pair: Pair, method: Method, rng: Random) -> Resampled:
+def _resampling(pair: Pair, method: Method, rng: Random) -> Callable[[Mapping[str, Measure]], dict[str, Resampled]]:
+    """Return measures → their values on parts of the examples of a pair."""
     if method not in ("jackknife", "subsample"):
         raise ValueError(f"an interval must be by jackknife or subsample, got {method!r}.")
     check_size(pair.n, pair.measure, method)
-    with pooled(shared=pair.measure.family.name != "function") as each:
-        found = resampled_values({"value": pair.measure}, [pair.x], [pair.y], ALL, method, rng, each, prepare)["value"]
-    return found._replace(whole=found.whole[0, 0], values=found.values[:, 0, 0])
+
+    def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
+        with pooled(shared=pair.measure.family.name != "function") as each:
+            found = resampled_values(measures, [pair.x], [pair.y], ALL, method, rng, each, prepare)
+        return {
+            name: part._replace(whole=part.whole[0, 0], values=part.values[:, 0, 0]) for name, part in found.items()
+        }
+
+    return resampled
 
 
 def paired_test(
@@ -294,18 +304,14 @@ def paired_test(
     check_level(level)
     seed = seed_of(rng)  # once, so that both values are taken on the same parts
     pairs = [Pair.of(x, y, measure), Pair.of(x, z, measure, ("x", "z"))]
+    for pair in pairs:
+        pair.caution()
     record = pairs[0].measure
-    sign = 1 if record.kind == "similarity" else -1
-    first, second = (_resampled(pair, method, seed) for pair in pairs)
-    difference = sign * (first.whole - second.whole)
-    part = first._replace(whole=difference, values=sign * (first.values - second.values))
-    ends = interval(part, level, (-np.inf, np.inf))
-    freedom = len(part.values) - 1
-    middle = (ends.low + ends.high) / 2
-    rounding = 1e-12 * max(1.0, float(np.max(np.abs(first.values))))
-    if ends.se <= rounding:
-        # Without spread any difference is certain, and none is none.
-        p = 1.0 if abs(middle) <= rounding else 0.0
-    else:
-        p = float(2 * student.sf(abs(middle / ends.se), freedom))
-    return PairedTest(float(difference), float(ends.se), float(ends.low), float(ends.high), p)
+    without_bias = record.without_bias
+    wanted = {"value": record} | ({} if without_bias is None else {"without bias": without_bias})
+    first, second = (_resampling(pair, method, seed)(wanted) for pair in pairs)
+    unbiased = None if without_bias is None else (first["without bias"], second["without bias"])
+    found = difference(record, level, (first["value"], second["value"]), unbiased)
+    if found.missing:
+        give([no_interval(str(record), ["x and y, or x and z"])], stacklevel=1)
+    return PairedTest(found.difference, found.se, found.low, found.high, found.pvalue)
