@@ -34,16 +34,33 @@ def forms():
     return [str(form) for record in hl.measures().values() for form in record.forms()]
 
 
+def orders_seen(x, count, seed, groups=None):
+    """The orders that a permutation test puts the examples in, as a function that is given them sees them."""
+    seen = {}
+
+    def told(first, second):
+        assert first[:, 0].tolist() == list(range(len(x)))
+        seen[len(seen)] = second[:, 0].astype(int)
+        return float(first[:, 0] @ second[:, 0])
+
+    ids = np.arange(float(len(x)))[:, None]
+    null = hl.permutation_test(ids, ids, told, n_permutations=count, rng=seed, groups=groups).null
+    by_value = {float(ids[:, 0] @ order): order for order in seen.values()}
+    return [by_value[value] for value in null]
+
+
 @pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
 @pytest.mark.parametrize("measure", forms())
 def test_a_permutation_reorders_the_rows_of_y(pair, measure):
+    """In orders that are the same for every measure: those that a function sees."""
     x, y = pair
     found = hl.permutation_test(x, y, measure, n_permutations=3, rng=7)
     record = hl.measure(measure)
     assert found.statistic == pytest.approx(float(record(x, y)), rel=1e-9)
-    seed = int(np.random.default_rng(7).integers(2**63))
-    for k, value in enumerate(found.null, 1):
-        order = np.random.default_rng((seed, k)).permutation(len(y))
+    orders = orders_seen(x, 3, 7)
+    assert len({tuple(order) for order in orders}) == 3
+    for order, value in zip(orders, found.null, strict=True):
+        assert sorted(order) == list(range(len(y))) != list(order)
         assert value == pytest.approx(float(record(x, y[order])), rel=1e-7, abs=1e-9)
     assert found.level == pytest.approx(found.null.mean())
 
@@ -95,6 +112,24 @@ def test_the_null_level_is_the_mean_over_all_orders(rng, measure):
     assert drawn == pytest.approx(np.mean(every), abs=5 * np.std(every) / np.sqrt(2000))
 
 
+@pytest.mark.parametrize("measure", ["cka", "cca", "linear_regression"])
+def test_the_null_level_of_groups_is_the_mean_over_the_orders_within_them(rng, measure):
+    """The groups stay apart, which the formula for all orders does not know."""
+    groups = np.array([0, 1, 0, 1, 1, 0])
+    x, y = (rng.normal(size=(6, 1)) + 9 * groups[:, None] for _ in range(2))
+    within = [np.flatnonzero(groups == g) for g in (0, 1)]
+    every = []
+    for first, second in itertools.product(*(list(itertools.permutations(rows)) for rows in within)):
+        order = np.empty(6, dtype=int)
+        order[within[0]], order[within[1]] = first, second
+        every.append(float(hl.measure(measure)(x, y[order])))
+    found = hl.null_level(x, y, measure, groups=groups, n_permutations=1500)
+    assert found == pytest.approx(np.mean(every), abs=5 * np.std(every) / np.sqrt(1500))
+    assert found > 0.8 > 0.3 > hl.null_level(x, y, measure)
+    for order in orders_seen(x, 9, 0, groups):
+        assert (groups[order] == groups).all()
+
+
 @pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
 @pytest.mark.parametrize("shape", ["narrow", "wide", "outlier", "shifted"])
 @pytest.mark.parametrize("measure", SHORTCUTS)
@@ -133,6 +168,26 @@ def test_probabilities_are_counted():
     assert pvalues(values, "distance") == pytest.approx(3 / 4)
     assert pvalues(np.array([np.nan, 1.0]), "similarity") != pvalues(np.array([np.nan, 1.0]), "similarity")
     assert pvalues(np.ones(10) - np.arange(10) * 1e-15, "similarity") == 1
+
+
+def test_adjusted_probabilities_by_hand():
+    """Westfall and Young: the largest of both columns in every permutation, each less its mean and over its deviation.
+
+    The first column has mean .16 and deviation .12: 2, −.5, −.5, −.5, −.5; the second 7.8 and 11.196: −.25, −.61, −.52, −.61,
+    1.98.
+    The largest are 2, −.5, −.5, −.5, 1.98: one reaches 2, two reach −.25. Without standardising all five reach 5.
+    """
+    values = np.array([[0.4, 5], [0.1, 1], [0.1, 2], [0.1, 1], [0.1, 30]])
+    both = np.array([True, True])
+    assert familywise(values, "similarity", both).tolist() == [0.2, 0.4]
+    assert familywise(-values, "distance", both).tolist() == [0.2, 0.4]
+    np.testing.assert_allclose(familywise(100 * values - 7, "similarity", both), [0.2, 0.4])
+    # Adjusted alone, the first keeps its own: .5 is the largest of five; 9 is reached by 9 and 20.
+    alone = np.array([[0.5, 9], [0.1, 1], [0.2, 20], [0.3, 1], [0.1, 2]])
+    assert familywise(alone, "similarity", np.array([True, False])).tolist() == [0.2, 0.4]
+    assert familywise(alone, "similarity", np.array([False, True])).tolist() == [0.2, 0.4]
+    # Together: deviations .15 and 7.3 from means .24 and 6.6; 1.74, −.93, −.27, .40, −.93 and .33, −.76, 1.83, −.76, −.63.
+    assert familywise(alone, "similarity", both).tolist() == [0.4, 0.6]
 
 
 def test_adjusted_probabilities_are_of_all_pairs(rng):

@@ -26,6 +26,7 @@ from homolog.cautions import (
     OrderFreeWarning,
     RankWarning,
     SaturationWarning,
+    SkippedPairWarning,
     TiesWarning,
     UndefinedValueWarning,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "OrderFreeWarning",
     "RankWarning",
     "SaturationWarning",
+    "SkippedPairWarning",
     "TiesWarning",
     "UndefinedValueWarning",
     "aligned_cosine",

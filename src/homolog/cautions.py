@@ -59,6 +59,10 @@ class BiasWarning(HomologWarning):
     """The bias of an index is larger than half of its interval, so that the interval is not to be trusted."""
 
 
+class SkippedPairWarning(HomologWarning):
+    """Networks without a layer of the same name were left out of a count over pairs of networks."""
+
+
 class ExtractionWarning(HomologWarning):
     """Something in the model could not be taken as a layer, and was left out."""
 
@@ -69,6 +73,8 @@ class Caution:
 
     category: type[HomologWarning]
     message: str
+    of_ranks: bool = False
+    """Whether it speaks of values that ranks force, which concerns some measures of a family alone."""
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
@@ -180,7 +186,7 @@ def dropped_directions(names: Sequence[str]) -> list[Caution]:
         Caution(
             RankWarning,
             f"{listed(names)}: directions with less than 1e-6 of the largest singular value were left out, although they "
-            f"are more than rounding; CCA-type values ignore them: scale the features to comparable size if they matter.",
+            f"are more than rounding; the value ignores them: scale the features to comparable size if they matter.",
         )
     ]
 
@@ -194,7 +200,8 @@ def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Cau
             Caution(
                 SaturationWarning,
                 f"{listed(wholly)}: the rank reaches n - 1 = {n - 1}, so every representation is fitted perfectly "
-                f"and CCA-type values say nothing: {remedy}",
+                f"and CCA, regression and what is built of them say nothing: {remedy}",
+                of_ranks=True,
             )
         )
     if partly:
@@ -203,6 +210,7 @@ def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Cau
                 SaturationWarning,
                 f"{listed(partly)}: the two ranks together exceed n - 1 = {n - 1}, so some canonical correlations "
                 f"are 1 whatever the data: {remedy}",
+                of_ranks=True,
             )
         )
     return found
@@ -258,6 +266,17 @@ def no_interval(name: str, where: Sequence[str]) -> Caution:
         f"{name} has no finite value for {listed(where)} with some of the examples left out, so that its standard error and "
         f"interval are NaN: use more examples, or look with homolog.diagnose for examples that carry the value.",
     )
+
+
+def skipped_pairs(pairs: Sequence[str], counted: int) -> list[Caution]:
+    """Say which pairs of networks share no layer name, and how many are left."""
+    if not pairs:
+        return []
+    message = (
+        f"{listed(pairs)}: no layer has the same name on both sides, so that these pairs are left out and {counted} are counted: "
+        f"rename corresponding layers with Activations.rename."
+    )
+    return [Caution(SkippedPairWarning, message)]
 
 
 def give(cautions: Iterable[Caution], stacklevel: int) -> None:

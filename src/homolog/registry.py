@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -31,7 +31,7 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.cautions import explain_nan, give, undefined
+from homolog.cautions import Caution, explain_nan, give, undefined
 from homolog.family import Family
 
 KORNBLITH_2019 = "Kornblith, Norouzi, Lee & Hinton, ICML 2019, arXiv:1905.00414"
@@ -143,6 +143,8 @@ class Measure:
     """Whether intervals of a measure without bounds are taken of its cube root, as of a product of variances."""
     leads: bool = False
     """Whether it decomposes the meeting in a way that its family's other measures can reuse, and so comes first."""
+    free_of_rank: bool = False
+    """Of the subspace family: whether no value is forced where the ranks reach the number of examples."""
     metric: bool = False
     """Whether the triangle inequality holds."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -451,11 +453,19 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
     value = record.finish(first, second, family.meet(first, second), **record.finish_options)
     if is_traced(value):
         return value
-    found = family.examine({names[0]: first, names[1]: second}, [names])
+    found = examined(family, {names[0]: first, names[1]: second}, [names], [record])
     if math.isnan(scalar(value)) and not explain_nan(found):
         found += undefined(str(record), [" and ".join(names)])
     give(found, stacklevel=2)
     return value
+
+
+def examined(
+    family: Family, operands: Mapping[str, Any], pairs: Sequence[tuple[str, str]], measures: Iterable[Measure]
+) -> list[Caution]:
+    """Return the warnings of a family that concern some of these measures."""
+    free = all(record.free_of_rank for record in measures)
+    return [caution for caution in family.examine(operands, pairs) if not (caution.of_ranks and free)]
 
 
 def undefined_where(constant: Array, value: Array) -> Array:

@@ -41,6 +41,7 @@ def _gaussian_mutual_information(x: Subspace, y: Subspace, overlap: Overlap) -> 
 @register(
     family=SUBSPACE,
     finish=_canonical_ridge,
+    free_of_rank=True,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=True,

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import check_finite, enough_rows, representation, same_rows, scalar, to_numpy
+from homolog.arrays import check_finite, enough_rows, representation, same_library, same_rows, scalar, to_numpy
 from homolog.cautions import explain_nan, give, undefined
-from homolog.registry import Measure
+from homolog.registry import Measure, examined
 from homolog.registry import measure as resolved
 
 ALL = np.ones((1, 1), dtype=bool)
@@ -33,8 +33,10 @@ class Pair:
     ) -> Pair:
         """Check what was given as `homolog.compare` would."""
         record = resolved(measure)
-        first, second = (host(value, name, record) for value, name in zip((x, y), names, strict=True))
-        same_rows(first, second, names)
+        given = [representation(value, name) for value, name in zip((x, y), names, strict=True)]
+        same_library(given[0], given[1], names)
+        same_rows(given[0], given[1], names)
+        first, second = (host(value, name, record) for value, name in zip(given, names, strict=True))
         enough_rows(first, max(record.minimal_n, 3), str(record))
         return cls(first, second, record, names)
 
@@ -63,7 +65,7 @@ class Pair:
         """Warn of what the measure itself would warn of: constant sides, saturation, ties."""
         first, second = self.names
         operands = dict(zip(self.names, self.operands, strict=True))
-        found = self.measure.family.examine(operands, [(first, second)])
+        found = examined(self.measure.family, operands, [(first, second)], [self.measure])
         if np.isnan(self.value) and not explain_nan(found):
             found += undefined(str(self.measure), [" and ".join(self.names)])
         give(found, stacklevel=2)
@@ -74,9 +76,8 @@ class Pair:
         return last_line(x, y, self.measure.family.meet(x, y), **self.measure.finish_options)
 
 
-def host(value: Any, name: str, record: Measure) -> np.ndarray:
-    """Return a representation as a NumPy array of a floating dtype, checked."""
-    array = representation(value, name)
+def host(array: Any, name: str, record: Measure) -> np.ndarray:
+    """Return a representation as a NumPy array, its values checked."""
     check_finite(array, name)
     # A function of the caller's may know its own array library alone.
     return array if record.family.name == "function" else to_numpy(array)
