@@ -72,3 +72,18 @@ def test_on_the_command_line(folder):
     assert float(value[3]) == pytest.approx(best, abs=1e-3)
     assert f"spread:{NAME}" in (folder / "report.html").read_text(encoding="utf-8")
     assert NAME in {row[0] for row in run("measures", "--module", "spread.py")}
+
+
+def test_measures_are_members_of_sets_and_keys_of_mappings():
+    """Equal measures have one hash, however they were bound."""
+    inputs = np.random.default_rng(0).normal(size=(9, 2))
+    for record in hl.measures().values():
+        for form in record.forms():
+            assert hash(form) == hash(hl.measure(str(form)))
+            assert {form: 1}[hl.measure(str(form))] == 1
+    forms = [form for record in hl.measures().values() for form in record.forms()]
+    assert len(set(forms)) == len(forms)
+    assert len({hl.measure("svcca", threshold=1), hl.measure("svcca", threshold=1.0)}) == 1
+    bound = [hl.measure("deconfounded_cka", inputs=inputs.copy()) for _ in range(2)]
+    assert len({*bound, hl.measure("deconfounded_cka", inputs=2 * inputs)}) == 2
+    assert len({hl.measure("cka", kernel=lambda x: x @ x.T), hl.measure("cka")}) == 2

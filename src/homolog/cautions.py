@@ -199,8 +199,8 @@ def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Cau
         found.append(
             Caution(
                 SaturationWarning,
-                f"{listed(wholly)}: the rank reaches n - 1 = {n - 1}, so every representation is fitted perfectly "
-                f"and CCA, regression and what is built of them say nothing: {remedy}",
+                f"{listed(wholly)}: the rank reaches n - 1 = {n - 1}, so every representation is fitted perfectly from "
+                f"there, and CCA-type values and regressions from there say nothing: {remedy}",
                 of_ranks=True,
             )
         )

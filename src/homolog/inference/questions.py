@@ -179,9 +179,10 @@ def confidence_interval(
 ) -> ConfidenceInterval:
     """Return a standard error and an interval for the measure of two representations, over the choice of examples.
 
-    Jackknife over examples: with θ_(i) the value without example i and θ̄ their mean, se² = (n−1)/n Σ (θ_(i) − θ̄)², and the
-    interval of Student's t is around nθ − (n−1)θ̄, from which the bias of order 1/n is gone: it is an interval for
-    the value on infinitely many examples, which for a biased index may leave out the value on these.
+    Jackknife over examples: with θ_(i) the value without example i and θ̄ their mean, se² = (n−1)/n Σ (θ_(i) − θ̄)². The interval
+    is for the value on infinitely many examples, which for a biased index may leave out the value on these: it is around
+    nθ − (n−1)θ̄, from which the bias of order 1/n is gone, and for biased CKA and HSIC that of the debiased estimator. It is of
+    Student's t on a scale that fits the range, Fisher's z = atanh θ for a similarity of at most 1, and put back.
 
     Parameters
     ----------
@@ -200,7 +201,8 @@ def confidence_interval(
     Returns
     -------
     ConfidenceInterval
-        `value`, `se`, `low`, `high`; the ends lie within the range of the measure.
+        `value`, `se`, `low`, `high`; the ends lie within the range of the measure. They are NaN, under a warning, where the
+        measure has no value without some of the examples.
 
     Raises
     ------
@@ -210,17 +212,23 @@ def confidence_interval(
     Warns
     -----
     BiasWarning
-        Where the bias is larger than half of the interval: the correction is of first order, and then no longer to be trusted.
+        Where the bias is larger than half of the interval: a correction of first order is then no longer to be trusted.
+    UndefinedValueWarning
+        Where there is a value but no interval. Besides, what the measure itself warns of, such as saturation.
 
     Notes
     -----
+    The degrees of freedom are n m₂² / (m₄ − m₂²), from 1 to n − 1, with m₂ and m₄ the central moments of the θ_(i) on that
+    scale: few where few examples carry the standard error. How often such intervals hold the true value is in docs/inference.md.
+
     Rows are never drawn with replacement: copies of one example look like agreement to debiased measures. Near
     independence the distribution is not normal: ask `permutation_test` there. RBF bandwidths are held while examples are
     left out.
 
     References
     ----------
-    Efron & Stein, Annals of Statistics 1981; Shao & Wu, Annals of Statistics 1989 (subsampling).
+    Efron & Stein, Annals of Statistics 1981; Shao & Wu, Annals of Statistics 1989 (subsampling); Fisher, Metron 1921 (z);
+    Satterthwaite, Biometrics Bulletin 1946 (degrees of freedom).
 
     Examples
     --------
@@ -271,7 +279,8 @@ def paired_test(
     """Test whether x is more like y than like z, over the same examples.
 
     The difference of the two values is resampled as one figure, so that what both share in the examples drops out. Interval and
-    p are of the difference less its bias of order 1/n, which lies in the middle of the interval.
+    p are of the difference less its bias, on the scale of `confidence_interval` where the measure has bounds; the interval is put
+    back around the middle of the two values, and leaves out 0 where p is below 1 − level.
 
     Parameters
     ----------
@@ -289,6 +298,11 @@ def paired_test(
     ------
     ValueError, TypeError, KeyError
         For input that cannot be compared, or a level outside (0, 1).
+
+    Warns
+    -----
+    UndefinedValueWarning
+        Where the measure has no value without some of the examples, so that p is NaN. Besides, what the measure itself warns of.
 
     References
     ----------
