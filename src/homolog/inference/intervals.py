@@ -163,5 +163,5 @@ def degrees_of_freedom(values: np.ndarray) -> np.ndarray:
     excess = np.mean(squares**2, axis=0) - np.mean(squares, axis=0) ** 2
     top = n * np.mean(squares, axis=0) ** 2
     # Equal squares have all degrees of freedom.
-    unlimited = np.full_like(top, n - 1.0)
+    unlimited = np.full_like(top, np.inf)
     return np.clip(np.divide(top, excess, out=unlimited, where=excess > top / n), 1, n - 1)
