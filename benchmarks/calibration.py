@@ -18,7 +18,7 @@ import homolog as hl
 MEASURES = ("cka", "cka(estimator=debiased)", "procrustes_distance", "bipartite_match")
 
 
-INTERVALS = ("cka", "cka(estimator=debiased)", "cca")
+INTERVALS = ("cka", "cka(estimator=debiased)")
 """Measures of the tables of few examples."""
 DISTRIBUTIONS = ("normal", "t3", "elliptical t3")
 SHAPES = ((4, 3), (3, 30))
