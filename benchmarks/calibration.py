@@ -1,9 +1,14 @@
 """Whether p-values and intervals keep what they promise: prints the tables of docs/inference.md.
 
-python benchmarks/calibration.py        # some minutes
+python benchmarks/calibration.py            # all of them, some ten minutes on one core
+python benchmarks/calibration.py few        # or one: rejections, few, bias
 """
 
 from __future__ import annotations
+
+import itertools
+import sys
+import warnings
 
 import numpy as np
 from scipy.stats import binom
@@ -13,13 +18,34 @@ import homolog as hl
 MEASURES = ("cka", "cka(estimator=debiased)", "procrustes_distance", "bipartite_match")
 
 
+INTERVALS = ("cka", "cka(estimator=debiased)")
+"""Measures of the tables of few examples."""
+DISTRIBUTIONS = ("normal", "t3", "elliptical t3")
+SHAPES = ((4, 3), (3, 30))
+STRENGTHS = (1.0, 2.0)
+
+
 def draw(rng: np.random.Generator, n: int, strength: float, p: int = 4, q: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Two representations with two directions in common."""
-    shared = strength * rng.normal(size=(n, 2))
-    x, y = rng.normal(size=(n, p)), rng.normal(size=(n, q))
-    x[:, :2] += shared
-    y[:, :2] += shared
+    x, y, _ = three(rng, n, strength, (p, q), "normal")
     return x, y
+
+
+def three(
+    rng: np.random.Generator, n: int, strength: float, shape: tuple[int, int], distribution: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """X, and Y and Z that are alike to it, with entries that are normal or of t3, or rows scaled to be of t3."""
+
+    def entries(width: int) -> np.ndarray:
+        return rng.standard_t(3, size=(n, width)) if distribution == "t3" else rng.normal(size=(n, width))
+
+    shared = strength * entries(2)
+    sides = [entries(width) for width in (shape[0], shape[1], shape[1])]
+    for side in sides:
+        side[:, :2] += shared
+    scale = np.sqrt(3 / rng.chisquare(3, size=(n, 1))) if distribution == "elliptical t3" else 1.0
+    x, y, z = (side * scale for side in sides)
+    return x, y, z
 
 
 def population(strength: float, p: int = 4, q: int = 3) -> dict[str, float]:
@@ -29,7 +55,13 @@ def population(strength: float, p: int = 4, q: int = 3) -> dict[str, float]:
     first, second = (np.diag([1 + strength**2] * 2 + [1.0] * (width - 2)) for width in (p, q))
     cka = np.sum(cross**2) / np.linalg.norm(first) / np.linalg.norm(second)
     cca = np.trace(np.linalg.solve(first, cross) @ np.linalg.solve(second, cross.T)) / min(p, q)
-    return {"cka": float(cka), "cka(estimator=debiased)": float(cka), "cca": float(cca)}
+    procrustes = np.sqrt(2 - 2 * np.trace(cross) / np.sqrt(np.trace(first) * np.trace(second)))
+    return {
+        "cka": float(cka),
+        "cka(estimator=debiased)": float(cka),
+        "cca": float(cca),
+        "procrustes_distance": float(procrustes),
+    }
 
 
 def rejections(simulations: int = 1000) -> None:
@@ -52,21 +84,36 @@ def rejections(simulations: int = 1000) -> None:
         print(f"| {measure} | " + " | ".join(shares) + " |", flush=True)
 
 
-def coverage(simulations: int = 1000, n: int = 150) -> None:
-    """Share of 95 % intervals that hold the value of the population."""
-    print(f"\nShare of 95 % intervals that hold the population's value, {simulations} pairs of n = {n}:\n")
-    print("| measure | method | strength 0.75 | strength 1 | strength 2 |\n|---|---|---|---|---|")
-    for measure in ("cka", "cka(estimator=debiased)", "cca"):
-        for method in ("jackknife", "subsample"):
-            shares = []
-            for strength in (0.75, 1.0, 2.0):
-                rng = np.random.default_rng(1)
-                truth = population(strength)[measure]
-                found = [
-                    hl.confidence_interval(*draw(rng, n, strength), measure, method=method) for _ in range(simulations)
-                ]
-                shares.append(f"{np.mean([ci.low <= truth <= ci.high for ci in found]):.3f}")
-            print(f"| {measure} | {method} | " + " | ".join(shares) + " |", flush=True)
+def held(measure: str, n: int, simulations: int) -> list[tuple[float, float]]:
+    """Return, for every kind of data, how often intervals hold the value of the population, and differences of none are found."""
+    found = []
+    for distribution, shape, strength in itertools.product(DISTRIBUTIONS, SHAPES, STRENGTHS):
+        truth = population(strength, *shape)[measure]
+        rng = np.random.default_rng(4)
+        covered = rejected = 0
+        for _ in range(simulations):
+            x, y, z = three(rng, n, strength, shape, distribution)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", hl.HomologWarning)
+                interval = hl.confidence_interval(x, y, measure)
+                rejected += hl.paired_test(x, y, z, measure).pvalue <= 0.05
+            covered += interval.low <= truth <= interval.high
+        found.append((covered / simulations, rejected / simulations))
+    return found
+
+
+def few(simulations: int = 200) -> None:
+    """Coverage of intervals and size of the test of a difference, by the jackknife, with 20 and 60 examples."""
+    told = {measure: [held(measure, n, simulations) for n in (20, 60)] for measure in INTERVALS}
+    kinds = list(itertools.product(DISTRIBUTIONS, SHAPES, STRENGTHS))
+    for place, what in enumerate(
+        ("95 % intervals that hold the population's value", "p <= 0.05 where there is no difference")
+    ):
+        print(f"\nShare of {what}, n = 20 / n = 60, {simulations} draws:\n")
+        print("| data | shapes | strength | " + " | ".join(INTERVALS) + " |\n|---|---|---|" + "---|" * len(INTERVALS))
+        for row, (distribution, (p, q), strength) in enumerate(kinds):
+            cells = [f"{small[row][place]:.3f} / {large[row][place]:.3f}" for small, large in told.values()]
+            print(f"| {distribution} | {p}, {q} | {strength:g} | " + " | ".join(cells) + " |", flush=True)
 
 
 def bias(simulations: int = 1000) -> None:
@@ -86,7 +133,8 @@ def bias(simulations: int = 1000) -> None:
         print(f"| {n} | {p} | " + " | ".join(cells) + f" | {population(1.0, p=p)['cka']:.3f} |", flush=True)
 
 
+TABLES = {"rejections": rejections, "few": few, "bias": bias}
+
 if __name__ == "__main__":
-    rejections()
-    coverage()
-    bias()
+    for name in sys.argv[1:] or TABLES:
+        TABLES[name]()

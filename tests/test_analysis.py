@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -72,8 +73,49 @@ def test_identification_is_tested_against_a_measure_of_ones_choice(rng):
         hl.layer_identification(result, ["cka"], against="cca")
 
 
+def right_and_wrong(count, names=("one", "two", "three")):
+    """Results of pairs of networks in which one measure finds every layer and another none."""
+    shape = {"layer_a": list(names), "layer_b": list(names)}
+    size = len(names)
+    tables = {"finds": np.eye(size), "misses": np.roll(np.eye(size), 1, axis=1)}
+    for a, b in itertools.combinations(range(count), 2):
+        attributes = {"measures": json.dumps(list(tables)), "model_a": f"seed {a}", "model_b": f"seed {b}"}
+        variables = {
+            name: xarray.DataArray(table, shape, ("layer_a", "layer_b"), attrs={"kind": "similarity"})
+            for name, table in tables.items()
+        }
+        yield xarray.Dataset(variables, attrs=attributes)
+
+
+@pytest.mark.parametrize(("count", "p"), [(3, 1.0), (4, 0.5), (6, 0.25), (7, 0.25), (10, 0.0625)])
+def test_one_hundred_against_none_is_tested_exactly(count, p):
+    """No network changes the difference: a sign test over ⌊N/2⌋ pairs that share none, 2 / 2^⌊N/2⌋."""
+    found = hl.layer_identification(list(right_and_wrong(count)))
+    assert found.accuracy.values.tolist() == [1, 0]
+    assert found.accuracy_se.values.tolist() == [0, 0]
+    assert found.z.values.tolist() == [0, -np.inf]
+    assert found.p.values.tolist() == [1, pytest.approx(p)]
+    assert found.attrs["test"].startswith(f"jackknife over {count} networks; where z is infinite")
+    other = hl.layer_identification(list(right_and_wrong(count)), against="misses")
+    assert other.z.values.tolist() == [np.inf, 0]
+
+
+def test_a_pair_without_a_common_name_is_left_out_and_told(rng):
+    models = networks(rng, 4, noise=2.0)
+    expected = hl.layer_identification(hl.compare(models, measures=("cka", "cca")))
+    stranger = {f"block{i}": x for i, x in enumerate(models["seed 0"].values())}
+    result = hl.compare({**models, "stranger": stranger}, measures=("cka", "cca"))
+    with pytest.warns(hl.SkippedPairWarning, match="seed 0 and stranger, .* are left out and 6 are counted") as told:
+        found = hl.layer_identification(result)
+    assert len(told) == 1
+    xarray.testing.assert_equal(found, expected)
+    with pytest.raises(ValueError, match="needs layers of the same name on both sides, got none in common"):
+        hl.layer_identification(hl.between(result, "seed 0", "stranger"))
+
+
 def test_two_networks_have_no_standard_error(rng):
     found = hl.layer_identification(hl.compare(networks(rng, 2), measures="cka"))
+    assert found.attrs["test"] == "none: it needs three networks, got 2"
     assert np.isnan(found.accuracy_se.item())
     assert np.isnan(found.p.item())
 
@@ -81,7 +123,9 @@ def test_two_networks_have_no_standard_error(rng):
 def test_models_of_one_name_have_no_standard_error(rng):
     layers = list(networks(rng, 3).values())
     pairs = [hl.compare(a, b, measures="cka") for a, b in itertools.combinations(layers, 2)]
-    assert np.isnan(hl.layer_identification(pairs).accuracy_se.item())
+    found = hl.layer_identification(pairs)
+    assert np.isnan(found.accuracy_se.item())
+    assert found.attrs["test"].startswith("none: several comparisons are of models of the same names")
 
 
 def test_pairs_that_name_their_models_equal_one_result_of_many(rng):

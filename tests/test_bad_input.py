@@ -17,6 +17,16 @@ RESULT = hl.compare({"l": X}, {"m": Y}, measures="procrustes_distance")
 CONVOLUTION = torch.nn.Sequential(torch.nn.Conv1d(3, 4, 2))
 SEQUENCES = torch.zeros(5, 3, 9)
 
+ONE_PAIR = {
+    "explain_cka": hl.explain_cka,
+    "shared_subspace": hl.shared_subspace,
+    "permutation_test": hl.permutation_test,
+    "null_level": hl.null_level,
+    "confidence_interval": hl.confidence_interval,
+    "paired_test": lambda x, y: hl.paired_test(x, Y, y),
+}
+"""What is asked of one pair of representations."""
+
 CASES = {
     "list": (lambda: hl.cka([[1, 2], [3, 4]], X), TypeError, "got a list"),
     "none": (lambda: hl.cka(X, None), TypeError, "got None"),
@@ -195,3 +205,15 @@ def test_options_end_exactly_where_their_bounds_do(record, key):
     within = [low + 1 if whole else float(np.nextafter(low, np.inf))] + ([low] if closed else [])
     for value in within + ([] if high == float("inf") else [high]):
         assert hl.measure(record.name, **with_effect, **{key: value}).all_options[key] == value
+
+
+@pytest.mark.parametrize("ask", ONE_PAIR.values(), ids=ONE_PAIR)
+def test_questions_of_one_pair_refuse_what_compare_refuses(ask):
+    for x, y, error, message in (
+        (BAD_ROW, Y, ValueError, "x must be finite, got NaN or infinity first in row 5"),
+        (X, np.where(np.arange(80).reshape(20, 4) == 26, np.inf, Y), ValueError, "first in row 6"),
+        (X, torch.tensor(Y), TypeError, r"same array library as x \(numpy\), got torch"),
+        (X, Y[:9], ValueError, r"as many rows as x \(20\), got 9"),
+    ):
+        with pytest.raises(error, match=message):
+            ask(x, y)

@@ -85,6 +85,40 @@ def test_saturation_is_told_only_where_forced(rng):
         hl.cka(rng.normal(size=(20, 40)), rng.normal(size=(20, 40)))
 
 
+SUBSPACE = [form for record in hl.measures().values() for form in record.forms() if form.family.name == "subspace"]
+
+
+@pytest.mark.parametrize("form", [*SUBSPACE, hl.measure("angular_shape_distance(alpha=0.0)")], ids=str)
+def test_saturation_is_told_of_measures_whose_value_is_forced(form, rng):
+    """With a rank of n − 1 these are the same whatever the data, or infinite; the others are not, and say nothing of CCA."""
+    x = rng.normal(size=(12, 30))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        others = rng.normal(size=(3, 12, 2))
+        # The predictors are those that fit everything.
+        predicted = form.name == "linear_regression"
+        values = [float(form(other, x) if predicted else form(x, other)) for other in others]
+    forced = np.isinf(values).all() or np.allclose(values, values[0], atol=1e-6)
+    assert forced == (not form.free_of_rank) or form.name == "svcca"  # which drops directions first
+    y = rng.normal(size=(12, 3))
+    for ask in (
+        lambda: form(x, y),
+        lambda: hl.compare(x, y, measures=form),
+        lambda: hl.confidence_interval(x, y, form),
+    ):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            ask()
+        found = [warning for warning in told if issubclass(warning.category, hl.SaturationWarning)]
+        assert len(found) == (not form.free_of_rank)
+
+
+@pytest.mark.filterwarnings("ignore::homolog.NullLevelWarning")
+def test_one_measure_that_saturates_is_enough_to_tell(rng):
+    with pytest.warns(hl.SaturationWarning, match="CCA-type values and regressions from there say nothing"):
+        hl.compare(rng.normal(size=(12, 30)), rng.normal(size=(12, 3)), measures=("procrustes_distance", "cca"))
+
+
 def test_gradients_flow_and_stay_on_the_device(rng):
     x = torch.tensor(rng.normal(size=(30, 5)), dtype=torch.float32, requires_grad=True)
     y = torch.tensor(rng.normal(size=(30, 4)), dtype=torch.float32)

@@ -76,3 +76,18 @@ def test_on_the_command_line(folder):
     status, listed, told = command_line(["measures", "--module", "spread.py"], folder)
     assert status == 0, told
     assert NAME in {line.split("\t")[0] for line in listed.splitlines()}
+
+
+def test_measures_are_members_of_sets_and_keys_of_mappings():
+    """Equal measures have one hash, however they were bound."""
+    inputs = np.random.default_rng(0).normal(size=(9, 2))
+    for record in hl.measures().values():
+        for form in record.forms():
+            assert hash(form) == hash(hl.measure(str(form)))
+            assert {form: 1}[hl.measure(str(form))] == 1
+    forms = [form for record in hl.measures().values() for form in record.forms()]
+    assert len(set(forms)) == len(forms)
+    assert len({hl.measure("svcca", threshold=1), hl.measure("svcca", threshold=1.0)}) == 1
+    bound = [hl.measure("deconfounded_cka", inputs=inputs.copy()) for _ in range(2)]
+    assert len({*bound, hl.measure("deconfounded_cka", inputs=2 * inputs)}) == 2
+    assert len({hl.measure("cka", kernel=lambda x: x @ x.T), hl.measure("cka")}) == 2

@@ -27,6 +27,7 @@ from homolog.cautions import (
     OrderFreeWarning,
     RankWarning,
     SaturationWarning,
+    SkippedPairWarning,
     TiesWarning,
     UndefinedValueWarning,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "OrderFreeWarning",
     "RankWarning",
     "SaturationWarning",
+    "SkippedPairWarning",
     "TiesWarning",
     "UndefinedValueWarning",
     "aligned_cosine",

@@ -64,6 +64,10 @@ class GradientWarning(HomologWarning):
     """A measure has a corner or a jump at these data: a value but no derivative, and a gradient of NaN."""
 
 
+class SkippedPairWarning(HomologWarning):
+    """Networks without a layer of the same name were left out of a count over pairs of networks."""
+
+
 class ExtractionWarning(HomologWarning):
     """Something in the model could not be taken as a layer, and was left out."""
 
@@ -74,6 +78,8 @@ class Caution:
 
     category: type[HomologWarning]
     message: str
+    of_ranks: bool = False
+    """Whether it speaks of values that ranks force, which concerns some measures of a family alone."""
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
@@ -185,7 +191,7 @@ def dropped_directions(names: Sequence[str]) -> list[Caution]:
         Caution(
             RankWarning,
             f"{listed(names)}: directions with less than 1e-6 of the largest singular value were left out, although they "
-            f"are more than rounding; CCA-type values ignore them: scale the features to comparable size if they matter.",
+            f"are more than rounding; the value ignores them: scale the features to comparable size if they matter.",
         )
     ]
 
@@ -198,8 +204,9 @@ def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Cau
         found.append(
             Caution(
                 SaturationWarning,
-                f"{listed(wholly)}: the rank reaches n - 1 = {n - 1}, so every representation is fitted perfectly "
-                f"and CCA-type values say nothing: {remedy}",
+                f"{listed(wholly)}: the rank reaches n - 1 = {n - 1}, so every representation is fitted perfectly from "
+                f"there, and CCA-type values and regressions from there say nothing: {remedy}",
+                of_ranks=True,
             )
         )
     if partly:
@@ -208,6 +215,7 @@ def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Cau
                 SaturationWarning,
                 f"{listed(partly)}: the two ranks together exceed n - 1 = {n - 1}, so some canonical correlations "
                 f"are 1 whatever the data: {remedy}",
+                of_ranks=True,
             )
         )
     return found
@@ -247,11 +255,12 @@ def few_permutations(name: str, lost: int, pairs: int, n_permutations: int, alph
 
 
 def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
-    """Say where an interval cannot be trusted."""
+    """Say where a value is more bias than anything else."""
     return Caution(
         BiasWarning,
-        f"{name}: the bias is larger than half of the interval for {listed(where)}, so that its correction, of first order, is "
-        f"not to be trusted: use more examples, or a debiased estimator where there is one.",
+        f"{name}: the bias is larger than half of the interval for {listed(where)}, so that the value is not to be trusted, "
+        f"nor, without a debiased estimator, the interval, from which a bias of first order is taken: use more examples, or "
+        f"a debiased estimator where there is one.",
     )
 
 
@@ -262,6 +271,26 @@ def give_caller(caution: Caution) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
         frame, depth = frame.f_back, depth + 1
     warnings.warn(caution.message, caution.category, stacklevel=depth)
+
+
+def no_interval(name: str, where: Sequence[str]) -> Caution:
+    """Say where a value has no interval."""
+    return Caution(
+        UndefinedValueWarning,
+        f"{name} has no finite value for {listed(where)} with some of the examples left out, so that its standard error and "
+        f"interval are NaN: use more examples, or look with homolog.diagnose for examples that carry the value.",
+    )
+
+
+def skipped_pairs(pairs: Sequence[str], counted: int) -> list[Caution]:
+    """Say which pairs of networks share no layer name, and how many are left."""
+    if not pairs:
+        return []
+    message = (
+        f"{listed(pairs)}: no layer has the same name on both sides, so that these pairs are left out and {counted} are counted: "
+        f"rename corresponding layers with Activations.rename."
+    )
+    return [Caution(SkippedPairWarning, message)]
 
 
 def give(cautions: Iterable[Caution], stacklevel: int) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -33,7 +33,7 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.cautions import explain_nan, give, undefined
+from homolog.cautions import Caution, explain_nan, give, undefined
 from homolog.family import Family
 
 KORNBLITH_2019 = "Kornblith, Norouzi, Lee & Hinton, ICML 2019, arXiv:1905.00414"
@@ -139,8 +139,14 @@ class Measure:
     """null(X, Y, meeting, **finish options) → mean over permutations of the examples, or None where there is no formula."""
     without_each: Callable[..., Array | None] | None = None
     """without_each(X, Y, meeting, **finish options) → (n,) values without each example, or None where there is no shortcut."""
+    unbiased: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the estimator without bias that has the same value on infinitely many examples."""
+    cube_root: bool = False
+    """Whether intervals of a measure without bounds are taken of its cube root, as of a product of variances."""
     leads: bool = False
     """Whether it decomposes the meeting in a way that its family's other measures can reuse, and so comes first."""
+    free_of_rank: bool = False
+    """Of the subspace family: whether no value is forced where the ranks reach the number of examples."""
     metric: bool = False
     """Whether the triangle inequality holds."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -161,6 +167,18 @@ class Measure:
     def __call__(self, x: Array, y: Array, /) -> Array:
         """Compute the measure of two representations."""
         return self.function(x, y, **self.options)
+
+    def __hash__(self) -> int:
+        # The mappings of a record have no hash; equal measures have the same name and options.
+        return hash((self.name, *sorted(self.options)))
+
+    @property
+    def without_bias(self) -> Measure | None:
+        """The same measure by the estimator that has no bias, or None where this is it or there is none."""
+        bound = self.all_options
+        if all(bound[name] == value for name, value in self.unbiased.items()):
+            return None
+        return self.bind(**self.unbiased)
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -440,11 +458,19 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
         value = value + float("nan") * (namespace(x).sum(x) + namespace(y).sum(y))
     if is_traced(value):
         return value
-    found = family.examine({names[0]: first, names[1]: second}, [names])
+    found = examined(family, {names[0]: first, names[1]: second}, [names], [record])
     if math.isnan(scalar(value)) and not explain_nan(found):
         found += undefined(str(record), [" and ".join(names)])
     give(found, stacklevel=2)
     return value
+
+
+def examined(
+    family: Family, operands: Mapping[str, Any], pairs: Sequence[tuple[str, str]], measures: Iterable[Measure]
+) -> list[Caution]:
+    """Return the warnings of a family that concern some of these measures."""
+    free = all(record.free_of_rank for record in measures)
+    return [caution for caution in family.examine(operands, pairs) if not (caution.of_ranks and free)]
 
 
 def undefined_where(constant: Array, value: Array) -> Array:

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
+from scipy.stats import binomtest
 
 from homolog.analysis.jackknife import leave_one_out, standard_error
 from homolog.analysis.reading import chosen_measure, measure_names, symmetrised, tied, two_by_two, two_models
 from homolog.arrays import described
+from homolog.cautions import give, skipped_pairs
 
 if TYPE_CHECKING:
     import xarray
+
+ROUNDING = 1e-12
+"""Differences of shares below this are none."""
 
 
 def layer_identification(
@@ -48,16 +53,22 @@ def layer_identification(
         - `accuracy_se`, the jackknife standard error over networks: pairs that share a network are not independent, so networks
           are left out, not decisions;
         - `z` and `p`: accuracy less that of the measure tested against, over the jackknife standard error of this difference,
-          and its two-sided normal probability. That measure itself, and one that misses and finds the same layers, have z = 0
-          and p = 1; NaN where leaving out a network never changes the difference.
+          and its two-sided normal probability. That measure itself, and one that finds as many layers, have z = 0 and p = 1.
+          Where leaving out a network never changes the difference, as of 100 % and 0 %, z is infinite, and p that of an exact
+          sign test over disjoint pairs of networks, which are independent: at least 2 / 2^⌊N/2⌋ of N networks.
 
         The last three are NaN with fewer than three networks, or where several results do not tell which networks they compare
-        (models of one name).
+        (models of one name); the attribute `test` says in words what was tested, or why nothing was.
 
     Raises
     ------
     ValueError
-        If the layers of the two sides share no name, a model was compared with itself, or `against` is not among the measures.
+        If no two networks share the name of a layer, a model was compared with itself, or `against` is not among the measures.
+
+    Warns
+    -----
+    SkippedPairWarning
+        Naming the pairs of networks that share no layer name, which are left out.
 
     References
     ----------
@@ -82,8 +93,7 @@ def layer_identification(
     pooled = list(two_by_two([results] if isinstance(results, xarray.Dataset) else results))
     if not pooled:
         raise ValueError("layer identification needs at least one result of homolog.compare, got none.")
-    for result in pooled:
-        _check_identifiable(result)
+    pooled = _identifiable(pooled)
     shared = [name for name in measure_names(pooled[0]) if all(name in measure_names(r) for r in pooled)]
     if isinstance(measures, str):
         measures = [measures]
@@ -99,9 +109,11 @@ def layer_identification(
     total = decisions.sum(axis=1)
     accuracy = right.sum(axis=1) / total
     reference = int(np.argmax(accuracy)) if against is None else _place(chosen_measure(pooled[0], against), names)
-    columns = {"accuracy": accuracy, **_sureness(pooled, right, decisions, reference)}
+    sureness, told = _sureness(pooled, right, decisions, reference)
+    columns = {"accuracy": accuracy, **sureness}
     columns |= {"chance": chances.sum(axis=1) / total, "decisions": total.astype(np.int32)}
     attributes = {"title": "layer identification", "comparisons": np.int32(len(pooled)), "against": names[reference]}
+    attributes["test"] = told
     return xarray.Dataset({key: ("measure", column) for key, column in columns.items()}, {"measure": names}, attributes)
 
 
@@ -111,18 +123,27 @@ def _place(measure: str, names: Sequence[str]) -> int:
     return names.index(measure)
 
 
-def _check_identifiable(result: xarray.Dataset) -> None:
-    two_models(result)
-    if int(result.attrs.get("same_model", 0)):
-        raise ValueError(
-            "layer identification needs two networks, got a model compared with itself, which finds every layer: compare "
-            "networks trained from different seeds."
-        )
-    if not set(result.layer_a.values) & set(result.layer_b.values):
+def _identifiable(pooled: Sequence[xarray.Dataset]) -> list[xarray.Dataset]:
+    """Return the results in which some layer can be found; those of networks without a common name are told."""
+    for result in pooled:
+        two_models(result)
+        if int(result.attrs.get("same_model", 0)):
+            raise ValueError(
+                "layer identification needs two networks, got a model compared with itself, which finds every layer: compare "
+                "networks trained from different seeds."
+            )
+    kept: list[xarray.Dataset] = []
+    skipped: list[xarray.Dataset] = []
+    for result in pooled:
+        (kept if set(result.layer_a.values) & set(result.layer_b.values) else skipped).append(result)
+    if not kept:
         raise ValueError(
             "layer identification needs layers of the same name on both sides, got none in common: rename corresponding "
             "layers with Activations.rename."
         )
+    pairs = [f"{result.attrs.get('model_a', 'a')} and {result.attrs.get('model_b', 'b')}" for result in skipped]
+    give(skipped_pairs(pairs, len(kept)), stacklevel=2)
+    return kept
 
 
 class Tally(NamedTuple):
@@ -153,20 +174,44 @@ def _tally(result: xarray.Dataset, measure: str) -> Tally:
 
 def _sureness(
     pooled: Sequence[xarray.Dataset], right: np.ndarray, decisions: np.ndarray, reference: int
-) -> dict[str, np.ndarray]:
-    """Return standard errors and the test against a measure; right and decisions are (measures, pairs)."""
+) -> tuple[dict[str, np.ndarray], str]:
+    """Return standard errors and the test against a measure, and what was tested; right and decisions are (measures, pairs)."""
     unknown = np.full(len(right), np.nan)
+    nothing = {"accuracy_se": unknown, "z": unknown, "p": unknown}
     pairs = [(str(result.attrs["model_a"]), str(result.attrs["model_b"])) for result in pooled]
     models = sorted({model for pair in pairs for model in pair})
-    told_apart = len({frozenset(pair) for pair in pairs}) == len(pairs) and all(a != b for a, b in pairs)
+    if len({frozenset(pair) for pair in pairs}) < len(pairs) or any(a == b for a, b in pairs):
+        return nothing, "none: several comparisons are of models of the same names, so that networks cannot be left out"
+    if len(models) < 3:
+        return nothing, f"none: it needs three networks, got {len(models)}"
     left = leave_one_out(models, lambda kept: decisions[:, kept].sum(axis=1), pairs)
-    if len(models) < 3 or not told_apart or (left == 0).any():
-        return {"accuracy_se": unknown, "z": unknown, "p": unknown}
+    if (left == 0).any():
+        return nothing, "none: without one of the networks a measure decides nothing"
     estimates = leave_one_out(models, lambda kept: right[:, kept].sum(axis=1) / decisions[:, kept].sum(axis=1), pairs)
     accuracy = right.sum(axis=1) / decisions.sum(axis=1)
     ahead = accuracy - accuracy[reference]
     error = standard_error(estimates - estimates[:, [reference]])
-    # Without spread nobody knows how sure a difference is; no difference needs no spread.
-    unsure = np.where(ahead == 0, 0.0, np.nan)
-    z = np.divide(ahead, error, out=unsure, where=error > 0)
-    return {"accuracy_se": standard_error(estimates), "z": z, "p": 2 * ndtr(-np.abs(z))}
+    # A difference that no network changes has no spread but what rounding leaves.
+    steady = error <= ROUNDING
+    ahead[np.abs(ahead) <= ROUNDING] = 0
+    z = np.divide(ahead, error, out=np.where(ahead == 0, 0.0, np.copysign(np.inf, ahead)), where=~steady)
+    p = 2 * ndtr(-np.abs(z))
+    told = f"jackknife over {len(models)} networks"
+    exact = np.flatnonzero(np.isinf(z))
+    shares = right / np.where(decisions > 0, decisions, 1)
+    for place in exact:
+        p[place] = _sign_test(pairs, shares[place] - shares[reference])
+    if len(exact):
+        told += "; where z is infinite no network changes the difference, and p is of a sign test over disjoint pairs of networks"
+    return {"accuracy_se": standard_error(estimates), "z": z, "p": p}, told
+
+
+def _sign_test(pairs: Sequence[tuple[str, str]], differences: np.ndarray) -> float:
+    """Return the exact two-sided probability of so many differences of one sign, over pairs that share no network."""
+    used: set[str] = set()
+    signs = []
+    for pair, difference in zip(pairs, differences, strict=True):
+        if difference != 0 and not used & set(pair):
+            used |= set(pair)
+            signs.append(difference > 0)
+    return float(binomtest(sum(signs), len(signs)).pvalue) if signs else 1.0

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import representation, to_numpy
+from homolog.arrays import check_finite, representation, same_library, same_rows, to_numpy
 from homolog.families.overlaps import prepare
 
 
@@ -25,11 +25,10 @@ class Pair:
     def of(cls, x: Any, y: Any) -> Pair:
         """Decompose two representations of the same examples."""
         checked = [representation(value, name) for value, name in ((x, "x"), (y, "y"))]
-        rows = [value.shape[0] for value in checked]
-        if rows[0] != rows[1]:
-            raise ValueError(
-                f"y must have as many rows as x ({rows[0]}), got {rows[1]}: both must hold the same examples in the same order."
-            )
+        same_library(checked[0], checked[1])
+        same_rows(checked[0], checked[1])
+        for value, name in zip(checked, "xy", strict=True):
+            check_finite(value, name)
         decomposed = [prepare(value) for value in checked]
         for name, subspace in zip("xy", decomposed, strict=True):
             if subspace.rank == 0:

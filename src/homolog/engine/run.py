@@ -27,6 +27,7 @@ from homolog.engine.planning import Group, Plan
 from homolog.families import blocked
 from homolog.families.columns import Held
 from homolog.pooling import Elsewhere, Here, Workers, pooled
+from homolog.registry import examined
 from homolog.rows import Rows
 
 NULL_LEVEL_TOLD = 0.1
@@ -115,7 +116,9 @@ def _examine(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcom
     pairs = unordered(plan.needed)
     labels = [layer.label for layer in plan.layers]
     named = {labels[i]: operand for i, operand in operands.items()}
-    outcome.cautions += group.family.examine(named, [(labels[i], labels[j]) for i, j in pairs])
+    outcome.cautions += examined(
+        group.family, named, [(labels[i], labels[j]) for i, j in pairs], group.measures.values()
+    )
     if group.family.rank is not None:
         outcome.ranks = np.full(len(labels), -1, dtype=np.int32)
         for i, operand in operands.items():

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from homolog.arrays import format_bytes, is_numpy, on_host, representation, to_numpy
-from homolog.cautions import Caution, dominated_by_bias, few_permutations, order_free
+from homolog.cautions import Caution, dominated_by_bias, few_permutations, no_interval, order_free
 from homolog.inference.checks import check_count, check_level, check_size
+from homolog.inference.intervals import intervals
 from homolog.inference.orders import numbered, orders
 from homolog.inference.permuting import permuted_values
 from homolog.inference.pvalues import false_discovery, familywise, pvalues
-from homolog.inference.resampling import interval, resampled_values
+from homolog.inference.resampling import Resampled, resampled_values
 from homolog.rows import Rows
 
 if TYPE_CHECKING:
@@ -112,6 +113,11 @@ class Sides:
             else self.needed & ~np.eye(len(self.rows), dtype=bool)
         )
 
+    def labels(self, plan: Plan, marked: np.ndarray) -> list[str]:
+        """Name the pairs that are marked."""
+        names = [layer.label for layer in plan.layers]
+        return [f"{names[self.rows[i]]} and {names[self.columns[j]]}" for i, j in np.argwhere(marked)]
+
     def spread(self, values: np.ndarray, size: int) -> np.ndarray:
         """Return values over all layers, NaN where there are none."""
         found = np.full((size, size), np.nan)
@@ -141,11 +147,10 @@ def companions(
             cautions += few_permutations(name, int(lost.sum()), int(together.sum()), plan.asked.n_permutations, ALPHA)
     if plan.asked.interval:
         for name, kinds in _intervals(plan, group, sides, each).items():
-            dubious = np.argwhere(kinds.pop("dubious") == 1)
+            for flag, caution in (("dubious", dominated_by_bias), ("missing", no_interval)):
+                where = sides.labels(plan, kinds.pop(flag) == 1)
+                cautions += [caution(name, where)] if where else []
             found[name] |= kinds
-            labels = [layer.label for layer in plan.layers]
-            told = [f"{labels[sides.rows[i]]} and {labels[sides.columns[j]]}" for i, j in dubious]
-            cautions += [dominated_by_bias(name, told)] if told else []
     size = len(plan.layers)
     return {name: {key: sides.spread(m, size) for key, m in kinds.items()} for name, kinds in found.items()}, cautions
 
@@ -189,13 +194,15 @@ def _intervals(plan: Plan, group: Group, sides: Sides, each: Any) -> dict[str, d
     arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
     xs = [arrays[int(i)] for i in sides.rows]
     ys = xs if plan.same else [arrays[int(j)] for j in sides.columns]
-    parts = resampled_values(group.measures, xs, ys, sides.needed, asked.interval, asked.rng, each, _anew)
+
+    def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
+        assert asked.interval is not None
+        return resampled_values(measures, xs, ys, sides.needed, asked.interval, asked.rng, each, _anew)
+
     found = {}
-    for name, record in group.measures.items():
-        ends = interval(parts[name], asked.level, record.range)
-        found[name] = {
-            kind: sides.whole(np.asarray(matrix, dtype=float), record) for kind, matrix in ends._asdict().items()
-        }
+    for name, ends in intervals(group.measures, asked.level, resampled).items():
+        whole = {kind: np.asarray(matrix, dtype=float) for kind, matrix in ends._asdict().items()}
+        found[name] = {kind: sides.whole(matrix, group.measures[name]) for kind, matrix in whole.items()}
     return found
 
 

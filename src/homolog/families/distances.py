@@ -82,6 +82,7 @@ def distance_correlation(x: Array, y: Array, /, *, estimator: Estimator = "biase
     family=STRUCTURE,
     fixed={"kernel": "residual"},
     finish=biased_or_debiased,
+    unbiased={"estimator": "debiased"},
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=True,

@@ -51,6 +51,7 @@ def _log_volume(matrix: Array) -> Array:
 @register(
     family=SUBSPACE,
     finish=_canonical_ridge,
+    free_of_rank=True,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=True,

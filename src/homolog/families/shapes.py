@@ -7,7 +7,7 @@ from homolog.families.overlaps import Overlap, Subspace, between, shrunk, weight
 from homolog.families.subspace import SUBSPACE, nan_at_rank_zero, root
 from homolog.gradients import CORNER, SAME, smooth_unless
 from homolog.linalg import at_most_one, squared_norm
-from homolog.registry import Invariances, evaluate, register
+from homolog.registry import Invariances, evaluate, register, when
 
 
 def _cosine(overlap: Overlap, first: Array, second: Array) -> Array:
@@ -71,6 +71,7 @@ def _gulp_distance(x: Subspace, y: Subspace, overlap: Overlap, *, regularization
 @register(
     family=SUBSPACE,
     finish=_bures_similarity,
+    free_of_rank=True,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=True,
@@ -120,6 +121,7 @@ def bures_similarity(x: Array, y: Array, /) -> Array:
 @register(
     family=SUBSPACE,
     finish=_size_and_shape_distance,
+    free_of_rank=True,
     kind="distance",
     range=(0.0, float("inf")),
     symmetric=True,
@@ -170,6 +172,7 @@ def size_and_shape_distance(x: Array, y: Array, /) -> Array:
 @register(
     family=SUBSPACE,
     finish=_angular_shape_distance,
+    free_of_rank=True,
     kind="distance",
     range=(0.0, 1.5707963267948966),
     symmetric=True,
@@ -180,6 +183,7 @@ def size_and_shape_distance(x: Array, y: Array, /) -> Array:
     reference="Williams, Kunz, Kornblith & Linderman, NeurIPS 2021, arXiv:2110.14739",
     bounds={"alpha": (0.0, 1.0)},
     closed=("alpha",),
+    variants=(when("alpha", 0.0, free_of_rank=False),),  # which is CCA
 )
 def angular_shape_distance(x: Array, y: Array, /, *, alpha: float = 1.0) -> Array:
     """Angle between two representations after the best rotation, with partial whitening.
@@ -275,6 +279,7 @@ def eigenspace_overlap(x: Array, y: Array, /) -> Array:
 @register(
     family=SUBSPACE,
     finish=_gulp_distance,
+    free_of_rank=True,
     kind="distance",
     range=(0.0, float("inf")),
     symmetric=True,

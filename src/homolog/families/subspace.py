@@ -396,6 +396,7 @@ def linear_regression(target: Array, predictors: Array, /) -> Array:
 @register(
     family=SUBSPACE,
     finish=_procrustes_distance,
+    free_of_rank=True,
     kind="distance",
     range=(0.0, 2.0**0.5),
     symmetric=True,

@@ -24,7 +24,9 @@ def check_level(level: Any) -> None:
 
 def check_size(n: int, record: Measure, method: str) -> None:
     """Raise where too few examples are left to a measure when some are left out."""
-    least = 2 * max(record.minimal_n, 2) if method == "subsample" else max(record.minimal_n, 2) + 1
+    # Ends come from the estimator without bias where there is one.
+    fewest = max((record.without_bias or record).minimal_n, 2)
+    least = 2 * fewest if method == "subsample" else fewest + 1
     if n < least:
         raise ValueError(
             f"an interval of {record} by {method} needs at least {least} examples, got {n}: use more examples."

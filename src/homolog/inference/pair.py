@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import check_finite, enough_rows, representation, same_rows, scalar, to_numpy
-from homolog.registry import Measure
+from homolog.arrays import check_finite, enough_rows, representation, same_library, same_rows, scalar, to_numpy
+from homolog.cautions import explain_nan, give, undefined
+from homolog.registry import Measure, examined
 from homolog.registry import measure as resolved
 
 ALL = np.ones((1, 1), dtype=bool)
@@ -24,6 +25,7 @@ class Pair:
     x: np.ndarray
     y: np.ndarray
     measure: Measure
+    names: tuple[str, str] = ("x", "y")
 
     @classmethod
     def of(
@@ -31,10 +33,12 @@ class Pair:
     ) -> Pair:
         """Check what was given as `homolog.compare` would."""
         record = resolved(measure)
-        first, second = (host(value, name, record) for value, name in zip((x, y), names, strict=True))
-        same_rows(first, second, names)
+        given = [representation(value, name) for value, name in zip((x, y), names, strict=True)]
+        same_library(given[0], given[1], names)
+        same_rows(given[0], given[1], names)
+        first, second = (host(value, name, record) for value, name in zip(given, names, strict=True))
         enough_rows(first, max(record.minimal_n, 3), str(record))
-        return cls(first, second, record)
+        return cls(first, second, record, names)
 
     @property
     def n(self) -> int:
@@ -57,15 +61,23 @@ class Pair:
         found = None if self.measure.null is None else self.finished(self.measure.null)
         return None if found is None else scalar(found)
 
+    def caution(self) -> None:
+        """Warn of what the measure itself would warn of: constant sides, saturation, ties."""
+        first, second = self.names
+        operands = dict(zip(self.names, self.operands, strict=True))
+        found = examined(self.measure.family, operands, [(first, second)], [self.measure])
+        if np.isnan(self.value) and not explain_nan(found):
+            found += undefined(str(self.measure), [" and ".join(self.names)])
+        give(found, stacklevel=2)
+
     def finished(self, last_line: Callable[..., Any]) -> Any:
         """Apply a last line of the measure to the pair."""
         x, y = self.operands
         return last_line(x, y, self.measure.family.meet(x, y), **self.measure.finish_options)
 
 
-def host(value: Any, name: str, record: Measure) -> np.ndarray:
-    """Return a representation as a NumPy array of a floating dtype, checked."""
-    array = representation(value, name)
+def host(array: Any, name: str, record: Measure) -> np.ndarray:
+    """Return a representation as a NumPy array, its values checked."""
     check_finite(array, name)
     # A function of the caller's may know its own array library alone.
     return array if record.family.name == "function" else to_numpy(array)

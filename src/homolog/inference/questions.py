@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from homolog.arrays import parse_bytes
-from homolog.cautions import dominated_by_bias, give
+from homolog.cautions import dominated_by_bias, give, no_interval
 from homolog.inference.checks import check_count, check_level, check_size
+from homolog.inference.intervals import difference, intervals
 from homolog.inference.orders import orders, seed_of
 from homolog.inference.pair import ALL, Pair, prepare
 from homolog.inference.permuting import permuted_values
 from homolog.inference.pvalues import pvalues
-from homolog.inference.resampling import Method, Resampled, interval, resampled_values
+from homolog.inference.resampling import Method, Resampled, resampled_values
 from homolog.pooling import pooled
 from homolog.registry import Measure
 
@@ -179,9 +179,10 @@ def confidence_interval(
 ) -> ConfidenceInterval:
     """Return a standard error and an interval for the measure of two representations, over the choice of examples.
 
-    Jackknife over examples: with θ_(i) the value without example i and θ̄ their mean, se² = (n−1)/n Σ (θ_(i) − θ̄)², and the
-    interval of Student's t is around nθ − (n−1)θ̄, from which the bias of order 1/n is gone: it is an interval for
-    the value on infinitely many examples, which for a biased index may leave out the value on these.
+    Jackknife over examples: with θ_(i) the value without example i and θ̄ their mean, se² = (n−1)/n Σ (θ_(i) − θ̄)². The interval
+    is for the value on infinitely many examples, which for a biased index may leave out the value on these: it is around
+    nθ − (n−1)θ̄, from which the bias of order 1/n is gone, and for biased CKA and HSIC that of the debiased estimator. It is of
+    Student's t on a scale that fits the range, Fisher's z = atanh θ for a similarity of at most 1, and put back.
 
     Parameters
     ----------
@@ -200,7 +201,8 @@ def confidence_interval(
     Returns
     -------
     ConfidenceInterval
-        `value`, `se`, `low`, `high`; the ends lie within the range of the measure.
+        `value`, `se`, `low`, `high`; the ends lie within the range of the measure. They are NaN, under a warning, where the
+        measure has no value without some of the examples.
 
     Raises
     ------
@@ -210,17 +212,23 @@ def confidence_interval(
     Warns
     -----
     BiasWarning
-        Where the bias is larger than half of the interval: the correction is of first order, and then no longer to be trusted.
+        Where the bias is larger than half of the interval: a correction of first order is then no longer to be trusted.
+    UndefinedValueWarning
+        Where there is a value but no interval. Besides, what the measure itself warns of, such as saturation.
 
     Notes
     -----
+    The degrees of freedom are n m₂² / (m₄ − m₂²), from 1 to n − 1, with m₂ and m₄ the central moments of the θ_(i) on that
+    scale: few where few examples carry the standard error. How often such intervals hold the true value is in docs/inference.md.
+
     Rows are never drawn with replacement: copies of one example look like agreement to debiased measures. Near
     independence the distribution is not normal: ask `permutation_test` there. RBF bandwidths are held while examples are
     left out.
 
     References
     ----------
-    Efron & Stein, Annals of Statistics 1981; Shao & Wu, Annals of Statistics 1989 (subsampling).
+    Efron & Stein, Annals of Statistics 1981; Shao & Wu, Annals of Statistics 1989 (subsampling); Fisher, Metron 1921 (z);
+    Satterthwaite, Biometrics Bulletin 1946 (degrees of freedom).
 
     Examples
     --------
@@ -232,20 +240,30 @@ def confidence_interval(
     """
     pair = Pair.of(x, y, measure)
     check_level(level)
-    part = _resampled(pair, method, rng)
-    ends = interval(part, level, pair.measure.range)
-    if ends.dubious:
-        give([dominated_by_bias(str(pair.measure), ["x and y"])], stacklevel=1)
+    pair.caution()
+    ends = intervals({"value": pair.measure}, level, _resampling(pair, method, rng))["value"]
+    name, where = str(pair.measure), ["x and y"]
+    give(
+        [dominated_by_bias(name, where)] * bool(ends.dubious) + [no_interval(name, where)] * bool(ends.missing),
+        stacklevel=1,
+    )
     return ConfidenceInterval(pair.value, float(ends.se), float(ends.low), float(ends.high))
 
 
-def _resampled(pair: Pair, method: Method, rng: Random) -> Resampled:
+def _resampling(pair: Pair, method: Method, rng: Random) -> Callable[[Mapping[str, Measure]], dict[str, Resampled]]:
+    """Return measures → their values on parts of the examples of a pair."""
     if method not in ("jackknife", "subsample"):
         raise ValueError(f"an interval must be by jackknife or subsample, got {method!r}.")
     check_size(pair.n, pair.measure, method)
-    with pooled(shared=pair.measure.family.name != "function") as each:
-        found = resampled_values({"value": pair.measure}, [pair.x], [pair.y], ALL, method, rng, each, prepare)["value"]
-    return found._replace(whole=found.whole[0, 0], values=found.values[:, 0, 0])
+
+    def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
+        with pooled(shared=pair.measure.family.name != "function") as each:
+            found = resampled_values(measures, [pair.x], [pair.y], ALL, method, rng, each, prepare)
+        return {
+            name: part._replace(whole=part.whole[0, 0], values=part.values[:, 0, 0]) for name, part in found.items()
+        }
+
+    return resampled
 
 
 def paired_test(
@@ -261,7 +279,8 @@ def paired_test(
     """Test whether x is more like y than like z, over the same examples.
 
     The difference of the two values is resampled as one figure, so that what both share in the examples drops out. Interval and
-    p are of the difference less its bias of order 1/n, which lies in the middle of the interval.
+    p are of the difference less its bias, on the scale of `confidence_interval` where the measure has bounds; the interval is put
+    back around the middle of the two values, and leaves out 0 where p is below 1 − level.
 
     Parameters
     ----------
@@ -280,6 +299,11 @@ def paired_test(
     ValueError, TypeError, KeyError
         For input that cannot be compared, or a level outside (0, 1).
 
+    Warns
+    -----
+    UndefinedValueWarning
+        Where the measure has no value without some of the examples, so that p is NaN. Besides, what the measure itself warns of.
+
     References
     ----------
     Efron & Stein, Annals of Statistics 1981.
@@ -294,18 +318,14 @@ def paired_test(
     check_level(level)
     seed = seed_of(rng)  # once, so that both values are taken on the same parts
     pairs = [Pair.of(x, y, measure), Pair.of(x, z, measure, ("x", "z"))]
+    for pair in pairs:
+        pair.caution()
     record = pairs[0].measure
-    sign = 1 if record.kind == "similarity" else -1
-    first, second = (_resampled(pair, method, seed) for pair in pairs)
-    difference = sign * (first.whole - second.whole)
-    part = first._replace(whole=difference, values=sign * (first.values - second.values))
-    ends = interval(part, level, (-np.inf, np.inf))
-    freedom = len(part.values) - 1
-    middle = (ends.low + ends.high) / 2
-    rounding = 1e-12 * max(1.0, float(np.max(np.abs(first.values))))
-    if ends.se <= rounding:
-        # Without spread any difference is certain, and none is none.
-        p = 1.0 if abs(middle) <= rounding else 0.0
-    else:
-        p = float(2 * student.sf(abs(middle / ends.se), freedom))
-    return PairedTest(float(difference), float(ends.se), float(ends.low), float(ends.high), p)
+    without_bias = record.without_bias
+    wanted = {"value": record} | ({} if without_bias is None else {"without bias": without_bias})
+    first, second = (_resampling(pair, method, seed)(wanted) for pair in pairs)
+    unbiased = None if without_bias is None else (first["without bias"], second["without bias"])
+    found = difference(record, level, (first["value"], second["value"]), unbiased)
+    if found.missing:
+        give([no_interval(str(record), ["x and y, or x and z"])], stacklevel=1)
+    return PairedTest(found.difference, found.se, found.low, found.high, found.pvalue)

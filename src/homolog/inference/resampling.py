@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
 
 from homolog.arrays import scalar, to_numpy
 from homolog.inference.orders import seed_of
@@ -16,8 +15,6 @@ from homolog.registry import Measure
 Method = Literal["jackknife", "subsample"]
 FOLDS = 50
 """Parts left out in turn where leaving out single examples has no shortcut."""
-ROUNDING = 1e-7
-"""What rounding leaves of a distance between equals, for instance; the correction of the bias multiplies it."""
 SUBSAMPLES = 100
 """Random halves of a subsampling interval."""
 
@@ -31,45 +28,26 @@ class Resampled(NamedTuple):
     variance_factor: float
     """Times the mean squared deviation of the values gives the variance of the value on all."""
     bias_factor: float
-    """Times the value on all less the mean of the values gives the bias of the value on all, to first order; 0 for none."""
+    """Times the mean of the values less the value on all gives the bias of the value on all, to first order; 0 for none."""
+    freedom: int | None = None
+    """Degrees of freedom of the variance; None where every example or part is left out once, so that the values tell."""
+
+    def less(self, other: Resampled) -> Resampled:
+        """Return the difference to values on the same parts."""
+        return self._replace(whole=self.whole - other.whole, values=self.values - other.values)
 
 
-class Interval(NamedTuple):
-    """A standard error and the ends of an interval."""
-
-    se: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    """NaN, as the other end, where the interval lies beyond the range of the measure."""
-    dubious: np.ndarray
-    """Whether the bias is larger than half of the interval."""
-
-
-def interval(resampled: Resampled, level: float, ends: tuple[float, float]) -> Interval:
-    """Return the standard error and the interval of Student's t around the value less its bias, within the measure's range."""
-    whole, values = resampled.whole, resampled.values
-    mean = values.mean(axis=0)
-    error = np.sqrt(resampled.variance_factor * np.mean((values - mean) ** 2, axis=0))
-    bias = resampled.bias_factor * (mean - whole)
-    half = student.ppf((1 + level) / 2, len(values) - 1) * error
-    low, high = (np.clip(end, *ends) for end in (whole - bias - half, whole - bias + half))
-    unit = np.abs(whole) if np.isinf(ends[1]) else 1.0
-    dubious = np.abs(bias) > half + ROUNDING * (1 + resampled.bias_factor) * unit
-    beyond = dubious & (low == high)
-    return Interval(error, np.where(beyond, np.nan, low), np.where(beyond, np.nan, high), dubious)
-
-
-def parts(n: int, method: Method, rng: int | np.random.Generator) -> tuple[list[np.ndarray], float, float]:
-    """Return the rows of every part, and the factors of variance and bias."""
+def parts(n: int, method: Method, rng: int | np.random.Generator) -> tuple[list[np.ndarray], float, int | None]:
+    """Return the rows of every part, the factor of variance and bias, and the degrees of freedom, None where the values tell."""
     random = np.random.default_rng(seed_of(rng))
     if method == "subsample":
         kept = n // 2
         rows = [np.sort(random.permutation(n)[:kept]) for _ in range(SUBSAMPLES)]
         # Of delete-d jackknife: Var = (n − d)/d times the variance over parts (Shao & Wu 1989).
-        return rows, kept / (n - kept), kept / (n - kept)
+        return rows, kept / (n - kept), n - 1
     count = min(n, FOLDS)
     left_out = np.array_split(random.permutation(n), count)
-    return [np.setdiff1d(np.arange(n), out) for out in left_out], count - 1, count - 1
+    return [np.setdiff1d(np.arange(n), out) for out in left_out], count - 1, None
 
 
 def resampled_values(
@@ -101,7 +79,7 @@ def resampled_values(
         found = _shortcuts(measures, xs, ys, needed, each, prepare)
     rest = {name: record for name, record in measures.items() if name not in found}
     if rest:
-        rows, variance, bias = parts(len(xs[0]), method, rng)
+        rows, factor, freedom = parts(len(xs[0]), method, rng)
 
         def one(kept: np.ndarray) -> list[np.ndarray]:
             some = {name: record.of_rows(kept) for name, record in rest.items()}
@@ -111,7 +89,7 @@ def resampled_values(
 
         whole = _on(rest, xs, None if ys is xs else ys, needed, prepare)
         values = np.array(list(each(one, rows)))
-        found |= {name: Resampled(whole[i], values[:, i], variance, bias) for i, name in enumerate(rest)}
+        found |= {name: Resampled(whole[i], values[:, i], factor, factor, freedom) for i, name in enumerate(rest)}
     return {name: found[name] for name in measures}
 
 

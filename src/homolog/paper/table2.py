@@ -104,6 +104,11 @@ def tell(found: xarray.Dataset) -> list[str]:
             f"{_told(100 * float(row.paper)):>9} {_told(float(row.z)):>21} {_chance(float(row.p)):>8}"
             + (f" {_told(float(row.z_regression)):>15} {_chance(float(row.p_regression)):>8}" if tested else "")
         )
+    if np.isinf(found.z.values).any() or (tested and np.isinf(found.z_regression.values).any()):
+        lines.append(
+            "  Where z is infinite the difference is the same whichever network is left out; p is then of an exact sign test "
+            "over disjoint pairs of networks."
+        )
     if found.attrs["networks"] < 3:
         lines.append("  Standard errors and tests need three networks: --seeds 3.")
     return lines

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from homolog.arrays import optional, to_numpy
+from homolog.streaming.layers import chosen_titles
 
 if TYPE_CHECKING:
     from homolog.streaming.minibatch import MinibatchHSIC
@@ -32,11 +34,12 @@ def _of_all(value: Any, group: Any) -> list[Any]:
 
 def reduce_moments(state: Moments, group: Any) -> None:
     """Move the sums of all processes to the shifts of the first that has any, and add them up, array by array."""
-    began = [_numbers_of(state) if state.sides is not None else None, state.sides]
-    known = [found for found in _of_all(began, group) if found[0] is not None]
+    began = [_numbers_of(state) if state.sides is not None else None, state.sides, state.titles]
+    every = _of_all(began, group)
+    known = [found for found in every if found[0] is not None]
     if not known:
         return
-    first, sides = known[0]
+    first, sides, _ = known[0]
     if state.sides is None:
         state.begin(sides, [np.broadcast_to(shift, (2, len(shift))) for shift in first[0]])
     moved = state.about(first[0], first[1])
@@ -47,7 +50,8 @@ def reduce_moments(state: Moments, group: Any) -> None:
     for cross in moved.crosses.values():
         for name, value in vars(cross).items():
             setattr(cross, name, _summed(value, "SUM", group))
-    state.__dict__.update(moved.__dict__ | {"titles": state.titles})
+    titles = reduce(chosen_titles, (its for *_, its in every), state.titles)
+    state.__dict__.update(moved.__dict__ | {"titles": titles})
 
 
 def _numbers_of(state: Moments) -> tuple[list[np.ndarray], list[float]]:
@@ -67,6 +71,7 @@ def _summed(value: Any, operation: str, group: Any) -> Any:
 def reduce_batches(state: MinibatchHSIC, group: Any) -> None:
     """Put the batches of all processes together in the order of their ranks."""
     whole = type(state)()
+    whole.titles = state.titles
     for other in _of_all(state, group):
         whole.merge(other)
-    state.__dict__.update(whole.__dict__ | {"titles": state.titles})
+    state.__dict__.update(whole.__dict__)

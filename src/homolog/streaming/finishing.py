@@ -13,6 +13,7 @@ from homolog.engine.planning import Plan
 from homolog.engine.run import Outcome, concluded, empty, note, unordered
 from homolog.families import neurons, overlaps, structure
 from homolog.linalg import numerical_rank
+from homolog.registry import examined
 
 if TYPE_CHECKING:
     from homolog.streaming.layers import Sides
@@ -42,7 +43,7 @@ def outcome_of(plan: Plan, centred: Moments, sides: Sides) -> Outcome:
         labels = [layer.label for layer in plan.layers]
         operands = {label: operand(layer) for label, layer in zip(labels, layers, strict=True)}
         pairs = [(labels[i], labels[j]) for i, j in unordered(plan.needed)]
-        outcome.cautions += record.family.examine(operands, pairs)
+        outcome.cautions += examined(record.family, operands, pairs, [record])
         if record.family.rank is not None:
             outcome.ranks = np.array([record.family.rank(operand) for operand in operands.values()], dtype=np.int32)
     return concluded(plan, outcome)

@@ -15,6 +15,13 @@ from homolog.rows import Rows
 
 Batch = Any
 """One batch of one model: an array (n, p), or a mapping of layer names to arrays."""
+TITLES = ("a", "b")
+"""What the two models are called where nobody named them."""
+
+
+def chosen_titles(own: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
+    """Return the titles of two states put together: one's own, unless only the other's were given."""
+    return other if own == TITLES else own
 
 
 class Passed(Rows):

@@ -17,9 +17,10 @@ from homolog.engine.result import dataset
 from homolog.engine.run import Outcome, concluded, empty
 from homolog.families.structure import numerator
 from homolog.inference.checks import check_level
+from homolog.inference.intervals import degrees_of_freedom
 from homolog.linalg import power_of_two
 from homolog.registry import Measure
-from homolog.streaming.layers import Batch, Sides, check_size
+from homolog.streaming.layers import TITLES, Batch, Sides, check_size, chosen_titles
 
 if TYPE_CHECKING:
     import xarray
@@ -79,7 +80,7 @@ class MinibatchHSIC:
 
     def __init__(self) -> None:
         self.sides: Sides | None = None
-        self.titles = ("a", "b")
+        self.titles = TITLES
         self.terms: list[Term] = []
         self._scales = np.empty(0)
         self._last: list[Any] | None = None
@@ -149,19 +150,35 @@ class MinibatchHSIC:
             raise TypeError(f"a MinibatchHSIC can be merged with another, got {described(other)}.")
         if other.sides is None:
             return
-        if self.sides is None:
-            self.sides, self._scales = other.sides, other._scales
-        self.sides.check_equal(other.sides)
+        sides = self.sides or other.sides
+        sides.check_equal(other.sides)
+        if (self._few() or other._few()) and self._part != other._part and self.sides is not None:
+            raise ValueError(
+                f"states must be in the same pass over the data to join fewer than {FEWEST} rows, got passes "
+                f"{self._part + 1} and {other._part + 1}: add whole batches before a new pass."
+            )
+        waiting = [few for state in (self, other) if state._few() for few in [state._last or []]]
+        self.sides, self.titles = sides, chosen_titles(self.titles, other.titles)
+        self._take_over(other)
+        for rows in waiting:
+            # Few rows join the last batch there is, whichever state holds it.
+            self._take(sides, rows)
+
+    def _take_over(self, other: MinibatchHSIC) -> None:
+        """Add the terms of another state, and keep its last batch where there is none here; too few rows are left out."""
         if not len(self._scales):
             self._scales = other._scales
+        moved = {}
         if other.terms:
             ratios = (other._scales / self._scales) ** 2
             both = ratios[:, None] * ratios[None, :]
-            self.terms += [Term(t.inner * both, t.weight, t.rows, t.part) for t in other.terms]
+            moved = {id(t): Term(t.inner * both, t.weight, t.rows, t.part) for t in other.terms}
+            self.terms += moved.values()
+        if self._few() or other._part > self._part:
+            self._last, self._last_term = None, None
+        if self._last is None and not other._few() and other._part >= self._part:
+            self._last, self._last_term = other._last, moved.get(id(other._last_term))
         self._part = max(self._part, other._part)
-        if other._few():
-            # Its few rows join the last batch there is here.
-            self._take(self.sides, other._last or [])
 
     def all_reduce(self, group: Any = None) -> None:
         """Add up the states of all processes of `torch.distributed`, each of which then holds the whole."""
@@ -188,7 +205,8 @@ class MinibatchHSIC:
         measures
             "cka(estimator=debiased)", "hsic(estimator=debiased)", or both, with the linear kernel.
         level
-            of the intervals, by Student's t with one degree of freedom less than there are batches in a pass.
+            of the intervals, by Student's t with at most one degree of freedom less than there are batches in a pass, and fewer
+            where a few batches carry the standard error.
 
         Returns
         -------
@@ -239,8 +257,9 @@ class MinibatchHSIC:
         parts = [part for part in parts if len(part)]
         if min(map(len, parts)) < 2:
             return
-        error = factor * standard_error(terms, weights, parts, ratio)
-        reach = student.ppf((1 + level) / 2, min(map(len, parts)) - 1) * error
+        error, freedom = standard_error(terms, weights, parts, ratio)
+        error = factor * error
+        reach = student.ppf((1 + level) / 2, freedom) * error
         low, high = record.range
         ends = {"se": error, "low": np.maximum(value - reach, low), "high": np.minimum(value + reach, high)}
         outcome.sureness[name] = ends
@@ -253,23 +272,26 @@ class MinibatchHSIC:
         return found
 
 
-def standard_error(terms: np.ndarray, weights: np.ndarray, parts: list[np.ndarray], ratio: Any) -> np.ndarray:
-    """Return standard errors over batches, by the jackknife within every pass.
+def standard_error(
+    terms: np.ndarray, weights: np.ndarray, parts: list[np.ndarray], ratio: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return standard errors over batches, by the jackknife within every pass, and their degrees of freedom, a mean.
 
     The mean of the variances within passes is that of one pass: of the examples, and of how they fell into batches. The latter,
     seen between passes, is averaged over them in the value.
     """
-    variances, values = [], []
+    variances, values, freedoms = [], [], []
     for part in parts:
         total, weight, size = terms[part].sum(axis=0), weights[part].sum(), len(part)
         without = np.stack([ratio(total - terms[b], weight - weights[b]) for b in part])
         variances.append((size - 1) / size * np.sum((without - without.mean(axis=0)) ** 2, axis=0))
         values.append(ratio(total, weight))
-    one, passes = np.mean(variances, axis=0), len(parts)
+        freedoms.append(degrees_of_freedom(without))
+    one, passes, freedom = np.mean(variances, axis=0), len(parts), np.mean(freedoms, axis=0)
     if passes == 1:
-        return np.sqrt(one)
+        return np.sqrt(one), freedom
     between = np.var(values, axis=0, ddof=1)
-    return np.sqrt(np.maximum(one - (1 - 1 / passes) * between, one / passes))
+    return np.sqrt(np.maximum(one - (1 - 1 / passes) * between, one / passes)), freedom
 
 
 def _cka(inner: np.ndarray, weight: float) -> np.ndarray:

@@ -12,7 +12,7 @@ from homolog.engine.inputs import Measures
 from homolog.engine.result import dataset
 from homolog.linalg import power_of_two
 from homolog.streaming.finishing import outcome_of
-from homolog.streaming.layers import Batch, Sides, check_size
+from homolog.streaming.layers import TITLES, Batch, Sides, check_size, chosen_titles
 
 if TYPE_CHECKING:
     import xarray
@@ -84,7 +84,7 @@ class Moments:
     def __init__(self) -> None:
         self.n = 0
         self.sides: Sides | None = None
-        self.titles = ("a", "b")
+        self.titles = TITLES
         self.layers: list[Layer] = []
         self.crosses: dict[Pair, Cross] = {}
 
@@ -137,10 +137,12 @@ class Moments:
             raise TypeError(f"moments can be merged with moments, got {described(other)}.")
         if other.sides is None:
             return
+        titles = chosen_titles(self.titles, other.titles)
         if self.sides is None:
-            self.__dict__.update(other.about(other.shifts(), other.scales()).__dict__)
+            self.__dict__.update(other.about(other.shifts(), other.scales()).__dict__ | {"titles": titles})
             return
         self.sides.check_equal(other.sides)
+        self.titles = titles
         moved = other.about(self.shifts(), self.scales())
         self.n += moved.n
         for mine, its in zip(self.layers, moved.layers, strict=True):
@@ -162,7 +164,7 @@ class Moments:
     def about(self, shifts: Sequence[Any], scales: Sequence[float]) -> Moments:
         """Return the same sums about other shifts and scales."""
         found = Moments()
-        found.n, found.sides = self.n, self.sides
+        found.n, found.sides, found.titles = self.n, self.sides, self.titles
         ratios = [layer.scale / scale for layer, scale in zip(self.layers, scales, strict=True)]
         moves = [(layer.shift - shift) / scale for layer, shift, scale in zip(self.layers, shifts, scales, strict=True)]
         for layer, ratio, move, shift, scale in zip(self.layers, ratios, moves, shifts, scales, strict=True):
