@@ -347,3 +347,15 @@ def test_digests_of_packed_sequences_know_no_padding():
 
     assert digests([3, 2, 7])[:2] == digests([3, 2])
     assert digests([3, 2])[0] != digests([4, 2])[0]
+
+
+@pytest.mark.parametrize("axis", [2, -1])
+def test_examples_on_the_last_axis(axis):
+    class Last(nn.Module):
+        def forward(self, x):
+            return x.permute(1, 2, 0)  # (tokens, features, examples)
+
+    x = torch.randn(5, 4, 3)
+    taken = hl.extract(nn.Sequential(Last()), x, axis=axis, reduce="mean", layers=["0", "input"])
+    np.testing.assert_allclose(taken["0"], x.mean(1).numpy(), atol=1e-6)
+    np.testing.assert_array_equal(taken["0"], taken["input"])
