@@ -89,8 +89,26 @@ def test_every_index_means_what_it_means_in_memory(rows):
 
 @pytest.mark.parametrize(
     "index",
-    [None, (None, 0), (0, None), True, np.True_, np.array(True), (True, 0), (0, 1, 2), (..., 0, ...), 1.5, [0.5], "0", 9, -10]
-    + [[0, 9], ARRAY > 3, MASK[:-1], np.zeros((2, N), dtype=bool)],
+    [
+        None,
+        (None, 0),
+        (0, None),
+        True,
+        np.True_,
+        np.array(True),
+        (True, 0),
+        (0, 1, 2),
+        (..., 0, ...),
+        1.5,
+        [0.5],
+        "0",
+        9,
+        -10,
+        [0, 9],
+        ARRAY > 3,
+        MASK[:-1],
+        np.zeros((2, N), dtype=bool),
+    ],
     ids=repr,
 )
 def test_what_makes_new_axes_or_lies_outside_is_refused(index):

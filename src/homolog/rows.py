@@ -99,7 +99,7 @@ def _rows_and_columns(index: Any) -> tuple[Any, Any]:
     whole = [at for at, part in enumerate(parts) if part is Ellipsis]
     if len(whole) == 1:
         parts[whole[0] : whole[0] + 1] = [slice(None)] * (3 - len(parts))
-    single = any(part is None or np.ndim(part) == 0 and isinstance(np.asarray(part)[()], np.bool_) for part in parts)
+    single = any(part is None or (np.ndim(part) == 0 and isinstance(np.asarray(part)[()], np.bool_)) for part in parts)
     if len(whole) > 1 or len(parts) > 2 or single:
         raise IndexError(
             f"a representation on disk takes an index for its rows and one for its columns (numbers, slices, lists, masks of "

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -95,10 +96,21 @@ class Writer:
         what is asked for; a store is continued only by an equal request.
     resume
         continue what is there.
+    unsaid
+        what requests of earlier versions do not say, and what it was then; None where nobody knows, which is presumed to be
+        the same and kept in `presumed`.
     """
 
-    def __init__(self, path: Path, request: Mapping[str, str], *, resume: bool) -> None:
-        self.path, self.request = path, dict(request)
+    def __init__(
+        self,
+        path: Path,
+        request: Mapping[str, str],
+        *,
+        resume: bool,
+        unsaid: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> None:
+        self.path, self.request, self._unsaid = path, dict(request), unsaid
+        self.presumed: list[str] = []
         self.contents: Contents | None = None
         self._columns: dict[str, Column] = {}
         self._keys: dict[str, str] = {}
@@ -135,11 +147,13 @@ class Writer:
                 f"{str(self.path)!r} holds a store of {self.contents.rows} rows: pass resume=True to go on with it, or remove it."
             )
         for what, asked in self.request.items():
-            found = self.contents.request.get(what)
-            if found != asked and what != "limit":
+            found = self.contents.request.get(what, self._unsaid.get(what))
+            if found is None and self.contents.request and what in self._unsaid:
+                self.presumed.append(what)
+            elif found != asked and what != "limit":
                 raise ValueError(
                     f"{str(self.path)!r} must be continued as it was begun, with {what} {found}, got {asked}: use the same "
-                    f"model, layers, reduction and dtype, or another name."
+                    f"model, layers, functions and dtype, or another name."
                 )
 
     @property
