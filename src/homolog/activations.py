@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import Array, check_representation, described
+from homolog.cautions import listed
+from homolog.names import LONGEST, quoted, shown
 
 
 class Activations(Mapping[str, Array]):
@@ -72,7 +74,7 @@ class Activations(Mapping[str, Array]):
         return len(self._arrays)
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{name}: {array.shape[1]}" for name, array in list(self.items())[:6])
+        shapes = ", ".join(f"{shown(name)}: {array.shape[1]}" for name, array in list(self.items())[:6])
         more = f", … {len(self) - 6} more" if len(self) > 6 else ""
         return f"<Activations of {len(self)} layers over {self.n} rows: {shapes}{more}>"
 
@@ -90,7 +92,7 @@ class Activations(Mapping[str, Array]):
         new = [names(name) if callable(names) else names.get(name, name) for name in self]
         if len(set(new)) < len(new):
             twice = next(name for name in new if new.count(name) > 1)
-            raise ValueError(f"new layer names must differ, got {twice!r} twice: give each layer its own name.")
+            raise ValueError(f"new layer names must differ, got {quoted(twice)} twice: give each layer its own name.")
         return self.holding(dict(zip(new, self._arrays.values(), strict=True)))
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> Activations:
@@ -130,13 +132,13 @@ def _checked_layers(arrays: Mapping[str, Array]) -> dict[str, Array]:
     first = None
     for name, array in arrays.items():
         if not isinstance(name, str) or not name:
-            raise TypeError(f"a layer name must be non-empty text, got {name!r}: rename the layer.")
-        check_representation(array, f"layer {name!r}")
+            raise TypeError(f"a layer name must be non-empty text, got {quoted(name)}: rename the layer.")
+        check_representation(array, f"layer {quoted(name)}")
         if first is None:
             first = name
         elif array.shape[0] != arrays[first].shape[0]:
             raise ValueError(
-                f"layer {name!r} must have as many rows as layer {first!r} ({arrays[first].shape[0]}), got "
+                f"layer {quoted(name)} must have as many rows as layer {quoted(first)} ({arrays[first].shape[0]}), got "
                 f"{array.shape[0]}: all layers hold the same examples in the same order."
             )
     return dict(arrays)
@@ -159,11 +161,16 @@ def unknown_layer(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     >>> unknown_layer("block.1", ["blocks.1", "head"])
     "unknown layer 'block.1', did you mean blocks.1? The layers are blocks.1, head."
     """
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    guess = f", did you mean {' or '.join(near)}? The" if near else ": the"
-    shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-    return f"unknown layer {name!r}{guess} layers are {shown}."
+    return unknown("layer", name, known)
+
+
+def unknown(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    """Word the error for a name that nobody knows, with the nearest ones."""
+    known = list(dict.fromkeys(known))
+    # Comparing very long names takes hours and finds nothing.
+    near = difflib.get_close_matches(name[:LONGEST], [k for k in known if len(k) <= LONGEST], n=3, cutoff=0.5)
+    guess = f", did you mean {' or '.join(map(shown, near))}? The" if near else ": the"
+    return f"unknown {what} {quoted(name)}{guess} {what}s are {listed(known, most=20)}."
 
 
 def matching(names: Sequence[str] | Mapping[str, Any], patterns: Sequence[str]) -> list[str]:

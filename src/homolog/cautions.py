@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from homolog.names import printable, shown
+
 
 class HomologWarning(UserWarning):
     """Parent of every warning homolog gives, so that one filter reaches them all."""
@@ -70,6 +72,9 @@ class Caution:
     category: type[HomologWarning]
     message: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", printable(self.message))
+
 
 def listed(names: Iterable[str], most: int = 5) -> str:
     """Join names for a sentence, at most a few of them.
@@ -80,8 +85,8 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     'a, b, c and 4 more'
     """
     names = list(names)
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    first = ", ".join(map(shown, names[:most]))
+    return first if len(names) <= most else f"{first} and {len(names) - most} more"
 
 
 def nothing_left(labels: Sequence[str]) -> list[Caution]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import secrets
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -15,8 +16,10 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import Array, described, optional, to_numpy
+from homolog.names import quoted, shortened
 from homolog.store import open_store, save_store
-from homolog.store.layout import SUFFIX
+from homolog.store.disk import beside, recover, room_for
+from homolog.store.layout import LOCK, SUFFIX
 
 _IDENTITIES = ("example_ids", "positions", "digests")
 _RESERVED = "homolog:"
@@ -62,6 +65,8 @@ def open(path: str | PathLike[str]) -> Activations:
             f"activations must be in a file ending in {', '.join(_READERS)} or {SUFFIX} (lower case), got {path.name!r}: write "
             f"them with homolog.save, numpy.savez or safetensors."
         )
+    if path.suffix == SUFFIX:
+        recover(path, LOCK)
     if path.suffix == SUFFIX and path.is_dir():
         return open_store(path)
     if path.is_dir():
@@ -190,17 +195,26 @@ def save(activations: Activations | Mapping[str, Array], path: str | PathLike[st
     _check_target(path)
     odd = next((name for name in layers if "\0" in name), None)
     if odd is not None:
-        raise ValueError(f"a layer name must not hold the character NUL in a file, got {odd!r}: rename it.")
+        raise ValueError(f"a layer name must not hold the character NUL in a file, got {quoted(odd)}: rename it.")
     reserved = next((name for name in layers if name.startswith(_RESERVED)), None)
     if reserved is not None:
-        raise ValueError(f"a layer name must not start with {_RESERVED!r} in a file, got {reserved!r}: rename it.")
+        raise ValueError(
+            f"a layer name must not start with {_RESERVED!r} in a file, got {quoted(reserved)}: rename it."
+        )
     write_whole(path, lambda unfinished: _WRITERS[path.suffix](layers, unfinished))
 
 
 def _path(path: Any) -> Path:
     if not isinstance(path, str | PathLike):
         raise TypeError(f"a path must be text or a pathlib.Path, got {described(path)}.")
-    return Path(path)
+    path = Path(path)
+    try:
+        path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise OSError(f"a name must not be longer than its folder allows, got {shortened(path.name)!r}.") from None
+    return path
 
 
 def _check_target(path: Path) -> None:
@@ -213,17 +227,18 @@ def _check_target(path: Path) -> None:
 def write_whole(path: Path, write: Callable[[str], Any]) -> None:
     """Write a file so that an older one is replaced only by a complete new one."""
     _check_target(path)
+    # An ordinary file: one from tempfile would be readable by its owner alone.
+    unfinished = beside(path)
     try:
-        # An ordinary file of an unlikely name: one from tempfile would be readable by its owner alone.
-        unfinished = str(path.parent / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
-        Path(unfinished).touch(exist_ok=False)
+        unfinished.touch(exist_ok=False)
     except OSError as error:
         raise OSError(f"cannot write in the folder {str(path.parent)!r}: {error.strerror or error}.") from None
     try:
-        write(unfinished)
-        os.replace(unfinished, path)
+        with room_for(path, "make room, or choose another disk; what was there before is unchanged"):
+            write(str(unfinished))
+            os.replace(unfinished, path)
     finally:
-        Path(unfinished).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def _arrays_of(layers: Activations) -> dict[str, np.ndarray]:
@@ -254,7 +269,14 @@ def _write_safetensors(layers: Activations, path: str) -> None:
             tensors[f"{_RESERVED}{name}"] = getattr(layers, name)
     if layers.example_ids is not None:
         about["homolog:example_ids"] = json.dumps(layers.example_ids.tolist(), ensure_ascii=False)
-    numpy_door.save_file(tensors, path, metadata=about)
+    try:
+        numpy_door.save_file(tensors, path, metadata=about)
+    except Exception as error:
+        # The library has no OSError: the number stands in its sentence.
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 _WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}

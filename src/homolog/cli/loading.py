@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homolog import files, spelling
-from homolog.activations import Activations, unknown_layer
+from homolog.activations import Activations, unknown
 from homolog.arrays import described
 from homolog.registry import Measure, measure
 
@@ -30,8 +30,8 @@ def named(text: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
-            public = [other for other in vars(module) if not other.startswith("_")]
-            raise KeyError(unknown_layer(name, public).replace("layer", "name", 1).replace("layers", "names")) from None
+            public = [other for other in dir(found) if not other.startswith("_")]
+            raise KeyError(unknown("name", part, public)) from None
     return found
 
 

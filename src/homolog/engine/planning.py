@@ -28,6 +28,7 @@ from homolog.engine.sureness import Asked
 from homolog.families.blocked import Task
 from homolog.families.summaries import TooLittleError
 from homolog.family import Family
+from homolog.names import layer_of, shown
 from homolog.registry import Measure
 from homolog.rows import Rows
 
@@ -101,7 +102,7 @@ class Plan:
         for model, activations in self.models.items():
             for name, array in activations.items():
                 label = name if len(self.models) == 1 else f"{model}: {name}"
-                found.append(Layer(model, name, array, label, f"layer {name!r} of {model}"))
+                found.append(Layer(model, name, array, label, layer_of(name, model)))
         return found
 
     @property
@@ -157,7 +158,7 @@ class Plan:
         return max(sum(group.bytes for group in bunch) for bunch in self.bunches)
 
     def __str__(self) -> str:
-        models = ", ".join(f"{name} ({len(layers)} layers)" for name, layers in self.models.items())
+        models = ", ".join(f"{shown(name)} ({len(layers)} layers)" for name, layers in self.models.items())
         lines = [f"{int(self.wanted.sum())} pairs of layers of {models}, n = {self.n}"]
         for bunch in self.bunches:
             lines += [f"  {group}" for group in bunch]

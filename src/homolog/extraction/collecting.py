@@ -14,6 +14,7 @@ from homolog.arrays import described, format_bytes
 from homolog.extraction.batches import Batch
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Taken
+from homolog.names import shown
 
 
 class ExampleIds:
@@ -115,7 +116,7 @@ class InMemory:
         if expected <= self.options.memory:
             return
         largest = sorted(sizes, key=lambda name: -sizes[name])[:5]
-        told = ", ".join(f"{name} {format_bytes(sizes[name] * factor)}" for name in largest)
+        told = ", ".join(f"{shown(name)} {format_bytes(sizes[name] * factor)}" for name in largest)
         raise ValueError(
             f"the activations must fit in memory={format_bytes(self.options.memory)}, got about {format_bytes(expected)} "
             f'for {self.total or examples} examples (largest: {told}): choose fewer layers, reduce="mean", a limit, '

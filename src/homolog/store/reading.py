@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
+from homolog.names import quoted
 from homolog.rows import Rows
 from homolog.store.layout import (
     CHECKSUM,
@@ -30,7 +31,7 @@ class StoredRows(Rows):
 
     def __init__(self, folder: Path, name: str, key: str, rows: int) -> None:
         self.store, self.name, self.key = folder, name, key
-        self.where = f"layer {name!r} of {str(folder)!r}"
+        self.where = f"layer {quoted(name)} of {str(folder)!r}"
         self._array = array = _opened(folder / key, self.where)
         known = array.dtype.name in DTYPES or key.startswith(f"{ROWS}/")
         if len(array.shape) not in (1, 2) or array.shape[0] < rows or array.chunks[1:] != array.shape[1:] or not known:

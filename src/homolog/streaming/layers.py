@@ -11,6 +11,7 @@ from homolog.activations import Activations
 from homolog.arrays import check_representation, described, is_array, namespace, scalar
 from homolog.engine.inputs import Measures, Pairs
 from homolog.engine.planning import Plan, make_plan
+from homolog.names import layer_of
 from homolog.rows import Rows
 
 Batch = Any
@@ -62,7 +63,7 @@ class Sides:
     @property
     def names(self) -> list[str]:
         """What errors call every layer."""
-        return [f"layer {name!r} of {model}" for model, name in self.keys]
+        return [layer_of(name, model) for model, name in self.keys]
 
     def pairs(self) -> list[tuple[int, int]]:
         """Every pair that stands in the result, and every layer with itself, once."""
@@ -121,7 +122,7 @@ def _layers(batch: Batch, side: str) -> dict[str, Any]:
     if not batch:
         raise ValueError(f"a batch of {side} must have at least one layer, got an empty mapping.")
     for name, x in batch.items():
-        _check_batch(x, f"layer {name!r} of {side}")
+        _check_batch(x, layer_of(name, side))
     return dict(batch)
 
 
