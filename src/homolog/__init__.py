@@ -1,7 +1,7 @@
 """homolog: which layers of two neural networks correspond, how alike they are, and how sure one may be of it."""
 
 from homolog import cautions, plot, registry
-from homolog.activations import Activations
+from homolog.activations import Activations, common_rows
 from homolog.analysis import (
     between,
     correspondence,
@@ -28,6 +28,7 @@ from homolog.cautions import (
     SaturationWarning,
     TiesWarning,
     UndefinedValueWarning,
+    UnknownPairingWarning,
 )
 from homolog.engine import compare, plan
 from homolog.extraction import extract
@@ -96,6 +97,7 @@ __all__ = [
     "SaturationWarning",
     "TiesWarning",
     "UndefinedValueWarning",
+    "UnknownPairingWarning",
     "aligned_cosine",
     "angular_shape_distance",
     "between",
@@ -106,6 +108,7 @@ __all__ = [
     "cca",
     "cka",
     "cknna",
+    "common_rows",
     "compare",
     "compare_models",
     "concentricity_difference",

@@ -61,6 +61,10 @@ class BiasWarning(HomologWarning):
     """The bias of an index is larger than half of its interval, so that the interval is not to be trusted."""
 
 
+class UnknownPairingWarning(HomologWarning):
+    """Nothing shows that the rows of two models are the same examples in the same order, although both say who theirs are."""
+
+
 class ExtractionWarning(HomologWarning):
     """Something in the model could not be taken as a layer, and was left out."""
 
@@ -253,6 +257,18 @@ def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
         f"{name}: the bias is larger than half of the interval for {listed(where)}, so that its correction, of first order, is "
         f"not to be trusted: use more examples, or a debiased estimator where there is one.",
     )
+
+
+def unknown_pairing(models: Sequence[str]) -> list[Caution]:
+    """Say that rows are paired on trust, if any models are named."""
+    if not models:
+        return []
+    message = (
+        f"nothing shows that the rows of {listed(models)} are the same examples in the same order: their inputs differ, as with "
+        f"different preprocessing or tokenizers, and they carry no example ids in common; pass example_ids to homolog.extract "
+        f"for both, and shuffled rows are refused."
+    )
+    return [Caution(UnknownPairingWarning, message)]
 
 
 def give(cautions: Iterable[Caution], stacklevel: int) -> None:

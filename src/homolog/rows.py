@@ -163,4 +163,5 @@ def is_whole_map(x: Any) -> bool:
     base: Any = x.base
     # A map in private mode may have been written to, which the file does not know.
     as_it_is = isinstance(base, mmap.mmap) and x.flags.c_contiguous and x.mode in ("r", "r+", "w+")
-    return bool(as_it_is and x.filename and len(x.shape) == 2 and x.dtype.kind in "fiu")
+    plain = x.dtype.kind in "fiu" and x.dtype.type.__module__ == "numpy"
+    return bool(as_it_is and x.filename and len(x.shape) == 2 and plain)

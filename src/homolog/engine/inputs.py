@@ -155,8 +155,8 @@ def resolve_measures(measures: Measures) -> dict[str, Measure]:
     for name, _ in found:
         if not isinstance(name, str) or not name or "/" in name or name in RESERVED:
             raise ValueError(
-                f"a variable of a result must be named by text without '/' that is not {', '.join(RESERVED)}, got {quoted(name)}: "
-                f"rename it."
+                f"a variable of a result must be named by text without '/' that is not {', '.join(RESERVED)}, got "
+                f"{quoted(name)}: rename it."
             )
     names = {name for name, _ in found}
     taken = next(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.arrays import check_representation, described, is_array, namespace, scalar
+from homolog.arrays import check_representation, described, is_array, namespace, scalar, widened
 from homolog.engine.inputs import Measures, Pairs
 from homolog.engine.planning import Plan, make_plan
 from homolog.names import layer_of
@@ -123,7 +123,7 @@ def _layers(batch: Batch, side: str) -> dict[str, Any]:
         raise ValueError(f"a batch of {side} must have at least one layer, got an empty mapping.")
     for name, x in batch.items():
         _check_batch(x, layer_of(name, side))
-    return dict(batch)
+    return {name: widened(x) for name, x in batch.items()}
 
 
 def _check_batch(x: Any, title: str) -> None:
