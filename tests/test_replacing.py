@@ -245,11 +245,10 @@ def _die(_):
 
 
 def test_a_killed_worker_is_one_sentence():
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        with pytest.raises(
-            BrokenExecutor, match="executor must keep its workers, got one that ended before its task did.*: make"
-        ):
-            list(Elsewhere(executor).items(_die, [1, 2], 1))
+    told = r"executor must keep its workers, got one that ended before its task did, .*: make a new executor"
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as executor, pytest.raises(BrokenExecutor, match=told):
+        list(Elsewhere(executor).items(_die, [1, 2], 1))
 
 
 def test_a_killed_worker_of_dask_is_one_sentence():

@@ -270,6 +270,26 @@ def interrupted(out, **options):
         hl.extract(network(), broken(), out=out, **options)
 
 
+@pytest.mark.parametrize("batches", range(1, 8))
+def test_layers_of_different_chunk_lengths_commit_what_all_hold(batches, tmp_path, monkeypatch):
+    """Layers of 9 features have chunks of 8 rows here, the one of 2 features chunks of 32."""
+    monkeypatch.setattr(layout, "CHUNK_ROWS", 32)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 9 * 4 * 8)
+    out, whole = tmp_path / "a.zarr", tmp_path / "b.zarr"
+
+    def broken():
+        yield from inputs()[: 10 * batches].split(10)
+        raise RuntimeError("the power went")
+
+    with pytest.raises(RuntimeError, match="the power went"):
+        hl.extract(network(), broken(), out=out)
+    assert layout.contents_of(out).rows == 10 * batches // 32 * 32
+    for path in (out, whole):
+        hl.extract(network(), inputs(), batch_size=10, out=path, resume=True)
+    assert files_of(out) == files_of(whole)
+    assert_array_equal(hl.open(out)["2"][:], hl.extract(network(), inputs(), batch_size=10)["2"])
+
+
 def shifted(by):
     return lambda output, mask: output + by
 

@@ -170,7 +170,7 @@ def check_representation(x: Array, name: str) -> None:
         x = np.broadcast_to(np.zeros((), dtype=x.dtype), x.shape)  # checked by its shape and dtype
     if not is_array_api_obj(x):
         raise TypeError(
-            f"{name} must be an array of shape (examples, features), got {described(x)}: {_array_remedy(x)}."
+            f"{name} must be an array of shape (examples, features), got {described(x)}: {array_remedy(x)}."
         )
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(
@@ -179,6 +179,10 @@ def check_representation(x: Array, name: str) -> None:
         )
     if is_torch_array(x) and x.layout != sys.modules["torch"].strided:
         raise TypeError(f"{name} must be a dense tensor, got layout {x.layout}: convert it with .to_dense().")
+    if type(x).__module__.split(".")[0] == "sparse":
+        raise TypeError(f"{name} must be a dense array, got {described(x)}: convert it with .todense().")
+    if isinstance(x, np.ndarray) and x.dtype.kind == "O":
+        raise TypeError(f"{name} must hold real numbers, got {x.dtype}: {_real_remedy(x)}.")
     if x.ndim != 2:
         raise ValueError(
             f"{name} must have two axes (examples, features), got shape {tuple(x.shape)}: {_reshape_remedy(x.ndim)}"
@@ -199,26 +203,36 @@ def described(x: Any) -> str:
     return "None" if x is None else f"a {type(x).__name__}"
 
 
-def _array_remedy(x: Any) -> str:
+def array_remedy(x: Any) -> str:
     """Say what makes an array of something that is none; each of these works."""
     home = type(x).__module__.split(".")[0]
     if home == "scipy" and hasattr(x, "toarray"):
         return "a sparse matrix is made dense with .toarray()"
-    if home in ("pandas", "polars") and getattr(x, "ndim", 2) == 2:
+    if home == "xarray":
+        return "take its numbers, .values"
+    if home in ("pandas", "polars") and getattr(x, "ndim", 2 if hasattr(x, "columns") else 1) == 2:
         return "take its numbers, .to_numpy()"
     if home in ("pandas", "polars", "pyarrow"):
-        return "stack its vectors, one row each, numpy.stack(column.to_numpy())"
+        return "stack its vectors, one row each, numpy.stack(column.to_numpy()), or make its numbers a column, .reshape(-1, 1)"
+    leaf = x
+    while isinstance(leaf, Mapping | tuple | list) and len(leaf):
+        leaf = next(iter(leaf.values() if isinstance(leaf, Mapping) else leaf))
+    if leaf is not x and is_jax_array(leaf):
+        return (
+            "flatten what was captured, {jax.tree_util.keystr(at): array for at, array in "
+            "jax.tree_util.tree_leaves_with_path(captured)}"
+        )
     if isinstance(x, Mapping):
-        return "take the layers apart, {'block.out': x['block']['out']}, as arrays (examples, features)"
-    if isinstance(x, tuple | list) and len(x) == 1 and is_array_api_obj(x[0]):
-        return "take the array out of it, x[0]"
+        return "take the layers out of it by their names, {'block.out': x['block']['out']}"
+    if isinstance(x, tuple | list) and is_array_api_obj(leaf):
+        return "take the array out of it, x[0], or join the batches, numpy.concatenate(x)"
     return "pass a NumPy array, a PyTorch tensor, or what numpy.asarray makes of it"
 
 
 def _real_remedy(x: Array) -> str:
     kind = x.dtype.kind if isinstance(x, np.ndarray) else ""
     if kind == "O":
-        return "if every entry is a vector, numpy.stack(list(x)); if all are numbers, .astype(float)"
+        return "if every entry is a vector, numpy.stack(x.ravel()); if every entry is a number, .astype(float)"
     if kind == "V":
         return (
             "numpy.save forgets the name of bfloat16 and its kin: if it was that, .view('bfloat16') after import ml_dtypes, or "

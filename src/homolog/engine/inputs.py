@@ -13,7 +13,16 @@ import numpy as np
 
 from homolog import files
 from homolog.activations import Activations, check_pairing, unknown_layer
-from homolog.arrays import check_finite, check_representation, described, enough_rows, is_array, on_disk, same_library
+from homolog.arrays import (
+    array_remedy,
+    check_finite,
+    check_representation,
+    described,
+    enough_rows,
+    is_array,
+    on_disk,
+    same_library,
+)
 from homolog.names import layer_of, quoted, shown
 from homolog.registry import Measure, measure
 from homolog.rows import Rows
@@ -63,7 +72,7 @@ def _holds_models(a: Source) -> bool:
         odd = next(name for name, model in zip(a, models, strict=True) if not model)
         raise TypeError(
             f"a mapping must hold either layers (arrays) or models (mappings, Activations, paths), got both: {quoted(odd)} is "
-            f"{described(a[odd])}."
+            f"{described(a[odd])}; {array_remedy(a)}."
         )
     return all(models)
 
@@ -131,7 +140,7 @@ def _activations_of(source: Source, side: str) -> Activations:
         return Activations({side: source})
     raise TypeError(
         f"{shown(side)} must be an array (n, p), a mapping of layer names to arrays, Activations, or a path, got "
-        f"{described(source)}: convert it, for instance with numpy.asarray, or extract it with homolog.extract."
+        f"{described(source)}: {array_remedy(source)}; homolog.extract takes layers from a model."
     )
 
 
