@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     import xarray
 
 
-def check_result(result: xarray.Dataset) -> None:
-    """Raise, in one sentence, unless a result has all that `homolog.compare` writes, of the kinds it writes."""
+def check_result(result: xarray.Dataset, *, joined: bool = False) -> None:
+    """Raise, in one sentence, unless a result has all that `homolog.compare` writes, of the kinds it writes.
+
+    Results that were `joined` have a dimension more.
+    """
     many = "a" in result.dims
     needed = _ATTRIBUTES | (_MANY if many else _TWO)
     endings = {str(name).rpartition("_")[2] for name in result.data_vars if "companion_of" in result[name].attrs}
@@ -34,10 +37,10 @@ def check_result(result: xarray.Dataset) -> None:
             _refuse(f"a coordinate 'features_{side}' that is no integers")
     for name in json.loads(result.attrs["measures"]):
         if name in result:
-            _check_variable(result, name, sides)
+            _check_variable(result, name, None if joined else sides)
 
 
-def _check_variable(result: xarray.Dataset, name: str, sides: tuple[str, str]) -> None:
+def _check_variable(result: xarray.Dataset, name: str, sides: tuple[str, str] | None) -> None:
     for check_name, check in _OF_MEASURES.items():
         _check(result[name].attrs, check_name, check, f"an attribute of {quoted(name)}")
     if f"{name}_p_discovery" in result and f"{name}_p" not in result:
@@ -46,7 +49,7 @@ def _check_variable(result: xarray.Dataset, name: str, sides: tuple[str, str]) -
     for variable in (name, *companions):
         found = result[variable]
         # A selection may have dropped a side, which whoever needs it says.
-        if found.dtype.kind != "f" or not set(found.dims) <= set(sides):
+        if found.dtype.kind != "f" or (sides is not None and not set(found.dims) <= set(sides)):
             _refuse(f"a variable {quoted(variable)} of {found.dtype} over {', '.join(map(str, found.dims))}")
 
 

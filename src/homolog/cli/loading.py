@@ -199,7 +199,7 @@ def result(path: Path) -> xarray.Dataset:
         )
     try:
         measure_names(found)
-        check_result(found)
+        check_result(found, joined=True)
     except ValueError as error:
         raise ValueError(f"in {str(path)!r}, {error}") from error
     return found

@@ -28,7 +28,7 @@ from homolog.engine.sureness import Asked
 from homolog.families.blocked import Task
 from homolog.families.summaries import TooLittleError
 from homolog.family import Family
-from homolog.names import layer_of, shown
+from homolog.names import layer_of, printable, shown
 from homolog.registry import Measure
 from homolog.rows import Rows
 
@@ -165,7 +165,7 @@ class Plan:
             if len(bunch) > 1:
                 lines.append(f"  prepared together: {', '.join(name for group in bunch for name in group.measures)}")
         lines.append(f"in all {self.flops:.2g} floating-point operations, at most {format_bytes(self.bytes)} at a time")
-        return "\n".join(lines)
+        return printable("\n".join(lines), lines=True)
 
     __repr__ = __str__
 

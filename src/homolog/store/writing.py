@@ -174,7 +174,8 @@ class Writer:
     ) -> None:
         """Make the arrays, or find those that are there: layer → features and dtype, identity → dtype."""
         if self.contents is None:
-            self._make(layers, identities, provenance)
+            with self._room():
+                self._make(layers, identities, provenance)
         assert self.contents is not None  # _make() sees to it
         self._check_layers(layers)
         self.contents = replace(self.contents, request=self.request)
