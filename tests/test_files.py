@@ -150,12 +150,18 @@ def test_what_a_store_is_made_of_must_lie_in_it(place, kind, layers, tmp_path):
 def test_a_layer_that_is_a_link_out_of_the_store_is_not_read(layers, tmp_path):
     hl.save(layers, tmp_path / "secret.zarr")
     hl.save(layers, tmp_path / "a.zarr")
+    (tmp_path / "b.zarr").symlink_to(tmp_path / "secret.zarr")  # a store as a whole may lie where it likes
+    assert_array_equal(np.asarray(hl.open(tmp_path / "b.zarr")["early"]), layers["early"])
+    for part in ("c", "c/0"):
+        hl.save(layers, tmp_path / "c.zarr")
+        (tmp_path / "c.zarr/layers/0" / part).rename(tmp_path / f"moved-{part[-1]}")
+        (tmp_path / "c.zarr/layers/0" / part).symlink_to(tmp_path / "secret.zarr/layers/0" / part)
+        with pytest.raises(ValueError, match="their file is a link to another place"):
+            np.asarray(hl.open(tmp_path / "c.zarr")["early"])
     (tmp_path / "a.zarr/layers/0").rename(tmp_path / "before")
     (tmp_path / "a.zarr/layers/0").symlink_to(tmp_path / "secret.zarr/layers/0")
     with pytest.raises(ValueError, match="must be an array of zarr as homolog writes it, got a link to another place"):
         hl.open(tmp_path / "a.zarr")
-    (tmp_path / "b.zarr").symlink_to(tmp_path / "secret.zarr")  # a store as a whole may lie where it likes
-    assert_array_equal(np.asarray(hl.open(tmp_path / "b.zarr")["early"]), layers["early"])
 
 
 ATTRIBUTES = {

@@ -246,9 +246,16 @@ class Tripling(Doubling):
         return self.how(self.inner(x) * self.by + 1)
 
 
+def buffered(value):
+    module = network()
+    module.register_buffer("scale", torch.full((3,), value), persistent=False)
+    return module
+
+
 def test_models_of_the_same_weights_are_told_apart():
     encoder = functools.partial(nn.TransformerEncoderLayer, 8, dropout=0.0)
     models = [Doubling(), Doubling(3.0), Doubling(how=torch.relu), Tripling(), nn.MultiheadAttention(8, 2)]
+    models += [Doubling(torch.tensor(2.0)), Doubling(torch.tensor(3.0)), buffered(1.0), buffered(2.0)]
     models += [nn.MultiheadAttention(8, 4), encoder(2), encoder(2, activation="gelu"), network()]
     codes = list(map(code_of_model, models))
     assert len(set(codes)) == len(models)

@@ -10,6 +10,7 @@ import dis
 import functools
 import hashlib
 import logging
+import math
 import platform
 import sys
 import sysconfig
@@ -84,8 +85,12 @@ def _options_of(module: nn.Module) -> Iterator[Any]:
         if key in _INTERNAL or key.startswith("_") or isinstance(value, nn.Module):
             continue
         items = value if isinstance(value, tuple | list) else [value]
-        if callable(value) or all(isinstance(item, kinds) for item in items):
+        # A tensor of one number is an option; larger ones may be what a module keeps of its last call.
+        single = isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) == 1
+        if single or callable(value) or all(isinstance(item, kinds) for item in items):
             yield key, value
+    for key in sorted(module._non_persistent_buffers_set):  # which are no part of the state that is saved
+        yield key, getattr(module, key)
 
 
 def _is_library(thing: Any) -> bool:
