@@ -27,6 +27,32 @@ SEQUENCES = torch.zeros(5, 3, 9)
 VECTORS = pandas.DataFrame({"vectors": list(X)})
 CAPTURED = {"Dense_0": {"__call__": (jax.numpy.asarray(X),)}, "Dense_1": (jax.numpy.asarray(Y),)}
 
+LONG = "x" * 10_000
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: hl.measure(LONG),
+        lambda: hl.measure(f"cka(kernel={LONG})"),
+        lambda: hl.measure(f"cka({LONG}=1)"),
+        lambda: hl.measure(f"cka({LONG})"),
+        lambda: hl.compare(X, Y, pairs=LONG),
+        lambda: hl.compare({LONG: X}, {"m": Y}, pairs=[(LONG, LONG)]),
+        lambda: hl.compare({LONG: {LONG: X}, "m": {LONG: BAD_ROW}}),
+        lambda: hl.compare(X, Y, measures={f"{LONG}/": "cka"}),
+        lambda: hl.correspondence(RESULT, LONG),
+        lambda: hl.open(LONG),
+        lambda: hl.save({f"homolog:{LONG}": X}, "a.npz"),
+        lambda: named(f"numpy:{LONG}"),
+    ],
+)
+def test_long_names_are_not_repeated_whole(call):
+    with pytest.raises((ValueError, KeyError, TypeError, OSError)) as caught:
+        call()
+    assert len(str(caught.value)) < 1000
+
+
 REMEDIES = {
     "sparse matrix": (scipy.sparse.csr_matrix(X), ".toarray()", lambda x: x.toarray()),
     "sparse array": (scipy.sparse.coo_array(X), ".toarray()", lambda x: x.toarray()),

@@ -184,6 +184,8 @@ def test_errors_lead_to_common_rows():
         ):
             hl.compare(*pair)
     assert hl.common_rows(a, b)[0].n == 40
+    with pytest.raises(ValueError, match=r"first in row 0 \('image 0' and 'other 0'\): extract both from the same"):
+        hl.compare(a, side(ids=[f"other {i}" for i in range(N)]))
     with pytest.raises(ValueError, match="in the same order; extract both alike"):
         hl.compare(side(), side(range(9)))
 

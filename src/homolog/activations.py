@@ -171,7 +171,7 @@ def unknown(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> s
     # Comparing very long names takes hours and finds nothing.
     near = difflib.get_close_matches(name[:LONGEST], [k for k in known if len(k) <= LONGEST], n=3, cutoff=0.5)
     guess = f", did you mean {' or '.join(map(shown, near))}? The" if near else ": the"
-    return f"unknown {what} {quoted(name)}{guess} {what}s are {listed(known, most=20)}."
+    return f"unknown {what} {quoted(name)}{guess} {what}s are {listed(known, most=20) or 'none'}."
 
 
 def matching(names: Sequence[str] | Mapping[str, Any], patterns: Sequence[str]) -> list[str]:
@@ -218,7 +218,9 @@ def check_pairing(a: Activations, b: Activations, names: tuple[str, str] = ("a",
     ):
         if first is not None and second is not None and not np.array_equal(first, second):
             row = int(np.argmax(first != second))
-            remedy = f"homolog.common_rows({', '.join(names)}) keeps the rows of both, in one order"
+            same = first.dtype.kind == second.dtype.kind and len(np.intersect1d(first, second)) > 1
+            common = f"homolog.common_rows({', '.join(names)}) keeps the rows of both, in one order"
+            remedy = common if same else "extract both from the same examples"
             raise ValueError(
                 f"{names[0]} and {names[1]} must hold the same examples in the same order, got {what} that differ first in "
                 f"row {row} ({quoted(first[row].item())} and {quoted(second[row].item())}): {remedy}."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.arrays import described
+from homolog.names import quoted
 
 if TYPE_CHECKING:
     import xarray
@@ -41,7 +42,7 @@ def chosen_measure(result: xarray.Dataset, measure: str | None) -> str:
     if measure is None:
         return names[0]
     if str(measure) not in names:
-        raise KeyError(f"unknown measure {str(measure)!r} in this result, which holds {', '.join(names)}.")
+        raise KeyError(f"unknown measure {quoted(str(measure))} in this result, which holds {', '.join(names)}.")
     return str(measure)
 
 

@@ -200,7 +200,7 @@ def wanted_pairs(rows: list[Any], columns: list[Any], pairs: Pairs) -> np.ndarra
                     "Activations.rename, or use pairs='all'."
                 )
             return mask
-        raise ValueError(f"pairs must be 'all', 'same_name' or a list of (layer_a, layer_b), got {pairs!r}.")
+        raise ValueError(f"pairs must be 'all', 'same_name' or a list of (layer_a, layer_b), got {quoted(pairs)}.")
     if not isinstance(pairs, Sequence):
         raise TypeError(f"pairs must be 'all', 'same_name' or a list of (layer_a, layer_b), got {described(pairs)}.")
     mask = np.zeros((len(rows), len(columns)), dtype=bool)
