@@ -79,6 +79,7 @@ def test_interrupted_between_any_two_renames(error, way, tmp_path, monkeypatch):
                 patch.setattr(os, "rename", stopping)
                 with contextlib.suppress(error):
                     hl.save(NEW, path)
+            assert path.is_dir()  # before anybody opens it
             seen.add(tuple(held(path)))
             assert [child.name for child in tmp_path.iterdir() if not child.name.endswith("-old")] == ["a.zarr"]
     assert ("x", "y") in seen
