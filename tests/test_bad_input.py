@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
+import jax
 import numpy as np
+import pandas
 import pytest
+import scipy.sparse
 import torch
+import xarray
 from conftest import command_line
 
 import homolog as hl
+from homolog.cli.loading import named
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 Y = np.random.default_rng(1).normal(size=(20, 4))
@@ -26,6 +33,75 @@ ONE_PAIR = {
     "paired_test": lambda x, y: hl.paired_test(x, Y, y),
 }
 """What is asked of one pair of representations."""
+
+
+VECTORS = pandas.DataFrame({"vectors": list(X)})
+CAPTURED = {"Dense_0": {"__call__": (jax.numpy.asarray(X),)}, "Dense_1": (jax.numpy.asarray(Y),)}
+
+LONG = "x" * 10_000
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: hl.measure(LONG),
+        lambda: hl.measure(f"cka(kernel={LONG})"),
+        lambda: hl.measure(f"cka({LONG}=1)"),
+        lambda: hl.measure(f"cka({LONG})"),
+        lambda: hl.compare(X, Y, pairs=LONG),
+        lambda: hl.compare({LONG: X}, {"m": Y}, pairs=[(LONG, LONG)]),
+        lambda: hl.compare({LONG: {LONG: X}, "m": {LONG: BAD_ROW}}),
+        lambda: hl.compare(X, Y, measures={f"{LONG}/": "cka"}),
+        lambda: hl.correspondence(RESULT, LONG),
+        lambda: hl.open(LONG),
+        lambda: hl.save({f"homolog:{LONG}": X}, "a.npz"),
+        lambda: named(f"numpy:{LONG}"),
+    ],
+)
+def test_long_names_are_not_repeated_whole(call):
+    with pytest.raises((ValueError, KeyError, TypeError, OSError)) as caught:
+        call()
+    assert len(str(caught.value)) < 1000
+
+
+REMEDIES = {
+    "sparse matrix": (scipy.sparse.csr_matrix(X), ".toarray()", lambda x: x.toarray()),
+    "sparse array": (scipy.sparse.coo_array(X), ".toarray()", lambda x: x.toarray()),
+    "column of vectors": (VECTORS["vectors"], "numpy.stack(column.to_numpy())", lambda x: np.stack(x.to_numpy())),
+    "table of vectors": (VECTORS.to_numpy(), "numpy.stack(x.ravel())", lambda x: np.stack(x.ravel())),
+    "vectors": (VECTORS["vectors"].to_numpy(), "numpy.stack(x.ravel())", lambda x: np.stack(x.ravel())),
+    "table": (pandas.DataFrame(X), ".to_numpy()", lambda x: x.to_numpy()),
+    "labelled": (xarray.DataArray(X), ".values", lambda x: x.values),
+    "tuple": ((X,), "x[0]", lambda x: x[0]),
+    "batches": ([X[:9], X[9:]], "numpy.concatenate(x)", np.concatenate),
+    "nested": ({"a": {"b": {"out": X}}}, "{'block.out': x['block']['out']}", lambda x: {"a.b.out": x["a"]["b"]["out"]}),
+    "captured": (
+        CAPTURED,
+        "{jax.tree_util.keystr(at): array for at, array in jax.tree_util.tree_leaves_with_path(captured)}",
+        lambda captured: {
+            jax.tree_util.keystr(at): array for at, array in jax.tree_util.tree_leaves_with_path(captured)
+        },
+    ),
+    "captured, one layer each": (
+        {"Dense_0": (jax.numpy.asarray(X),)},
+        "jax.tree_util.tree_leaves_with_path(captured)",
+        lambda captured: {
+            jax.tree_util.keystr(at): array for at, array in jax.tree_util.tree_leaves_with_path(captured)
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REMEDIES)
+def test_remedies_work(case):
+    """What the error says is done, and what comes out is compared."""
+    given, remedy, apply = REMEDIES[case]
+    with pytest.raises(TypeError, match=re.escape(remedy)) as caught:
+        hl.compare(given, measures="procrustes_distance")
+    assert "\n" not in str(caught.value)
+    cured = hl.compare(apply(given), measures="procrustes_distance")
+    assert cured.n_examples == len(X)
+
 
 CASES = {
     "list": (lambda: hl.cka([[1, 2], [3, 4]], X), TypeError, "got a list"),
@@ -110,7 +186,7 @@ CASES = {
     "convolution": (
         lambda: hl.extract(CONVOLUTION, SEQUENCES, reduce="mean"),
         ValueError,
-        r"is a Conv1d, whose output",
+        r"a Conv1d, which puts its channels before the positions",
     ),
     "reduce glob": (
         lambda: hl.extract(CONVOLUTION, SEQUENCES, reduce={"z*": "mean"}),
@@ -122,6 +198,10 @@ CASES = {
         ValueError,
         "example_ids must differ",
     ),
+    "threshold kind": (lambda: hl.shared_subspace(X, Y, threshold=2), ValueError, r"in \(0, 1\], got 2: 0\.99 keeps"),
+    "threshold text": (lambda: hl.shared_subspace(X, Y, threshold="all"), ValueError, r"in \(0, 1\], got 'all'"),
+    "name in a module": (lambda: named("numpy:layers_of"), KeyError, "unknown name 'layers_of'.* [Tt]he names are"),
+    "name in a class": (lambda: named("numpy:linalg.nrm"), KeyError, "unknown name 'nrm', did you mean norm"),
     "dtype": (lambda: hl.extract(CONVOLUTION, SEQUENCES, dtype="bfloat16"), ValueError, "float16, float32, float64"),
     "device": (lambda: hl.extract(CONVOLUTION, SEQUENCES, device="gpu"), ValueError, "one that PyTorch can use"),
     "companion": (lambda: hl.compare(X, Y, measures={"m": "cka", "m_null": "cca"}), ValueError, "companion of another"),

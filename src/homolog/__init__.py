@@ -1,7 +1,7 @@
 """homolog: which layers of two neural networks correspond, how alike they are, and how sure one may be of it."""
 
 from homolog import cautions, plot, registry
-from homolog.activations import Activations
+from homolog.activations import Activations, common_rows
 from homolog.analysis import (
     between,
     correspondence,
@@ -30,6 +30,7 @@ from homolog.cautions import (
     SkippedPairWarning,
     TiesWarning,
     UndefinedValueWarning,
+    UnknownPairingWarning,
 )
 from homolog.engine import compare, plan
 from homolog.extraction import extract
@@ -100,6 +101,7 @@ __all__ = [
     "SkippedPairWarning",
     "TiesWarning",
     "UndefinedValueWarning",
+    "UnknownPairingWarning",
     "aligned_cosine",
     "angular_shape_distance",
     "between",
@@ -110,6 +112,7 @@ __all__ = [
     "cca",
     "cka",
     "cknna",
+    "common_rows",
     "compare",
     "compare_models",
     "concentricity_difference",

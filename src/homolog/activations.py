@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import Array, check_representation, described
+from homolog.cautions import listed
+from homolog.names import LONGEST, quoted, shown
 
 
 class Activations(Mapping[str, Array]):
@@ -72,7 +75,7 @@ class Activations(Mapping[str, Array]):
         return len(self._arrays)
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{name}: {array.shape[1]}" for name, array in list(self.items())[:6])
+        shapes = ", ".join(f"{shown(name)}: {array.shape[1]}" for name, array in list(self.items())[:6])
         more = f", … {len(self) - 6} more" if len(self) > 6 else ""
         return f"<Activations of {len(self)} layers over {self.n} rows: {shapes}{more}>"
 
@@ -90,7 +93,7 @@ class Activations(Mapping[str, Array]):
         new = [names(name) if callable(names) else names.get(name, name) for name in self]
         if len(set(new)) < len(new):
             twice = next(name for name in new if new.count(name) > 1)
-            raise ValueError(f"new layer names must differ, got {twice!r} twice: give each layer its own name.")
+            raise ValueError(f"new layer names must differ, got {quoted(twice)} twice: give each layer its own name.")
         return self.holding(dict(zip(new, self._arrays.values(), strict=True)))
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> Activations:
@@ -130,13 +133,13 @@ def _checked_layers(arrays: Mapping[str, Array]) -> dict[str, Array]:
     first = None
     for name, array in arrays.items():
         if not isinstance(name, str) or not name:
-            raise TypeError(f"a layer name must be non-empty text, got {name!r}: rename the layer.")
-        check_representation(array, f"layer {name!r}")
+            raise TypeError(f"a layer name must be non-empty text, got {quoted(name)}: rename the layer.")
+        check_representation(array, f"layer {quoted(name)}")
         if first is None:
             first = name
         elif array.shape[0] != arrays[first].shape[0]:
             raise ValueError(
-                f"layer {name!r} must have as many rows as layer {first!r} ({arrays[first].shape[0]}), got "
+                f"layer {quoted(name)} must have as many rows as layer {quoted(first)} ({arrays[first].shape[0]}), got "
                 f"{array.shape[0]}: all layers hold the same examples in the same order."
             )
     return dict(arrays)
@@ -159,11 +162,16 @@ def unknown_layer(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     >>> unknown_layer("block.1", ["blocks.1", "head"])
     "unknown layer 'block.1', did you mean blocks.1? The layers are blocks.1, head."
     """
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    guess = f", did you mean {' or '.join(near)}? The" if near else ": the"
-    shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-    return f"unknown layer {name!r}{guess} layers are {shown}."
+    return unknown("layer", name, known)
+
+
+def unknown(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    """Word the error for a name that nobody knows, with the nearest ones."""
+    known = list(dict.fromkeys(known))
+    # Comparing very long names takes hours and finds nothing.
+    near = difflib.get_close_matches(name[:LONGEST], [k for k in known if len(k) <= LONGEST], n=3, cutoff=0.5)
+    guess = f", did you mean {' or '.join(map(shown, near))}? The" if near else ": the"
+    return f"unknown {what} {quoted(name)}{guess} {what}s are {listed(known, most=20) or 'none'}."
 
 
 def matching(names: Sequence[str] | Mapping[str, Any], patterns: Sequence[str]) -> list[str]:
@@ -196,10 +204,13 @@ def glob_expression(pattern: str) -> re.Pattern[str]:
 
 def check_pairing(a: Activations, b: Activations, names: tuple[str, str] = ("a", "b")) -> None:
     """Raise unless the rows of both are, as far as known, the same examples in the same order."""
+    names = (shown(names[0]), shown(names[1]))
     if a.n != b.n:
+        matched = _both(a, b, "example_ids") or _both(a, b, "digests")
+        remedy = f"homolog.common_rows({', '.join(names)}) keeps the rows of both" if matched else "extract both alike"
         raise ValueError(
             f"{names[1]} must have as many rows as {names[0]} ({a.n}), got {b.n}: both must hold the same examples in "
-            f"the same order."
+            f"the same order; {remedy}."
         )
     for what, first, second in (
         ("example ids", a.example_ids, b.example_ids),
@@ -207,23 +218,149 @@ def check_pairing(a: Activations, b: Activations, names: tuple[str, str] = ("a",
     ):
         if first is not None and second is not None and not np.array_equal(first, second):
             row = int(np.argmax(first != second))
-            same = np.array_equal(np.sort(first), np.sort(second)) if first.dtype.kind == second.dtype.kind else False
-            sort = "sort both by id, a.take(numpy.argsort(a.example_ids))"
-            remedy = sort if same else "extract both from the same examples"
+            same = first.dtype.kind == second.dtype.kind and len(np.intersect1d(first, second)) > 1
+            common = f"homolog.common_rows({', '.join(names)}) keeps the rows of both, in one order"
+            remedy = common if same else "extract both from the same examples"
             raise ValueError(
                 f"{names[0]} and {names[1]} must hold the same examples in the same order, got {what} that differ first in "
-                f"row {row} ({first[row]} and {second[row]}): {remedy}."
+                f"row {row} ({quoted(first[row].item())} and {quoted(second[row].item())}): {remedy}."
             )
-    if a.example_ids is None or b.example_ids is None:
-        _check_digests(a.digests, b.digests, names)
+    if a.digests is not None and b.digests is not None:
+        _check_digests(_inputs(a), _inputs(b), names)
 
 
-def _check_digests(first: np.ndarray | None, second: np.ndarray | None, names: tuple[str, str]) -> None:
-    if first is None or second is None or np.array_equal(first, second):
-        return
-    if np.array_equal(np.sort(first), np.sort(second)):
+def _inputs(side: Activations) -> np.ndarray:
+    """Return a number for the input of every row, another for every position of an example."""
+    assert side.digests is not None  # who asks has looked
+    if side.positions is None:
+        return side.digests
+    return side.digests.astype(np.uint64) ^ (side.positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+
+
+def _check_digests(first: np.ndarray, second: np.ndarray, names: tuple[str, str]) -> None:
+    """Raise where the same inputs stand in other rows, whatever the ids say."""
+    if not np.array_equal(first, second) and _same_inputs_elsewhere(first, second):
         row = int(np.argmax(first != second))
         raise ValueError(
             f"{names[0]} and {names[1]} must hold the same examples in the same order, got the same inputs in another "
-            f"order (first in row {row}): extract both without shuffling, or pass example_ids and sort by them with .take."
+            f"order, or others among them (first in row {row}): extract both without shuffling, pass example_ids, or keep the "
+            f"rows of both with homolog.common_rows({', '.join(names)})."
         )
+
+
+def _same_inputs_elsewhere(first: np.ndarray, second: np.ndarray) -> bool:
+    """Say whether an input that either side has once stands in different rows; or all inputs do, however often they occur."""
+    singles, rows = [], []
+    for values in (first, second):
+        found, where, counts = np.unique(values, return_index=True, return_counts=True)
+        singles.append(found[counts == 1])
+        rows.append(where[counts == 1])
+    _, i, j = np.intersect1d(singles[0], singles[1], assume_unique=True, return_indices=True)
+    return bool(np.any(rows[0][i] != rows[1][j])) or np.array_equal(np.sort(first), np.sort(second))
+
+
+def row_identity(models: Sequence[Activations]) -> str:
+    """Say how it is known that rows of models that were checked are the same examples."""
+    if len(models) < 2:
+        return "one model"
+    pairs = list(itertools.pairwise(models))
+    if all(_says_who(a) and _says_who(b) for a, b in pairs):
+        return "example ids"
+    if all((_says_who(a) and _says_who(b)) or _equal(a.digests, b.digests) for a, b in pairs):
+        return "digests of inputs"
+    return "unknown"
+
+
+def _says_who(side: Activations) -> bool:
+    """Say whether example ids tell examples apart; the numbers that extraction gives the examples of positions do not."""
+    ids = side.example_ids
+    if ids is None or side.positions is None or ids.dtype.kind not in "iu":
+        return ids is not None
+    kinds = np.unique(ids)
+    return not np.array_equal(kinds, np.arange(len(kinds)))
+
+
+def identified(side: Activations) -> bool:
+    """Say whether activations say anything of who their rows are."""
+    return side.example_ids is not None or side.digests is not None
+
+
+def _equal(first: np.ndarray | None, second: np.ndarray | None) -> bool:
+    return first is not None and second is not None and np.array_equal(first, second)
+
+
+def common_rows(a: Activations, b: Activations) -> tuple[Activations, Activations]:
+    """Keep the rows that both hold, matched by who they are, in the order of a.
+
+    Parameters
+    ----------
+    a, b
+        Activations (open a file with `homolog.open` first) that both carry example ids, with positions where rows are tokens or
+        pixels; or else digests of their inputs, each of which occurs once.
+
+    Returns
+    -------
+    tuple of Activations
+        a and b, over the same rows in the same order.
+
+    Raises
+    ------
+    TypeError
+        If a or b is not Activations.
+    ValueError
+        If nothing identifies the rows of both, an identity occurs twice on a side, or fewer than 2 rows are common.
+
+    Notes
+    -----
+    Layers of a store are read into memory.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> a = hl.Activations({"x": np.arange(8.0).reshape(4, 2)}, example_ids=["d", "a", "c", "b"])
+    >>> b = hl.Activations({"y": np.arange(6.0).reshape(3, 2)}, example_ids=["a", "b", "d"])
+    >>> a, b = hl.common_rows(a, b)
+    >>> a.example_ids, b["y"][:, 0]
+    (array(['d', 'a', 'b'], dtype='<U1'), array([4., 0., 2.]))
+    """
+    for name, side in (("a", a), ("b", b)):
+        if not isinstance(side, Activations):
+            raise TypeError(
+                f"{name} must be Activations, which say whose their rows are, got {described(side)}: use homolog.extract, "
+                f"homolog.open, or homolog.Activations(layers, example_ids=...)."
+            )
+    by_ids = _both(a, b, "example_ids") and (not _both(a, b, "digests") or (_says_who(a) and _says_who(b)))
+    rows = [_numbered(side, name, by_ids=by_ids) for name, side in (("a", a), ("b", b))]
+    common = [key for key in rows[0] if key in rows[1]]
+    if len(common) < 2:
+        raise ValueError(
+            f"a and b must have at least 2 rows in common, got {len(common)} of {a.n} and {b.n}: extract both from the same "
+            f"examples, with the same example_ids."
+        )
+    first, second = (side.take([found[key] for key in common]) for side, found in zip((a, b), rows, strict=True))
+    return first, second
+
+
+def _both(a: Activations, b: Activations, name: str) -> bool:
+    return getattr(a, name) is not None and getattr(b, name) is not None
+
+
+def _numbered(side: Activations, name: str, *, by_ids: bool) -> dict[Any, int]:
+    """Return identity → number of the row."""
+    identity = side.example_ids if by_ids else side.digests
+    if identity is None:
+        raise ValueError(
+            f"the rows of a and b are matched by example ids or by digests of their inputs, got none on both sides: pass "
+            f"example_ids to homolog.extract or homolog.Activations ({name} has none)."
+        )
+    keys: list[Any] = identity.tolist()
+    if side.positions is not None:
+        keys = list(zip(keys, side.positions.tolist(), strict=True))
+    found = {key: row for row, key in enumerate(keys)}
+    if len(found) < len(keys):
+        what = "example ids" if by_ids else "inputs"
+        raise ValueError(
+            f"{name} must hold every row once to be matched, got {len(keys) - len(found)} {what} again: pass example_ids that "
+            f"differ, or drop the copies with .take."
+        )
+    return found

@@ -10,6 +10,7 @@ import importlib
 import math
 import re
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -90,10 +91,13 @@ def to_numpy(x: Array) -> np.ndarray:
     x = detached(x)
     if is_torch_array(x):
         x = x.cpu()
-        return np.asarray(x.float() if str(x.dtype) == "torch.bfloat16" else x)
+        small = x.is_floating_point() and str(x.dtype) not in ("torch.float16", "torch.float32", "torch.float64")
+        return np.asarray(x.float() if small else x)
     # Arrays of other libraries may live on a device that only DLPack knows how to leave.
     foreign = is_array_api_obj(x) and not isinstance(x, np.ndarray | np.generic)
-    return np.from_dlpack(x, device="cpu") if foreign else np.asarray(x)
+    if foreign and str(x.dtype) == "bfloat16":
+        x = namespace(x).astype(x, namespace(x).float32)
+    return np.from_dlpack(x, device="cpu") if foreign else widened(np.asarray(x))
 
 
 def scalar(x: Array) -> float:
@@ -128,8 +132,22 @@ def representation(x: Array, name: str, *, single: bool = False) -> Array:
 
 
 def loaded(x: Array) -> Array:
-    """Return what is on disk as an array of NumPy's, any array as it is."""
-    return x[:] if isinstance(x, Rows) else x
+    """Return what is on disk as an array of NumPy's, any array as it is but for types that no library computes in."""
+    return x[:] if isinstance(x, Rows) else widened(x)
+
+
+def is_small(dtype: Any) -> bool:
+    """Say whether a dtype of NumPy's is one of ml_dtypes: bfloat16, float8 and others that no array API knows."""
+    return isinstance(dtype, np.dtype) and (dtype.type.__module__ or "").startswith("ml_dtypes")
+
+
+def widened(x: Array) -> Array:
+    """Return an array of bfloat16, float8 and the like in float32, which holds them without loss; any other as it is."""
+    if isinstance(x, np.ndarray) and is_small(x.dtype):
+        return x.astype(np.float32)
+    if is_torch_array(x) and str(x.dtype).startswith("torch.float8"):
+        return x.float()
+    return x
 
 
 def on_disk(x: Array) -> Rows | None:
@@ -143,6 +161,8 @@ def itemsize(x: Array, *, single: bool) -> int:
     """Return the bytes per number in which `representation` returns an array."""
     if isinstance(x, Rows):
         x = np.empty(0, dtype=x.dtype)
+    if isinstance(x, np.ndarray) and is_small(x.dtype):
+        return 4 if single else 8
     xp = namespace(x)
     small = single and xp.isdtype(x.dtype, "real floating") and xp.finfo(x.dtype).bits <= 32
     return 4 if small or working_dtype(x) == xp.float32 else 8
@@ -166,8 +186,7 @@ def check_representation(x: Array, name: str) -> None:
         x = np.broadcast_to(np.zeros((), dtype=x.dtype), x.shape)  # checked by its shape and dtype
     if not is_array_api_obj(x):
         raise TypeError(
-            f"{name} must be an array of shape (examples, features), got {described(x)}: "
-            f"pass a NumPy array, a PyTorch tensor, or what numpy.asarray makes of it."
+            f"{name} must be an array of shape (examples, features), got {described(x)}: {array_remedy(x)}."
         )
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(
@@ -176,6 +195,10 @@ def check_representation(x: Array, name: str) -> None:
         )
     if is_torch_array(x) and x.layout != sys.modules["torch"].strided:
         raise TypeError(f"{name} must be a dense tensor, got layout {x.layout}: convert it with .to_dense().")
+    if type(x).__module__.split(".")[0] == "sparse":
+        raise TypeError(f"{name} must be a dense array, got {described(x)}: convert it with .todense().")
+    if isinstance(x, np.ndarray) and x.dtype.kind == "O":
+        raise TypeError(f"{name} must hold real numbers, got {x.dtype}: {_real_remedy(x)}.")
     if x.ndim != 2:
         raise ValueError(
             f"{name} must have two axes (examples, features), got shape {tuple(x.shape)}: {_reshape_remedy(x.ndim)}"
@@ -188,16 +211,50 @@ def check_representation(x: Array, name: str) -> None:
         )
     xp = namespace(x)
     if not _is_real(xp, x):
-        raise TypeError(
-            f"{name} must hold real numbers, got {x.dtype}: "
-            f"convert it first, for instance to float32 (a complex array: its real part, or real and imaginary "
-            f"parts side by side)."
-        )
+        raise TypeError(f"{name} must hold real numbers, got {x.dtype}: {_real_remedy(x)}.")
 
 
 def described(x: Any) -> str:
     """Say in a word or two what an object is, for an error sentence."""
     return "None" if x is None else f"a {type(x).__name__}"
+
+
+def array_remedy(x: Any) -> str:
+    """Say what makes an array of something that is none; each of these works."""
+    home = type(x).__module__.split(".")[0]
+    if home == "scipy" and hasattr(x, "toarray"):
+        return "a sparse matrix is made dense with .toarray()"
+    if home == "xarray":
+        return "take its numbers, .values"
+    if home in ("pandas", "polars") and getattr(x, "ndim", 2 if hasattr(x, "columns") else 1) == 2:
+        return "take its numbers, .to_numpy()"
+    if home in ("pandas", "polars", "pyarrow"):
+        return "stack its vectors, one row each, numpy.stack(column.to_numpy()), or make its numbers a column, .reshape(-1, 1)"
+    leaf = x
+    while isinstance(leaf, Mapping | tuple | list) and len(leaf):
+        leaf = next(iter(leaf.values() if isinstance(leaf, Mapping) else leaf))
+    if leaf is not x and is_jax_array(leaf):
+        return (
+            "flatten what was captured, {jax.tree_util.keystr(at): array for at, array in "
+            "jax.tree_util.tree_leaves_with_path(captured)}"
+        )
+    if isinstance(x, Mapping):
+        return "take the layers out of it by their names, {'block.out': x['block']['out']}"
+    if isinstance(x, tuple | list) and is_array_api_obj(leaf):
+        return "take the array out of it, x[0], or join the batches, numpy.concatenate(x)"
+    return "pass a NumPy array, a PyTorch tensor, or what numpy.asarray makes of it"
+
+
+def _real_remedy(x: Array) -> str:
+    kind = x.dtype.kind if isinstance(x, np.ndarray) else ""
+    if kind == "O":
+        return "if every entry is a vector, numpy.stack(x.ravel()); if every entry is a number, .astype(float)"
+    if kind == "V":
+        return (
+            "numpy.save forgets the name of bfloat16 and its kin: if it was that, .view('bfloat16') after import ml_dtypes, or "
+            "write it as float32"
+        )
+    return "convert it first, for instance to float32 (a complex array: its real part, or real and imaginary parts side by side)"
 
 
 def _reshape_remedy(ndim: int) -> str:
@@ -207,11 +264,10 @@ def _reshape_remedy(ndim: int) -> str:
 
 
 def _is_real(xp: ModuleType, x: Array) -> bool:
-    if isinstance(x, np.ndarray) and x.dtype.kind not in "iufV":
+    if isinstance(x, np.ndarray) and is_small(x.dtype):
+        return "complex" not in x.dtype.name
+    if isinstance(x, np.ndarray) and x.dtype.kind not in "iuf":
         return False
-    if isinstance(x, np.ndarray) and x.dtype.kind == "V":
-        # bfloat16 and its kin from ml_dtypes carry kind V; a structured dtype has fields.
-        return x.dtype.names is None and x.dtype.name in {"bfloat16", "float8_e4m3fn", "float8_e5m2"}
     return bool(xp.isdtype(x.dtype, ("integral", "real floating")))
 
 

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from homolog.names import printable, shown
+
 
 class HomologWarning(UserWarning):
     """Parent of every warning homolog gives, so that one filter reaches them all."""
@@ -68,6 +70,10 @@ class SkippedPairWarning(HomologWarning):
     """Networks without a layer of the same name were left out of a count over pairs of networks."""
 
 
+class UnknownPairingWarning(HomologWarning):
+    """Nothing shows that the rows of two models are the same examples in the same order, although both say who theirs are."""
+
+
 class ExtractionWarning(HomologWarning):
     """Something in the model could not be taken as a layer, and was left out."""
 
@@ -81,6 +87,9 @@ class Caution:
     of_ranks: bool = False
     """Whether it speaks of values that ranks force, which concerns some measures of a family alone."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", printable(self.message))
+
 
 def listed(names: Iterable[str], most: int = 5) -> str:
     """Join names for a sentence, at most a few of them.
@@ -91,8 +100,8 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     'a, b, c and 4 more'
     """
     names = list(names)
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    first = ", ".join(map(shown, names[:most]))
+    return first if len(names) <= most else f"{first} and {len(names) - most} more"
 
 
 def nothing_left(labels: Sequence[str]) -> list[Caution]:
@@ -291,6 +300,18 @@ def skipped_pairs(pairs: Sequence[str], counted: int) -> list[Caution]:
         f"rename corresponding layers with Activations.rename."
     )
     return [Caution(SkippedPairWarning, message)]
+
+
+def unknown_pairing(models: Sequence[str]) -> list[Caution]:
+    """Say that rows are paired on trust, if any models are named."""
+    if not models:
+        return []
+    message = (
+        f"nothing shows that the rows of {listed(models)} are the same examples in the same order: their inputs differ, as with "
+        f"different preprocessing or tokenizers, and they carry no example ids in common; pass example_ids to homolog.extract "
+        f"for both, and shuffled rows are refused."
+    )
+    return [Caution(UnknownPairingWarning, message)]
 
 
 def give(cautions: Iterable[Caution], stacklevel: int) -> None:

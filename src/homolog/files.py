@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import secrets
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.arrays import Array, described, optional, to_numpy
+from homolog.arrays import Array, described, optional, to_numpy, widened
+from homolog.names import quoted, shortened, shown
 from homolog.store import open_store, save_store
-from homolog.store.layout import SUFFIX
+from homolog.store.disk import beside, check_file, recover, room_for
+from homolog.store.layout import LOCK, SUFFIX
 
 _IDENTITIES = ("example_ids", "positions", "digests")
 _RESERVED = "homolog:"
@@ -34,7 +37,8 @@ def open(path: str | PathLike[str]) -> Activations:
     Returns
     -------
     Activations
-        The layers in the order of the file, with row identity where `homolog.save` wrote it. The layers of a store stay on
+        The layers in the order of the file, as arrays of NumPy's (bfloat16 and float8 in float32, which holds them without loss),
+        with row identity where `homolog.save` wrote it. The layers of a store stay on
         disk: slices, lists of rows and masks read what they ask for, `numpy.asarray` a whole layer.
 
     Raises
@@ -62,18 +66,22 @@ def open(path: str | PathLike[str]) -> Activations:
             f"activations must be in a file ending in {', '.join(_READERS)} or {SUFFIX} (lower case), got {path.name!r}: write "
             f"them with homolog.save, numpy.savez or safetensors."
         )
+    if path.suffix == SUFFIX:
+        recover(path, LOCK)
     if path.suffix == SUFFIX and path.is_dir():
         return open_store(path)
     if path.is_dir():
         raise IsADirectoryError(f"activations must be in a file, got the folder {str(path)!r}.")
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
+    check_file(path)
     if path.suffix == SUFFIX:
         raise NotADirectoryError(f"a store must be a folder, got the file {str(path)!r}: unpack it.")
     try:
         arrays, notes = _READERS[path.suffix](path)
-        provenance = {"model": path.stem} | json.loads(str(notes.get("provenance", "{}")))
-    except ImportError:
+        arrays = {name: widened(array) for name, array in arrays.items()}
+        provenance = {"model": path.stem} | _provenance(str(notes.get("provenance", "{}")))
+    except (ImportError, PermissionError):
         raise
     except Exception as error:
         raise ValueError(
@@ -87,8 +95,16 @@ def open(path: str | PathLike[str]) -> Activations:
         raise type(error)(f"in {str(path)!r}, {error}") from error
 
 
+def _provenance(text: str) -> dict[str, str]:
+    found = json.loads(text)
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError("a provenance that is no text")
+    return found
+
+
 def _first_line(error: Exception) -> str:
     line = (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(".")
+    line = shown(line)
     if line.isdigit():  # pickle's own errors may be a single opcode
         line = "something that is no such file"
     if "pickle" in str(error).lower() or "weights_only" in str(error).lower().replace(" ", "_"):
@@ -103,9 +119,17 @@ def _read_npy(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 def _read_npz(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     if not zipfile.is_zipfile(path):
         raise ValueError("no complete zip archive; it may be truncated")
-    with np.load(path, allow_pickle=False) as archive:
-        members = {name: archive[name] for name in archive.files}
-    return _split(members)
+    # numpy.load takes the layers "a" and "a.npy" for one.
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if len(set(names)) < len(names):
+            raise ValueError("two arrays of one name")
+        return _split({name: _member(archive, full) for name, full in zip(names, archive.namelist(), strict=True)})
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _split(members: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -118,7 +142,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     safetensors = optional("safetensors", "files", "reading .safetensors")
     optional("ml_dtypes", "files", "reading .safetensors")
     with safetensors.safe_open(path, framework="numpy") as file:
-        members = {name: file.get_tensor(name) for name in file.offset_keys()}
+        small = {name: file.get_slice(name).get_dtype() for name in file.offset_keys()}
+        members = {
+            name: _small_tensor(path, name, _SMALL[small[name]]) if small[name] in _SMALL else file.get_tensor(name)
+            for name in file.offset_keys()
+        }
         about = file.metadata() or {}
     layers, notes = _split(members)
     order = json.loads(about.get("homolog:layers", "[]"))
@@ -126,6 +154,21 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     if "homolog:example_ids" in about:
         notes["example_ids"] = json.loads(about["homolog:example_ids"])
     return {name: layers[name] for name in order} or layers, notes
+
+
+_SMALL = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+"""Types of which safetensors makes no arrays of NumPy's."""
+
+
+def _small_tensor(path: Path, name: str, dtype: str) -> np.ndarray:
+    """Read a tensor whose place the library has checked: a length of 8 bytes, a header of JSON, then the numbers."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        about = json.loads(file.read(length))[name]
+        start, stop = about["data_offsets"]
+        file.seek(8 + length + start)
+        numbers = np.frombuffer(file.read(stop - start), getattr(optional("ml_dtypes", "files", "float8"), dtype))
+    return numbers.reshape(about["shape"])
 
 
 def _read_torch(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -137,8 +180,11 @@ def _read_torch(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         raise ValueError(f"{described(content)} instead of a tensor or a mapping of tensors")
     for name, value in content.items():
         if not isinstance(value, torch.Tensor):
-            raise ValueError(f"{described(value)} under {name!r} instead of a tensor")
-    return dict(content), {}
+            raise ValueError(f"{described(value)} under {quoted(name)} instead of a tensor")
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise ValueError(f"{quoted(name)} of layout {value.layout} on {value.device} instead of a dense tensor")
+    # Arrays of files are NumPy's, so that files of every kind can be compared.
+    return {name: to_numpy(value) for name, value in content.items()}, {}
 
 
 _READERS = {
@@ -190,17 +236,26 @@ def save(activations: Activations | Mapping[str, Array], path: str | PathLike[st
     _check_target(path)
     odd = next((name for name in layers if "\0" in name), None)
     if odd is not None:
-        raise ValueError(f"a layer name must not hold the character NUL in a file, got {odd!r}: rename it.")
+        raise ValueError(f"a layer name must not hold the character NUL in a file, got {quoted(odd)}: rename it.")
     reserved = next((name for name in layers if name.startswith(_RESERVED)), None)
     if reserved is not None:
-        raise ValueError(f"a layer name must not start with {_RESERVED!r} in a file, got {reserved!r}: rename it.")
+        raise ValueError(
+            f"a layer name must not start with {_RESERVED!r} in a file, got {quoted(reserved)}: rename it."
+        )
     write_whole(path, lambda unfinished: _WRITERS[path.suffix](layers, unfinished))
 
 
 def _path(path: Any) -> Path:
     if not isinstance(path, str | PathLike):
         raise TypeError(f"a path must be text or a pathlib.Path, got {described(path)}.")
-    return Path(path)
+    path = Path(path)
+    try:
+        path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise OSError(f"a name must not be longer than its folder allows, got {shortened(path.name)!r}.") from None
+    return path
 
 
 def _check_target(path: Path) -> None:
@@ -213,17 +268,18 @@ def _check_target(path: Path) -> None:
 def write_whole(path: Path, write: Callable[[str], Any]) -> None:
     """Write a file so that an older one is replaced only by a complete new one."""
     _check_target(path)
+    # An ordinary file: one from tempfile would be readable by its owner alone.
+    unfinished = beside(path)
     try:
-        # An ordinary file of an unlikely name: one from tempfile would be readable by its owner alone.
-        unfinished = str(path.parent / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
-        Path(unfinished).touch(exist_ok=False)
+        unfinished.touch(exist_ok=False)
     except OSError as error:
         raise OSError(f"cannot write in the folder {str(path.parent)!r}: {error.strerror or error}.") from None
     try:
-        write(unfinished)
-        os.replace(unfinished, path)
+        with room_for(path, "make room, or choose another disk; what was there before is unchanged"):
+            write(str(unfinished))
+            os.replace(unfinished, path)
     finally:
-        Path(unfinished).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def _arrays_of(layers: Activations) -> dict[str, np.ndarray]:
@@ -254,7 +310,14 @@ def _write_safetensors(layers: Activations, path: str) -> None:
             tensors[f"{_RESERVED}{name}"] = getattr(layers, name)
     if layers.example_ids is not None:
         about["homolog:example_ids"] = json.dumps(layers.example_ids.tolist(), ensure_ascii=False)
-    numpy_door.save_file(tensors, path, metadata=about)
+    try:
+        numpy_door.save_file(tensors, path, metadata=about)
+    except Exception as error:
+        # The library has no OSError: the number stands in its sentence.
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 _WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}

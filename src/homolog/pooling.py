@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -72,10 +72,24 @@ class Elsewhere:
             raise ValueError(f"executor must take tasks, got one that does not ({error}): make a new one.") from error
         try:
             while futures:
-                yield futures.pop(0).result()
+                yield _result(futures.pop(0))
         finally:
             for future in futures:
                 future.cancel()
+
+
+def _result(future: Future[Any]) -> Any:
+    """Return the result of a task, or say that its worker is gone."""
+    try:
+        return future.result()
+    except Exception as error:
+        # Dask's own error has no common parent with those of concurrent.futures.
+        if not isinstance(error, BrokenExecutor) and type(error).__name__ != "KilledWorker":
+            raise
+        raise BrokenExecutor(
+            "executor must keep its workers, got one that ended before its task did, as when the system kills it for want of "
+            "memory: make a new executor, with fewer workers or a smaller memory=, and compare again."
+        ) from error
 
 
 def _one(work: Callable[[Any], Any], item: Any) -> Any:

@@ -16,8 +16,8 @@ READ_AT_ONCE = 8 << 20
 class Rows(ABC):
     """A representation (n, p) somewhere on disk.
 
-    `layer[100:200]`, `layer[[3, 5]]` and `layer[mask]` read these rows, `numpy.asarray(layer)` all of them. Nothing stays in
-    memory but what was asked for.
+    `layer[100:200]`, `layer[[3, 5]]` and `layer[mask]` read these rows, `numpy.asarray(layer)` all of them; a second index
+    chooses columns of what was read, with NumPy's meaning. Nothing stays in memory but what was asked for.
     """
 
     shape: tuple[int, int]
@@ -53,15 +53,20 @@ class Rows(ABC):
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        if isinstance(rows, tuple):
-            return self[rows[0]][(slice(None), *rows[1:])] if isinstance(rows[0], slice) else self[rows[0]][rows[1:]]
+    def __getitem__(self, index: Any) -> np.ndarray:
+        rows, columns = _rows_and_columns(index)
         if isinstance(rows, slice):
             start, stop, step = rows.indices(self.shape[0])
             if step == 1:
-                return self._between(start, max(start, stop))
-        index = np.arange(self.shape[0])[rows]
-        return self._gathered(index) if index.ndim else self.read(int(index), int(index) + 1)[0]
+                return self._between(start, max(start, stop))[:, columns]
+            block, place = self._gathered(np.arange(start, stop, step))
+            return block[place][:, columns]
+        wanted = _row_numbers(rows, self.shape[0])
+        if not wanted.ndim:
+            return self.read(int(wanted), int(wanted) + 1)[0, columns]
+        block, place = self._gathered(wanted)
+        # Together, since lists on both sides name elements in NumPy.
+        return block[place, columns]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
@@ -79,13 +84,46 @@ class Rows(ABC):
             found[first - start : last - start] = self.read(first, last)
         return found
 
-    def _gathered(self, index: np.ndarray) -> np.ndarray:
-        """Read single rows, each stretch of neighbours once."""
-        wanted, back = np.unique(index, return_inverse=True)
+    def _gathered(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Read single rows, each stretch of neighbours once; return them, and where in them each row asked for is."""
+        wanted, place = np.unique(index, return_inverse=True)
         parts = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1) if len(wanted) else []
         stretches = [self._between(int(part[0]), int(part[-1]) + 1) for part in parts]
         none = np.empty((0, self.shape[1]), dtype=self.dtype)
-        return np.concatenate(stretches)[back] if stretches else none
+        return np.concatenate(stretches) if stretches else none, place.reshape(index.shape)
+
+
+def _rows_and_columns(index: Any) -> tuple[Any, Any]:
+    """Take an index of NumPy's for two axes apart; what makes new axes is refused."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    whole = [at for at, part in enumerate(parts) if part is Ellipsis]
+    if len(whole) == 1:
+        parts[whole[0] : whole[0] + 1] = [slice(None)] * (3 - len(parts))
+    single = any(part is None or (np.ndim(part) == 0 and isinstance(np.asarray(part)[()], np.bool_)) for part in parts)
+    if len(whole) > 1 or len(parts) > 2 or single:
+        raise IndexError(
+            f"a representation on disk takes an index for its rows and one for its columns (numbers, slices, lists, masks of "
+            f"one axis), got {index!r}: read the rows first, then index them as an array."
+        )
+    parts += [slice(None)] * (2 - len(parts))
+    return parts[0], parts[1]
+
+
+def _row_numbers(rows: Any, n: int) -> np.ndarray:
+    """Return the numbers of the rows that an integer, a list or a mask asks for, in its shape."""
+    found = np.asarray(rows)
+    if found.size == 0 and not isinstance(rows, np.ndarray):
+        found = found.astype(np.intp)
+    if found.dtype == bool:
+        if found.shape != (n,):
+            raise IndexError(f"a mask of rows must have one entry per row ({n}), got shape {found.shape}.")
+        return np.flatnonzero(found)
+    if found.dtype.kind not in "iu":
+        raise IndexError(f"rows must be chosen by integers, slices or a mask, got {found.dtype}: convert them.")
+    outside = (found >= n) | (found < -n) if found.dtype.kind == "i" else found >= n
+    if outside.any():
+        raise IndexError(f"rows must be from {-n} to {n - 1}, got {found[outside].flat[0]}: there are {n} rows.")
+    return np.where(found < 0, found.astype(np.int64) + n, found).astype(np.intp)
 
 
 class Mapped(Rows):
@@ -125,4 +163,5 @@ def is_whole_map(x: Any) -> bool:
     base: Any = x.base
     # A map in private mode may have been written to, which the file does not know.
     as_it_is = isinstance(base, mmap.mmap) and x.flags.c_contiguous and x.mode in ("r", "r+", "w+")
-    return bool(as_it_is and x.filename and len(x.shape) == 2 and x.dtype.kind in "fiu")
+    plain = x.dtype.kind in "fiu" and x.dtype.type.__module__ == "numpy"
+    return bool(as_it_is and x.filename and len(x.shape) == 2 and plain)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from homolog.names import quoted
+
 if TYPE_CHECKING:
     from homolog.registry import Measure
 
@@ -38,15 +40,17 @@ def read(form: str) -> tuple[str, dict[str, str]]:
     """
     match = _FORM.fullmatch(form)
     if match is None:
-        raise ValueError(f"a measure must be written as name or name(option=value,...), got {form!r}.")
+        raise ValueError(f"a measure must be written as name or name(option=value,...), got {quoted(form)}.")
     name, inside = match[1], match[2]
     options: dict[str, str] = {}
     for part in filter(None, (piece.strip() for piece in (inside or "").split(","))):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not key or not value:
-            raise ValueError(f"an option of a measure must be written as name=value, got {part!r} in {form!r}.")
+            raise ValueError(
+                f"an option of a measure must be written as name=value, got {quoted(part)} in {quoted(form)}."
+            )
         if key in options:
-            raise ValueError(f"an option of a measure must be given once, got {key!r} twice in {form!r}.")
+            raise ValueError(f"an option of a measure must be given once, got {quoted(key)} twice in {quoted(form)}.")
         options[key] = value
     return name, options
 
@@ -59,14 +63,14 @@ def typed(measure: Measure, written: Mapping[str, str]) -> dict[str, Any]:
         default = defaults.get(key)
         if key in defaults and default is None:
             raise ValueError(
-                f"{key} of {measure.name} must be an array, got the text {text!r}: bind it with "
+                f"{key} of {measure.name} must be an array, got the text {quoted(text)}: bind it with "
                 f"homolog.measure({measure.name!r}, {key}=x)."
             )
         try:
             values[key] = type(default)(text) if isinstance(default, int | float) else text
         except ValueError:
             what = "whole number" if isinstance(default, int) else "number"
-            raise ValueError(f"{key} of {measure.name} must be a {what}, got {text!r}.") from None
+            raise ValueError(f"{key} of {measure.name} must be a {what}, got {quoted(text)}.") from None
     return values
 
 
@@ -80,7 +84,7 @@ def check_options(measure: Measure, options: Mapping[str, Any]) -> None:
         if key in choices and not callable(value) and value not in choices[key]:
             allowed = " or ".join(repr(choice) for choice in choices[key])
             or_callable = " or a function X → Gram matrix" if key == "kernel" else ""
-            raise ValueError(f"{key} of {measure.name} must be {allowed}{or_callable}, got {value!r}.")
+            raise ValueError(f"{key} of {measure.name} must be {allowed}{or_callable}, got {quoted(value)}.")
         if key in measure.bounds:
             _check_bounds(measure, key, value)
     merged = defaults | dict(options)
@@ -101,7 +105,7 @@ def _check_bounds(measure: Measure, key: str, value: Any) -> None:
         what = "whole number" if whole else "number"
         least = f"{'of at least' if closed else 'above'} {low:g}"
         most = "" if math.isinf(high) else f" and at most {high:g}"
-        raise ValueError(f"{key} of {measure.name} must be a {what} {least}{most}, got {value!r}.")
+        raise ValueError(f"{key} of {measure.name} must be a {what} {least}{most}, got {quoted(value)}.")
 
 
 def unknown(what: str, name: str, known: Iterable[str], remedy: str) -> str:
@@ -113,4 +117,4 @@ def unknown(what: str, name: str, known: Iterable[str], remedy: str) -> str:
     names = {other.lower(): other for other in known}
     near = [names[other] for other in difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)]
     ask = f", did you mean {' or '.join(near)}? {remedy}." if near else f": {remedy}."
-    return f"unknown {what} {name!r}{ask}"
+    return f"unknown {what} {quoted(name)}{ask}"

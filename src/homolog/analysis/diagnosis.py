@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from homolog.activations import identified
 from homolog.analysis.symptoms import Finding, of_layer, of_model, of_pair, of_pairing
 from homolog.arrays import to_numpy
 from homolog.cautions import HomologWarning
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import xarray
 
 MEASURES = ("cka", "cka(estimator=debiased)")
+
+
+_ON_TRUST = ", but nothing shows that row i is the same example on both sides: example_ids would"
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Diagnosis:
 
     def __str__(self) -> str:
         if not self.findings:
-            return "Nothing suspicious was found."
+            trusted = self.result.attrs.get("row_identity") == "unknown"
+            return f"Nothing suspicious was found{_ON_TRUST if trusted else ''}."
         return "\n".join(str(finding) for finding in self.findings)
 
 
@@ -64,7 +69,8 @@ def diagnose(
         - of a model: "duplicate examples";
         - of a pair of layers (of the same name, or best matches): "outlier" (one example moves CKA by more than 0.05 or 5/n),
           "null level" (independent layers would reach over 0.1), "saturation" (both ranks together), "chance" (p over 0.05);
-        - of the whole: "pairing", where no pair is more alike than under permutation: perhaps rows are shuffled.
+        - of the whole: "row identity", where one side at least says who its rows are and nothing shows that they are those of the
+          other; "pairing", where no pair is more alike than under permutation: perhaps rows are shuffled.
 
     Raises
     ------
@@ -112,7 +118,20 @@ def diagnose(
             side: {name: np.asarray(to_numpy(x), dtype=float) for name, x in layers.items()}
             for side, layers in models.items()
         }
-        return Diagnosis(tuple(_findings(sides, result)), result)
+        trusted = result.attrs["row_identity"] == "unknown" and any(map(identified, models.values()))
+        return Diagnosis((*_of_identity(trusted), *_findings(sides, result)), result)
+
+
+def _of_identity(trusted: bool) -> Iterator[Finding]:
+    """Say that rows are paired on trust."""
+    if trusted:
+        yield Finding(
+            "row identity",
+            "all layers",
+            "nothing shows that rows are the same examples in the same order on both sides: their inputs differ or are not "
+            "known, and they carry no example ids in common",
+            "pass example_ids to homolog.extract for both sides, after which shuffled rows are refused",
+        )
 
 
 def _findings(sides: Mapping[str, Mapping[str, np.ndarray]], result: xarray.Dataset) -> Iterator[Finding]:

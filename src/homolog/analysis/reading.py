@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.arrays import described
+from homolog.names import quoted
 
 if TYPE_CHECKING:
     import xarray
@@ -26,7 +27,13 @@ def measure_names(result: xarray.Dataset) -> list[str]:
             f"a result must be the Dataset that homolog.compare returned, got {described(result)}"
             f"{'' if type(result).__name__ != 'Dataset' else ' without its measures attribute'}."
         )
-    return [name for name in json.loads(result.attrs["measures"]) if name in result]
+    try:
+        names = json.loads(result.attrs["measures"])
+    except (ValueError, TypeError, RecursionError):
+        names = None
+    if not isinstance(names, list):
+        raise ValueError("a result must list its measures in an attribute, got an altered one: compare again.")
+    return [name for name in names if isinstance(name, str) and name in result]
 
 
 def chosen_measure(result: xarray.Dataset, measure: str | None) -> str:
@@ -35,7 +42,7 @@ def chosen_measure(result: xarray.Dataset, measure: str | None) -> str:
     if measure is None:
         return names[0]
     if str(measure) not in names:
-        raise KeyError(f"unknown measure {str(measure)!r} in this result, which holds {', '.join(names)}.")
+        raise KeyError(f"unknown measure {quoted(str(measure))} in this result, which holds {', '.join(names)}.")
     return str(measure)
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis.pairs import Pair
-from homolog.arrays import described
 
 if TYPE_CHECKING:
     import xarray
@@ -67,8 +66,8 @@ def shared_subspace(
     """
     import xarray
 
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be in (0, 1], got {described(threshold)}: 0.99 keeps 99 % of what is shared.")
+    if not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be in (0, 1], got {threshold!r}: 0.99 keeps 99 % of what is shared.")
     pair = Pair.of(x, y)
     overlap = pair.overlap
     seen = pair.y_weights[None, :] ** 2 * overlap

@@ -13,6 +13,7 @@ from homolog.analysis.pairs import Pair
 from homolog.families import cka
 from homolog.families.overlaps import prepare
 from homolog.linalg import centre
+from homolog.names import printable, shown
 
 if TYPE_CHECKING:
     import xarray
@@ -40,7 +41,7 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.kind} | {self.where}: {self.message}; {self.remedy}."
+        return printable(f"{self.kind} | {shown(self.where)}: {self.message}; {self.remedy}.")
 
 
 def of_model(side: str, layers: Mapping[str, np.ndarray]) -> Iterator[Finding]:

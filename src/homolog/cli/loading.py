@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homolog import files, spelling
-from homolog.activations import Activations, unknown_layer
+from homolog.activations import Activations, unknown
+from homolog.analysis.reading import measure_names
+from homolog.analysis.results import check_result
 from homolog.arrays import described
 from homolog.registry import Measure, measure
+from homolog.store.disk import check_file
 
 if TYPE_CHECKING:
     import xarray
@@ -30,8 +33,8 @@ def named(text: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
-            public = [other for other in vars(module) if not other.startswith("_")]
-            raise KeyError(unknown_layer(name, public).replace("layer", "name", 1).replace("layers", "names")) from None
+            public = [other for other in dir(found) if not other.startswith("_")]
+            raise KeyError(unknown("name", part, public)) from None
     return found
 
 
@@ -166,15 +169,37 @@ def activations(paths: Sequence[Path], patterns: Sequence[list[str] | None]) -> 
     return found
 
 
-def result(path: Path) -> xarray.Dataset:
-    """Read a result."""
+def _dataset(path: Path) -> xarray.Dataset | None:
+    """Read a file of netCDF; None where it is none."""
     import xarray
 
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
+    hook = sys.unraisablehook
+    # A damaged file makes h5netcdf print a traceback of its own when its half-opened file is collected.
+    sys.unraisablehook = lambda _: None
     try:
         return xarray.load_dataset(path)
-    except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, AssertionError, RuntimeError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # whatever damaged bytes make the readers stumble over
+        traceback.clear_frames(error.__traceback__)
+        return None
+    finally:
+        sys.unraisablehook = hook
+
+
+def result(path: Path) -> xarray.Dataset:
+    """Read a result."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
+    check_file(path)
+    found = _dataset(path)
+    if found is None:
         raise ValueError(
             f"{str(path)!r} must be a result that `homolog compare --out` wrote, got something that is no netCDF file."
-        ) from error
+        )
+    try:
+        measure_names(found)
+        check_result(found, joined=True)
+    except ValueError as error:
+        raise ValueError(f"in {str(path)!r}, {error}") from error
+    return found

@@ -18,6 +18,7 @@ from homolog.analysis import Diagnosis, correspondence
 from homolog.analysis.reading import measure_names, two_by_two, without_diagonal
 from homolog.arrays import optional
 from homolog.files import write_whole
+from homolog.names import printable
 from homolog.registry import Measure, measure, measures
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _SPOKEN = {
 
 def fail(message: str, status: int = 2) -> int:
     """Print one sentence to standard error and return the exit status."""
-    print(f"homolog: {message}", file=sys.stderr)
+    print(f"homolog: {printable(message)}", file=sys.stderr)
     return status
 
 
@@ -58,7 +59,7 @@ def sentence(message: str) -> str:
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as a note, without the line of code that gave it."""
-    print(f"note: {spoken(str(message))}", file=sys.stderr)
+    print(f"note: {printable(spoken(str(message)))}", file=sys.stderr)
 
 
 def check_target(path: Path | None, option: str, suffixes: Sequence[str]) -> None:
@@ -74,7 +75,7 @@ def check_target(path: Path | None, option: str, suffixes: Sequence[str]) -> Non
 def write(path: Path, save: Callable[[str], Any]) -> None:
     """Write a file and say so."""
     write_whole(path, save)
-    print(f"written: {path}", file=sys.stderr)
+    print(f"written: {printable(str(path))}", file=sys.stderr)
 
 
 def draw(path: Path, result: xarray.Dataset) -> None:
@@ -91,14 +92,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     """Print a table to a terminal, tab-separated lines to a pipe."""
     if not sys.stdout.isatty():
         for row in [columns, *rows]:
-            print("\t".join(" ".join(str(cell).split()) for cell in row))
+            print("\t".join(printable(" ".join(str(cell).split())) for cell in row))
         return
-    table = Table(title=Text(title) if title else None, title_justify="left")
+    table = Table(title=Text(printable(title)) if title else None, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         # Text, because names are data: brackets in them are not markup.
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell, lines=True)) for cell in row))
     Console().print(table)
 
 
@@ -191,7 +192,7 @@ def print_summary(result: xarray.Dataset) -> None:
     n = int(result.attrs["n_examples"])
     print_table(["measure", "kind", "layers", "values"], rows, f"n = {n}, homolog {result.attrs['homolog_version']}")
     for category, message in json.loads(result.attrs["warnings"]):
-        print(f"{category}: {message}", file=sys.stderr)
+        print(printable(f"{category}: {message}"), file=sys.stderr)
 
 
 INVARIANCES = {

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from homolog.cautions import give
+from homolog.activations import identified, row_identity
+from homolog.cautions import give, unknown_pairing
 from homolog.engine.inputs import Measures, Pairs, Source
 from homolog.engine.planning import Plan, make_plan
 from homolog.engine.result import dataset
@@ -73,7 +74,8 @@ def compare(
         One variable (layer_a, layer_b) per measure, NaN where not asked; with many models (a, b) over all their layers, with
         the coordinates model_a, layer_a, model_b, layer_b. `<measure>_null` the level independent data would
         reach, where there is a formula; `<measure>_reversed` the value of (b, a) for asymmetric measures. Attributes carry
-        kind, range and formula, the number of examples and the warnings.
+        kind, range and formula, the number of examples, the warnings, and in `row_identity` how it is known that rows are
+        the same examples: "example ids", "digests of inputs", "one model" or "unknown".
 
     Raises
     ------
@@ -83,7 +85,7 @@ def compare(
     Warns
     -----
     ConstantLayerWarning, DeadUnitWarning, SaturationWarning, NullLevelWarning, UndefinedValueWarning,
-    FewPermutationsWarning, BiasWarning
+    FewPermutationsWarning, BiasWarning, UnknownPairingWarning
         Once per comparison and kind.
 
     Notes
@@ -104,9 +106,12 @@ def compare(
     """
     asked = Asked(null, interval, n_permutations, groups, level, rng)
     planned = make_plan(a, b, measures, pairs, memory, asked, executor)
+    known = row_identity(list(planned.models.values()))
     outcome = run(planned, progress)
+    if known == "unknown" and all(map(identified, planned.models.values())):
+        outcome.cautions = unknown_pairing(list(planned.models)) + outcome.cautions
     give(outcome.cautions, stacklevel=1)
-    return dataset(planned, outcome)
+    return dataset(planned, outcome).assign_attrs(row_identity=known)
 
 
 def plan(

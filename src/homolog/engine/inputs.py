@@ -13,7 +13,17 @@ import numpy as np
 
 from homolog import files
 from homolog.activations import Activations, check_pairing, unknown_layer
-from homolog.arrays import check_finite, check_representation, described, enough_rows, is_array, on_disk, same_library
+from homolog.arrays import (
+    array_remedy,
+    check_finite,
+    check_representation,
+    described,
+    enough_rows,
+    is_array,
+    on_disk,
+    same_library,
+)
+from homolog.names import layer_of, quoted, shown
 from homolog.registry import Measure, measure
 from homolog.rows import Rows
 
@@ -37,7 +47,7 @@ def models_of(a: Source, b: Source | None) -> tuple[dict[str, Activations], bool
             )
         for name in a:
             if not isinstance(name, str) or not name.strip():
-                raise TypeError(f"a model must be named by text, got {name!r}: rename it in the mapping.")
+                raise TypeError(f"a model must be named by text, got {quoted(name)}: rename it in the mapping.")
         models = {name: activations_of(source, name) for name, source in a.items()}
     else:
         models = {"a": activations_of(a, "a")}
@@ -47,7 +57,7 @@ def models_of(a: Source, b: Source | None) -> tuple[dict[str, Activations], bool
         check_pairing(x, y, (name, other))
     first_name, first = next(iter(models.items()))
     for name, layers in models.items():
-        label = (f"layer {next(iter(first))!r} of {first_name}", f"layer {next(iter(layers))!r} of {name}")
+        label = (layer_of(next(iter(first)), first_name), layer_of(next(iter(layers)), name))
         same_library(next(iter(first.values())), next(iter(layers.values())), label)
         _check_layers(layers, name)
     return models, many
@@ -61,8 +71,8 @@ def _holds_models(a: Source) -> bool:
     if any(models) and not all(models):
         odd = next(name for name, model in zip(a, models, strict=True) if not model)
         raise TypeError(
-            f"a mapping must hold either layers (arrays) or models (mappings, Activations, paths), got both: {odd!r} is "
-            f"{described(a[odd])}."
+            f"a mapping must hold either layers (arrays) or models (mappings, Activations, paths), got both: {quoted(odd)} is "
+            f"{described(a[odd])}; {array_remedy(a)}."
         )
     return all(models)
 
@@ -70,9 +80,9 @@ def _holds_models(a: Source) -> bool:
 def _check_layers(layers: Activations, side: str) -> None:
     first = next(iter(layers))
     for name, array in layers.items():
-        same_library(layers[first], array, (f"layer {first!r} of {side}", f"layer {name!r} of {side}"))
+        same_library(layers[first], array, (layer_of(first, side), layer_of(name, side)))
         if not isinstance(array, Rows):  # else it is checked when it is read
-            check_finite(array, f"layer {name!r} of {side}")
+            check_finite(array, layer_of(name, side))
 
 
 def check_examples(models: Mapping[str, Activations], measures: Mapping[str, Measure]) -> None:
@@ -93,7 +103,7 @@ def check_executor(executor: Any, models: Mapping[str, Activations]) -> None:
         for name, array in layers.items():
             if not isinstance(array, Rows) or not array.found_elsewhere:
                 raise TypeError(
-                    f"with an executor all layers must be on disk, where its workers find them, got layer {name!r} of {model} in "
+                    f"with an executor all layers must be on disk, where its workers find them, got {layer_of(name, model)} in "
                     f"memory: write it with homolog.save(activations, 'activations.zarr') and pass the path."
                 )
 
@@ -121,16 +131,16 @@ def _activations_of(source: Source, side: str) -> Activations:
         return files.open(source)
     if isinstance(source, Mapping):
         if not source:
-            raise ValueError(f"{side} must hold at least one layer, got an empty mapping.")
+            raise ValueError(f"{shown(side)} must hold at least one layer, got an empty mapping.")
         for name, array in source.items():
-            check_representation(array, f"layer {name!r} of {side}")
+            check_representation(array, layer_of(name, side))
         return Activations(source)
     if is_array(source):
-        check_representation(source, side)
+        check_representation(source, shown(side))
         return Activations({side: source})
     raise TypeError(
-        f"{side} must be an array (n, p), a mapping of layer names to arrays, Activations, or a path, got "
-        f"{described(source)}: convert it, for instance with numpy.asarray, or extract it with homolog.extract."
+        f"{shown(side)} must be an array (n, p), a mapping of layer names to arrays, Activations, or a path, got "
+        f"{described(source)}: {array_remedy(source)}; homolog.extract takes layers from a model."
     )
 
 
@@ -154,20 +164,22 @@ def resolve_measures(measures: Measures) -> dict[str, Measure]:
     for name, _ in found:
         if not isinstance(name, str) or not name or "/" in name or name in RESERVED:
             raise ValueError(
-                f"a variable of a result must be named by text without '/' that is not {', '.join(RESERVED)}, got {name!r}: "
-                f"rename it."
+                f"a variable of a result must be named by text without '/' that is not {', '.join(RESERVED)}, got "
+                f"{quoted(name)}: rename it."
             )
     names = {name for name, _ in found}
     taken = next(
         (name for name, _ in found if any(name == f"{other}{end}" for other in names for end in COMPANIONS)), None
     )
     if taken is not None:
-        raise ValueError(f"{taken!r} is the name of a companion of another measure in the result: rename the measure.")
+        raise ValueError(
+            f"{quoted(taken)} is the name of a companion of another measure in the result: rename the measure."
+        )
     resolved = dict(found)
     if len(resolved) < len(found):
         twice = next(name for name in resolved if sum(name == other for other, _ in found) > 1)
         raise ValueError(
-            f"measures must have different names, got {twice!r} twice: leave one out, or pass {{name: measure}} in Python."
+            f"measures must have different names, got {quoted(twice)} twice: leave one out, or pass {{name: measure}} in Python."
         )
     return resolved
 
@@ -188,17 +200,19 @@ def wanted_pairs(rows: list[Any], columns: list[Any], pairs: Pairs) -> np.ndarra
                     "Activations.rename, or use pairs='all'."
                 )
             return mask
-        raise ValueError(f"pairs must be 'all', 'same_name' or a list of (layer_a, layer_b), got {pairs!r}.")
+        raise ValueError(f"pairs must be 'all', 'same_name' or a list of (layer_a, layer_b), got {quoted(pairs)}.")
     if not isinstance(pairs, Sequence):
         raise TypeError(f"pairs must be 'all', 'same_name' or a list of (layer_a, layer_b), got {described(pairs)}.")
     mask = np.zeros((len(rows), len(columns)), dtype=bool)
     for pair in pairs:
         if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-            raise ValueError(f"a pair must be (layer_a, layer_b), got {pair!r}: pass a list of such tuples.")
+            raise ValueError(f"a pair must be (layer_a, layer_b), got {quoted(pair)}: pass a list of such tuples.")
         for given, known in zip(pair, (rows, columns), strict=True):
             side = tuple(given) if isinstance(given, list) else given
             if known and isinstance(known[0], tuple) and not isinstance(side, tuple):
-                raise TypeError(f"with many models a pair must be ((model, layer), (model, layer)), got {pair!r}.")
+                raise TypeError(
+                    f"with many models a pair must be ((model, layer), (model, layer)), got {quoted(pair)}."
+                )
             if side not in known:
                 raise KeyError(unknown_layer(str(side), [str(name) for name in known]))
         first, second = (tuple(given) if isinstance(given, list) else given for given in pair)

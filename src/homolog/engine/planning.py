@@ -28,6 +28,7 @@ from homolog.engine.sureness import Asked
 from homolog.families.blocked import Task
 from homolog.families.summaries import TooLittleError
 from homolog.family import Family
+from homolog.names import layer_of, printable, shown
 from homolog.registry import Measure
 from homolog.rows import Rows
 
@@ -101,7 +102,7 @@ class Plan:
         for model, activations in self.models.items():
             for name, array in activations.items():
                 label = name if len(self.models) == 1 else f"{model}: {name}"
-                found.append(Layer(model, name, array, label, f"layer {name!r} of {model}"))
+                found.append(Layer(model, name, array, label, layer_of(name, model)))
         return found
 
     @property
@@ -157,14 +158,14 @@ class Plan:
         return max(sum(group.bytes for group in bunch) for bunch in self.bunches)
 
     def __str__(self) -> str:
-        models = ", ".join(f"{name} ({len(layers)} layers)" for name, layers in self.models.items())
+        models = ", ".join(f"{shown(name)} ({len(layers)} layers)" for name, layers in self.models.items())
         lines = [f"{int(self.wanted.sum())} pairs of layers of {models}, n = {self.n}"]
         for bunch in self.bunches:
             lines += [f"  {group}" for group in bunch]
             if len(bunch) > 1:
                 lines.append(f"  prepared together: {', '.join(name for group in bunch for name in group.measures)}")
         lines.append(f"in all {self.flops:.2g} floating-point operations, at most {format_bytes(self.bytes)} at a time")
-        return "\n".join(lines)
+        return printable("\n".join(lines), lines=True)
 
     __repr__ = __str__
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from homolog.arrays import described, format_bytes
 from homolog.extraction.batches import Batch
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Taken
+from homolog.names import shown
 
 
 class ExampleIds:
@@ -71,6 +72,7 @@ class InMemory:
         self._ids = ExampleIds(options, total)
         self._provenance = provenance_of(model, options)
         self._chunks: dict[str, list[np.ndarray]] = {}
+        self._sizes: dict[str, int] = {}
         self._identities: dict[str, list[np.ndarray]] = {}
 
     def __enter__(self) -> InMemory:
@@ -87,6 +89,7 @@ class InMemory:
         """Keep the rows of a batch."""
         for name, features in taken.features.items():
             self._chunks.setdefault(name, []).append(features)
+            self._sizes[name] = self._sizes.get(name, 0) + features.nbytes
         ids = self._ids.of(batch, before, taken.examples)
         for name, values in identities_of(taken, batch, before, ids).items():
             self._identities.setdefault(name, []).append(values)
@@ -107,13 +110,13 @@ class InMemory:
 
     def _check_memory(self, examples: int) -> None:
         """Refuse to go on when all examples will not fit."""
-        sizes = {name: sum(chunk.nbytes for chunk in chunks) for name, chunks in self._chunks.items()}
+        sizes = self._sizes
         factor = 1.0 if self.total is None else self.total / max(examples, 1)
         expected = sum(sizes.values()) * factor
         if expected <= self.options.memory:
             return
         largest = sorted(sizes, key=lambda name: -sizes[name])[:5]
-        told = ", ".join(f"{name} {format_bytes(sizes[name] * factor)}" for name in largest)
+        told = ", ".join(f"{shown(name)} {format_bytes(sizes[name] * factor)}" for name in largest)
         raise ValueError(
             f"the activations must fit in memory={format_bytes(self.options.memory)}, got about {format_bytes(expected)} "
             f'for {self.total or examples} examples (largest: {told}): choose fewer layers, reduce="mean", a limit, '
@@ -141,12 +144,16 @@ def provenance_of(model: nn.Module, options: Options) -> dict[str, str]:
     }
 
 
-def told(asked: Any) -> str:
-    """Write layers or reductions as text; functions by their names."""
-    if isinstance(asked, dict):
-        return ", ".join(f"{pattern}: {told(rule)}" for pattern, rule in asked.items())
-    if isinstance(asked, str) or asked is None:
+def told(asked: Any, function: Callable[[Any], str] | None = None) -> str:
+    """Write layers or reductions as text; functions by their names, or as `function` writes them."""
+    if isinstance(asked, Mapping):
+        return ", ".join(f"{pattern}: {told(rule, function)}" for pattern, rule in asked.items())
+    if isinstance(asked, str | int) or asked is None:
         return str(asked)
     if callable(asked):
-        return getattr(asked, "__qualname__", type(asked).__name__)
+        return (function or _name_of)(asked)
     return ", ".join(map(str, asked)) if isinstance(asked, Iterable) else described(asked)
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__name__))

@@ -14,14 +14,19 @@ from torch import nn
 
 from homolog.activations import Activations
 from homolog.arrays import format_bytes
+from homolog.cautions import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
 from homolog.extraction.collecting import ExampleIds, InMemory, identities_of, provenance_of, told
+from homolog.extraction.functions import code_of_model, comparable, described_function
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Taken
 from homolog.store import Writer, open_store
 from homolog.store.reading import identity
 from homolog.store.writing import as_stored, id_dtype
+
+UNSAID = {"model code": None, "forward": None, "mask": "None", "axis": "None"}
+"""What stores of earlier versions do not record, and what it was: None where nobody knows."""
 
 
 class IntoStore:
@@ -32,10 +37,12 @@ class IntoStore:
         self.path, self.total = options.out, total
         self._ids = ExampleIds(options, total)
         self._provenance = provenance_of(model, options) | {"weights": digest_of(model)}
-        self._writer = Writer(self.path, request_of(model, options, self._provenance), resume=options.resume)
+        self._request = request_of(model, options, self._provenance)
+        self._writer = Writer(self.path, self._request, resume=options.resume, unsaid=UNSAID)
         self._begun = False
         with ExitStack() as undo:
             undo.callback(self._writer.close)
+            self._check_functions()
             self._find_rows()
             self.finished = self._is_finished(data, options)
             undo.pop_all()  # nothing went wrong: the writer stays open
@@ -46,6 +53,24 @@ class IntoStore:
     def __exit__(self, *_: Any) -> None:
         self._writer.close()
 
+    def _check_functions(self) -> None:
+        """Refuse to go on where nobody can say whether functions are those that the store was begun with."""
+        if self._writer.contents is None:
+            return
+        if self._writer.presumed:
+            message = (
+                f"{str(self.path)!r} was begun by a version of homolog that did not record {listed(self._writer.presumed)}: it "
+                f"is continued as if these were the same as now; extract again if they are not."
+            )
+            give([Caution(ExtractionWarning, message)], stacklevel=5)
+        for what, asked in self._request.items():
+            if not comparable(asked):
+                raise ValueError(
+                    f"{str(self.path)!r} must be continued with the {what} it was begun with, got a function of which this "
+                    f"cannot be told, {asked}: use a function whose defaults, closure and globals are numbers, text, arrays or "
+                    f"other functions, or another name."
+                )
+
     def _find_rows(self) -> None:
         rows = self._writer.rows
         names = ("digests", "example", "example_ids")
@@ -54,29 +79,30 @@ class IntoStore:
         self._example = np.arange(rows) if example is None else example
 
     def _is_finished(self, data: Any, options: Options) -> bool:
-        """Say whether there is nothing to do; data that can be read twice are compared with the rows."""
+        """Say whether there is nothing to do, after comparing the data with the rows: digests need no model."""
         contents = self._writer.contents
         if contents is None or not contents.complete or contents.request.get("limit") != str(options.limit):
             return False
-        if isinstance(data, torch.Tensor | np.ndarray | dict):
-            examples = 0
-            for raw in batches.read(data, options):
-                batch = batches.prepare(raw, options, torch.device("cpu"), None)
-                remaining = None if options.limit is None else options.limit - examples
-                if not self.has(batch, examples, remaining):
-                    break
-                examples += batch.size if remaining is None else min(batch.size, remaining)
-                if examples == options.limit:
-                    break
-            there = int(self._example[-1]) + 1
-            if options.limit is None and (examples != there or examples != self.total):
-                raise ValueError(
-                    f"{str(self.path)!r} is complete with {there} examples, got data of {self.total}: pass the same data, a "
-                    f"limit to take more of them, or another name."
-                )
-        elif self._ids.given is not None and self._stored_ids is not None:
-            self._ids.check(int(self._example[-1]) + 1, at_least=True)
-            self._check_same("example ids", self._stored_ids, self._ids.given[self._example], 0)
+        there, examples, more, lone = int(self._example[-1]) + 1, 0, False, False
+        for raw in batches.read(data, options):
+            batch = batches.prepare(raw, options, torch.device("cpu"), None, lone=lone)
+            lone = batch.layout.kind == "items"
+            remaining = None if options.limit is None else options.limit - examples
+            more = not self.has(batch, examples, remaining)
+            examples += batch.size if remaining is None else min(batch.size, remaining)
+            if more or examples == options.limit:
+                break
+        if more or examples != there:
+            found = (
+                f"{self.total or f'at least {examples}'}"
+                if more
+                else f"{examples or 'none, as of an iterator used up'}"
+            )
+            raise ValueError(
+                f"{str(self.path)!r} is complete with {there} examples, got data of {found}: pass the same data, a limit to "
+                f"take more of them, or another name."
+            )
+        self._ids.check(examples)
         return True
 
     def has(self, batch: Batch, before: int, remaining: int | None) -> bool:
@@ -89,6 +115,12 @@ class IntoStore:
         assert self._digests is not None  # every store of an extraction has them
         self._check_same("inputs", self._digests[first:last], batch.digests[there], int(first))
         ids = self._ids.of(batch, before, taken)
+        if (ids is None) != (self._stored_ids is None):
+            with_or_without = ("without", "some") if ids is not None else ("with", "none")
+            raise ValueError(
+                f"{str(self.path)!r} must be continued as it was begun, {with_or_without[0]} example_ids, got "
+                f"{with_or_without[1]}: pass the same example_ids, or choose another name."
+            )
         if ids is not None and self._stored_ids is not None:
             self._check_same("example ids", self._stored_ids[first:last], ids[there], int(first))
         # Of the last example only some positions may be there.
@@ -153,8 +185,12 @@ def request_of(model: nn.Module, options: Options, provenance: dict[str, str]) -
     """Say what must be the same for a store to be continued; a larger limit adds to it."""
     return {
         "model": f"{type(model).__name__} of weights {provenance['weights']}",
-        "layers": told(options.layers),
-        "reduce": provenance["reduce"],
+        "model code": code_of_model(model),
+        "layers": told(options.layers, described_function),
+        "reduce": told(options.reduce, described_function),
+        "forward": told(options.forward, described_function),
+        "mask": told(getattr(options, "mask", None), described_function),
+        "axis": told(getattr(options, "axis", None), described_function),
         "channels": options.channels,
         "dtype": str(options.dtype),
         "limit": str(options.limit),

@@ -17,6 +17,7 @@ from homolog.analysis.reading import (
     two_models,
     without_diagonal,
 )
+from homolog.analysis.results import check_result
 from homolog.plot.heatmaps import by_chance, colour_limits, marks
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def contents(result: xarray.Dataset, title: str | None, diagnosis: Iterable[Find
     many = "a" in result.dims
     if not many:
         two_models(result)
+    check_result(result)
     models = _models(result)
     return {
         "title": title or ", ".join(models[:-1]) + " and " * (len(models) > 1) + models[-1],
@@ -120,16 +122,26 @@ def _safe_json(value: Any) -> str:
 
 def _identification(result: xarray.Dataset) -> list[dict[str, str]]:
     """Return accuracy beside chance, where two models share layer names."""
-    try:
-        found = layer_identification(result)
-    except ValueError:
+    parts = [part for part in two_by_two([result]) if not int(part.attrs["same_model"])]
+    names = [name for name in measure_names(result) if any(_decides(part, name) for part in parts)]
+    if not names:
         return []
+    found = layer_identification([part for part in parts if any(_decides(part, name) for name in names)], names)
     return [
         {"measure": str(m), "accuracy": f"{a:.1%}", "chance": f"{c:.1%}", "decisions": str(int(d))}
         for m, a, c, d in zip(
             found.measure.values, found.accuracy.values, found.chance.values, found.decisions.values, strict=True
         )
     ]
+
+
+def _decides(part: xarray.Dataset, name: str) -> bool:
+    """Say whether some layer was compared with its namesake and with another layer."""
+    rows, columns = (list(part[f"layer_{side}"].values) for side in "ab")
+    known = np.isfinite(part[name].values)
+    return any(
+        known[i, columns.index(layer)] and known[i].sum() > 1 for i, layer in enumerate(rows) if layer in columns
+    )
 
 
 def _matches(result: xarray.Dataset, names: list[str]) -> Iterator[dict[str, Any]]:
@@ -169,10 +181,21 @@ def _rows(layers: Any, best: Any, values: Any, mutual: Any, chance: set[tuple[st
     ]
 
 
+_IDENTITY = {
+    "example ids": "the same example ids on all sides",
+    "digests of inputs": "the same inputs on all sides",
+    "one model": "one model, whose rows are its own",
+    "unknown": "unknown: nothing shows that rows are the same examples in the same order on all sides; pass example_ids to "
+    "homolog.extract, or to homolog.Activations",
+}
+
+
 def _provenance(result: xarray.Dataset, many: bool) -> Iterator[tuple[str, str]]:
     """Yield where the numbers come from, as pairs of what and how."""
     yield "examples", str(int(result.attrs["n_examples"]))
     yield "homolog", result.attrs["homolog_version"]
+    if "row_identity" in result.attrs:
+        yield "row identity", _IDENTITY[result.attrs["row_identity"]]
     if "n_permutations" in result.attrs:
         yield "p-values", f"{int(result.attrs['n_permutations'])} permutations of the examples"
     if "interval" in result.attrs:

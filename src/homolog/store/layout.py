@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import optional
+from homolog.names import shown
+from homolog.store.disk import read_json
 
 SUFFIX = ".zarr"
 FORMAT, VERSION = "homolog-activations", 1
@@ -64,9 +65,16 @@ def is_store(path: Path) -> bool:
 def contents_of(path: Path) -> Contents | None:
     """Read the attributes of a store; None where nobody has begun one."""
     try:
-        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8")).get("attributes", {})
-    except (OSError, ValueError, AttributeError):
+        content = read_json(path / "zarr.json")
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise PermissionError(f"{str(path / 'zarr.json')!r} must be readable, got: {error.strerror}.") from error
+    except ValueError as error:
+        raise ValueError(
+            f"{str(path)!r} must be a store, got a damaged zarr.json ({first_line(error)}): extract again."
+        ) from error
+    attributes = content.get("attributes", {}) if isinstance(content, dict) else {}
     if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
         return None
     version = attributes.get("format_version")
@@ -76,25 +84,28 @@ def contents_of(path: Path) -> Contents | None:
             f"it, or a later one."
         )
     try:
-        layers, rows, complete = (attributes[key] for key in ("layers", "rows", "complete"))
-        if (
-            type(rows) is not int
-            or type(complete) is not bool
-            or len({layer["name"] for layer in layers}) < len(layers)
-        ):
-            raise ValueError("rows, complete or layers of another kind")
-        return Contents(
-            {str(layer["name"]): str(layer["key"]) for layer in attributes["layers"]},
-            int(attributes["rows"]),
-            bool(attributes["complete"]),
-            dict(attributes["provenance"]),
-            dict(attributes.get("request", {})),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return _checked_attributes(attributes)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"{str(path)!r} must hold what docs/fileformat.md says in the attributes of its zarr.json, got {error!r}: it was "
-            f"altered, so extract again."
+            f"{str(path)!r} must hold what docs/fileformat.md says in the attributes of its zarr.json, got "
+            f"{type(error).__name__}({first_line(error)}): it was altered, so extract again."
         ) from error
+
+
+def _checked_attributes(attributes: dict[str, Any]) -> Contents:
+    layers, rows, complete = (attributes[key] for key in ("layers", "rows", "complete"))
+    named = {layer["name"]: layer["key"] for layer in layers}
+    texts = [attributes["provenance"], attributes.get("request", {}), named]
+    if not all(isinstance(text, str) for part in texts for item in part.items() for text in item):
+        raise ValueError("names, provenance or request that are no text")
+    if type(rows) is not int or type(complete) is not bool or len(named) < len(layers):
+        raise ValueError("rows, complete or layers of another kind")
+    return Contents(named, rows, complete, dict(texts[0]), dict(texts[1]))
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of a library says, as part of a sentence."""
+    return shown((str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."))
 
 
 def chunk_rows(width: int, dtype: np.dtype) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from homolog.activations import Activations
+from homolog.names import quoted
 from homolog.rows import Rows
+from homolog.store.disk import read_json
 from homolog.store.layout import (
     CHECKSUM,
     CODECS,
@@ -21,8 +24,11 @@ from homolog.store.layout import (
     SUFFIX,
     Contents,
     contents_of,
+    first_line,
     zarr_library,
 )
+
+_KEY = re.compile(rf"{LAYERS}/[0-9A-Za-z_-]+")
 
 
 class StoredRows(Rows):
@@ -30,8 +36,8 @@ class StoredRows(Rows):
 
     def __init__(self, folder: Path, name: str, key: str, rows: int) -> None:
         self.store, self.name, self.key = folder, name, key
-        self.where = f"layer {name!r} of {str(folder)!r}"
-        self._array = array = _opened(folder / key, self.where)
+        self.where = f"layer {quoted(name)} of {str(folder)!r}"
+        self._array = array = _opened(folder, key, self.where)
         known = array.dtype.name in DTYPES or key.startswith(f"{ROWS}/")
         if len(array.shape) not in (1, 2) or array.shape[0] < rows or array.chunks[1:] != array.shape[1:] or not known:
             raise ValueError(
@@ -78,37 +84,45 @@ class StoredRows(Rows):
         except Exception as error:
             raise ValueError(
                 f"{self.where} must be as it was written, got damage in rows {rows.start} to {rows.stop - 1}: "
-                f"{_first_line(error)}. Extract again, or leave these rows out with .take."
+                f"{first_line(error)}. Extract again, or leave these rows out with .take."
             ) from error
         return found
 
     def _check_file(self, place: Path) -> None:
         if not place.is_file():
             raise FileNotFoundError("their file is gone")
+        if any(map(os.path.islink, (place, *place.parents[: 1 + len(self._array.shape)]))):
+            raise OSError("their file is a link to another place")
         if self.dtype.name in DTYPES:
             whole, size = math.prod(self._array.chunks) * self.dtype.itemsize + CHECKSUM, place.stat().st_size
             if size != whole:
                 raise OSError(f"their file holds {size} bytes instead of {whole}")
 
 
-def _opened(folder: Path, where: str) -> Any:
+def _lies_in(store: Path, place: Path) -> bool:
+    """Say whether a file of a store lies where its name says, and is no link to another place."""
+    return os.path.realpath(place) == os.path.join(os.path.realpath(store), place.relative_to(store))
+
+
+def _opened(store: Path, key: str, where: str) -> Any:
     """Open an array after a look at how it is encoded: only what this format uses is ever decoded."""
+    folder = store / key
     try:
-        metadata = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+        if not _lies_in(store, folder / "zarr.json"):
+            raise ValueError("a link to another place")
+        metadata = read_json(folder / "zarr.json")
         codecs = {codec["name"] for codec in metadata["codecs"]}
         if not codecs <= CODECS:
             raise ValueError(f"the codecs {', '.join(sorted(codecs - CODECS))}, which are not read")
-        endian = {codec.get("configuration", {}).get("endian", "little") for codec in metadata["codecs"]}
+        endian = {(codec.get("configuration") or {}).get("endian", "little") for codec in metadata["codecs"]}
         chunks = metadata["chunk_grid"]["configuration"]["chunk_shape"]
         if endian != {"little"} or min(chunks) < 1 or metadata["zarr_format"] != 3:
             raise ValueError("another byte order, chunks or version of zarr than the format has")
         return zarr_library().open_array(str(folder), mode="r")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{where} must be an array of zarr as homolog writes it, got {_first_line(error)}.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    except ImportError:
+        raise
+    except Exception as error:  # whatever a file that was altered makes zarr stumble over
+        raise ValueError(f"{where} must be an array of zarr as homolog writes it, got {first_line(error)}.") from error
 
 
 def open_store(path: Path) -> Activations:
@@ -128,13 +142,16 @@ def open_store(path: Path) -> Activations:
         # Rows of many positions: the example a row came from is who it is.
         identities["example_ids"] = example
     provenance = {"model": path.stem} | dict(contents.provenance)
-    return Activations(arrays, **identities, provenance=provenance)
+    try:
+        return Activations(arrays, **identities, provenance=provenance)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"in {str(path)!r}, {error}") from error
 
 
 def identity(path: Path, name: str, rows: int) -> np.ndarray | None:
     """Read one identity of the rows, or None where the store has none."""
     key = f"{ROWS}/{name}"
-    if not (path / key / "zarr.json").is_file():
+    if not os.path.lexists(path / key):
         return None
     found = StoredRows(path, name, key, rows).read(0, rows)
     return np.array(found.tolist(), dtype=np.str_) if found.dtype.kind in "OT" else found
@@ -152,7 +169,7 @@ def _checked(path: Path) -> Contents:
             f"{str(path)!r} must be complete, got a store whose extraction ended after {contents.rows} rows: run the same "
             f"extraction with resume=True."
         )
-    odd = next((key for key in contents.layers.values() if not key.startswith(f"{LAYERS}/") or ".." in key), None)
+    odd = next((key for key in contents.layers.values() if not _KEY.fullmatch(key)), None)
     keys = list(contents.layers.values())
     if odd is not None or contents.rows < 2 or not contents.layers or len(set(keys)) < len(keys):
         raise ValueError(

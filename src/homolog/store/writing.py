@@ -5,13 +5,12 @@ Rows wait in memory until a chunk is whole; a commit, one small file replaced at
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from homolog.activations import Activations
 from homolog.arrays import optional, to_numpy
 from homolog.rows import READ_AT_ONCE, Rows
+from homolog.store.disk import beside, locked, put_in_place, recover, room_for
 from homolog.store.layout import (
     IDENTITIES,
     LAYERS,
@@ -95,10 +95,22 @@ class Writer:
         what is asked for; a store is continued only by an equal request.
     resume
         continue what is there.
+    unsaid
+        what requests of earlier versions do not say, and what it was then; None where nobody knows, which is presumed to be
+        the same and kept in `presumed`.
     """
 
-    def __init__(self, path: Path, request: Mapping[str, str], *, resume: bool) -> None:
-        self.path, self.request = path, dict(request)
+    def __init__(
+        self,
+        path: Path,
+        request: Mapping[str, str],
+        *,
+        resume: bool,
+        unsaid: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> None:
+        recover(path, LOCK)
+        self.path, self.request, self._unsaid = path, dict(request), unsaid
+        self.presumed: list[str] = []
         self.contents: Contents | None = None
         self._columns: dict[str, Column] = {}
         self._keys: dict[str, str] = {}
@@ -109,7 +121,7 @@ class Writer:
         if path.is_dir() and contents_of(path) is None and any(child.name != LOCK for child in path.iterdir()):
             self._check_abandoned()
         path.mkdir(exist_ok=True)
-        self._lock = _locked(path)
+        self._lock = locked(path, LOCK, path)
         with ExitStack() as undo:
             undo.callback(self._lock.release)
             for half in path.rglob(HALF):
@@ -135,11 +147,13 @@ class Writer:
                 f"{str(self.path)!r} holds a store of {self.contents.rows} rows: pass resume=True to go on with it, or remove it."
             )
         for what, asked in self.request.items():
-            found = self.contents.request.get(what)
-            if found != asked and what != "limit":
+            found = self.contents.request.get(what, self._unsaid.get(what))
+            if found is None and self.contents.request and what in self._unsaid:
+                self.presumed.append(what)
+            elif found != asked and what != "limit":
                 raise ValueError(
                     f"{str(self.path)!r} must be continued as it was begun, with {what} {found}, got {asked}: use the same "
-                    f"model, layers, reduction and dtype, or another name."
+                    f"model, layers, functions and dtype, or another name."
                 )
 
     @property
@@ -160,7 +174,8 @@ class Writer:
     ) -> None:
         """Make the arrays, or find those that are there: layer → features and dtype, identity → dtype."""
         if self.contents is None:
-            self._make(layers, identities, provenance)
+            with self._room():
+                self._make(layers, identities, provenance)
         assert self.contents is not None  # _make() sees to it
         self._check_layers(layers)
         self.contents = replace(self.contents, request=self.request)
@@ -195,17 +210,24 @@ class Writer:
 
     def append(self, layers: Mapping[str, np.ndarray], identities: Mapping[str, np.ndarray]) -> None:
         """Take rows of every layer and who they are; commit what is whole."""
-        for name, rows in layers.items():
-            self._columns[name].append(rows)
-        for name, rows in identities.items():
-            self._columns[_identity(name)].append(rows)
-        self._commit_rows(min(column.written for column in self._columns.values()), False)
+        with self._room():
+            for name, rows in layers.items():
+                self._columns[name].append(rows)
+            for name, rows in identities.items():
+                self._columns[_identity(name)].append(rows)
+            self._commit_rows(min(column.written for column in self._columns.values()), False)
 
     def finish(self) -> None:
         """Write what waits, and call the store complete."""
-        for column in self._columns.values():
-            column.flush()
-        self._commit_rows(min(column.written for column in self._columns.values()), True)
+        with self._room():
+            for column in self._columns.values():
+                column.flush()
+            self._commit_rows(min(column.written for column in self._columns.values()), True)
+
+    def _room(self) -> AbstractContextManager[None]:
+        if not self.request:  # a copy, of which nothing stays
+            return nullcontext()
+        return room_for(self.path, f"make room and run it again with resume=True, {self.rows} rows are safe")
 
     def _commit_rows(self, rows: int, complete: bool) -> None:
         assert self.contents is not None  # begin() came first
@@ -248,30 +270,23 @@ def _array(root: Any, key: str, shape: tuple, chunks: tuple, dtype: Any, name: s
     )
 
 
-def _locked(path: Path) -> Any:
-    filelock = optional("filelock", "store", "writing a store")
-    lock = filelock.FileLock(str(path / LOCK))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise BlockingIOError(
-            f"{str(path)!r} is being written by another process: wait for it, or choose another name."
-        ) from None
-    return lock
-
-
 def save_store(layers: Activations, path: Path) -> None:
     """Write activations to a new store; an older one of the same name is replaced when the new one is complete."""
+    if path.is_symlink():
+        path = path.resolve()  # what a link names is replaced, not the link
+    recover(path, LOCK)
     if path.exists() and (not path.is_dir() or contents_of(path) is None):
         raise FileExistsError(f"{str(path)!r} must be a store or a new name, got something else: choose another name.")
-    unfinished = path.parent / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
-    try:
-        with Writer(unfinished, {}, resume=False) as writer:
-            _copy(layers, writer)
-        with _replaced(path):
-            os.replace(unfinished, path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = beside(path)
+    with ExitStack() as held:
+        if path.is_dir():
+            # Whoever writes the old one would go on in a folder that is gone.
+            held.callback(locked(path, LOCK, path).release)
+        held.callback(shutil.rmtree, unfinished, ignore_errors=True)
+        with room_for(path, "make room, or choose another disk; what was there before is unchanged"):
+            with Writer(unfinished, {}, resume=False) as writer:
+                _copy(layers, writer)
+            put_in_place(unfinished, path)
 
 
 def _copy(layers: Activations, writer: Writer) -> None:
@@ -304,19 +319,3 @@ def _stored_dtype(array: Any) -> np.dtype:
     dtype = to_numpy(array[:1]).dtype
     # bfloat16 and its kin are no types of zarr; float32 holds them without loss.
     return dtype if dtype.kind in "fiu" else np.dtype("float32")
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[None]:
-    """Put an old store aside, and back if the new one does not come."""
-    old = path.parent / f".{path.stem}-{secrets.token_hex(4)}-old"
-    there = path.is_dir()
-    if there:
-        os.replace(path, old)
-    try:
-        yield
-    except OSError:
-        if there:
-            os.replace(old, path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

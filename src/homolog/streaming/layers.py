@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.arrays import check_representation, described, is_array, namespace, scalar
+from homolog.arrays import check_representation, described, is_array, namespace, scalar, widened
 from homolog.engine.inputs import Measures, Pairs
 from homolog.engine.planning import Plan, make_plan
+from homolog.names import layer_of
 from homolog.rows import Rows
 
 Batch = Any
@@ -69,7 +70,7 @@ class Sides:
     @property
     def names(self) -> list[str]:
         """What errors call every layer."""
-        return [f"layer {name!r} of {model}" for model, name in self.keys]
+        return [layer_of(name, model) for model, name in self.keys]
 
     def pairs(self) -> list[tuple[int, int]]:
         """Every pair that stands in the result, and every layer with itself, once."""
@@ -128,8 +129,8 @@ def _layers(batch: Batch, side: str) -> dict[str, Any]:
     if not batch:
         raise ValueError(f"a batch of {side} must have at least one layer, got an empty mapping.")
     for name, x in batch.items():
-        _check_batch(x, f"layer {name!r} of {side}")
-    return dict(batch)
+        _check_batch(x, layer_of(name, side))
+    return {name: widened(x) for name, x in batch.items()}
 
 
 def _check_batch(x: Any, title: str) -> None:

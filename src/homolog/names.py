@@ -1,0 +1,53 @@
+"""Names as people are shown them: they come from files and models, and may hold anything."""
+
+from __future__ import annotations
+
+LONGEST = 200
+"""Characters of a name that a sentence repeats."""
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""Write characters that no terminal should get, which could colour, erase or reorder what it shows, as Python writes them.
+
+    These are control characters, marks of direction, and separators of lines, which `lines` keeps.
+
+    >>> print(printable("conv\x1b[31m\u202e2"))
+    conv\x1b[31m\u202e2
+    """
+    if text.isprintable():
+        return text
+    kept = "\n\t" if lines else ""
+    return "".join(
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """Leave out the middle of a long name.
+
+    >>> shortened("a" * 50 + "b" * 50, most=11)
+    'aaaaa…bbbbb'
+    """
+    if len(text) <= most:
+        return text
+    half = (most - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"
+
+
+def shown(name: object) -> str:
+    """Return a name for a sentence: printable, and not longer than anybody reads."""
+    return shortened(printable(str(name)))
+
+
+def quoted(name: object) -> str:
+    """Return a name for a sentence, as Python writes it.
+
+    >>> print(quoted("block.1"), quoted(3))
+    'block.1' 3
+    """
+    return repr(shortened(name)) if isinstance(name, str) else shortened(repr(name))
+
+
+def layer_of(name: object, model: str) -> str:
+    """Return what sentences call a layer of a model."""
+    return f"layer {quoted(name)} of {shown(model)}"

@@ -1,0 +1,139 @@
+"""What a disk does: names that are not there yet, folders that take the place of others, and no room left."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from homolog.arrays import format_bytes, optional
+
+LARGEST_JSON = 64 << 20
+"""Bytes of metadata that are read at most."""
+_EXCHANGE = 2
+"""The flag of renameat2 on Linux, and of renamex_np on macOS, with which two names change places."""
+_HERE = -100
+"""What renameat2 takes for paths as they are."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def beside(path: Path) -> Path:
+    """Return a new name in the same folder, with the same ending and short, since a name may be as long as names can be."""
+    return path.parent / f".homolog-{secrets.token_hex(8)}{path.suffix}"
+
+
+def aside(path: Path) -> Path:
+    """Return where an old folder lies while a new one takes its name, on systems that cannot exchange two."""
+    return path.parent / f".homolog-{hashlib.blake2b(path.name.encode(), digest_size=8).hexdigest()}-old"
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """Give a new folder a name that an old one may have: whatever ends the process, the name means one of them."""
+    if not path.exists():
+        try:
+            os.rename(new, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise FileExistsError(
+                f"{str(path)!r} was made by another process in the meantime: choose another name."
+            ) from None
+    elif not exchanged(new, path):
+        _put_aside(new, path)
+
+
+def exchanged(first: Path, second: Path) -> bool:
+    """Let two names change places in one step; False where the system cannot."""
+    if sys.platform not in ("linux", "darwin"):
+        return False
+    system = ctypes.CDLL(None)
+    names = os.fsencode(first), os.fsencode(second)
+    if hasattr(system, "renameat2"):
+        return system.renameat2(_HERE, names[0], _HERE, names[1], ctypes.c_uint(_EXCHANGE)) == 0
+    if hasattr(system, "renamex_np"):
+        return system.renamex_np(*names, ctypes.c_uint(_EXCHANGE)) == 0
+    return False
+
+
+def _put_aside(new: Path, path: Path) -> None:
+    old = aside(path)
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        os.rename(path, old)
+        os.rename(new, path)
+    except BaseException:
+        if old.is_dir() and not path.exists():
+            os.rename(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(path: Path, lock: str) -> None:
+    """Bring an old folder back whose process was killed after it had put it aside and before the new one was there."""
+    old = aside(path)
+    if path.exists() or not old.is_dir():
+        return
+    held = locked(old, lock, path)
+    try:
+        with suppress(OSError):  # another process was faster
+            os.rename(old, path)
+    finally:
+        held.release()
+
+
+def locked(folder: Path, lock: str, path: Path) -> Any:
+    """Take the lock of the process that writes a folder, or say that somebody else has it."""
+    filelock = optional("filelock", "store", "writing a store")
+    held = filelock.FileLock(str(folder / lock))
+    try:
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        raise BlockingIOError(
+            f"{str(path)!r} is being written by another process: wait for it, or choose another name."
+        ) from None
+    return held
+
+
+@contextmanager
+def room_for(path: Path, remedy: str) -> Iterator[None]:
+    """Say in a sentence that a file could not be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        free = format_bytes(shutil.disk_usage(path.parent).free)
+        told = OSError(
+            f"cannot write {str(path)!r}: {os.strerror(error.errno)} ({free} are free in its folder): {remedy}."
+        )
+        told.errno = error.errno
+        raise told from error
+
+
+def check_file(path: Path) -> None:
+    """Raise where a name is not a file that can be read to its end: a pipe would block for ever."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise ValueError(f"{str(path)!r} must be a file, got {kind}: look at what lies there.")
+
+
+def read_json(path: Path) -> Any:
+    """Read a small file of JSON; ValueError for anything else."""
+    check_file(path)
+    if path.stat().st_size > LARGEST_JSON:
+        raise ValueError(f"{str(path)!r} must hold a few lines of JSON, got {format_bytes(path.stat().st_size)}.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{str(path)!r} must hold a few lines of JSON, got brackets nested too deep.") from None

@@ -1,0 +1,392 @@
+"""A store is continued by the same computation of the same data, whatever form they come in, or refused."""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+import threading
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from test_store import files_of, inputs, network
+from torch import nn
+
+import homolog as hl
+from homolog.extraction.batches import prepare
+from homolog.extraction.collecting import InMemory
+from homolog.extraction.functions import code_of_model, comparable, described_function
+from homolog.extraction.options import Options
+from homolog.extraction.recorder import Taken
+from homolog.extraction.storing import digest_of
+from homolog.store import layout
+
+FORMS = {
+    "tensor": lambda rows: rows,
+    "array": lambda rows: rows.numpy(),
+    "mapping": lambda rows: {"input": rows},
+    "list": lambda rows: list(rows.split(7)),
+    "tuple": lambda rows: tuple(rows.split(7)),
+    "generator": lambda rows: (batch for batch in rows.split(7)),
+    "loader": lambda rows: torch.utils.data.DataLoader(torch.utils.data.TensorDataset(rows), batch_size=7),
+    "reader": lambda rows: Again(rows),
+}
+
+
+class Again:
+    """Batches that can be read again, of no type that anybody knows."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __iter__(self):
+        return iter(self.rows.split(7))
+
+
+@pytest.fixture
+def never(monkeypatch):
+    """Data are compared without the model."""
+
+    def stop(*_):
+        raise AssertionError("the model ran")
+
+    monkeypatch.setattr(nn.Linear, "forward", stop)
+
+
+def swapped(rows):
+    return torch.cat([rows[:-2], rows[-1:], rows[-2:-1]])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("limit", [None, 20])
+def test_a_finished_store_takes_the_same_data_only(form, limit, tmp_path, request):
+    put, rows, out = FORMS[form], inputs(20), tmp_path / "a.zarr"
+    first = hl.extract(network(), put(rows), out=out, limit=limit)
+    before = files_of(out)
+    request.getfixturevalue("never")
+    again = hl.extract(network(), put(rows), out=out, resume=True, limit=limit)
+    assert_array_equal(again["0"][:], first["0"][:])
+    refused = {"inputs it was begun with, got others from row 18": swapped(rows), "got data of 13": rows[:13]}
+    if limit is None:
+        refused["is complete with 20 examples, got data of (at least )?2[0-9]: pass the same data"] = torch.cat(
+            [rows, rows[:4]]
+        )
+    for message, other in refused.items():
+        with pytest.raises(ValueError, match=message):
+            hl.extract(network(), put(other), out=out, resume=True, limit=limit)
+    assert files_of(out) == before
+
+
+def test_a_limit_that_the_data_did_not_reach_counts_them(tmp_path):
+    hl.extract(network(), list(inputs(30)[:20].split(7)), out=tmp_path / "a.zarr", limit=50)
+    with pytest.raises(ValueError, match="is complete with 20 examples, got data of at least 21"):
+        hl.extract(network(), list(inputs(30).split(7)), out=tmp_path / "a.zarr", limit=50, resume=True)
+
+
+def test_an_iterator_that_was_used_up_is_told(tmp_path):
+    data = iter(inputs(20).split(7))
+    hl.extract(network(), data, out=tmp_path / "a.zarr")
+    with pytest.raises(ValueError, match="complete with 20 examples, got data of none, as of an iterator used up"):
+        hl.extract(network(), data, out=tmp_path / "a.zarr", resume=True)
+
+
+@pytest.mark.parametrize("begun", [None, list(range(20))], ids=["without", "with"])
+@pytest.mark.parametrize("form", ["tensor", "generator"])
+def test_ids_come_or_go_never_silently(begun, form, tmp_path):
+    now = list(range(20)) if begun is None else None
+    hl.extract(network(), FORMS[form](inputs(20)), example_ids=begun, out=tmp_path / "a.zarr")
+    with pytest.raises(
+        ValueError, match=r"continued as it was begun, with(out)? example_ids, got (some|none): pass the same"
+    ):
+        hl.extract(network(), FORMS[form](inputs(20)), example_ids=now, out=tmp_path / "a.zarr", resume=True)
+
+
+SCALE = 2.0
+
+
+def helped(x):
+    return x * SCALE
+
+
+def first_half(model, batch):
+    return model(helped(batch))
+
+
+def plain(model, batch):
+    return model(batch)
+
+
+def scaled(by):
+    return lambda model, batch: model(batch * by)
+
+
+def with_default(by):
+    def forward(model, batch, by=by):
+        return model(batch * by)
+
+    return forward
+
+
+def with_keyword(by):
+    def forward(model, batch, *, by=by):
+        return model(batch * by)
+
+    return forward
+
+
+class Scaled:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, model, batch):
+        return model(batch * self.by)
+
+    def run(self, model, batch):
+        return model(batch + self.by)
+
+
+class Slotted:
+    __slots__ = ("by",)
+
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, model, batch):
+        return model(batch * self.by)
+
+
+def partial_of(by):
+    return functools.partial(lambda model, batch, by: model(batch * by), by=by)
+
+
+def nested(by):
+    return lambda model, batch: model(next(value * by for value in [batch]))
+
+
+PAIRS = {
+    "closures": (scaled(1.0), scaled(2.0)),
+    "arrays in closures": (scaled(np.ones(6, "float32")), scaled(np.full(6, 2, "float32"))),
+    "tensors in closures": (scaled(torch.ones(6)), scaled(torch.zeros(6))),
+    "defaults": (with_default(1.0), with_default(2.0)),
+    "keyword defaults": (with_keyword(1.0), with_keyword(2.0)),
+    "arguments of partial": (partial_of(1), partial_of(2)),
+    "objects that are called": (Scaled(1), Scaled(2)),
+    "slots": (Slotted(1), Slotted(2)),
+    "owners of methods": (Scaled(1).run, Scaled(2).run),
+    "names in the body": (lambda m, b: m(b.abs()), lambda m, b: m(b.relu())),
+    "constants in the body": (lambda m, b: m(b * 2), lambda m, b: m(b * 3)),
+    "functions inside": (nested(1), nested(2)),
+    "operators": (operator.itemgetter(0), operator.itemgetter(1)),
+    "functions of a library": (torch.nn.functional.relu, torch.nn.functional.gelu),
+    "built-in functions": (torch.mean, torch.amax),
+    "modules with weights": (nn.Linear(6, 6), nn.Linear(6, 6)),
+    "a number and its text": (scaled(1), scaled("1")),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_functions_are_told_apart_by_what_they_reach(pair):
+    first, second = map(described_function, PAIRS[pair])
+    assert comparable(first)
+    assert comparable(second)
+    assert first != second
+    assert first == described_function(PAIRS[pair][0])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: scaled(2.0),
+        lambda: Scaled(2),
+        lambda: Slotted({1: {"a", "b"}}),
+        lambda: partial_of([1, 2]),
+        lambda: Scaled(2).run,
+        lambda: scaled(torch.ones(3)),
+        lambda: with_default(np.float64(3)),
+        lambda: scaled(torch.float16),
+    ],
+)
+def test_the_same_function_made_again_is_the_same(make):
+    assert described_function(make()) == described_function(make())
+
+
+def test_globals_and_what_they_read_count(monkeypatch):
+    before = described_function(first_half)
+    monkeypatch.setitem(globals(), "SCALE", 3.0)
+    assert described_function(first_half) != before
+
+
+def test_what_cannot_be_compared_says_why():
+    text = described_function(scaled(threading.Lock()))
+    assert not comparable(text)
+    assert "because it holds an object of type lock" in text
+
+
+def test_objects_that_reach_themselves_end():
+    loop = Scaled([1])
+    loop.by.append(loop)
+    assert comparable(described_function(loop))
+
+
+class Doubling(nn.Module):
+    def __init__(self, by=2.0, how=torch.tanh):
+        super().__init__()
+        self.inner, self.by, self.how = network(), by, how
+
+    def forward(self, x):
+        return self.how(self.inner(x) * self.by)
+
+
+class Tripling(Doubling):
+    __qualname__ = "Doubling"
+
+    def forward(self, x):
+        return self.how(self.inner(x) * self.by + 1)
+
+
+def buffered(value):
+    module = network()
+    module.register_buffer("scale", torch.full((3,), value), persistent=False)
+    return module
+
+
+def test_models_of_the_same_weights_are_told_apart():
+    encoder = functools.partial(nn.TransformerEncoderLayer, 8, dropout=0.0)
+    models = [Doubling(), Doubling(3.0), Doubling(how=torch.relu), Tripling(), nn.MultiheadAttention(8, 2)]
+    models += [Doubling(torch.tensor(2.0)), Doubling(torch.tensor(3.0)), buffered(1.0), buffered(2.0)]
+    models += [nn.MultiheadAttention(8, 4), encoder(2), encoder(2, activation="gelu"), network()]
+    codes = list(map(code_of_model, models))
+    assert len(set(codes)) == len(models)
+    assert code_of_model(Doubling()) == codes[0]
+
+
+def test_the_weights_are_digested_with_the_architecture():
+    models = [nn.Sequential(nn.ReLU()), nn.Sequential(nn.Tanh()), nn.Sequential(nn.Tanh(), nn.Tanh())]
+    assert len(set(map(digest_of, models))) == 3
+    assert digest_of(network()) == digest_of(network())
+
+
+def interrupted(out, **options):
+    def broken():
+        yield from inputs()[:70].split(10)
+        raise RuntimeError("the power went")
+
+    with pytest.raises(RuntimeError, match="the power went"):
+        hl.extract(network(), broken(), out=out, **options)
+
+
+@pytest.mark.parametrize("batches", range(1, 8))
+def test_layers_of_different_chunk_lengths_commit_what_all_hold(batches, tmp_path, monkeypatch):
+    """Layers of 9 features have chunks of 8 rows here, the one of 2 features chunks of 32."""
+    monkeypatch.setattr(layout, "CHUNK_ROWS", 32)
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 9 * 4 * 8)
+    out, whole = tmp_path / "a.zarr", tmp_path / "b.zarr"
+
+    def broken():
+        yield from inputs()[: 10 * batches].split(10)
+        raise RuntimeError("the power went")
+
+    with pytest.raises(RuntimeError, match="the power went"):
+        hl.extract(network(), broken(), out=out)
+    assert layout.contents_of(out).rows == 10 * batches // 32 * 32
+    for path in (out, whole):
+        hl.extract(network(), inputs(), batch_size=10, out=path, resume=True)
+    assert files_of(out) == files_of(whole)
+    assert_array_equal(hl.open(out)["2"][:], hl.extract(network(), inputs(), batch_size=10)["2"])
+
+
+def shifted(by):
+    return lambda output, mask: output + by
+
+
+def chosen(part):
+    return lambda name, module: part in name
+
+
+CHANGED = {
+    "forward": ({"forward": scaled(1.0)}, {"forward": scaled(2.0)}),
+    "forward given": ({}, {"forward": plain}),
+    "forward left out": ({"forward": plain}, {}),
+    "reduce": ({"reduce": shifted(1)}, {"reduce": shifted(2)}),
+    "reduce of some": ({"reduce": {"0": shifted(1)}}, {"reduce": {"0": shifted(2)}}),
+    "layers": ({"layers": chosen("0")}, {"layers": chosen("1")}),
+    "model code": ({}, {"model": nn.Sequential(network()[0], nn.Tanh(), network()[2])}),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+@pytest.mark.parametrize("complete", [False, True])
+def test_another_computation_is_refused(case, complete, tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "CHUNK_ROWS", 16)
+    begun, now = CHANGED[case][0], dict(CHANGED[case][1])
+    out = tmp_path / "a.zarr"
+    if complete:
+        hl.extract(network(), inputs(), out=out, **begun)
+    else:
+        interrupted(out, **begun)
+    before, what = files_of(out), case.split()[0]
+    with pytest.raises(ValueError, match=rf"continued as it was begun, with {what}.*, got .*: use the same model"):
+        hl.extract(now.pop("model", network()), inputs(), out=out, resume=True, **now)
+    assert files_of(out) == before
+
+
+def test_the_same_functions_made_again_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "CHUNK_ROWS", 16)
+    out, whole = tmp_path / "a.zarr", tmp_path / "b.zarr"
+    interrupted(out, forward=scaled(3.0), reduce={"0": shifted(1), "*": "flatten"})
+    again = {"forward": scaled(3.0), "reduce": {"0": shifted(1), "*": "flatten"}, "batch_size": 10}
+    hl.extract(network(), inputs(), out=out, resume=True, **again)
+    hl.extract(network(), inputs(), out=whole, **again)
+    assert files_of(out) == files_of(whole)
+
+
+def test_functions_that_cannot_be_told_apart_are_refused(tmp_path):
+    lock = threading.Lock()
+
+    def forward(model, batch):
+        with lock:
+            return model(batch)
+
+    interrupted(tmp_path / "a.zarr", forward=forward)
+    with pytest.raises(
+        ValueError, match=r"with the forward it was begun with, got a function of which this cannot be told.*lock"
+    ):
+        hl.extract(network(), inputs(), out=tmp_path / "a.zarr", forward=forward, resume=True)
+
+
+def test_stores_without_a_record_of_functions_go_on_with_a_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "CHUNK_ROWS", 16)
+    out = tmp_path / "a.zarr"
+    interrupted(out)
+    about = json.loads((out / "zarr.json").read_text())
+    request = about["attributes"]["request"]
+    for newer in ("model code", "forward", "mask", "axis"):
+        del request[newer]
+    (out / "zarr.json").write_text(json.dumps(about))
+    with pytest.warns(hl.ExtractionWarning, match="did not record model code, forward: it is continued as if"):
+        hl.extract(network(), inputs(), batch_size=10, out=out, resume=True)
+    hl.extract(network(), inputs(), batch_size=10, out=tmp_path / "b.zarr")
+    assert files_of(out) == files_of(tmp_path / "b.zarr")
+
+
+class Counted(np.ndarray):
+    read = 0
+
+    @property
+    def nbytes(self):
+        Counted.read += 1
+        return super().nbytes
+
+
+def test_the_work_for_a_batch_does_not_grow_with_the_batches_before():
+    names = ("layers", "forward", "limit", "dtype", "example_ids", "device", "progress")
+    options = Options(reduce="flatten", channels="first", batch_size=1, memory=2**30, **dict.fromkeys(names))
+    sink = InMemory(network(), options, None)
+    batch = prepare(inputs(2), options, torch.device("cpu"), None)
+    Counted.read = 0
+    for index in range(50):
+        features = {"0": np.ones((2, 3)).view(Counted)}
+        sink.add(Taken(features, np.arange(2), None, 2), batch, 2 * index)
+    assert Counted.read <= 50
