@@ -184,6 +184,11 @@ class Measure:
         return ", ".join(told)
 
     @property
+    def ignores_offset(self) -> bool:
+        """Whether a vector that is added to every example of either side changes nothing."""
+        return self.invariances is not None and self.invariances.translation == "xy"
+
+    @property
     def prepare_options(self) -> dict[str, Any]:
         """The bound or default options that determine the operand."""
         chosen = {name: value for name, value in self.all_options.items() if name in self.family.options}
@@ -422,8 +427,9 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
     """Compute a registered measure on two arrays: validate, prepare, meet, finish; warn where a reader needs it."""
     record, same = _MEASURES[name].bind(**options), y is x
     single = record.family.float32 == "as given"
-    x = representation(x, names[0], single=single)
-    y = x if same else representation(y, names[1], single=single)
+    shifted = record.ignores_offset
+    x = representation(x, names[0], single=single, shifted=shifted)
+    y = x if same else representation(y, names[1], single=single, shifted=shifted)
     same_library(x, y, names)
     same_rows(x, y, names)
     check_finite(x, names[0])

@@ -24,7 +24,7 @@ class Pair:
     @classmethod
     def of(cls, x: Any, y: Any) -> Pair:
         """Decompose two representations of the same examples."""
-        checked = [representation(value, name) for value, name in ((x, "x"), (y, "y"))]
+        checked = [representation(value, name, shifted=True) for value, name in ((x, "x"), (y, "y"))]
         rows = [value.shape[0] for value in checked]
         if rows[0] != rows[1]:
             raise ValueError(

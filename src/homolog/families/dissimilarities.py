@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,8 +35,6 @@ SPARED = {4: 5, 8: 14}
 """Last bits of a float, by its size in bytes, in which equal dissimilarities may differ by the rounding of products."""
 MOST_PLACES = 1 << 24
 """Ranks are counted where so many different values are possible, else sorted."""
-LARGE = 1e15
-"""Scales beyond which distances are held in float64, since their squares would leave the range of float32."""
 NEAR = 0.05
 """Share of ‖D‖² + ‖E‖² below which ‖D − E‖² is summed from differences, because subtracting ⟨D, E⟩ would cancel."""
 
@@ -85,19 +82,25 @@ def prepare(
 ) -> Dissimilarities:
     """Return the dissimilarities of all pairs of rows; `shared` is what other measures have in common with this one."""
     xp, n = namespace(x), x.shape[0]
-    points = shared or Points(x)
+    points = shared or Points(x if is_numpy(x) else precise(x))
+    if is_numpy(x) and exact(dissimilarity=dissimilarity, comparison=comparison):
+        points = points.exact
     centred = points.centred
-    values = _half(points, dissimilarity) if is_numpy(x) else _above_diagonal(x, centred.features, dissimilarity)
+    values = _half(points, dissimilarity) if is_numpy(x) else _above_diagonal(points.x, centred.features, dissimilarity)
     low, high, dead = xp.min(values), xp.max(values), xp.all(centred.dead)
     # Ranks of squares are those of what they are squares of.
     if comparison not in ("spearman", "kendall"):
         values = -radial(values, None) if dissimilarity in ("euclidean", "mahalanobis") else values / 2
     if comparison == "difference":
-        large = not 1 / LARGE < scalar(centred.scale) < LARGE
-        values = precise(values) * precise(centred.scale) if large else values * centred.scale
+        values = values * centred.scale
         return Dissimilarities(n, values, comparison, dead, bool(dead))
-    equal = (high if comparison == "cosine" else high - low) <= 8 * max(x.shape) * machine_epsilon(x) * high
+    equal = (high if comparison == "cosine" else high - low) <= 8 * max(x.shape) * machine_epsilon(values) * high
     return Dissimilarities(n, _ready(values, comparison), comparison, dead | equal, bool(dead), dissimilarity)
+
+
+def exact(*, dissimilarity: str, comparison: str) -> bool:
+    """Say whether float32 would be seen: whitened features, ties of ranks that are not averaged, differences of distances."""
+    return dissimilarity == "mahalanobis" or comparison in ("kendall", "difference")
 
 
 def _half(points: Points, dissimilarity: str) -> np.ndarray:
@@ -197,9 +200,6 @@ def meet(x: Dissimilarities, y: Dissimilarities) -> Compared:
 
 def _distance(x: Array, y: Array) -> Array:
     """‖D − E‖_F: each pair of rows stands twice in the matrix."""
-    if is_numpy(x) and x.dtype == y.dtype == np.float32:
-        parts = (x[start : start + PIECE] - y[start : start + PIECE] for start in range(0, len(x), PIECE))
-        return np.asarray(math.sqrt(2 * sum(float(np.vdot(part, part)) for part in parts)))
     xp = namespace(x)
     difference = precise(x - y)
     size = xp.max(xp.abs(difference))
@@ -279,6 +279,7 @@ DISSIMILARITIES = Family(
     meet_all=meet_all,
     reorder=reorder,
     float32="all pairs",
+    exact=exact,
     host=True,
     begin=Points,
 )

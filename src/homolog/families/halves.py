@@ -16,6 +16,12 @@ PIECE = 1 << 18
 """Pairs of rows that are multiplied at a time: of one layer they stay in cache."""
 HEAVY = 20
 """Rows whose squared norms have a mean square this many times their squared mean are a few heavy ones among many light ones."""
+SAMPLE = 256
+"""Rows of which distances are looked at in float64, to see what float32 would make of them."""
+NEAR, TIED, SPREAD = 1e-3, 1e-12, 1e-2
+"""Squared distances that are small, equal, or too little spread for float32, as shares of their mean."""
+FEW = 1e-3
+"""Share of the distances that may be small or equal: rounding of so few is not seen."""
 ROUNDINGS, UNIT_ROUNDINGS = 8, 64
 """What may be left of the squared distance of two equal rows: so many roundings of their squares, and of units squared."""
 
@@ -35,9 +41,19 @@ class Points:
         return found
 
     @cached_property
+    def exact(self) -> Points:
+        """The same in float64."""
+        return Points(self.x.astype(float)) if self.x.dtype == np.float32 else self
+
+    @cached_property
+    def apart(self) -> Points:
+        """The same in a dtype whose products tell the distances between rows."""
+        return self if single_suffices(self.centred.features) else self.exact
+
+    @cached_property
     def squared(self) -> np.ndarray:
         """(n(n−1)/2,) squared distances between centred rows."""
-        return squared_half(self.centred.features)
+        return squared_half(self.centred.features) if self.apart is self else self.apart.squared
 
     @cached_property
     def by_cosine(self) -> np.ndarray:
@@ -66,9 +82,35 @@ def near_units(x: np.ndarray, *, about_mean: bool) -> tuple[np.ndarray, np.ndarr
     Half the squared distance of two rows is 1 − cosine. Less their mean its digits are those of the difference, not those of 1,
     however nearly the rows point the same way.
     """
-    units = unit_rows(x, about_mean=about_mean)
-    absent = ~units.any(axis=1)
-    return units - units.mean(axis=0, dtype=float).astype(units.dtype), absent
+    n, total = len(x), np.zeros(x.shape[1])
+    units, absent = np.empty(x.shape, dtype=x.dtype), np.empty(n, dtype=bool)
+    # In float64 whatever the dtype, since an offset leaves the directions few digits; a part of the rows at a time.
+    parts = [slice(start, start + ROWS) for start in range(0, n, ROWS)]
+    for part in parts:
+        some = unit_rows(x[part].astype(float), about_mean=about_mean)
+        absent[part] = ~some.any(axis=1)
+        total += some.sum(axis=0)
+    for part in parts:
+        units[part] = unit_rows(x[part].astype(float), about_mean=about_mean) - total / n
+    if single_suffices(units) and not (x.dtype == np.float32 and heavy(squared_rows(units))):
+        return units, absent
+    return near_units(x.astype(float), about_mean=about_mean)
+
+
+def single_suffices(points: np.ndarray) -> bool:
+    """Say whether products in the dtype of some points tell their distances; of float32, judged by some rows in float64.
+
+    It does not where rows are near each other beside the others, where all are about equally far apart, or where many distances
+    tie: what rounding leaves of them would count.
+    """
+    if points.dtype != np.float32:
+        return True
+    some = points[:: -(-len(points) // SAMPLE)].astype(float)
+    squared = np.sort(squared_half(some))
+    mean = float(squared.mean())
+    near = np.count_nonzero(squared < NEAR * mean)
+    tied = np.count_nonzero(np.diff(squared) <= TIED * mean)
+    return bool(near <= FEW * len(squared) and tied <= FEW * len(squared) and squared.std() > SPREAD * mean)
 
 
 def squared_half(points: np.ndarray, floor: float = 0.0) -> np.ndarray:

@@ -180,6 +180,5 @@ NEIGHBORS = Family(
     options=("k",),
     cost=cost,
     reorder=reorder,
-    float32="all pairs",
     host=True,
 )

@@ -65,7 +65,7 @@ class Pair:
 
 def host(value: Any, name: str, record: Measure) -> np.ndarray:
     """Return a representation as a NumPy array of a floating dtype, checked."""
-    array = representation(value, name)
+    array = representation(value, name, shifted=record.ignores_offset)
     check_finite(array, name)
     # A function of the caller's may know its own array library alone.
     return array if record.family.name == "function" else to_numpy(array)
