@@ -152,7 +152,7 @@ def check_digits(x: np.ndarray, less: np.ndarray, name: str) -> None:
         column = int(np.argmax(lost))
         raise ValueError(
             f"{name} must hold integers whose differences float64 can tell for a measure that an offset changes, got column "
-            f"{column}, of size {size[column]:.3g}, which varies by {spread[column]:.3g}: subtract what its values have in common."
+            f"{column}, of size {size[column]:.3g}, which varies by {spread[column]:.3g}: subtract what its values share first."
         )
 
 

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from homolog.cautions import Caution
 
-
 MANY_EXAMPLES = 1024
 """Fewer examples than this are cheap in float64, and too few for the rounding of float32 to average out."""
 

@@ -31,7 +31,7 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.cautions import explain_nan, give, undefined
+from homolog.cautions import Caution, explain_nan, give, undefined
 from homolog.family import Family
 
 KORNBLITH_2019 = "Kornblith, Norouzi, Lee & Hinton, ICML 2019, arXiv:1905.00414"
@@ -137,6 +137,8 @@ class Measure:
     """null(X, Y, meeting, **finish options) → mean over permutations of the examples, or None where there is no formula."""
     without_each: Callable[..., Array | None] | None = None
     """without_each(X, Y, meeting, **finish options) → (n,) values without each example, or None where there is no shortcut."""
+    caution: Callable[..., list[Caution]] | None = None
+    """caution(operands by label, **finish options) → warnings of this measure alone, beside those of its family."""
     leads: bool = False
     """Whether it decomposes the meeting in a way that its family's other measures can reuse, and so comes first."""
     metric: bool = False
@@ -203,6 +205,10 @@ class Measure:
     def all_options(self) -> dict[str, Any]:
         """Every option, bound or default."""
         return self.defaults | dict(self.options)
+
+    def cautions(self, operands: Mapping[str, Any]) -> list[Caution]:
+        """Say what a reader should know of operands by their labels, beside what the family says."""
+        return [] if self.caution is None else self.caution(operands, **self.finish_options)
 
     def bind(self, **options: Any) -> Measure:
         """Return this measure with options bound, checked, and the record adapted to them."""
@@ -441,7 +447,8 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
     value = record.finish(first, second, family.meet(first, second), **record.finish_options)
     if is_traced(value):
         return value
-    found = family.examine({names[0]: first, names[1]: second}, [names])
+    operands = {names[0]: first, names[1]: second}
+    found = family.examine(operands, [names]) + record.cautions(operands)
     if math.isnan(scalar(value)) and not explain_nan(found):
         found += undefined(str(record), [" and ".join(names)])
     give(found, stacklevel=2)

@@ -116,6 +116,8 @@ def _examine(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcom
     labels = [layer.label for layer in plan.layers]
     named = {labels[i]: operand for i, operand in operands.items()}
     outcome.cautions += group.family.examine(named, [(labels[i], labels[j]) for i, j in pairs])
+    for record in group.measures.values():
+        outcome.cautions += record.cautions(named)
     if group.family.rank is not None:
         outcome.ranks = np.full(len(labels), -1, dtype=np.int32)
         for i, operand in operands.items():

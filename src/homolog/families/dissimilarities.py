@@ -13,6 +13,7 @@ from scipy.stats import kendalltau, rankdata
 from homolog.arrays import (
     Array,
     constant_like,
+    count,
     from_numpy,
     is_numpy,
     machine_epsilon,
@@ -21,7 +22,7 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.cautions import Caution, all_equal, constant_layers
+from homolog.cautions import Caution, all_equal, constant_layers, without_direction
 from homolog.families.grams import radial, squared_distances
 from homolog.families.halves import PIECE, ROUNDINGS, UNIT_ROUNDINGS, Points, pieces, squared_half
 from homolog.family import Family
@@ -52,6 +53,8 @@ class Dissimilarities:
     dead: bool
     """Whether the layer does not vary."""
     dissimilarity: str = "euclidean"
+    absent: Array | None = None
+    """(n,) bool: examples without a direction, where the dissimilarity is of directions."""
 
 
 class Compared(NamedTuple):
@@ -86,7 +89,7 @@ def prepare(
     if is_numpy(x) and exact(dissimilarity=dissimilarity, comparison=comparison):
         points = points.exact
     centred = points.centred
-    values = _half(points, dissimilarity) if is_numpy(x) else _above_diagonal(points.x, centred.features, dissimilarity)
+    values, absent = (_half if is_numpy(x) else _above_diagonal)(points, dissimilarity)
     low, high, dead = xp.min(values), xp.max(values), xp.all(centred.dead)
     # Ranks of squares are those of what they are squares of.
     if comparison not in ("spearman", "kendall"):
@@ -95,7 +98,7 @@ def prepare(
         values = values * centred.scale
         return Dissimilarities(n, values, comparison, dead, bool(dead))
     equal = (high if comparison == "cosine" else high - low) <= 8 * max(x.shape) * machine_epsilon(values) * high
-    return Dissimilarities(n, _ready(values, comparison), comparison, dead | equal, bool(dead), dissimilarity)
+    return Dissimilarities(n, _ready(values, comparison), comparison, dead | equal, bool(dead), dissimilarity, absent)
 
 
 def exact(*, dissimilarity: str, comparison: str) -> bool:
@@ -103,20 +106,21 @@ def exact(*, dissimilarity: str, comparison: str) -> bool:
     return dissimilarity == "mahalanobis" or comparison in ("kendall", "difference")
 
 
-def _half(points: Points, dissimilarity: str) -> np.ndarray:
-    """Return the squares of which the dissimilarities of the pairs i < j are roots or halves."""
+def _half(points: Points, dissimilarity: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return squares, of which the dissimilarities of the pairs i < j are roots or halves, and which rows have no direction."""
     if dissimilarity == "mahalanobis":
-        return squared_half(thin_svd(precise(points.centred.features)).u)
+        return squared_half(thin_svd(points.centred.features).u), None
     if dissimilarity == "euclidean":
-        return points.squared
+        return points.squared, None
     return points.by_cosine if dissimilarity == "cosine" else points.by_correlation
 
 
-def _above_diagonal(x: Array, centred: Array, dissimilarity: str) -> Array:
-    """Return the same in the library of x."""
+def _above_diagonal(given: Points, dissimilarity: str) -> tuple[Array, Array | None]:
+    """Return the same in the library of the points."""
+    x, centred, absent = given.x, given.centred.features, None
     xp, n, epsilon = namespace(x), x.shape[0], machine_epsilon(x)
     if dissimilarity in ("euclidean", "mahalanobis"):
-        points = centred if dissimilarity == "euclidean" else thin_svd(precise(centred)).u
+        points = centred if dissimilarity == "euclidean" else thin_svd(centred).u
         squared, floor = squared_distances(points), 0.0
     else:
         rows = unit_rows(x, about_mean=dissimilarity == "correlation")
@@ -129,7 +133,7 @@ def _above_diagonal(x: Array, centred: Array, dissimilarity: str) -> Array:
     least = ROUNDINGS * epsilon * (norms[:, None] + norms[None, :]) + floor
     squared = xp.where(squared > least, squared, xp.zeros_like(squared))
     i, j = np.triu_indices(n, 1)
-    return xp.take(xp.reshape(squared, (-1,)), from_numpy(i * n + j, x), axis=0)
+    return xp.take(xp.reshape(squared, (-1,)), from_numpy(i * n + j, x), axis=0), absent
 
 
 def _ready(values: Array, comparison: str) -> Array:
@@ -251,7 +255,16 @@ def examine(operands: Mapping[str, Dissimilarities], pairs: Sequence[tuple[str, 
     """Name the constant layers, and those whose dissimilarities are all equal."""
     equal = [label for label, operand in operands.items() if bool(operand.constant) and not operand.dead]
     which = next(iter(operands.values())).dissimilarity
-    return constant_layers([label for label, operand in operands.items() if operand.dead]) + all_equal(equal, which)
+    lost = {
+        label: count(operand.absent)
+        for label, operand in operands.items()
+        if operand.absent is not None and not bool(operand.constant)
+    }
+    what = "have all features equal" if which == "correlation" else "are 0 in all features"
+    told = without_direction(lost, what, f"their {which} dissimilarity from all others is taken as 1")
+    return (
+        constant_layers([label for label, operand in operands.items() if operand.dead]) + all_equal(equal, which) + told
+    )
 
 
 def cost(
@@ -346,8 +359,10 @@ def rsa(
     Notes
     -----
     Cost O(n²(p + q)), and for ranks sorting n²/2 numbers; "kendall" sorts once more per pair of layers. Memory n²/2 numbers per
-    layer. What is invariant depends on the dissimilarity: only "euclidean" and "mahalanobis" ignore an offset of the features.
-    Pairs of examples are not independent: use a permutation test for a p-value.
+    layer. An example of zeros (for "cosine"), or of equal features (for "correlation"), has no direction: its dissimilarity from
+    all others is taken as 1, also from one like it, and a NoDirectionWarning says so. What is invariant depends on the
+    dissimilarity: only "euclidean" and "mahalanobis" ignore an offset of the features. Pairs of examples are not independent: use
+    a permutation test for a p-value.
 
     References
     ----------

@@ -25,7 +25,18 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.families.halves import ROUNDINGS, Points, centre_half, halved, heavy, row_sums, whole
+from homolog.families.halves import (
+    PLACES,
+    ROUNDINGS,
+    Points,
+    centre_half,
+    evenly,
+    halved,
+    heavy,
+    lonely,
+    row_sums,
+    whole,
+)
 from homolog.linalg import Centred, centre, column_means, power_of_two, squared_norm
 
 NEAR_ONE = 10
@@ -180,9 +191,11 @@ def _linear(x: Array, centred: Centred) -> Structure:
     xp = namespace(x)
     features = centred.features
     diagonal = precise(xp.linalg.vecdot(features, features))
-    if features.dtype != diagonal.dtype and heavy(to_numpy(diagonal)):
+    if features.dtype != diagonal.dtype and not is_numpy(x):
         # As `Points` has it for NumPy's arrays.
-        return prepare(precise(x))
+        some = xp.take(features, from_numpy(evenly(x.shape[0], PLACES), features), axis=0)
+        if heavy(to_numpy(diagonal)) or lonely(to_numpy(some), to_numpy(diagonal)):
+            return prepare(precise(x))
     return Structure(x.shape[0], features, None, None, diagonal, centred.scale, xp.all(centred.dead))
 
 

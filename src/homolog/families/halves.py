@@ -16,6 +16,8 @@ PIECE = 1 << 18
 """Pairs of rows that are multiplied at a time: of one layer they stay in cache."""
 HEAVY = 20
 """Rows whose squared norms have a mean square this many times their squared mean are a few heavy ones among many light ones."""
+PLACES = 64
+"""Rows of which inner products are looked at, to see what they have in common."""
 SAMPLE = 256
 """Rows of which distances are looked at in float64, to see what float32 would make of them."""
 NEAR, TIED, SPREAD = 1e-3, 1e-12, 1e-2
@@ -36,8 +38,10 @@ class Points:
     def centred(self) -> Centred:
         """Centred features, scaled; in float64 where float32 would round away what a few heavy rows leave to the others."""
         found = centre(self.x)
-        if is_numpy(self.x) and self.x.dtype == np.float32 and heavy(squared_rows(found.features)):
-            return centre(self.x.astype(float))
+        if is_numpy(self.x) and found.features.dtype == np.float32:
+            norms = squared_rows(found.features)
+            if heavy(norms) or lonely(found.features[evenly(len(self.x), PLACES)], norms):
+                return centre(self.x.astype(float))
         return found
 
     @cached_property
@@ -56,16 +60,16 @@ class Points:
         return squared_half(self.centred.features) if self.apart is self else self.apart.squared
 
     @cached_property
-    def by_cosine(self) -> np.ndarray:
-        """(n(n−1)/2,) 2(1 − cosine) of rows."""
+    def by_cosine(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n(n−1)/2,) 2(1 − cosine) of rows, and (n,) which of them have no direction."""
         return self._between_units(about_mean=False)
 
     @cached_property
-    def by_correlation(self) -> np.ndarray:
-        """(n(n−1)/2,) 2(1 − correlation) of rows over the features."""
+    def by_correlation(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n(n−1)/2,) 2(1 − correlation) of rows over the features, and (n,) which of them have no direction."""
         return self._between_units(about_mean=True)
 
-    def _between_units(self, *, about_mean: bool) -> np.ndarray:
+    def _between_units(self, *, about_mean: bool) -> tuple[np.ndarray, np.ndarray]:
         units, absent = near_units(self.x, about_mean=about_mean)
         found = squared_half(units, floor=UNIT_ROUNDINGS * machine_epsilon(units) ** 2)
         starts = row_starts(len(units))
@@ -73,7 +77,7 @@ class Points:
             # A row without direction is at a right angle to all.
             found[starts[i] : starts[i + 1]] = 2
             found[starts[:i] + i - 1 - np.arange(i)] = 2
-        return found
+        return found, absent
 
 
 def near_units(x: np.ndarray, *, about_mean: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -128,6 +132,22 @@ def heavy(squared_norms: np.ndarray) -> bool:
     """Say whether a few rows carry almost everything, so that float32 would round away what sets the others apart."""
     total = float(squared_norms.sum())
     return HEAVY * total**2 < len(squared_norms) * float(np.vdot(squared_norms, squared_norms))
+
+
+def evenly(n: int, count: int) -> np.ndarray:
+    """Return places of at most so many rows, spread evenly over all."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).astype(int))
+
+
+def lonely(some: np.ndarray, squared_norms: np.ndarray) -> bool:
+    """Say whether rows have so little in common, by some of them, that float32 would round it away beside their norms.
+
+    What a debiased estimator looks at lies off the diagonal of the Gram matrix.
+    """
+    n, gram = len(squared_norms), some @ some.T
+    between = gram[np.triu_indices(len(gram), 1)].astype(float)
+    least = max(0.01, 4 * n * machine_epsilon(some))
+    return bool(n**2 * np.mean(between**2) < least * np.vdot(squared_norms, squared_norms))
 
 
 def squared_blocks(points: np.ndarray, floor: float) -> Callable[[slice, slice], np.ndarray]:

@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from homolog.arrays import Array, machine_epsilon, namespace, to_numpy
-from homolog.cautions import Caution, SaturationWarning, TiesWarning, constant_layers, listed
+from homolog.arrays import Array, count, machine_epsilon, namespace, to_numpy
+from homolog.cautions import Caution, SaturationWarning, TiesWarning, constant_layers, listed, without_direction
 from homolog.families.halves import UNIT_ROUNDINGS, near_units, squared_blocks
 from homolog.family import Family
 from homolog.linalg import centre, unit_rows
@@ -40,6 +40,8 @@ class Neighbors:
     """Share of the rows whose neighbours the index decides, because others are equally near."""
     constant: Array
     """0-d bool: nothing varies."""
+    absent: int = 0
+    """Rows of zeros, which have no direction."""
 
     @property
     def k(self) -> int:
@@ -88,7 +90,9 @@ def prepare(x: Array, *, k: int = 10) -> Neighbors:
     given = to_numpy(x)
     nearest, similar, tied = nearest_rows(given, min(k, len(given) - 1))
     rows = unit_rows(given, about_mean=False)
-    return Neighbors(len(given), k, nearest, similar, rows, tied, namespace(x).all(centre(x).dead))
+    return Neighbors(
+        len(given), k, nearest, similar, rows, tied, namespace(x).all(centre(x).dead), count(~rows.any(axis=1))
+    )
 
 
 def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -155,7 +159,8 @@ def examine(operands: Mapping[str, Neighbors], pairs: Sequence[tuple[str, str]])
             f"count as neighbours on both sides, which raises agreement: compare with a permutation test, which does the same."
         )
         found.append(Caution(TiesWarning, message))
-    return found
+    lost = {label: operand.absent for label, operand in operands.items() if not bool(operand.constant)}
+    return found + without_direction(lost, "are 0 in all features", "their cosine with all others is taken as 0")
 
 
 def cost(

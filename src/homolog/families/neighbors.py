@@ -143,7 +143,8 @@ def mutual_knn(x: Array, y: Array, /, *, k: int = 10) -> Array:
 
     Notes
     -----
-    Cost O(n²(p + q)) in bounded memory; similarities that differ by rounding tie. Blind to everything but who is near: distances,
+    Cost O(n²(p + q)) in bounded memory; similarities that differ by rounding tie. Rows of zeros have no direction: their cosines
+    count as 0, and a NoDirectionWarning says so. Blind to everything but who is near: distances,
     clusters among each other, anything linear. Features are not centred: an offset makes all cosines alike. Not differentiable;
     computed on the host.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from homolog.arrays import Array, count, machine_epsilon, namespace, precise, scalar
-from homolog.linalg import centre, squared_norm, thin_svd
+from homolog.linalg import TIE_TOLERANCE, centre, squared_norm, thin_svd
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Subspace:
         # A sum of rounded terms may end just below a threshold of 1.
         below = explained < threshold * (1 - 1e-12)
         return min(count(below) + 1, self.rank)
+
+    def splits_tie(self, threshold: float) -> bool:
+        """Say whether the leading components are some of several that are equally strong."""
+        kept = self.kept(threshold)
+        return kept < self.rank and scalar(self.s[kept - 1] - self.s[kept]) <= TIE_TOLERANCE * scalar(self.s[0])
 
 
 def prepare(x: Array) -> Subspace:

@@ -42,7 +42,7 @@ def outcome_of(plan: Plan, centred: Moments, sides: Sides) -> Outcome:
         labels = [layer.label for layer in plan.layers]
         operands = {label: operand(layer) for label, layer in zip(labels, layers, strict=True)}
         pairs = [(labels[i], labels[j]) for i, j in unordered(plan.needed)]
-        outcome.cautions += record.family.examine(operands, pairs)
+        outcome.cautions += record.family.examine(operands, pairs) + record.cautions(operands)
         if record.family.rank is not None:
             outcome.ranks = np.array([record.family.rank(operand) for operand in operands.values()], dtype=np.int32)
     return concluded(plan, outcome)
