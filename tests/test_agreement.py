@@ -126,6 +126,15 @@ def heard(work):
     return found, {warning.category.__name__ for warning in caught} - {"NullLevelWarning"}
 
 
+def refused(work):
+    """Say whether there is an error instead of a value."""
+    try:
+        heard(work)
+    except ValueError as error:
+        return "positive median distance" in str(error)
+    return False
+
+
 def agree(form, left, right, tolerance):
     """NaN agrees with NaN alone, infinity with itself."""
     if math.isnan(left) or math.isnan(right) or math.isinf(left) or math.isinf(right):
@@ -163,6 +172,9 @@ def test_every_road_gives_the_value_of_the_function(batch, tmp_path, monkeypatch
     wrong = []
     for seed in range(batch * EACH, (batch + 1) * EACH):
         form, x, y, tolerance, about = drawn(seed)
+        if refused(lambda form=form, x=x, y=y: form(x, y)):  # mostly equal rows have no median distance
+            assert refused(lambda form=form, x=x, y=y: hl.compare({"x": x}, {"y": y}, measures=form, progress=False))
+            continue
         value, told = heard(lambda form=form, x=x, y=y: float(form(x, y)))
         for road, other, also in roads(form, x, y, tmp_path / str(seed), monkeypatch):
             if not agree(form, value, other, tolerance):
@@ -194,7 +206,7 @@ def _clusters(rng, x):
 
 def _far(rng, x):
     """Many features that say nothing: all rows are about equally far apart."""
-    return np.hstack([x, 1e4 * np.eye(len(x))])
+    return np.hstack([x, 100 * np.eye(len(x))])
 
 
 @pytest.mark.parametrize(

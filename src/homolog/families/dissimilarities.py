@@ -89,7 +89,7 @@ def prepare(
     if is_numpy(x) and exact(dissimilarity=dissimilarity, comparison=comparison):
         points = points.exact
     centred = points.centred
-    values, absent = (_half if is_numpy(x) else _above_diagonal)(points, dissimilarity)
+    values, absent = _squares(points, dissimilarity, ranked=comparison in ("spearman", "kendall"))
     low, high, dead = xp.min(values), xp.max(values), xp.all(centred.dead)
     # Ranks of squares are those of what they are squares of.
     if comparison not in ("spearman", "kendall"):
@@ -104,6 +104,16 @@ def prepare(
 def exact(*, dissimilarity: str, comparison: str) -> bool:
     """Say whether float32 would be seen: whitened features, ties of ranks that are not averaged, differences of distances."""
     return dissimilarity == "mahalanobis" or comparison in ("kendall", "difference")
+
+
+def _squares(points: Points, dissimilarity: str, *, ranked: bool) -> tuple[Array, Array | None]:
+    """Return squares of dissimilarities, or their doubles, and which rows have no direction; for ranks from the host."""
+    if is_numpy(points.x):
+        return _half(points, dissimilarity)
+    if not ranked:
+        return _above_diagonal(points, dissimilarity)
+    values, absent = _half(Points(to_numpy(points.x)), dissimilarity)
+    return from_numpy(values, points.x), absent
 
 
 def _half(points: Points, dissimilarity: str) -> tuple[np.ndarray, np.ndarray | None]:

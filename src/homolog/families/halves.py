@@ -24,6 +24,8 @@ NEAR, TIED, SPREAD = 1e-3, 1e-12, 1e-2
 """Squared distances that are small, equal, or too little spread for float32, as shares of their mean."""
 FEW = 1e-3
 """Share of the distances that may be small or equal: rounding of so few is not seen."""
+BESIDE = 5e-3
+"""Squared distances below this share of the squares of two rows are summed from differences, where float64 is at hand."""
 ROUNDINGS, UNIT_ROUNDINGS = 8, 64
 """What may be left of the squared distance of two equal rows: so many roundings of their squares, and of units squared."""
 
@@ -150,17 +152,29 @@ def lonely(some: np.ndarray, squared_norms: np.ndarray) -> bool:
     return bool(n**2 * np.mean(between**2) < least * np.vdot(squared_norms, squared_norms))
 
 
-def squared_blocks(points: np.ndarray, floor: float) -> Callable[[slice, slice], np.ndarray]:
-    """Return a function of two parts of the rows that gives their squared distances."""
+def squared_blocks(points: np.ndarray, floor: float, beside: float = BESIDE) -> Callable[[slice, slice], np.ndarray]:
+    """Return a function of two parts of the rows that gives their squared distances, exact to more bits where rows are near."""
     norms = np.einsum("ij,ij->i", points, points)[:, None]
     # (−2x, ‖x‖², 1) · (y, 1, ‖y‖²): one product, and no pass over its entries for the norms.
     left = np.concatenate([-2 * points, norms, np.ones_like(norms)], axis=1)
     right = np.concatenate([points, np.ones_like(norms), norms], axis=1)
-    least = ROUNDINGS * machine_epsilon(points) * norms + points.dtype.type(floor) / 2
+    precise, epsilon = points.dtype == np.float64, machine_epsilon(points)
+    most = (beside if precise else ROUNDINGS * epsilon) * norms + points.dtype.type(floor) / 2
 
     def block(rows: slice, columns: slice) -> np.ndarray:
         found: np.ndarray = left[rows] @ right[columns].T
-        found[found <= least[rows] + least[columns].T] = 0
+        close = found <= most[rows] + most[columns].T
+        if not precise:
+            found[close] = 0
+            return found
+        # Products would leave the order of rows near each other to rounding.
+        i, j = np.nonzero(close)
+        for start in range(0, len(i), step := max(1, PIECE // (1 + points.shape[1]))):
+            one, other = rows.start + i[start : start + step], columns.start + j[start : start + step]
+            apart = points[one] - points[other]
+            squared = np.einsum("ij,ij->i", apart, apart)
+            equal = squared <= (UNIT_ROUNDINGS * epsilon) ** 2 * (norms[one, 0] + norms[other, 0]) + floor
+            found[i[start : start + step], j[start : start + step]] = np.where(equal, 0, squared)
         return found
 
     return block

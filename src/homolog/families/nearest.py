@@ -17,6 +17,8 @@ from homolog.linalg import centre, unit_rows
 
 BLOCK = 48 << 20
 """Bytes of similarities, and of what is made of them, that are held at a time."""
+BESIDE = 1e-5
+"""Squared distances below this share of the squares of two rows: products would leave fewer digits of them than are looked at."""
 MANY = 0.05
 """Share of the rows with ties of which a reader is told."""
 SPARED = {4: 4, 8: 20}
@@ -102,7 +104,7 @@ def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
     """
     n, size = len(x), x.dtype.itemsize
     units, absent = near_units(x, about_mean=False)
-    squared = squared_blocks(units, UNIT_ROUNDINGS * machine_epsilon(units) ** 2)
+    squared = squared_blocks(units, UNIT_ROUNDINGS * machine_epsilon(units) ** 2, beside=BESIDE)
     nearest, similar = np.empty((n, k), dtype=np.int64), np.empty((n, k), dtype=units.dtype)
     tied = 0
     step = max(1, BLOCK // (n * (2 * size + 16)))

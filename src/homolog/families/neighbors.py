@@ -13,7 +13,7 @@ from homolog.families.nearest import BLOCK, NEIGHBORS, Neighbors, Shared
 from homolog.registry import Invariances, evaluate, register, undefined_where
 
 NOTHING = 1e-10
-"""Share of the squares of a Gram matrix below which its self-term is none."""
+"""Share of the squares of a Gram matrix below which its self-term is none, and a norm of cosines that is rounding."""
 HUH_2024 = "Huh, Cheung, Wang & Isola, ICML 2024, arXiv:2405.07987"
 
 
@@ -62,7 +62,8 @@ def _second_order_cosine(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
         ]
         first, second = (np.concatenate(side, axis=1, dtype=float) for side in sides)
         norms = [np.linalg.norm(side, axis=1) for side in (first, second)]
-        defined = (norms[0] > 0) & (norms[1] > 0)
+        # Cosines that are 0 but for rounding point nowhere.
+        defined = (norms[0] > NOTHING) & (norms[1] > NOTHING)
         products = np.einsum("ij,ij->i", first, second)[defined]
         total += float(np.sum(products / norms[0][defined] / norms[1][defined]))
         counted += int(np.count_nonzero(defined))
