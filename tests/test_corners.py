@@ -129,8 +129,12 @@ def test_what_an_offset_changes_is_refused_where_float64_cannot_hold_it(form, pa
 
 def test_integers_may_differ_by_more_than_their_own_range(pair):
     """The difference of the ends of int64 is no int64."""
-    x = np.random.default_rng(0).choice([np.iinfo(np.int64).min, np.iinfo(np.int64).max], size=(40, 2))
-    assert float(hl.cka(x, pair[1])) == pytest.approx(float(hl.cka((x > 0).astype(float), pair[1])), abs=1e-12)
+    bits = np.random.default_rng(0).integers(2, size=(40, 2))
+    bits[0] = 1  # the first row is not the least
+    expected = float(hl.cka(bits, pair[1]))
+    for dtype, low, high in ((np.int64, -(2**63), 2**63 - 1), (np.uint64, 2**54, 2**64 - 1)):
+        x = np.where(bits, dtype(high), dtype(low))
+        assert float(hl.cka(x, pair[1])) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("estimator", ["biased", "debiased"])
@@ -237,8 +241,8 @@ def test_svcca_tells_where_it_cuts_through_a_tie(rng, tmp_path, monkeypatch):
 
 def test_near_rows_keep_their_order(rng):
     """Distances a million times smaller than others, of which products of rows would leave nothing but rounding."""
-    far = np.repeat(rng.integers(-200, 200, size=(4, 3)), 8, axis=0)
-    x = far + rng.permutation(32)[:, None] * [2.0**-13, 0, 0]  # 32 rows of few bits: centring rounds nothing
+    far = np.repeat(rng.integers(-(2**38), 2**38, size=(4, 3)) * 2.0**-30, 8, axis=0)
+    x = far + rng.permutation(32)[:, None] * [2.0**-13, 0, 0]  # 32 rows of 40 bits: centring rounds nothing, squares do
     y = rng.normal(size=(32, 4))
     expected = spearmanr(pdist(x), pdist(y)).statistic
     for library in (np.asarray, torch.tensor):

@@ -168,7 +168,7 @@ def squared_blocks(points: np.ndarray, floor: float, beside: float = BESIDE) -> 
             found[close] = 0
             return found
         # Products would leave the order of rows near each other to rounding.
-        i, j = np.nonzero(close)
+        i, j = np.divmod(np.flatnonzero(close), close.shape[1])
         for start in range(0, len(i), step := max(1, PIECE // (1 + points.shape[1]))):
             one, other = rows.start + i[start : start + step], columns.start + j[start : start + step]
             apart = points[one] - points[other]
