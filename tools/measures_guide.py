@@ -57,7 +57,8 @@ GUIDE: dict[str, Advice] = {
     ),
     "rsa": Advice(
         "with ranks, by how much distances differ",
-        "clusters: a few far groups decide most ranks; `comparison=cosine` is high for any two layers",
+        "clusters: a few far groups decide most ranks; `comparison=cosine` is high for any two layers; examples without a direction "
+        "(zeros for `cosine`, equal features for `correlation`), which count as 1 away from all others, with a warning",
         "0, but 0.5 and more with comparison=cosine; pairs of examples are not independent",
         "n²(p + q), sorting n²/2 numbers; `kendall` n² log n per pair",
         "to compare with neuroscience; euclidean and spearman where scales differ",
@@ -78,7 +79,7 @@ GUIDE: dict[str, Advice] = {
     ),
     "svcca": Advice(
         "directions beyond the threshold; how much the others vary",
-        "a threshold that cuts through a plateau of the spectrum",
+        "a threshold that cuts through a plateau of the spectrum; through equal singular values, with a warning",
         "`svcca_null`",
         SUBSPACE,
         "where CCA drowns in noise directions",
@@ -218,7 +219,7 @@ GUIDE: dict[str, Advice] = {
     ),
     "mutual_knn": Advice(
         "everything but who is nearest: distances, far structure",
-        "a mean offset; near copies in the data; k near n",
+        "a mean offset; near copies in the data; k near n; rows of zeros, whose cosines count as 0, with a warning",
         "`mutual_knn_null`, k / (n − 1)",
         NEAR,
         "for alignment across models of any width and modality",
@@ -267,7 +268,7 @@ GUIDE: dict[str, Advice] = {
     ),
     "concentricity_difference": Advice(
         "everything but the angle to the mean; the order of the examples",
-        "a mean offset, which brings it to 0 for any two layers",
+        "a mean offset, which brings it to 0 for any two layers; rows of zeros, which count as 0, with a warning",
         "none: no correspondence is asked for",
         "n(p + q)",
         "to notice collapse towards one direction",

@@ -21,6 +21,10 @@ from array_api_compat import device as device_of
 from homolog.rows import Mapped, Rows, is_whole_map
 
 Array = Any
+EXACT = 2**53
+"""Integers up to this are exact in float64."""
+LOST = 1e-9
+"""Rounding beyond this share of what a column varies by would change values."""
 
 
 def namespace(*arrays: Array) -> ModuleType:
@@ -120,15 +124,56 @@ def from_numpy(values: np.ndarray, like: Array) -> Array:
     return namespace(like).asarray(values, device=device_of(like))
 
 
-def representation(x: Array, name: str, *, single: bool = False) -> Array:
+def representation(x: Array, name: str, *, single: bool = False, shifted: bool = False) -> Array:
     """Validate a representation (n, p) and return it in the working dtype; the input is never written to.
 
-    With `single`, floating input of at most 32 bits is returned in float32, whose large products are faster.
+    With `single`, floating input of at most 32 bits is returned in float32, whose large products are faster. With `shifted`,
+    for measures that no offset changes, integers too large for float64 are returned less their first row, without loss.
     """
     check_representation(x, name)
     x = loaded(x)
     xp = namespace(x)
+    if is_long(x) and not is_traced(x) and beyond_float64(to_numpy(x[:1, :])):
+        less = less_row(to_numpy(x), to_numpy(x[:1, :]))
+        if shifted:
+            return xp.astype(from_numpy(less, x), working_dtype(x), copy=False)
+        check_digits(to_numpy(x), less, name)
     return xp.astype(x, xp.float32 if single and itemsize(x, single=True) == 4 else working_dtype(x), copy=False)
+
+
+def is_long(x: Array) -> bool:
+    """Say whether an array, or what is on disk, holds integers of 64 bits."""
+    if isinstance(x, Rows | np.ndarray):
+        return x.dtype.kind in "iu" and x.dtype.itemsize == 8
+    xp = namespace(x)
+    return bool(xp.isdtype(x.dtype, "integral")) and xp.iinfo(x.dtype).bits == 64
+
+
+def beyond_float64(row: np.ndarray) -> bool:
+    """Say whether float64 rounds integers of this size. The first row tells of all: where others are larger, they vary."""
+    return any(abs(value) > EXACT for value in row.reshape(-1).tolist())
+
+
+def less_row(x: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Return integers of 64 bits less one row of them, in float64: rounded once, and never overflowing."""
+    # Both halves of 32 bits are exact in float64, and so are their differences.
+    upper = (x >> 32).astype(float) - (row >> 32).astype(float)
+    lower = (x & 0xFFFFFFFF).astype(float) - (row & 0xFFFFFFFF).astype(float)
+    less: np.ndarray = upper * 2.0**32 + lower
+    return less
+
+
+def check_digits(x: np.ndarray, less: np.ndarray, name: str) -> None:
+    """Raise where float64 would round away what tells the values of a column apart, given the same less their first row."""
+    spread = less.max(axis=0) - less.min(axis=0)
+    size = np.abs(x.astype(float)).max(axis=0)
+    lost = (spread > 0) & (size * (np.finfo(float).eps / 2) > LOST * spread)
+    if lost.any():
+        column = int(np.argmax(lost))
+        raise ValueError(
+            f"{name} must hold integers whose differences float64 can tell for a measure that an offset changes, got column "
+            f"{column}, of size {size[column]:.3g}, which varies by {spread[column]:.3g}: subtract what its values share first."
+        )
 
 
 def loaded(x: Array) -> Array:

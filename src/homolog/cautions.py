@@ -46,6 +46,10 @@ class TiesWarning(HomologWarning):
     """Many examples are equally near, and their order in the data decides."""
 
 
+class NoDirectionWarning(HomologWarning):
+    """Some examples are zero, or equal in all features: they have no cosine, or correlation, with any other."""
+
+
 class OrderFreeWarning(HomologWarning):
     """A measure does not depend on the order of the examples, of which permutations are a test."""
 
@@ -124,6 +128,29 @@ def all_equal(labels: Sequence[str], dissimilarity: str) -> list[Caution]:
         f"and the value is NaN: take dissimilarity='euclidean', more features ('correlation' needs 3), or more examples."
     )
     return [Caution(NothingLeftWarning, message)]
+
+
+def without_direction(counts: Mapping[str, int], what: str, taken: str) -> list[Caution]:
+    """Say which layers hold examples that have no cosine or correlation with others."""
+    told = listed(f"{name} ({count})" for name, count in counts.items() if count)
+    if not told:
+        return []
+    message = (
+        f"some examples {what}, so that they have no direction: {told}; {taken}, also where two of them are equal: leave such "
+        f"examples out on both sides if that is not what you ask."
+    )
+    return [Caution(NoDirectionWarning, message)]
+
+
+def cut_ties(labels: Sequence[str], threshold: float) -> list[Caution]:
+    """Say of which layers a threshold keeps some of several equally strong components."""
+    if not labels:
+        return []
+    message = (
+        f"{listed(labels)}: threshold={threshold:g} keeps some of several principal components of equal variance, and which, "
+        f"the order of the features decides, so that the value is one of many: take a threshold that keeps all or none, or cca."
+    )
+    return [Caution(TiesWarning, message)]
 
 
 def order_free(name: str) -> Caution:

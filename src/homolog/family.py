@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from homolog.cautions import Caution
 
+MANY_EXAMPLES = 1024
+"""Fewer examples than this are cheap in float64, and too few for the rounding of float32 to average out."""
+
 
 @dataclass(frozen=True)
 class OnDisk:
@@ -52,9 +55,15 @@ class Family:
     """permuted(operands of x, of y, needed pairs, memory) → order of the examples of y → one meeting over (x, y)."""
     float32: Literal["never", "all pairs", "as given"] = "never"
     """Whether `prepare` takes float32 input as it is: never, for the products of `meet_all`, or always."""
+    exact: Callable[..., bool] = lambda **options: False
+    """exact(**options) → whether `prepare` computes in float64 whatever it is given, for "all pairs"."""
     host: bool = False
     """Whether arrays on the host may be taken as NumPy's, whatever their library."""
     begin: Callable[[Any], Any] | None = None
     """begin(x) → `shared`, which prepare takes: what families with the same `begin` compute alike of a NumPy array."""
     on_disk: OnDisk | None = None
     """How to work on representations that stay on disk, or None where they must be in memory."""
+
+    def single(self, examples: int) -> bool:
+        """Say whether float32 input of so many examples is prepared as it is."""
+        return self.float32 == "as given" or (self.float32 == "all pairs" and examples >= MANY_EXAMPLES)

@@ -143,6 +143,8 @@ class Measure:
     """Options of the estimator without bias that has the same value on infinitely many examples."""
     cube_root: bool = False
     """Whether intervals of a measure without bounds are taken of its cube root, as of a product of variances."""
+    caution: Callable[..., list[Caution]] | None = None
+    """caution(operands by label, **finish options) → warnings of this measure alone, beside those of its family."""
     leads: bool = False
     """Whether it decomposes the meeting in a way that its family's other measures can reuse, and so comes first."""
     free_of_rank: bool = False
@@ -204,6 +206,11 @@ class Measure:
         return ", ".join(told)
 
     @property
+    def ignores_offset(self) -> bool:
+        """Whether a vector that is added to every example of either side changes nothing."""
+        return self.invariances is not None and self.invariances.translation == "xy"
+
+    @property
     def prepare_options(self) -> dict[str, Any]:
         """The bound or default options that determine the operand."""
         chosen = {name: value for name, value in self.all_options.items() if name in self.family.options}
@@ -218,6 +225,10 @@ class Measure:
     def all_options(self) -> dict[str, Any]:
         """Every option, bound or default."""
         return self.defaults | dict(self.options)
+
+    def cautions(self, operands: Mapping[str, Any]) -> list[Caution]:
+        """Say what a reader should know of operands by their labels, beside what the family says."""
+        return [] if self.caution is None else self.caution(operands, **self.finish_options)
 
     def bind(self, **options: Any) -> Measure:
         """Return this measure with options bound, checked, and the record adapted to them."""
@@ -442,8 +453,9 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
     """Compute a registered measure on two arrays: validate, prepare, meet, finish; warn where a reader needs it."""
     record, same = _MEASURES[name].bind(**options), y is x
     single = record.family.float32 == "as given"
-    x = representation(x, names[0], single=single)
-    y = x if same else representation(y, names[1], single=single)
+    shifted = record.ignores_offset
+    x = representation(x, names[0], single=single, shifted=shifted)
+    y = x if same else representation(y, names[1], single=single, shifted=shifted)
     same_library(x, y, names)
     same_rows(x, y, names)
     check_finite(x, names[0])
@@ -468,9 +480,11 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
 def examined(
     family: Family, operands: Mapping[str, Any], pairs: Sequence[tuple[str, str]], measures: Iterable[Measure]
 ) -> list[Caution]:
-    """Return the warnings of a family that concern some of these measures."""
-    free = all(record.free_of_rank for record in measures)
-    return [caution for caution in family.examine(operands, pairs) if not (caution.of_ranks and free)]
+    """Return the warnings of a family that concern some of these measures, and those of the measures alone."""
+    asked = list(measures)
+    free = all(record.free_of_rank for record in asked)
+    shared = [caution for caution in family.examine(operands, pairs) if not (caution.of_ranks and free)]
+    return shared + [caution for record in asked for caution in record.cautions(operands)]
 
 
 def undefined_where(constant: Array, value: Array) -> Array:

@@ -24,7 +24,7 @@ class Pair:
     @classmethod
     def of(cls, x: Any, y: Any) -> Pair:
         """Decompose two representations of the same examples."""
-        checked = [representation(value, name) for value, name in ((x, "x"), (y, "y"))]
+        checked = [representation(value, name, shifted=True) for value, name in ((x, "x"), (y, "y"))]
         same_library(checked[0], checked[1])
         same_rows(checked[0], checked[1])
         for value, name in zip(checked, "xy", strict=True):

@@ -85,13 +85,14 @@ def compare(
     Warns
     -----
     ConstantLayerWarning, DeadUnitWarning, SaturationWarning, NullLevelWarning, UndefinedValueWarning,
-    FewPermutationsWarning, BiasWarning, UnknownPairingWarning
+    TiesWarning, NoDirectionWarning, FewPermutationsWarning, BiasWarning, UnknownPairingWarning
         Once per comparison and kind.
 
     Notes
     -----
     The decomposition of a layer is shared by all pairs, and the product of a pair by all measures of a family. The
-    prepared layers are held together, float32 ones as float32 in the structure family, else in float64. Of layers on disk
+    prepared layers are held together, in float64; of 1,024 examples or more, float32 ones as float32 in the structure and
+    dissimilarities families, where distances differ by more than its rounding. Of layers on disk
     that do not fit, blocks of rows are read as often as the memory demands, for the structure, subspace and neurons families.
 
     Examples

@@ -60,6 +60,11 @@ class Group:
     task: Any = None
     """What a family that works on layers on disk is asked for; None where the layers are held in memory."""
 
+    @property
+    def ignores_offset(self) -> bool:
+        """Whether no measure depends on what is added to all examples."""
+        return all(record.ignores_offset for record in self.measures.values())
+
     def __str__(self) -> str:
         how = "pair by pair" if self.form is None else str(self.form)
         cost = f"{self.flops:.2g} floating-point operations, {format_bytes(self.bytes)}"
@@ -184,7 +189,8 @@ def grouped(plan: Plan) -> Iterator[Group]:
     shapes = [tuple(array.shape) for array in arrays]
     needed = plan.needed[np.ix_(plan.used, plan.used)]
     for family, options, members in found:
-        sizes = [itemsize(array, single=family.float32 == "all pairs") for array in arrays]
+        single = family.float32 == "all pairs" and family.single(plan.n) and not family.exact(**options)
+        sizes = [itemsize(array, single=single) for array in arrays]
         form = None if family.choose is None else family.choose(shapes, sizes, needed, plan.memory, **options)
         flops, size = family.cost(shapes, sizes, needed, form, **options)
         whole = size + _to_load(family, arrays, sizes)

@@ -25,7 +25,7 @@ from homolog.engine import sureness
 from homolog.engine.finishing import Finished, Finishing, finished
 from homolog.engine.planning import Group, Plan
 from homolog.families import blocked
-from homolog.families.columns import Held
+from homolog.families.columns import Held, exact_rows
 from homolog.pooling import Elsewhere, Here, Workers, pooled
 from homolog.registry import examined
 from homolog.rows import Rows
@@ -129,7 +129,7 @@ def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, workers: Workers, b
     """Compute a group whose layers stay on disk, and return its operands, which hold nothing of their size."""
     used = plan.used.tolist()
     layers = [plan.layers[i] for i in used]
-    rows = [on_disk(layer.array) or Held(to_numpy(layer.array), layer.title) for layer in layers]
+    rows = [exact_rows(on_disk(layer.array) or Held(to_numpy(layer.array), layer.title)) for layer in layers]
     titles = [layer.title for layer in layers]
     family, count = group.family.on_disk, len(unordered(plan.needed))
     assert family is not None  # planned so
@@ -159,7 +159,8 @@ def _prepared(plan: Plan, bunch: list[Group], bar: tqdm, index: int) -> dict[int
     array = on_host(array) if family.host else array
     operands = {}
     try:
-        x = representation(array, layer.title, single=family.float32 != "never")
+        shifted = all(group.ignores_offset for group in bunch)
+        x = representation(array, layer.title, single=family.single(plan.n), shifted=shifted)
         shared = {} if family.begin is None or not is_numpy(x) else {"shared": family.begin(x)}
         for place, group in enumerate(bunch):
             # A family that meets all pairs at once may be told to hold less.

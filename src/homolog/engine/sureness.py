@@ -215,7 +215,7 @@ def _stays(plan: Plan, group: Group, index: int) -> bool:
 
 def _array(plan: Plan, group: Group, index: int) -> Any:
     layer = plan.layers[index]
-    array = representation(layer.array, layer.title)
+    array = representation(layer.array, layer.title, shifted=group.ignores_offset)
     # A function of the caller's may know its own array library alone.
     return array if group.family.name == "function" else to_numpy(array)
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from homolog.families.grams import rbf_width_of
+from homolog.families.grams import enlarged, rbf_width_of
+from homolog.families.halves import ROUNDINGS
 from homolog.families.slabs import Part, Slabs, Tile, over_part, over_tiles, products_of
 from homolog.families.summaries import StructureRows
 from homolog.families.walk import ROWS
@@ -38,18 +39,24 @@ class Bells:
     """2σ² of the RBF kernel; None for minus the distances themselves."""
     near: np.ndarray
     """(n,) estimated means of the rows of the kernel."""
+    enlarged: float = 1.0
+    """As of a `Bell`."""
 
     @property
     def peak(self) -> float:
         """The kernel of a row with itself."""
-        return 0.0 if self.width is None else 1.0
+        return 0.0 if self.width is None or self.enlarged > 1 else 1.0
 
     def of(self, squared: np.ndarray) -> np.ndarray:
         """Return the kernel of squared distances, in place."""
         if self.width is None:
             return np.negative(np.sqrt(squared, out=squared), out=squared)
         squared /= -squared.dtype.type(self.width)
-        return np.exp(squared, out=squared)
+        if self.enlarged == 1:
+            return np.exp(squared, out=squared)
+        np.expm1(squared, out=squared)
+        squared *= self.enlarged**2
+        return squared
 
     def tile(self, x: np.ndarray, y: np.ndarray, at: Tile) -> np.ndarray:
         """Return the kernel between rows, less what the estimated means explain of it."""
@@ -61,12 +68,14 @@ class Bells:
 
 
 def squared_distances(x: np.ndarray, y: np.ndarray, at: Tile) -> np.ndarray:
-    """Return squared distances of centred rows, never negative, those of a row to itself exactly 0."""
+    """Return squared distances of centred rows; 0 where rounding is left of them, and those of a row to itself."""
+    norms = np.einsum("ij,ij->i", x, x)[:, None], np.einsum("ij,ij->i", y, y)[None, :]
     found: np.ndarray = x @ y.T
     found *= -2
-    found += np.einsum("ij,ij->i", x, x)[:, None]
-    found += np.einsum("ij,ij->i", y, y)[None, :]
-    np.maximum(found, 0, out=found)
+    for side in norms:
+        found += side
+    least = [found.dtype.type(ROUNDINGS * np.finfo(found.dtype).eps) * side for side in norms]
+    found[found <= least[0] + least[1]] = 0
     if at[0] == at[1]:
         np.fill_diagonal(found, 0)
     return found
@@ -76,22 +85,22 @@ def bells_of(layer: tuple[StructureRows, Slabs], each: Any, *, median_fraction: 
     """Prepare the kernel of one layer; `keep` is how many distances near the median may be held."""
     points, slabs = layer
     n = points.n
-    sample = _sample(points, n)
+    some = sample(points, n)
     width = None
     if median_fraction is not None:
-        middle = points.dtype.type(_median(points, sample, slabs, keep, each))
+        middle = points.dtype.type(_median(points, some, slabs, keep, each))
         width = float(rbf_width_of(middle, median_fraction, points.constant))
-    bells, near = Bells(points, width, np.empty(0)), np.empty(n)
+    bells, near = Bells(points, width, np.empty(0), enlarged(median_fraction)), np.empty(n)
     apart = slice(0, 0), slice(1, 1)
     for start, stop in points.stretches(0, n):
         block = points.features(start, stop)
         for first in range(start, stop, ROWS):
-            distances = squared_distances(block[first - start : first - start + ROWS], sample, apart)
+            distances = squared_distances(block[first - start : first - start + ROWS], some, apart)
             near[first : first + len(distances)] = bells.of(distances).mean(axis=1)
     return replace(bells, near=near)
 
 
-def _sample(points: StructureRows, n: int) -> np.ndarray:
+def sample(points: StructureRows, n: int) -> np.ndarray:
     """Return rows spread evenly over all, in one pass: a row alone costs as much as the chunk it lies in."""
     count = max(2, min(SAMPLE, n, READ_AT_ONCE // (points.width * points.dtype.itemsize)))
     chosen = np.unique(np.linspace(0, n - 1, count).astype(int))

@@ -12,7 +12,8 @@ import numpy as np
 
 from homolog.arrays import format_bytes
 from homolog.families import walk
-from homolog.families.bells import bell_part, bells_of, centred_products
+from homolog.families.bells import bell_part, bells_of, centred_products, sample
+from homolog.families.halves import single_suffices
 from homolog.families.pairing import Pair, Round, Sizes, products, rounds
 from homolog.families.slabs import Part, Slabs, linear_part, slabs_for
 from homolog.families.summaries import Shelf, StructureRows, Summary, TooLittleError
@@ -121,9 +122,9 @@ def plan_structures(asked: Task, *, kernel: Any, **_: Any) -> Form:
     read = asked.read(everything, 2) + (asked.read(walked, slabs.rows_read(n, asked.share) / n) if slabs else 0)
     if kernel != "linear":
         alone = [_slabs_alone(asked, index, left) for index in everything]
-        # A sample, one walk for the median, and the means of rows; where the guess is poor the walk is repeated.
+        # A sample twice, one walk for the median, and the means of rows; where the guess is poor the walk is repeated.
         median = kernel == "rbf"
-        read += sum(asked.read([index], 2 + median * slabs.rows_read(n) / n) for index, slabs in enumerate(alone))
+        read += sum(asked.read([index], 3 + median * slabs.rows_read(n) / n) for index, slabs in enumerate(alone))
         more = median * n**2 * float(sum(p for _, p in asked.shapes))
         return _form(asked, walked, slabs, (), form.flops + more, read)
     pairs = sorted({*asked.pairs(), *((index, index) for index in everything)})
@@ -151,7 +152,8 @@ def structures(
     """Return the summaries, off-diagonal inner products (layers, layers), and diagonals (layers, examples)."""
     dtypes = [np.float32 if item == 4 else np.float64 for item in asked.itemsizes]
     inputs = list(zip(rows, titles, dtypes, strict=True))
-    summaries = list(workers.items(_structure_rows, inputs, asked.workers))
+    prepare = _structure_rows if options["kernel"] == "linear" else _distant_rows
+    summaries = list(workers.items(prepare, inputs, asked.workers))
     if options["kernel"] != "linear":
         fraction = options["median_fraction"] if options["kernel"] == "rbf" else None
         return summaries, *_radial(summaries, asked, form, workers, step, fraction)
@@ -175,6 +177,13 @@ def structures(
 
 def _structure_rows(layer: tuple[Rows, str, Any]) -> StructureRows:
     return StructureRows(*layer)
+
+
+def _distant_rows(layer: tuple[Rows, str, Any]) -> StructureRows:
+    """Return rows in a dtype whose products tell the distances between them."""
+    found = _structure_rows(layer)
+    rows, title, _ = layer
+    return found if single_suffices(sample(found, found.n)) else StructureRows(rows, title, np.float64)
 
 
 def _told(found: Iterable[Any], parts: Sequence[Part], n: int, step: Step, most: float = 1.0) -> Iterator[Any]:

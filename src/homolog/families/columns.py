@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from homolog.arrays import check_finite
+from homolog.arrays import beyond_float64, check_finite, is_long, less_row
 from homolog.linalg import power_of_two
 from homolog.rows import READ_AT_ONCE, Rows
 
@@ -32,6 +32,33 @@ class Held(Rows):
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return the rows from start up to stop."""
         return self.array[start:stop]
+
+
+class LessFirst(Rows):
+    """Integers on disk less their first row, in float64, which would round the integers themselves."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self._first = rows, rows.read(0, 1)
+        self.where, self.shape, self.dtype = rows.where, rows.shape, np.dtype(float)
+
+    @property
+    def step(self) -> int:
+        """As the rows that are read."""
+        return self._rows.step
+
+    @property
+    def folder(self) -> str | None:
+        """Where their file lies."""
+        return self._rows.folder
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Read the rows from start up to stop."""
+        return less_row(self._rows.read(start, stop), self._first)
+
+
+def exact_rows(rows: Rows) -> Rows:
+    """Return rows whose columns are to be centred so that float64 holds all their digits."""
+    return LessFirst(rows) if is_long(rows) and beyond_float64(rows.read(0, 1)) else rows
 
 
 def stretches(rows: Rows, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.cautions import Caution, all_equal, constant_layers
+from homolog.cautions import Caution, all_equal, constant_layers, without_direction
 from homolog.families.grams import radial, squared_distances
 from homolog.families.halves import PIECE, ROUNDINGS, UNIT_ROUNDINGS, Points, pieces, squared_half
 from homolog.family import Family
@@ -39,8 +38,6 @@ SPARED = {4: 5, 8: 14}
 """Last bits of a float, by its size in bytes, in which equal dissimilarities may differ by the rounding of products."""
 MOST_PLACES = 1 << 24
 """Ranks are counted where so many different values are possible, else sorted."""
-LARGE = 1e15
-"""Scales beyond which distances are held in float64, since their squares would leave the range of float32."""
 NEAR = 0.05
 """Share of ‖D‖² + ‖E‖² below which ‖D − E‖² is summed from differences, because subtracting ⟨D, E⟩ would cancel."""
 
@@ -60,6 +57,8 @@ class Dissimilarities:
     dissimilarity: str = "euclidean"
     equal_rows: bool = False
     """Whether a gradient flows through a distance of 0, which is a corner."""
+    absent: Array | None = None
+    """(n,) bool: examples without a direction, where the dissimilarity is of directions."""
 
 
 class Compared(NamedTuple):
@@ -90,9 +89,11 @@ def prepare(
 ) -> Dissimilarities:
     """Return the dissimilarities of all pairs of rows; `shared` is what other measures have in common with this one."""
     xp, n = namespace(x), x.shape[0]
-    points = shared or Points(x)
+    points = shared or Points(x if is_numpy(x) else precise(x))
+    if is_numpy(x) and exact(dissimilarity=dissimilarity, comparison=comparison):
+        points = points.exact
     centred = points.centred
-    values = _half(points, dissimilarity) if is_numpy(x) else _above_diagonal(x, centred.features, dissimilarity)
+    values, absent = _squares(points, dissimilarity, ranked=comparison in ("spearman", "kendall"))
     low, high, dead = xp.min(values), xp.max(values), xp.all(centred.dead)
     equal_rows = False
     # Ranks of squares are those of what they are squares of.
@@ -101,28 +102,43 @@ def prepare(
         values = -radial(values, None) if rooted else values / 2
         equal_rows = carries_gradient(values) and rooted and count(values == 0) > 0
     if comparison == "difference":
-        large = not 1 / LARGE < scalar(centred.scale) < LARGE
-        values = precise(values) * precise(centred.scale) if large else values * centred.scale
+        values = values * centred.scale
         return Dissimilarities(n, values, comparison, dead, bool(dead), equal_rows=equal_rows)
-    equal = (high if comparison == "cosine" else high - low) <= 8 * max(x.shape) * machine_epsilon(x) * high
+    equal = (high if comparison == "cosine" else high - low) <= 8 * max(x.shape) * machine_epsilon(values) * high
     ready = _ready(values, comparison)
-    return Dissimilarities(n, ready, comparison, dead | equal, bool(dead), dissimilarity, equal_rows)
+    return Dissimilarities(n, ready, comparison, dead | equal, bool(dead), dissimilarity, equal_rows, absent)
 
 
-def _half(points: Points, dissimilarity: str) -> np.ndarray:
-    """Return the squares of which the dissimilarities of the pairs i < j are roots or halves."""
+def exact(*, dissimilarity: str, comparison: str) -> bool:
+    """Say whether float32 would be seen: whitened features, ties of ranks that are not averaged, differences of distances."""
+    return dissimilarity == "mahalanobis" or comparison in ("kendall", "difference")
+
+
+def _squares(points: Points, dissimilarity: str, *, ranked: bool) -> tuple[Array, Array | None]:
+    """Return squares of dissimilarities, or their doubles, and which rows have no direction; for ranks from the host."""
+    if is_numpy(points.x):
+        return _half(points, dissimilarity)
+    if not ranked:
+        return _above_diagonal(points, dissimilarity)
+    values, absent = _half(Points(to_numpy(points.x)), dissimilarity)
+    return from_numpy(values, points.x), absent
+
+
+def _half(points: Points, dissimilarity: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return squares, of which the dissimilarities of the pairs i < j are roots or halves, and which rows have no direction."""
     if dissimilarity == "mahalanobis":
-        return squared_half(thin_svd(precise(points.centred.features)).u)
+        return squared_half(thin_svd(points.centred.features).u), None
     if dissimilarity == "euclidean":
-        return points.squared
+        return points.squared, None
     return points.by_cosine if dissimilarity == "cosine" else points.by_correlation
 
 
-def _above_diagonal(x: Array, centred: Array, dissimilarity: str) -> Array:
-    """Return the same in the library of x."""
+def _above_diagonal(given: Points, dissimilarity: str) -> tuple[Array, Array | None]:
+    """Return the same in the library of the points."""
+    x, centred, absent = given.x, given.centred.features, None
     xp, n, epsilon = namespace(x), x.shape[0], machine_epsilon(x)
     if dissimilarity in ("euclidean", "mahalanobis"):
-        points = centred if dissimilarity == "euclidean" else factors(precise(centred)).u
+        points = centred if dissimilarity == "euclidean" else factors(centred).u
         squared, floor = squared_distances(points), 0.0
     else:
         rows = unit_rows(x, about_mean=dissimilarity == "correlation")
@@ -135,7 +151,7 @@ def _above_diagonal(x: Array, centred: Array, dissimilarity: str) -> Array:
     least = ROUNDINGS * epsilon * (norms[:, None] + norms[None, :]) + floor
     squared = xp.where(squared > least, squared, xp.zeros_like(squared))
     i, j = np.triu_indices(n, 1)
-    return xp.take(xp.reshape(squared, (-1,)), from_numpy(i * n + j, x), axis=0)
+    return xp.take(xp.reshape(squared, (-1,)), from_numpy(i * n + j, x), axis=0), absent
 
 
 def _ready(values: Array, comparison: str) -> Array:
@@ -206,9 +222,6 @@ def meet(x: Dissimilarities, y: Dissimilarities) -> Compared:
 
 def _distance(x: Array, y: Array) -> Array:
     """‖D − E‖_F: each pair of rows stands twice in the matrix."""
-    if is_numpy(x) and x.dtype == y.dtype == np.float32:
-        parts = (x[start : start + PIECE] - y[start : start + PIECE] for start in range(0, len(x), PIECE))
-        return np.asarray(math.sqrt(2 * sum(float(np.vdot(part, part)) for part in parts)))
     xp = namespace(x)
     difference = precise(x - y)
     size = xp.max(xp.abs(difference))
@@ -260,7 +273,16 @@ def examine(operands: Mapping[str, Dissimilarities], pairs: Sequence[tuple[str, 
     """Name the constant layers, and those whose dissimilarities are all equal."""
     equal = [label for label, operand in operands.items() if bool(operand.constant) and not operand.dead]
     which = next(iter(operands.values())).dissimilarity
-    return constant_layers([label for label, operand in operands.items() if operand.dead]) + all_equal(equal, which)
+    lost = {
+        label: count(operand.absent)
+        for label, operand in operands.items()
+        if operand.absent is not None and not bool(operand.constant)
+    }
+    what = "have all features equal" if which == "correlation" else "are 0 in all features"
+    told = without_direction(lost, what, f"their {which} dissimilarity from all others is taken as 1")
+    return (
+        constant_layers([label for label, operand in operands.items() if operand.dead]) + all_equal(equal, which) + told
+    )
 
 
 def cost(
@@ -288,6 +310,7 @@ DISSIMILARITIES = Family(
     meet_all=meet_all,
     reorder=reorder,
     float32="all pairs",
+    exact=exact,
     host=True,
     begin=Points,
 )
@@ -372,8 +395,10 @@ def rsa(
     Notes
     -----
     Cost O(n²(p + q)), and for ranks sorting n²/2 numbers; "kendall" sorts once more per pair of layers. Memory n²/2 numbers per
-    layer. What is invariant depends on the dissimilarity: only "euclidean" and "mahalanobis" ignore an offset of the features.
-    Pairs of examples are not independent: use a permutation test for a p-value.
+    layer. An example of zeros (for "cosine"), or of equal features (for "correlation"), has no direction: its dissimilarity from
+    all others is taken as 1, also from one like it, and a NoDirectionWarning says so. What is invariant depends on the
+    dissimilarity: only "euclidean" and "mahalanobis" ignore an offset of the features. Pairs of examples are not independent: use
+    a permutation test for a p-value.
 
     References
     ----------

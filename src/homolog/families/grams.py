@@ -25,12 +25,49 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.families.halves import Points, centre_half, halved, heavy, row_sums, whole
+from homolog.families.halves import (
+    PLACES,
+    ROUNDINGS,
+    Points,
+    centre_half,
+    evenly,
+    halved,
+    heavy,
+    lonely,
+    row_sums,
+    whole,
+)
 from homolog.gradients import EQUAL_ROWS, TIE, smooth_unless
 from homolog.linalg import Centred, centre, column_means, power_of_two, squared_norm
 
+NEAR_ONE = 10
+"""Fractions of the median distance above which an RBF kernel is near 1 for most pairs of rows."""
+WIDEST = 1e100
+"""Fractions beyond this, or below its inverse, are taken as this: what they make of a kernel is the same."""
 Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
 """The kernels one may ask for; "distance" and "residual" are those of distance correlation and of deconfounded CKA."""
+
+
+@dataclass(frozen=True)
+class Bell:
+    """The RBF kernel; of one that is near 1 everywhere, what sets it apart from 1, times `enlarged` squared."""
+
+    width: Array
+    """0-d: 2σ²."""
+    enlarged: float
+    """1, or the fraction of the median where the kernel is near 1."""
+
+    @property
+    def peak(self) -> float:
+        """The kernel of a row with itself."""
+        return 0.0 if self.enlarged > 1 else 1.0
+
+    def of(self, squared: Array) -> Array:
+        """Return the kernel of squared distances."""
+        xp = namespace(squared)
+        if self.enlarged == 1:
+            return xp.exp(-squared / self.width)
+        return xp.expm1(-squared / self.width) * self.enlarged**2
 
 
 @dataclass(frozen=True)
@@ -39,8 +76,8 @@ class Radial:
 
     points: Array
     """(n, p) centred features."""
-    width: Array | None
-    """0-d: 2σ² of the RBF kernel; None for minus the distances themselves."""
+    bell: Bell | None
+    """The RBF kernel; None for minus the distances themselves."""
     scale: Array
     """0-d power of two by which the Gram matrix is divided."""
     means: Array
@@ -48,7 +85,7 @@ class Radial:
 
     def block(self, rows: slice, columns: slice) -> Array:
         """Part of the centred Gram matrix."""
-        raw = radial(squared_distances(self.points, rows, columns), self.width) / self.scale
+        raw = radial(squared_distances(self.points, rows, columns), self.bell) / self.scale
         return raw - self.means[rows, None] - self.means[None, columns] + namespace(self.points).mean(self.means)
 
 
@@ -121,19 +158,27 @@ def prepare(
     `shared` is what other measures of the same representation have in common with this one.
     """
     points = shared or Points(x)
-    centred = points.centred
     if kernel == "linear":
-        return _linear(x, centred)
+        return _linear(x, points.centred)
+    if is_numpy(x):
+        points = points.exact if exact(kernel=kernel, median_fraction=median_fraction) else points
+    else:
+        points = Points(precise(x))
+    x = points.x
     if not callable(kernel) and kernel != "residual":
         fraction = median_fraction if kernel == "rbf" else None
         if is_numpy(x):
-            return _of_half(points, fraction, lean=lean)
+            return _of_half(points.apart, fraction, lean=lean)
+        centred = points.centred
         squared = squared_distances(centred.features)
-        width = None if fraction is None else rbf_width(squared, fraction)
-        raw = radial(squared, width)
-        if width is None:
+        bell = None if fraction is None else Bell(rbf_width(squared, fraction), enlarged(fraction))
+        raw = radial(squared, bell)
+        if bell is None:
             raw = smooth_unless(raw, lambda: _equal_rows(squared), EQUAL_ROWS)
-        return _held(x, centred, raw, Radial(centred.features, width, centred.scale, x[:, 0]) if lean else None)
+        remade = Radial(centred.features, bell, centred.scale, x[:, 0]) if lean else None
+        found = _held(x, centred, raw, remade)
+        return found if bell is None else replace(found, scale=found.scale / bell.enlarged)
+    centred = points.centred
     if kernel == "residual":
         found = _held(x, centred, residual(centred.features, inputs), None)
         explained = inputs is not None and bool(found.constant) and not bool(namespace(x).all(centred.dead))
@@ -141,30 +186,38 @@ def prepare(
     return _held(x, centred, _called(kernel, x), None)
 
 
+def exact(*, kernel: Any, median_fraction: float = 1.0, **_: Any) -> bool:
+    """Say whether float32 would be seen: what inputs leave, what a function makes of rows, and kernels near 0 or 1 everywhere."""
+    return callable(kernel) or kernel == "residual" or (kernel == "rbf" and not 0.1 <= median_fraction <= 2)
+
+
 def _linear(x: Array, centred: Centred) -> Structure:
     xp = namespace(x)
     features = centred.features
     diagonal = precise(xp.linalg.vecdot(features, features))
-    if features.dtype != diagonal.dtype and heavy(to_numpy(diagonal)):
+    if features.dtype != diagonal.dtype and not is_numpy(x):
         # As `Points` has it for NumPy's arrays.
-        return prepare(precise(x))
+        some = xp.take(features, from_numpy(evenly(x.shape[0], PLACES), features), axis=0)
+        if heavy(to_numpy(diagonal)) or lonely(to_numpy(some), to_numpy(diagonal)):
+            return prepare(precise(x))
     return Structure(x.shape[0], features, None, None, diagonal, centred.scale, xp.all(centred.dead))
 
 
 def _of_half(points: Points, median_fraction: float | None, *, lean: bool) -> Structure:
     """Return a kernel of distances, of which half is formed and, unless it is to be `lean`, held."""
     n, features = points.x.shape[0], points.centred.features
-    width = None if median_fraction is None else _width_of_half(points.squared, n, median_fraction)
-    half = radial(points.squared, width)
-    peak = 0.0 if width is None else 1.0
+    bell = None if median_fraction is None else _bell_of_half(points.squared, n, median_fraction)
+    half = radial(points.squared, bell)
+    peak = 0.0 if bell is None else bell.peak
     means = row_sums(half, n, peak) / n
     diagonal = centre_half(half, n, peak, means)
     constant = np.all(points.centred.dead) | ~(np.max(diagonal) > n * machine_epsilon(features))
     one = np.asarray(features.dtype.type(1))
+    scale = one if bell is None else one / one.dtype.type(bell.enlarged)
     if lean:
-        kernel = Radial(features, width, one, means.astype(features.dtype))
-        return Structure(n, None, None, kernel, diagonal, one, constant)
-    return Structure(n, None, None, None, diagonal, one, constant, half=half)
+        kernel = Radial(features, bell, one, means.astype(features.dtype))
+        return Structure(n, None, None, kernel, diagonal, scale, constant)
+    return Structure(n, None, None, None, diagonal, scale, constant, half=half)
 
 
 def _held(x: Array, centred: Centred, raw: Array, remade: Radial | None) -> Structure:
@@ -179,11 +232,11 @@ def _held(x: Array, centred: Centred, raw: Array, remade: Radial | None) -> Stru
     return Structure(n, None, gram if remade is None else None, remade, diagonal, xp.sqrt(scale), constant)
 
 
-def radial(squared: Array, width: Array | None) -> Array:
-    """Return a kernel of squared distances: RBF, or minus the distance where there is no width."""
+def radial(squared: Array, bell: Bell | None) -> Array:
+    """Return a kernel of squared distances: RBF, or minus the distance where there is no bell."""
     xp = namespace(squared)
-    if width is not None:
-        return xp.exp(-squared / width)
+    if bell is not None:
+        return bell.of(squared)
     # The gradient of sqrt is infinite at 0: equal rows are a corner, not a slope.
     positive = squared > 0
     return -xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), xp.zeros_like(squared))
@@ -228,11 +281,11 @@ def reorder(x: Structure, order: Array) -> Structure:
     )
 
 
-def _width_of_half(pairs: np.ndarray, n: int, median_fraction: float) -> np.ndarray:
+def _bell_of_half(pairs: np.ndarray, n: int, median_fraction: float) -> Bell:
     places = [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
     middle = [np.partition(pairs, max(place, 0))[place] if place >= 0 else 0 for place in dict.fromkeys(places)]
     half = pairs.dtype.type((middle[0] + middle[-1]) / 2)
-    return rbf_width_of(half, median_fraction, bool(pairs.max(initial=0) == 0))
+    return Bell(rbf_width_of(half, median_fraction, bool(pairs.max(initial=0) == 0)), enlarged(median_fraction))
 
 
 def _equal_rows(squared: Array) -> bool:
@@ -269,15 +322,17 @@ def _centre_gram(gram: Array) -> tuple[Array, Array]:
 
 
 def squared_distances(points: Array, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
-    """Return squared Euclidean distances between centred rows, never negative, those of a row to itself exactly 0.
+    """Return squared Euclidean distances between centred rows; 0 where rounding is left of them, and of a row to itself.
 
     The two slices must be one or have no row in common.
     """
     xp = namespace(points)
     first, second = points[rows, :], points[columns, :]
     norms = [xp.linalg.vecdot(side, side) for side in (first, second)]
-    squared = norms[0][:, None] + norms[1][None, :] - 2 * (first @ second.T)
-    positive = xp.where(squared > 0, squared, xp.zeros_like(squared))
+    both = norms[0][:, None] + norms[1][None, :]
+    squared = both - 2 * (first @ second.T)
+    least = ROUNDINGS * machine_epsilon(points) * detached(both)
+    positive = xp.where(squared > least, squared, xp.zeros_like(squared))
     return positive * (1 - identity_like(first)) if rows == columns else positive
 
 
@@ -295,7 +350,12 @@ def rbf_width_of(middle: Array, median_fraction: float, constant: bool) -> Array
             "the RBF kernel needs a positive median distance, got 0: over half of the pairs of rows are equal, so "
             "drop duplicate examples or use the linear kernel."
         )
-    return 2 * median_fraction**2 * middle
+    return 2 * min(max(median_fraction, 1 / WIDEST), WIDEST) ** 2 * middle
+
+
+def enlarged(median_fraction: float | None) -> float:
+    """Return by what a kernel is enlarged that is near 1 everywhere: float64 would keep few of its digits beside the 1."""
+    return 1.0 if median_fraction is None or median_fraction <= NEAR_ONE else min(median_fraction, WIDEST)
 
 
 def median(values: Array) -> Array:

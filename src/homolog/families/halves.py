@@ -16,6 +16,16 @@ PIECE = 1 << 18
 """Pairs of rows that are multiplied at a time: of one layer they stay in cache."""
 HEAVY = 20
 """Rows whose squared norms have a mean square this many times their squared mean are a few heavy ones among many light ones."""
+PLACES = 64
+"""Rows of which inner products are looked at, to see what they have in common."""
+SAMPLE = 256
+"""Rows of which distances are looked at in float64, to see what float32 would make of them."""
+NEAR, TIED, SPREAD = 1e-3, 1e-12, 1e-2
+"""Squared distances that are small, equal, or too little spread for float32, as shares of their mean."""
+FEW = 1e-3
+"""Share of the distances that may be small or equal: rounding of so few is not seen."""
+BESIDE = 5e-3
+"""Squared distances below this share of the squares of two rows are summed from differences, where float64 is at hand."""
 ROUNDINGS, UNIT_ROUNDINGS = 8, 64
 """What may be left of the squared distance of two equal rows: so many roundings of their squares, and of units squared."""
 
@@ -30,26 +40,38 @@ class Points:
     def centred(self) -> Centred:
         """Centred features, scaled; in float64 where float32 would round away what a few heavy rows leave to the others."""
         found = centre(self.x)
-        if is_numpy(self.x) and self.x.dtype == np.float32 and heavy(squared_rows(found.features)):
-            return centre(self.x.astype(float))
+        if is_numpy(self.x) and found.features.dtype == np.float32:
+            norms = squared_rows(found.features)
+            if heavy(norms) or lonely(found.features[evenly(len(self.x), PLACES)], norms):
+                return centre(self.x.astype(float))
         return found
+
+    @cached_property
+    def exact(self) -> Points:
+        """The same in float64."""
+        return Points(self.x.astype(float)) if self.x.dtype == np.float32 else self
+
+    @cached_property
+    def apart(self) -> Points:
+        """The same in a dtype whose products tell the distances between rows."""
+        return self if single_suffices(self.centred.features) else self.exact
 
     @cached_property
     def squared(self) -> np.ndarray:
         """(n(n−1)/2,) squared distances between centred rows."""
-        return squared_half(self.centred.features)
+        return squared_half(self.centred.features) if self.apart is self else self.apart.squared
 
     @cached_property
-    def by_cosine(self) -> np.ndarray:
-        """(n(n−1)/2,) 2(1 − cosine) of rows."""
+    def by_cosine(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n(n−1)/2,) 2(1 − cosine) of rows, and (n,) which of them have no direction."""
         return self._between_units(about_mean=False)
 
     @cached_property
-    def by_correlation(self) -> np.ndarray:
-        """(n(n−1)/2,) 2(1 − correlation) of rows over the features."""
+    def by_correlation(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n(n−1)/2,) 2(1 − correlation) of rows over the features, and (n,) which of them have no direction."""
         return self._between_units(about_mean=True)
 
-    def _between_units(self, *, about_mean: bool) -> np.ndarray:
+    def _between_units(self, *, about_mean: bool) -> tuple[np.ndarray, np.ndarray]:
         units, absent = near_units(self.x, about_mean=about_mean)
         found = squared_half(units, floor=UNIT_ROUNDINGS * machine_epsilon(units) ** 2)
         starts = row_starts(len(units))
@@ -57,7 +79,7 @@ class Points:
             # A row without direction is at a right angle to all.
             found[starts[i] : starts[i + 1]] = 2
             found[starts[:i] + i - 1 - np.arange(i)] = 2
-        return found
+        return found, absent
 
 
 def near_units(x: np.ndarray, *, about_mean: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -66,9 +88,35 @@ def near_units(x: np.ndarray, *, about_mean: bool) -> tuple[np.ndarray, np.ndarr
     Half the squared distance of two rows is 1 − cosine. Less their mean its digits are those of the difference, not those of 1,
     however nearly the rows point the same way.
     """
-    units = unit_rows(x, about_mean=about_mean)
-    absent = ~units.any(axis=1)
-    return units - units.mean(axis=0, dtype=float).astype(units.dtype), absent
+    n, total = len(x), np.zeros(x.shape[1])
+    units, absent = np.empty(x.shape, dtype=x.dtype), np.empty(n, dtype=bool)
+    # In float64 whatever the dtype, since an offset leaves the directions few digits; a part of the rows at a time.
+    parts = [slice(start, start + ROWS) for start in range(0, n, ROWS)]
+    for part in parts:
+        some = unit_rows(x[part].astype(float), about_mean=about_mean)
+        absent[part] = ~some.any(axis=1)
+        total += some.sum(axis=0)
+    for part in parts:
+        units[part] = unit_rows(x[part].astype(float), about_mean=about_mean) - total / n
+    if single_suffices(units) and not (x.dtype == np.float32 and heavy(squared_rows(units))):
+        return units, absent
+    return near_units(x.astype(float), about_mean=about_mean)
+
+
+def single_suffices(points: np.ndarray) -> bool:
+    """Say whether products in the dtype of some points tell their distances; of float32, judged by some rows in float64.
+
+    It does not where rows are near each other beside the others, where all are about equally far apart, or where many distances
+    tie: what rounding leaves of them would count.
+    """
+    if points.dtype != np.float32:
+        return True
+    some = points[:: -(-len(points) // SAMPLE)].astype(float)
+    squared = np.sort(squared_half(some))
+    mean = float(squared.mean())
+    near = np.count_nonzero(squared < NEAR * mean)
+    tied = np.count_nonzero(np.diff(squared) <= TIED * mean)
+    return bool(near <= FEW * len(squared) and tied <= FEW * len(squared) and squared.std() > SPREAD * mean)
 
 
 def squared_half(points: np.ndarray, floor: float = 0.0) -> np.ndarray:
@@ -88,17 +136,45 @@ def heavy(squared_norms: np.ndarray) -> bool:
     return HEAVY * total**2 < len(squared_norms) * float(np.vdot(squared_norms, squared_norms))
 
 
-def squared_blocks(points: np.ndarray, floor: float) -> Callable[[slice, slice], np.ndarray]:
-    """Return a function of two parts of the rows that gives their squared distances."""
+def evenly(n: int, count: int) -> np.ndarray:
+    """Return places of at most so many rows, spread evenly over all."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).astype(int))
+
+
+def lonely(some: np.ndarray, squared_norms: np.ndarray) -> bool:
+    """Say whether rows have so little in common, by some of them, that float32 would round it away beside their norms.
+
+    What a debiased estimator looks at lies off the diagonal of the Gram matrix.
+    """
+    n, gram = len(squared_norms), some @ some.T
+    between = gram[np.triu_indices(len(gram), 1)].astype(float)
+    least = max(0.01, 4 * n * machine_epsilon(some))
+    return bool(n**2 * np.mean(between**2) < least * np.vdot(squared_norms, squared_norms))
+
+
+def squared_blocks(points: np.ndarray, floor: float, beside: float = BESIDE) -> Callable[[slice, slice], np.ndarray]:
+    """Return a function of two parts of the rows that gives their squared distances, exact to more bits where rows are near."""
     norms = np.einsum("ij,ij->i", points, points)[:, None]
     # (−2x, ‖x‖², 1) · (y, 1, ‖y‖²): one product, and no pass over its entries for the norms.
     left = np.concatenate([-2 * points, norms, np.ones_like(norms)], axis=1)
     right = np.concatenate([points, np.ones_like(norms), norms], axis=1)
-    least = ROUNDINGS * machine_epsilon(points) * norms + points.dtype.type(floor) / 2
+    precise, epsilon = points.dtype == np.float64, machine_epsilon(points)
+    most = (beside if precise else ROUNDINGS * epsilon) * norms + points.dtype.type(floor) / 2
 
     def block(rows: slice, columns: slice) -> np.ndarray:
         found: np.ndarray = left[rows] @ right[columns].T
-        found[found <= least[rows] + least[columns].T] = 0
+        close = found <= most[rows] + most[columns].T
+        if not precise:
+            found[close] = 0
+            return found
+        # Products would leave the order of rows near each other to rounding.
+        i, j = np.divmod(np.flatnonzero(close), close.shape[1])
+        for start in range(0, len(i), step := max(1, PIECE // (1 + points.shape[1]))):
+            one, other = rows.start + i[start : start + step], columns.start + j[start : start + step]
+            apart = points[one] - points[other]
+            squared = np.einsum("ij,ij->i", apart, apart)
+            equal = squared <= (UNIT_ROUNDINGS * epsilon) ** 2 * (norms[one, 0] + norms[other, 0]) + floor
+            found[i[start : start + step], j[start : start + step]] = np.where(equal, 0, squared)
         return found
 
     return block

@@ -9,14 +9,16 @@ from functools import cached_property
 
 import numpy as np
 
-from homolog.arrays import Array, machine_epsilon, namespace, to_numpy
-from homolog.cautions import Caution, SaturationWarning, TiesWarning, constant_layers, listed
+from homolog.arrays import Array, count, machine_epsilon, namespace, to_numpy
+from homolog.cautions import Caution, SaturationWarning, TiesWarning, constant_layers, listed, without_direction
 from homolog.families.halves import UNIT_ROUNDINGS, near_units, squared_blocks
 from homolog.family import Family
 from homolog.linalg import centre, unit_rows
 
 BLOCK = 48 << 20
 """Bytes of similarities, and of what is made of them, that are held at a time."""
+BESIDE = 1e-5
+"""Squared distances below this share of the squares of two rows: products would leave fewer digits of them than are looked at."""
 MANY = 0.05
 """Share of the rows with ties of which a reader is told."""
 SPARED = {4: 4, 8: 20}
@@ -40,6 +42,8 @@ class Neighbors:
     """Share of the rows whose neighbours the index decides, because others are equally near."""
     constant: Array
     """0-d bool: nothing varies."""
+    absent: int = 0
+    """Rows of zeros, which have no direction."""
 
     @property
     def k(self) -> int:
@@ -88,7 +92,9 @@ def prepare(x: Array, *, k: int = 10) -> Neighbors:
     given = to_numpy(x)
     nearest, similar, tied = nearest_rows(given, min(k, len(given) - 1))
     rows = unit_rows(given, about_mean=False)
-    return Neighbors(len(given), k, nearest, similar, rows, tied, namespace(x).all(centre(x).dead))
+    return Neighbors(
+        len(given), k, nearest, similar, rows, tied, namespace(x).all(centre(x).dead), count(~rows.any(axis=1))
+    )
 
 
 def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -98,7 +104,7 @@ def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
     """
     n, size = len(x), x.dtype.itemsize
     units, absent = near_units(x, about_mean=False)
-    squared = squared_blocks(units, UNIT_ROUNDINGS * machine_epsilon(units) ** 2)
+    squared = squared_blocks(units, UNIT_ROUNDINGS * machine_epsilon(units) ** 2, beside=BESIDE)
     nearest, similar = np.empty((n, k), dtype=np.int64), np.empty((n, k), dtype=units.dtype)
     tied = 0
     step = max(1, BLOCK // (n * (2 * size + 16)))
@@ -155,7 +161,8 @@ def examine(operands: Mapping[str, Neighbors], pairs: Sequence[tuple[str, str]])
             f"count as neighbours on both sides, which raises agreement: compare with a permutation test, which does the same."
         )
         found.append(Caution(TiesWarning, message))
-    return found
+    lost = {label: operand.absent for label, operand in operands.items() if not bool(operand.constant)}
+    return found + without_direction(lost, "are 0 in all features", "their cosine with all others is taken as 0")
 
 
 def cost(
@@ -180,6 +187,5 @@ NEIGHBORS = Family(
     options=("k",),
     cost=cost,
     reorder=reorder,
-    float32="all pairs",
     host=True,
 )

@@ -64,7 +64,8 @@ def _second_order_cosine(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
         ]
         first, second = (np.concatenate(side, axis=1, dtype=float) for side in sides)
         norms = [np.linalg.norm(side, axis=1) for side in (first, second)]
-        defined = (norms[0] > 0) & (norms[1] > 0)
+        # Cosines that are 0 but for rounding point nowhere.
+        defined = (norms[0] > NOTHING) & (norms[1] > NOTHING)
         products = np.einsum("ij,ij->i", first, second)[defined]
         total += float(np.sum(products / norms[0][defined] / norms[1][defined]))
         counted += int(np.count_nonzero(defined))
@@ -147,7 +148,8 @@ def mutual_knn(x: Array, y: Array, /, *, k: int = 10) -> Array:
 
     Notes
     -----
-    Cost O(n²(p + q)) in bounded memory; similarities that differ by rounding tie. Blind to everything but who is near: distances,
+    Cost O(n²(p + q)) in bounded memory; similarities that differ by rounding tie. Rows of zeros have no direction: their cosines
+    count as 0, and a NoDirectionWarning says so. Blind to everything but who is near: distances,
     clusters among each other, anything linear. Features are not centred: an offset makes all cosines alike. Not differentiable;
     computed on the host.
 

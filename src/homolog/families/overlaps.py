@@ -16,7 +16,7 @@ from homolog.arrays import (
     scalar,
 )
 from homolog.gradients import VANISHING, Whole, factors, smooth_nuclear_norm, smooth_unless, splits
-from homolog.linalg import centre, squared_norm
+from homolog.linalg import TIE_TOLERANCE, centre, squared_norm
 
 BORDER = 1e-11
 """Shares of the variance this near to a threshold are at it."""
@@ -78,6 +78,11 @@ class Subspace:
         explained = namespace(self.s).cumulative_sum(self.weights**2)[:-1]
         at_threshold = count(namespace(self.s).abs(explained - threshold) <= BORDER) > 0
         return at_threshold or splits(self.s, self.kept(threshold))
+
+    def splits_tie(self, threshold: float) -> bool:
+        """Say whether the leading components are some of several that are equally strong."""
+        kept = self.kept(threshold)
+        return kept < self.rank and scalar(self.s[kept - 1] - self.s[kept]) <= TIE_TOLERANCE * scalar(self.s[0])
 
 
 def prepare(x: Array) -> Subspace:

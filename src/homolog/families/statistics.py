@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import Array, machine_epsilon, namespace, scalar
-from homolog.cautions import Caution, constant_layers
+from homolog.arrays import Array, count, machine_epsilon, namespace, scalar
+from homolog.cautions import Caution, constant_layers, without_direction
 from homolog.families.grams import squared_distances
 from homolog.family import Family
 from homolog.gradients import CORNER, SAME, smooth_unless
@@ -102,6 +102,16 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: Any, form: N
     """Return floating-point operations, of uniformity if it is asked for, and bytes."""
     n = shapes[0][0]
     return float(sum(1.0 * n * n * p for _, p in shapes)), 8 * sum(n * p for _, p in shapes) + 24 * ROWS * n
+
+
+def _no_direction(operands: Mapping[str, Cloud]) -> list[Caution]:
+    """Say where the mean counts rows that have no cosine."""
+    lost = {
+        label: count(~namespace(cloud.points).any(cloud.points != 0, axis=1))
+        for label, cloud in operands.items()
+        if not bool(cloud.constant)
+    }
+    return without_direction(lost, "are 0 in all features", "their cosine with the mean is taken as 0")
 
 
 STATISTICS = Family(
@@ -232,6 +242,7 @@ def uniformity_difference(x: Array, y: Array, /) -> Array:
 @register(
     **_COMMON,
     finish=lambda x, y, meeting: _between(x, y, "concentricity"),
+    caution=_no_direction,
     range=(0.0, 2.0),
     invariances=Invariances(orthogonal="xy", translation=""),
     formula="|c(x) − c(y)|, c(x) = mean_i cos(x_i, mean_j x_j)",

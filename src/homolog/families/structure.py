@@ -18,7 +18,7 @@ import numpy as np
 from homolog.arrays import Array, machine_epsilon, namespace, precise, to_numpy
 from homolog.cautions import Caution, constant_layers, missing_inputs, nothing_left
 from homolog.families import blocked, walk
-from homolog.families.grams import Kernel, Structure, prepare, products, reorder
+from homolog.families.grams import Kernel, Structure, enlarged, exact, prepare, products, reorder
 from homolog.families.halves import Points
 from homolog.families.permuted import permuted_inner_products
 from homolog.families.without import inner_without_each, trace_without_each
@@ -127,7 +127,8 @@ def meet_all_on_disk(
     for summary, diagonal in zip(summaries, diagonals, strict=True):
         epsilon = machine_epsilon(np.empty(0, dtype=summary.dtype))
         constant = summary.constant or (kernel != "linear" and not diagonal.max() > task.n * epsilon)
-        scale = np.asarray(summary.columns.scale if kernel == "linear" else 1.0)
+        wide = enlarged(median_fraction) if kernel == "rbf" else 1.0
+        scale = np.asarray(summary.columns.scale if kernel == "linear" else 1 / wide)
         # Nothing is formed of it any more; the dtype says in what the structure was.
         none = np.empty((0, 0), dtype=summary.dtype)
         operands.append(Structure(task.n, none, None, None, diagonal, scale, np.asarray(constant)))
@@ -187,6 +188,7 @@ STRUCTURE = Family(
     reorder=reorder,
     permuted=permuted,
     float32="all pairs",
+    exact=exact,
     host=True,
     begin=Points,
     on_disk=OnDisk(blocked.plan_structures, meet_all=meet_all_on_disk),

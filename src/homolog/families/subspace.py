@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from homolog.arrays import Array, carries_gradient, constant_like, detached, namespace, scalar
-from homolog.cautions import Caution, constant_layers, dropped_directions, saturation
+from homolog.cautions import Caution, constant_layers, cut_ties, dropped_directions, saturation
 from homolog.families.blocked import plan_pairs
 from homolog.families.canonical import smooth_pwcca
 from homolog.families.overlaps import Overlap, Subspace, between, meet, prepare, reorder, times
@@ -140,6 +140,10 @@ def _svcca_null(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float,
     return _null_level(x, max(x.kept(threshold), y.kept(threshold)))
 
 
+def _svcca_caution(operands: Mapping[str, Subspace], *, threshold: float, statistic: Statistic) -> list[Caution]:
+    return cut_ties([label for label, operand in operands.items() if operand.splits_tie(threshold)], threshold)
+
+
 def _null_level(x: Subspace, rank: int) -> Array:
     return constant_like(min(rank / (x.n - 1), 1.0), x.s)
 
@@ -236,6 +240,7 @@ def cca(x: Array, y: Array, /, *, statistic: Statistic = "r2") -> Array:
     family=SUBSPACE,
     finish=_svcca,
     null=_svcca_null,
+    caution=_svcca_caution,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=True,
@@ -272,8 +277,9 @@ def svcca(x: Array, y: Array, /, *, threshold: float = 0.99, statistic: Statisti
 
     Notes
     -----
-    Cost O(n·p·min(n, p)) per side. Invariant to an invertible linear map only if it keeps the same leading subspace. The value
-    jumps, and has no gradient, where singular values tie, or explain exactly the threshold, at the last component kept.
+    Cost O(n·p·min(n, p)) per side. Invariant to an invertible linear map only if it keeps the same leading subspace. Where the
+    threshold keeps some of several components of equal variance, the order of the features decides which: a TiesWarning says so.
+    There, and where components explain exactly the threshold, the value jumps and has no gradient.
 
     References
     ----------

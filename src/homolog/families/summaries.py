@@ -18,7 +18,7 @@ import numpy as np
 from homolog.arrays import on_disk
 from homolog.families import overlaps
 from homolog.families.columns import Columns, Held, columns_of, stretches
-from homolog.families.halves import heavy
+from homolog.families.halves import PLACES, evenly, heavy, lonely
 from homolog.linalg import RANK_TOLERANCE, numerical_rank
 from homolog.rows import Rows
 
@@ -146,18 +146,20 @@ class StructureRows(Summary):
     def __init__(self, rows: Rows, title: str, dtype: Any) -> None:
         self._rows, self.n, self.width, self.operand = rows, rows.shape[0], rows.shape[1], None
         self.columns = columns_of(rows, title, dtype)
-        self.diagonal = self._squared_norms()
-        if dtype == np.float32 and heavy(self.diagonal):
-            # As in `grams.prepare`: a few rows carry almost everything.
+        self.diagonal, some = self._squared_norms()
+        if dtype == np.float32 and (heavy(self.diagonal) or lonely(some, self.diagonal)):
+            # As `halves.Points`: a few rows carry almost everything, or rows have hardly anything in common.
             self.columns = columns_of(rows, title, np.float64)
-            self.diagonal = self._squared_norms()
+            self.diagonal, _ = self._squared_norms()
 
-    def _squared_norms(self) -> np.ndarray:
-        found = np.empty(self._rows.shape[0])
+    def _squared_norms(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return squared norms of rows, and some rows."""
+        found, places, some = np.empty(self.n), evenly(self.n, PLACES), []
         for first, last in stretches(self._rows):
             block = self.columns.centred(self._rows.read(first, last))
             found[first:last] = np.einsum("ij,ij->i", block, block, dtype=float)
-        return found
+            some.append(block[places[(places >= first) & (places < last)] - first])
+        return found, np.concatenate(some)
 
     def light(self) -> StructureRows:
         """Return the same without the diagonal, which tasks need not carry."""

@@ -33,7 +33,10 @@ class Pair:
     ) -> Pair:
         """Check what was given as `homolog.compare` would."""
         record = resolved(measure)
-        given = [representation(value, name) for value, name in zip((x, y), names, strict=True)]
+        given = [
+            representation(value, name, shifted=record.ignores_offset)
+            for value, name in zip((x, y), names, strict=True)
+        ]
         same_library(given[0], given[1], names)
         same_rows(given[0], given[1], names)
         first, second = (host(value, name, record) for value, name in zip(given, names, strict=True))
