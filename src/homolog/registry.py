@@ -22,9 +22,13 @@ from homolog.arrays import (
     Array,
     check_finite,
     enough_rows,
+    format_bytes,
     is_array,
+    is_numpy,
     is_traced,
+    itemsize,
     namespace,
+    on_host,
     representation,
     same_library,
     same_rows,
@@ -33,7 +37,10 @@ from homolog.arrays import (
 )
 from homolog.cautions import explain_nan, give, undefined
 from homolog.family import Family
+from homolog.machine import whole_memory
 
+SMALL = 1 << 28
+"""Bytes that every machine has."""
 KORNBLITH_2019 = "Kornblith, Norouzi, Lee & Hinton, ICML 2019, arXiv:1905.00414"
 """The paper whose indexes stand here."""
 
@@ -426,6 +433,7 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
     y = x if same else representation(y, names[1], single=single)
     same_library(x, y, names)
     same_rows(x, y, names)
+    check_memory(record, x, y)
     check_finite(x, names[0])
     check_finite(y, names[1])
     enough_rows(x, record.minimal_n, str(record))
@@ -440,6 +448,21 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
         found += undefined(str(record), [" and ".join(names)])
     give(found, stacklevel=2)
     return value
+
+
+def check_memory(record: Measure, x: Array, y: Array) -> None:
+    """Raise at once where two representations take more than this machine has; arrays on a device are left to it."""
+    arrays = [x] if y is x else [x, y]
+    if is_traced(x) or is_traced(y) or not is_numpy(on_host(x[:1, :])):
+        return
+    shapes, sizes = [tuple(array.shape) for array in arrays], [itemsize(array, single=True) for array in arrays]
+    needed = np.ones((len(arrays), len(arrays)), dtype=bool)
+    least = record.family.cost(shapes, sizes, needed, None, **record.prepare_options).least
+    if least > SMALL and least > (most := whole_memory()):
+        raise ValueError(
+            f"{record} of {shapes[0][0]} examples needs about {format_bytes(least)} of memory, and this machine has "
+            f"{format_bytes(most)}: take fewer examples or features, or a measure whose operands are smaller."
+        )
 
 
 def undefined_where(constant: Array, value: Array) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.families.grams import rbf_width_of
+from homolog.families.grams import rbf_width_of, squared_distances_of
 from homolog.families.slabs import Part, Slabs, Tile, over_part, over_tiles, products_of
 from homolog.families.summaries import StructureRows
 from homolog.families.walk import ROWS
@@ -38,6 +38,8 @@ class Bells:
     """2σ² of the RBF kernel; None for minus the distances themselves."""
     near: np.ndarray
     """(n,) estimated means of the rows of the kernel."""
+    no_width: bool = False
+    """Whether over half of the distances are 0."""
 
     @property
     def peak(self) -> float:
@@ -61,15 +63,8 @@ class Bells:
 
 
 def squared_distances(x: np.ndarray, y: np.ndarray, at: Tile) -> np.ndarray:
-    """Return squared distances of centred rows, never negative, those of a row to itself exactly 0."""
-    found: np.ndarray = x @ y.T
-    found *= -2
-    found += np.einsum("ij,ij->i", x, x)[:, None]
-    found += np.einsum("ij,ij->i", y, y)[None, :]
-    np.maximum(found, 0, out=found)
-    if at[0] == at[1]:
-        np.fill_diagonal(found, 0)
-    return found
+    """Return squared distances of centred rows, 0 where rounding is left, those of a row to itself exactly 0."""
+    return squared_distances_of(x, y, same=at[0] == at[1])
 
 
 def bells_of(layer: tuple[StructureRows, Slabs], each: Any, *, median_fraction: float | None, keep: int) -> Bells:
@@ -77,11 +72,12 @@ def bells_of(layer: tuple[StructureRows, Slabs], each: Any, *, median_fraction: 
     points, slabs = layer
     n = points.n
     sample = _sample(points, n)
-    width = None
+    width, middle = None, None
     if median_fraction is not None:
         middle = points.dtype.type(_median(points, sample, slabs, keep, each))
-        width = float(rbf_width_of(middle, median_fraction, points.constant))
-    bells, near = Bells(points, width, np.empty(0)), np.empty(n)
+        width = float(rbf_width_of(middle, median_fraction))
+    no_width = median_fraction is not None and middle == 0
+    bells, near = Bells(points, width, np.empty(0), no_width), np.empty(n)
     apart = slice(0, 0), slice(1, 1)
     for start, stop in points.stretches(0, n):
         block = points.features(start, stop)

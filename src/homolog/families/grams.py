@@ -25,7 +25,7 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.families.halves import Points, centre_half, halved, heavy, row_sums, whole
+from homolog.families.halves import ROUNDINGS, Points, centre_half, halved, heavy, row_sums, whole
 from homolog.linalg import Centred, centre, column_means, power_of_two, squared_norm
 
 Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
@@ -72,6 +72,8 @@ class Structure:
     """(n(n−1)/2,) the centred Gram matrix above its diagonal, row after row, where that is what is held."""
     explained: bool = False
     """Whether nothing is left because the inputs explain all of it."""
+    no_width: bool = False
+    """Whether an RBF kernel has no width, since over half of the distances are 0, although the layer varies."""
     lacks_inputs: bool = False
     """Whether what the inputs explain was to be removed, and nobody gave them."""
 
@@ -128,9 +130,11 @@ def prepare(
         if is_numpy(x):
             return _of_half(points, fraction, lean=lean)
         squared = squared_distances(centred.features)
-        width = None if fraction is None else rbf_width(squared, fraction)
+        middle = None if fraction is None else median(squared)
+        width = None if fraction is None else rbf_width_of(middle, fraction)
         raw = radial(squared, width)
-        return _held(x, centred, raw, Radial(centred.features, width, centred.scale, x[:, 0]) if lean else None)
+        found = _held(x, centred, raw, Radial(centred.features, width, centred.scale, x[:, 0]) if lean else None)
+        return _without_width(found) if middle is not None and scalar(middle) == 0 else found
     if kernel == "residual":
         found = _held(x, centred, residual(centred.features, inputs), None)
         explained = inputs is not None and bool(found.constant) and not bool(namespace(x).all(centred.dead))
@@ -151,7 +155,8 @@ def _linear(x: Array, centred: Centred) -> Structure:
 def _of_half(points: Points, median_fraction: float | None, *, lean: bool) -> Structure:
     """Return a kernel of distances, of which half is formed and, unless it is to be `lean`, held."""
     n, features = points.x.shape[0], points.centred.features
-    width = None if median_fraction is None else _width_of_half(points.squared, n, median_fraction)
+    middle = None if median_fraction is None else _median_of_half(points.squared, n)
+    width = None if middle is None or median_fraction is None else rbf_width_of(middle, median_fraction)
     half = radial(points.squared, width)
     peak = 0.0 if width is None else 1.0
     means = row_sums(half, n, peak) / n
@@ -160,8 +165,15 @@ def _of_half(points: Points, median_fraction: float | None, *, lean: bool) -> St
     one = np.asarray(features.dtype.type(1))
     if lean:
         kernel = Radial(features, width, one, means.astype(features.dtype))
-        return Structure(n, None, None, kernel, diagonal, one, constant)
-    return Structure(n, None, None, None, diagonal, one, constant, half=half)
+        found = Structure(n, None, None, kernel, diagonal, one, constant)
+    else:
+        found = Structure(n, None, None, None, diagonal, one, constant, half=half)
+    return _without_width(found) if middle == 0 else found
+
+
+def _without_width(x: Structure) -> Structure:
+    """Return a structure of which no value is defined, for want of a width, unless it is constant anyway."""
+    return replace(x, constant=namespace(x.constant).ones_like(x.constant), no_width=not bool(x.constant))
 
 
 def _held(x: Array, centred: Centred, raw: Array, remade: Radial | None) -> Structure:
@@ -178,6 +190,10 @@ def _held(x: Array, centred: Centred, raw: Array, remade: Radial | None) -> Stru
 
 def radial(squared: Array, width: Array | None) -> Array:
     """Return a kernel of squared distances: RBF, or minus the distance where there is no width."""
+    if is_numpy(squared):
+        # As below, in one array of its size: squares are never negative.
+        found = np.sqrt(squared) if width is None else squared / -np.asarray(width)
+        return np.negative(found, out=found) if width is None else np.exp(found, out=found)
     xp = namespace(squared)
     if width is not None:
         return xp.exp(-squared / width)
@@ -225,11 +241,11 @@ def reorder(x: Structure, order: Array) -> Structure:
     )
 
 
-def _width_of_half(pairs: np.ndarray, n: int, median_fraction: float) -> np.ndarray:
+def _median_of_half(pairs: np.ndarray, n: int) -> Any:
+    """Return the median of all n² squared distances from those of the pairs."""
     places = [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
     middle = [np.partition(pairs, max(place, 0))[place] if place >= 0 else 0 for place in dict.fromkeys(places)]
-    half = pairs.dtype.type((middle[0] + middle[-1]) / 2)
-    return rbf_width_of(half, median_fraction, bool(pairs.max(initial=0) == 0))
+    return pairs.dtype.type((middle[0] + middle[-1]) / 2)
 
 
 def _called(kernel: Callable[[Any], Any], x: Array) -> Array:
@@ -259,33 +275,41 @@ def _centre_gram(gram: Array) -> tuple[Array, Array]:
 
 
 def squared_distances(points: Array, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
-    """Return squared Euclidean distances between centred rows, never negative, those of a row to itself exactly 0.
+    """Return squared Euclidean distances between centred rows, 0 where rounding is left, those of a row to itself exactly 0.
 
     The two slices must be one or have no row in common.
     """
     xp = namespace(points)
     first, second = points[rows, :], points[columns, :]
+    if is_numpy(points):
+        return squared_distances_of(first, second, same=rows == columns)
     norms = [xp.linalg.vecdot(side, side) for side in (first, second)]
-    squared = norms[0][:, None] + norms[1][None, :] - 2 * (first @ second.T)
-    positive = xp.where(squared > 0, squared, xp.zeros_like(squared))
+    together = norms[0][:, None] + norms[1][None, :]
+    squared = together - 2 * (first @ second.T)
+    left = squared > ROUNDINGS * machine_epsilon(points) * together
+    positive = xp.where(left, squared, xp.zeros_like(squared))
     return positive * (1 - identity_like(first)) if rows == columns else positive
 
 
-def rbf_width(squared: Array, median_fraction: float) -> Array:
-    """Return 2σ² = 2·fraction²·median(d²), the median over all n×n squared distances, zero diagonal included."""
-    return rbf_width_of(median(squared), median_fraction, scalar(namespace(squared).max(squared)) == 0)
+def squared_distances_of(x: np.ndarray, y: np.ndarray, *, same: bool) -> np.ndarray:
+    """Return the same of two blocks of rows, which are one block or have no row in common."""
+    found: np.ndarray = x @ y.T
+    found *= -2
+    together = np.einsum("ij,ij->i", x, x)[:, None] + np.einsum("ij,ij->i", y, y)[None, :]
+    found += together
+    together *= ROUNDINGS * machine_epsilon(x)
+    found[found <= together] = 0
+    if same:
+        np.fill_diagonal(found, 0)
+    return found
 
 
-def rbf_width_of(middle: Array, median_fraction: float, constant: bool) -> Array:
-    """Return 2σ² from the median of the squared distances."""
-    if scalar(middle) == 0:
-        if constant:
-            return namespace(middle).ones_like(middle)  # any width gives the same kernel
-        raise ValueError(
-            "the RBF kernel needs a positive median distance, got 0: over half of the pairs of rows are equal, so "
-            "drop duplicate examples or use the linear kernel."
-        )
-    return 2 * median_fraction**2 * middle
+def rbf_width_of(middle: Array, median_fraction: float) -> Array:
+    """Return 2σ² = 2·fraction²·median(d²), the median over all n×n squared distances, zero diagonal included.
+
+    1 where the median is 0, for which no value is defined.
+    """
+    return namespace(middle).ones_like(middle) if scalar(middle) == 0 else 2 * median_fraction**2 * middle
 
 
 def median(values: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import check_finite, enough_rows, representation, same_rows, scalar, to_numpy
-from homolog.registry import Measure
+from homolog.registry import Measure, check_memory
 from homolog.registry import measure as resolved
 
 ALL = np.ones((1, 1), dtype=bool)
@@ -33,6 +33,7 @@ class Pair:
         record = resolved(measure)
         first, second = (host(value, name, record) for value, name in zip((x, y), names, strict=True))
         same_rows(first, second, names)
+        check_memory(record, first, second)
         enough_rows(first, max(record.minimal_n, 3), str(record))
         return cls(first, second, record)
 
