@@ -146,8 +146,10 @@ def test_half_of_the_distances_of_equal_rows(rng):
     equal = np.ones((20, 3))
     assert bool(prepare(equal, kernel="rbf", lean=True).constant)
     equal[:6] = rng.normal(size=(6, 3))
-    with pytest.raises(ValueError, match="positive median distance"):
-        prepare(equal, kernel="rbf", lean=True)
+    for lean in (False, True):
+        without = prepare(equal, kernel="rbf", lean=lean)
+        assert without.no_width
+        assert bool(without.constant)
 
 
 def test_little_memory_makes_small_tiles_and_no_difference(rng):

@@ -119,6 +119,17 @@ def nothing_left(labels: Sequence[str]) -> list[Caution]:
     return [Caution(NothingLeftWarning, message)]
 
 
+def without_width(labels: Sequence[str]) -> list[Caution]:
+    """Say of which layers an RBF kernel has no width."""
+    if not labels:
+        return []
+    message = (
+        f"{listed(labels)}: over half of the pairs of examples are equal, so that the median distance is 0, the RBF kernel has "
+        f"no width and the value is NaN: drop duplicate examples, or use the linear kernel."
+    )
+    return [Caution(NothingLeftWarning, message)]
+
+
 def all_equal(labels: Sequence[str], dissimilarity: str) -> list[Caution]:
     """Say of which layers all pairs of examples are equally far apart."""
     if not labels:

@@ -13,6 +13,40 @@ MANY_EXAMPLES = 1024
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a comparison takes, to leading order; bytes are at most what is then used."""
+
+    flops: float = 0.0
+    held: int = 0
+    """Bytes of the operands of all layers."""
+    preparing: int = 0
+    """Most bytes beyond its operand while one layer is prepared."""
+    meeting: int = 0
+    """Most bytes while one pair meets and its last lines are evaluated."""
+    together: int = 0
+    """Bytes that are taken once, however many threads there are, while pairs meet."""
+
+    def at_once(self, memory: int, most: int) -> tuple[int, int]:
+        """Return how many layers may be prepared at a time, and how many pairs may meet, in a memory; at least one."""
+        left = memory - self.held
+        counts = left // max(self.preparing, 1), (left - self.together) // max(self.meeting, 1)
+        return max(1, min(counts[0], most)), max(1, min(counts[1], most))
+
+    def bytes(self, memory: int, most: int) -> int:
+        """Return what is used of a memory."""
+        preparing, meeting = self.at_once(memory, most)
+        return self.held + max(preparing * self.preparing, meeting * self.meeting + self.together)
+
+    @property
+    def least(self) -> int:
+        """The least memory that will do: one layer, and one pair, after another."""
+        return self.bytes(0, 1)
+
+
+Shapes = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class OnDisk:
     """How a family works on representations that are read block by block."""
 
@@ -43,14 +77,16 @@ class Family:
     """The options that prepare takes; the others belong to the last line of each measure."""
     rank: Callable[[Any], int] | None = None
     """The numerical rank an operand retained, for families that cut at one."""
-    cost: Callable[..., tuple[float, int]] = lambda shapes, itemsizes, needed, form, **options: (0.0, 0)
-    """cost(shapes, itemsizes, needed pairs, form, **options) → floating-point operations and bytes, to leading order."""
+    cost: Callable[..., Cost] = lambda shapes, itemsizes, needed, form, **options: Cost()
+    """cost(shapes, itemsizes, needed pairs, form, **options) → operations and bytes; without a form, where pairs meet alone."""
     choose: Callable[..., Any] | None = None
     """choose(shapes, itemsizes, needed pairs, memory, **options) → form, for families that meet all pairs at once."""
     meet_all: Callable[..., Any] | None = None
     """meet_all(operands, needed pairs, form, each, step) → one meeting whose fields stand for all pairs (layers, layers)."""
     reorder: Callable[[Any, Any], Any] = lambda operand, order: operand[order]
     """reorder(operand, order) → the operand of the same examples in another order, without preparing it again."""
+    reordering: Callable[[int], int] = lambda n: 0
+    """reordering(examples) → most bytes beyond its operand while one layer is reordered."""
     permuted: Callable[..., Callable[[Any], Any]] | None = None
     """permuted(operands of x, of y, needed pairs, memory) → order of the examples of y → one meeting over (x, y)."""
     float32: Literal["never", "all pairs", "as given"] = "never"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Semaphore
 from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits
+
+from homolog.machine import usable_cores
 
 
 @contextmanager
@@ -17,12 +19,28 @@ def pooled(shared: bool) -> Iterator[Callable[..., Any]]:
 
     Decompositions of matrices of a layer's size hardly gain from threads of their own, and often lose.
     """
-    workers = os.cpu_count() or 1
+    workers = usable_cores()
     if not shared or workers == 1:
         yield map
         return
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         yield pool.map
+
+
+def at_most(each: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """Return a map that works on so many items at a time and no more, since each takes its share of the memory."""
+    if count <= 1 or each is map:
+        return map
+    gate = Semaphore(count)
+
+    def gated(work: Callable[[Any], Any], items: Iterable[Any]) -> Any:
+        def one(item: Any) -> Any:
+            with gate:
+                return work(item)
+
+        return each(one, items)
+
+    return gated
 
 
 class Workers(Protocol):
@@ -43,7 +61,7 @@ class Here:
 
     def items(self, work: Callable[[Any], Any], items: Iterable[Any], at_once: int) -> Iterator[Any]:
         """Yield work(item) in order."""
-        yield from (self._each if at_once > 1 else map)(work, items)
+        yield from at_most(self._each, at_once)(work, items)
 
     def parts(self, work: Callable[[Any, Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
         """Yield work(part, map) in order."""

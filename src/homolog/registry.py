@@ -23,10 +23,14 @@ from homolog.arrays import (
     carries_gradient,
     check_finite,
     enough_rows,
+    format_bytes,
     is_array,
     is_known,
+    is_numpy,
     is_traced,
+    itemsize,
     namespace,
+    on_host,
     representation,
     same_library,
     same_rows,
@@ -35,7 +39,10 @@ from homolog.arrays import (
 )
 from homolog.cautions import Caution, explain_nan, give, undefined
 from homolog.family import Family
+from homolog.machine import whole_memory
 
+SMALL = 1 << 28
+"""Bytes that every machine has."""
 KORNBLITH_2019 = "Kornblith, Norouzi, Lee & Hinton, ICML 2019, arXiv:1905.00414"
 """The paper whose indexes stand here."""
 
@@ -458,6 +465,7 @@ def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"),
     y = x if same else representation(y, names[1], single=single, shifted=shifted)
     same_library(x, y, names)
     same_rows(x, y, names)
+    check_memory(record, x, y)
     check_finite(x, names[0])
     check_finite(y, names[1])
     enough_rows(x, record.minimal_n, str(record))
@@ -485,6 +493,21 @@ def examined(
     free = all(record.free_of_rank for record in asked)
     shared = [caution for caution in family.examine(operands, pairs) if not (caution.of_ranks and free)]
     return shared + [caution for record in asked for caution in record.cautions(operands)]
+
+
+def check_memory(record: Measure, x: Array, y: Array) -> None:
+    """Raise at once where two representations take more than this machine has; arrays on a device are left to it."""
+    arrays = [x] if y is x else [x, y]
+    if is_traced(x) or is_traced(y) or not is_numpy(on_host(x[:1, :])):
+        return
+    shapes, sizes = [tuple(array.shape) for array in arrays], [itemsize(array, single=True) for array in arrays]
+    needed = np.ones((len(arrays), len(arrays)), dtype=bool)
+    least = record.family.cost(shapes, sizes, needed, None, **record.prepare_options).least
+    if least > SMALL and least > (most := whole_memory()):
+        raise ValueError(
+            f"{record} of {shapes[0][0]} examples needs about {format_bytes(least)} of memory, and this machine has "
+            f"{format_bytes(most)}: take fewer examples or features, or a measure whose operands are smaller."
+        )
 
 
 def undefined_where(constant: Array, value: Array) -> Array:

@@ -53,8 +53,9 @@ def compare(
         a concurrent.futures.Executor, such as ProcessPoolExecutor() or the get_executor() of a dask client: its workers compute
         what is computed of layers on disk, which they find by the path, each within `memory` and with one BLAS thread.
     memory
-        workspace for what is formed and thrown away, beyond layers given as arrays and prepared. Layers on disk (stores, files
-        of numpy mapped with mmap_mode="r") stay there where they and what is formed do not fit; see `plan`.
+        most that is taken beyond layers given as arrays: prepared layers, and what is formed and thrown away. Where all layers
+        do not fit at once they are read block by block or compared a few at a time, wherever they lie, or refused with the
+        memory that would do; see `plan`.
     progress
         show a progress bar; by default when standard error is a terminal.
     null
@@ -146,9 +147,9 @@ def plan(
     >>> layers = {f"layer {i}": np.random.default_rng(i).normal(size=(500, 100)) for i in range(4)}
     >>> print(hl.plan(layers, measures=("cka", "cka(estimator=debiased)", "cca")))
     16 pairs of layers of a (4 layers), n = 500
-      cka, cka(estimator=debiased): structure family, through features; 8e+07 floating-point operations, 1.5 MiB
-      cca: subspace family, pair by pair; 3.7e+08 floating-point operations, 3.7 MiB
-    in all 4.5e+08 floating-point operations, at most 3.7 MiB at a time
+      cka, cka(estimator=debiased): structure family, through features; 8e+07 floating-point operations, ... MiB
+      cca: subspace family, pair by pair; 3.7e+08 floating-point operations, ... MiB
+    in all 4.5e+08 floating-point operations, at most ... MiB at a time
     """
     planned = make_plan(a, b, measures, pairs, memory)
     _ = planned.groups  # what cannot be done is said here, not when the plan is printed

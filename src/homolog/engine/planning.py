@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.arrays import format_bytes, itemsize, parse_bytes
+from homolog.arrays import format_bytes, parse_bytes
+from homolog.engine.budget import Asking
 from homolog.engine.inputs import (
     Measures,
     Pairs,
@@ -26,8 +26,9 @@ from homolog.engine.inputs import (
 )
 from homolog.engine.sureness import Asked
 from homolog.families.blocked import Task
-from homolog.families.summaries import TooLittleError
-from homolog.family import Family
+from homolog.families.summaries import TooLittleError, WholeError
+from homolog.family import Cost, Family
+from homolog.machine import usable_cores
 from homolog.names import layer_of, printable, shown
 from homolog.registry import Measure
 from homolog.rows import Rows
@@ -52,13 +53,21 @@ class Group:
 
     family: Family
     options: dict[str, Any]
-    measures: dict[str, Measure]
+    measures: Mapping[str, Measure]
     form: Any
     """How the family meets all pairs at once, or None where pairs meet one by one."""
     flops: float
     bytes: int
+    cost: Cost
+    """What it takes with all layers in memory at once."""
+    memory: int
+    """Bytes that may be used."""
+    at_once: tuple[int, int]
+    """Layers that are prepared at a time, and pairs that meet."""
     task: Any = None
-    """What a family that works on layers on disk is asked for; None where the layers are held in memory."""
+    """What a family that reads layers block by block is asked for; None where their operands are held in memory."""
+    parts: tuple[Plan, ...] = ()
+    """Plans of some of the pairs each, where not all layers fit into the memory at once."""
 
     @property
     def ignores_offset(self) -> bool:
@@ -69,6 +78,17 @@ class Group:
         how = "pair by pair" if self.form is None else str(self.form)
         cost = f"{self.flops:.2g} floating-point operations, {format_bytes(self.bytes)}"
         return f"{', '.join(self.measures)}: {self.family.name} family, {how}; {cost}"
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A few layers at a time."""
+
+    layers: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.layers} of {self.of} layers at a time"
 
 
 @dataclass(frozen=True)
@@ -142,10 +162,11 @@ class Plan:
         """The groups that are prepared together, since they begin alike and their operands fit into the memory side by side."""
         found: list[list[Group]] = []
         for group in self.groups:
-            begin = group.family.begin if group.task is None else None
+            begin = group.family.begin if group.task is None and not group.parts else None
             for bunch in found if begin is not None else []:
                 size = group.bytes + sum(other.bytes for other in bunch)
-                if bunch[0].task is None and bunch[0].family.begin is begin and size <= self.memory:
+                alone = bunch[0].task is not None or bunch[0].parts
+                if not alone and bunch[0].family.begin is begin and size <= self.memory:
                     bunch.append(group)
                     break
             else:
@@ -186,60 +207,111 @@ def grouped(plan: Plan) -> Iterator[Group]:
         else:
             found.append((record.family, record.prepare_options, {name: record}))
     arrays = [plan.layers[i].array for i in plan.used]
-    shapes = [tuple(array.shape) for array in arrays]
     needed = plan.needed[np.ix_(plan.used, plan.used)]
     for family, options, members in found:
-        single = family.float32 == "all pairs" and family.single(plan.n) and not family.exact(**options)
-        sizes = [itemsize(array, single=single) for array in arrays]
-        form = None if family.choose is None else family.choose(shapes, sizes, needed, plan.memory, **options)
-        flops, size = family.cost(shapes, sizes, needed, form, **options)
-        whole = size + _to_load(family, arrays, sizes)
-        elsewhere = plan.executor is not None and family.on_disk is not None
-        if not elsewhere and (not any(isinstance(array, Rows) for array in arrays) or whole <= plan.memory):
-            yield Group(family, options, members, form, flops, size)
-            continue
-        plan.asked.refuse_on_disk(whole, plan.memory, elsewhere=elsewhere)
-        stored = [array.nbytes if isinstance(array, Rows) else 0 for array in arrays]
-        threads = 1 if plan.executor is not None else os.cpu_count() or 1
-        task = Task(shapes, sizes, stored, needed, plan.memory, threads, plan.executor is not None)
-        form = _on_disk(family, options, task)
-        if form is None:
-            most = max(whole, plan.memory) * (64 if elsewhere else 1)
-            least = min([*([] if elsewhere else [whole]), *_least(family, options, task, most)], default=most)
-            told = ", ".join(members)
-            raise ValueError(
-                f"{told} of these layers need a memory of {format_bytes(1.06 * least)}, got {format_bytes(plan.memory)}: raise "
-                f"memory, take fewer or narrower layers, or reduce their features when extracting."
-            )
-        yield Group(family, options, members, form, flops, plan.memory, task)
+        yield _group(plan, Asking(family, options, members, arrays, needed, plan.memory, plan.asked))
 
 
-def _on_disk(family: Family, options: dict[str, Any], task: Task) -> Any:
-    """Return the form of a group whose layers stay on disk, or None where the memory does not suffice."""
+def _group(plan: Plan, asking: Asking) -> Group:
+    """Choose how measures are computed: all layers at once, block by block, a few layers at a time, or not at all."""
+    form, cost = asking.in_memory()
+    threads, allowed, elsewhere = asking.threads, asking.allowed, _elsewhere(plan, asking)
+    group = Group(
+        asking.family,
+        asking.options,
+        asking.measures,
+        form,
+        cost.flops,
+        cost.bytes(plan.memory, threads),
+        cost=cost,
+        memory=allowed,
+        at_once=cost.at_once(plan.memory, threads),
+    )
+    if not elsewhere and (cost.least <= allowed or not asking.counted):
+        return group
+    whole = asking.least()
+    plan.asked.refuse_in_parts(whole, plan.memory, elsewhere=elsewhere)
+    task = _task(plan, asking)
+    blocked = _on_disk(asking, task, elsewhere=elsewhere)
+    if blocked is not None:
+        return replace(group, form=blocked, bytes=plan.memory, task=task)
+    batch, two = (None, whole) if elsewhere else asking.batch()
+    if batch is None:
+        raise ValueError(_too_little(asking, task, min(two, whole), elsewhere=elsewhere))
+    return in_batches(plan, group, batch)
+
+
+def _elsewhere(plan: Plan, asking: Asking) -> bool:
+    return plan.executor is not None and asking.family.on_disk is not None
+
+
+def _task(plan: Plan, asking: Asking) -> Task:
+    stored = [array.nbytes if isinstance(array, Rows) else 0 for array in asking.arrays]
+    threads = 1 if plan.executor is not None else usable_cores()
+    return Task(
+        asking.shapes, asking.sizes, stored, asking.needed, plan.memory, threads, spread=plan.executor is not None
+    )
+
+
+def _on_disk(asking: Asking, task: Task, *, elsewhere: bool) -> Any:
+    """Return the form of a group whose layers are read block by block, or None where there is none or memory is too little."""
+    if asking.family.on_disk is None or not asking.on_host:
+        return None
     try:
-        return None if family.on_disk is None else family.on_disk.plan(task, **options)
+        return asking.family.on_disk.plan(task, **asking.options)
     except TooLittleError:
+        return None
+    except WholeError:
+        if elsewhere:
+            raise
         return None
 
 
-def _least(family: Family, options: dict[str, Any], task: Task, most: int) -> Iterator[int]:
-    """Yield the least memory, to a few per cent, with which layers may stay on disk."""
+def _too_little(asking: Asking, task: Task, whole: int, *, elsewhere: bool) -> str:
+    """Say what memory would do."""
+    most = max(whole, task.memory) * (64 if elsewhere else 1)
+    blocked = _least(asking, task, most, elsewhere=elsewhere)
+    least = min([*([] if elsewhere else [whole]), *blocked], default=most)
+    return (
+        f"{', '.join(asking.measures)} of these layers need a memory of {format_bytes(1.06 * least)}, got "
+        f"{format_bytes(task.memory)}: raise memory, take fewer examples or narrower layers, or reduce their features when "
+        f"extracting."
+    )
+
+
+def _least(asking: Asking, task: Task, most: int, *, elsewhere: bool) -> Iterator[int]:
+    """Yield the least memory, to a few per cent, with which layers may be read block by block."""
     low, high = task.memory, most
-    if family.on_disk is None or _on_disk(family, options, replace(task, memory=high)) is None:
+    if _on_disk(asking, replace(task, memory=high), elsewhere=elsewhere) is None:
         return
     while high > 1.02 * low:
         middle = (low + high) // 2
-        fits = _on_disk(family, options, replace(task, memory=middle)) is not None
+        fits = _on_disk(asking, replace(task, memory=middle), elsewhere=elsewhere) is not None
         low, high = (low, middle) if fits else (middle, high)
     yield high
 
 
-def _to_load(family: Family, arrays: list[Any], sizes: list[int]) -> int:
-    """Return the bytes it takes to load layers from disk: all of them, or while a few are prepared."""
-    on_disk = [array.shape[0] * array.shape[1] * size for array, size in zip(arrays, sizes, strict=True)]
-    if family.name == "function":
-        return sum(on_disk)
-    return 3 * max(on_disk) * (os.cpu_count() or 1)
+def in_batches(plan: Plan, group: Group, batch: int) -> Group:
+    """Return a group that holds so many layers at a time, and prepares those again that have to make room."""
+    passing = max(1, batch // 4)
+    staying = batch - passing
+    parts = []
+    for start in range(0, len(plan.used), staying):
+        here = plan.used[start : start + staying]
+        parts.append(_part(plan, group, here, here))
+        for first in range(start + staying, len(plan.used), passing):
+            parts.append(_part(plan, group, here, plan.used[first : first + passing]))
+    wanted = [part for part in parts if part.wanted.any()]
+    several = [part.groups[0] for part in wanted]
+    flops, size = sum(part.flops for part in several), max(part.bytes for part in several)
+    return replace(group, flops=flops, bytes=size, form=Batches(batch, len(plan.used)), parts=tuple(wanted))
+
+
+def _part(plan: Plan, group: Group, first: np.ndarray, second: np.ndarray) -> Plan:
+    """Return a plan of the pairs of some layers with others."""
+    asked = np.zeros(plan.needed.shape, dtype=bool)
+    asked[np.ix_(first, second)] = asked[np.ix_(second, first)] = True
+    return replace(plan, measures=group.measures, wanted=plan.wanted & asked[np.ix_(plan.rows, plan.columns)])
 
 
 def make_plan(

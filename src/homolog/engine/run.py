@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,10 @@ from tqdm import tqdm
 
 from homolog.arrays import (
     check_finite,
+    is_array,
     is_numpy,
     loaded,
+    namespace,
     on_disk,
     on_host,
     representation,
@@ -26,10 +28,11 @@ from homolog.engine.finishing import Finished, Finishing, finished
 from homolog.engine.planning import Group, Plan
 from homolog.families import blocked
 from homolog.families.columns import Held, exact_rows
-from homolog.pooling import Elsewhere, Here, Workers, pooled
+from homolog.pooling import Elsewhere, Here, Workers, at_most, pooled
 from homolog.registry import examined
-from homolog.rows import Rows
 
+LIGHT = 1 << 12
+"""Numbers of an array from which on it is not kept for what a reader is told."""
 NULL_LEVEL_TOLD = 0.1
 """Chance levels above this earn a warning."""
 
@@ -83,25 +86,70 @@ def unordered(needed: np.ndarray) -> list[tuple[int, int]]:
 
 def _run_bunch(plan: Plan, bunch: list[Group], outcome: Outcome, bar: tqdm) -> None:
     """Compute groups that are prepared together; often it is one."""
-    first, lead = plan.layers[plan.used[0]].array, bunch[0]
-    threads = lead.task is not None or (lead.family.host and (isinstance(first, Rows) or is_numpy(on_host(first))))
-    with pooled(threads) as each:
+    lead = bunch[0]
+    if lead.parts:
+        _examine(plan, lead, _run_parts(lead, outcome, bar), outcome)
+        return
+    preparing = min(group.at_once[0] for group in bunch)
+    most = max(preparing, *(group.at_once[1] for group in bunch))
+    with pooled(lead.task is not None or most > 1) as each:
         if lead.task is not None:
             workers = Here(each) if plan.executor is None else Elsewhere(plan.executor)
             _examine(plan, lead, _run_on_disk(plan, lead, outcome, workers, bar), outcome)
             return
-        prepared = list(each(partial(_prepared, plan, bunch, bar), plan.used))
+        prepared = list(at_most(each, preparing)(partial(_prepared, plan, bunch, bar.update), plan.used))
         for place, group in enumerate(bunch):
             operands = {int(i): layer.pop(place) for i, layer in zip(plan.used, prepared, strict=True)}
             _run_group(plan, group, operands, outcome, each, bar)
 
 
-def _run_group(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, each: Any, bar: tqdm) -> None:
+def _run_parts(group: Group, outcome: Outcome, bar: tqdm) -> dict[int, Any]:
+    """Compute a group part by part, and return its operands without what is large in them."""
+    held: dict[int, Any] = {}
+    light: dict[int, Any] = {}
+    for part in group.parts:
+        some = part.groups[0]
+        for gone in set(held) - set(part.used.tolist()):
+            del held[gone]
+        missing = [int(i) for i in part.used if int(i) not in held]
+        with pooled(max(some.at_once) > 1) as each:
+            work = partial(_prepared, part, [some], lambda: None)
+            held |= zip(missing, (found[0] for found in at_most(each, some.at_once[0])(work, missing)), strict=True)
+            bar.update(len(set(missing) - set(light)))
+            _meet(part, some, {int(i): held[int(i)] for i in part.used}, outcome, each, bar)
+        light |= {i: lightened(held[i]) for i in missing}
+    return dict(sorted(light.items()))
+
+
+def lightened(operand: Any) -> Any:
+    """Return an operand of which arrays that are large keep their shapes alone: enough for what a reader is told of it."""
+    if not is_dataclass(operand) or isinstance(operand, type):
+        return None
+    arrays = {field.name: getattr(operand, field.name) for field in fields(operand)}
+    return replace(operand, **{name: _light(array) for name, array in arrays.items() if is_array(array)})
+
+
+def _light(array: Any) -> Any:
+    flags = array.ndim == 1 and str(array.dtype).endswith("bool")  # of the examples, which readers are told of
+    if math.prod(array.shape) > LIGHT and not flags:
+        return np.broadcast_to(np.zeros((), dtype=np.float32), array.shape)
+    # A view, such as a diagonal, would keep all of what it is a part of.
+    return namespace(array).asarray(array, copy=True)
+
+
+def _meet(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, each: Any, bar: tqdm) -> None:
+    """Let the pairs of a plan meet, and note what their measures say."""
     pairs = unordered(plan.needed)
+    each = at_most(each, group.at_once[1])
     if group.form is None:
         list(each(partial(_meet_one, plan, group, operands, outcome, bar), pairs))
     else:
         _meet_all(plan, group, operands, outcome, each, lambda share: bar.update(share * len(pairs)))
+
+
+def _run_group(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, each: Any, bar: tqdm) -> None:
+    _meet(plan, group, operands, outcome, each, bar)
+    each = at_most(each, group.at_once[1])
     found, cautions = sureness.companions(plan, group, operands, each, bar.update)
     outcome.sureness |= found
     outcome.cautions += cautions
@@ -129,7 +177,7 @@ def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, workers: Workers, b
     """Compute a group whose layers stay on disk, and return its operands, which hold nothing of their size."""
     used = plan.used.tolist()
     layers = [plan.layers[i] for i in used]
-    rows = [exact_rows(on_disk(layer.array) or Held(to_numpy(layer.array), layer.title)) for layer in layers]
+    rows = [exact_rows(on_disk(layer.array) or Held(layer.array, layer.title)) for layer in layers]
     titles = [layer.title for layer in layers]
     family, count = group.family.on_disk, len(unordered(plan.needed))
     assert family is not None  # planned so
@@ -150,7 +198,7 @@ def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, workers: Workers, b
     return {i: summary.operand for i, summary in zip(used, summaries, strict=True)}
 
 
-def _prepared(plan: Plan, bunch: list[Group], bar: tqdm, index: int) -> dict[int, Any]:
+def _prepared(plan: Plan, bunch: list[Group], step: Callable[[], Any], index: int) -> dict[int, Any]:
     """Return the operands of one layer, by the place of the group that asks for each."""
     layer, family = plan.layers[index], bunch[0].family
     array = loaded(layer.array)
@@ -166,7 +214,7 @@ def _prepared(plan: Plan, bunch: list[Group], bar: tqdm, index: int) -> dict[int
             # A family that meets all pairs at once may be told to hold less.
             lean = {} if group.form is None else {"lean": group.form.lean}
             operands[place] = group.family.prepare(x, **group.options, **lean, **shared)
-            bar.update()
+            step()
     except Exception as error:
         error.add_note(f"while preparing {layer.title}")
         raise
@@ -186,11 +234,14 @@ def _meet_all(
 def _finish_all(plan: Plan, group: Group, meeting: Any, outcome: Outcome) -> None:
     """Evaluate the last lines on one meeting that stands for all pairs."""
     at = np.ix_(plan.used, plan.used)
+    # Other pairs may have been found by another part of the comparison.
+    wanted = (plan.needed | plan.needed.T)[at]
     for name, record in group.measures.items():
-        outcome.values[name][at] = to_numpy(record.finish(None, None, meeting, **record.finish_options))
+        values = to_numpy(record.finish(None, None, meeting, **record.finish_options))
+        outcome.values[name][at] = np.where(wanted, values, outcome.values[name][at])
         level = None if record.null is None else record.null(None, None, meeting, **record.finish_options)
         if level is not None:
-            outcome.nulls[name][at] = to_numpy(level)
+            outcome.nulls[name][at] = np.where(wanted, to_numpy(level), outcome.nulls[name][at])
 
 
 def _meet_one(

@@ -62,15 +62,16 @@ class Asked:
             for record in measures.values():
                 check_size(n, record, self.interval)
 
-    def refuse_on_disk(self, needed: int, memory: int, *, elsewhere: bool) -> None:
-        """Raise where layers would stay on disk: permutations and parts of the examples need them in memory."""
+    def refuse_in_parts(self, needed: int, memory: int, *, elsewhere: bool) -> None:
+        """Raise where not all can be in memory at once: permutations and parts of the examples need it there."""
         if self.null is not None or self.interval is not None:
             what = "null='permutation'" if self.null is not None else f"interval={self.interval!r}"
             if elsewhere:
                 raise ValueError(f"{what} is computed in this process, got an executor: leave the executor out.")
+            all_of_them = format_bytes(1.06 * needed)
             raise ValueError(
-                f"{what} needs all layers in memory, {format_bytes(needed)}, got memory={format_bytes(memory)}: raise memory, "
-                f"or take fewer examples or layers."
+                f"{what} needs all layers in memory, {all_of_them}, got memory={format_bytes(memory)}: raise memory, or take "
+                f"fewer examples or layers."
             )
 
     def steps(self) -> int:
@@ -168,7 +169,7 @@ def _nulls(
         orders(plan.n, asked.rng, asked.groups),
         asked.n_permutations,
         each,
-        plan.memory,
+        max(group.memory - group.cost.held, 0),
         step,
     )
     found = {}

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.families.grams import enlarged, rbf_width_of
-from homolog.families.halves import ROUNDINGS
+from homolog.families.grams import enlarged, rbf_width_of, squared_distances_of
 from homolog.families.slabs import Part, Slabs, Tile, over_part, over_tiles, products_of
 from homolog.families.summaries import StructureRows
 from homolog.families.walk import ROWS
@@ -41,6 +40,8 @@ class Bells:
     """(n,) estimated means of the rows of the kernel."""
     enlarged: float = 1.0
     """As of a `Bell`."""
+    no_width: bool = False
+    """Whether over half of the distances are 0."""
 
     @property
     def peak(self) -> float:
@@ -68,17 +69,8 @@ class Bells:
 
 
 def squared_distances(x: np.ndarray, y: np.ndarray, at: Tile) -> np.ndarray:
-    """Return squared distances of centred rows; 0 where rounding is left of them, and those of a row to itself."""
-    norms = np.einsum("ij,ij->i", x, x)[:, None], np.einsum("ij,ij->i", y, y)[None, :]
-    found: np.ndarray = x @ y.T
-    found *= -2
-    for side in norms:
-        found += side
-    least = [found.dtype.type(ROUNDINGS * np.finfo(found.dtype).eps) * side for side in norms]
-    found[found <= least[0] + least[1]] = 0
-    if at[0] == at[1]:
-        np.fill_diagonal(found, 0)
-    return found
+    """Return squared distances of centred rows, 0 where rounding is left, those of a row to itself exactly 0."""
+    return squared_distances_of(x, y, same=at[0] == at[1])
 
 
 def bells_of(layer: tuple[StructureRows, Slabs], each: Any, *, median_fraction: float | None, keep: int) -> Bells:
@@ -86,11 +78,12 @@ def bells_of(layer: tuple[StructureRows, Slabs], each: Any, *, median_fraction: 
     points, slabs = layer
     n = points.n
     some = sample(points, n)
-    width = None
+    width, middle = None, None
     if median_fraction is not None:
         middle = points.dtype.type(_median(points, some, slabs, keep, each))
-        width = float(rbf_width_of(middle, median_fraction, points.constant))
-    bells, near = Bells(points, width, np.empty(0), enlarged(median_fraction)), np.empty(n)
+        width = float(rbf_width_of(middle, median_fraction))
+    no_width = median_fraction is not None and middle == 0
+    bells, near = Bells(points, width, np.empty(0), enlarged(median_fraction), no_width), np.empty(n)
     apart = slice(0, 0), slice(1, 1)
     for start, stop in points.stretches(0, n):
         block = points.features(start, stop)

@@ -16,7 +16,7 @@ from homolog.families.bells import bell_part, bells_of, centred_products, sample
 from homolog.families.halves import single_suffices
 from homolog.families.pairing import Pair, Round, Sizes, products, rounds
 from homolog.families.slabs import Part, Slabs, linear_part, slabs_for
-from homolog.families.summaries import Shelf, StructureRows, Summary, TooLittleError
+from homolog.families.summaries import Shelf, StructureRows, Summary, TooLittleError, WholeError
 from homolog.pooling import Workers
 from homolog.rows import Rows
 
@@ -51,6 +51,8 @@ class Form:
             pairs = sum(len(part.pairs) for part in self.rounds)
             how.append(f"{pairs} products of rows in {len(self.rounds)} rounds")
         read = f"{self.passes:.1f} passes, {format_bytes(self.bytes_read)} read"
+        if not self.bytes_read:
+            return f"block by block, {' and '.join(how)}"
         return f"from disk, {' and '.join(how)}; {read}"
 
 
@@ -106,7 +108,7 @@ def plan_structures(asked: Task, *, kernel: Any, **_: Any) -> Form:
     if callable(kernel) or kernel == "residual":
         what = "deconfounded_cka" if kernel == "residual" else "a kernel of one's own"
         instead = "" if kernel == "residual" else ", or use kernel='linear' or 'rbf'"
-        raise ValueError(
+        raise WholeError(
             f"{what} takes a whole representation, got layers on disk that need more than memory="
             f"{format_bytes(asked.memory)}: raise memory{instead}."
         )
@@ -210,6 +212,8 @@ def _radial(
     for bell in workers.parts(prepare, alone):
         bells.append(bell)
         step(0.5 / len(alone))
+    for summary, bell in zip(summaries, bells, strict=True):
+        summary.no_width = bell.no_width
     dtype = np.result_type(*(summary.dtype for summary in summaries))
     work = partial(bell_part, bells=bells, n=asked.n, slabs=form.slabs, dtype=dtype)
     parts = form.slabs.parts(asked.n, asked.share)

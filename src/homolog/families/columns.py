@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from homolog.arrays import beyond_float64, check_finite, is_long, less_row
+from homolog.arrays import beyond_float64, check_finite, is_long, less_row, to_numpy
 from homolog.linalg import power_of_two
 from homolog.rows import READ_AT_ONCE, Rows
 
@@ -20,9 +20,9 @@ T = TypeVar("T")
 class Held(Rows):
     """A representation in memory, to be read like one that is not."""
 
-    def __init__(self, array: np.ndarray, where: str) -> None:
+    def __init__(self, array: Any, where: str) -> None:
         self.array, self.where = array, where
-        self.shape, self.dtype = (array.shape[0], array.shape[1]), array.dtype
+        self.shape, self.dtype = (array.shape[0], array.shape[1]), self.read(0, 1).dtype
 
     @property
     def found_elsewhere(self) -> bool:
@@ -31,7 +31,9 @@ class Held(Rows):
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return the rows from start up to stop."""
-        return self.array[start:stop]
+        found = to_numpy(self.array[start:stop, :])
+        # bfloat16 and its kin are of kind V.
+        return found.astype(np.float32) if found.dtype.kind == "V" else found
 
 
 class LessFirst(Rows):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import kendalltau, rankdata
+from scipy.stats import kendalltau
 
 from homolog.arrays import (
     Array,
@@ -25,8 +25,8 @@ from homolog.arrays import (
 )
 from homolog.cautions import Caution, all_equal, constant_layers, without_direction
 from homolog.families.grams import radial, squared_distances
-from homolog.families.halves import PIECE, ROUNDINGS, UNIT_ROUNDINGS, Points, pieces, squared_half
-from homolog.family import Family
+from homolog.families.halves import PIECE, ROUNDINGS, ROWS, UNIT_ROUNDINGS, Points, pieces, squared_half
+from homolog.family import Cost, Family
 from homolog.gradients import EQUAL_ROWS, SAME, TIE, factors, moved, smooth_unless, without_gradient
 from homolog.linalg import at_most_one, squared_norm, thin_svd, unit_rows
 from homolog.registry import Invariances, evaluate, register, undefined_where, when
@@ -174,7 +174,8 @@ def patterns(values: np.ndarray) -> np.ndarray:
     """Return floats, none of them negative, as integers in the same order, those that rounding tells apart as one."""
     spared = SPARED[values.dtype.itemsize]
     bits = values.view(np.dtype(f"int{8 * values.dtype.itemsize}"))
-    found: np.ndarray = (bits + (1 << (spared - 1))) >> spared
+    found: np.ndarray = bits + bits.dtype.type(1 << (spared - 1))
+    found >>= spared
     return found
 
 
@@ -188,24 +189,53 @@ def ranks(values: np.ndarray) -> np.ndarray:
     """Return average ranks less their mean; by counting, without a sort, where few values are possible."""
     places = patterns(values)
     # Beside 0 the values are far from it.
-    positive = places[places > 0]
-    least = positive.min() - 1 if len(positive) else 0
-    places = np.maximum(places - least, 0)
-    if places.max() >= MOST_PLACES:
-        return (rankdata(places) - (len(values) + 1) / 2).astype(values.dtype)
-    counts = np.bincount(places)
-    middle = np.cumsum(counts) - (counts - 1) / 2 - (len(values) + 1) / 2
-    return middle.astype(values.dtype)[places]
+    greatest = np.iinfo(places.dtype).max
+    least = np.min(places, where=places > 0, initial=greatest)
+    places -= 0 if least == greatest else least - 1
+    np.maximum(places, 0, out=places)
+    if places.max() >= min(MOST_PLACES, 2 * len(places)):
+        return _ranks_by_sorting(places).astype(values.dtype, copy=False)
+    return _ranks_by_counting(places, values.dtype)
+
+
+def _ranks_by_counting(places: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return average ranks less their mean, of places that are not many more than values."""
+    places += 1
+    below = np.bincount(places)
+    np.cumsum(below, out=below)
+    found = np.empty(len(places), dtype=dtype)
+    for start in range(0, len(places), PIECE):
+        some = places[start : start + PIECE]
+        found[start : start + PIECE] = (below[some - 1] + below[some] - len(places)) / 2
+    return found
+
+
+def _ranks_by_sorting(places: np.ndarray) -> np.ndarray:
+    """Return average ranks less their mean, with little more in memory than places, their order and the ranks."""
+    order = np.argsort(places)
+    ordered = places[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
+    del ordered
+    found = np.empty(len(places))
+    for first in range(0, len(starts) - 1, PIECE):
+        bounds = starts[first : first + PIECE + 1]
+        middle = (bounds[:-1] + bounds[1:] - len(places)) / 2
+        found[order[bounds[0] : bounds[-1]]] = np.repeat(middle, np.diff(bounds))
+    return found
 
 
 def reorder(x: Dissimilarities, order: np.ndarray) -> Dissimilarities:
     """Return the dissimilarities of the same examples in another order."""
-    i, j = np.triu_indices(x.n, 1)
-    order = to_numpy(order)
-    low, high = np.minimum(order[i], order[j]), np.maximum(order[i], order[j])
-    # The pair (i, j) stands at i·n − i(i+1)/2 + j − i − 1.
-    flat = low * x.n - low * (low + 1) // 2 + high - low - 1
-    return replace(x, values=namespace(x.values).take(x.values, from_numpy(flat, x.values), axis=0))
+    xp, n, order = namespace(x.values), x.n, to_numpy(order)
+    step, parts = max(1, PIECE // n), []
+    for top in range(0, n - 1, step):
+        rows = order[top : top + step, None]
+        columns = order[None, top:]
+        low, high = np.minimum(rows, columns), np.maximum(rows, columns)
+        # The pair (i, j) stands at i·n − i(i+1)/2 + j − i − 1.
+        flat = (low * n - low * (low + 1) // 2 + high - low - 1)[np.triu(np.ones(low.shape, dtype=bool), 1)]
+        parts.append(xp.take(x.values, from_numpy(flat, x.values), axis=0))
+    return replace(x, values=xp.concat(parts))
 
 
 def meet(x: Dissimilarities, y: Dissimilarities) -> Compared:
@@ -222,6 +252,8 @@ def meet(x: Dissimilarities, y: Dissimilarities) -> Compared:
 
 def _distance(x: Array, y: Array) -> Array:
     """‖D − E‖_F: each pair of rows stands twice in the matrix."""
+    if is_numpy(x):
+        return np.asarray(_distance_by_pieces(x, y))
     xp = namespace(x)
     difference = precise(x - y)
     size = xp.max(xp.abs(difference))
@@ -230,13 +262,27 @@ def _distance(x: Array, y: Array) -> Array:
     return size * xp.sqrt(2 * squared_norm(difference / size))
 
 
+def _distance_by_pieces(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the same without forming the difference as a whole."""
+    parts = [slice(start, start + PIECE) for start in range(0, len(x), PIECE)]
+    size = 1.0
+    if not x.dtype == y.dtype == np.float32:
+        # Squares could leave the range of the dtype.
+        size = max(float(np.max(np.abs(x[part] - y[part]))) for part in parts)
+    if size == 0:
+        return 0.0
+    differences = ((x[part] - y[part]) / x.dtype.type(size) for part in parts)
+    return size * math.sqrt(2 * sum(float(np.vdot(part, part)) for part in differences))
+
+
 def choose(
     shapes: Any, itemsizes: Sequence[int], needed: np.ndarray, memory: int, *, comparison: str = "", **_: Any
 ) -> Form | None:
     """Multiply stacked vectors where the comparison is an inner product."""
     if comparison == "kendall":
         return None
-    return Form(len(shapes) * PIECE * 8)
+    n = shapes[0][0]
+    return Form(len(shapes) * min(PIECE, n * (n - 1) // 2) * 8)
 
 
 def meet_all(
@@ -286,16 +332,31 @@ def examine(operands: Mapping[str, Dissimilarities], pairs: Sequence[tuple[str, 
 
 
 def cost(
-    shapes: Sequence[tuple[int, int]], itemsizes: Sequence[int], needed: np.ndarray, form: Form | None, **_: Any
-) -> tuple[float, int]:
+    shapes: Sequence[tuple[int, int]],
+    itemsizes: Sequence[int],
+    needed: np.ndarray,
+    form: Form | None,
+    *,
+    dissimilarity: str = "",
+    comparison: str = "",
+) -> Cost:
     """Return floating-point operations (products of rows, then of vectors) and bytes."""
-    n = shapes[0][0]
+    n, width = shapes[0][0], max(p for _, p in shapes)
+    # Whitened rows are in float64.
+    items = [8] * len(shapes) if dissimilarity == "mahalanobis" else itemsizes
+    item, half = max(items), n * (n - 1) // 2
     pairs = np.count_nonzero(np.triu(needed | needed.T))
     flops = float(sum(1.0 * n * n * p for _, p in shapes)) + float(pairs) * n * n
-    held = sum(item * n * n // 2 for item in itemsizes)
-    # While a layer is prepared there are up to four vectors of its size.
-    workers = min(os.cpu_count() or 1, len(shapes))
-    return flops, held + 2 * n * n * max(itemsizes) * workers + (0 if form is None else form.bytes)
+    held = half * sum(items)
+    vectors = 40 if comparison == "spearman" else 24 if item == 4 else 32
+    preparing = vectors * half + (4 * min(ROWS, n) + 6 * width) * n * item
+    alone = 100 * half if comparison == "kendall" else 0 if form is not None else 24 * half
+    return Cost(flops, held, preparing, alone, 0 if form is None else form.bytes)
+
+
+def reordering(n: int) -> int:
+    """Return the bytes of the places that are looked up at a time."""
+    return 64 * max(n, PIECE)
 
 
 DISSIMILARITIES = Family(
@@ -309,6 +370,7 @@ DISSIMILARITIES = Family(
     choose=choose,
     meet_all=meet_all,
     reorder=reorder,
+    reordering=reordering,
     float32="all pairs",
     exact=exact,
     host=True,

@@ -65,6 +65,12 @@ class Bell:
     def of(self, squared: Array) -> Array:
         """Return the kernel of squared distances."""
         xp = namespace(squared)
+        if is_numpy(squared):  # in one array of its size
+            found = squared / -np.asarray(self.width)
+            if self.enlarged == 1:
+                return np.exp(found, out=found)
+            np.expm1(found, out=found)
+            return np.multiply(found, self.enlarged**2, out=found)
         if self.enlarged == 1:
             return xp.exp(-squared / self.width)
         return xp.expm1(-squared / self.width) * self.enlarged**2
@@ -110,6 +116,8 @@ class Structure:
     """(n(n−1)/2,) the centred Gram matrix above its diagonal, row after row, where that is what is held."""
     explained: bool = False
     """Whether nothing is left because the inputs explain all of it."""
+    no_width: bool = False
+    """Whether an RBF kernel has no width, since over half of the distances are 0, although the layer varies."""
     lacks_inputs: bool = False
     """Whether what the inputs explain was to be removed, and nobody gave them."""
 
@@ -171,13 +179,15 @@ def prepare(
             return _of_half(points.apart, fraction, lean=lean)
         centred = points.centred
         squared = squared_distances(centred.features)
-        bell = None if fraction is None else Bell(rbf_width(squared, fraction), enlarged(fraction))
+        middle = None if fraction is None else median(squared)
+        bell = None if middle is None or fraction is None else Bell(rbf_width_of(middle, fraction), enlarged(fraction))
         raw = radial(squared, bell)
         if bell is None:
             raw = smooth_unless(raw, lambda: _equal_rows(squared), EQUAL_ROWS)
         remade = Radial(centred.features, bell, centred.scale, x[:, 0]) if lean else None
         found = _held(x, centred, raw, remade)
-        return found if bell is None else replace(found, scale=found.scale / bell.enlarged)
+        found = found if bell is None else replace(found, scale=found.scale / bell.enlarged)
+        return _without_width(found) if middle is not None and scalar(middle) == 0 else found
     centred = points.centred
     if kernel == "residual":
         found = _held(x, centred, residual(centred.features, inputs), None)
@@ -206,7 +216,10 @@ def _linear(x: Array, centred: Centred) -> Structure:
 def _of_half(points: Points, median_fraction: float | None, *, lean: bool) -> Structure:
     """Return a kernel of distances, of which half is formed and, unless it is to be `lean`, held."""
     n, features = points.x.shape[0], points.centred.features
-    bell = None if median_fraction is None else _bell_of_half(points.squared, n, median_fraction)
+    middle = None if median_fraction is None else _median_of_half(points.squared, n)
+    bell = None
+    if middle is not None and median_fraction is not None:
+        bell = Bell(rbf_width_of(middle, median_fraction), enlarged(median_fraction))
     half = radial(points.squared, bell)
     peak = 0.0 if bell is None else bell.peak
     means = row_sums(half, n, peak) / n
@@ -216,8 +229,15 @@ def _of_half(points: Points, median_fraction: float | None, *, lean: bool) -> St
     scale = one if bell is None else one / one.dtype.type(bell.enlarged)
     if lean:
         kernel = Radial(features, bell, one, means.astype(features.dtype))
-        return Structure(n, None, None, kernel, diagonal, scale, constant)
-    return Structure(n, None, None, None, diagonal, scale, constant, half=half)
+        found = Structure(n, None, None, kernel, diagonal, scale, constant)
+    else:
+        found = Structure(n, None, None, None, diagonal, scale, constant, half=half)
+    return _without_width(found) if middle == 0 else found
+
+
+def _without_width(x: Structure) -> Structure:
+    """Return a structure of which no value is defined, for want of a width, unless it is constant anyway."""
+    return replace(x, constant=namespace(x.constant).ones_like(x.constant), no_width=not bool(x.constant))
 
 
 def _held(x: Array, centred: Centred, raw: Array, remade: Radial | None) -> Structure:
@@ -234,6 +254,10 @@ def _held(x: Array, centred: Centred, raw: Array, remade: Radial | None) -> Stru
 
 def radial(squared: Array, bell: Bell | None) -> Array:
     """Return a kernel of squared distances: RBF, or minus the distance where there is no bell."""
+    if bell is None and is_numpy(squared):
+        # As below, in one array of its size: squares are never negative.
+        found = np.sqrt(squared)
+        return np.negative(found, out=found)
     xp = namespace(squared)
     if bell is not None:
         return bell.of(squared)
@@ -281,11 +305,11 @@ def reorder(x: Structure, order: Array) -> Structure:
     )
 
 
-def _bell_of_half(pairs: np.ndarray, n: int, median_fraction: float) -> Bell:
+def _median_of_half(pairs: np.ndarray, n: int) -> Any:
+    """Return the median of all n² squared distances from those of the pairs."""
     places = [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
     middle = [np.partition(pairs, max(place, 0))[place] if place >= 0 else 0 for place in dict.fromkeys(places)]
-    half = pairs.dtype.type((middle[0] + middle[-1]) / 2)
-    return Bell(rbf_width_of(half, median_fraction, bool(pairs.max(initial=0) == 0)), enlarged(median_fraction))
+    return pairs.dtype.type((middle[0] + middle[-1]) / 2)
 
 
 def _equal_rows(squared: Array) -> bool:
@@ -322,34 +346,42 @@ def _centre_gram(gram: Array) -> tuple[Array, Array]:
 
 
 def squared_distances(points: Array, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
-    """Return squared Euclidean distances between centred rows; 0 where rounding is left of them, and of a row to itself.
+    """Return squared Euclidean distances between centred rows, 0 where rounding is left, those of a row to itself exactly 0.
 
     The two slices must be one or have no row in common.
     """
     xp = namespace(points)
     first, second = points[rows, :], points[columns, :]
+    if is_numpy(points):
+        return squared_distances_of(first, second, same=rows == columns)
     norms = [xp.linalg.vecdot(side, side) for side in (first, second)]
-    both = norms[0][:, None] + norms[1][None, :]
-    squared = both - 2 * (first @ second.T)
-    least = ROUNDINGS * machine_epsilon(points) * detached(both)
-    positive = xp.where(squared > least, squared, xp.zeros_like(squared))
+    together = norms[0][:, None] + norms[1][None, :]
+    squared = together - 2 * (first @ second.T)
+    left = squared > ROUNDINGS * machine_epsilon(points) * detached(together)
+    positive = xp.where(left, squared, xp.zeros_like(squared))
     return positive * (1 - identity_like(first)) if rows == columns else positive
 
 
-def rbf_width(squared: Array, median_fraction: float) -> Array:
-    """Return 2σ² = 2·fraction²·median(d²), the median over all n×n squared distances, zero diagonal included."""
-    return rbf_width_of(median(squared), median_fraction, scalar(namespace(squared).max(squared)) == 0)
+def squared_distances_of(x: np.ndarray, y: np.ndarray, *, same: bool) -> np.ndarray:
+    """Return the same of two blocks of rows, which are one block or have no row in common."""
+    found: np.ndarray = x @ y.T
+    found *= -2
+    together = np.einsum("ij,ij->i", x, x)[:, None] + np.einsum("ij,ij->i", y, y)[None, :]
+    found += together
+    together *= ROUNDINGS * machine_epsilon(x)
+    found[found <= together] = 0
+    if same:
+        np.fill_diagonal(found, 0)
+    return found
 
 
-def rbf_width_of(middle: Array, median_fraction: float, constant: bool) -> Array:
-    """Return 2σ² from the median of the squared distances."""
+def rbf_width_of(middle: Array, median_fraction: float) -> Array:
+    """Return 2σ² = 2·fraction²·median(d²), the median over all n×n squared distances, zero diagonal included.
+
+    1 where the median is 0, for which no value is defined.
+    """
     if scalar(middle) == 0:
-        if constant:
-            return namespace(middle).ones_like(middle)  # any width gives the same kernel
-        raise ValueError(
-            "the RBF kernel needs a positive median distance, got 0: over half of the pairs of rows are equal, so "
-            "drop duplicate examples or use the linear kernel."
-        )
+        return namespace(middle).ones_like(middle)
     return 2 * min(max(median_fraction, 1 / WIDEST), WIDEST) ** 2 * middle
 
 

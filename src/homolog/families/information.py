@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from homolog.arrays import Array, constant_like, namespace, to_numpy
 from homolog.cautions import Caution, constant_layers
-from homolog.family import Family
+from homolog.family import Cost, Family
 from homolog.linalg import centre
 from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register, undefined_where
 
@@ -67,12 +67,13 @@ def examine(operands: Mapping[str, Histograms], pairs: Sequence[tuple[str, str]]
     return constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
 
 
-def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> tuple[float, int]:
+def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> Cost:
     """Return floating-point operations of the joint histograms, and bytes."""
     n = shapes[0][0]
     widths = np.array([p for _, p in shapes], dtype=float)
     i, j = np.nonzero(np.triu(needed | needed.T))
-    return float(np.sum(2.0 * n * BINS**2 * widths[i] * widths[j])), 8 * n * BINS * int(widths.sum())
+    flops, most = float(np.sum(2.0 * n * BINS**2 * widths[i] * widths[j])), int(widths.max())
+    return Cost(flops, 4 * n * BINS * int(widths.sum()), 100 * n * most, 64 * most**2)
 
 
 HISTOGRAMS = Family(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,11 +11,13 @@ import numpy as np
 from homolog.arrays import Array, count, machine_epsilon, namespace, to_numpy
 from homolog.cautions import Caution, SaturationWarning, TiesWarning, constant_layers, listed, without_direction
 from homolog.families.halves import UNIT_ROUNDINGS, near_units, squared_blocks
-from homolog.family import Family
+from homolog.family import Cost, Family
 from homolog.linalg import centre, unit_rows
 
-BLOCK = 48 << 20
-"""Bytes of similarities, and of what is made of them, that are held at a time."""
+BLOCK, SMALL, TALL = 48 << 20, 16 << 20, 128
+"""Bytes of similarities, and of what is made of them, that are held at a time; fewer where so many rows are left."""
+SHARING = 8 << 20
+"""The same of what two lists are compared by."""
 BESIDE = 1e-5
 """Squared distances below this share of the squares of two rows: products would leave fewer digits of them than are looked at."""
 MANY = 0.05
@@ -59,7 +60,7 @@ class Shared:
 
     def _equal(self) -> Iterator[np.ndarray]:
         """Yield (rows, k, k) bool: which neighbour is which; as many rows at a time as memory allows."""
-        step = max(1, BLOCK // (self._x.k * self._y.k))
+        step = max(1, SHARING // (self._x.k * self._y.k))
         for start in range(0, self._x.n, step):
             part = slice(start, start + step)
             yield self._x.nearest[part, :, None] == self._y.nearest[part, None, :]
@@ -107,7 +108,7 @@ def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
     squared = squared_blocks(units, UNIT_ROUNDINGS * machine_epsilon(units) ** 2, beside=BESIDE)
     nearest, similar = np.empty((n, k), dtype=np.int64), np.empty((n, k), dtype=units.dtype)
     tied = 0
-    step = max(1, BLOCK // (n * (2 * size + 16)))
+    step = _rows(n, size)
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
         distances = squared(rows, slice(0, n))
@@ -115,7 +116,8 @@ def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
         distances[absent[rows], :] = 2
         distances[:, absent] = 2
         # One integer per pair, of which no two in a row are equal: the bits of the distance, then the index.
-        keys = (distances.view(np.dtype(f"int{8 * size}")) >> SPARED[size]).astype(np.int64)
+        keys = distances.view(np.dtype(f"int{8 * size}")).astype(np.int64)
+        keys >>= SPARED[size]
         keys *= n
         keys += np.arange(n)
         own = np.arange(rows.stop - start)
@@ -130,6 +132,12 @@ def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
         nearest[rows] = found
         similar[rows] = 1 - np.take_along_axis(distances, found, axis=1) / 2
     return nearest, similar, tied / n
+
+
+def _rows(n: int, size: int) -> int:
+    """Return how many rows are compared with all others at a time."""
+    of_row = n * (2 * size + 16)
+    return max(1, min(BLOCK // of_row, max(SMALL // of_row, TALL)))
 
 
 def reorder(x: Neighbors, order: Array) -> Neighbors:
@@ -167,15 +175,16 @@ def examine(operands: Mapping[str, Neighbors], pairs: Sequence[tuple[str, str]])
 
 def cost(
     shapes: Sequence[tuple[int, int]], itemsizes: Sequence[int], needed: np.ndarray, form: None, *, k: int = 10
-) -> tuple[float, int]:
+) -> Cost:
     """Return floating-point operations of the products, and bytes."""
-    n = shapes[0][0]
+    n, item, most = shapes[0][0], max(itemsizes), max(p for _, p in shapes)
+    k = min(k, n - 1)
     held = sum(n * (p * item + k * (item + 8)) for (_, p), item in zip(shapes, itemsizes, strict=True))
-    # While a layer is prepared: its rows in the two factors of a product, and a block.
-    workers = min(os.cpu_count() or 1, len(shapes))
-    block = min(2 * BLOCK, n * n * 40)
-    copies = 3 * n * max(p * item for (_, p), item in zip(shapes, itemsizes, strict=True))
-    return float(sum(2.0 * n * n * p for _, p in shapes)), held + workers * (copies + block)
+    # While a layer is prepared: its rows in the two factors of a product, and a block; keys of k + 1 neighbours among it.
+    block = min(n, _rows(n, item)) * (n * (2 * item + 25) + 64 * (k + 1))
+    # While lists meet: similarities to neighbours as sparse matrices, and rows of the neighbours of some.
+    meeting = min(3 * SHARING, 8 * n * k * (k + most)) + 100 * n * k + 32 * k * most
+    return Cost(float(sum(2.0 * n * n * p for _, p in shapes)), held, 5 * n * most * item + block, meeting)
 
 
 NEIGHBORS = Family(

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from scipy.stats import hypergeom
 
 from homolog.arrays import Array, constant_like, namespace
-from homolog.families.nearest import BLOCK, NEIGHBORS, Neighbors, Shared
+from homolog.families.nearest import NEIGHBORS, SHARING, Neighbors, Shared
 from homolog.registry import Invariances, evaluate, register, undefined_where
 
 NOTHING = 1e-10
@@ -52,7 +52,7 @@ def _rank_similarity(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
 
 def _second_order_cosine(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
     common = shared.common
-    step = max(1, BLOCK // (8 * x.k * max(x.rows.shape[1], y.rows.shape[1])))
+    step = max(1, SHARING // (8 * x.k * max(x.rows.shape[1], y.rows.shape[1])))
     total, counted = 0.0, 0
     for start in range(0, x.n, step):
         part = slice(start, start + step)
@@ -82,20 +82,22 @@ def _cknna(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
     common = shared.common
     of_y = np.take_along_axis(y.similar, shared.places, axis=1)
     cross = _unbiased(_kept(x, x.similar, common), _kept(x, of_y, common))
-    kept = [_kept(side, side.similar, None) for side in (x, y)]
-    own = [_unbiased(side, side) for side in kept]
-    sizes = [float((side * side).sum()) for side in kept]
+    del of_y
+    own = [_unbiased(kept, kept) for kept in (_kept(side, side.similar, None) for side in (x, y))]
+    squares = [float(np.sum(side.similar**2, dtype=float)) for side in (x, y)]
     # Rows at right angles to all others have cosines of nothing but rounding; and where all terms cancel, it is what is left.
-    something = min(sizes) > x.n * max(x.k, y.k) * ROUNDING**2
-    defined = something and all(term > NOTHING * size for term, size in zip(own, sizes, strict=True))
+    something = min(squares) > x.n * max(x.k, y.k) * ROUNDING**2
+    defined = something and all(term > NOTHING * square for term, square in zip(own, squares, strict=True))
     return _value(x, y, cross / np.sqrt(own[0]) / np.sqrt(own[1]) if defined else float("nan"))
 
 
 def _kept(x: Neighbors, values: np.ndarray, where: np.ndarray | None) -> csr_array:
     """Return the similarities to neighbours as a sparse (n, n) matrix."""
     kept = values.astype(float) if where is None else np.where(where, values, 0.0)
-    rows = np.repeat(np.arange(x.n), x.k)
-    return csr_array((kept.reshape(-1), (rows, x.nearest.reshape(-1))), shape=(x.n, x.n))
+    starts = np.arange(x.n + 1) * x.k
+    found = csr_array((kept.reshape(-1), x.nearest.reshape(-1), starts), shape=(x.n, x.n), copy=True)
+    found.sort_indices()
+    return found
 
 
 def _unbiased(a: csr_array, b: csr_array) -> float:

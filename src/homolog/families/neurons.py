@@ -15,7 +15,7 @@ from homolog.cautions import Caution, constant_layers, dead_units
 from homolog.families.blocked import plan_pairs
 from homolog.families.columns import columns_of, stretches
 from homolog.families.summaries import Shelf, Summary
-from homolog.family import Family, OnDisk
+from homolog.family import Cost, Family, OnDisk
 from homolog.gradients import TIE, smooth_unless
 from homolog.linalg import centre, squared_norm
 from homolog.registry import Invariances, evaluate, register, undefined_where
@@ -80,12 +80,14 @@ def examine(operands: Mapping[str, Neurons], pairs: Sequence[tuple[str, str]]) -
     return constant_layers(constant) + dead_units(dead)
 
 
-def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> tuple[float, int]:
+def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> Cost:
     """Return floating-point operations (correlations, without the assignments) and bytes."""
     n = shapes[0][0]
     widths = np.array([p for _, p in shapes], dtype=float)
     i, j = np.nonzero(np.triu(needed | needed.T))
-    return float(np.sum(2.0 * n * widths[i] * widths[j])), 8 * n * int(widths.sum())
+    most = int(widths.max())
+    # While units are assigned to each other there are several matrices of pairs of units.
+    return Cost(float(np.sum(2.0 * n * widths[i] * widths[j])), 8 * n * int(widths.sum()), 32 * n * most, 96 * most**2)
 
 
 class NeuronRows(Summary):

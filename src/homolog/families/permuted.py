@@ -16,6 +16,12 @@ AT_ONCE = 1 << 15
 """Entries of the upper half that are picked at a time, so that they stay in cache."""
 
 
+def bytes_of_grams(n: int, first: int, second: int) -> int:
+    """Return what it takes to permute through Gram matrices: halves, whole ones, those being copied, and places."""
+    halves = n * (n - 1) // 2
+    return 8 * (halves * (first + 3) + n * n * (second + 2))
+
+
 def permuted_inner_products(xs: Sequence[Structure], ys: Sequence[Structure], needed: np.ndarray, memory: int) -> Inner:
     """Return order → (x, y) off-diagonal parts of ⟨K, L⟩ with the examples of y in this order, NaN where not needed.
 
@@ -25,7 +31,7 @@ def permuted_inner_products(xs: Sequence[Structure], ys: Sequence[Structure], ne
     n = xs[0].n
     halves = n * (n - 1) // 2
     linear = all(side.features is not None for side in (*xs, *ys))
-    held = 8 * (halves * (len(xs) + 1) + n * n * len(ys))
+    held = bytes_of_grams(n, len(xs), len(ys))
     if linear:
         widths = [np.array([side.features.shape[1] for side in part if side.features is not None]) for part in (xs, ys)]
         through_features = 2.0 * n * widths[0] @ needed @ widths[1]
@@ -59,10 +65,12 @@ def _through_features(xs: Sequence[Structure], ys: Sequence[Structure], needed: 
 
 def _through_grams(xs: Sequence[Structure], ys: Sequence[Structure]) -> Inner:
     n = xs[0].n
-    above = np.triu_indices(n, 1)
-    first = np.stack([2 * _gram(side)[above] for side in xs])
-    second = np.stack([_gram(side).ravel() for side in ys], axis=1)
-    rows, columns = (places.astype(np.int32) for places in above)
+    rows, columns = (places.astype(np.int32) for places in np.triu_indices(n, 1))
+    first, second = np.empty((len(xs), len(rows))), np.empty((n * n, len(ys)))
+    for half, side in zip(first, xs, strict=True):
+        np.multiply(_gram(side)[rows, columns], 2, out=half)
+    for j, side in enumerate(ys):
+        second[:, j] = _gram(side).reshape(-1)
 
     def inner(order: np.ndarray) -> np.ndarray:
         total = np.zeros((len(xs), len(ys)))

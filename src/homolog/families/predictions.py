@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from homolog.arrays import Array, carries_gradient, count, machine_epsilon, namespace
 from homolog.cautions import Caution, constant_layers, dropped_directions
 from homolog.families.overlaps import Overlap, Subspace, between, columns_times, shrunk
 from homolog.families.subspace import SUBSPACE, nan_at_rank_zero
+from homolog.families.subspace import cost as cost_of_subspaces
+from homolog.family import Cost
 from homolog.gradients import polar_factor, smooth_unless
 from homolog.linalg import at_most_one
 from homolog.registry import Invariances, evaluate, register
@@ -20,8 +25,14 @@ def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) 
     return constant + dropped_directions([label for label, operand in operands.items() if operand.cut])
 
 
+def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> Cost:
+    """Return what it takes: as of subspaces, and the rows of both sides where they are mapped to each other."""
+    found = cost_of_subspaces(shapes, itemsizes, needed, form)
+    return replace(found, meeting=found.meeting + 56 * shapes[0][0] * max(min(shape) for shape in shapes))
+
+
 # Rows are needed, which are not kept of layers on disk.
-PREDICTIONS = replace(SUBSPACE, name="predictions", examine=examine, on_disk=None, rank=None)
+PREDICTIONS = replace(SUBSPACE, name="predictions", examine=examine, cost=cost, on_disk=None, rank=None)
 
 
 @nan_at_rank_zero

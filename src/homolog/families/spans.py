@@ -10,7 +10,7 @@ import numpy as np
 
 from homolog.arrays import Array, constant_like, namespace, to_numpy
 from homolog.cautions import Caution, SaturationWarning, constant_layers, listed
-from homolog.family import Family
+from homolog.family import Cost, Family
 from homolog.linalg import centre, thin_svd
 from homolog.registry import Invariances, evaluate, register, undefined_where
 
@@ -61,13 +61,14 @@ def examine(operands: Mapping[str, Vectors], pairs: Sequence[tuple[str, str]]) -
     return found
 
 
-def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> tuple[float, int]:
+def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> Cost:
     """Return floating-point operations of one round of projections, and bytes."""
     n = shapes[0][0]
     widths = np.array([p for _, p in shapes], dtype=float)
     i, j = np.nonzero(np.triu(needed | needed.T))
     rounds = 4.0 * n * widths[i] * widths[j] + 4.0 * n * (widths[i] ** 2 + widths[j] ** 2)
-    return float(np.sum(rounds)), 24 * n * int(widths.sum())
+    most = int(widths.max())
+    return Cost(float(np.sum(rounds)), 8 * n * int(widths.sum()), 32 * n * most, 80 * n * most + 48 * min(n, most) ** 2)
 
 
 SPANS = Family("spans", prepare, meet, lambda meeting: meeting, examine, cost=cost, host=True, reorder=reorder)

@@ -12,15 +12,16 @@ import numpy as np
 from homolog.arrays import Array, count, machine_epsilon, namespace, scalar
 from homolog.cautions import Caution, constant_layers, without_direction
 from homolog.families.grams import squared_distances
-from homolog.family import Family
+from homolog.families.walk import tiles
+from homolog.family import Cost, Family
 from homolog.gradients import CORNER, SAME, smooth_unless
 from homolog.linalg import centre, power_of_two, unit_rows
 from homolog.registry import Invariances, evaluate, register, undefined_where
 
 KLABUNDE_2025 = "Klabunde et al., ICLR 2025, arXiv:2408.00531"
-ROWS = 512
-"""Rows whose distances to all others are held at a time."""
-DIRECT, FINE = 1 << 22, 1e-10
+ROWS, COLUMNS = 512, 2048
+"""Rows and columns whose distances are held at a time."""
+DIRECT, FINE = 1 << 20, 1e-10
 """Differences that are held at a time where products will not do, and the error of a squared distance that will."""
 SHARPNESS = 2.0
 """t of exp(−t·d²)."""
@@ -57,14 +58,12 @@ class Cloud:
         with np.errstate(over="ignore", invalid="ignore"):
             # Products of rows lose the differences of rows that are far from the mean and near each other.
             far = scalar(xp.max(norms) * scale) * scalar(scale) * machine_epsilon(points) > FINE
-            step = max(1, DIRECT // (n * points.shape[1])) if far else ROWS
+            side = max(1, int((DIRECT / points.shape[1]) ** 0.5))
             total = xp.zeros_like(points[0, 0])
-            for top in range(0, n, step):
-                rows, beyond = slice(top, min(top + step, n)), slice(min(top + step, n), n)
-                for columns, weight in ((rows, 1), (beyond, 2)):
-                    if columns.start < n:
-                        squared = (_direct if far else squared_distances)(points, rows, columns)
-                        total = total + weight * xp.sum(xp.exp(-SHARPNESS * (squared * scale) * scale))
+            for rows, columns in tiles(n, *((side, side) if far else (ROWS, COLUMNS))):
+                squared = (_direct if far else squared_distances)(points, rows, columns)
+                weight = 1 if rows == columns else 2
+                total = total + weight * xp.sum(xp.exp(-SHARPNESS * (squared * scale) * scale))
         return xp.log(total / n**2)
 
     @cached_property
@@ -98,10 +97,12 @@ def examine(operands: Mapping[str, Cloud], pairs: Sequence[tuple[str, str]]) -> 
     return constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
 
 
-def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: Any, form: None) -> tuple[float, int]:
+def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: Any, form: None) -> Cost:
     """Return floating-point operations, of uniformity if it is asked for, and bytes."""
-    n = shapes[0][0]
-    return float(sum(1.0 * n * n * p for _, p in shapes)), 8 * sum(n * p for _, p in shapes) + 24 * ROWS * n
+    n, most = shapes[0][0], max(p for _, p in shapes)
+    # Rows of a layer that is wider than all of them fit are compared one by one.
+    tile = max(56 * min(n, ROWS) * min(n, COLUMNS), 24 * min(max(DIRECT, most), n * n * most))
+    return Cost(float(sum(1.0 * n * n * p for _, p in shapes)), 0, 16 * n * most, 32 * n * most + tile)
 
 
 def _no_direction(operands: Mapping[str, Cloud]) -> list[Caution]:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from homolog.arrays import Array, machine_epsilon, namespace, precise, to_numpy
-from homolog.cautions import Caution, constant_layers, missing_inputs, nothing_left
+from homolog.cautions import Caution, constant_layers, missing_inputs, nothing_left, without_width
 from homolog.families import blocked, walk
 from homolog.families.grams import Kernel, Structure, enlarged, exact, prepare, products, reorder
 from homolog.families.halves import Points
@@ -91,8 +91,10 @@ def norm(own: Side, n: int, estimator: Estimator) -> Array:
 def examine(operands: Mapping[str, Structure], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
     """Name the constant layers, and say where no inputs were given whose similarity could be removed."""
     explained = [label for label, operand in operands.items() if operand.explained]
-    constant = [label for label, operand in operands.items() if bool(operand.constant) and label not in explained]
-    found = constant_layers(constant) + nothing_left(explained)
+    no_width = [label for label, operand in operands.items() if operand.no_width]
+    told = (*explained, *no_width)
+    constant = [label for label, operand in operands.items() if bool(operand.constant) and label not in told]
+    found = constant_layers(constant) + nothing_left(explained) + without_width(no_width)
     return found + missing_inputs([label for label, operand in operands.items() if operand.lacks_inputs])
 
 
@@ -128,10 +130,12 @@ def meet_all_on_disk(
         epsilon = machine_epsilon(np.empty(0, dtype=summary.dtype))
         constant = summary.constant or (kernel != "linear" and not diagonal.max() > task.n * epsilon)
         wide = enlarged(median_fraction) if kernel == "rbf" else 1.0
+        no_width = summary.no_width and not constant
         scale = np.asarray(summary.columns.scale if kernel == "linear" else 1 / wide)
         # Nothing is formed of it any more; the dtype says in what the structure was.
         none = np.empty((0, 0), dtype=summary.dtype)
-        operands.append(Structure(task.n, none, None, None, diagonal, scale, np.asarray(constant)))
+        undefined = np.asarray(constant or no_width)
+        operands.append(Structure(task.n, none, None, None, diagonal, scale, undefined, no_width=no_width))
     products = diagonals @ diagonals.T
     own = _stacked(operands, np.diag(inner), np.diag(products))
     return operands, Meeting(task.n, inner, products, _along(own, (-1, 1)), _along(own, (1, -1)))

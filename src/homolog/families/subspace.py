@@ -20,7 +20,7 @@ from homolog.families.canonical import smooth_pwcca
 from homolog.families.overlaps import Overlap, Subspace, between, meet, prepare, reorder, times
 from homolog.families.summaries import SubspaceRows
 from homolog.families.without import cca_without_each, regression_without_each
-from homolog.family import Family, OnDisk
+from homolog.family import Cost, Family, OnDisk
 from homolog.gradients import CORNER, SAME, smooth_unless
 from homolog.linalg import at_most_one, settle_ties, squared_norm
 from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register, when
@@ -45,14 +45,16 @@ def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) 
     return found + dropped_directions(cut) + saturation(partly, wholly, n)
 
 
-def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> tuple[float, int]:
+def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> Cost:
     """Return floating-point operations (decompositions by QR, then overlaps and their decompositions) and bytes."""
     n = shapes[0][0]
     ranks = np.array([min(shape) for shape in shapes], dtype=float)
     flops = sum(4.0 * n * p * min(n, p) + 22.0 * min(n, p) ** 3 for _, p in shapes)
     i, j = np.nonzero(np.triu(needed | needed.T))
     overlaps = np.sum(2.0 * n * ranks[i] * ranks[j] + 10.0 * ranks[i] * ranks[j] * np.minimum(ranks[i], ranks[j]))
-    return flops + float(overlaps), 16 * int(sum((n + p) * min(n, p) for _, p in shapes))
+    held = 8 * int(sum((n + p + 1) * min(n, p) for _, p in shapes))
+    width, rank = max(p for _, p in shapes), int(ranks.max())
+    return Cost(flops + float(overlaps), held, 32 * n * width + 48 * rank**2, 64 * rank**2)
 
 
 SUBSPACE = Family(

@@ -30,6 +30,10 @@ class TooLittleError(Exception):
     """A plan does not fit into the memory; whoever asked for it finds out what would."""
 
 
+class WholeError(ValueError):
+    """An option takes whole representations, which cannot be read block by block."""
+
+
 class Shelf:
     """Keeps arrays in memory as long as they fit into a budget, and in a folder from there on.
 
@@ -145,6 +149,7 @@ class StructureRows(Summary):
 
     def __init__(self, rows: Rows, title: str, dtype: Any) -> None:
         self._rows, self.n, self.width, self.operand = rows, rows.shape[0], rows.shape[1], None
+        self.no_width = False  # until a kernel of the distances is found to have none
         self.columns = columns_of(rows, title, dtype)
         self.diagonal, some = self._squared_norms()
         if dtype == np.float32 and (heavy(self.diagonal) or lonely(some, self.diagonal)):

@@ -7,7 +7,6 @@ stacks the tiles as rows T, and adds T T^T.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +15,12 @@ import numpy as np
 
 from homolog.arrays import Array, identity_like, namespace, precise, scalar, to_numpy
 from homolog.families.grams import Structure, products
+from homolog.families.halves import PIECE, pieces
 from homolog.families.halves import ROWS as HALF_ROWS
-from homolog.families.halves import pieces
+from homolog.family import Cost
+from homolog.machine import usable_cores
 
 Shapes = Sequence[tuple[int, int]]
-Cost = tuple[float, int]
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 ROWS, COLUMNS = 256, 1024
@@ -37,7 +37,7 @@ class Form:
     columns: int
     flops: float
     bytes: int
-    """Workspace beyond the operands."""
+    """Workspace of the walk beyond the operands."""
     lean: bool = False
     """Whether structures that can be remade are not held between preparing and walking."""
 
@@ -82,15 +82,16 @@ def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory:
     best = min(range(fewest, len(order) + 1), key=lambda k: _flops(n, sizes, pairs, order[:k]))
     walked = tuple(sorted(int(i) for i in order[:best]))
     item = max(itemsizes)
-    workers = os.cpu_count() or 1
-    rows, columns = _tile(n, len(walked), item, memory // workers)
+    workers = usable_cores()
+    lean = kernel in ("rbf", "distance") and n**2 // 2 * sum(itemsizes) > memory // 2
+    held = _held(shapes, itemsizes, kernel, lean=lean)
+    rows, columns = _tile(n, len(walked), item, (memory - held) // workers)
     workspace = (2 * len(walked) + 1) * rows * columns * item * workers if walked else 0
     flops = _flops(n, sizes, pairs, order[:best])
-    lean = kernel in ("rbf", "distance") and n**2 // 2 * sum(itemsizes) > memory // 2
     if kernel in ("rbf", "distance"):
         # Halves of Gram matrices are formed once and held, or formed a second time, tile by tile.
         flops = _flops(n, 0 * sizes, pairs, order) + n**2 * float(np.sum(sizes)) * (2 if lean else 1)
-        workspace += (3 * n**2 // 2 + 4 * HALF_ROWS * n) * item * min(workers, len(sizes))  # while a layer is prepared
+        workspace = workspace if lean else len(walked) * min(PIECE, n * n // 2) * item
     return Form(walked, rows, columns, flops, workspace, lean)
 
 
@@ -103,13 +104,37 @@ def _flops(n: int, sizes: np.ndarray, pairs: np.ndarray, walked: np.ndarray) -> 
     return walk + 2 * n * float(sizes[i] @ sizes[j]) + n * float(np.sum(sizes[~inside] ** 2))
 
 
-def cost(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, form: Form, *, kernel: Any, **_: Any) -> Cost:
-    """Return floating-point operations and bytes, the operands included."""
+def cost(
+    shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, form: Form | None, *, kernel: Any, **_: Any
+) -> Cost:
+    """Return what it takes, the operands included."""
+    n, item, width = shapes[0][0], max(itemsizes), max(p for _, p in shapes)
+    lean = form is not None and form.lean
+    half, rows = n * (n - 1) // 2 * item, 4 * (min(HALF_ROWS, n) + width) * n * item
+    through = 24 * min(width, n) ** 2
+    if kernel == "linear":
+        # A pair without a form goes through Gram matrices where features outnumber examples.
+        preparing, meeting = 2 * n * width * item, through if form is not None or width <= n else 24 * n * n
+    elif callable(kernel) or kernel == "residual":
+        preparing, meeting = (6 if kernel == "residual" else 3) * n * n * item, 24 * n * n
+    else:
+        # Squared distances, and the kernel of them; both are let go where the structure is lean.
+        preparing, meeting = (3 if lean else 2) * half + rows, 16 * n * n // 2
+    flops = _flops(n, np.array([p for _, p in shapes], dtype=float), needed, np.arange(len(shapes)))
+    held = _held(shapes, itemsizes, kernel, lean=lean)
+    if form is None:
+        return Cost(flops, held, preparing, meeting)
+    alone = kernel == "linear" and len(form.walked) < len(shapes)
+    return Cost(form.flops, held, preparing, through if alone else 0, form.bytes)
+
+
+def _held(shapes: Shapes, itemsizes: Sequence[int], kernel: Any, *, lean: bool) -> int:
+    """Return the bytes of the operands."""
     n = shapes[0][0]
     numbers = n * n if callable(kernel) or kernel == "residual" else n * (n - 1) // 2
-    by_features = kernel == "linear" or form.lean
+    by_features = kernel == "linear" or lean
     held = sum(item * (n * p if by_features else numbers) for (_, p), item in zip(shapes, itemsizes, strict=True))
-    return form.flops, held + form.bytes
+    return held + 16 * n * len(shapes)
 
 
 def _tile(n: int, layers: int, itemsize: int, memory: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from homolog.arrays import check_finite, enough_rows, representation, same_library, same_rows, scalar, to_numpy
 from homolog.cautions import explain_nan, give, undefined
-from homolog.registry import Measure, examined
+from homolog.registry import Measure, check_memory, examined
 from homolog.registry import measure as resolved
 
 ALL = np.ones((1, 1), dtype=bool)
@@ -40,6 +40,7 @@ class Pair:
         same_library(given[0], given[1], names)
         same_rows(given[0], given[1], names)
         first, second = (host(value, name, record) for value, name in zip(given, names, strict=True))
+        check_memory(record, first, second)
         enough_rows(first, max(record.minimal_n, 3), str(record))
         return cls(first, second, record, names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from homolog.engine.planning import Plan
 from homolog.engine.run import Outcome, concluded, empty, note, unordered
 from homolog.families import neurons, overlaps, structure
 from homolog.linalg import numerical_rank
-from homolog.registry import examined
+from homolog.registry import Measure, examined
 
 if TYPE_CHECKING:
     from homolog.streaming.layers import Sides
@@ -26,33 +27,41 @@ def outcome_of(plan: Plan, centred: Moments, sides: Sides) -> Outcome:
     """Evaluate every measure of a plan on centred moments."""
     outcome = empty(plan)
     layers = [Seen(centred, index) for index in range(len(sides.widths))]
-    for name, record in plan.measures.items():
-        family = record.family.name
-        if family not in _FAMILIES or record.prepare_options.get("kernel", "linear") != "linear":
+    labels = [layer.label for layer in plan.layers]
+    pairs = unordered(plan.needed)
+    for measures in _by_family(plan.measures):
+        family = next(iter(measures.values())).family
+        operand, meet = _FAMILIES[family.name]
+        for i, j in pairs:
+            # Once for all measures: a meeting keeps what one of them decomposes of it.
+            meeting, back = meet(centred, layers[i], layers[j]), bool(plan.needed[j, i])
+            found = finished(measures, operand(layers[i]), operand(layers[j]), meeting, same=i == j, back=back)
+            note(outcome, (i, j), found)
+        operands = {label: operand(layer) for label, layer in zip(labels, layers, strict=True)}
+        named = [(labels[i], labels[j]) for i, j in pairs]
+        outcome.cautions += examined(family, operands, named, measures.values())
+        if family.rank is not None:
+            outcome.ranks = np.array([family.rank(operand) for operand in operands.values()], dtype=np.int32)
+    return concluded(plan, outcome)
+
+
+def _by_family(measures: Mapping[str, Measure]) -> list[dict[str, Measure]]:
+    """Return the measures in groups that share their meetings, or raise where moments do not hold one."""
+    found: dict[str, dict[str, Measure]] = {}
+    for name, record in measures.items():
+        if record.family.name not in _FAMILIES or record.prepare_options.get("kernel", "linear") != "linear":
             raise ValueError(
                 f"moments hold the measures of the structure family with the linear kernel, of the subspace and of the neurons "
                 f"family, got {name!r}: use compare for it, on activations in memory or in a store."
             )
-        operand, meet = _FAMILIES[family]
-        for i, j in unordered(plan.needed):
-            x, y = operand(layers[i]), operand(layers[j])
-            values = finished(
-                {name: record}, x, y, meet(centred, layers[i], layers[j]), same=i == j, back=bool(plan.needed[j, i])
-            )
-            note(outcome, (i, j), values)
-        labels = [layer.label for layer in plan.layers]
-        operands = {label: operand(layer) for label, layer in zip(labels, layers, strict=True)}
-        pairs = [(labels[i], labels[j]) for i, j in unordered(plan.needed)]
-        outcome.cautions += examined(record.family, operands, pairs, [record])
-        if record.family.rank is not None:
-            outcome.ranks = np.array([record.family.rank(operand) for operand in operands.values()], dtype=np.int32)
-    return concluded(plan, outcome)
+        found.setdefault(record.family.name, {})[name] = record
+    return list(found.values())
 
 
 class Seen:
     """One layer, of which only centred sums are known."""
 
-    explained = lacks_inputs = False
+    explained = lacks_inputs = no_width = False
 
     def __init__(self, centred: Moments, index: int) -> None:
         self.index, self.n = index, centred.n
