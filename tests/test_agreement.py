@@ -12,7 +12,7 @@ from cases import ROOTS
 
 import homolog as hl
 from homolog.arrays import to_numpy
-from homolog.engine import planning
+from homolog.engine import budget
 
 SPECIAL = (
     "cka(kernel=rbf,median_fraction=0.3)",
@@ -162,7 +162,7 @@ def roads(form, x, y, folder, monkeypatch):
         hl.save({name: layer}, folder / f"{name}.zarr")
     with monkeypatch.context() as patched:
         if form.family.on_disk is not None and form.prepare_options.get("kernel") != "residual":
-            patched.setattr(planning, "_to_load", lambda *_: 1 << 60)
+            patched.setattr(budget, "_to_load", lambda *_: 1 << 60)
         result, told = compared(folder / "x.zarr", folder / "y.zarr")
     yield "store", result[str(form)].item(), told
 
@@ -223,7 +223,7 @@ def test_float32_of_many_examples_is_as_float64(change, rng, tmp_path, monkeypat
     held, _ = heard(lambda: hl.compare({"x": x}, {"y": y}, measures=LARGE, progress=False))
     for name, layer in (("x", x), ("y", y)):
         hl.save({name: layer}, tmp_path / f"{name}.zarr")
-    monkeypatch.setattr(planning, "_to_load", lambda *_: 1 << 60)
+    monkeypatch.setattr(budget, "_to_load", lambda *_: 1 << 60)
     stored, _ = heard(lambda: hl.compare(tmp_path / "x.zarr", tmp_path / "y.zarr", measures=ON_DISK, progress=False))
     for form, value in expected.items():
         for result in (held, stored) if form in ON_DISK else (held,):

@@ -14,7 +14,9 @@ from homolog.families import dissimilarities, halves, nearest, neighbors, permut
 FORMS = [form for record in hl.measures().values() for form in record.forms()]
 SIZES = [
     (nearest, "BLOCK", 60 * 32 * 7),
-    (neighbors, "BLOCK", 8 * 10 * 7 * 9),
+    (nearest, "TALL", 7),
+    (nearest, "SHARING", 8 * 10 * 7 * 9),
+    (neighbors, "SHARING", 8 * 10 * 7 * 9),
     (statistics, "ROWS", 7),
     (statistics, "DIRECT", 60 * 5 * 7),
     (halves, "ROWS", 11),

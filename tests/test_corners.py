@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
 import homolog as hl
-from homolog.engine import planning
+from homolog.engine import budget
 
 pytestmark = pytest.mark.filterwarnings("ignore::homolog.NullLevelWarning")
 
@@ -69,7 +69,7 @@ def test_a_tie_with_the_first_that_is_left_out_is_told():
 def test_float32_of_many_examples_is_held_as_float32(rng):
     wide, few = (rng.normal(size=(n, 500)).astype("float32") for n in (1100, 900))
     held = [hl.plan(x, measures="cka", memory="1GiB").bytes for x in (wide, wide.astype(float), few, few.astype(float))]
-    assert held[1] == pytest.approx(2 * held[0], rel=0.01)
+    assert held[1] > 1.5 * held[0]  # all but what the pairs share
     assert held[3] == held[2]
 
 
@@ -108,7 +108,7 @@ def test_long_integers_keep_their_differences(form, kind, pair, rng, tmp_path):
 
 @pytest.mark.parametrize("form", ["cka", "cca", "semi_match"])
 def test_long_integers_keep_their_differences_on_disk(form, pair, rng, tmp_path, monkeypatch):
-    monkeypatch.setattr(planning, "_to_load", lambda *_: 1 << 60)
+    monkeypatch.setattr(budget, "_to_load", lambda *_: 1 << 60)
     small = rng.integers(0, 30, size=(40, 4))
     hl.save({"x": small + 2**60}, tmp_path / "x.zarr")
     assert "from disk" in str(hl.plan(tmp_path / "x.zarr", pair[1], measures=form))
@@ -151,7 +151,7 @@ def test_a_wide_rbf_kernel_is_the_linear_one(estimator, pair, tmp_path, monkeypa
         assert float(form(torch.tensor(x), torch.tensor(y))) == pytest.approx(limit, abs=near)
         assert compared(x, y, form) == pytest.approx(limit, abs=near)
         with monkeypatch.context() as patched:
-            patched.setattr(planning, "_to_load", lambda *_: 1 << 60)
+            patched.setattr(budget, "_to_load", lambda *_: 1 << 60)
             stored = compared(tmp_path / "x.zarr", tmp_path / "y.zarr", form)
         assert stored == pytest.approx(limit, abs=near)
 
@@ -227,7 +227,7 @@ def test_svcca_tells_where_it_cuts_through_a_tie(rng, tmp_path, monkeypatch):
     assert abs(first - second) > 1e-3  # which is why it is told
     with pytest.warns(hl.TiesWarning, match="^a: x: threshold"):
         hl.compare({"x": x}, {"y": y}, measures="svcca(threshold=0.5)")
-    monkeypatch.setattr(planning, "_to_load", lambda *_: 1 << 60)
+    monkeypatch.setattr(budget, "_to_load", lambda *_: 1 << 60)
     for name, side in (("x", x), ("y", y)):
         hl.save({name: side}, tmp_path / f"{name}.zarr")
     with pytest.warns(hl.TiesWarning, match="^a: x: threshold"):

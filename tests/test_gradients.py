@@ -251,6 +251,7 @@ def test_a_side_without_gradient_changes_nothing(form):
         np.testing.assert_allclose(sides[k].grad.numpy(), both[k], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::homolog.TiesWarning")  # of the value itself
 @pytest.mark.parametrize("spec", ["svcca(threshold=0.6)", "svcca(threshold=0.8,statistic=rho)", "svcca(threshold=0.5)"])
 @pytest.mark.parametrize("moving", [(True, False), (False, True)])
 def test_svcca_jumps_where_components_left_out_tie_or_end_at_the_threshold(spec, moving):

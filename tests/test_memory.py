@@ -33,7 +33,7 @@ def call(measures, rows, width, layers, memory, dtype="float32"):
 
 
 GROWTH = [
-    call("rsm_norm_difference", 1800, 6, 12, "64MiB"),
+    call("rsm_norm_difference", 1200, 6, 12, "64MiB"),
     call("rsa", 1800, 6, 10, "100MiB"),
     call("cka(kernel=rbf)", 2400, 8, 10, "64MiB"),
     call("distance_correlation", 2400, 8, 10, "64MiB"),

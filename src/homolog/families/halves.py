@@ -46,15 +46,24 @@ class Points:
                 return centre(self.x.astype(float))
         return found
 
-    @cached_property
+    # What is kept must not be the points themselves: a circle would hold them until the collector comes.
+    @property
     def exact(self) -> Points:
         """The same in float64."""
-        return Points(self.x.astype(float)) if self.x.dtype == np.float32 else self
+        return self._in_float64 if self.x.dtype == np.float32 else self
 
-    @cached_property
+    @property
     def apart(self) -> Points:
         """The same in a dtype whose products tell the distances between rows."""
-        return self if single_suffices(self.centred.features) else self.exact
+        return self if self._single_suffices else self.exact
+
+    @cached_property
+    def _in_float64(self) -> Points:
+        return Points(self.x.astype(float))
+
+    @cached_property
+    def _single_suffices(self) -> bool:
+        return single_suffices(self.centred.features)
 
     @cached_property
     def squared(self) -> np.ndarray:
