@@ -1,5 +1,5 @@
 # The two commands of the README: `make demo` and `make test`. Both make .venv if need be.
-# `make test-all` adds the tests marked slow: simulations of many hundred comparisons.
+# `make test-all` adds the tests marked slow: simulations of many hundred comparisons, and what JAX takes long to compile.
 # `make examples` remakes the pictures of docs/pictures (it needs Debian's wordnet-base).
 PYTHON ?= python3
 BIN := .venv/bin
