@@ -79,8 +79,21 @@ def test_sequences_padded_to_the_longest_of_the_batch():
 
     order = torch.tensor([3, 9, 2, 5, 4, 1, 6, 8, 7])
     data = [{"x": torch.randn(9, 9, 4), "lengths": order}]
-    taken = hl.extract(Unpadded(), data, layers="same")  # part of the batch is shorter, all of it turned around is not
-    assert taken["same"].shape == (9, 45)
+    for longest in (1, 0, 8):  # wherever it is
+        lengths = order.roll(longest - 1)
+        with pytest.raises(
+            ValueError, match="'same' has another number of positions for other examples of the same shape"
+        ):
+            hl.extract(Unpadded(), [{**data[0], "lengths": lengths}], layers="same", reduce="mean")
+    # Part of the batch is shorter, all of it turned around is not.
+    assert hl.extract(Unpadded(), data, layers="same", mask={"same": None})["same"].shape == (9, 45)
+    model = Unpadded()
+    keep = {"same": lambda batch: torch.arange(int(batch["lengths"].max()))[None] < batch["lengths"][:, None]}
+    taken = hl.extract(model, data, layers=["same", "rnn"], reduce="mean", mask=keep)
+    np.testing.assert_allclose(taken["same"], taken["rnn"], atol=1e-6)
+    even = {"x": torch.randn(9, 9, 4), "lengths": torch.full((9,), 5)}
+    with pytest.raises(ValueError, match="'same' has another number of positions"):
+        hl.extract(model, [even, *data], layers="same", reduce="mean")
 
 
 class States(nn.Module):
@@ -359,3 +372,71 @@ def test_examples_on_the_last_axis(axis):
     taken = hl.extract(nn.Sequential(Last()), x, axis=axis, reduce="mean", layers=["0", "input"])
     np.testing.assert_allclose(taken["0"], x.mean(1).numpy(), atol=1e-6)
     np.testing.assert_array_equal(taken["0"], taken["input"])
+
+
+def test_a_state_that_a_model_keeps_is_put_back_after_the_proof():
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.state, self.seen = nn.GRUCell(3, 4), None, []
+
+        def forward(self, x):
+            fits = self.state is not None and len(self.state) == len(x)
+            self.state = self.cell(x, self.state if fits else None)
+            self.seen.append(len(x))
+            return self.state
+
+    x = torch.randn(9, 3)
+    model, again = Keeping(), Keeping()
+    again.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        expected = torch.cat([again(part) for part in x.split(3)])
+    np.testing.assert_allclose(
+        hl.extract(model, x, layers=["output"], batch_size=3, axis=0)["output"], expected, atol=1e-6
+    )
+    assert model.seen == again.seen == [3, 3, 3]
+
+
+def test_what_is_routed_to_an_expert_may_be_as_much_as_the_batch():
+    class Routed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.experts = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
+
+        def forward(self, x):
+            tokens = x.flatten(0, 1)
+            first = tokens[:, 0] > 0
+            out = torch.empty_like(tokens)
+            out[first], out[~first] = self.experts[0](tokens[first]), self.experts[1](tokens[~first])
+            return out.view_as(x)
+
+    x = torch.randn(4, 2, 3)
+    x[:, :, 0] = torch.tensor([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
+    with pytest.raises(ValueError, match=r"no layer puts out rows that are the examples, got experts.0"):
+        hl.extract(Routed(), x)
+
+
+def test_later_batches_are_tried_too():
+    class Sorted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(3, 3)
+
+        def forward(self, x):
+            order = x[:, 0].argsort(descending=True, stable=True)
+            return self.inner(x[order])[order.argsort()]
+
+    even, mixed = torch.randn(4, 3), torch.randn(4, 3)
+    even[:, 0] = 5.0
+    mixed[:, 0] = torch.tensor([2.0, 4.0, 5.0, 3.0])
+    with pytest.raises(ValueError, match="'inner' must have the examples"):
+        hl.extract(Sorted(), [even, mixed], layers="inner")
+
+
+def test_a_small_feature_beside_large_ones_is_looked_at_too():
+    class Uneven(nn.Module):
+        def forward(self, x):
+            return torch.cat([3000 * x[:, :1], x[:, 1:] - x[:, 1:].mean(0)], 1)
+
+    with pytest.raises(ValueError, match="its rows change with the other examples"):
+        hl.extract(nn.Sequential(Uneven()), torch.randn(20, 4), layers="0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -222,7 +224,7 @@ def test_masks_of_unknown_names_are_not_guessed():
             return self.layer(x)
 
     model, data = Reads(), {"x": torch.randn(5, 6, 4), "padding_mask": keep(SOURCE)}
-    with pytest.raises(ValueError, match="'layer' has as many positions as 'padding_mask', got no word on whether"):
+    with pytest.raises(ValueError, match="'layer' has as many positions as 'padding_mask', which could mark padding"):
         hl.extract(model, [data], reduce="mean")
     layer = outputs(model, data)["layer"]
     for mask, lengths in (
@@ -342,3 +344,55 @@ def test_masks_that_are_added_to_scores_hold_large_negative_numbers_at_padding()
     whole = {"x": x, "attention_mask": torch.ones(5, 9)}  # of another length, and without padding
     taken = hl.extract(model, [whole], reduce="mean", mask="attention_mask")["layer"]
     np.testing.assert_allclose(taken, mean_of(outputs(model, whole)["layer"], FULL), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["tuple", "nested", "record", "own names", "one by one"])
+def test_masks_that_reach_the_model_in_other_ways_are_not_overlooked(kind):
+    ids, mask = torch.randint(0, 30, (5, 6)), keep(SOURCE)
+    model = nn.Module()
+    model.embed = nn.Embedding(30, 4)
+    kinds = {
+        "tuple": ((ids, mask), lambda m, b: m.embed(b[0])),
+        "nested": (
+            ({"input_ids": ids, "attention_mask": mask}, torch.arange(5)),
+            lambda m, b: m.embed(b[0]["input_ids"]),
+        ),
+        "record": (types.SimpleNamespace(input_ids=ids, attention_mask=mask), lambda m, b: m.embed(b.input_ids)),
+        "own names": ({"ids": ids, "kept": mask.long()}, lambda m, b: m.embed(b["ids"])),
+        "one by one": (
+            [{"input_ids": row, "attention_mask": one} for row, one in zip(ids, mask, strict=True)],
+            lambda m, b: m.embed(torch.stack([item["input_ids"] for item in b])),
+        ),
+    }
+    batch, forward = kinds[kind]
+    with torch.no_grad():
+        expected = mean_of(model.embed(ids), SOURCE)
+    if kind == "record":
+        taken = hl.extract(model, [batch], forward=forward, reduce="mean")["embed"]
+        np.testing.assert_allclose(taken, expected, atol=1e-6)
+        return
+    with pytest.raises(ValueError, match=r"'embed' (has as many positions as .* which could mark|may be) padd"):
+        hl.extract(model, [batch], forward=forward, reduce="mean")
+    if kind == "tuple":  # the remedy of the error
+        told = hl.extract(model, [batch], forward=forward, reduce="mean", mask=lambda batch: batch[1] != 0)["embed"]
+        np.testing.assert_allclose(told, expected, atol=1e-6)
+
+
+def test_features_beside_tokens_have_not_their_mask():
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seen, self.read = nn.Linear(4, 3), nn.Embedding(30, 3)
+
+        def forward(self, input_ids, features, attention_mask):
+            return self.read(input_ids) + self.seen(features)
+
+    data = {"input_ids": torch.randint(0, 30, (5, 6)), "features": torch.randn(5, 6, 4), "attention_mask": keep(SOURCE)}
+    model = Beside()
+    taken = hl.extract(model, [data], reduce="mean", layers=["seen", "read"])
+    np.testing.assert_allclose(taken["seen"], mean_of(outputs(model, data)["seen"], FULL), atol=1e-6)
+    np.testing.assert_allclose(taken["read"], mean_of(outputs(model, data)["read"], SOURCE), atol=1e-6)
+    with pytest.raises(KeyError, match="raed"):
+        hl.extract(model, [data], reduce="mean", layers=["seen", "read"], mask={"raed": None})
+    with pytest.raises(KeyError, match="raed"):
+        hl.extract(model, [data], reduce="mean", layers=["seen", "read"], axis={"raed": 0})

@@ -372,7 +372,7 @@ def in_jax():
         yield pytest.param(form, case, id=name, marks=() if name in QUICK else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("form", "case"), in_jax())
+@pytest.mark.parametrize(("form", "case"), list(in_jax()))
 def test_jax_agrees(form, case):
     x, y = CASES[case](np.random.default_rng(5))
     value, expected, told = gradients(form, x, y)

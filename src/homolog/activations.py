@@ -274,7 +274,8 @@ def row_identity(models: Sequence[Activations]) -> str:
 def _says_who(side: Activations) -> bool:
     """Say whether example ids tell examples apart; the numbers that extraction gives the examples of positions do not."""
     ids = side.example_ids
-    if ids is None or side.positions is None or ids.dtype.kind not in "iu":
+    given = side.provenance.get("example_ids") == "given"
+    if ids is None or side.positions is None or ids.dtype.kind not in "iu" or given:
         return ids is not None
     kinds = np.unique(ids)
     return not np.array_equal(kinds, np.arange(len(kinds)))

@@ -39,6 +39,10 @@ class Batch:
 def read(data: Any, options: Options) -> Iterator[Any]:
     """Yield raw batches from all examples at once, or from an iterable of batches."""
     check_order(data, options)
+    if isinstance(data, torch.Tensor) and (data.is_nested or data.layout != torch.strided):
+        raise TypeError(
+            f"data must be dense, got a tensor of layout {data.layout}: convert it with .to_dense(), or pass batches."
+        )
     if isinstance(data, torch.Tensor | np.ndarray):
         if data.ndim == 0 or len(data) == 0:
             raise ValueError(f"data must hold at least one example, got shape {tuple(data.shape)}.")
@@ -60,7 +64,7 @@ def count(data: Any, options: Options) -> int | None:
     """Return how many examples there will be, or None where nobody can know."""
     total: int | None = None
     if isinstance(data, torch.Tensor | np.ndarray):
-        total = len(data)
+        total = len(data) if data.ndim else 0
     elif isinstance(data, Mapping):
         total = size_of(data)[0]
     elif isinstance(data, torch.utils.data.DataLoader):

@@ -141,7 +141,7 @@ def provenance_of(model: nn.Module, options: Options) -> dict[str, str]:
         "reduce": told(options.reduce),
         "channels": options.channels,
         "torch": torch.__version__,
-    }
+    } | ({} if options.example_ids is None else {"example_ids": "given"})
 
 
 def told(asked: Any, function: Callable[[Any], str] | None = None) -> str:

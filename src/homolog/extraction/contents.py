@@ -61,6 +61,8 @@ def rows_of(leaf: Any) -> int | None:
     """Return the rows of a tensor, an array of numbers or packed sequences; None for anything else, or without axes."""
     if isinstance(leaf, PackedSequence):
         return int(leaf.batch_sizes[0]) if len(leaf.batch_sizes) else 0
+    if isinstance(leaf, torch.Tensor) and leaf.is_nested:
+        return int(leaf.size(0))
     numbers = isinstance(leaf, torch.Tensor) or (isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc")
     return int(leaf.shape[0]) if numbers and leaf.ndim else None
 
@@ -74,7 +76,7 @@ def is_items(content: Any, *, lone: bool = False) -> bool:
     if type(content) is not list or len(content) < (1 if lone else 2):
         return False
     if not all(isinstance(item, torch.Tensor) for item in content):
-        return len({type(item) for item in content}) == 1 and not isinstance(content[0], torch.Tensor | tuple | list)
+        return len({type(item) for item in content}) == 1 and not isinstance(content[0], torch.Tensor | list)
     shapes = [tuple(item.shape) for item in content]
     if all(len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) >= 8 for shape in shapes):
         return True
@@ -130,6 +132,15 @@ def each(function: Callable[[Any], Any], value: Any, whole: Callable[[Any], bool
         vars(copied).update({name: each(function, item, whole) for name, item in vars(value).items()})
         return copied
     return function(value)
+
+
+def named(content: Any) -> Mapping[str, Any]:
+    """Return what a batch holds by name: of a mapping, a named tuple or a record; nothing where there are no names."""
+    if isinstance(content, Mapping):
+        return {str(key): value for key, value in content.items()}
+    if isinstance(content, tuple) and hasattr(content, "_asdict") and not isinstance(content, PackedSequence):
+        return dict(content._asdict())
+    return vars(content) if is_record(content) else {}
 
 
 def part(content: Any, layout: Layout, index: Sequence[int]) -> Any:

@@ -44,9 +44,12 @@ def described_function(function: Callable[..., Any]) -> str:
 
     Bytecode is that of one version of Python, which is therefore named.
     """
-    name = getattr(function, "__qualname__", None) or type(function).__name__
+    # The code says what is computed, wherever it was written.
+    name = (getattr(function, "__qualname__", None) or type(function).__name__).rsplit(".", 1)[-1]
     try:
         digest = Digest().of(function).hex()
+    except RecursionError:
+        return f"{name}, which {_UNKNOWN} because it holds what holds it"
     except IncomparableError as error:
         return f"{name}, which {_UNKNOWN} because it holds {error}"
     return f"{name} of code {digest} (Python {'.'.join(platform.python_version_tuple()[:2])})"
@@ -72,7 +75,7 @@ def code_of_model(model: nn.Module) -> str:
         for part in (kind, *_options_of(module)):
             try:
                 state.update(digest.of(part))
-            except IncomparableError:
+            except (IncomparableError, RecursionError):
                 continue
     return f"{state.hexdigest()} (Python {'.'.join(platform.python_version_tuple()[:2])})"
 

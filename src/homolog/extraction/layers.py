@@ -88,7 +88,7 @@ def _is_layer(module: nn.Module) -> bool:
 def _is_one_layer(module: nn.Module) -> bool:
     """Say whether the children of a module only hold or make its weights: quantised weights, parametrisations."""
     names = {name for name, _ in module.named_children()}
-    return bool(names) and names <= {"parametrizations", "_packed_params"}
+    return bool(names) and names <= {"parametrizations", "_packed_params", "_all_weight_values"}
 
 
 def _is_shaped(module: nn.Module) -> bool:

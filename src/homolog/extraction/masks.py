@@ -11,6 +11,7 @@ import torch
 
 from homolog.activations import glob_expression
 from homolog.arrays import described
+from homolog.extraction.contents import is_items, leaves, named
 
 SUFFIXES = ("attention_mask", "key_padding_mask")
 """How the names of padding masks end in Hugging Face models and in PyTorch's transformers."""
@@ -20,6 +21,10 @@ NO_PADDING = (
     *("cross_attn_head_mask", "special_tokens_mask", "global_attention_mask", "perceiver_attention_mask"),
 )
 """Masks that say nothing of padding."""
+NO_MASK = ("token_type_ids", "position_ids", "labels", "input_ids", "decoder_input_ids")
+"""Whole numbers of which some examples hold nothing but 0 and 1."""
+TOKENS = ("input_ids", "inputs_embeds", "input_values", "input_features")
+"""What Hugging Face's attention_mask is of."""
 OF_MAPS = ("pixel_mask", "pixel_attention_mask")
 DECODER_INPUTS = ("decoder_", "tgt", "target", "labels")
 ENCODER_INPUTS = ("encoder_", "src", "source", "memory")
@@ -47,9 +52,7 @@ class Stream:
 
 def streams_of(content: Any, size: int) -> tuple[Stream, ...]:
     """Say which inputs of a batch belong together, and which mask is theirs; nothing where there is no mask."""
-    if not isinstance(content, Mapping):
-        return ()
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor) and value.ndim}
+    tensors = {key: value for key, value in named(content).items() if isinstance(value, torch.Tensor) and value.ndim}
     masks = [key for key in tensors if _is_mask(key)]
     inputs = [
         key for key, value in tensors.items() if not key.endswith("mask") and value.ndim >= 2 and len(value) == size
@@ -87,7 +90,11 @@ def _covers(mask: str, key: str, tensors: Mapping[str, torch.Tensor]) -> bool:
     named = [other for other in tensors if other.startswith(prefix.rstrip("_")) and not other.endswith("mask")]
     if prefix and named:
         return key in named
-    return not key.startswith(DECODER_INPUTS) and tensors[key].shape[:2] == tensors[mask].shape[:2]
+    if key.startswith(DECODER_INPUTS) or tensors[key].shape[:2] != tensors[mask].shape[:2]:
+        return False
+    # Beside tokens, features of another kind are a sequence of their own, though it may be as long.
+    tokens = any(name in tensors for name in TOKENS)
+    return key in TOKENS or not tokens or not tensors[key].is_floating_point()
 
 
 class AmbiguousMaskError(ValueError):
@@ -150,12 +157,16 @@ class Masks:
             )
         return fitting[0] if fitting else None
 
+    def is_told(self, layer: str) -> bool:
+        """Say whether the caller has said what is padding in a layer."""
+        return self._asked_for(layer) is not _NOT_ASKED
+
     def check_maps(self, layer: str) -> None:
         """Raise for maps of padded images, whose padding nobody can leave out after a convolution."""
         if self._asked_for(layer) is not _NOT_ASKED:
             return
         for stream in self._streams_of_layer(layer):
-            if stream.mask in OF_MAPS and not bool((self.content[stream.mask] != 0).all()):
+            if stream.mask in OF_MAPS and not bool((named(self.content)[stream.mask] != 0).all()):
                 raise AmbiguousMaskError(
                     f"layer {layer!r} puts out maps of images that {stream.mask} says are padded: resize the images to one size, "
                     f'pass reduce=function(output, mask), or mask={{"{layer}": None}} to count the padding too.'
@@ -174,12 +185,9 @@ class Masks:
     def _told(self, told: Any) -> torch.Tensor:
         if callable(told):
             return self._checked(_name(told), told(self.content))
-        if not isinstance(self.content, Mapping) or told not in self.content:
-            keys = (
-                f"the keys {', '.join(map(str, self.content))}"
-                if isinstance(self.content, Mapping)
-                else described(self.content)
-            )
+        entries = named(self.content)
+        if told not in entries:
+            keys = f"the keys {', '.join(entries)}" if entries else described(self.content)
             raise KeyError(
                 f"mask={told!r} must be a key of every batch, got {keys}: name one of them, or pass a function of the batch."
             )
@@ -187,7 +195,7 @@ class Masks:
 
     def _read(self, key: str) -> torch.Tensor:
         """Return a mask of the batch, true where a position counts."""
-        return self._checked(key, self.content[key])
+        return self._checked(key, named(self.content)[key])
 
     def _checked(self, name: str, mask: Any) -> torch.Tensor:
         mask = torch.as_tensor(mask) if isinstance(mask, torch.Tensor | np.ndarray | list) else mask
@@ -200,7 +208,7 @@ class Masks:
         if name.endswith(TRUE_IS_PADDING):
             return mask == 0
         # Masks that are added to attention scores hold 0 where a position counts, and large negative numbers elsewhere.
-        return mask == 0 if mask.is_floating_point() and bool((mask < 0).any()) else mask != 0
+        return mask == 0 if mask.is_floating_point() and not bool((mask > 0).any()) else mask != 0
 
     def _fitting(self, layer: str, name: str, keep: torch.Tensor, positions: int | None) -> torch.Tensor | None:
         if bool(keep.all()):
@@ -247,9 +255,10 @@ class Masks:
 
     def _length(self, stream: Stream) -> int | None:
         """Return the positions of a stream; None for maps, whose layers have as many as they like."""
-        shapes = [self.content[key].shape for key in stream.inputs]
+        content = named(self.content)
+        shapes = [content[key].shape for key in stream.inputs]
         if stream.mask is not None and stream.mask not in OF_MAPS:
-            shapes.append(self.content[stream.mask].shape)
+            shapes.append(content[stream.mask].shape)
         return next((int(shape[1]) for shape in shapes if len(shape) in (2, 3)), None)
 
     @staticmethod
@@ -259,25 +268,55 @@ class Masks:
     def _refuse_padded_labels(self, layer: str, known: list[Stream]) -> None:
         """A decoder fed with shifted labels has padding that no mask tells of."""
         for key in (key for stream in known for key in stream.inputs if key == "labels"):
-            if bool((self.content[key] == IGNORED_LABEL).any()):
+            if bool((named(self.content)[key] == IGNORED_LABEL).any()):
                 raise AmbiguousMaskError(
                     f"layer {layer!r} depends on labels that hold padding ({IGNORED_LABEL}), got no mask for it: pass "
                     f"decoder_attention_mask with the batch, or mask=function(batch) → (examples, positions)."
                 )
 
+    def _refuse_masked_items(self, layer: str) -> None:
+        """Masks of single examples are not put together here."""
+        for item in self.content:
+            for key, value in named(item).items():
+                if _is_mask(key) and isinstance(value, torch.Tensor) and not bool((value == value.flatten()[0]).all()):
+                    raise AmbiguousMaskError(
+                        f"layer {layer!r} may be padded as {key!r} of each example says: pass mask=function(batch) → (examples, "
+                        f"positions), true where a position counts, or mask={{'**': None}} to count every position."
+                    )
+
     def _refuse_unknown(self, layer: str, positions: int | None) -> None:
         """A mask of a name that nobody knows could mean padding, and could mean it either way round."""
-        if positions is None or not isinstance(self.content, Mapping):
+        if positions is None:
             return
-        for key, value in self.content.items():
-            odd = str(key).endswith("mask") and not _is_mask(str(key)) and key not in NO_PADDING
-            fits = odd and isinstance(value, torch.Tensor) and tuple(value.shape) == (self.size, positions)
-            if fits and bool((value != value.flatten()[0]).any()):
-                raise AmbiguousMaskError(
-                    f"layer {layer!r} has as many positions as {key!r}, got no word on whether that marks padding: pass "
-                    f"mask={key!r} if it is true where a position counts, a function of the batch, or mask={{'**': None}} to "
-                    f"count every position."
-                )
+        if is_items(self.content):
+            self._refuse_masked_items(layer)
+        entries = named(self.content)
+        known = [id(value) for key, value in entries.items() if _is_mask(key) or key in (*NO_PADDING, *NO_MASK)]
+        names = {id(value): repr(key) for key, value in entries.items()}
+        for value in leaves(self.content):
+            fits = isinstance(value, torch.Tensor) and tuple(value.shape) == (self.size, positions)
+            if not fits or id(value) in known:
+                continue
+            name = names.get(id(value), "a tensor of the batch")
+            odd = name.endswith("mask'") and bool((value != value.flatten()[0]).any())
+            if odd or _looks_like_padding(value):
+                raise AmbiguousMaskError(self._unknown_mask(layer, name, id(value) in names))
+
+    def _unknown_mask(self, layer: str, name: str, is_named: bool) -> str:
+        by_key = f"batch[{name}]" if isinstance(self.content, Mapping) else f"batch.{name.strip(chr(39))}"
+        where = by_key if is_named else "batch[1]"
+        return (
+            f"layer {layer!r} has as many positions as {name}, which could mark padding: pass mask=lambda batch: {where} != 0 if "
+            f"it is 0 at padding, mask=lambda batch: {where} == 0 if it is not, or mask={{'**': None}} to count every position."
+        )
+
+
+def _looks_like_padding(values: torch.Tensor) -> bool:
+    """Say whether values are 0 and 1, and every row begins or ends with all of one of them, as masks of padding are."""
+    if values.is_complex() or not bool(((values == 0) | (values == 1)).all()):
+        return False
+    changes = (values[:, 1:] != values[:, :-1]).sum(dim=1)
+    return bool((changes <= 1).all()) and bool((changes == 1).any())
 
 
 class _NotAsked:

@@ -13,7 +13,7 @@ from torch import nn
 
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
-from homolog.extraction.masks import Masks, Stream
+from homolog.extraction.masks import Stream
 from homolog.extraction.outputs import output_of
 from homolog.extraction.reductions import Rows, UnfitError
 
@@ -32,8 +32,8 @@ class Sample(NamedTuple):
     """Rows of one layer for the examples that are tried."""
 
     rows: torch.Tensor
-    spread: float
-    """Largest difference between rows."""
+    spread: torch.Tensor
+    """(features,) largest difference between rows, of no feature less than a hundredth of that of another."""
     largest: float
 
 
@@ -49,10 +49,12 @@ def some_of(size: int) -> list[int]:
 
 def sample_of(rows: Rows, index: Sequence[int]) -> Sample:
     """Keep the rows of some examples; a copy, because what runs later may change the output in place."""
-    few = rows.features[:SPREAD_ROWS].detach().double()
-    spread = float((few.amax(0) - few.amin(0)).amax()) if few.numel() else 0.0
-    largest = float(few.abs().amax()) if few.numel() else 0.0
-    return Sample(rows_at(rows, index), spread, largest)
+    kept = rows_at(rows, index)
+    few = torch.cat([rows.features[:SPREAD_ROWS].detach(), kept]).double()
+    if not len(few):
+        return Sample(kept, torch.zeros(few.shape[1]), 0.0)
+    spread = few.amax(0) - few.amin(0)
+    return Sample(kept, torch.maximum(spread, spread.amax() / 100), float(few.abs().amax()))
 
 
 def rows_at(rows: Rows, index: Sequence[int]) -> torch.Tensor:
@@ -72,6 +74,12 @@ def prove(model: nn.Module, batch: Batch, options: Options, recorders: Sequence[
     if batch.layout.kind == "whole":
         return
     trials = _Trials(model, batch, options, recorders)
+    # Others too, alone: what is routed to an expert may be as much as the batch once, and sequences that the model pads itself
+    # are shorter without the longest of them.
+    ends = {0, batch.size - 1} if any(recorder.lengths for recorder in recorders) else set()
+    alone = [
+        trials.of([i, i], look=False) for i in sorted({batch.size // 3, 2 * batch.size // 3} | ends) if batch.size > 1
+    ]
     part = trials.of(trials.order) or trials.of(sorted(trials.order))
     turned = repeated = None
     if part is None or trials.any_other_shape(part):
@@ -79,7 +87,15 @@ def prove(model: nn.Module, batch: Batch, options: Options, recorders: Sequence[
         turned = trials.of(range(batch.size)[::-1]) if batch.size > 1 else None
     if part is not None and trials.any_difference(part):
         repeated = trials.of(trials.order, seed=1)
+    if part is not None and is_quantised(model):
+        for order in ([0, 0], [batch.size - 1] * 2, trials.index):
+            trials.note_mixing(order, trials.of(order))
     for number, recorder in enumerate(recorders):
+        for found in (one[number] for one in alone if one is not None):
+            unfit = {name: problem for name, problem in found.items() if isinstance(problem, UnfitError)}
+            recorder.contradicted |= {
+                name: f"with 2 examples it has {problem.reason}" for name, problem in unfit.items()
+            }
         tries = [{} if tried is None else tried[number] for tried in (part, turned, repeated)]
         for name in recorder.samples:
             trials.judge(recorder, name, *(tried.get(name) for tried in tries))
@@ -97,15 +113,29 @@ class _Trials:
             self.order = [*range(batch.size)[::-1], 0]
         self.part, self.spacing = tolerance_of(model, [s for recorder in recorders for s in recorder.samples.values()])
 
-    def of(self, order: Sequence[int], seed: int = 0) -> list[Tried] | None:
+    def of(self, order: Sequence[int], seed: int = 0, *, look: bool = True) -> list[Tried] | None:
         """Run examples in some order, and return the rows of those that were sampled, by layer; None where that fails."""
-        tried = batches.part(self.batch, order)
+        try:
+            tried = batches.part(self.batch, order)
+        except (RuntimeError, NotImplementedError):  # of layouts that PyTorch does not index
+            return None
         # The last place of an example, where others came before it.
-        places = [max(place for place, i in enumerate(order) if i == wanted) for wanted in self.index]
+        wanted = [i for i in self.index if look and i in order]
+        places = [max(place for place, i in enumerate(order) if i == example) for example in wanted]
         found: list[dict[str, Any]] = [{} for _ in self.recorders]
         pairs = zip(self.recorders, found, strict=True)
-        listeners = [_listener(recorder, into, recorder.masks_of(tried), places) for recorder, into in pairs]
+        listeners = [_listener(recorder, into, tried, places) for recorder, into in pairs]
         return list(found) if _run(self.model, tried, self.options, self.recorders, listeners, seed) else None
+
+    def note_mixing(self, order: Sequence[int], found: list[Tried] | None) -> None:
+        """Note the layers that have other values without most of the examples: quantised by the largest value of the batch."""
+        for recorder, name, sample, rows in [] if found is None else self._rows(found):
+            each = len(sample.rows) // len(self.index)
+            there = torch.cat([sample.rows[k * each : (k + 1) * each] for k, i in enumerate(self.index) if i in order])
+            # As part of their own size: the spread of all rows is that of an outlier.
+            apart = rows.shape == there.shape and _differences(there, rows).amax() > self.part * there.abs().amax()
+            if bool(apart) and name not in recorder.mixing:
+                recorder.mixing.append(name)
 
     def any_other_shape(self, found: list[Tried]) -> bool:
         """Say whether any layer has other features or positions for part of the batch."""
@@ -127,7 +157,8 @@ class _Trials:
 
     def _differs(self, recorder: Recorder, name: str, rows: torch.Tensor) -> bool:
         sample = recorder.samples[name]
-        return _difference(sample.rows, rows) > self.part * sample.spread + self.spacing * sample.largest
+        allowed = self.part * sample.spread + self.spacing * sample.largest
+        return bool((_differences(sample.rows, rows) > allowed).any())
 
     def judge(self, recorder: Recorder, name: str, part: Any, turned: Any, repeated: Any) -> None:
         """Say of one layer whether it follows the examples, as far as it could be tried."""
@@ -135,7 +166,11 @@ class _Trials:
         asserted = (
             recorder.options.axis_of(name) is not None
         )  # that examples depend on each other is then as it should be
-        if reason == _OTHER_VALUES and isinstance(repeated, torch.Tensor) and _difference(part, repeated) > 0:
+        if (
+            reason == _OTHER_VALUES
+            and isinstance(repeated, torch.Tensor)
+            and bool((_differences(part, repeated) > 0).any())
+        ):
             recorder.random.append(name)
         elif reason and not (asserted and not isinstance(part, UnfitError)):
             recorder.contradicted[name] = reason
@@ -162,13 +197,17 @@ _OTHER_VALUES = "its rows change with the other examples of the batch"
 
 
 def _listener(
-    recorder: Recorder, into: dict[str, Any], masks: Masks, places: Sequence[int]
+    recorder: Recorder, into: dict[str, Any], tried: Batch, places: Sequence[int]
 ) -> Callable[[str, Any, nn.Module], None]:
+    masks = recorder.masks_of(tried)
+
     def listen(name: str, output: Any, module: nn.Module) -> None:
         if name not in recorder.samples:
             return
         try:
-            into[name] = rows_at(recorder.reduced(name, output, module, masks), places)
+            rows = recorder.reduced(name, output, module, masks)
+            recorder.heard(name, rows, tried)
+            into[name] = rows_at(rows, places) if places else None
         except UnfitError as problem:
             into[name] = problem
         except Exception:
@@ -177,11 +216,10 @@ def _listener(
     return listen
 
 
-def _difference(before: torch.Tensor, after: torch.Tensor) -> float:
+def _differences(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     first, second = before.double(), after.double()
     same = (first == second) | (first.isnan() & second.isnan())
-    apart = torch.where(same, 0.0, (first - second).abs()).nan_to_num(nan=torch.inf)
-    return float(apart.amax()) if apart.numel() else 0.0
+    return torch.where(same, 0.0, (first - second).abs()).nan_to_num(nan=torch.inf)
 
 
 def tolerance_of(model: nn.Module, samples: Iterable[Sample]) -> tuple[float, float]:
@@ -224,7 +262,8 @@ def _run(
 
 @contextmanager
 def _unchanged(model: nn.Module, seed: int) -> Iterator[None]:
-    """Put back random generators and buffers after a trial, which draws the random numbers of a seed."""
+    """Put back random generators, buffers and attributes after a trial, which draws the random numbers of a seed."""
+    attributes = [_Attributes(module) for module in model.modules()]
     kept = [
         (module, name, held) for module in model.modules() for name, held in module._buffers.items() if held is not None
     ]
@@ -239,6 +278,33 @@ def _unchanged(model: nn.Module, seed: int) -> Iterator[None]:
                 if not held.is_meta and not torch.equal(held, copied):
                     held.copy_(copied)
                 module._buffers[name] = held
+            for one in attributes:
+                one.restore()
+
+
+class _Attributes:
+    """The attributes of a module, such as a state that it keeps from batch to batch."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module, self._held = module, dict(vars(module))
+        plain = {name: value for name, value in self._held.items() if type(value) in (list, dict, set, torch.Tensor)}
+        self._copies = {
+            name: value.clone() if isinstance(value, torch.Tensor) else value.copy() for name, value in plain.items()
+        }
+
+    def restore(self) -> None:
+        """Put them back."""
+        vars(self._module).clear()
+        vars(self._module).update(self._held)
+        for name, copied in self._copies.items():
+            value = self._held[name]
+            if isinstance(value, torch.Tensor):
+                value.copy_(copied)
+            elif isinstance(value, list):
+                value[:] = copied
+            else:
+                value.clear()
+                value.update(copied)
 
 
 def owners_of(
@@ -246,7 +312,7 @@ def owners_of(
 ) -> list[dict[str, frozenset[int]]]:
     """Say of every layer on which inputs it depends: those that change it when they are exchanged. Empty where that fails."""
     unknown: list[dict[str, frozenset[int]]] = [{} for _ in recorders]
-    if len(streams) < 2 or batch.layout.kind != "rows":
+    if len(streams) < 2 or batch.layout.kind != "rows" or not isinstance(batch.content, Mapping):
         return unknown
     tried = batches.part(batch, some_of(batch.size))
     plain, repeated = (_outputs(model, tried, options, recorders) for _ in range(2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from homolog.activations import unknown_layer
 from homolog.cautions import listed
 from homolog.extraction import reductions
 from homolog.extraction.batches import Batch
-from homolog.extraction.contents import leaves
+from homolog.extraction.contents import leaves, named
 from homolog.extraction.layers import INPUT, Selection
 from homolog.extraction.masks import Masks, Stream, streams_of
 from homolog.extraction.options import Options
@@ -59,6 +59,12 @@ class Recorder:
         """Rows of the first batch, to be proved."""
         self.proved: set[str] = set()
         self.contradicted: dict[str, str] = {}
+        self.lengths: dict[str, dict[tuple[tuple[int, ...], ...], int]] = {}
+        """Layer → shapes of the inputs → number of positions, where all count."""
+        self.padded: set[str] = set()
+        """Layers that the model pads by itself."""
+        self.mixing: list[str] = []
+        """Quantised layers, whose values depend on the other examples."""
         self.random: list[str] = []
         """Layers that put out other values every time."""
         self._keep = take or self._stored
@@ -111,8 +117,9 @@ class Recorder:
         """Return the masks of a batch."""
         streams = streams_of(batch.content, batch.size) if self._streams is None else self._streams
         owners = dict(self._owners)
-        if isinstance(batch.content, Mapping):
-            main = next((str(key) for key, value in batch.content.items() if value is batch.main), None)
+        entries = named(batch.content)
+        if entries:
+            main = next((key for key, value in entries.items() if value is batch.main), None)
             owners[INPUT] = frozenset(i for i, stream in enumerate(streams) if main in stream.inputs)
         return Masks(batch.content, batch.size, self.options.mask, streams, owners)
 
@@ -120,8 +127,14 @@ class Recorder:
         """Take note of which inputs belong together, and which layers depend on them."""
         self._streams, self._owners = streams, owners
 
+    @property
+    def proves(self) -> bool:
+        """Whether this batch is tried in part: the first, the second, the fourth, the eighth and so on."""
+        return self.index & (self.index + 1) == 0
+
     def begin(self, batch: Batch) -> None:
         """Open a batch."""
+        self.samples = {}
         self._batch, self._calls, self._taken = batch, {}, {}
         if self._streams is not None and streams_of(batch.content, batch.size) != self._streams:
             self._streams = None  # other inputs than the first batch: nothing is known of them
@@ -138,18 +151,39 @@ class Recorder:
         try:
             rows = self.reduced(name, output, module, self._masks)
         except reductions.UnfitError as problem:
-            if self._is_named(name) or self.index:
+            if self._is_named(name):
                 raise
             self.skipped[name] = problem.reason
             return
-        if self.index == 0 and module is not None:
+        if self.proves and module is not None:
             self.samples[name] = sample_of(rows, some_of(self._batch.size))
             self._sizes[name] = sizes_beside(output, module, self.options.axis_of(name) or 0)
+        if rows.length is not None and self._is_padded(name, rows.length, shapes_of(self._batch)):
+            raise ValueError(self._padded(name))
         self._taken[name] = rows._replace(features=self._keep(name, rows.features))
 
+    def _is_padded(self, name: str, length: int, shapes: tuple[tuple[int, ...], ...]) -> bool:
+        """Say whether inputs of the same shape have given another number of positions: the model pads them itself."""
+        if self.lengths.setdefault(name, {}).setdefault(shapes, length) == length:
+            return False
+        self.padded.add(name)
+        return True
+
+    def heard(self, name: str, rows: reductions.Rows, batch: Batch) -> None:
+        """Take note of how many positions part of a batch has."""
+        if rows.length is not None and name in self.lengths:
+            self._is_padded(name, rows.length, shapes_of(batch))
+
+    def _padded(self, name: str) -> str:
+        return (
+            f"layer {name!r} has another number of positions for other examples of the same shape: the model pads it by itself, "
+            f"and no mask tells where; pass mask={{{name!r}: function(batch) → (examples, positions)}}, true where a position "
+            f"counts, or mask={{{name!r}: None}} to count padding too."
+        )
+
     def _is_named(self, name: str) -> bool:
-        """Say whether somebody asked for this very layer, not for many of which some may not fit."""
-        return bool({name, name.split("#")[0]} & self.selection.required)
+        """Say whether somebody asked for this very layer, not for many of which some may not fit; or it has been taken before."""
+        return self.index > 0 or bool({name, name.split("#")[0]} & self.selection.required)
 
     def reduced(self, name: str, output: Any, module: nn.Module | None, masks: Masks) -> reductions.Rows:
         """Return the rows of an output."""
@@ -169,6 +203,10 @@ class Recorder:
 
     def settle(self) -> None:
         """Leave out, or refuse, the layers that do not follow the examples."""
+        for name in [name for name in self.padded if name not in self.skipped]:
+            if self._is_named(name):
+                raise ValueError(self._padded(name))
+            self.contradicted[name] = "padded inside the model, say where with mask="
         named = [name for name in self.contradicted if self._is_named(name)]
         if named:
             name, reason = named[0], self.contradicted[named[0]]
@@ -190,6 +228,11 @@ class Recorder:
         elif dtype in (torch.bfloat16, torch.float16):
             dtype = torch.float32
         kept: np.ndarray = features.to("cpu", dtype, copy=True).numpy()
+        if dtype == torch.float16 and np.isinf(kept).any() and bool(features.isfinite().all()):
+            raise ValueError(
+                f"layer {name!r} must fit into dtype='float16', which ends at 65504, got {float(features.abs().max()):.3g}: keep "
+                f"it as float32, the default."
+            )
         return kept
 
     def end(self, remaining: int | None, number: int) -> Taken:
@@ -201,6 +244,8 @@ class Recorder:
         if self.index == 0:
             self._tell_unheard()
             reductions.check_patterns(self.options.reduce, [*self._taken, *self.skipped])
+            for told in (self.options.mask, self.options.axis):
+                reductions.check_patterns(told, [*self._taken, *self.skipped, *self.selection.modules])
             self._first = batch.size
             self._input_sizes = _sizes_of(batch)
         elif batch.size != self._first:
@@ -221,7 +266,7 @@ class Recorder:
         inputs = self._input_sizes
         return [
             name
-            for name in self.samples
+            for name in self._sizes
             if name not in self.proved | set(self.skipped)
             and self.options.axis_of(name) is None
             and self._first in self._sizes[name] | inputs
@@ -309,9 +354,22 @@ def sizes_beside(output: Any, module: nn.Module, axis: int) -> set[int]:
     return other | {size for held in module.parameters() for size in held.shape}
 
 
+def _has_shape(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and not leaf.is_nested and leaf.ndim > 0
+
+
+def shapes_of(batch: Batch) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of one example of every tensor of a batch; of lists of examples nothing, since they differ."""
+    if batch.layout.kind == "items":
+        return ()
+    return tuple(
+        tuple(leaf.shape[1:]) for leaf in leaves(batch.content) if isinstance(leaf, torch.Tensor) and leaf.ndim
+    )
+
+
 def _sizes_of(batch: Batch) -> set[int]:
     """Return the sizes of all axes of a batch but those of the examples."""
-    tensors = [leaf for leaf in leaves(batch.content) if isinstance(leaf, torch.Tensor)]
+    tensors = [leaf for leaf in leaves(batch.content) if _has_shape(leaf)]
     return {
         size
         for tensor in tensors

@@ -20,6 +20,8 @@ class Rows(NamedTuple):
     example: torch.Tensor | None
     """None where row i is example i."""
     position: torch.Tensor | None
+    length: int | None = None
+    """Number of positions where all count and nobody has said so; None where there are none, or a mask tells."""
 
 
 OVER_POSITIONS = ("mean", "first", "last", "positions")
@@ -67,9 +69,10 @@ def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis
     if output.ndim <= 2:
         return Rows(output.reshape(size, -1), None, None)
     if output.ndim > 4:
-        raise ValueError(
+        raise UnfitError(
             f"layer {name!r} must put out (n, features), (n, positions, features) or a map of four axes, got shape "
-            f"{tuple(output.shape)}: pass reduce=function(output, mask) → (examples, features) for it."
+            f"{tuple(output.shape)}: pass reduce=function(output, mask) → (examples, features) for it.",
+            f"{output.ndim} axes, shape {tuple(output.shape)}",
         )
     if output.ndim == 4 and rule in ("first", "last"):
         raise ValueError(
@@ -79,9 +82,13 @@ def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis
     if output.ndim == 4:
         masks.check_maps(name)
     mask = _mask_for(name, output, found, masks)
-    if rule == "flatten":
-        return _flattened(name, output, mask)
-    return _over_positions(as_positions(output, channels), mask, rule)
+    whole = output.ndim == 3 and mask is None and found.mask is None and not masks.is_told(name)
+    rows = (
+        _flattened(name, output, mask)
+        if rule == "flatten"
+        else _over_positions(as_positions(output, channels), mask, rule)
+    )
+    return rows._replace(length=int(output.shape[1]) if whole else None)
 
 
 def _examples_first(name: str, output: torch.Tensor, size: int, axis: int) -> torch.Tensor:

@@ -125,7 +125,7 @@ def taken_of(
     except Exception as error:
         error.add_note(f"while running the model on batch {number} ({batches.told(batch)})")
         raise
-    if first:
+    if recorders[0].proves:
         prove(model, batch, options, recorders)
     for recorder in recorders:
         recorder.settle()
@@ -197,6 +197,13 @@ def tell(recorder: Recorder) -> None:
         message = (
             f"{listed(unproved)}: it could not be tried whether the first axis is that of the examples, and another has the same "
             f"size: give batches of different sizes, or say so, axis=0."
+        )
+        cautions.append(Caution(ExtractionWarning, message))
+    mixing = [name for name in recorder.mixing if name not in recorder.skipped]
+    if mixing:
+        message = (
+            f"{listed(mixing)}: values depend on the other examples of the batch, since quantised layers round by its largest "
+            f"value: compare models with the same batches, and look for outliers."
         )
         cautions.append(Caution(ExtractionWarning, message))
     if recorder.random:
