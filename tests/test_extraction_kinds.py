@@ -78,7 +78,7 @@ def test_modules_that_own_weights_are_layers(kind):
 def test_layers_quantised_at_run_time_are_layers():
     model, x = dense(), torch.randn(64, 3)
     quantised = torch.ao.quantization.quantize_dynamic(copy.deepcopy(model), {nn.Linear}, dtype=torch.qint8)
-    with pytest.warns(hl.ExtractionWarning, match="0, 1, 2: values depend on the other examples of the batch"):
+    with pytest.warns(hl.ExtractionWarning, match="0.*: values depend on the other examples of the batch"):
         hl.extract(quantised, torch.cat([x[:-1], 60 * x[-1:]]))
     taken = hl.extract(quantised, x)
     assert list(taken) == ["0", "1", "2"]
