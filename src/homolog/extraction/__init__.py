@@ -104,8 +104,8 @@ def extract(
     Notes
     -----
     Three-axis outputs are (n, positions, features), four-axis ones maps; nothing else is guessed. That the first axis is the
-    examples is tried: a few examples of the first batch, and of the second, fourth, eighth and so on, are run again by themselves and
-    must give the same rows. A layer that does not is refused, or left out with a warning where nobody named it.
+    examples is tried: a few examples of the first batch, and of the second, fourth, eighth and so on, are run again by themselves
+    and must give the same rows. A layer that does not is refused, or left out with a warning where nobody named it.
 
     Examples
     --------
