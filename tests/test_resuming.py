@@ -6,6 +6,7 @@ import functools
 import json
 import operator
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -390,3 +391,23 @@ def test_the_work_for_a_batch_does_not_grow_with_the_batches_before():
         features = {"0": np.ones((2, 3)).view(Counted)}
         sink.add(Taken(features, np.arange(2), None, 2), batch, 2 * index)
     assert Counted.read <= 50
+
+
+@pytest.mark.parametrize("settings", [dict, types.SimpleNamespace])
+def test_settings_of_a_model_are_part_of_its_computation(settings, tmp_path):
+    class Configured(nn.Module):
+        def __init__(self, slope):
+            super().__init__()
+            self.line, self.settings = nn.Linear(3, 4), settings(slope=slope)
+
+        def forward(self, x):
+            slope = self.settings["slope"] if settings is dict else self.settings.slope
+            return slope * self.line(x)
+
+    torch.manual_seed(0)
+    first, second = Configured(1.0), Configured(2.0)
+    second.load_state_dict(first.state_dict())
+    x = torch.randn(6, 3)
+    hl.extract(first, x, out=tmp_path / "a.zarr", layers="output")
+    with pytest.raises(ValueError, match="model code"):
+        hl.extract(second, x, out=tmp_path / "a.zarr", layers="output", resume=True)

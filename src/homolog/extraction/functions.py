@@ -16,7 +16,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,10 @@ def _options_of(module: nn.Module) -> Iterator[Any]:
     for key, value in sorted(vars(module).items()):
         if key in _INTERNAL or key.startswith("_") or isinstance(value, nn.Module):
             continue
-        items = value if isinstance(value, tuple | list) else [value]
+        settings = vars(value) if isinstance(value, SimpleNamespace) else value
+        items: list[Any] = list(value) if isinstance(value, tuple | list) else [value]
+        if isinstance(settings, dict):
+            value, items = settings, [*settings, *settings.values()]
         # A tensor of one number is an option; larger ones may be what a module keeps of its last call.
         single = isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) == 1
         if single or callable(value) or all(isinstance(item, kinds) for item in items):

@@ -88,7 +88,9 @@ def interval(record: Measure, level: float, part: Resampled, unbiased: Resampled
     centre = centred(source)
     # An estimate beyond the range is of a value at its end.
     middle, half = np.clip(centre.value, *ends), centre.reach(level)
-    low, high = (np.clip(scale.back(end), *record.range) for end in (middle - half, middle + half))
+    # However large the correction of the bias, the estimate itself is among the values that it does not contradict.
+    ends_of_it = np.minimum(middle - half, source.whole), np.maximum(middle + half, source.whole)
+    low, high = (np.clip(scale.back(end), *record.range) for end in ends_of_it)
     unit = np.abs(part.whole) if np.isinf(record.range[1]) else 1.0
     if unbiased is None:
         dubious = np.abs(centre.value - source.whole) > half + ROUNDING * (1 + part.bias_factor) * unit
