@@ -411,3 +411,21 @@ def test_settings_of_a_model_are_part_of_its_computation(settings, tmp_path):
     hl.extract(first, x, out=tmp_path / "a.zarr", layers="output")
     with pytest.raises(ValueError, match="model code"):
         hl.extract(second, x, out=tmp_path / "a.zarr", layers="output", resume=True)
+
+
+@pytest.mark.parametrize("begun", [None, [f"example {i}" for i in range(12)]])
+@pytest.mark.parametrize("resumed", [None, range(12)])
+def test_a_store_without_a_safe_row_may_go_on_with_other_ids(begun, resumed, tmp_path):
+    def broken():
+        yield inputs()[:6]
+        raise KeyboardInterrupt
+
+    model, path = network(), tmp_path / "a.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        hl.extract(model, broken(), out=path, example_ids=begun)
+    data = [inputs()[:6], inputs()[6:12]]
+    taken = hl.extract(model, data, out=path, example_ids=resumed, resume=True)
+    assert taken.n == 12
+    assert (taken.example_ids is None) == (resumed is None)
+    for name, layer in hl.extract(model, data).items():
+        assert_array_equal(np.asarray(taken[name]), layer)

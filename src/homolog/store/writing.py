@@ -173,7 +173,8 @@ class Writer:
         provenance: Mapping[str, str],
     ) -> None:
         """Make the arrays, or find those that are there: layer → features and dtype, identity → dtype."""
-        if self.contents is None:
+        if self.contents is None or (self.contents.rows == 0 and not self.contents.complete):
+            # Nothing is safe yet, not even which identities the rows have.
             with self._room():
                 self._make(layers, identities, provenance)
         assert self.contents is not None  # _make() sees to it
