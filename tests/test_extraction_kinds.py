@@ -375,7 +375,7 @@ def test_lists_of_images_are_one_example_each():
     turned = hl.extract(model, [pictures()[::-1]], forward=forward)
     with pytest.raises(ValueError, match="the same inputs in another order"):
         hl.compare(taken, turned)
-    with pytest.raises(TypeError, match="got a list of 6 tensors that look like one example each"):
+    with pytest.raises(TypeError, match="got a list of 6 that look like one example each"):
         hl.extract(model, [pictures()])
 
 
@@ -413,3 +413,21 @@ def test_lists_of_images_go_through_two_models():
     np.testing.assert_allclose(result["cka(estimator=debiased)"], expected, atol=1e-6)
     joined = hl.compare_models(*models, batches[:4], forward_a=forward, forward_b=forward)  # three join the six before
     assert np.isfinite(joined["cka(estimator=debiased)"]).all()
+
+
+def test_inputs_and_targets_of_one_kind_are_no_examples():
+    x = torch.randn(6, 3)
+    model = dense()
+    batch = [{"x": x}, {"y": torch.arange(6)}]
+    taken = hl.extract(model, [batch], forward=lambda model, batch: model(batch[0]["x"]))
+    np.testing.assert_array_equal(taken["2"], hl.extract(model, x)["2"])
+    items = [{"x": row} for row in x]
+    one_by_one = hl.extract(
+        model, [items], forward=lambda model, batch: model(torch.stack([item["x"] for item in batch]))
+    )
+    np.testing.assert_array_equal(one_by_one["2"], taken["2"])
+    pairs = [(row, i) for i, row in enumerate(x)]
+    of_pairs = hl.extract(model, [pairs], forward=lambda model, batch: model(torch.stack([row for row, _ in batch])))
+    np.testing.assert_array_equal(of_pairs["2"], taken["2"])
+    with pytest.raises(TypeError, match=r"got a list of 6 that look like one example each \(the first a dict\)"):
+        hl.extract(model, [items])

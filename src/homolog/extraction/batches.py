@@ -121,11 +121,12 @@ def _input_of(content: Any) -> Any:
         return content
     if not content:
         raise ValueError("a batch must hold at least the model's input, got an empty tuple.")
-    if is_items(content) and isinstance(content[0], torch.Tensor):
+    if is_items(content):
+        first = f"of shape {tuple(content[0].shape)}" if isinstance(content[0], torch.Tensor) else described(content[0])
         raise TypeError(
-            f"a batch must be one tensor of all its examples, got a list of {len(content)} tensors that look like one example "
-            f"each (the first of shape {tuple(content[0].shape)}): pass forward=lambda model, batch: model(batch) for a model "
-            f"that takes such lists, or stack them, forward=lambda model, batch: model(torch.stack(batch))."
+            f"a batch must be one tensor or mapping of all its examples, got a list of {len(content)} that look like one example "
+            f"each (the first {first}): pass forward=lambda model, batch: model(batch) for a model that takes such lists, or put "
+            f"them together, as forward=lambda model, batch: model(torch.stack(batch)) does for tensors."
         )
     return content[0]
 

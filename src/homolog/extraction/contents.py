@@ -76,7 +76,9 @@ def is_items(content: Any, *, lone: bool = False) -> bool:
     if type(content) is not list or len(content) < (1 if lone else 2):
         return False
     if not all(isinstance(item, torch.Tensor) for item in content):
-        return len({type(item) for item in content}) == 1 and not isinstance(content[0], torch.Tensor | list)
+        likenesses = {frozenset(item) if isinstance(item, Mapping) else type(item) for item in content}
+        # Mappings of other keys are inputs and targets, say.
+        return len(likenesses) == 1 and not isinstance(content[0], torch.Tensor | list)
     shapes = [tuple(item.shape) for item in content]
     if all(len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) >= 8 for shape in shapes):
         return True
