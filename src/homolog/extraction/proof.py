@@ -171,7 +171,7 @@ class _Trials:
             and isinstance(repeated, torch.Tensor)
             and bool((_differences(part, repeated) > 0).any())
         ):
-            recorder.random.append(name)
+            recorder.random += [] if name in recorder.random else [name]
         elif reason and not (asserted and not isinstance(part, UnfitError)):
             recorder.contradicted[name] = reason
             return
