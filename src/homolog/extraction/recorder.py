@@ -219,6 +219,7 @@ class Recorder:
         for name, reason in self.contradicted.items():
             self.skipped[name] = reason
             self._taken.pop(name, None)
+        self.contradicted = {}  # told; a later batch has its own
 
     def _stored(self, name: str, features: torch.Tensor) -> np.ndarray:
         """Copy to the host in the dtype to keep: nothing that runs later can change it."""
