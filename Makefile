@@ -3,6 +3,8 @@
 # `make examples` remakes the pictures of docs/pictures (it needs Debian's wordnet-base).
 PYTHON ?= python3
 BIN := .venv/bin
+# As many processes as cores, of one thread each: nearly all tests are small. More processes than eight want much memory.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 .PHONY: demo test test-all examples bench docs lint types contract tests clean
 
@@ -29,7 +31,7 @@ docs: .venv/docs
 test: lint types contract tests
 
 test-all: lint types contract
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -42,7 +44,7 @@ contract: .venv/dev
 	$(BIN)/lint-imports
 
 tests: .venv/dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 .venv/pip:
 	$(PYTHON) -m venv .venv

@@ -134,8 +134,8 @@ def squared_half(points: np.ndarray, floor: float = 0.0) -> np.ndarray:
 
 
 def squared_rows(points: np.ndarray) -> np.ndarray:
-    """Return squared norms of rows, in float64."""
-    found: np.ndarray = np.einsum("ij,ij->i", points, points, dtype=float)
+    """Return squared norms of rows, in float64 though summed in the dtype of the points."""
+    found: np.ndarray = np.linalg.vecdot(points, points).astype(float)
     return found
 
 
@@ -178,15 +178,22 @@ def squared_blocks(points: np.ndarray, floor: float, beside: float = BESIDE) -> 
             return found
         # Products would leave the order of rows near each other to rounding.
         i, j = np.divmod(np.flatnonzero(close), close.shape[1])
-        for start in range(0, len(i), step := max(1, PIECE // (1 + points.shape[1]))):
-            one, other = rows.start + i[start : start + step], columns.start + j[start : start + step]
-            apart = points[one] - points[other]
-            squared = np.einsum("ij,ij->i", apart, apart)
-            equal = squared <= (UNIT_ROUNDINGS * epsilon) ** 2 * (norms[one, 0] + norms[other, 0]) + floor
-            found[i[start : start + step], j[start : start + step]] = np.where(equal, 0, squared)
+        found[i, j] = squared_apart(points, norms[:, 0], rows.start + i, columns.start + j, floor)
         return found
 
     return block
+
+
+def squared_apart(points: np.ndarray, norms: np.ndarray, i: np.ndarray, j: np.ndarray, floor: float) -> np.ndarray:
+    """Return squared distances of pairs of rows, summed from differences; 0 where only rounding, or the floor, is left."""
+    found, epsilon = np.empty(len(i), dtype=points.dtype), machine_epsilon(points)
+    for start in range(0, len(i), step := max(1, PIECE // (1 + points.shape[1]))):
+        one, other = i[start : start + step], j[start : start + step]
+        apart = points[one] - points[other]
+        squared = np.einsum("ij,ij->i", apart, apart)
+        equal = squared <= (UNIT_ROUNDINGS * epsilon) ** 2 * (norms[one] + norms[other]) + floor
+        found[start : start + step] = np.where(equal, 0, squared)
+    return found
 
 
 def row_starts(n: int) -> np.ndarray:
@@ -248,8 +255,11 @@ def whole(half: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
 def pieces(halves: Sequence[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:
     """Yield the share of the work and the products of all halves with each other, piece by piece."""
     size = len(halves[0])
+    # One buffer for all pieces: fresh memory costs more than the copy.
+    buffer = np.empty((len(halves), min(PIECE, size)), dtype=np.result_type(*halves))
     for start in range(0, size, PIECE):
-        stacked = np.stack([half[start : start + PIECE] for half in halves])
+        stacked = buffer[:, : size - start]
+        np.stack([half[start : start + PIECE] for half in halves], out=stacked)
         with np.errstate(over="ignore", invalid="ignore"):
             products = (stacked @ stacked.T).astype(float)
         yield stacked.shape[1] / size, products

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from homolog.arrays import Array, count, machine_epsilon, namespace, to_numpy
 from homolog.cautions import Caution, SaturationWarning, TiesWarning, constant_layers, listed, without_direction
-from homolog.families.halves import UNIT_ROUNDINGS, near_units, squared_blocks
+from homolog.families.halves import UNIT_ROUNDINGS, near_units, squared_apart, squared_blocks
 from homolog.family import Cost, Family
 from homolog.linalg import centre, unit_rows
 
@@ -20,6 +20,10 @@ SHARING = 8 << 20
 """The same of what two lists are compared by."""
 BESIDE = 1e-5
 """Squared distances below this share of the squares of two rows: products would leave fewer digits of them than are looked at."""
+SCREENED = 512
+"""Examples from which on candidates for neighbours are looked for in float32."""
+CANDIDATES = 8
+"""Candidates for every neighbour that is asked for, beyond which looking at all in float64 costs less."""
 MANY = 0.05
 """Share of the rows with ties of which a reader is told."""
 SPARED = {4: 4, 8: 20}
@@ -103,35 +107,108 @@ def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
 
     And the share of the rows with ties among these, or between the last of them and the next.
     """
-    n, size = len(x), x.dtype.itemsize
+    n = len(x)
     units, absent = near_units(x, about_mean=False)
-    squared = squared_blocks(units, UNIT_ROUNDINGS * machine_epsilon(units) ** 2, beside=BESIDE)
     nearest, similar = np.empty((n, k), dtype=np.int64), np.empty((n, k), dtype=units.dtype)
-    tied = 0
-    step = _rows(n, size)
+    # One more than asked for, to see whether it ties with the last.
+    few = min(k + 1, n - 1)
+    search = _Every(units, absent, few)
+    screen = _Screened(units, absent, few) if n >= SCREENED and units.dtype == np.float64 else None
+    tied, step = 0, _rows(n, x.dtype.itemsize)
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
-        distances = squared(rows, slice(0, n))
+        found, distances = search.of(rows) if screen is None else screen.of(rows, search)
+        bits = _coarse(distances)
+        tied += int(np.count_nonzero((bits[:, 1:] == bits[:, :-1]).any(axis=1)))
+        nearest[rows], similar[rows] = found[:, :k], 1 - distances[:, :k] / 2
+    return nearest, similar, tied / n
+
+
+def _coarse(distances: np.ndarray) -> np.ndarray:
+    """Return integers that are ordered as some distances are, and equal where only rounding tells them apart."""
+    size = distances.dtype.itemsize
+    bits = distances.view(np.dtype(f"int{8 * size}")).astype(np.int64)
+    # To the nearest, so that values such as that of a right angle stand in the middle, not at an end.
+    bits += 1 << (SPARED[size] - 1)
+    bits >>= SPARED[size]
+    return bits
+
+
+def _floor(units: np.ndarray) -> float:
+    """Return the squared distance below which rows of norm 1 are equal but for rounding."""
+    return UNIT_ROUNDINGS * machine_epsilon(units) ** 2
+
+
+class _Every:
+    """The nearest rows by the distances to all."""
+
+    def __init__(self, units: np.ndarray, absent: np.ndarray, few: int) -> None:
+        self._units, self._absent, self._few = units, absent, few
+
+    @cached_property
+    def _squared(self) -> Callable[[slice, slice], np.ndarray]:
+        return squared_blocks(self._units, _floor(self._units), beside=BESIDE)
+
+    def of(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nearest of some rows, in order, and their squared distances."""
+        n = len(self._units)
+        distances = self._squared(rows, slice(0, n))
         # A row without direction is at a right angle to all.
-        distances[absent[rows], :] = 2
-        distances[:, absent] = 2
+        distances[self._absent[rows], :] = 2
+        distances[:, self._absent] = 2
         # One integer per pair, of which no two in a row are equal: the bits of the distance, then the index.
-        keys = distances.view(np.dtype(f"int{8 * size}")).astype(np.int64)
-        keys >>= SPARED[size]
+        keys = _coarse(distances)
         keys *= n
         keys += np.arange(n)
-        own = np.arange(rows.stop - start)
-        keys[own, start + own] = np.iinfo(np.int64).max
-        # One more than asked for, to see whether it ties with the last.
-        some = np.argpartition(keys, min(k, n - 2), axis=1)[:, : min(k + 1, n - 1)]
+        own = np.arange(rows.stop - rows.start)
+        keys[own, rows.start + own] = np.iinfo(np.int64).max
+        some = np.argpartition(keys, self._few - 1, axis=1)[:, : self._few]
         order = np.argsort(np.take_along_axis(keys, some, axis=1), axis=1)
         found = np.take_along_axis(some, order, axis=1)
-        bits = np.take_along_axis(keys, found, axis=1) // n
-        tied += int(np.count_nonzero((bits[:, 1:] == bits[:, :-1]).any(axis=1)))
-        found = found[:, :k]
-        nearest[rows] = found
-        similar[rows] = 1 - np.take_along_axis(distances, found, axis=1) / 2
-    return nearest, similar, tied / n
+        return found, np.take_along_axis(distances, found, axis=1)
+
+
+class _Screened:
+    """The same, by distances in float32 that leave few candidates, whose own are then summed from differences in float64."""
+
+    def __init__(self, units: np.ndarray, absent: np.ndarray, few: int) -> None:
+        self._units, self._absent, self._few = units, absent, few
+        n, p = units.shape
+        self._norms = norms = np.einsum("ij,ij->i", units, units)
+        self._left, self._right = np.empty((2, n, p + 2), dtype=np.float32)
+        # (−2x, ‖x‖², 1) · (y, 1, ‖y‖²), as in `squared_blocks`.
+        for side, factor, place in ((self._left, -2, p), (self._right, 1, p + 1)):
+            np.multiply(units, factor, out=side[:, :p], casting="same_kind")
+            side[:, p:] = 1
+            side[:, place] = norms
+        # What float32 can get wrong in sums of so many terms, whatever their order (Higham 2002, section 3.1).
+        self._wrong = (p + 8) * float(np.finfo(np.float32).eps) * (norms + norms.max())
+
+    def of(self, rows: slice, every: _Every) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nearest of some rows, in order, and their squared distances; by `every` where candidates are many."""
+        near = self._candidates(rows)
+        counts = np.count_nonzero(near, axis=1)
+        if counts.max() > CANDIDATES * self._few:
+            return every.of(rows)
+        i, j = np.divmod(np.flatnonzero(near), near.shape[1])
+        squared = squared_apart(self._units, self._norms, rows.start + i, j, _floor(self._units))
+        squared[self._absent[rows.start + i] | self._absent[j]] = 2
+        order = np.lexsort((j, _coarse(squared), i))
+        chosen = order[(np.cumsum(counts) - counts)[:, None] + np.arange(self._few)]
+        return j[chosen], squared[chosen]
+
+    def _candidates(self, rows: slice) -> np.ndarray:
+        """Return (rows, n) bool: which rows may be among the nearest of some."""
+        distances = self._left[rows] @ self._right.T
+        distances[self._absent[rows], :] = 2
+        distances[:, self._absent] = 2
+        own = np.arange(len(distances))
+        distances[own, rows.start + own] = np.inf
+        last = np.partition(distances, self._few - 1, axis=1)[:, self._few - 1]
+        # Of distances that only rounding tells apart, the index decides.
+        most = (last + 2 * self._wrong[rows]) * (1 + 2.0 ** (SPARED[8] - 50))
+        near: np.ndarray = distances <= np.nextafter(most.astype(np.float32), np.float32(np.inf))[:, None]
+        return near
 
 
 def _rows(n: int, size: int) -> int:
