@@ -15,6 +15,7 @@ FORMS = [form for record in hl.measures().values() for form in record.forms()]
 SIZES = [
     (nearest, "BLOCK", 60 * 32 * 7),
     (nearest, "TALL", 7),
+    (nearest, "SCREENED", 1),
     (nearest, "SHARING", 8 * 10 * 7 * 9),
     (neighbors, "SHARING", 8 * 10 * 7 * 9),
     (statistics, "ROWS", 7),
