@@ -9,13 +9,36 @@ import numpy as np
 from scipy.stats import t as student
 
 from homolog.inference.resampling import Resampled
-from homolog.inference.scales import PLAIN, Scale, scale_of
+from homolog.inference.scales import PLAIN, Scale, logarithmic, scale_of
 from homolog.registry import Measure
 
 ROUNDING = 1e-7
 """What rounding leaves of a distance between equals, for instance; the correction of the bias multiplies it."""
 NO_SPREAD = 1e-9
 """A standard error below this, relative to the values, is rounding."""
+MOSTLY_BIAS = 2.0
+"""Standard errors of bias beyond which a value is not to be trusted, nor how far its bias reaches: see docs/inference.md."""
+
+
+class Tails(NamedTuple):
+    """How an interval makes up for heavy tails, chosen by the simulations of benchmarks/calibration.py."""
+
+    unit: float
+    """Standard errors from 0 within which the scale is not yet logarithmic; infinity for never."""
+    share: float
+    """Part of the degrees of freedom of Satterthwaite that is taken: fourth moments of few examples are too small."""
+
+
+BIASED = Tails(np.inf, 0.5)
+UNBIASED = Tails(2.0, 0.5)
+PRODUCT = Tails(0.7, 0.2)
+
+
+def tails_of(record: Measure) -> Tails:
+    """Return what an interval of a measure needs: a logarithm only without bias, whose correction it would distort."""
+    if record.long_tailed:
+        return PRODUCT
+    return UNBIASED if record.unbiased else BIASED
 
 
 class Interval(NamedTuple):
@@ -25,7 +48,7 @@ class Interval(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     dubious: np.ndarray
-    """Whether the bias of the value is larger than half of the interval."""
+    """Whether the bias of the value is so large that the value is not to be trusted."""
     missing: np.ndarray
     """Whether there is a value but none without some of the examples, so that error and ends are NaN."""
 
@@ -38,20 +61,37 @@ class Difference(NamedTuple):
     low: float
     high: float
     pvalue: float
+    dubious: bool
     missing: bool
 
 
 class Centred(NamedTuple):
-    """A value less its bias, with what Student's t needs, on some scale."""
+    """A value, the same less its bias, and what Student's t needs, on some scale."""
 
+    whole: np.ndarray
     value: np.ndarray
     error: np.ndarray
     freedom: np.ndarray
 
+    @property
+    def bias(self) -> np.ndarray:
+        """Return the size of the bias."""
+        return np.abs(self.whole - self.value)
+
+    @property
+    def slack(self) -> np.ndarray:
+        """Return what a large bias adds to either side: its order is not known, and of order 1/√n it is twice what is seen."""
+        return np.maximum(self.bias - self.error, 0.0)
+
     def reach(self, level: float) -> np.ndarray:
-        """Return half of the interval."""
+        """Return half of the interval but for the slack."""
         half: np.ndarray = student.ppf((1 + level) / 2, self.freedom) * self.error
         return half
+
+    def dubious(self, rounding: np.ndarray | float = 0.0) -> np.ndarray:
+        """Say whether the bias is several standard errors."""
+        found: np.ndarray = self.bias > MOSTLY_BIAS * self.error + rounding
+        return found
 
 
 def intervals(
@@ -80,20 +120,23 @@ def intervals(
 def interval(record: Measure, level: float, part: Resampled, unbiased: Resampled | None = None) -> Interval:
     """Return the standard error of a value, and an interval for the value on infinitely many examples.
 
-    Student's interval on the scale of the measure, around the value less its bias of first order, put back into the range.
+    Student's interval on the scale of the measure, around the value less its bias of first order and longer where that is large,
+    put back into the range.
     """
-    scale = scale_of(record)
-    ends = scale.to(np.asarray(record.range))
-    source = on_scale(part if unbiased is None else unbiased, scale)
-    centre = centred(source)
+    tails, scale = tails_of(record), scale_of(record)
+    source = part if unbiased is None else unbiased
+    if np.isfinite(tails.unit):
+        scale = logarithmic(scale, tails.unit * spread(on_scale(source, scale)))
+    ends = (scale.to(end) for end in record.range)
+    centre = centred(on_scale(source, scale), tails.share)
     # An estimate beyond the range is of a value at its end.
-    middle, half = np.clip(centre.value, *ends), centre.reach(level)
+    middle, half = np.clip(centre.value, *ends), centre.reach(level) + centre.slack
     # However large the correction of the bias, the estimate itself is among the values that it does not contradict.
-    ends_of_it = np.minimum(middle - half, source.whole), np.maximum(middle + half, source.whole)
-    low, high = (np.clip(scale.back(end), *record.range) for end in ends_of_it)
+    reached = np.minimum(middle - half, centre.whole), np.maximum(middle + half, centre.whole)
+    low, high = (np.clip(scale.back(end), *record.range) for end in reached)
     unit = np.abs(part.whole) if np.isinf(record.range[1]) else 1.0
     if unbiased is None:
-        dubious = np.abs(centre.value - source.whole) > half + ROUNDING * (1 + part.bias_factor) * unit
+        dubious = centre.dubious(ROUNDING * (1 + part.bias_factor) * unit)
     else:
         dubious = (part.whole > high + ROUNDING * unit) | (part.whole < low - ROUNDING * unit)
     missing = ~np.isnan(part.whole) & np.isnan(half)
@@ -106,30 +149,43 @@ def difference(
     """Compare two values that were taken on the same parts: of a similarity the first less the second, of a distance reversed.
 
     The difference is tested on the scale of the measure, and its interval put back around the middle of the two values. Values
-    without bounds are subtracted as they are.
+    without bounds are subtracted as they are. It counts only as far as it is one both as it is and less its bias: the bias of
+    sides of one width drops out of it, and the correction adds noise; that of others does not.
     """
     sign = 1 if record.kind == "similarity" else -1
     scale = scale_of(record) if np.isfinite(record.range).all() else PLAIN
     one, other = (on_scale(part, scale) for part in (plain if unbiased is None else unbiased))
-    found = centred(one.less(other))
+    # Tails of differences are alike on both sides, with which Student's t is cautious: it needs no fewer degrees of freedom.
+    found = centred(one.less(other))._replace(freedom=np.asarray(one.freedom or len(one.values) - 1))
+    half, slack = found.reach(level), found.slack
+    lowest = min(found.whole, found.value - slack) - half
+    highest = max(found.whole, found.value + slack) + half
     # The interval of the difference, halved to either side of the middle of both.
     ends = scale.to(np.asarray(record.range))
     middle = sum(np.clip(centred(side).value, *ends) for side in (one, other)) / 2
-    half = found.reach(level)
-    low, high = (
-        scale.back(middle + end / 2) - scale.back(middle - end / 2) for end in (found.value - half, found.value + half)
-    )
+    low, high = (scale.back(middle + end / 2) - scale.back(middle - end / 2) for end in (lowest, highest))
     if sign < 0:
         low, high = -high, -low
-    observed = plain[0].less(plain[1])
     rounding = NO_SPREAD * max(1.0, float(np.max(np.abs(one.values))))
-    if found.error <= rounding:
-        # Without spread any difference is certain, and none is none.
-        p = 1.0 if abs(found.value) <= rounding else 0.0
-    else:
-        p = float(2 * student.sf(abs(found.value / found.error), found.freedom))
+    observed = plain[0].less(plain[1])
+    p = probability(found, rounding)
+    dubious = bool(found.dubious(ROUNDING * (1 + one.bias_factor)))
     missing = bool(np.isfinite(observed.whole) and np.isnan(p))
-    return Difference(sign * float(observed.whole), float(spread(observed)), float(low), float(high), p, missing)
+    return Difference(
+        sign * float(observed.whole), float(spread(observed)), float(low), float(high), p, dubious, missing
+    )
+
+
+def probability(found: Centred, rounding: float) -> float:
+    """Return the two-sided probability of a difference at least as large where there is none: its interval just leaves out 0."""
+    if found.error <= rounding and found.bias <= rounding:
+        # Without spread any difference is certain, and none is none.
+        return 1.0 if abs(found.value) <= rounding else 0.0
+    both = np.sign(found.whole) == np.sign(found.value)
+    least = min(abs(found.whole), max(abs(found.value) - found.slack, 0.0)) if both else 0.0
+    if found.error <= rounding:
+        return 1.0 if least <= rounding else 0.0
+    return float(2 * student.sf(least / found.error, found.freedom))
 
 
 def on_scale(part: Resampled, scale: Scale) -> Resampled:
@@ -143,19 +199,19 @@ def spread(part: Resampled) -> np.ndarray:
         return np.sqrt(part.variance_factor * np.mean((part.values - part.values.mean(axis=0)) ** 2, axis=0))
 
 
-def centred(part: Resampled) -> Centred:
+def centred(part: Resampled, share: float = BIASED.share) -> Centred:
     """Return the value less its bias of first order, its standard error, and the degrees of freedom of that."""
     with np.errstate(invalid="ignore"):
         bias = part.bias_factor * (part.values.mean(axis=0) - part.whole)
-        freedom = degrees_of_freedom(part.values) if part.freedom is None else np.asarray(part.freedom)
-        return Centred(part.whole - bias, spread(part), freedom)
+        freedom = degrees_of_freedom(part.values, share) if part.freedom is None else np.asarray(part.freedom)
+        return Centred(part.whole, part.whole - bias, spread(part), freedom)
 
 
-def degrees_of_freedom(values: np.ndarray) -> np.ndarray:
+def degrees_of_freedom(values: np.ndarray, share: float = BIASED.share) -> np.ndarray:
     """Return the degrees of freedom of a jackknife variance, from 1 to n − 1, along the first axis.
 
     A variance estimated from n squares with mean m₂ and mean square m₄ varies as if it had 2n m₂² / (m₄ − m₂²) degrees of
-    freedom (Satterthwaite 1946): n for normal values, 2 where one example carries it all. Half of that is taken, because m₄ of
+    freedom (Satterthwaite 1946): n for normal values, 2 where one example carries it all. A share of that is taken, because m₄ of
     few examples with heavy tails is too small: see the simulations in docs/inference.md.
     """
     n = len(values)
@@ -163,7 +219,7 @@ def degrees_of_freedom(values: np.ndarray) -> np.ndarray:
     largest = np.max(np.abs(deviations), axis=0)
     squares = np.divide(deviations, largest, out=np.ones_like(deviations), where=largest > 0) ** 2
     excess = np.mean(squares**2, axis=0) - np.mean(squares, axis=0) ** 2
-    top = n * np.mean(squares, axis=0) ** 2
+    top = 2 * share * n * np.mean(squares, axis=0) ** 2
     # Equal squares have all degrees of freedom.
     unlimited = np.full_like(top, np.inf)
     return np.clip(np.divide(top, excess, out=unlimited, where=excess > top / n), 1, n - 1)

@@ -326,6 +326,9 @@ def paired_test(
     first, second = (_resampling(pair, method, seed)(wanted) for pair in pairs)
     unbiased = None if without_bias is None else (first["without bias"], second["without bias"])
     found = difference(record, level, (first["value"], second["value"]), unbiased)
-    if found.missing:
-        give([no_interval(str(record), ["x and y, or x and z"])], stacklevel=1)
+    name, where = str(record), ["x and y, or x and z"]
+    give(
+        [dominated_by_bias(name, where)] * found.dubious + [no_interval(name, where)] * found.missing,
+        stacklevel=1,
+    )
     return PairedTest(found.difference, found.se, found.low, found.high, found.pvalue)
