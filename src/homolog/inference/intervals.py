@@ -16,8 +16,12 @@ ROUNDING = 1e-7
 """What rounding leaves of a distance between equals, for instance; the correction of the bias multiplies it."""
 NO_SPREAD = 1e-9
 """A standard error below this, relative to the values, is rounding."""
-MOSTLY_BIAS = 2.0
-"""Standard errors of bias beyond which a value is not to be trusted, nor how far its bias reaches: see docs/inference.md."""
+ORDERS = (1.0, 1 / (np.sqrt(2) - 1))
+"""Times what halves of the examples add to a value is its bias: of order 1/n, of smooth measures, or 1/√n, of others."""
+SETTLED = (2**0.3 - 1) / 0.3
+"""What halves add over the bias that single examples show, where it is of order n^-0.3: below, examples hardly lessen it."""
+MUCH = 2.0
+"""Standard errors beyond which a bias is looked at: see docs/inference.md."""
 
 
 class Tails(NamedTuple):
@@ -72,16 +76,12 @@ class Centred(NamedTuple):
     value: np.ndarray
     error: np.ndarray
     freedom: np.ndarray
-
-    @property
-    def bias(self) -> np.ndarray:
-        """Return the size of the bias."""
-        return np.abs(self.whole - self.value)
-
-    @property
-    def slack(self) -> np.ndarray:
-        """Return what a large bias adds to either side: its order is not known, and of order 1/√n it is twice what is seen."""
-        return np.maximum(self.bias - self.error, 0.0)
+    bias: np.ndarray
+    """Size of the bias that was seen."""
+    slack: np.ndarray
+    """How much larger or smaller the bias may be."""
+    settles: np.ndarray
+    """Whether the bias is seen to go away with more examples."""
 
     def reach(self, level: float) -> np.ndarray:
         """Return half of the interval but for the slack."""
@@ -89,8 +89,8 @@ class Centred(NamedTuple):
         return half
 
     def dubious(self, rounding: np.ndarray | float = 0.0) -> np.ndarray:
-        """Say whether the bias is several standard errors."""
-        found: np.ndarray = self.bias > MOSTLY_BIAS * self.error + rounding
+        """Say whether the bias is several standard errors, and nothing says where it ends."""
+        found: np.ndarray = (self.bias > MUCH * self.error + rounding) & ~self.settles
         return found
 
 
@@ -190,7 +190,7 @@ def probability(found: Centred, rounding: float) -> float:
 
 def on_scale(part: Resampled, scale: Scale) -> Resampled:
     """Return the same values on another scale."""
-    return part._replace(whole=scale.to(part.whole), values=scale.to(part.values))
+    return part.on(scale.to)
 
 
 def spread(part: Resampled) -> np.ndarray:
@@ -200,11 +200,23 @@ def spread(part: Resampled) -> np.ndarray:
 
 
 def centred(part: Resampled, share: float = BIASED.share) -> Centred:
-    """Return the value less its bias of first order, its standard error, and the degrees of freedom of that."""
+    """Return the value less its bias, its standard error, and the degrees of freedom of that.
+
+    Parts show a bias of order 1/n. Halves, where there are some, show one of any order: what they add to the value is the bias if
+    that is of order 1/n, and 0.41 of it if of order 1/√n, as of largest values and of singular values near 0. The middle is taken
+    off, and the slack covers both.
+    """
     with np.errstate(invalid="ignore"):
-        bias = part.bias_factor * (part.values.mean(axis=0) - part.whole)
+        error = spread(part)
         freedom = degrees_of_freedom(part.values, share) if part.freedom is None else np.asarray(part.freedom)
-        return Centred(part.whole, part.whole - bias, spread(part), freedom)
+        seen = part.bias_factor * (part.values.mean(axis=0) - part.whole)
+        shown = np.full_like(seen, np.nan) if part.halves is None else part.halves.mean(axis=0) - part.whole
+        known = np.isfinite(shown)
+        bias = np.where(known, shown, seen)
+        value = part.whole - np.where(known, sum(ORDERS) / 2, 1.0) * bias
+        slack = np.where(known, (ORDERS[1] - ORDERS[0]) / 2 * np.abs(bias), np.maximum(np.abs(bias) - error, 0.0))
+        settles = known & (part.freedom is None) & (np.abs(shown) >= SETTLED * np.abs(seen))
+        return Centred(part.whole, value, error, freedom, np.abs(bias), slack, settles)
 
 
 def degrees_of_freedom(values: np.ndarray, share: float = BIASED.share) -> np.ndarray:

@@ -259,9 +259,7 @@ def _resampling(pair: Pair, method: Method, rng: Random) -> Callable[[Mapping[st
     def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
         with pooled(shared=pair.measure.family.name != "function") as each:
             found = resampled_values(measures, [pair.x], [pair.y], ALL, method, rng, each, prepare)
-        return {
-            name: part._replace(whole=part.whole[0, 0], values=part.values[:, 0, 0]) for name, part in found.items()
-        }
+        return {name: part.on(lambda values: values[..., 0, 0]) for name, part in found.items()}
 
     return resampled
 
