@@ -21,7 +21,7 @@ ORDERS = (1.0, 1 / (np.sqrt(2) - 1))
 SETTLED = (2**0.3 - 1) / 0.3
 """What halves add over the bias that single examples show, where it is of order n^-0.3: below, examples hardly lessen it."""
 MUCH = 2.0
-"""Standard errors beyond which a bias is looked at: see docs/inference.md."""
+"""Standard errors beyond which a bias is looked at, with these limits chosen by the simulations of docs/inference.md."""
 
 
 class Tails(NamedTuple):
@@ -76,22 +76,15 @@ class Centred(NamedTuple):
     value: np.ndarray
     error: np.ndarray
     freedom: np.ndarray
-    bias: np.ndarray
-    """Size of the bias that was seen."""
     slack: np.ndarray
     """How much larger or smaller the bias may be."""
-    settles: np.ndarray
-    """Whether the bias is seen to go away with more examples."""
+    dubious: np.ndarray
+    """Whether the bias is several standard errors, and nothing says where it ends."""
 
     def reach(self, level: float) -> np.ndarray:
         """Return half of the interval but for the slack."""
         half: np.ndarray = student.ppf((1 + level) / 2, self.freedom) * self.error
         return half
-
-    def dubious(self, rounding: np.ndarray | float = 0.0) -> np.ndarray:
-        """Say whether the bias is several standard errors, and nothing says where it ends."""
-        found: np.ndarray = (self.bias > MUCH * self.error + rounding) & ~self.settles
-        return found
 
 
 def intervals(
@@ -128,16 +121,15 @@ def interval(record: Measure, level: float, part: Resampled, unbiased: Resampled
     if np.isfinite(tails.unit):
         scale = logarithmic(scale, tails.unit * spread(on_scale(source, scale)))
     ends = (scale.to(end) for end in record.range)
-    centre = centred(on_scale(source, scale), tails.share)
+    unit = np.abs(part.whole) if np.isinf(record.range[1]) else 1.0
+    centre = centred(on_scale(source, scale), tails.share, ROUNDING * (1 + part.bias_factor) * unit)
     # An estimate beyond the range is of a value at its end.
     middle, half = np.clip(centre.value, *ends), centre.reach(level) + centre.slack
     # However large the correction of the bias, the estimate itself is among the values that it does not contradict.
     reached = np.minimum(middle - half, centre.whole), np.maximum(middle + half, centre.whole)
     low, high = (np.clip(scale.back(end), *record.range) for end in reached)
-    unit = np.abs(part.whole) if np.isinf(record.range[1]) else 1.0
-    if unbiased is None:
-        dubious = centre.dubious(ROUNDING * (1 + part.bias_factor) * unit)
-    else:
+    dubious = centre.dubious
+    if unbiased is not None:
         dubious = (part.whole > high + ROUNDING * unit) | (part.whole < low - ROUNDING * unit)
     missing = ~np.isnan(part.whole) & np.isnan(half)
     return Interval(spread(part), low, high, dubious, missing)
@@ -156,7 +148,8 @@ def difference(
     scale = scale_of(record) if np.isfinite(record.range).all() else PLAIN
     one, other = (on_scale(part, scale) for part in (plain if unbiased is None else unbiased))
     # Tails of differences are alike on both sides, with which Student's t is cautious: it needs no fewer degrees of freedom.
-    found = centred(one.less(other))._replace(freedom=np.asarray(one.freedom or len(one.values) - 1))
+    found = centred(one.less(other), rounding=ROUNDING * (1 + one.bias_factor))
+    found = found._replace(freedom=np.asarray(one.freedom or len(one.values) - 1))
     half, slack = found.reach(level), found.slack
     lowest = min(found.whole, found.value - slack) - half
     highest = max(found.whole, found.value + slack) + half
@@ -169,16 +162,15 @@ def difference(
     rounding = NO_SPREAD * max(1.0, float(np.max(np.abs(one.values))))
     observed = plain[0].less(plain[1])
     p = probability(found, rounding)
-    dubious = bool(found.dubious(ROUNDING * (1 + one.bias_factor)))
     missing = bool(np.isfinite(observed.whole) and np.isnan(p))
     return Difference(
-        sign * float(observed.whole), float(spread(observed)), float(low), float(high), p, dubious, missing
+        sign * float(observed.whole), float(spread(observed)), float(low), float(high), p, bool(found.dubious), missing
     )
 
 
 def probability(found: Centred, rounding: float) -> float:
     """Return the two-sided probability of a difference at least as large where there is none: its interval just leaves out 0."""
-    if found.error <= rounding and found.bias <= rounding:
+    if found.error <= rounding and abs(found.whole - found.value) <= rounding:
         # Without spread any difference is certain, and none is none.
         return 1.0 if abs(found.value) <= rounding else 0.0
     both = np.sign(found.whole) == np.sign(found.value)
@@ -199,7 +191,7 @@ def spread(part: Resampled) -> np.ndarray:
         return np.sqrt(part.variance_factor * np.mean((part.values - part.values.mean(axis=0)) ** 2, axis=0))
 
 
-def centred(part: Resampled, share: float = BIASED.share) -> Centred:
+def centred(part: Resampled, share: float = BIASED.share, rounding: np.ndarray | float = 0.0) -> Centred:
     """Return the value less its bias, its standard error, and the degrees of freedom of that.
 
     Parts show a bias of order 1/n. Halves, where there are some, show one of any order: what they add to the value is the bias if
@@ -215,8 +207,20 @@ def centred(part: Resampled, share: float = BIASED.share) -> Centred:
         bias = np.where(known, shown, seen)
         value = part.whole - np.where(known, sum(ORDERS) / 2, 1.0) * bias
         slack = np.where(known, (ORDERS[1] - ORDERS[0]) / 2 * np.abs(bias), np.maximum(np.abs(bias) - error, 0.0))
-        settles = known & (part.freedom is None) & (np.abs(shown) >= SETTLED * np.abs(seen))
-        return Centred(part.whole, value, error, freedom, np.abs(bias), slack, settles)
+        # With a method that has halves alone there is nothing to compare them with.
+        doubted = known & (part.freedom is None)
+        dubious = np.where(doubted, endless(seen, shown, error, rounding), np.abs(bias) > MUCH * error + rounding)
+        return Centred(part.whole, value, error, freedom, slack, dubious)
+
+
+def endless(seen: np.ndarray, shown: np.ndarray, error: np.ndarray, rounding: np.ndarray | float) -> np.ndarray:
+    """Say whether halves show clearly less of a bias than single examples do, so that more examples do not lessen it."""
+    single, half = np.abs(seen), np.abs(shown)
+    slow = (half < SETTLED * single) & (half > MUCH * error + rounding)
+    # Far from the order 1/n, less is enough to tell.
+    erratic = (half < single / 2) & (half > 0.75 * error + rounding) & (single > MUCH * error + rounding)
+    found: np.ndarray = slow | erratic
+    return found
 
 
 def degrees_of_freedom(values: np.ndarray, share: float = BIASED.share) -> np.ndarray:
