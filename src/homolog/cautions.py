@@ -63,7 +63,7 @@ class FewPermutationsWarning(HomologWarning):
 
 
 class BiasWarning(HomologWarning):
-    """The bias of an index is larger than half of its interval, so that the interval is not to be trusted."""
+    """Bias moves an index further than chance does: its value is not to be trusted, and its interval less than others."""
 
 
 class GradientWarning(HomologWarning):
@@ -305,9 +305,10 @@ def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
     """Say where a value is more bias than anything else."""
     return Caution(
         BiasWarning,
-        f"{name}: the bias is larger than half of the interval for {listed(where)}, so that the value is not to be trusted, "
-        f"nor, without a debiased estimator, the interval, from which a bias of first order is taken: use more examples, or "
-        f"a debiased estimator where there is one.",
+        f"{name}: bias moves the value further than chance does for {listed(where)}, so that it is not to be trusted; the "
+        f"interval allows for that, but without a debiased estimator it may fall short, above all where both sides have as many "
+        f"features as examples: use more examples, fewer features, or cka(estimator=debiased), and a permutation test to ask "
+        f"whether there is any similarity.",
     )
 
 

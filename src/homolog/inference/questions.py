@@ -259,9 +259,7 @@ def _resampling(pair: Pair, method: Method, rng: Random) -> Callable[[Mapping[st
     def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
         with pooled(shared=pair.measure.family.name != "function") as each:
             found = resampled_values(measures, [pair.x], [pair.y], ALL, method, rng, each, prepare)
-        return {
-            name: part._replace(whole=part.whole[0, 0], values=part.values[:, 0, 0]) for name, part in found.items()
-        }
+        return {name: part.on(lambda values: values[..., 0, 0]) for name, part in found.items()}
 
     return resampled
 
@@ -326,6 +324,9 @@ def paired_test(
     first, second = (_resampling(pair, method, seed)(wanted) for pair in pairs)
     unbiased = None if without_bias is None else (first["without bias"], second["without bias"])
     found = difference(record, level, (first["value"], second["value"]), unbiased)
-    if found.missing:
-        give([no_interval(str(record), ["x and y, or x and z"])], stacklevel=1)
+    name, where = str(record), ["x and y, or x and z"]
+    give(
+        [dominated_by_bias(name, where)] * found.dubious + [no_interval(name, where)] * found.missing,
+        stacklevel=1,
+    )
     return PairedTest(found.difference, found.se, found.low, found.high, found.pvalue)

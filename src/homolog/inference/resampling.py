@@ -17,6 +17,10 @@ FOLDS = 50
 """Parts left out in turn where leaving out single examples has no shortcut."""
 SUBSAMPLES = 100
 """Random halves of a subsampling interval."""
+SPLITS = 10
+"""Random splits into two halves, which show how the bias goes down with the number of examples."""
+FEWEST = 4
+"""Examples that a half needs to show anything."""
 
 
 class Resampled(NamedTuple):
@@ -31,10 +35,18 @@ class Resampled(NamedTuple):
     """Times the mean of the values less the value on all gives the bias of the value on all, to first order; 0 for none."""
     freedom: int | None = None
     """Degrees of freedom of the variance; None where every example or part is left out once, so that the values tell."""
+    halves: np.ndarray | None = None
+    """Values on halves of the examples, of a measure whose bias they are to show; None without."""
+
+    def on(self, change: Callable[[Any], Any]) -> Resampled:
+        """Return the same values changed one by one."""
+        halves = None if self.halves is None else change(self.halves)
+        return self._replace(whole=change(self.whole), values=change(self.values), halves=halves)
 
     def less(self, other: Resampled) -> Resampled:
         """Return the difference to values on the same parts."""
-        return self._replace(whole=self.whole - other.whole, values=self.values - other.values)
+        halves = None if self.halves is None or other.halves is None else self.halves - other.halves
+        return self._replace(whole=self.whole - other.whole, values=self.values - other.values, halves=halves)
 
 
 def parts(n: int, method: Method, rng: int | np.random.Generator) -> tuple[list[np.ndarray], float, int | None]:
@@ -50,6 +62,13 @@ def parts(n: int, method: Method, rng: int | np.random.Generator) -> tuple[list[
     return [np.setdiff1d(np.arange(n), out) for out in left_out], count - 1, None
 
 
+def halves_of(n: int, rng: int | np.random.Generator) -> list[np.ndarray]:
+    """Return the rows of every half of SPLITS random splits."""
+    random = np.random.default_rng(seed_of(rng))
+    orders = [random.permutation(n) for _ in range(SPLITS)]
+    return [np.sort(half) for order in orders for half in (order[: n // 2], order[n // 2 :])]
+
+
 def resampled_values(
     measures: Mapping[str, Measure],
     xs: Sequence[Any],
@@ -63,7 +82,8 @@ def resampled_values(
 ) -> dict[str, Resampled]:
     """Return name → values on parts of the examples, (parts, x, y), of measures that share their operands.
 
-    Values without each example where a measure has a shortcut to them, else on FOLDS parts or SUBSAMPLES halves.
+    Values without each example where a measure has a shortcut to them, else on FOLDS parts or SUBSAMPLES halves. A measure
+    without an estimator free of bias is also computed on halves, from which intervals learn of its bias.
 
     Parameters
     ----------
@@ -77,20 +97,36 @@ def resampled_values(
     found: dict[str, Resampled] = {}
     if method == "jackknife":
         found = _shortcuts(measures, xs, ys, needed, each, prepare)
-    rest = {name: record for name, record in measures.items() if name not in found}
-    if rest:
-        rows, factor, freedom = parts(len(xs[0]), method, rng)
+
+    def computed(asked: Mapping[str, Measure], rows: list[np.ndarray]) -> np.ndarray:
+        """Return (parts, measures, x, y) values."""
 
         def one(kept: np.ndarray) -> list[np.ndarray]:
-            some = {name: record.of_rows(kept) for name, record in rest.items()}
+            some = {name: record.of_rows(kept) for name, record in asked.items()}
             value = _on(some, [x[kept] for x in xs], None if ys is xs else [y[kept] for y in ys], needed, prepare)
             step()
             return value
 
+        return np.array(list(each(one, rows)))
+
+    rest = {name: record for name, record in measures.items() if name not in found}
+    if rest:
+        rows, factor, freedom = parts(len(xs[0]), method, rng)
         whole = _on(rest, xs, None if ys is xs else ys, needed, prepare)
-        values = np.array(list(each(one, rows)))
+        values = computed(rest, rows)
         found |= {name: Resampled(whole[i], values[:, i], factor, factor, freedom) for i, name in enumerate(rest)}
+    biased = {name: record for name, record in measures.items() if shows_bias(record, len(xs[0]))}
+    if biased and method == "jackknife":
+        halved = computed(biased, halves_of(len(xs[0]), rng))
+        found |= {name: found[name]._replace(halves=halved[:, i]) for i, name in enumerate(biased)}
+    elif biased:
+        found |= {name: found[name]._replace(halves=found[name].values) for name in biased}
     return {name: found[name] for name in measures}
+
+
+def shows_bias(record: Measure, n: int) -> bool:
+    """Say whether halves are asked for the bias of a measure: it has no estimator without bias, and they are large enough."""
+    return not record.unbiased and n // 2 >= max(record.minimal_n, FEWEST)
 
 
 def _shortcuts(

@@ -1,7 +1,8 @@
 """The scales on which intervals are taken: where the spread of a measure depends little on its value.
 
 Near the end of its range a measure can vary to one side only. Fisher's z = atanh r moves the end of a correlation to infinity, so
-that an interval of z, put back, lies within the range and is longer on the side where there is room.
+that an interval of z, put back, lies within the range and is longer on the side where there is room. Away from 0 the spread of z
+still grows with z, above all with heavy tails: z is then taken as its logarithm, by asinh(z / unit), which near 0 is z itself.
 """
 
 from __future__ import annotations
@@ -27,18 +28,35 @@ class Scale(NamedTuple):
 
 
 PLAIN = Scale(np.asarray, np.asarray)
-CUBE_ROOT = Scale(np.cbrt, lambda root: np.asarray(root) ** 3)
-"""Of a product of variances, whose distribution has a long tail (Wilson & Hilferty 1931)."""
 
 
 def scale_of(record: Measure) -> Scale:
-    """Return the scale of a measure: Fisher's where its range has an end, else the one that its record declares."""
+    """Return the scale of a measure: Fisher's where its range has an end."""
     low, high = record.range
     if not np.isfinite(high) or high <= 0:
-        return CUBE_ROOT if record.cube_root else PLAIN
+        return PLAIN
     if record.kind == "distance":
         return _of_distance(high) if low == 0 else PLAIN
     return _of_similarity(high) if low >= -high else PLAIN
+
+
+def logarithmic(scale: Scale, unit: np.ndarray) -> Scale:
+    """Return a scale that is near a given one where that is within a unit of 0, and near its logarithm far from 0.
+
+    A unit of 0 changes nothing.
+    """
+    unit = np.where(unit > 0, unit, np.inf)
+    plain = np.isinf(unit)
+
+    def to(value: Any) -> np.ndarray:
+        z = scale.to(value)
+        return np.where(plain, z, np.arcsinh(z / unit))
+
+    def back(z: Any) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return scale.back(np.where(plain, z, np.sinh(z) * unit))
+
+    return Scale(to, back)
 
 
 def _of_similarity(high: float) -> Scale:
