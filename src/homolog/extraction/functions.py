@@ -13,8 +13,10 @@ import functools
 import hashlib
 import io
 import logging
+import random
+import re
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
@@ -54,6 +56,9 @@ _WITHOUT_NUMBERS = (
     "tqdm",
 )
 """Modules of locks, threads, loggers and progress bars, which take part in no computation: known by their types."""
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
+_EVERYBODYS = (random._inst, np.random.mtrand._rand)
+"""Random generators of the libraries: their state is that of the process."""
 _SLOTS = ("member_descriptor", "getset_descriptor")
 _DESCRIPTORS = ("method_descriptor", "wrapper_descriptor", "method-wrapper", "classmethod_descriptor", *_SLOTS)
 
@@ -107,12 +112,15 @@ class Digest:
 
     def part(self, name: str, value: Any) -> bytes:
         """Digest what code reads under some name: code into its own digest, values apart."""
-        if self._held is None or isinstance(value, _CODE) or parts_of_wrapper(value) is not None:
+        if self._held is None or self._is_code(value):
             return self.of(value)
         if _has_own_code(value):
             return self._parts_of_own(name, value)
         self._held.setdefault(name, []).append(self._values.written(value))
         return b""
+
+    def _is_code(self, value: Any) -> bool:
+        return isinstance(value, _CODE) or parts_of_wrapper(value) is not None
 
     def named(self, told: str, name: str, value: Any) -> Iterator[str | bytes]:
         """Yield a name and the digest of what code reads under it; nothing where that goes apart: it may come and go."""
@@ -121,16 +129,35 @@ class Digest:
             yield name
             yield found
 
+    @property
+    def whole(self) -> bool:
+        """Whether values are digested with the code that reads them."""
+        return self._held is None
+
+    def placed(self, place: str, name: str, hook: Any) -> bytes:
+        """Digest a hook and where it is."""
+        return hashed(place, self.part(name, hook))
+
+    def attribute(self, name: str, value: Any) -> bytes:
+        """Digest an attribute of a module: a part of its own, code or not."""
+        if self._is_code(value):
+            return self.apart(name, lambda: self.part(name, value))
+        return self.part(name, value)
+
+    def apart(self, name: str, of: Callable[[], bytes]) -> bytes:
+        """Digest a part of its own; with `held` it goes there, so that a refusal can name it."""
+        if self._held is None:
+            return of()
+        self._held.setdefault(name, []).append(written_digest(of))
+        return b""
+
     def written(self, value: Any) -> str:
         """Write a value so that equal texts mean equal values; `comparable` says whether they do."""
+        if isinstance(value, torch.device) or (isinstance(value, str) and _DEVICE.fullmatch(value)):
+            return "a device"  # whose rounding is its own
         if isinstance(value, _PLAIN) and len(repr(value)) <= 40:
             return repr(value)
-        try:
-            return self.of(value).hex()
-        except RecursionError:
-            return f"a {type(value).__name__}, which {UNKNOWN} because it holds what holds it"
-        except IncomparableError as error:
-            return f"a {type(value).__name__}, which {UNKNOWN} because it holds {error}"
+        return written_digest(lambda: self.of(value), f"a {type(value).__name__}")
 
     def _parts_of_own(self, name: str, value: Any) -> bytes:
         """Digest the class of an object of the user's own as code, and its attributes apart."""
@@ -256,6 +283,8 @@ class Digest:
             yield self.of(value())
         elif isinstance(value, enum.Enum):
             yield from (f"{type(value).__module__}.{type(value).__qualname__}", value.name, self.of(value.value))
+        elif isinstance(value, torch.jit.ScriptFunction):
+            yield str(value.code)
         elif isinstance(value, torch.Generator):
             yield self.of(value.get_state())
         elif not _is_without_numbers(value):
@@ -287,6 +316,16 @@ class Digest:
             parts[2] = _without_places(parts[2])
             self._kept.append(parts[2])
         yield from map(self.of, parts)
+
+
+def written_digest(of: Callable[[], bytes], name: str = "code") -> str:
+    """Write a digest as text, or why there is none."""
+    try:
+        return of().hex()
+    except RecursionError:
+        return f"{name}, which {UNKNOWN} because it goes too deep"
+    except IncomparableError as error:
+        return f"{name}, which {UNKNOWN} because it holds {error}"
 
 
 def hashed(*parts: str | bytes) -> bytes:
@@ -365,6 +404,8 @@ def _is_without_numbers(value: Any) -> bool:
     """Say whether a value takes part in no computation: a lock, a logger, a progress bar, a file that is only written."""
     if isinstance(value, io.IOBase):
         return value.closed or not value.readable()
+    if any(value is generator for generator in _EVERYBODYS) or isinstance(value, torch.device):
+        return True
     return isinstance(value, logging.Logger) or type(value).__module__.startswith(_WITHOUT_NUMBERS)
 
 

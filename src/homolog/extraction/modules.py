@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,12 +28,13 @@ def parts_of_model(model: nn.Module, digest: Digest, reading: Reading) -> Iterat
             continue
         if hasattr(module, "_orig_mod"):  # compiled: the module inside is listed too
             continue
-        yield digest.of(kind, made=False)
+        yield digest.apart(f"code of {kind.__name__}", partial(digest.of, kind, made=False))
         for place, hook in hooks_of(module):
-            yield place
-            yield digest.part(f"hook of {kind.__name__}", hook)
+            told = f"hook of {kind.__name__}"
+            yield digest.apart(told, partial(digest.placed, f"{name} {place}", told, hook))
         for attribute, value in _attributes_of(module, reading):
-            yield from digest.named(f"{kind.__name__}.{attribute}", attribute, value)
+            yield attribute if digest.whole else ""
+            yield digest.attribute(f"{kind.__name__}.{attribute}", value)
 
 
 def _attributes_of(module: nn.Module, reading: Reading) -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import importlib.util
+import os
 import site
 import sys
 import sysconfig
@@ -37,6 +38,7 @@ _NEVER_READ |= {"__dataclass_fields__", "__dataclass_params__", "__firstlineno__
 _NEVER_READ |= {"__annotate__", "__annotate_func__", "__annotations_cache__", "__orig_bases__", "__parameters__"}
 _NEVER_READ |= {"__getstate__", "__setstate__", "__reduce__", "__reduce_ex__", "__init_subclass__", "__replace__"}
 """Special names of a class that change nothing an object computes once it is there."""
+_ABOUT_THE_FILE = {"__file__", "__name__", "__doc__", "__spec__", "__loader__", "__package__", "__builtins__"}
 MADE_BY = ("__new__", "__init__", "__post_init__")
 
 
@@ -128,18 +130,30 @@ def globals_of(function: FunctionType) -> list[tuple[str, Any]]:
     there = function.__globals__
     for facts in map(facts_of, codes_of(function)):
         for name, *attributes in facts.chains:
-            if name not in there:
+            if name not in there or name in _ABOUT_THE_FILE:
                 continue
-            value, told = there[name], name
-            # Of a module only what is read of it counts.
-            for attribute in attributes:
-                if not isinstance(value, ModuleType):
-                    break
-                told, value = f"{told}.{attribute}", getattr(value, attribute, None)
+            told, value = _followed(name, there[name], attributes)
             found[told] = value
+        if {"environ", "getenv"} & ({part for chain in facts.chains for part in chain}):
+            found |= {
+                f"environment variable {text}": os.environ.get(text) for text in facts.texts if text in os.environ
+            }
         if facts.any_global:
             found |= {text: there[text] for text in facts.texts if text in there}
     return sorted(found.items(), key=lambda item: item[0])
+
+
+def _followed(told: str, value: Any, attributes: Iterable[str]) -> tuple[str, Any]:
+    """Return what is read of a module, which is all that counts of it; of a library's no values, which are its own concern."""
+    library = False
+    for attribute in attributes:
+        if not isinstance(value, ModuleType):
+            break
+        library = is_library_module(value)
+        told, value = f"{told}.{attribute}", getattr(value, attribute, None)
+    if value is os.environ or (library and not isinstance(value, FunctionType | type | ModuleType)):
+        return told, None
+    return told, value
 
 
 def content_of(cell: Any) -> Any:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import platform
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from homolog.extraction.collecting import told
-from homolog.extraction.functions import UNKNOWN, Digest, IncomparableError, comparable, hashed, name_of
+from homolog.extraction.functions import Digest, comparable, hashed, name_of, written_digest
 from homolog.extraction.modules import hooks_of, parts_of_model
 from homolog.extraction.options import Options
 from homolog.extraction.reading import Reading
@@ -41,7 +42,7 @@ def record_of(model: nn.Module, options: Options) -> dict[str, str]:
 
         def written(one: Any, what: str = what, held: dict[str, list[str]] = held) -> str:
             code = _written_code(lambda: Digest(reading, held).part(name_of(one), one))
-            return f"{name_of(one).rsplit('.', 1)[-1]}{code if code.startswith(',') else f' of {code}'}"
+            return f"{name_of(one).rsplit('.', 1)[-1]} of {code}"
 
         record[what] = told(function, written)
         values |= {f"{what}: {name}": text for name, text in _joined(held).items()}
@@ -49,14 +50,13 @@ def record_of(model: nn.Module, options: Options) -> dict[str, str]:
 
 
 def _code_of_model(model: nn.Module, digest: Digest, reading: Reading) -> bytes:
-    everywhere = [(place, digest.part("hook of all modules", hook)) for place, hook in hooks_of(None)]
-    others = [
-        (name, digest.part("packed weights", value))
-        for name, value in sorted(model.state_dict().items())
-        if not has_plain_bytes(value)
-    ]
-    parts = [part for pair in [*everywhere, *others] for part in pair]
-    return hashed(*parts, *parts_of_model(model, digest, reading))
+    for place, hook in hooks_of(None):
+        digest.apart("hook of all modules", partial(digest.placed, place, "hook of all modules", hook))
+    for name, value in sorted(model.state_dict().items()):
+        if not has_plain_bytes(value):
+            digest.part(f"{type(model).__name__}.{name}", value)
+    # What went apart is empty here, and may come and go.
+    return hashed(*(part for part in parts_of_model(model, digest, reading) if part))
 
 
 def has_plain_bytes(value: Any) -> bool:
@@ -69,13 +69,8 @@ def has_plain_bytes(value: Any) -> bool:
     )
 
 
-def _written_code(digested: Any) -> str:
-    try:
-        digest = digested().hex()
-    except RecursionError:
-        return f", which {UNKNOWN} because it holds what holds it"
-    except IncomparableError as error:
-        return f", which {UNKNOWN} because it holds {error}"
+def _written_code(digested: Callable[[], bytes]) -> str:
+    digest = written_digest(digested)
     # Bytecode is that of one version of Python.
     return f"code {digest} (Python {'.'.join(platform.python_version_tuple()[:2])})"
 
