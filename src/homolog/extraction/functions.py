@@ -326,6 +326,8 @@ def written_digest(of: Callable[[], bytes], name: str = "code") -> str:
         return f"{name}, which {UNKNOWN} because it goes too deep"
     except IncomparableError as error:
         return f"{name}, which {UNKNOWN} because it holds {error}"
+    except Exception as error:  # an object may do anything when it is looked at
+        return f"{name}, which {UNKNOWN} because looking at it raised {type(error).__name__}"
 
 
 def hashed(*parts: str | bytes) -> bytes:

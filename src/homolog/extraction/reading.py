@@ -254,7 +254,10 @@ class Reading:
             if len(self._seen) > MOST_OBJECTS:
                 self.everything = True
                 return
-            self._visit(thing)
+            try:
+                self._visit(thing)
+            except Exception:  # an object may do anything when it is looked at
+                self.everything = True
 
     def counts(self, name: str) -> bool:
         """Say whether an attribute of this name may be read."""

@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,10 @@ class IntoStore:
 
     def __exit__(self, *_: Any) -> None:
         try:
-            # The same model may be used again in this process, after an interruption too.
-            if self._begun:
-                self._note_changes()
+            # The same model may be used again in this process, after an interruption too; what went wrong stays the error.
+            with suppress(OSError, ValueError):
+                if self._begun:
+                    self._note_changes()
         finally:
             self._writer.close()
 
