@@ -44,16 +44,17 @@ MADE_BY = ("__new__", "__init__", "__post_init__")
 
 def is_library(thing: Any) -> bool:
     """Say whether a function or class belongs to Python or an installed package, not to the user's own files."""
-    module = sys.modules.get(getattr(thing, "__module__", None) or "")
-    return module is not None and is_library_module(module)
+    name = getattr(thing, "__module__", None)
+    module = sys.modules.get(name or "")
+    return name != "__main__" and module is not None and is_library_module(module)
 
 
 def is_library_module(module: ModuleType) -> bool:
     """Say whether a module is Python's or an installed package's."""
+    if module.__name__ == "__main__":  # a script, a notebook or a prompt, also where a profiler or debugger runs it
+        return False
     file = getattr(module, "__file__", None)
-    if file is None:  # built in, or the module of a notebook or a prompt
-        return module.__name__ != "__main__"
-    return _is_library_file(file)
+    return file is None or _is_library_file(file)  # without a file: built in
 
 
 @functools.lru_cache(maxsize=4096)
