@@ -89,6 +89,46 @@ def test_a_store_is_begun_continued_and_compared(run, folder, files):
     assert "--resume needs --out with a .zarr" in run(*extract[:-1], "c.npz", "--resume", status=2)[1]
 
 
+STOPPED = """
+import pathlib, torch
+from nets import model
+
+def data():
+    for start in range(0, 3300, 1100):
+        if start == (0 if pathlib.Path("at once").exists() else 2200) and not pathlib.Path("go on").exists():
+            raise KeyboardInterrupt
+        yield torch.arange(start * 5.0, start * 5 + 5500).reshape(1100, 5)
+"""
+
+
+def test_an_interrupted_extraction_says_how_to_go_on(run, folder, files):
+    (folder / "stopped.py").write_text(STOPPED)
+    extract = ("extract", "stopped:model", "--data", "stopped:data", "--out")
+    stored = [*extract, "stopped.zarr"]
+    assert "interrupted: nothing was written; an extraction into a .zarr" in run(*extract, "x.npz", status=130)[1]
+    assert not (folder / "x.npz").exists()
+    (folder / "at once").touch()
+    assert run(*stored, status=130)[1] == "homolog: interrupted: nothing was written yet.\n"
+    (folder / "at once").unlink()
+    _, told = run(*stored, status=130)
+    assert told == (
+        "homolog: interrupted: 2048 rows are safe in 'stopped.zarr'; the same command with --resume goes on from there.\n"
+    )
+    _, told = run(*stored, "--resume", status=130)
+    assert "2048 rows are safe in 'stopped.zarr'; the same command goes on from there" in told
+    (folder / "go on").touch()
+    run(*stored, "--resume")
+    assert hl.open(folder / "stopped.zarr").n == 3300
+
+
+def test_an_interrupted_experiment_says_how_to_go_on(run, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("homolog.paper.experiments.perform", stop)
+    assert run("paper", "fig1", status=130)[1] == "homolog: interrupted: the same command goes on from there.\n"
+
+
 def test_compare_two_files(run, folder, files):
     options = ["-m", "cka(estimator=debiased)", "-m", "./nets.py:difference", "-m", "nets:width"]
     written = ["--out", "r.nc", "--report", "r.html", "--plot", "r.png"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import operator
-import threading
 import types
 
 import numpy as np
@@ -18,9 +17,9 @@ from torch import nn
 import homolog as hl
 from homolog.extraction.batches import prepare
 from homolog.extraction.collecting import InMemory
-from homolog.extraction.functions import code_of_model, comparable, described_function
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Taken
+from homolog.extraction.records import FUNCTIONS, record_of, unknown_in, values_of
 from homolog.extraction.storing import digest_of
 from homolog.store import layout
 
@@ -166,6 +165,26 @@ def nested(by):
     return lambda model, batch: model(next(value * by for value in [batch]))
 
 
+def options(**asked):
+    names = ("layers", "forward", "limit", "dtype", "example_ids", "device", "progress")
+    return Options(
+        **{"reduce": "flatten", "channels": "first", "batch_size": 1, "memory": 2**30, **dict.fromkeys(names), **asked}
+    )
+
+
+def told_function(function):
+    """Return what is recorded of a function, and what of it cannot be compared."""
+    record = record_of(nn.Identity(), options(forward=function))
+    values = {name: text for name, text in values_of(record).items() if name.split(":")[0] in FUNCTIONS}
+    return (record["forward"], values), unknown_in(record)[0]
+
+
+def told_model(model):
+    """Return what is recorded of a model beside its parameters."""
+    record = record_of(model, options())
+    return record["code of the model"], str(values_of(record))
+
+
 PAIRS = {
     "closures": (scaled(1.0), scaled(2.0)),
     "arrays in closures": (scaled(np.ones(6, "float32")), scaled(np.full(6, 2, "float32"))),
@@ -189,11 +208,11 @@ PAIRS = {
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_functions_are_told_apart_by_what_they_reach(pair):
-    first, second = map(described_function, PAIRS[pair])
-    assert comparable(first)
-    assert comparable(second)
+    (first, unknown), (second, unknown_too) = map(told_function, PAIRS[pair])
+    assert not unknown
+    assert not unknown_too
     assert first != second
-    assert first == described_function(PAIRS[pair][0])
+    assert first == told_function(PAIRS[pair][0])[0]
 
 
 @pytest.mark.parametrize(
@@ -210,25 +229,29 @@ def test_functions_are_told_apart_by_what_they_reach(pair):
     ],
 )
 def test_the_same_function_made_again_is_the_same(make):
-    assert described_function(make()) == described_function(make())
+    assert told_function(make()) == told_function(make())
 
 
 def test_globals_and_what_they_read_count(monkeypatch):
-    before = described_function(first_half)
+    (code, before), _ = told_function(first_half)
     monkeypatch.setitem(globals(), "SCALE", 3.0)
-    assert described_function(first_half) != before
+    assert before["forward: SCALE of helped"] == "2.0"
+    assert told_function(first_half)[0] == (code, {**before, "forward: SCALE of helped": "3.0"})
 
 
 def test_what_cannot_be_compared_says_why():
-    text = described_function(scaled(threading.Lock()))
-    assert not comparable(text)
-    assert "because it holds an object of type lock" in text
+    _, unknown = told_function(scaled(iter("ab")))
+    assert not unknown
+    _, unknown = told_function(scaled(value for value in "ab"))
+    ((name, text),) = unknown.items()
+    assert name == "forward: by of scaled.<lambda>"
+    assert "cannot be compared because it holds an object of type generator" in text
 
 
 def test_objects_that_reach_themselves_end():
     loop = Scaled([1])
     loop.by.append(loop)
-    assert comparable(described_function(loop))
+    assert not told_function(loop)[1]
 
 
 class Doubling(nn.Module):
@@ -258,9 +281,9 @@ def test_models_of_the_same_weights_are_told_apart():
     models = [Doubling(), Doubling(3.0), Doubling(how=torch.relu), Tripling(), nn.MultiheadAttention(8, 2)]
     models += [Doubling(torch.tensor(2.0)), Doubling(torch.tensor(3.0)), buffered(1.0), buffered(2.0)]
     models += [nn.MultiheadAttention(8, 4), encoder(2), encoder(2, activation="gelu"), network()]
-    codes = list(map(code_of_model, models))
+    codes = list(map(told_model, models))
     assert len(set(codes)) == len(models)
-    assert code_of_model(Doubling()) == codes[0]
+    assert told_model(Doubling()) == codes[0]
 
 
 def test_the_weights_are_digested_with_the_architecture():
@@ -269,13 +292,13 @@ def test_the_weights_are_digested_with_the_architecture():
     assert digest_of(network()) == digest_of(network())
 
 
-def interrupted(out, **options):
+def interrupted(out, **asked):
     def broken():
         yield from inputs()[:70].split(10)
         raise RuntimeError("the power went")
 
     with pytest.raises(RuntimeError, match="the power went"):
-        hl.extract(network(), broken(), out=out, **options)
+        hl.extract(network(), broken(), out=out, **asked)
 
 
 @pytest.mark.parametrize("batches", range(1, 8))
@@ -313,7 +336,7 @@ CHANGED = {
     "reduce": ({"reduce": shifted(1)}, {"reduce": shifted(2)}),
     "reduce of some": ({"reduce": {"0": shifted(1)}}, {"reduce": {"0": shifted(2)}}),
     "layers": ({"layers": chosen("0")}, {"layers": chosen("1")}),
-    "model code": ({}, {"model": nn.Sequential(network()[0], nn.Tanh(), network()[2])}),
+    "code of the model": ({}, {"model": nn.Sequential(network()[0], nn.Tanh(), network()[2])}),
 }
 
 
@@ -328,7 +351,7 @@ def test_another_computation_is_refused(case, complete, tmp_path, monkeypatch):
     else:
         interrupted(out, **begun)
     before, what = files_of(out), case.split()[0]
-    with pytest.raises(ValueError, match=rf"continued as it was begun, with {what}.*, got .*: use the same model"):
+    with pytest.raises(ValueError, match=rf"continued as it was begun, with {what}.*, got .*: use the same"):
         hl.extract(now.pop("model", network()), inputs(), out=out, resume=True, **now)
     assert files_of(out) == before
 
@@ -344,15 +367,14 @@ def test_the_same_functions_made_again_go_on(tmp_path, monkeypatch):
 
 
 def test_functions_that_cannot_be_told_apart_are_refused(tmp_path):
-    lock = threading.Lock()
+    others = (value for value in "ab")
 
     def forward(model, batch):
-        with lock:
-            return model(batch)
+        return model(batch) if others else None
 
     interrupted(tmp_path / "a.zarr", forward=forward)
     with pytest.raises(
-        ValueError, match=r"with the forward it was begun with, got a function of which this cannot be told.*lock"
+        ValueError, match=r"with the forward it was begun with, got a function of which this cannot be told.*generator"
     ):
         hl.extract(network(), inputs(), out=tmp_path / "a.zarr", forward=forward, resume=True)
 
@@ -363,10 +385,13 @@ def test_stores_without_a_record_of_functions_go_on_with_a_word(tmp_path, monkey
     interrupted(out)
     about = json.loads((out / "zarr.json").read_text())
     request = about["attributes"]["request"]
-    for newer in ("model code", "forward", "mask", "axis"):
+    for newer in ("code of the model", "forward", "values", "mask", "axis"):
         del request[newer]
+    request["model"] = f"Sequential of weights {digest_of(network())}"
     (out / "zarr.json").write_text(json.dumps(about))
-    with pytest.warns(hl.ExtractionWarning, match="did not record model code, forward: it is continued as if"):
+    with pytest.warns(
+        hl.ExtractionWarning, match="did not record code of the model, forward, values: it is continued as if"
+    ):
         hl.extract(network(), inputs(), batch_size=10, out=out, resume=True)
     hl.extract(network(), inputs(), batch_size=10, out=tmp_path / "b.zarr")
     assert files_of(out) == files_of(tmp_path / "b.zarr")
@@ -382,10 +407,8 @@ class Counted(np.ndarray):
 
 
 def test_the_work_for_a_batch_does_not_grow_with_the_batches_before():
-    names = ("layers", "forward", "limit", "dtype", "example_ids", "device", "progress")
-    options = Options(reduce="flatten", channels="first", batch_size=1, memory=2**30, **dict.fromkeys(names))
-    sink = InMemory(network(), options, None)
-    batch = prepare(inputs(2), options, torch.device("cpu"), None)
+    sink = InMemory(network(), options(), None)
+    batch = prepare(inputs(2), options(), torch.device("cpu"), None)
     Counted.read = 0
     for index in range(50):
         features = {"0": np.ones((2, 3)).view(Counted)}
@@ -409,7 +432,7 @@ def test_settings_of_a_model_are_part_of_its_computation(settings, tmp_path):
     second.load_state_dict(first.state_dict())
     x = torch.randn(6, 3)
     hl.extract(first, x, out=tmp_path / "a.zarr", layers="output")
-    with pytest.raises(ValueError, match="model code"):
+    with pytest.raises(ValueError, match=r"with Configured\.settings"):
         hl.extract(second, x, out=tmp_path / "a.zarr", layers="output", resume=True)
 
 

@@ -237,10 +237,10 @@ def test_data_stay_as_they_were():
 
 
 def test_rows_that_are_there_are_not_computed_again(tmp_path, small_chunks):
-    model, data = network(), inputs()
-    hl.extract(model, data, limit=64, batch_size=10, out=tmp_path / "a.zarr")
-    seen = []
+    model, data, seen = network(), inputs(), []
     model.register_forward_hook(lambda module, arguments, output: seen.append(len(output)))
+    hl.extract(model, data, limit=64, batch_size=10, out=tmp_path / "a.zarr")
+    seen.clear()
     hl.extract(model, data, batch_size=10, out=tmp_path / "a.zarr", resume=True)
     # From row 60 on; two at a time are run again, to prove that rows are examples.
     assert [size for size in seen if size != 2] == [10, 10, 10, 10]

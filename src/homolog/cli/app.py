@@ -37,6 +37,8 @@ def run(arguments: list[str]) -> int:
             context = error.ctx
             where = f"{context.command_path} --help" if context is not None else "homolog --help"
             return output.fail(f"{output.sentence(error.format_message())} See `{where}`.")
+        except output.Interruption as stop:
+            return output.fail(str(stop), status=130)
         except (typer.Abort, KeyboardInterrupt):
             print("homolog: interrupted.", file=sys.stderr)
             return 130
@@ -124,23 +126,39 @@ def extract(
     into_store = out.suffix == ".zarr"
     if resume and not into_store:
         raise ValueError(f"--resume needs --out with a .zarr, which is written as batches come, got {out.name!r}.")
-    taken = homolog.extract(
-        loading.made(model),
-        loading.made(data),
-        layers=layers or None,
-        reduce=loading.reductions(reduce or ["flatten"]),
-        channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes
-        batch_size=batch_size,
-        limit=limit,
-        dtype=dtype,
-        device=device,
-        memory=memory,
-        out=out if into_store else None,
-        resume=resume,
-    )
+    with output.interruptible(lambda: _how_to_go_on(out, resume)):
+        taken = homolog.extract(
+            loading.made(model),
+            loading.made(data),
+            layers=layers or None,
+            reduce=loading.reductions(reduce or ["flatten"]),
+            channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes
+            batch_size=batch_size,
+            limit=limit,
+            dtype=dtype,
+            device=device,
+            memory=memory,
+            out=out if into_store else None,
+            resume=resume,
+        )
     if not into_store:
         output.write(out, lambda unfinished: homolog.save(taken, unfinished))
     output.print_activations(taken)
+
+
+def _how_to_go_on(out: Path, resume: bool) -> str:
+    """Say what is left of an extraction that was interrupted, and which command goes on."""
+    from homolog.store.layout import contents_of
+
+    if out.suffix != ".zarr":
+        return "nothing was written; an extraction into a .zarr (--out) goes on where it was interrupted."
+    begun = contents_of(out)
+    if begun is None:
+        return "nothing was written yet."
+    command = "the same command" if resume else "the same command with --resume"
+    if not begun.rows:
+        return f"no row of {str(out)!r} was safe yet; {command} begins again."
+    return f"{begun.rows} rows are safe in {str(out)!r}; {command} goes on from there."
 
 
 @app.command(epilog="See `homolog measures` for what --measure takes.")

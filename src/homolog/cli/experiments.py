@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from homolog.arrays import optional
-from homolog.cli import loading
+from homolog.cli import loading, output
 
 
 def paper(
@@ -86,5 +86,6 @@ def paper(
         command=shlex.join(["homolog", *sys.argv[1:]]),
         say=lambda line: print(line, flush=True),
     )
-    for each in chosen:
-        experiments.perform(each, run_on)
+    with output.interruptible(lambda: "the same command goes on from there."):
+        for each in chosen:
+            experiments.perform(each, run_on)

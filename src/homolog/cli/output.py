@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,19 @@ def fail(message: str, status: int = 2) -> int:
     """Print one sentence to standard error and return the exit status."""
     print(f"homolog: {printable(message)}", file=sys.stderr)
     return status
+
+
+class Interruption(Exception):
+    """Somebody stopped the command; the message says how to go on."""
+
+
+@contextmanager
+def interruptible(how: Callable[[], str]) -> Iterator[None]:
+    """Say how to go on where somebody stops what takes long."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Interruption(f"interrupted: {how()}") from stop
 
 
 def told(error: Exception) -> str:

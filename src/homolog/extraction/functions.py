@@ -6,14 +6,16 @@ reads, and what they reach in turn. Functions of installed libraries are known b
 
 from __future__ import annotations
 
-import dis
+import argparse
+import copyreg
+import enum
 import functools
 import hashlib
+import io
 import logging
-import math
-import platform
-import sys
-import sysconfig
+import random
+import re
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
@@ -23,144 +25,179 @@ import numpy as np
 import torch
 from torch import nn
 
-MOST_OBJECTS = 200_000
-"""Objects that a function may reach; a data set in a closure is no part of a function."""
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range)
-_LIBRARIES = tuple(
-    str(Path(place).resolve())
-    for name, place in sysconfig.get_paths().items()
-    if name in ("stdlib", "platstdlib", "purelib", "platlib")
+from homolog.extraction.modules import parts_of_model
+from homolog.extraction.reading import (
+    MADE_BY,
+    MOST_OBJECTS,
+    Reading,
+    codes_of,
+    content_of,
+    facts_of,
+    globals_of,
+    imported_files,
+    is_library,
+    is_library_module,
+    own_bases,
+    own_file,
+    parts_of_wrapper,
 )
-_INTERNAL = set(nn.Module().__dict__)
-"""What every module of PyTorch has: parameters, hooks and flags, which are no options of its computation."""
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range)
+_WRAPPERS = (MethodType, functools.partial, functools.partialmethod, staticmethod, classmethod, property)
+_CODE = (FunctionType, type, ModuleType, CodeType, BuiltinFunctionType, *_WRAPPERS, functools.cached_property)
+"""What is code, not a value that code reads."""
+_NAMESPACES = (SimpleNamespace, argparse.Namespace)
+_WITHOUT_NUMBERS = (
+    "_thread",
+    "threading",
+    "multiprocessing.synchronize",
+    "concurrent.futures.thread",
+    "logging",
+    "tqdm",
+)
+"""Modules of locks, threads, loggers and progress bars, which take part in no computation: known by their types."""
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
+_EVERYBODYS = (random._inst, np.random.mtrand._rand)
+"""Random generators of the libraries: their state is that of the process."""
+_SLOTS = ("member_descriptor", "getset_descriptor")
+_DESCRIPTORS = ("method_descriptor", "wrapper_descriptor", "method-wrapper", "classmethod_descriptor", *_SLOTS)
 
 
 class IncomparableError(Exception):
     """Something cannot be told from another object of its type."""
 
 
-def described_function(function: Callable[..., Any]) -> str:
-    """Write a function so that equal texts mean the same computation; `comparable` says whether they do.
-
-    Bytecode is that of one version of Python, which is therefore named.
-    """
-    # The code says what is computed, wherever it was written.
-    name = (getattr(function, "__qualname__", None) or type(function).__name__).rsplit(".", 1)[-1]
-    try:
-        digest = Digest().of(function).hex()
-    except RecursionError:
-        return f"{name}, which {_UNKNOWN} because it holds what holds it"
-    except IncomparableError as error:
-        return f"{name}, which {_UNKNOWN} because it holds {error}"
-    return f"{name} of code {digest} (Python {'.'.join(platform.python_version_tuple()[:2])})"
-
-
-_UNKNOWN = "cannot be compared"
+UNKNOWN = "cannot be compared"
 
 
 def comparable(text: str) -> bool:
-    """Say whether a function that was written like this can be told from another."""
-    return f", which {_UNKNOWN} because" not in text
-
-
-def code_of_model(model: nn.Module) -> str:
-    """Digest the code and the plain options of a model's modules, which their names and weights do not show.
-
-    What cannot be compared is left out here: the weights tell models apart as well.
-    """
-    state, digest = hashlib.blake2b(digest_size=8), Digest()
-    for name, module in model.named_modules():
-        kind = type(module)
-        state.update(f"{name}\0{kind.__module__}.{kind.__qualname__}".encode())
-        for part in (kind, *_options_of(module)):
-            try:
-                state.update(digest.of(part))
-            except (IncomparableError, RecursionError):
-                continue
-    return f"{state.hexdigest()} (Python {'.'.join(platform.python_version_tuple()[:2])})"
-
-
-def _options_of(module: nn.Module) -> Iterator[Any]:
-    """Yield the plain attributes and functions of a module; other libraries keep paths and dates in text."""
-    foreign = _is_library(type(module)) and not type(module).__module__.startswith("torch.")
-    kinds: tuple[type, ...] = (bool, int, float) if foreign else (bool, int, float, str, type(None))
-    for key, value in sorted(vars(module).items()):
-        if key in _INTERNAL or key.startswith("_") or isinstance(value, nn.Module):
-            continue
-        settings = vars(value) if isinstance(value, SimpleNamespace) else value
-        items: list[Any] = list(value) if isinstance(value, tuple | list) else [value]
-        if isinstance(settings, dict):
-            value, items = settings, [*settings, *settings.values()]
-        # A tensor of one number is an option; larger ones may be what a module keeps of its last call.
-        single = isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) == 1
-        if single or callable(value) or all(isinstance(item, kinds) for item in items):
-            yield key, value
-    for key in sorted(module._non_persistent_buffers_set):  # which are no part of the state that is saved
-        yield key, getattr(module, key)
-
-
-def _is_library(thing: Any) -> bool:
-    """Say whether a function or class belongs to Python or an installed package, not to the user's own files."""
-    module = _module_of(thing)
-    if module is None:
-        return False
-    file = getattr(module, "__file__", None)
-    if file is None:  # built in, or the module of a notebook or a prompt
-        return module.__name__ != "__main__"
-    return str(Path(file).resolve()).startswith(_LIBRARIES)
-
-
-def _module_of(thing: Any) -> ModuleType | None:
-    return sys.modules.get(getattr(thing, "__module__", None) or "")
+    """Say whether what was written like this can be told from another."""
+    return f"which {UNKNOWN} because" not in text
 
 
 class Digest:
-    """Digests of objects and of what they reach; each object is digested once."""
+    """Digests of objects and of what they reach; each object is digested once.
 
-    def __init__(self) -> None:
-        self._known: dict[int, bytes] = {}
-        self._open: list[int] = []
+    With `held`, values that code reads go there, under names that a reader knows, instead of into the digest of the code.
+    `reading` says which attributes of objects count.
+    """
+
+    def __init__(self, reading: Reading, held: dict[str, list[str]] | None = None) -> None:
+        self._reading, self._held = reading, held
+        self._values = self if held is None else Digest(reading)
+        self._known: dict[tuple[int, bool], bytes] = {}
+        self._open: list[tuple[int, bool]] = []
         self._kept: list[Any] = []
         """Objects made on the way, whose numbers must not be given to others."""
 
-    def of(self, value: Any) -> bytes:
-        """Return the digest of an object."""
+    def of(self, value: Any, *, made: bool = True) -> bytes:
+        """Return the digest of an object; of a class as code that makes objects, or only as what its objects do."""
         if isinstance(value, _PLAIN):
-            return _hash(type(value).__name__, repr(value))
-        if id(value) in self._known:
-            return self._known[id(value)]
-        if id(value) in self._open:  # an object that reaches itself
-            return _hash("above", str(len(self._open) - self._open.index(id(value))))
+            return hashed(type(value).__name__, repr(value))
+        key = (id(value), made)
+        if key in self._known:
+            return self._known[key]
+        if key in self._open:  # an object that reaches itself
+            return hashed("above", str(len(self._open) - self._open.index(key)))
         if len(self._known) > MOST_OBJECTS or len(self._open) > 200:
             raise IncomparableError("more objects than can be followed")
-        self._open.append(id(value))
+        self._open.append(key)
         try:
-            found = _hash(*self._parts(value))
+            found = hashed(*self._parts(value, made))
         finally:
             self._open.pop()
-        self._known[id(value)] = found
+        self._known[key] = found
         self._kept.append(value)
         return found
 
-    def _parts(self, value: Any) -> Iterator[str | bytes]:
+    def part(self, name: str, value: Any) -> bytes:
+        """Digest what code reads under some name: code into its own digest, values apart."""
+        if self._held is None or self._is_code(value):
+            return self.of(value)
+        if _has_own_code(value):
+            return self._parts_of_own(name, value)
+        self._held.setdefault(name, []).append(self._values.written(value))
+        return b""
+
+    def _is_code(self, value: Any) -> bool:
+        return isinstance(value, _CODE) or parts_of_wrapper(value) is not None
+
+    def named(self, told: str, name: str, value: Any) -> Iterator[str | bytes]:
+        """Yield a name and the digest of what code reads under it; nothing where that goes apart: it may come and go."""
+        found = self.part(told, value)
+        if found:
+            yield name
+            yield found
+
+    @property
+    def whole(self) -> bool:
+        """Whether values are digested with the code that reads them."""
+        return self._held is None
+
+    def placed(self, place: str, name: str, hook: Any) -> bytes:
+        """Digest a hook and where it is."""
+        return hashed(place, self.part(name, hook))
+
+    def attribute(self, name: str, value: Any) -> bytes:
+        """Digest an attribute of a module: a part of its own, code or not."""
+        if self._is_code(value):
+            return self.apart(name, lambda: self.part(name, value))
+        return self.part(name, value)
+
+    def apart(self, name: str, of: Callable[[], bytes]) -> bytes:
+        """Digest a part of its own; with `held` it goes there, so that a refusal can name it."""
+        if self._held is None:
+            return of()
+        self._held.setdefault(name, []).append(written_digest(of))
+        return b""
+
+    def written(self, value: Any) -> str:
+        """Write a value so that equal texts mean equal values; `comparable` says whether they do."""
+        if isinstance(value, torch.device) or (isinstance(value, str) and _DEVICE.fullmatch(value)):
+            return "a device"  # whose rounding is its own
+        if isinstance(value, _PLAIN) and len(repr(value)) <= 40:
+            return repr(value)
+        return written_digest(lambda: self.of(value), f"a {type(value).__name__}")
+
+    def _parts_of_own(self, name: str, value: Any) -> bytes:
+        """Digest the class of an object of the user's own as code, and its attributes apart."""
+        key = (id(value), True)
+        if key in self._known or key in self._open:
+            return self._known.get(key, b"above")
+        self._open.append(key)
+        try:
+            parts: list[str | bytes] = [self.of(type(value), made=False)]
+            owner = name if type(value) in _NAMESPACES else type(value).__name__
+            for attribute, item in sorted(vars(value).items()):
+                if self._reading.counts(attribute):
+                    parts += self.named(f"{owner}.{attribute}", attribute, item)
+        finally:
+            self._open.pop()
+        self._known[key] = hashed(name, *parts)
+        self._kept.append(value)
+        return self._known[key]
+
+    def _parts(self, value: Any, made: bool) -> Iterator[str | bytes]:
         """Yield what makes an object what it is."""
         yield type(value).__qualname__
-        if isinstance(value, CodeType):
+        inner = parts_of_wrapper(value)
+        if inner is not None:
+            for item in inner:
+                yield self.part(f"what {name_of(value)} holds", item)
+        elif isinstance(value, CodeType):
             yield from self._code(value)
         elif isinstance(value, FunctionType):
             yield from self._function(value)
-        elif isinstance(value, MethodType | functools.partial | staticmethod | classmethod | property):
-            yield from map(self.of, _parts_of_wrapper(value))
         elif isinstance(value, type):
-            yield from self._class(value)
+            yield from self._class(value, made)
         elif isinstance(value, BuiltinFunctionType):
             yield f"{value.__module__}.{value.__qualname__}"
             if not isinstance(value.__self__, ModuleType | type | None):
-                yield self.of(value.__self__)
-        elif isinstance(value, ModuleType | logging.Logger):
-            yield str(getattr(value, "__name__", None) or getattr(value, "name", ""))
+                yield self.part(f"what {value.__name__} holds", value.__self__)
+        elif isinstance(value, ModuleType):
+            yield from self._source(value.__name__, None if is_library_module(value) else own_file(value.__name__))
         elif isinstance(value, torch.Tensor | np.ndarray | np.generic):
-            yield from _numbers(value)
+            yield from numbers(value)
         elif isinstance(value, nn.Module):
             yield from self._module(value)
         else:
@@ -174,58 +211,100 @@ class Digest:
             yield self.of(constant)
 
     def _function(self, function: FunctionType) -> Iterator[str | bytes]:
-        if _is_library(function) and function.__closure__ is None and "<" not in function.__qualname__:
+        if is_library(function) and function.__closure__ is None and "<" not in function.__qualname__:
             yield f"{function.__module__}.{function.__qualname__}"
             return
         yield self.of(function.__code__)
-        yield self.of(function.__defaults__)
-        yield self.of(function.__kwdefaults__)
-        for cell in function.__closure__ or ():
-            yield self.of(_content(cell))
-        for name, value in _globals_of(function):
+        arguments = function.__code__.co_varnames[: function.__code__.co_argcount]
+        defaults = function.__defaults__ or ()
+        named = [*zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True)]
+        named += [*(function.__kwdefaults__ or {}).items()]
+        named += [*zip(function.__code__.co_freevars, map(content_of, function.__closure__ or ()), strict=True)]
+        for name, value in [*named, *globals_of(function)]:
+            yield from self.named(f"{name} of {name_of(function)}", name, value)
+        package = function.__globals__.get("__package__")
+        for code in codes_of(function.__code__):
+            if facts_of(code).any_global:
+                yield from self._source(function.__module__, own_file(function.__module__))
+            for name, file in imported_files(code, package):
+                yield from self._source(name, file)
+
+    def _source(self, name: str, file: Path | None) -> Iterator[str | bytes]:
+        """Yield the name of a module; of the user's own also its code as a whole, and of those that it imports."""
+        yield name
+        key = (hash(("source", name)), True)
+        if file is None or key in self._known:
+            return
+        self._known[key] = b""
+        data = file.read_bytes()
+        try:
+            code = compile(data, name, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):  # a library of machine code
+            yield data
+            return
+        yield self.of(code)
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        for part in codes_of(code):
+            for inner, its in imported_files(part, package):
+                yield from self._source(inner, its)
+
+    def _class(self, kind: type, made: bool) -> Iterator[str | bytes]:
+        yield f"{kind.__module__}.{kind.__qualname__}"
+        if is_library(kind):
+            return
+        for base in kind.__mro__[1:]:
+            yield f"{base.__module__}.{base.__qualname__}"
+        for base in own_bases(kind):
+            for name, value in sorted(vars(base).items()):
+                counts = self._reading.counts(name) or (made and name in MADE_BY)
+                if counts and not name.startswith("_abc") and type(value).__name__ not in _SLOTS:
+                    yield from self.named(f"{base.__name__}.{name}", name, value)
+
+    def _module(self, module: nn.Module) -> Iterator[str | bytes]:
+        yield from parts_of_model(module, self, self._reading)
+        for name, value in sorted(module.state_dict().items()):
             yield name
             yield self.of(value)
 
-    def _class(self, kind: type) -> Iterator[str | bytes]:
-        yield f"{kind.__module__}.{kind.__qualname__}"
-        if _is_library(kind):
-            return
-        for base in kind.__mro__[1:]:
-            yield self.of(base)
-        for name, value in sorted(vars(kind).items()):
-            if name not in _ABOUT and not name.startswith("_abc") and type(value).__name__ not in _SLOTS:
-                yield name
-                yield self.of(value)
-
-    def _module(self, module: nn.Module) -> Iterator[str | bytes]:
-        yield code_of_model(module)
-        for name, tensor in sorted(module.state_dict().items()):
-            yield name
-            yield self.of(tensor)
-
     def _container(self, value: Any) -> Iterator[str | bytes]:
-        if isinstance(value, set | frozenset):
+        if isinstance(value, set | frozenset | weakref.WeakSet):
             yield from sorted(map(self.of, value))
         elif type(value) in (tuple, list):
             yield from map(self.of, value)
-        elif isinstance(value, Mapping) and type(value) is dict:
+        elif isinstance(value, Mapping) and type(value) in (
+            dict,
+            weakref.WeakValueDictionary,
+            weakref.WeakKeyDictionary,
+        ):
             for key, item in value.items():
                 yield self.of(key)
                 yield self.of(item)
-        else:
+        elif isinstance(value, weakref.ref):
+            yield self.of(value())
+        elif isinstance(value, enum.Enum):
+            yield from (f"{type(value).__module__}.{type(value).__qualname__}", value.name, self.of(value.value))
+        elif isinstance(value, torch.jit.ScriptFunction):
+            yield str(value.code)
+        elif isinstance(value, torch.Generator):
+            yield self.of(value.get_state())
+        elif not _is_without_numbers(value):
             yield from self._object(value)
 
     def _object(self, value: Any) -> Iterator[str | bytes]:
-        """Yield what pickle would keep of any other object, and what it keeps of a function that wraps another."""
-        wrapped = getattr(value, "__wrapped__", None)
-        if callable(wrapped):
-            yield self.of(wrapped)
-            return
+        """Yield what pickle would keep of any other object; of one of the user's own, what code reads of it."""
         if type(value).__name__ in _DESCRIPTORS or isinstance(value, np.ufunc):
             yield f"{getattr(value, '__objclass__', '')}{value.__name__}"
             return
+        if _has_own_code(value):
+            yield self.of(type(value), made=False)
+            for name, item in sorted(vars(value).items()):
+                if self._reading.counts(name):
+                    yield name
+                    yield self.of(item)
+            return
         try:
-            reduced = value.__reduce_ex__(4)
+            special = copyreg.dispatch_table.get(type(value))
+            reduced = special(value) if special else value.__reduce_ex__(4)
         except Exception as error:
             raise IncomparableError(f"an object of type {type(value).__name__}") from error
         if isinstance(reduced, str):
@@ -233,16 +312,26 @@ class Digest:
             return
         parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]
         self._kept.append(parts)
+        if len(parts) > 2 and is_library(type(value)):
+            parts[2] = _without_places(parts[2])
+            self._kept.append(parts[2])
         yield from map(self.of, parts)
 
 
-_ABOUT = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__abstractmethods__"}
-"""What a class says of itself that changes nothing it computes."""
-_SLOTS = ("member_descriptor", "getset_descriptor")
-_DESCRIPTORS = ("method_descriptor", "wrapper_descriptor", "method-wrapper", *_SLOTS)
+def written_digest(of: Callable[[], bytes], name: str = "code") -> str:
+    """Write a digest as text, or why there is none."""
+    try:
+        return of().hex()
+    except RecursionError:
+        return f"{name}, which {UNKNOWN} because it goes too deep"
+    except IncomparableError as error:
+        return f"{name}, which {UNKNOWN} because it holds {error}"
+    except Exception as error:  # an object may do anything when it is looked at
+        return f"{name}, which {UNKNOWN} because looking at it raised {type(error).__name__}"
 
 
-def _hash(*parts: str | bytes) -> bytes:
+def hashed(*parts: str | bytes) -> bytes:
+    """Digest texts and bytes, with their lengths."""
     state = hashlib.blake2b(digest_size=8)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -251,13 +340,10 @@ def _hash(*parts: str | bytes) -> bytes:
     return state.digest()
 
 
-def _numbers(value: Any) -> Iterator[str | bytes]:
+def numbers(value: Any) -> Iterator[str | bytes]:
+    """Yield the type, shape and bytes of an array."""
     if isinstance(value, torch.Tensor):
-        if value.is_meta or value.layout != torch.strided or value.is_quantized:
-            raise IncomparableError(f"a tensor of layout {value.layout} on {value.device}")
-        value = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
-        yield f"{value.dtype} {tuple(value.shape)}"
-        yield value.reshape(-1).view(torch.uint8).numpy().tobytes()
+        yield from _numbers_of_tensor(value.detach())
         return
     array = np.asarray(value)
     if array.dtype.hasobject:
@@ -266,38 +352,67 @@ def _numbers(value: Any) -> Iterator[str | bytes]:
     yield array.tobytes()
 
 
-def _parts_of_wrapper(value: Any) -> tuple[Any, ...]:
-    if isinstance(value, MethodType):
-        return value.__func__, value.__self__
-    if isinstance(value, functools.partial):
-        return value.func, value.args, value.keywords
-    if isinstance(value, property):
-        return value.fget, value.fset
-    return (value.__func__,)
+def _numbers_of_tensor(value: torch.Tensor) -> Iterator[str | bytes]:
+    if value.is_meta:
+        raise IncomparableError("a tensor without values")
+    yield f"{value.dtype} {value.layout} {tuple(value.shape) if not value.is_nested else ''}"
+    if value.is_nested:
+        parts = list(value.unbind())
+    elif value.is_quantized:
+        parts = [value.int_repr()]
+        yield str(value.qscheme())
+        if value.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+            yield f"{value.q_scale()} {value.q_zero_point()}"
+        else:
+            parts += [value.q_per_channel_scales(), value.q_per_channel_zero_points()]
+    elif value.layout == torch.strided:
+        host = value.cpu().resolve_conj().resolve_neg().contiguous()
+        yield host.reshape(-1).view(torch.uint8).numpy().tobytes()
+        return
+    else:
+        sparse: Any = value
+        coordinates = sparse.to_sparse_coo().coalesce()
+        parts = [coordinates.indices(), coordinates.values()]
+    for part in parts:
+        yield from _numbers_of_tensor(part)
 
 
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
+def name_of(function: Any) -> str:
+    """Return the name of a function, or of the type of an object that is called."""
+    return (getattr(function, "__qualname__", None) or type(function).__name__).replace(".<locals>", "")
 
 
-def _globals_of(function: FunctionType) -> list[tuple[str, Any]]:
-    """Return the global names that a function reads, and the functions inside it, with what they stand for now."""
-    found: dict[str, Any] = {}
-    codes = [function.__code__]
-    for code in codes:
-        codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-        steps = list(dis.get_instructions(code))
-        for at, step in enumerate(steps):
-            if step.opname not in ("LOAD_GLOBAL", "LOAD_NAME") or step.argval not in function.__globals__:
-                continue
-            name, value = str(step.argval), function.__globals__[step.argval]
-            # Of a module only what is read of it counts.
-            for following in steps[at + 1 :]:
-                if not isinstance(value, ModuleType) or following.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
-                    break
-                name, value = f"{name}.{following.argval}", getattr(value, following.argval, None)
-            found[name] = value
-    return sorted(found.items(), key=lambda item: item[0])
+def _has_own_code(value: Any) -> bool:
+    """Say whether a value is an object of a class of the user's own, which says nothing of how it is to be kept."""
+    kind = type(value)
+    if kind in _NAMESPACES:
+        return True
+    if (
+        is_library(kind)
+        or isinstance(value, nn.Module | torch.Tensor | enum.Enum | type)
+        or not hasattr(value, "__dict__")
+    ):
+        return False
+    ways = ("__reduce__", "__reduce_ex__", "__getstate__")
+    usual = all(getattr(kind, way, None) is getattr(object, way, None) for way in ways)
+    return usual and kind.__basicsize__ == _Plain.__basicsize__
+
+
+class _Plain:
+    """As large as objects that hold nothing but their attributes."""
+
+
+def _is_without_numbers(value: Any) -> bool:
+    """Say whether a value takes part in no computation: a lock, a logger, a progress bar, a file that is only written."""
+    if isinstance(value, io.IOBase):
+        return value.closed or not value.readable()
+    if any(value is generator for generator in _EVERYBODYS) or isinstance(value, torch.device):
+        return True
+    return isinstance(value, logging.Logger) or type(value).__module__.startswith(_WITHOUT_NUMBERS)
+
+
+def _without_places(state: Any) -> Any:
+    """Leave texts that name files out of what an object of a library keeps: they differ between folders."""
+    if type(state) is not dict:
+        return state
+    return {key: item for key, item in state.items() if not (isinstance(item, str) and ("/" in item or "\\" in item))}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,22 @@ from homolog.cautions import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
 from homolog.extraction.collecting import ExampleIds, InMemory, identities_of, provenance_of, told
-from homolog.extraction.functions import code_of_model, comparable, described_function
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Taken
+from homolog.extraction.records import (
+    VALUES,
+    difference,
+    has_plain_bytes,
+    record_of,
+    unknown_in,
+    with_notes,
+    without_changes,
+)
 from homolog.store import Writer, open_store
 from homolog.store.reading import identity
 from homolog.store.writing import as_stored, id_dtype
 
-UNSAID = {"model code": None, "forward": None, "mask": "None", "axis": "None"}
+UNSAID = {"code of the model": None, "forward": None, VALUES: None, "mask": "None", "axis": "None"}
 """What stores of earlier versions do not record, and what it was: None where nobody knows."""
 
 
@@ -36,13 +45,14 @@ class IntoStore:
         assert options.out is not None  # sink_for() looked
         self.path, self.total = options.out, total
         self._ids = ExampleIds(options, total)
+        self._model, self._options = model, options
         self._provenance = provenance_of(model, options) | {"weights": digest_of(model)}
-        self._request = request_of(model, options, self._provenance)
-        self._writer = Writer(self.path, self._request, resume=options.resume, unsaid=UNSAID)
+        self._request = request_of(model, options)
+        self._writer = Writer(self.path, self._request, resume=options.resume, unsaid=UNSAID, apart=("model", VALUES))
         self._begun = False
         with ExitStack() as undo:
             undo.callback(self._writer.close)
-            self._check_functions()
+            self._check_request(model)
             self._find_rows()
             self.finished = self._is_finished(data, options)
             undo.pop_all()  # nothing went wrong: the writer stays open
@@ -51,25 +61,56 @@ class IntoStore:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._writer.close()
+        try:
+            # The same model may be used again in this process, after an interruption too; what went wrong stays the error.
+            with suppress(OSError, ValueError):
+                if self._begun:
+                    self._note_changes()
+        finally:
+            self._writer.close()
 
-    def _check_functions(self) -> None:
-        """Refuse to go on where nobody can say whether functions are those that the store was begun with."""
+    def _note_changes(self) -> None:
+        """Note which values the computation itself changed: they need not be the same when it is continued."""
+        self._writer.note(without_changes(self._writer.request, record_of(self._model, self._options)))
+
+    def _check_request(self, model: nn.Module) -> None:
+        """Refuse to go on with other weights or values, or where nobody can say whether functions are those of the beginning."""
         if self._writer.contents is None:
             return
+        begun = self._writer.contents.request
+        known = VALUES in begun or not begun
+        weights = self._request["model"] if known else f"{type(model).__name__} of weights {digest_of(model)}"
+        if begun and begun.get("model") != weights:
+            self._writer.refuse("model", str(begun.get("model")), weights)
+        other = difference(begun, self._request) if VALUES in begun else None
+        if other is not None:
+            self._writer.refuse(*other)
+        self._writer.request = with_notes(begun, self._request)
+        self._tell_presumed(begun)
+
+    def _tell_presumed(self, begun: Mapping[str, str]) -> None:
+        cautions = []
         if self._writer.presumed:
             message = (
                 f"{str(self.path)!r} was begun by a version of homolog that did not record {listed(self._writer.presumed)}: it "
                 f"is continued as if these were the same as now; extract again if they are not."
             )
-            give([Caution(ExtractionWarning, message)], stacklevel=5)
-        for what, asked in self._request.items():
-            if not comparable(asked):
-                raise ValueError(
-                    f"{str(self.path)!r} must be continued with the {what} it was begun with, got a function of which this "
-                    f"cannot be told, {asked}: use a function whose defaults, closure and globals are numbers, text, arrays or "
-                    f"other functions, or another name."
-                )
+            cautions.append(Caution(ExtractionWarning, message))
+        given, others = unknown_in(self._request)
+        for what, asked in given.items():
+            raise ValueError(
+                f"{str(self.path)!r} must be continued with the {what.split(':')[0]} it was begun with, got a function of which "
+                f"this cannot be told, {what}: {asked}: use a function whose defaults, closure and globals are numbers, text, "
+                f"arrays or other functions, or another name."
+            )
+        if others:
+            told = listed(f"{name}, {text}" for name, text in others.items())
+            message = (
+                f"{str(self.path)!r} is continued as if the model read the same values as when it was begun, although this "
+                f"cannot be told of {told}: extract again if it may not."
+            )
+            cautions.append(Caution(ExtractionWarning, message))
+        give(cautions, stacklevel=5)
 
     def _find_rows(self) -> None:
         rows = self._writer.rows
@@ -142,8 +183,9 @@ class IntoStore:
         if not self._begun:
             self._check_disk(taken)
             shapes = {name: (features.shape[1], features.dtype) for name, features in taken.features.items()}
-            self._writer.begin(shapes, kinds, self._provenance)
             self._begun = True
+            self._writer.begin(shapes, kinds, self._provenance)
+            self._note_changes()
         there = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
         features = {name: rows[there:] for name, rows in taken.features.items()}
         self._writer.append(features, {name: as_stored(ids[there:], kinds[name]) for name, ids in identities.items()})
@@ -181,16 +223,12 @@ def sink_for(model: nn.Module, data: Any, options: Options, total: int | None) -
     return InMemory(model, options, total) if options.out is None else IntoStore(model, data, options, total)
 
 
-def request_of(model: nn.Module, options: Options, provenance: dict[str, str]) -> dict[str, str]:
+def request_of(model: nn.Module, options: Options) -> dict[str, str]:
     """Say what must be the same for a store to be continued; a larger limit adds to it."""
     return {
-        "model": f"{type(model).__name__} of weights {provenance['weights']}",
-        "model code": code_of_model(model),
-        "layers": told(options.layers, described_function),
-        "reduce": told(options.reduce, described_function),
-        "forward": told(options.forward, described_function),
-        "mask": told(getattr(options, "mask", None), described_function),
-        "axis": told(getattr(options, "axis", None), described_function),
+        "model": f"{type(model).__name__} of weights {digest_of_parameters(model)}",
+        **record_of(model, options),
+        "axis": told(options.axis),
         "channels": options.channels,
         "dtype": str(options.dtype),
         "limit": str(options.limit),
@@ -198,13 +236,23 @@ def request_of(model: nn.Module, options: Options, provenance: dict[str, str]) -
 
 
 def digest_of(model: nn.Module) -> str:
-    """Digest the structure and all weights of a model."""
-    state = hashlib.blake2b(digest_size=8)
+    """Digest the structure and all weights of a model, as it is told to a reader."""
     # Representations of functions carry addresses.
-    state.update(re.sub(r"0x[0-9a-f]+", "", str(model)).encode())
-    for name, value in sorted(model.state_dict().items()):
+    return _digest(re.sub(r"0x[0-9a-f]+", "", str(model)), model.state_dict())
+
+
+def digest_of_parameters(model: nn.Module) -> str:
+    """Digest the structure and the parameters of a model, without buffers, which a forward pass may change."""
+    kinds = [(name, type(module).__qualname__) for name, module in model.named_modules()]
+    buffers = dict(model.named_buffers(remove_duplicate=False))
+    return _digest(str(kinds), {name: value for name, value in model.state_dict().items() if name not in buffers})
+
+
+def _digest(structure: str, weights: Mapping[str, Any]) -> str:
+    state = hashlib.blake2b(structure.encode(), digest_size=8)
+    for name, value in sorted(weights.items()):
         state.update(name.encode())
-        if isinstance(value, torch.Tensor) and not value.is_meta and value.layout == torch.strided:
+        if has_plain_bytes(value):
             state.update(f"{value.dtype} {tuple(value.shape)}".encode())
             host = value.detach().cpu().reshape(-1).contiguous()
             state.update(host.view(torch.uint8).numpy().data)

@@ -6,7 +6,7 @@ Rows wait in memory until a chunk is whole; a commit, one small file replaced at
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +98,8 @@ class Writer:
     unsaid
         what requests of earlier versions do not say, and what it was then; None where nobody knows, which is presumed to be
         the same and kept in `presumed`.
+    apart
+        what the caller compares itself.
     """
 
     def __init__(
@@ -107,9 +109,10 @@ class Writer:
         *,
         resume: bool,
         unsaid: Mapping[str, str | None] = MappingProxyType({}),
+        apart: Collection[str] = (),
     ) -> None:
         recover(path, LOCK)
-        self.path, self.request, self._unsaid = path, dict(request), unsaid
+        self.path, self.request, self._unsaid, self._apart = path, dict(request), unsaid, {*apart, "limit"}
         self.presumed: list[str] = []
         self.contents: Contents | None = None
         self._columns: dict[str, Column] = {}
@@ -150,11 +153,15 @@ class Writer:
             found = self.contents.request.get(what, self._unsaid.get(what))
             if found is None and self.contents.request and what in self._unsaid:
                 self.presumed.append(what)
-            elif found != asked and what != "limit":
-                raise ValueError(
-                    f"{str(self.path)!r} must be continued as it was begun, with {what} {found}, got {asked}: use the same "
-                    f"model, layers, functions and dtype, or another name."
-                )
+            elif found != asked and what not in self._apart:
+                self.refuse(what, str(found), asked)
+
+    def refuse(self, what: str, begun: str, asked: str) -> None:
+        """Refuse to go on with another request."""
+        raise ValueError(
+            f"{str(self.path)!r} must be continued as it was begun, with {what} {begun}, got {asked}: use the same model, "
+            f"layers, functions and dtype, or another name."
+        )
 
     @property
     def rows(self) -> int:
@@ -217,6 +224,12 @@ class Writer:
             for name, rows in identities.items():
                 self._columns[_identity(name)].append(rows)
             self._commit_rows(min(column.written for column in self._columns.values()), False)
+
+    def note(self, request: Mapping[str, str]) -> None:
+        """Write down what was learnt of a request while it was carried out."""
+        self.request = dict(request)
+        if self.contents is not None and self.contents.request != self.request:
+            self._commit(replace(self.contents, request=self.request))
 
     def finish(self) -> None:
         """Write what waits, and call the store complete."""
