@@ -330,16 +330,34 @@ def common_rows(a: Activations, b: Activations) -> tuple[Activations, Activation
                 f"{name} must be Activations, which say whose their rows are, got {described(side)}: use homolog.extract, "
                 f"homolog.open, or homolog.Activations(layers, example_ids=...)."
             )
-    by_ids = _both(a, b, "example_ids") and (not _both(a, b, "digests") or (_says_who(a) and _says_who(b)))
-    rows = [_numbered(side, name, by_ids=by_ids) for name, side in (("a", a), ("b", b))]
+    return matched_rows(a, b, ("a", "b"))
+
+
+def matched_rows(a: Activations, b: Activations, names: tuple[str, str]) -> tuple[Activations, Activations]:
+    """Keep the rows that both hold, in the order of the first; errors call the sides by these names."""
+    names = (shown(names[0]), shown(names[1]))
+    ids, digests = _both(a, b, "example_ids"), _both(a, b, "digests")
+    if not ids and not digests:
+        raise ValueError(
+            f"the rows of {names[0]} and {names[1]} are matched by example ids or by digests of their inputs, got none that both "
+            f"carry ({names[0]}: {_carried(a)}; {names[1]}: {_carried(b)}): pass example_ids to homolog.extract or "
+            f"homolog.Activations for both."
+        )
+    by_ids = ids and (not digests or (_says_who(a) and _says_who(b)))
+    rows = [_numbered(side, name, by_ids=by_ids) for side, name in zip((a, b), names, strict=True)]
     common = [key for key in rows[0] if key in rows[1]]
     if len(common) < 2:
         raise ValueError(
-            f"a and b must have at least 2 rows in common, got {len(common)} of {a.n} and {b.n}: extract both from the same "
-            f"examples, with the same example_ids."
+            f"{names[0]} and {names[1]} must have at least 2 rows in common, got {len(common)} of {a.n} and {b.n}: extract both "
+            f"from the same examples, with the same example_ids."
         )
     first, second = (side.take([found[key] for key in common]) for side, found in zip((a, b), rows, strict=True))
     return first, second
+
+
+def _carried(side: Activations) -> str:
+    """Say what identifies rows."""
+    return "example ids" if side.example_ids is not None else "digests" if side.digests is not None else "neither"
 
 
 def _both(a: Activations, b: Activations, name: str) -> bool:
@@ -349,11 +367,7 @@ def _both(a: Activations, b: Activations, name: str) -> bool:
 def _numbered(side: Activations, name: str, *, by_ids: bool) -> dict[Any, int]:
     """Return identity → number of the row."""
     identity = side.example_ids if by_ids else side.digests
-    if identity is None:
-        raise ValueError(
-            f"the rows of a and b are matched by example ids or by digests of their inputs, got none on both sides: pass "
-            f"example_ids to homolog.extract or homolog.Activations ({name} has none)."
-        )
+    assert identity is not None  # who asks has looked
     keys: list[Any] = identity.tolist()
     if side.positions is not None:
         keys = list(zip(keys, side.positions.tolist(), strict=True))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from homolog.analysis import Diagnosis, correspondence
 from homolog.analysis.reading import measure_names, two_by_two, without_diagonal
 from homolog.arrays import optional
 from homolog.files import write_whole
-from homolog.names import printable
+from homolog.names import printable, shown
 from homolog.registry import Measure, measure, measures
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _SPOKEN = {
     "homolog.measures() lists them": "`homolog measures` lists them",
     "resume=True": "--resume",
 }
+# The names between the parentheses may hold parentheses too.
+_COMMON_ROWS = re.compile(r"homolog\.common_rows\(.*\)(?= keeps|\.$)", re.DOTALL)
 
 
 def fail(message: str, status: int = 2) -> int:
@@ -48,7 +51,7 @@ def spoken(message: str) -> str:
     """Return a sentence of the library, which speaks Python, in words of the command line."""
     for python, shell in _SPOKEN.items():
         message = message.replace(python, shell)
-    return message
+    return _COMMON_ROWS.sub("--common-rows", message)
 
 
 def sentence(message: str) -> str:
@@ -78,6 +81,12 @@ def write(path: Path, save: Callable[[str], Any]) -> None:
     print(f"written: {printable(str(path))}", file=sys.stderr)
 
 
+def tell_common_rows(before: Mapping[str, Activations], n: int) -> None:
+    """Say how many rows of each file were kept."""
+    counts = ", ".join(f"{shown(name)} has {layers.n}" for name, layers in before.items())
+    print(f"note: {n} rows are kept, which all files hold ({counts}).", file=sys.stderr)
+
+
 def draw(path: Path, result: xarray.Dataset) -> None:
     """Draw every measure of a result side by side."""
     from homolog.plot import heatmap, heatmaps
@@ -88,10 +97,13 @@ def draw(path: Path, result: xarray.Dataset) -> None:
     write(path, lambda target: figure.savefig(target, dpi=150))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Print a table to a terminal, tab-separated lines to a pipe."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", about: Mapping[str, str] | None = None
+) -> None:
+    """Print a table to a terminal, tab-separated lines to a pipe; what is said about the whole comes below."""
     if not sys.stdout.isatty():
-        for row in [columns, *rows]:
+        below = [[], *about.items()] if about else []
+        for row in [columns, *rows, *below]:
             print("\t".join(printable(" ".join(str(cell).split())) for cell in row))
         return
     table = Table(title=Text(printable(title)) if title else None, title_justify="left")
@@ -101,6 +113,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
         # Text, because names are data: brackets in them are not markup.
         table.add_row(*(Text(printable(cell, lines=True)) for cell in row))
     Console().print(table)
+    for key, value in (about or {}).items():
+        Console().print(Text(f"{printable(key)}: {printable(value)}"))
 
 
 def print_result(result: xarray.Dataset) -> None:
@@ -170,15 +184,14 @@ def print_diagnosis(found: Diagnosis) -> None:
 def print_activations(activations: Activations) -> None:
     """Print the layers of activations, and what is known of their rows."""
     rows = [[name, str(array.shape[1]), str(array.dtype)] for name, array in activations.items()]
-    about = [f"{activations.n} rows"]
-    if activations.positions is not None:
-        about.append("each a position of an example")
-    if activations.example_ids is not None:
-        about.append("with example ids")
-    if activations.digests is not None:
-        about.append("with digests of their inputs")
-    about += [f"{key} {value}" for key, value in activations.provenance.items()]
-    print_table(["layer", "features", "dtype"], rows, ", ".join(about))
+    known = {
+        "example ids": activations.example_ids,
+        "positions in examples": activations.positions,
+        "digests of inputs": activations.digests,
+    }
+    told = ", ".join(what for what, values in known.items() if values is not None)
+    about = {"rows": str(activations.n), "rows are identified by": told or "nothing"} | activations.provenance
+    print_table(["layer", "features", "dtype"], rows, about=about)
 
 
 def print_summary(result: xarray.Dataset) -> None:
@@ -189,8 +202,8 @@ def print_summary(result: xarray.Dataset) -> None:
         seen = values[np.isfinite(values)]
         span = f"{seen.min():.4f} to {seen.max():.4f}" if seen.size else "no value"
         rows.append([name, result[name].attrs["kind"], " × ".join(map(str, values.shape)), span])
-    n = int(result.attrs["n_examples"])
-    print_table(["measure", "kind", "layers", "values"], rows, f"n = {n}, homolog {result.attrs['homolog_version']}")
+    about = {"examples": str(int(result.attrs["n_examples"])), "homolog": str(result.attrs["homolog_version"])}
+    print_table(["measure", "kind", "layers", "values"], rows, about=about)
     for category, message in json.loads(result.attrs["warnings"]):
         print(printable(f"{category}: {message}"), file=sys.stderr)
 
