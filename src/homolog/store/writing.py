@@ -17,6 +17,7 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import optional, to_numpy
+from homolog.names import shown
 from homolog.rows import READ_AT_ONCE, Rows
 from homolog.store.disk import beside, locked, put_in_place, recover, room_for
 from homolog.store.layout import (
@@ -152,8 +153,8 @@ class Writer:
                 self.presumed.append(what)
             elif found != asked and what != "limit":
                 raise ValueError(
-                    f"{str(self.path)!r} must be continued as it was begun, with {what} {found}, got {asked}: use the same "
-                    f"model, layers, functions and dtype, or another name."
+                    f"{str(self.path)!r} must be continued as it was begun, with {_chosen(what, found)}, got "
+                    f"{_chosen(what, asked)}: use the same model, layers, functions and dtype, or another name."
                 )
 
     @property
@@ -249,6 +250,13 @@ class Writer:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _chosen(what: str, value: str | None) -> str:
+    """Say how an extraction was asked for, by what the store or this call records of it."""
+    if value is None:
+        return f"no record of its {what}"
+    return f"{what} by default" if value == "None" else f"{what} {shown(value)}"
 
 
 def _identity(name: str) -> str:
