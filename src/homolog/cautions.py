@@ -228,8 +228,8 @@ def undefined(name: str, where: Sequence[str]) -> list[Caution]:
     return [
         Caution(
             UndefinedValueWarning,
-            f"{name} is not defined (0/0) for {listed(where)}: nothing is left of a layer after centring, as when a "
-            f"single example differs from all others; use more examples, or another index.",
+            f"{name} is not defined (0/0) for {listed(where)}: nothing is left of a layer after centring, as where "
+            f"all examples are equally far from each other, or all but one are equal; use more examples, or another index.",
         )
     ]
 
