@@ -12,7 +12,7 @@ import numpy as np
 
 from homolog.arrays import Array, check_representation, described
 from homolog.cautions import listed
-from homolog.names import LONGEST, quoted, shown
+from homolog.names import LONGEST, check_text, quoted, shown, writable
 
 
 class Activations(Mapping[str, Array]):
@@ -60,7 +60,10 @@ class Activations(Mapping[str, Array]):
         self.example_ids = _identity(example_ids, self.n, "example_ids")
         self.positions = _identity(positions, self.n, "positions")
         self.digests = _identity(digests, self.n, "digests")
-        self.provenance = dict(provenance or {})
+        # Of where layers come from nothing is refused: names of files may be of any encoding.
+        self.provenance = {
+            writable(key): writable(note) if isinstance(note, str) else note for key, note in (provenance or {}).items()
+        }
 
     def __getitem__(self, name: str) -> Array:
         try:
@@ -134,6 +137,8 @@ def _checked_layers(arrays: Mapping[str, Array]) -> dict[str, Array]:
     for name, array in arrays.items():
         if not isinstance(name, str) or not name:
             raise TypeError(f"a layer name must be non-empty text, got {quoted(name)}: rename the layer.")
+        if writable(name) != name:
+            raise ValueError(f"a layer name must be text that UTF-8 can hold, got {quoted(name)}: rename the layer.")
         check_representation(array, f"layer {quoted(name)}")
         if first is None:
             first = name
@@ -153,6 +158,7 @@ def _identity(values: Any, n: int, name: str) -> np.ndarray | None:
         raise ValueError(f"{name} must hold one entry per row ({n}), got shape {array.shape}.")
     if array.dtype.kind not in "iuSU":
         raise TypeError(f"{name} must be integers or text, got {array.dtype}: convert them, for instance with str.")
+    check_text(array, name)
     return array
 
 

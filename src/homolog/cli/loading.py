@@ -15,6 +15,7 @@ from homolog.activations import Activations, matched_rows, unknown
 from homolog.analysis.reading import measure_names
 from homolog.analysis.results import check_result
 from homolog.arrays import described
+from homolog.names import writable
 from homolog.registry import Measure, measure
 from homolog.store.disk import check_file
 
@@ -161,7 +162,7 @@ def activations(paths: Sequence[Path], patterns: Sequence[list[str] | None]) -> 
     for index, path in enumerate(paths):
         chosen = patterns[min(index, len(patterns) - 1)]
         layers = files.open(path)
-        name = path.stem if path.stem not in found else str(path)
+        name = writable(path.stem if path.stem not in found else str(path))
         if name in found:
             raise ValueError(f"files must differ, got {str(path)!r} twice: leave one out.")
         # In a result the file's name tells models of one class apart.

@@ -17,7 +17,7 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import optional, to_numpy
-from homolog.names import shown
+from homolog.names import check_text, shown
 from homolog.rows import READ_AT_ONCE, Rows
 from homolog.store.disk import beside, locked, put_in_place, recover, room_for
 from homolog.store.layout import (
@@ -319,6 +319,7 @@ def id_dtype(ids: np.ndarray) -> str:
 
 def as_stored(ids: np.ndarray, kind: Any) -> np.ndarray:
     """Return identities in the dtype of their array."""
+    check_text(ids, "example_ids")
     return ids.astype(np.str_).astype(object) if kind == "string" else ids.astype(kind)
 
 
