@@ -10,6 +10,7 @@ import xarray
 from conftest import command_line
 
 import homolog as hl
+from homolog.cli import main
 
 MODULE = """
 import torch
@@ -207,3 +208,72 @@ def test_rows_that_cannot_be_matched_are_told_by_the_names_of_files(run, folder)
     _, told = run("compare", "p.npz", "nobody.npz", "--common-rows", status=2)
     assert "the rows of p and nobody are matched by example ids" in told
     assert "(p: example ids; nobody: neither)" in told
+
+
+ENDED = """
+import errno, os, signal, warnings
+import homolog as hl
+
+def interrupted(x, y):
+    signal.raise_signal(signal.SIGINT)
+
+def memory(x, y):
+    raise MemoryError("Unable to allocate 9. TiB")
+
+def disk(x, y):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a\\x1b.tmp")
+
+def warned(x, y):
+    for kind in [hl.HomologWarning, *hl.HomologWarning.__subclasses__()]:
+        warnings.warn(f"{kind.__name__} of a\\x1b[31m\\n\\u202e: pass resume=True.", kind)
+    return 0.5
+
+def wrong(kind):
+    def raised(x, y):
+        raise kind("of a\\x1b[31m\\n\\u202e: homolog.common_rows(a, b) keeps the rows of both.")
+    return raised
+
+value, key, type_, file, timeout = map(wrong, (ValueError, KeyError, TypeError, FileExistsError, TimeoutError))
+"""
+SAID = "homolog: of a\\x1b[31m\\n\\u202e: --common-rows keeps the rows of both.\n"
+ENDINGS = {
+    "interrupted": (130, "homolog: interrupted.\n"),
+    "memory": (
+        1,
+        "homolog: the machine has not enough memory (Unable to allocate 9. TiB): choose fewer layers or examples, or",
+    ),
+    "disk": (2, "homolog: the system refused to go on with 'a\\x1b.tmp': No space left on device.\n"),
+    **dict.fromkeys(("value", "key", "type_", "file", "timeout"), (2, SAID)),
+}
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_whatever_ends_a_command_is_one_sentence_and_a_status(how, folder):
+    (folder / "ended.py").write_text(ENDED)
+    hl.save({"x": np.eye(5), "y": np.eye(5)[::-1]}, folder / "two.npz")
+    status, words = ENDINGS[how]
+    ended, out, told = command_line(["compare", "two.npz", "-m", f"ended.py:{how}", "--out", "never.nc"], folder)
+    assert (ended, out) == (status, "")
+    assert told.startswith(words)
+    assert len(told.splitlines()) == 1
+    assert not (folder / "never.nc").exists()
+    assert not list(folder.glob(".homolog*"))
+
+
+def test_every_warning_is_a_note_on_one_line(run, folder):
+    (folder / "ended.py").write_text(ENDED)
+    hl.save({"x": np.eye(5), "y": np.eye(5)[::-1]}, folder / "two.npz")
+    told = run("compare", "two.npz", "-m", "ended.py:warned")[1].splitlines()
+    for kind in [hl.HomologWarning, *hl.HomologWarning.__subclasses__()]:
+        assert f"note: {kind.__name__} of a\\x1b[31m\\n\\u202e: pass --resume." in told
+
+
+def test_an_interrupt_before_the_command_runs_is_told_too(monkeypatch, capsys):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("homolog.cli.app.run", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "homolog: interrupted.\n"

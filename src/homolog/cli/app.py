@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +15,9 @@ from homolog.cli import experiments, loading, output
 
 # Click's UsageError, wherever this version of typer keeps it.
 UsageError: Any = typer.BadParameter.__bases__[0]
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
 
 CommonRows = Annotated[
     bool,
@@ -48,12 +50,15 @@ def run(arguments: list[str]) -> int:
             where = f"{context.command_path} --help" if context is not None else "homolog --help"
             return output.fail(f"{output.sentence(error.format_message())} See `{where}`.")
         except (typer.Abort, KeyboardInterrupt):
-            print("homolog: interrupted.", file=sys.stderr)
-            return 130
+            status = INTERRUPTED
         except ImportError as error:
             return output.fail(str(error), status=1)
         except (ValueError, TypeError, KeyError, OSError) as error:
             return output.fail(output.told(error))
+        except MemoryError as error:
+            return output.fail(output.out_of_memory(error), status=1)
+    if status == INTERRUPTED:  # some versions of typer return it, and say nothing
+        return output.fail("interrupted.", status=INTERRUPTED)
     return status if isinstance(status, int) else 0
 
 

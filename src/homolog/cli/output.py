@@ -19,7 +19,7 @@ from homolog.analysis import Diagnosis, correspondence
 from homolog.analysis.reading import measure_names, two_by_two, without_diagonal
 from homolog.arrays import optional
 from homolog.files import write_whole
-from homolog.names import printable, shown
+from homolog.names import printable, quoted, shown
 from homolog.registry import Measure, measure, measures
 
 if TYPE_CHECKING:
@@ -42,9 +42,18 @@ def fail(message: str, status: int = 2) -> int:
 
 
 def told(error: Exception) -> str:
-    """Return the sentence of an exception; a KeyError would quote it."""
+    """Return the sentence of an exception; a KeyError would quote it, and the system's own errors are no sentences."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f" with {quoted(error.filename)}" if error.filename is not None else ""
+        return f"the system refused to go on{where}: {error.strerror}."
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return spoken(message)
+
+
+def out_of_memory(error: MemoryError) -> str:
+    """Say that memory did not suffice, and for what where that is known."""
+    what = f" ({sentence(str(error)).rstrip('.')})" if str(error) else ""
+    return f"the machine has not enough memory{what}: choose fewer layers or examples, or write activations to a .zarr."
 
 
 def spoken(message: str) -> str:
