@@ -114,8 +114,12 @@ def test_a_pair_without_a_common_name_is_left_out_and_told(rng):
 
 
 def test_two_networks_have_no_standard_error(rng):
-    found = hl.layer_identification(hl.compare(networks(rng, 2), measures="cka"))
-    assert found.attrs["test"] == "none: it needs three networks, got 2"
+    result = hl.compare(networks(rng, 2), measures="cka")
+    with pytest.warns(
+        hl.FewModelsWarning, match="z and p over networks are NaN: a test over networks needs three, got 2;"
+    ):
+        found = hl.layer_identification(result)
+    assert found.attrs["test"] == "none: a test over networks needs three, got 2"
     assert np.isnan(found.accuracy_se.item())
     assert np.isnan(found.p.item())
 
@@ -123,7 +127,10 @@ def test_two_networks_have_no_standard_error(rng):
 def test_models_of_one_name_have_no_standard_error(rng):
     layers = list(networks(rng, 3).values())
     pairs = [hl.compare(a, b, measures="cka") for a, b in itertools.combinations(layers, 2)]
-    found = hl.layer_identification(pairs)
+    with pytest.warns(
+        hl.FewModelsWarning, match="several comparisons are of models of the same names.* a name of its own"
+    ):
+        found = hl.layer_identification(pairs)
     assert np.isnan(found.accuracy_se.item())
     assert found.attrs["test"].startswith("none: several comparisons are of models of the same names")
 

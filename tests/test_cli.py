@@ -10,6 +10,7 @@ import xarray
 from conftest import command_line
 
 import homolog as hl
+from homolog.cli import main
 
 MODULE = """
 import torch
@@ -66,12 +67,16 @@ def files(run):
 
 def test_extract_writes_what_the_library_takes(run, folder, files):
     table, _ = run("info", "a.npz")
-    assert table == [
+    assert table[:7] == [
         ["layer", "features", "dtype"],
         ["0", "4", "float32"],
         ["1", "4", "float32"],
         ["2", "3", "float32"],
+        [""],
+        ["rows", "300"],
+        ["rows are identified by", "digests of inputs"],
     ]
+    assert ["model", "Sequential"] in table
     assert list(hl.open(folder / "b.safetensors")) == ["0", "2"]
     assert hl.open(folder / "a.npz").digests is not None
 
@@ -83,7 +88,7 @@ def test_a_store_is_begun_continued_and_compared(run, folder, files):
     assert "holds a store of" in told
     assert "pass --resume to go on with it" in told
     run(*extract, "--resume")
-    assert run("info", "a.zarr")[0] == run("info", "a.npz")[0]
+    assert run("info", "a.zarr")[0][:7] == run("info", "a.npz")[0][:7]
     stored, held = (run("compare", name, "b.safetensors")[0] for name in ("a.zarr", "a.npz"))
     assert stored == held
     assert "--resume needs --out with a .zarr" in run(*extract[:-1], "c.npz", "--resume", status=2)[1]
@@ -144,7 +149,9 @@ def test_compare_two_files(run, folder, files):
     assert result["nets:width"].attrs["kind"] == "distance"
     assert (result.attrs["model_a"], result.attrs["model_b"]) == ("a", "b")
     table, _ = run("info", "r.nc")
-    assert [row[0] for row in table] == ["measure", "cka(estimator=debiased)", "nets:difference", "nets:width"]
+    measured = ["measure", "cka(estimator=debiased)", "nets:difference", "nets:width"]
+    assert [row[0] for row in table] == [*measured, "", "examples", "homolog"]
+    assert table[-2:] == [["examples", "300"], ["homolog", hl.__version__]]
     run("report", "r.nc", "--out", "again.html")
     assert (folder / "again.html").read_text() == (folder / "r.html").read_text()
 
@@ -209,3 +216,104 @@ def test_wrong_use_is_one_sentence(case, run, files):
     assert words in told
     assert len(told.strip().splitlines()) == 1
     assert not table
+
+
+def parts(folder):
+    """Three files of the same examples, of which each lacks others, in other orders; the last has a parenthesis in its name."""
+    rows, ids = np.random.default_rng(0).normal(size=(60, 3)), [f"image {i}" for i in range(60)]
+    for name, kept in {"p": range(60), "q": range(49, -1, -1), "r (1)": range(10, 55)}.items():
+        hl.save(hl.Activations({"one": rows, "two": rows**2}, example_ids=ids).take(list(kept)), folder / f"{name}.npz")
+
+
+def test_files_are_compared_over_their_common_rows(run, folder):
+    parts(folder)
+    for other in ("q.npz", "r (1).npz"):
+        for command in ("compare", "diagnose"):
+            _, told = run(command, "p.npz", other, status=2)
+            assert told.rstrip().endswith("; --common-rows keeps the rows of both.")
+    _, told = run("compare", "q.npz", "p.npz", "r (1).npz", "--common-rows", "-m", "cca", "--out", "common.nc")
+    assert "note: 40 rows are kept, which all files hold (q has 50, p has 60, r (1) has 45)." in told
+    result = xarray.load_dataset(folder / "common.nc")
+    assert int(result.attrs["n_examples"]) == 40
+    assert result.attrs["row_identity"] == "example ids"
+    same = result.cca.values[np.equal.outer(result.layer_a.values, result.layer_b.values)]
+    np.testing.assert_allclose(same, 1)  # the rows are matched
+    assert "note: 50 rows are kept" in run("diagnose", "p.npz", "q.npz", "--common-rows")[1]
+    assert "--common-rows needs two files, got one" in run("compare", "p.npz", "--common-rows", status=2)[1]
+
+
+def test_rows_that_cannot_be_matched_are_told_by_the_names_of_files(run, folder):
+    parts(folder)
+    hl.save({"one": np.eye(4)}, folder / "nobody.npz")
+    _, told = run("compare", "p.npz", "nobody.npz", "--common-rows", status=2)
+    assert "the rows of p and nobody are matched by example ids" in told
+    assert "(p: example ids; nobody: neither)" in told
+
+
+ENDED = """
+import errno, os, signal, warnings
+import homolog as hl
+
+def interrupted(x, y):
+    signal.raise_signal(signal.SIGINT)
+
+def memory(x, y):
+    raise MemoryError("Unable to allocate 9. TiB")
+
+def disk(x, y):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a\\x1b.tmp")
+
+def warned(x, y):
+    for kind in [hl.HomologWarning, *hl.HomologWarning.__subclasses__()]:
+        warnings.warn(f"{kind.__name__} of a\\x1b[31m\\n\\u202e: pass resume=True.", kind)
+    return 0.5
+
+def wrong(kind):
+    def raised(x, y):
+        raise kind("of a\\x1b[31m\\n\\u202e: homolog.common_rows(a, b) keeps the rows of both.")
+    return raised
+
+value, key, type_, file, timeout = map(wrong, (ValueError, KeyError, TypeError, FileExistsError, TimeoutError))
+"""
+SAID = "homolog: of a\\x1b[31m\\n\\u202e: --common-rows keeps the rows of both.\n"
+ENDINGS = {
+    "interrupted": (130, "homolog: interrupted.\n"),
+    "memory": (
+        1,
+        "homolog: the machine has not enough memory (Unable to allocate 9. TiB): choose fewer layers or examples, or",
+    ),
+    "disk": (2, "homolog: the system refused to go on with 'a\\x1b.tmp': No space left on device.\n"),
+    **dict.fromkeys(("value", "key", "type_", "file", "timeout"), (2, SAID)),
+}
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_whatever_ends_a_command_is_one_sentence_and_a_status(how, folder):
+    (folder / "ended.py").write_text(ENDED)
+    hl.save({"x": np.eye(5), "y": np.eye(5)[::-1]}, folder / "two.npz")
+    status, words = ENDINGS[how]
+    ended, out, told = command_line(["compare", "two.npz", "-m", f"ended.py:{how}", "--out", "never.nc"], folder)
+    assert (ended, out) == (status, "")
+    assert told.startswith(words)
+    assert len(told.splitlines()) == 1
+    assert not (folder / "never.nc").exists()
+    assert not list(folder.glob(".homolog*"))
+
+
+def test_every_warning_is_a_note_on_one_line(run, folder):
+    (folder / "ended.py").write_text(ENDED)
+    hl.save({"x": np.eye(5), "y": np.eye(5)[::-1]}, folder / "two.npz")
+    told = run("compare", "two.npz", "-m", "ended.py:warned")[1].splitlines()
+    for kind in [hl.HomologWarning, *hl.HomologWarning.__subclasses__()]:
+        assert f"note: {kind.__name__} of a\\x1b[31m\\n\\u202e: pass --resume." in told
+
+
+def test_an_interrupt_before_the_command_runs_is_told_too(monkeypatch, capsys):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("homolog.cli.app.run", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "homolog: interrupted.\n"

@@ -16,6 +16,8 @@ from cases import related
 
 import homolog as hl
 
+TWO_NETWORKS = pytest.mark.filterwarnings("ignore::homolog.FewModelsWarning")
+
 
 @pytest.fixture
 def layers(rng):
@@ -68,6 +70,7 @@ def test_correspondence_of_a_distance_takes_the_smallest(layers):
     assert found.mutual_a.values.all()
 
 
+@TWO_NETWORKS
 def test_layer_identification_adds_both_directions(layers, rng):
     other = {name: x + 0.01 * rng.normal(size=x.shape) for name, x in layers.items()}
     found = hl.layer_identification(hl.compare(layers, other, measures=("cka", "semi_match", "procrustes_distance")))
@@ -152,6 +155,7 @@ def test_damaged_or_pickled_files_are_refused(layers, tmp_path):
         hl.open(tmp_path / "map.pt")
 
 
+@TWO_NETWORKS
 def test_ties_count_as_a_share_and_go_to_the_namesake(layers):
     twice = {"late": layers["late"], "relu": layers["early"], "dropout": layers["early"].copy()}
     result = hl.compare(twice, dict(twice), measures=("cka", "procrustes_distance"))
@@ -196,6 +200,7 @@ def test_many_models_are_read_two_by_two(layers, rng):
         hl.correspondence(many)
 
 
+@TWO_NETWORKS
 def test_infinite_values_are_the_best(rng):
     a = {"z": rng.normal(size=(300, 3)), "a": rng.normal(size=(300, 4)), "b": rng.normal(size=(300, 5))}
     b = {"z": rng.normal(size=(300, 3)), "a": a["a"] @ rng.normal(size=(4, 4)), "b": a["b"] @ rng.normal(size=(5, 5))}
@@ -205,6 +210,7 @@ def test_infinite_values_are_the_best(rng):
     hl.plot.heatmap(result).figure.canvas.draw()
 
 
+@TWO_NETWORKS
 def test_layers_that_were_not_compared_decide_nothing(layers):
     some = hl.compare(
         layers, dict(layers), measures="procrustes_distance", pairs=[("early", "early"), ("early", "late")]
@@ -216,6 +222,7 @@ def test_layers_that_were_not_compared_decide_nothing(layers):
         hl.layer_identification(alone)
 
 
+@TWO_NETWORKS
 def test_parts_of_many_models_and_pairs_in_any_order(layers):
     seeds = {"one": layers, "two": dict(layers), "three": dict(layers)}
     many = hl.compare(seeds, measures="procrustes_distance", pairs=[(["two", "early"], ["one", "late"])])

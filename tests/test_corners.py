@@ -249,3 +249,53 @@ def test_near_rows_keep_their_order(rng):
         given = library(x), library(y)
         assert float(hl.rsa(*given, dissimilarity="euclidean")) == pytest.approx(expected, abs=1e-12)
         assert compared(*given, "rsa(dissimilarity=euclidean)") == pytest.approx(expected, abs=1e-12)
+
+
+NEAR = [
+    *(f"angular_shape_distance(alpha={alpha})" for alpha in (1.0, 0.5, 0.0)),
+    "procrustes_distance",
+    "gulp_distance",
+    "permutation_procrustes_distance",
+    "soft_matching_distance",
+]
+
+
+@pytest.mark.parametrize("form", NEAR)
+@pytest.mark.parametrize("library", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+def test_a_distance_of_the_same_is_exactly_0_both_ways(form, library, rng):
+    """A root, or an arc cosine, of what rounding leaves is 1e-8, and another one with the arguments swapped."""
+    balanced = np.eye(5)[rng.permutation(np.arange(60) % 5)]
+    uneven = np.eye(4)[rng.integers(0, 4, size=60)]
+    for x in (balanced, uneven, rng.normal(size=(60, 7)), rng.normal(size=(60, 1)) + 100):
+        moved = x[:, rng.permutation(x.shape[1])] * 3
+        for a, b in ((x, x.copy()), (x, moved), (moved, x)):
+            assert float(hl.measure(form)(library(a), library(b))) == 0
+            assert compared(a, b, form) == 0
+
+
+@pytest.mark.parametrize("form", ["angular_shape_distance", "procrustes_distance"])
+def test_small_angles_are_what_they_are(form, rng):
+    """Between two single features the angle is known; below 1e-7 it is given as 0."""
+    first, second = np.linalg.qr(rng.normal(size=(50, 2)) - rng.normal(size=(50, 2)).mean(axis=0))[0].T
+    first = first - first.mean()
+    first /= np.linalg.norm(first)
+    second = second - second.mean()
+    second -= first * (first @ second)
+    second /= np.linalg.norm(second)
+    for angle in (0.1, 1e-3, 1e-5, 1e-6, 3e-7, 1e-9, 0):
+        turned = np.cos(angle) * first + np.sin(angle) * second
+        found = float(hl.measure(form)(first[:, None], turned[:, None]))
+        expected = angle if form == "angular_shape_distance" else 2 * np.sin(angle / 2)
+        assert found == pytest.approx(expected if angle > 1e-7 else 0, abs=1e-15 / max(angle, 1e-7))
+        assert (found == 0) == (angle < 1e-7)
+
+
+EQUAL = {"equally far apart": np.eye(12), "all but one are equal": np.eye(12)[:, :1]}
+
+
+@pytest.mark.parametrize("case", EQUAL)
+def test_why_nothing_is_left_is_true_of_equidistant_rows_too(case, rng):
+    with pytest.warns(
+        hl.UndefinedValueWarning, match="as where all examples are equally far .* or all but one are equal"
+    ):
+        assert np.isnan(compared(EQUAL[case], rng.normal(size=(12, 2)), "cka(estimator=debiased)"))

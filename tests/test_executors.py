@@ -46,7 +46,10 @@ def expected(stores):
 
 @pytest.fixture(scope="module")
 def cluster():
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as found:
+    # Without a dashboard a scheduler still serves on port 8787, and warns if another program does: let it take any port.
+    anywhere = {"dashboard_address": "127.0.0.1:0"}
+    options = {"dashboard_address": None, "scheduler_kwargs": anywhere, "silence_logs": 50}
+    with LocalCluster(n_workers=2, threads_per_worker=1, **options) as found:
         yield found
 
 

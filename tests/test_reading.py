@@ -93,9 +93,14 @@ def test_means_over_models_by_hand(rng):
     assert two.cka_se.item() == pytest.approx(np.hypot(*errors))
     alone = hl.mean_over_models(result, models_a=["p"], models_b=list("st"))
     assert alone.cka_se.item() == pytest.approx(jackknife([mean("p", set("st") - {m}) for m in "st"]))
-    for few in (("pq", "pq"), ("p", "s")):
-        pair = hl.mean_over_models(result, models_a=list(few[0]), models_b=list(few[1]))
+    for first, second, why in (("pq", "pq", "takes three models, got 2"), ("p", "s", "takes two models on one side")):
+        with pytest.warns(
+            hl.FewModelsWarning, match=f"standard errors of the mean over models are NaN: .*{why}"
+        ) as told:
+            pair = hl.mean_over_models(result, models_a=list(first), models_b=list(second))
+        assert len(told) == 1
         assert np.isnan(pair.cka_se.item())
+        assert pair.cka.item() == pytest.approx(mean(first, second))
     assert (one.attrs["averaged_pairs"], two.attrs["averaged_pairs"]) == (6, 6)
 
 

@@ -125,3 +125,37 @@ def test_opens_in_a_browser(rng, tmp_path, count, browser):
     assert "independent data" in hovered
     assert browser.complaints() == []
     assert [url for url in browser.requests() if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+BROKEN_WORDS = """
+[...document.querySelectorAll("table td:not(:nth-child(2)), table.facts td, th")].flatMap(cell => {
+  const found = [], texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    for (const word of texts.currentNode.data.matchAll(/[^\\s]+/g)) {
+      const range = document.createRange();
+      range.setStart(texts.currentNode, word.index);
+      range.setEnd(texts.currentNode, word.index + word[0].length);
+      if (range.getClientRects().length > 1) found.push(word[0]);
+    }
+  }
+  return found;
+})
+"""
+
+
+@in_browser
+@pytest.mark.parametrize("width", [400, 800, 1200])
+def test_tables_keep_words_whole(rng, tmp_path, width, browser):
+    """Long names of layers take no room from what is said of them, and nothing is wider than the window."""
+    x = rng.normal(size=(60, 5))
+    x[3] = 50
+    first = {"features.blocks.0.attention.output": x, "dead": np.ones((60, 4)), "wide": rng.normal(size=(60, 80))}
+    second = {"a" * 300: x + rng.normal(size=(60, 5)), "of" + 12 * ".block": rng.normal(size=(60, 5))}
+    found = hl.diagnose(first, second)
+    path = hl.report(hl.compare(first, second, measures="cka"), tmp_path / "report.html", diagnosis=found)
+    browser.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+    browser.open(path.as_uri())
+    broken = browser.evaluate(BROKEN_WORDS)
+    assert [word for word in broken if len(word) < 30] == []
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width

@@ -252,9 +252,9 @@ REFUSED = {
         {"model": lambda: nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 2))},
         "with model Sequential",
     ),
-    "layers": ({}, {"layers": ["0"]}, "with layers None, got 0"),
-    "reduction": ({}, {"reduce": "mean"}, "with reduce flatten, got mean"),
-    "dtype": ({}, {"dtype": "float64"}, "with dtype None, got float64"),
+    "layers": ({}, {"layers": ["0"]}, "with layers by default, got layers 0: use"),
+    "reduction": ({}, {"reduce": "mean"}, "with reduce flatten, got reduce mean"),
+    "dtype": ({}, {"dtype": "float64"}, "with dtype by default, got dtype float64"),
     "inputs": ({}, {"data": lambda: inputs().flip(0)}, "inputs it was begun with, got others from row 0 on"),
     "ids": (
         {"example_ids": list(range(100))},

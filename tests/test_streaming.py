@@ -320,8 +320,12 @@ def test_wrong_ends_are_told(rng):
         state.finalise("cka")
     other = hl.MinibatchHSIC()
     other.update(rng.normal(size=(6, 3)))
-    with pytest.raises(ValueError, match="states of the same layers can be merged"):
+    with pytest.raises(
+        ValueError, match="the same layers can be merged, got a of 2 features in one and a of 3 features in the"
+    ):
         state.merge(other)
+    with pytest.raises(ValueError, match="layers and features of the first, a of 2 features, got c of 1 features"):
+        state.update({"c": np.ones((4, 1))})
 
 
 # Two models in one pass

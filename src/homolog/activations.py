@@ -12,7 +12,7 @@ import numpy as np
 
 from homolog.arrays import Array, check_representation, described
 from homolog.cautions import listed
-from homolog.names import LONGEST, quoted, shown
+from homolog.names import LONGEST, check_text, quoted, shown, writable
 
 
 class Activations(Mapping[str, Array]):
@@ -60,7 +60,10 @@ class Activations(Mapping[str, Array]):
         self.example_ids = _identity(example_ids, self.n, "example_ids")
         self.positions = _identity(positions, self.n, "positions")
         self.digests = _identity(digests, self.n, "digests")
-        self.provenance = dict(provenance or {})
+        # Of where layers come from nothing is refused: names of files may be of any encoding.
+        self.provenance = {
+            writable(key): writable(note) if isinstance(note, str) else note for key, note in (provenance or {}).items()
+        }
 
     def __getitem__(self, name: str) -> Array:
         try:
@@ -134,6 +137,8 @@ def _checked_layers(arrays: Mapping[str, Array]) -> dict[str, Array]:
     for name, array in arrays.items():
         if not isinstance(name, str) or not name:
             raise TypeError(f"a layer name must be non-empty text, got {quoted(name)}: rename the layer.")
+        if writable(name) != name:
+            raise ValueError(f"a layer name must be text that UTF-8 can hold, got {quoted(name)}: rename the layer.")
         check_representation(array, f"layer {quoted(name)}")
         if first is None:
             first = name
@@ -153,6 +158,7 @@ def _identity(values: Any, n: int, name: str) -> np.ndarray | None:
         raise ValueError(f"{name} must hold one entry per row ({n}), got shape {array.shape}.")
     if array.dtype.kind not in "iuSU":
         raise TypeError(f"{name} must be integers or text, got {array.dtype}: convert them, for instance with str.")
+    check_text(array, name)
     return array
 
 
@@ -330,16 +336,34 @@ def common_rows(a: Activations, b: Activations) -> tuple[Activations, Activation
                 f"{name} must be Activations, which say whose their rows are, got {described(side)}: use homolog.extract, "
                 f"homolog.open, or homolog.Activations(layers, example_ids=...)."
             )
-    by_ids = _both(a, b, "example_ids") and (not _both(a, b, "digests") or (_says_who(a) and _says_who(b)))
-    rows = [_numbered(side, name, by_ids=by_ids) for name, side in (("a", a), ("b", b))]
+    return matched_rows(a, b, ("a", "b"))
+
+
+def matched_rows(a: Activations, b: Activations, names: tuple[str, str]) -> tuple[Activations, Activations]:
+    """Keep the rows that both hold, in the order of the first; errors call the sides by these names."""
+    names = (shown(names[0]), shown(names[1]))
+    ids, digests = _both(a, b, "example_ids"), _both(a, b, "digests")
+    if not ids and not digests:
+        raise ValueError(
+            f"the rows of {names[0]} and {names[1]} are matched by example ids or by digests of their inputs, got none that both "
+            f"carry ({names[0]}: {_carried(a)}; {names[1]}: {_carried(b)}): pass example_ids to homolog.extract or "
+            f"homolog.Activations for both."
+        )
+    by_ids = ids and (not digests or (_says_who(a) and _says_who(b)))
+    rows = [_numbered(side, name, by_ids=by_ids) for side, name in zip((a, b), names, strict=True)]
     common = [key for key in rows[0] if key in rows[1]]
     if len(common) < 2:
         raise ValueError(
-            f"a and b must have at least 2 rows in common, got {len(common)} of {a.n} and {b.n}: extract both from the same "
-            f"examples, with the same example_ids."
+            f"{names[0]} and {names[1]} must have at least 2 rows in common, got {len(common)} of {a.n} and {b.n}: extract both "
+            f"from the same examples, with the same example_ids."
         )
     first, second = (side.take([found[key] for key in common]) for side, found in zip((a, b), rows, strict=True))
     return first, second
+
+
+def _carried(side: Activations) -> str:
+    """Say what identifies rows."""
+    return "example ids" if side.example_ids is not None else "digests" if side.digests is not None else "neither"
 
 
 def _both(a: Activations, b: Activations, name: str) -> bool:
@@ -349,11 +373,7 @@ def _both(a: Activations, b: Activations, name: str) -> bool:
 def _numbered(side: Activations, name: str, *, by_ids: bool) -> dict[Any, int]:
     """Return identity → number of the row."""
     identity = side.example_ids if by_ids else side.digests
-    if identity is None:
-        raise ValueError(
-            f"the rows of a and b are matched by example ids or by digests of their inputs, got none on both sides: pass "
-            f"example_ids to homolog.extract or homolog.Activations ({name} has none)."
-        )
+    assert identity is not None  # who asks has looked
     keys: list[Any] = identity.tolist()
     if side.positions is not None:
         keys = list(zip(keys, side.positions.tolist(), strict=True))

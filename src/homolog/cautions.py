@@ -74,6 +74,10 @@ class SkippedPairWarning(HomologWarning):
     """Networks without a layer of the same name were left out of a count over pairs of networks."""
 
 
+class FewModelsWarning(HomologWarning):
+    """The networks are too few, or not told apart, for standard errors or a test over networks, which are NaN."""
+
+
 class UnknownPairingWarning(HomologWarning):
     """Nothing shows that the rows of two models are the same examples in the same order, although both say who theirs are."""
 
@@ -224,8 +228,8 @@ def undefined(name: str, where: Sequence[str]) -> list[Caution]:
     return [
         Caution(
             UndefinedValueWarning,
-            f"{name} is not defined (0/0) for {listed(where)}: nothing is left of a layer after centring, as when a "
-            f"single example differs from all others; use more examples, or another index.",
+            f"{name} is not defined (0/0) for {listed(where)}: nothing is left of a layer after centring, as where "
+            f"all examples are equally far from each other, or all but one are equal; use more examples, or another index.",
         )
     ]
 
@@ -339,6 +343,14 @@ def skipped_pairs(pairs: Sequence[str], counted: int) -> list[Caution]:
         f"rename corresponding layers with Activations.rename."
     )
     return [Caution(SkippedPairWarning, message)]
+
+
+def untested_networks(what: str, why: str) -> Caution:
+    """Say why there is no standard error over networks."""
+    return Caution(
+        FewModelsWarning,
+        f"{what} NaN: {why}; compare more networks, each under a name of its own, in one mapping of homolog.compare.",
+    )
 
 
 def unknown_pairing(models: Sequence[str]) -> list[Caution]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import Array, described, optional, to_numpy, widened
-from homolog.names import quoted, shortened, shown
+from homolog.names import quoted, shortened, shown, writable
 from homolog.store import open_store, save_store
 from homolog.store.disk import beside, check_file, recover, room_for
 from homolog.store.layout import LOCK, SUFFIX
@@ -80,7 +80,7 @@ def open(path: str | PathLike[str]) -> Activations:
     try:
         arrays, notes = _READERS[path.suffix](path)
         arrays = {name: widened(array) for name, array in arrays.items()}
-        provenance = {"model": path.stem} | _provenance(str(notes.get("provenance", "{}")))
+        provenance = {"model": writable(path.stem)} | _provenance(str(notes.get("provenance", "{}")))
     except (ImportError, PermissionError):
         raise
     except Exception as error:
@@ -113,7 +113,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _read_npy(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    return {path.stem: np.load(path, allow_pickle=False)}, {}
+    return {writable(path.stem): np.load(path, allow_pickle=False)}, {}
 
 
 def _read_npz(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -175,7 +175,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     torch = optional("torch", "torch", f"reading {path.suffix}")
     content = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(content, torch.Tensor):
-        content = {path.stem: content}
+        content = {writable(path.stem): content}
     if not isinstance(content, Mapping):
         raise ValueError(f"{described(content)} instead of a tensor or a mapping of tensors")
     for name, value in content.items():
@@ -249,6 +249,7 @@ def _path(path: Any) -> Path:
     if not isinstance(path, str | PathLike):
         raise TypeError(f"a path must be text or a pathlib.Path, got {described(path)}.")
     path = Path(path)
+    check_path(path)
     try:
         path.exists()
     except OSError as error:
@@ -256,6 +257,16 @@ def _path(path: Any) -> Path:
             raise
         raise OSError(f"a name must not be longer than its folder allows, got {shortened(path.name)!r}.") from None
     return path
+
+
+def check_path(path: Path) -> None:
+    """Raise where a path is text that no system takes for one."""
+    try:
+        impossible = b"\0" in os.fsencode(path)
+    except UnicodeEncodeError:
+        impossible = True
+    if impossible:
+        raise ValueError(f"a path must be text that the system can write, got {quoted(str(path))}: change the name.")
 
 
 def _check_target(path: Path) -> None:
@@ -267,6 +278,7 @@ def _check_target(path: Path) -> None:
 
 def write_whole(path: Path, write: Callable[[str], Any]) -> None:
     """Write a file so that an older one is replaced only by a complete new one."""
+    check_path(path)
     _check_target(path)
     # An ordinary file: one from tempfile would be readable by its owner alone.
     unfinished = beside(path)

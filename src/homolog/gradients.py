@@ -4,6 +4,11 @@ A measure never asks for singular vectors, but for column spaces, roots of Gram 
 Each is written as its value, a constant, plus what the change of the matrix does to it up to second order: the change is
 `moved(x)`, a matrix of exact zeros that carries the gradient. Values stay what they are, and no gap between singular values is
 divided by, but the one at which directions are left out.
+
+Two things a gradient cannot say here. Inside `jax.jit` values are not known: what looks for corners and jumps looks at values, so
+that neither a warning nor a NaN tells of one, and the gradient there is 0 or that of one side (most measures look at values for
+other reasons too, and cannot be traced by jit at all). And where directions are left out by the rank rule, what they do to those
+that are kept is followed to first order alone: second derivatives are NaN there.
 """
 
 from __future__ import annotations

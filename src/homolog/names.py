@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 LONGEST = 200
 """Characters of a name that a sentence repeats."""
 
@@ -20,6 +22,15 @@ def printable(text: str, *, lines: bool = False) -> str:
     return "".join(
         char if char.isprintable() or char in kept else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def writable(text: str) -> str:
+    r"""Write what UTF-8 cannot hold, as in names of files of another encoding, as Python writes it.
+
+    >>> print(writable("a\udcff.npz"))
+    a\udcff.npz
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def shortened(text: str, most: int = LONGEST) -> str:
@@ -51,3 +62,19 @@ def quoted(name: object) -> str:
 def layer_of(name: object, model: str) -> str:
     """Return what sentences call a layer of a model."""
     return f"layer {quoted(name)} of {shown(model)}"
+
+
+def check_text(ids: np.ndarray, name: str) -> None:
+    """Raise where text holds what no file can: halves of pairs of UTF-16, or bytes beyond ASCII, whose encoding is unknown."""
+    if ids.dtype.kind not in "SU" or not ids.size or not ids.dtype.itemsize:
+        return
+    native = np.ascontiguousarray(ids, dtype=ids.dtype.newbyteorder("="))
+    width, low, high = (4, 0xD800, 0xE000) if ids.dtype.kind == "U" else (1, 0x80, 0x100)
+    codes = native.view(f"u{width}").reshape(len(ids), -1)
+    odd = ((codes >= low) & (codes < high)).any(axis=1)
+    if odd.any():
+        row = int(np.argmax(odd))
+        raise ValueError(
+            f"{name} must be text that UTF-8 can hold, got {quoted(ids[row].item())} in row {row}: decode bytes first, and "
+            f"replace what could not be decoded."
+        )

@@ -10,6 +10,7 @@ import numpy as np
 
 from homolog.analysis.jackknife import leave_one_out, standard_error
 from homolog.analysis.reading import between, many_models, measure_names, models_in
+from homolog.cautions import give, listed, untested_networks
 
 if TYPE_CHECKING:
     import xarray
@@ -43,6 +44,11 @@ def mean_over_models(
     KeyError
         If the result lacks a model.
 
+    Warns
+    -----
+    FewModelsWarning
+        Where leaving one model out leaves nothing, so that standard errors are NaN.
+
     Examples
     --------
     >>> import numpy as np, homolog as hl
@@ -58,7 +64,10 @@ def mean_over_models(
     sides = [every if models is None else list(dict.fromkeys(models)) for models in (models_a, models_b)]
     pairs = [(a, b) for a in sides[0] for b in sides[1] if a != b]
     if not pairs:
-        raise ValueError(f"a mean over models needs two different models, got {' and '.join(map(str, sides))}.")
+        raise ValueError(
+            f"a mean over models needs two different models, got {' and '.join(listed(side) or 'none' for side in sides)}: name "
+            f"others, or compare more."
+        )
     parts = [between(result, *pair) for pair in pairs]
     for (a, b), part in zip(pairs, parts, strict=True):
         if part.sizes != parts[0].sizes or any((part[d].values != parts[0][d].values).any() for d in part.dims):
@@ -66,12 +75,15 @@ def mean_over_models(
                 f"a mean over models needs layers of the same names on each side, got others in {a!r} and {b!r} than in "
                 f"{pairs[0][0]!r} and {pairs[0][1]!r}: rename corresponding layers with Activations.rename."
             )
+    resampled = _resampled(sides)
+    if not resampled:
+        give([untested_networks("standard errors of the mean over models are", _too_few(sides))], stacklevel=1)
     mean = parts[0].copy()
     for name in parts[0].data_vars:
         values = np.stack([part[name].values for part in parts])
         mean[name] = (parts[0][name].dims, values.mean(axis=0), parts[0][name].attrs)
         if name in measure_names(result):
-            error = _error(values, sides, pairs)
+            error = _error(values, resampled, pairs)
             mean[f"{name}_se"] = (parts[0][name].dims, error, {"long_name": "jackknife standard error over models"})
     names = {
         side: models[0] if len(models) == 1 else f"{len(models)} models"
@@ -82,16 +94,27 @@ def mean_over_models(
     return mean
 
 
-def _error(values: np.ndarray, sides: list[list[str]], pairs: list[tuple[str, str]]) -> np.ndarray:
-    """Return standard errors of the mean of (pairs, layers, layers) over models."""
+def _resampled(sides: list[list[str]]) -> list[list[str]]:
+    """Return the sets of models of which one can be left out: one set if both sides are the same models."""
     shared = set(sides[0]) & set(sides[1])
     if shared and set(sides[0]) != set(sides[1]):
         raise ValueError(
-            f"the two sides of a mean over models must be the same models or share none, got {', '.join(sorted(shared))} on both "
+            f"the two sides of a mean over models must be the same models or share none, got {listed(sorted(shared))} on both "
             f"sides, and others on one: leave them out of one side."
         )
     fewest = 3 if shared else 2
-    groups = [models for models in ([sides[0]] if shared else sides) if len(models) >= fewest]
+    return [models for models in ([sides[0]] if shared else sides) if len(models) >= fewest]
+
+
+def _too_few(sides: list[list[str]]) -> str:
+    """Say how many models there are, and how many it takes."""
+    if set(sides[0]) == set(sides[1]):
+        return f"leaving one model out must leave a pair, which takes three models, got {len(sides[0])}"
+    return "leaving one model out must leave a pair, which takes two models on one side, got one on each"
+
+
+def _error(values: np.ndarray, groups: list[list[str]], pairs: list[tuple[str, str]]) -> np.ndarray:
+    """Return standard errors of the mean of (pairs, layers, layers) over models."""
     if not groups:
         return np.full(values.shape[1:], np.nan)
     errors = [standard_error(leave_one_out(models, lambda kept: values[kept].mean(axis=0), pairs)) for models in groups]

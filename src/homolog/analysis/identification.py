@@ -12,10 +12,13 @@ from scipy.stats import binomtest
 from homolog.analysis.jackknife import leave_one_out, standard_error
 from homolog.analysis.reading import chosen_measure, measure_names, symmetrised, tied, two_by_two, two_models
 from homolog.arrays import described
-from homolog.cautions import give, skipped_pairs
+from homolog.cautions import give, skipped_pairs, untested_networks
 
 if TYPE_CHECKING:
     import xarray
+
+NOTHING = "none: "
+"""How the account of a test begins that was not made."""
 
 ROUNDING = 1e-12
 """Differences of shares below this are none."""
@@ -69,6 +72,8 @@ def layer_identification(
     -----
     SkippedPairWarning
         Naming the pairs of networks that share no layer name, which are left out.
+    FewModelsWarning
+        Saying why there is no standard error and no test, in the words of the attribute `test`.
 
     References
     ----------
@@ -110,6 +115,10 @@ def layer_identification(
     accuracy = right.sum(axis=1) / total
     reference = int(np.argmax(accuracy)) if against is None else _place(chosen_measure(pooled[0], against), names)
     sureness, told = _sureness(pooled, right, decisions, reference)
+    if told.startswith(NOTHING):
+        give(
+            [untested_networks("standard errors, z and p over networks are", told.removeprefix(NOTHING))], stacklevel=1
+        )
     columns = {"accuracy": accuracy, **sureness}
     columns |= {"chance": chances.sum(axis=1) / total, "decisions": total.astype(np.int32)}
     attributes = {"title": "layer identification", "comparisons": np.int32(len(pooled)), "against": names[reference]}
@@ -181,12 +190,15 @@ def _sureness(
     pairs = [(str(result.attrs["model_a"]), str(result.attrs["model_b"])) for result in pooled]
     models = sorted({model for pair in pairs for model in pair})
     if len({frozenset(pair) for pair in pairs}) < len(pairs) or any(a == b for a, b in pairs):
-        return nothing, "none: several comparisons are of models of the same names, so that networks cannot be left out"
+        return (
+            nothing,
+            f"{NOTHING}several comparisons are of models of the same names, so that networks cannot be left out",
+        )
     if len(models) < 3:
-        return nothing, f"none: it needs three networks, got {len(models)}"
+        return nothing, f"{NOTHING}a test over networks needs three, got {len(models)}"
     left = leave_one_out(models, lambda kept: decisions[:, kept].sum(axis=1), pairs)
     if (left == 0).any():
-        return nothing, "none: without one of the networks a measure decides nothing"
+        return nothing, f"{NOTHING}without one of the networks a measure decides nothing"
     estimates = leave_one_out(models, lambda kept: right[:, kept].sum(axis=1) / decisions[:, kept].sum(axis=1), pairs)
     accuracy = right.sum(axis=1) / decisions.sum(axis=1)
     ahead = accuracy - accuracy[reference]

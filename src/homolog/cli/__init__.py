@@ -18,6 +18,11 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(1)
-    from homolog.cli.app import run
+    try:
+        from homolog.cli.app import run
 
-    raise SystemExit(run(sys.argv[1:]))
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules are imported, or twice
+        print("homolog: interrupted.", file=sys.stderr)
+        status = 130
+    raise SystemExit(status)

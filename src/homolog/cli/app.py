@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,11 +9,24 @@ from typing import Annotated, Any
 import typer
 
 from homolog import __version__
+from homolog.activations import Activations
 from homolog.cautions import HomologWarning
 from homolog.cli import experiments, loading, output
 
 # Click's UsageError, wherever this version of typer keeps it.
 UsageError: Any = typer.BadParameter.__bases__[0]
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
+CommonRows = Annotated[
+    bool,
+    typer.Option(
+        "--common-rows",
+        help="Keep only the rows that all files hold, matched by example ids or else by digests of inputs, in one order; "
+        "layers of a .zarr are read into memory.",
+    ),
+]
 
 app = typer.Typer(
     help="Find which layers of two neural networks correspond, how alike they are, and how sure one may be of it.",
@@ -40,12 +52,15 @@ def run(arguments: list[str]) -> int:
         except output.Interruption as stop:
             return output.fail(str(stop), status=130)
         except (typer.Abort, KeyboardInterrupt):
-            print("homolog: interrupted.", file=sys.stderr)
-            return 130
+            status = INTERRUPTED
         except ImportError as error:
             return output.fail(str(error), status=1)
         except (ValueError, TypeError, KeyError, OSError) as error:
             return output.fail(output.told(error))
+        except MemoryError as error:
+            return output.fail(output.out_of_memory(error), status=1)
+    if status == INTERRUPTED:  # some versions of typer return it, and say nothing
+        return output.fail("interrupted.", status=INTERRUPTED)
     return status if isinstance(status, int) else 0
 
 
@@ -184,6 +199,7 @@ def compare(
     ] = None,
     layers_a: Annotated[list[str] | None, typer.Option(help="Layers of the first file instead.")] = None,
     layers_b: Annotated[list[str] | None, typer.Option(help="Layers of the second file instead.")] = None,
+    common_rows: CommonRows = False,
     out: Annotated[Path | None, typer.Option(help="Write the result here (.nc, for xarray.load_dataset).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw heatmaps here (.png, .pdf or .svg).")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a page to send to a colleague here (.html).")] = None,
@@ -201,7 +217,8 @@ def compare(
 ) -> None:
     """Compare the layers of two models, of one with itself, or of many with each other, from files of activations.
 
-    A file holds one array (examples, features) per layer; row i of every array in all files is the same example.
+    A file holds one array (examples, features) per layer; row i of every array in all files is the same example, or is made
+    to be by --common-rows.
 
     Example:  homolog compare a.npz b.npz -m cka -m "cka(estimator=debiased)" --out result.nc --report report.html
     """
@@ -210,7 +227,7 @@ def compare(
     output.check_target(out, "--out", (".nc",))
     output.check_target(plot, "--plot", (".png", ".pdf", ".svg"))
     output.check_target(report, "--report", (".html",))
-    models = loading.activations(files, [layers_a or layers, layers_b or layers, layers])
+    models = _opened(files, [layers_a or layers, layers_b or layers, layers], common_rows)
     if len(files) == 1 and pairs == "same_name":
         raise ValueError("--pairs same_name needs two files, got one: name a second file, or leave --pairs out.")
     if len(files) == 1 and len(next(iter(models.values()))) == 1:
@@ -237,6 +254,16 @@ def compare(
         output.write(report, lambda unfinished: homolog.report(result, unfinished, diagnosis=found))
 
 
+def _opened(files: list[Path], layers: list[list[str] | None], common_rows: bool) -> dict[str, Activations]:
+    """Open files of activations, and keep their common rows if asked."""
+    models = loading.activations(files, layers)
+    if not common_rows:
+        return models
+    kept = loading.with_common_rows(models)
+    output.tell_common_rows(models, next(iter(kept.values())).n)
+    return kept
+
+
 @app.command()
 def diagnose(
     files: Annotated[
@@ -246,6 +273,7 @@ def diagnose(
         list[str] | None,
         typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".'),
     ] = None,
+    common_rows: CommonRows = False,
     out: Annotated[Path | None, typer.Option(help="Write values, null levels and p-values here (.nc).")] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Random orders of the examples.")] = 199,
     memory: Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")] = "2GiB",
@@ -259,7 +287,7 @@ def diagnose(
     output.check_target(out, "--out", (".nc",))
     if len(files) > 2:
         raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
-    models = loading.activations(files, [layers, layers])
+    models = _opened(files, [layers, layers], common_rows)
     found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
     output.print_diagnosis(found)
     if out is not None:

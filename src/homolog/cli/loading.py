@@ -6,15 +6,16 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homolog import files, spelling
-from homolog.activations import Activations, unknown
+from homolog.activations import Activations, matched_rows, unknown
 from homolog.analysis.reading import measure_names
 from homolog.analysis.results import check_result
 from homolog.arrays import described
+from homolog.names import writable
 from homolog.registry import Measure, measure
 from homolog.store.disk import check_file
 
@@ -161,12 +162,26 @@ def activations(paths: Sequence[Path], patterns: Sequence[list[str] | None]) -> 
     for index, path in enumerate(paths):
         chosen = patterns[min(index, len(patterns) - 1)]
         layers = files.open(path)
-        name = path.stem if path.stem not in found else str(path)
+        name = writable(path.stem if path.stem not in found else str(path))
         if name in found:
             raise ValueError(f"files must differ, got {str(path)!r} twice: leave one out.")
         # In a result the file's name tells models of one class apart.
         found[name] = (layers.select(*chosen) if chosen else layers).described(model=name)
     return found
+
+
+def with_common_rows(models: Mapping[str, Activations]) -> dict[str, Activations]:
+    """Keep the rows that all files hold, matched by who they are, in the order of the first."""
+    if len(models) < 2:
+        raise ValueError("--common-rows needs two files, got one: name a second file, or leave --common-rows out.")
+    name, *others = models
+    first = models[name]
+    for other in others:
+        first, _ = matched_rows(first, models[other], (name, other))
+    kept = {name: first}
+    for other in others:
+        _, kept[other] = matched_rows(first, models[other], (name, other))
+    return kept
 
 
 def _dataset(path: Path) -> xarray.Dataset | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from homolog.analysis import Diagnosis, correspondence
 from homolog.analysis.reading import measure_names, two_by_two, without_diagonal
 from homolog.arrays import optional
 from homolog.files import write_whole
-from homolog.names import printable
+from homolog.names import printable, quoted, shown
 from homolog.registry import Measure, measure, measures
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _SPOKEN = {
     "homolog.measures() lists them": "`homolog measures` lists them",
     "resume=True": "--resume",
 }
+# The names between the parentheses may hold parentheses too.
+_COMMON_ROWS = re.compile(r"homolog\.common_rows\(.*\)(?= keeps|\.$)", re.DOTALL)
 
 
 def fail(message: str, status: int = 2) -> int:
@@ -53,16 +56,25 @@ def interruptible(how: Callable[[], str]) -> Iterator[None]:
 
 
 def told(error: Exception) -> str:
-    """Return the sentence of an exception; a KeyError would quote it."""
+    """Return the sentence of an exception; a KeyError would quote it, and the system's own errors are no sentences."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f" with {quoted(error.filename)}" if error.filename is not None else ""
+        return f"the system refused to go on{where}: {error.strerror}."
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return spoken(message)
+
+
+def out_of_memory(error: MemoryError) -> str:
+    """Say that memory did not suffice, and for what where that is known."""
+    what = f" ({sentence(str(error)).rstrip('.')})" if str(error) else ""
+    return f"the machine has not enough memory{what}: choose fewer layers or examples, or write activations to a .zarr."
 
 
 def spoken(message: str) -> str:
     """Return a sentence of the library, which speaks Python, in words of the command line."""
     for python, shell in _SPOKEN.items():
         message = message.replace(python, shell)
-    return message
+    return _COMMON_ROWS.sub("--common-rows", message)
 
 
 def sentence(message: str) -> str:
@@ -92,6 +104,12 @@ def write(path: Path, save: Callable[[str], Any]) -> None:
     print(f"written: {printable(str(path))}", file=sys.stderr)
 
 
+def tell_common_rows(before: Mapping[str, Activations], n: int) -> None:
+    """Say how many rows of each file were kept."""
+    counts = ", ".join(f"{shown(name)} has {layers.n}" for name, layers in before.items())
+    print(f"note: {n} rows are kept, which all files hold ({counts}).", file=sys.stderr)
+
+
 def draw(path: Path, result: xarray.Dataset) -> None:
     """Draw every measure of a result side by side."""
     from homolog.plot import heatmap, heatmaps
@@ -102,10 +120,13 @@ def draw(path: Path, result: xarray.Dataset) -> None:
     write(path, lambda target: figure.savefig(target, dpi=150))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Print a table to a terminal, tab-separated lines to a pipe."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", about: Mapping[str, str] | None = None
+) -> None:
+    """Print a table to a terminal, tab-separated lines to a pipe; what is said about the whole comes below."""
     if not sys.stdout.isatty():
-        for row in [columns, *rows]:
+        below = [[], *about.items()] if about else []
+        for row in [columns, *rows, *below]:
             print("\t".join(printable(" ".join(str(cell).split())) for cell in row))
         return
     table = Table(title=Text(printable(title)) if title else None, title_justify="left")
@@ -115,6 +136,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
         # Text, because names are data: brackets in them are not markup.
         table.add_row(*(Text(printable(cell, lines=True)) for cell in row))
     Console().print(table)
+    for key, value in (about or {}).items():
+        Console().print(Text(f"{printable(key)}: {printable(value)}"))
 
 
 def print_result(result: xarray.Dataset) -> None:
@@ -184,15 +207,14 @@ def print_diagnosis(found: Diagnosis) -> None:
 def print_activations(activations: Activations) -> None:
     """Print the layers of activations, and what is known of their rows."""
     rows = [[name, str(array.shape[1]), str(array.dtype)] for name, array in activations.items()]
-    about = [f"{activations.n} rows"]
-    if activations.positions is not None:
-        about.append("each a position of an example")
-    if activations.example_ids is not None:
-        about.append("with example ids")
-    if activations.digests is not None:
-        about.append("with digests of their inputs")
-    about += [f"{key} {value}" for key, value in activations.provenance.items()]
-    print_table(["layer", "features", "dtype"], rows, ", ".join(about))
+    known = {
+        "example ids": activations.example_ids,
+        "positions in examples": activations.positions,
+        "digests of inputs": activations.digests,
+    }
+    told = ", ".join(what for what, values in known.items() if values is not None)
+    about = {"rows": str(activations.n), "rows are identified by": told or "nothing"} | activations.provenance
+    print_table(["layer", "features", "dtype"], rows, about=about)
 
 
 def print_summary(result: xarray.Dataset) -> None:
@@ -203,8 +225,8 @@ def print_summary(result: xarray.Dataset) -> None:
         seen = values[np.isfinite(values)]
         span = f"{seen.min():.4f} to {seen.max():.4f}" if seen.size else "no value"
         rows.append([name, result[name].attrs["kind"], " × ".join(map(str, values.shape)), span])
-    n = int(result.attrs["n_examples"])
-    print_table(["measure", "kind", "layers", "values"], rows, f"n = {n}, homolog {result.attrs['homolog_version']}")
+    about = {"examples": str(int(result.attrs["n_examples"])), "homolog": str(result.attrs["homolog_version"])}
+    print_table(["measure", "kind", "layers", "values"], rows, about=about)
     for category, message in json.loads(result.attrs["warnings"]):
         print(printable(f"{category}: {message}"), file=sys.stderr)
 

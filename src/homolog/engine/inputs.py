@@ -23,7 +23,7 @@ from homolog.arrays import (
     on_disk,
     same_library,
 )
-from homolog.names import layer_of, quoted, shown
+from homolog.names import layer_of, quoted, shown, writable
 from homolog.registry import Measure, measure
 from homolog.rows import Rows
 
@@ -48,6 +48,8 @@ def models_of(a: Source, b: Source | None) -> tuple[dict[str, Activations], bool
         for name in a:
             if not isinstance(name, str) or not name.strip():
                 raise TypeError(f"a model must be named by text, got {quoted(name)}: rename it in the mapping.")
+            if writable(name) != name:
+                raise ValueError(f"a model's name must be text that UTF-8 can hold, got {quoted(name)}: rename it.")
         models = {name: activations_of(source, name) for name, source in a.items()}
     else:
         models = {"a": activations_of(a, "a")}
@@ -112,7 +114,7 @@ def model_name(source: Source, activations: Activations, side: str) -> str:
     """Return what a model is called in a result."""
     if isinstance(source, Activations):
         return activations.provenance.get("model", side)
-    return Path(source).stem if isinstance(source, str | PathLike) else side
+    return writable(Path(source).stem) if isinstance(source, str | PathLike) else side
 
 
 def activations_of(source: Source, side: str) -> Activations:

@@ -11,6 +11,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
+from homolog.cautions import listed
 from homolog.extraction.contents import Layout, digests_of, each, is_items, layout_of
 from homolog.extraction.contents import part as part_of
 from homolog.extraction.options import Options
@@ -188,7 +189,7 @@ def _take_ids(raw: Any, given: Any) -> tuple[Any, np.ndarray | None]:
     if not isinstance(given, str):
         return raw, None
     if not isinstance(raw, Mapping) or given not in raw:
-        keys = f"keys {', '.join(map(str, raw))}" if isinstance(raw, Mapping) else described(raw)
+        keys = f"keys {listed(raw) or 'none'}" if isinstance(raw, Mapping) else described(raw)
         raise KeyError(f"example_ids={given!r} must be a key of every batch, got {keys}.")
     return {key: value for key, value in raw.items() if key != given}, _id_array(raw[given])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from homolog.arrays import Array, constant_like, identity_like, machine_epsilon, namespace, scalar
 from homolog.families.overlaps import Overlap, Subspace, between, shrunk, weighted_square
-from homolog.families.subspace import SUBSPACE, nan_at_rank_zero, root
+from homolog.families.subspace import ROUNDINGS, SUBSPACE, nan_at_rank_zero, root
 from homolog.gradients import CORNER, SAME, smooth_unless
 from homolog.linalg import at_most_one, squared_norm
 from homolog.registry import Invariances, evaluate, register, when
@@ -31,7 +31,7 @@ def _size_and_shape_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Arra
     apart = 1 - _cosine(overlap, x.spectrum, y.spectrum)
     # As many roundings as there are singular values stand for nothing.
     apart = xp.where(apart > 16 * x.n * machine_epsilon(x.s), apart, xp.zeros_like(apart))
-    return larger * root((first - second) ** 2 + 2 * first * second * apart)
+    return larger * root((first - second) ** 2 + 2 * first * second * apart, roundings=0)
 
 
 def _whitened(side: Subspace, alpha: float) -> Array:
@@ -45,9 +45,11 @@ def _whitened(side: Subspace, alpha: float) -> Array:
 def _angular_shape_distance(x: Subspace, y: Subspace, overlap: Overlap, *, alpha: float) -> Array:
     xp = namespace(overlap.matrix)
     cosine = _cosine(overlap, _whitened(x, alpha), _whitened(y, alpha))
-    inside = cosine < 1
+    # Near 1 a cosine changes by the square of the angle, of which rounding leaves nothing.
+    nothing = ROUNDINGS * machine_epsilon(x.s)
+    inside = ~(1 - cosine <= nothing)
     angle = xp.where(inside, xp.acos(xp.where(inside, cosine, xp.zeros_like(cosine))), xp.zeros_like(cosine))
-    return smooth_unless(angle, lambda: scalar(cosine) >= 1 - CORNER, SAME, overlap.matrix)
+    return smooth_unless(angle, lambda: scalar(1 - cosine) <= max(CORNER, nothing), SAME, overlap.matrix)
 
 
 @nan_at_rank_zero
@@ -209,8 +211,8 @@ def angular_shape_distance(x: Array, y: Array, /, *, alpha: float = 1.0) -> Arra
     Notes
     -----
     Cost O(n·p·min(n, p)) per side. A metric for every alpha; with alpha=0 invariant to invertible linear maps too. Singular
-    values are brought to mean square 1 before whitening, so that scaling changes nothing for any alpha. Below about 1e-7 an
-    angle is rounding.
+    values are brought to mean square 1 before whitening, so that scaling changes nothing for any alpha. An angle
+    below about 1e-7 is rounding, and given as 0.
 
     References
     ----------

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from homolog.arrays import Array, carries_gradient, constant_like, detached, namespace, scalar
+from homolog.arrays import Array, carries_gradient, constant_like, detached, machine_epsilon, namespace, scalar
 from homolog.cautions import Caution, constant_layers, cut_ties, dropped_directions, saturation
 from homolog.families.blocked import plan_pairs
 from homolog.families.canonical import smooth_pwcca
@@ -77,12 +77,17 @@ SUBSPACE = Family(
 )
 
 
-def root(squared: Array, size: float = 1.0) -> Array:
-    """Return a distance from its square, 0 where rounding left nothing of it; `size` is what that is a difference of."""
+ROUNDINGS = 32
+"""Of a difference of two numbers no more than so many roundings of them stands for nothing."""
+
+
+def root(squared: Array, size: float = 1.0, roundings: int = ROUNDINGS) -> Array:
+    """Return a distance from its square, 0 where that is rounding; `size` is what the square is a difference of."""
     xp = namespace(squared)
-    positive = ~(squared <= 0)
+    nothing = roundings * machine_epsilon(squared) * size
+    positive = ~(squared <= nothing)
     found = xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), xp.zeros_like(squared))
-    return smooth_unless(found, lambda: scalar(squared) <= CORNER * size, SAME, squared)
+    return smooth_unless(found, lambda: scalar(squared) <= max(CORNER * size, nothing), SAME, squared)
 
 
 def nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:

@@ -64,7 +64,7 @@ def lines(
     dims = [x] if by is None else [x, by]
     if variable not in data or set(data[variable].dims) != set(dims):
         held = ", ".join(f"{name} over {' and '.join(map(str, values.dims))}" for name, values in data.items())
-        raise KeyError(f"the data must hold {variable!r} over {' and '.join(dims)}, got {held}.")
+        raise KeyError(f"the data must hold {variable!r} over {' and '.join(dims)}, got {held or 'no variable'}.")
     if ax is None:
         _, ax = optional("matplotlib.pyplot", "plot", "drawing").subplots(figsize=(6, 3.8), layout="compressed")
     places = data[x].values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from homolog.analysis.reading import (
     without_diagonal,
 )
 from homolog.analysis.results import check_result
+from homolog.cautions import FewModelsWarning
 from homolog.plot.heatmaps import by_chance, colour_limits, marks
 
 if TYPE_CHECKING:
@@ -126,7 +128,10 @@ def _identification(result: xarray.Dataset) -> list[dict[str, str]]:
     names = [name for name in measure_names(result) if any(_decides(part, name) for part in parts)]
     if not names:
         return []
-    found = layer_identification([part for part in parts if any(_decides(part, name) for name in names)], names)
+    with warnings.catch_warnings():
+        # The page shows counts, and no standard errors.
+        warnings.simplefilter("ignore", FewModelsWarning)
+        found = layer_identification([part for part in parts if any(_decides(part, name) for name in names)], names)
     return [
         {"measure": str(m), "accuracy": f"{a:.1%}", "chance": f"{c:.1%}", "decisions": str(int(d))}
         for m, a, c, d in zip(

@@ -34,7 +34,7 @@ def beside(path: Path) -> Path:
 
 def aside(path: Path) -> Path:
     """Return where an old folder lies while a new one takes its name, on systems that cannot exchange two."""
-    return path.parent / f".homolog-{hashlib.blake2b(path.name.encode(), digest_size=8).hexdigest()}-old"
+    return path.parent / f".homolog-{hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}-old"
 
 
 def put_in_place(new: Path, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import optional
-from homolog.names import shown
+from homolog.names import quoted, shown
 from homolog.store.disk import read_json
 
 SUFFIX = ".zarr"
@@ -80,8 +80,8 @@ def contents_of(path: Path) -> Contents | None:
     version = attributes.get("format_version")
     if type(version) is not int or version != VERSION:
         raise ValueError(
-            f"{str(path)!r} must be of format version {VERSION}, got {version!r}: read it with the version of homolog that wrote "
-            f"it, or a later one."
+            f"{str(path)!r} must be of format version {VERSION}, got {'none' if version is None else quoted(version)}: "
+            f"read it with the version of homolog that wrote it, or a later one."
         )
     try:
         return _checked_attributes(attributes)

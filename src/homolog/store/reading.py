@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.names import quoted
+from homolog.names import quoted, writable
 from homolog.rows import Rows
 from homolog.store.disk import read_json
 from homolog.store.layout import (
@@ -141,7 +141,7 @@ def open_store(path: Path) -> Activations:
     if identities["example_ids"] is None:
         # Rows of many positions: the example a row came from is who it is.
         identities["example_ids"] = example
-    provenance = {"model": path.stem} | dict(contents.provenance)
+    provenance = {"model": writable(path.stem)} | dict(contents.provenance)
     try:
         return Activations(arrays, **identities, provenance=provenance)
     except (ValueError, TypeError) as error:

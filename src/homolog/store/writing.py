@@ -17,6 +17,7 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import optional, to_numpy
+from homolog.names import check_text, shown
 from homolog.rows import READ_AT_ONCE, Rows
 from homolog.store.disk import beside, locked, put_in_place, recover, room_for
 from homolog.store.layout import (
@@ -154,13 +155,13 @@ class Writer:
             if found is None and self.contents.request and what in self._unsaid:
                 self.presumed.append(what)
             elif found != asked and what not in self._apart:
-                self.refuse(what, str(found), asked)
+                self.refuse(what, found, asked)
 
-    def refuse(self, what: str, begun: str, asked: str) -> None:
+    def refuse(self, what: str, begun: str | None, asked: str) -> None:
         """Refuse to go on with another request."""
         raise ValueError(
-            f"{str(self.path)!r} must be continued as it was begun, with {what} {begun}, got {asked}: use the same model, "
-            f"layers, functions and dtype, or another name."
+            f"{str(self.path)!r} must be continued as it was begun, with {_chosen(what, begun)}, got "
+            f"{_chosen(what, asked)}: use the same model, layers, functions and dtype, or another name."
         )
 
     @property
@@ -264,6 +265,13 @@ class Writer:
         self.close()
 
 
+def _chosen(what: str, value: str | None) -> str:
+    """Say how an extraction was asked for, by what the store or this call records of it."""
+    if value is None:
+        return f"no record of its {what}"
+    return f"{what} by default" if value == "None" else f"{what} {shown(value)}"
+
+
 def _identity(name: str) -> str:
     # Apart from a layer of the same name.
     return f"{ROWS}\0{name}"
@@ -324,6 +332,7 @@ def id_dtype(ids: np.ndarray) -> str:
 
 def as_stored(ids: np.ndarray, kind: Any) -> np.ndarray:
     """Return identities in the dtype of their array."""
+    check_text(ids, "example_ids")
     return ids.astype(np.str_).astype(object) if kind == "string" else ids.astype(kind)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import check_representation, described, is_array, namespace, scalar, widened
+from homolog.cautions import listed
 from homolog.engine.inputs import Measures, Pairs
 from homolog.engine.planning import Plan, make_plan
 from homolog.names import layer_of
@@ -83,10 +84,10 @@ class Sides:
             raise ValueError("every batch must have b, or none: some had it and some had not.")
         given = [_layers(a, "a"), {} if b is None else _layers(b, "b")]
         for model, now, known in zip("ab", given, self.sides, strict=True):
-            if {name: int(x.shape[1]) for name, x in now.items()} != known:
+            widths = {name: int(x.shape[1]) for name, x in now.items()}
+            if widths != known:
                 raise ValueError(
-                    f"every batch of {model} must have the layers and features of the first, {known}, got "
-                    f"{ {name: int(x.shape[1]) for name, x in now.items()} }."
+                    f"every batch of {model} must have the layers and features of the first, {_told(known)}, got {_told(widths)}."
                 )
         found = [now[name] for now, known in zip(given, self.sides, strict=True) for name in known]
         sizes = {int(x.shape[0]) for x in found}
@@ -99,7 +100,15 @@ class Sides:
     def check_equal(self, other: Sides) -> None:
         """Raise unless two states are of the same layers."""
         if (self.sides, self.same) != (other.sides, other.same):
-            raise ValueError(f"states of the same layers can be merged, got {self.sides} and {other.sides}.")
+            raise ValueError(
+                f"states of the same layers can be merged, got {self._told()} in one and {other._told()} in the other: feed all "
+                f"states the same layers."
+            )
+
+    def _told(self) -> str:
+        """Name the layers and their features."""
+        sides = [_told(side) for side in self.sides]
+        return " against ".join(sides[:1] if self.same else sides)
 
     def plan(self, n: int, measures: Measures, titles: Sequence[str] | None, pairs: Pairs = "all") -> Plan:
         """Return the plan of a comparison of n rows, for the shape of the result."""
@@ -117,6 +126,11 @@ def check_size(x: Any, title: str, most: float) -> None:
         raise ValueError(
             f"{title} must have values up to {most:.0e}, got {largest:.1e}: divide all its batches by a number."
         )
+
+
+def _told(widths: Mapping[str, int]) -> str:
+    """Name layers and their features."""
+    return listed(f"{name} of {width} features" for name, width in widths.items())
 
 
 def _layers(batch: Batch, side: str) -> dict[str, Any]:
