@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
-from homolog.extraction.contents import Layout, digests_of, each, is_items, layout_of
+from homolog.extraction.contents import Layout, digests_of, each, is_items, joined, layout_of
 from homolog.extraction.contents import part as part_of
 from homolog.extraction.options import Options
 
@@ -165,6 +165,19 @@ def part(batch: Batch, index: Sequence[int]) -> Batch:
     # All tensors of one example have one row, those that belong to all examples too.
     layout = layout._replace(size=len(index), kind=batch.layout.kind)
     return Batch(content, layout, None, batch.digests[list(index)])
+
+
+def pair_of(batch: Batch, before: Batch | None) -> Batch | None:
+    """Return a batch of one example and that of the batch before it; None where they cannot be put together."""
+    if before is None or {batch.layout.kind, before.layout.kind} != {"rows"} or {batch.size, before.size} != {1}:
+        return None
+    try:
+        content = joined(batch.content, before.content)
+    except (ValueError, RuntimeError):
+        return None
+    layout = layout_of(content)
+    assert layout is not None  # it has the same tensors
+    return Batch(content, layout._replace(size=2, kind="rows"), None, batch.digests[[0, 0]])
 
 
 def fresh(batch: Batch) -> Batch:

@@ -167,6 +167,34 @@ def part(content: Any, layout: Layout, index: Sequence[int]) -> Any:
     return each(cut, content, lambda value: is_per_example(value, layout.size))
 
 
+def joined(first: Any, second: Any) -> Any:
+    """Put two batches of one example each together; what belongs to all examples is that of the first.
+
+    Raises ValueError or RuntimeError where their tensors are of unequal shapes.
+    """
+    if repr(each(_nothing, first, _is_lone)) != repr(each(_nothing, second, _is_lone)):
+        raise ValueError("the batches hold other things.")
+    others = leaves(second, _is_lone)
+
+    def put(value: Any) -> Any:
+        other = next(others)
+        if isinstance(value, PackedSequence):
+            raise ValueError("packed sequences are not put together.")
+        if isinstance(value, list):
+            return value + other
+        return torch.cat([value, other]) if isinstance(value, torch.Tensor) and rows_of(value) == 1 else value
+
+    return each(put, first, _is_lone)
+
+
+def _is_lone(value: Any) -> bool:
+    return type(value) is list and is_per_example(value, 1)
+
+
+def _nothing(value: Any) -> None:
+    return None
+
+
 def digests_of(content: Any, layout: Layout) -> np.ndarray:
     """Digest every example, over everything of it that reaches the model; what belongs to all examples counts for each."""
     if layout.kind == "items":

@@ -14,12 +14,13 @@ from homolog.activations import unknown_layer
 from homolog.cautions import listed
 from homolog.extraction import reductions
 from homolog.extraction.batches import Batch
-from homolog.extraction.contents import leaves, named
+from homolog.extraction.contents import named
 from homolog.extraction.layers import INPUT, Selection
 from homolog.extraction.masks import Masks, Stream, streams_of
 from homolog.extraction.options import Options
 from homolog.extraction.outputs import output_of
 from homolog.extraction.proof import Sample, sample_of, some_of
+from homolog.extraction.shapes import shapes_of, sizes_beside, sizes_of
 
 CHANNELS_THEN_POSITIONS = (
     nn.Conv1d,
@@ -67,6 +68,8 @@ class Recorder:
         """Quantised layers, whose values depend on the other examples."""
         self.random: list[str] = []
         """Layers that put out other values every time."""
+        self.stored: frozenset[str] | None = None
+        """The layers of a store that is continued: what nobody named and was left out of it stays left out."""
         self._keep = take or self._stored
         self._batch: Batch | None = None
         self._masks: Masks | None = None
@@ -82,6 +85,8 @@ class Recorder:
         self._first = 0
         self.index = 0
         """Batches so far."""
+        self.before: Batch | None = None
+        """The last batch, if it held one example."""
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -148,19 +153,35 @@ class Recorder:
         assert self._masks is not None
         if name in self.skipped or not self.selection.keep(name):
             return
+        if not self._is_named(name) and self._is_late(name):
+            return
         try:
             rows = self.reduced(name, output, module, self._masks)
         except reductions.UnfitError as problem:
             if self._is_named(name):
                 raise
-            self.skipped[name] = problem.reason
+            self._leave_out(name, problem.reason)
             return
         if self.proves and module is not None:
             self.samples[name] = sample_of(rows, some_of(self._batch.size))
             self._sizes[name] = sizes_beside(output, module, self.options.axis_of(name) or 0)
         if rows.length is not None and self._is_padded(name, rows.length, shapes_of(self._batch)):
-            raise ValueError(self._padded(name))
+            if self._is_named(name):
+                raise ValueError(self._padded(name))
+            return  # left out when the batch is settled
         self._taken[name] = rows._replace(features=self._keep(name, rows.features))
+
+    def _is_late(self, name: str) -> bool:
+        """Leave out a layer of which the batches before hold no rows."""
+        if self.index and name not in self._widths:
+            self._leave_out(name, "ran in a later batch, not in the first")
+        elif self.stored is not None and name not in self.stored:
+            self._leave_out(name, "left out of the rows that are stored")
+        return name in self.skipped
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self.skipped[name] = reason
+        self._taken.pop(name, None)
 
     def _is_padded(self, name: str, length: int, shapes: tuple[tuple[int, ...], ...]) -> bool:
         """Say whether inputs of the same shape have given another number of positions: the model pads them itself."""
@@ -182,8 +203,8 @@ class Recorder:
         )
 
     def _is_named(self, name: str) -> bool:
-        """Say whether somebody asked for this very layer, not for many of which some may not fit; or it has been taken before."""
-        return self.index > 0 or bool({name, name.split("#")[0]} & self.selection.required)
+        """Say whether somebody asked for this very layer, not for many of which some may not fit."""
+        return bool({name, _module_of(name)} & self.selection.required)
 
     def reduced(self, name: str, output: Any, module: nn.Module | None, masks: Masks) -> reductions.Rows:
         """Return the rows of an output."""
@@ -217,8 +238,7 @@ class Recorder:
                 f"mask) → (examples, features); axis={{{name!r}: 0}} takes it although its rows depend on each other."
             )
         for name, reason in self.contradicted.items():
-            self.skipped[name] = reason
-            self._taken.pop(name, None)
+            self._leave_out(name, reason)
         self.contradicted = {}  # told; a later batch has its own
 
     def _stored(self, name: str, features: torch.Tensor) -> np.ndarray:
@@ -248,17 +268,21 @@ class Recorder:
             for told in (self.options.mask, self.options.axis):
                 reductions.check_patterns(told, [*self._taken, *self.skipped, *self.selection.modules])
             self._first = batch.size
-            self._input_sizes = _sizes_of(batch)
+            self._input_sizes = sizes_of(batch)
         elif batch.size != self._first:
             self.proved |= set(self._taken)  # their first axis has changed with the batch, and nothing else
         taken = batch.size if remaining is None else min(batch.size, remaining)
+        for name in list(self._taken):
+            self._check_width(name, self._taken[name], number)
         example, position = self._identity(batch.size, taken)
         features = {}
-        for name, rows in self._taken.items():
-            self._check_width(name, rows.features, number)
-            # Rows come in the order of their examples, so that those to keep come first.
-            features[name] = rows.features if len(example) == len(rows.features) else rows.features[: len(example)]
+        for name in self._widths:  # in the order of the first batch
+            if name in self._taken:
+                kept = self._taken[name].features
+                # Rows come in the order of their examples, so that those to keep come first.
+                features[name] = kept if len(example) == len(kept) else kept[: len(example)]
         self.index += 1
+        self.before = batch if batch.size == 1 else None
         self._taken = {}
         return Taken(features, example, position, taken)
 
@@ -301,14 +325,20 @@ class Recorder:
         return "no selected layer ran: check layers against the modules that the forward calls."
 
     def _check_calls(self, number: int) -> None:
+        """Leave out, or refuse, the layers that do not run as often as in the first batch."""
         self._check_ran()
         if self._expected is None:
             self._expected = dict(self._calls)
-        for name in self._expected | self._calls:
-            first, now = self._expected.get(name, 0), self._calls.get(name, 0)
-            if first != now:
+        changed = [name for name in self._expected | self._calls if self._expected.get(name) != self._calls.get(name)]
+        for module in changed:
+            known = [name for name in self._widths if _module_of(name) == module and name not in self.skipped]
+            first, now = self._expected.get(module, 0), self._calls.get(module, 0)
+            named = any(_module_of(pattern) == module for pattern in self.selection.required)
+            for name in known:
+                self._leave_out(name, f"ran {first} times before, {now} times in batch {number}")
+            if named or (known and not self._taken):
                 raise ValueError(
-                    f"layer {name!r} must run as often in every batch ({first} times in the first), got {now} times in "
+                    f"layer {module!r} must run as often in every batch ({first} times in the first), got {now} times in "
                     f"batch {number}: text generation does this, so run one forward per batch, or pass forward."
                 )
 
@@ -318,7 +348,7 @@ class Recorder:
         missing = [n for n in self.selection.required if n not in self._calls and n not in self._taken]
         if missing:
             raise KeyError(f"layer {missing[0]!r} did not run in the forward; " + unknown_layer(missing[0], ran))
-        for pattern, names in self.selection.globs.items():
+        for pattern, names in self.selection.globs.items() if self.index == 0 else ():
             if not any(name in self._calls for name in names):
                 raise KeyError(
                     f"{pattern!r} matches only layers that did not run in the forward ({listed(names)}); "
@@ -335,44 +365,24 @@ class Recorder:
             if any(id(held) not in used for held in module.parameters()):
                 self.skipped[name] = "did not run"
 
-    def _check_width(self, name: str, features: Any, number: int) -> None:
-        width = int(features.shape[1])
-        if self._widths.setdefault(name, width) != width:
-            raise ValueError(
-                f"layer {name!r} must have as many features in every batch ({self._widths[name]} in the first), got "
-                f'{width} in batch {number}: pad all batches to one length, or use reduce="mean".'
-            )
+    def _check_width(self, name: str, rows: reductions.Rows, number: int) -> None:
+        first, width = self._widths.setdefault(name, int(rows.features.shape[1])), int(rows.features.shape[1])
+        if width == first:
+            return
+        if not rows.stretches and not self._is_named(name):
+            self._leave_out(name, f"{first} features before, {width} in batch {number}")
+            return
+        remedy = 'or use reduce="mean"' if rows.stretches else "or leave it out of layers"
+        raise ValueError(
+            f"layer {name!r} must have as many features in every batch ({first} in the first), got "
+            f"{width} in batch {number}: pad all batches to one length, {remedy}."
+        )
+
+
+def _module_of(name: str) -> str:
+    """Return the name of the module of a call."""
+    return name.split("#")[0]
 
 
 def _example_of(rows: reductions.Rows, size: int) -> np.ndarray:
     return np.arange(size) if rows.example is None else rows.example.cpu().numpy()
-
-
-def sizes_beside(output: Any, module: nn.Module, axis: int) -> set[int]:
-    """Return the sizes that a first axis could be mistaken for: of the output's other axes, and of the module's weights."""
-    tensor = output_of(output).tensor
-    other = set() if tensor is None else {size for place, size in enumerate(tensor.shape) if place != axis}
-    return other | {size for held in module.parameters() for size in held.shape}
-
-
-def _has_shape(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and not leaf.is_nested and leaf.ndim > 0
-
-
-def shapes_of(batch: Batch) -> tuple[tuple[int, ...], ...]:
-    """Return the shapes of one example of every tensor of a batch; of lists of examples nothing, since they differ."""
-    if batch.layout.kind == "items":
-        return ()
-    return tuple(
-        tuple(leaf.shape[1:]) for leaf in leaves(batch.content) if isinstance(leaf, torch.Tensor) and leaf.ndim
-    )
-
-
-def _sizes_of(batch: Batch) -> set[int]:
-    """Return the sizes of all axes of a batch but those of the examples."""
-    tensors = [leaf for leaf in leaves(batch.content) if _has_shape(leaf)]
-    return {
-        size
-        for tensor in tensors
-        for size in tensor.shape[1 if len(tensor.shape) and tensor.shape[0] == batch.size else 0 :]
-    }

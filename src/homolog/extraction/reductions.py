@@ -22,6 +22,8 @@ class Rows(NamedTuple):
     position: torch.Tensor | None
     length: int | None = None
     """Number of positions where all count and nobody has said so; None where there are none, or a mask tells."""
+    stretches: bool = False
+    """Whether the features are positions too, of which a longer batch has more."""
 
 
 OVER_POSITIONS = ("mean", "first", "last", "positions")
@@ -88,7 +90,7 @@ def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis
         if rule == "flatten"
         else _over_positions(as_positions(output, channels), mask, rule)
     )
-    return rows._replace(length=int(output.shape[1]) if whole else None)
+    return rows._replace(length=int(output.shape[1]) if whole else None, stretches=rule == "flatten")
 
 
 def _examples_first(name: str, output: torch.Tensor, size: int, axis: int) -> torch.Tensor:

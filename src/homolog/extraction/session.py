@@ -31,6 +31,7 @@ def run(model: Any, data: Any, options: Options) -> Activations:
     total = batches.count(data, options)
     with sink_for(model, data, options, total) as sink:
         if not sink.finished:
+            recorder.stored = sink.layers
             with borrowed(model, options.device) as (device, dtype), recorder.attached():
                 _run_batches(model, data, options, recorder, sink, total, (device, dtype))
             tell(recorder)
@@ -126,7 +127,7 @@ def taken_of(
         error.add_note(f"while running the model on batch {number} ({batches.told(batch)})")
         raise
     if recorders[0].proves:
-        prove(model, batch, options, recorders)
+        prove(model, batch, options, recorders, recorders[0].before)
     for recorder in recorders:
         recorder.settle()
     return [recorder.end(remaining, number) for recorder in recorders]
@@ -188,8 +189,8 @@ def tell(recorder: Recorder) -> None:
     if recorder.skipped:
         told = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
         message = (
-            f"left out, because they put out no floating tensor whose first axis is the examples: {told}. Name layers to choose "
-            f"them yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)."
+            f"left out, because they do not put out a floating tensor whose first axis is the examples in every batch: {told}. "
+            f"Name layers to choose them yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)."
         )
         cautions.append(Caution(ExtractionWarning, message))
     unproved = recorder.unproved()

@@ -53,6 +53,11 @@ class IntoStore:
     def __exit__(self, *_: Any) -> None:
         self._writer.close()
 
+    @property
+    def layers(self) -> frozenset[str] | None:
+        """Return the layers of which there are rows already; None where there are none."""
+        return frozenset(self._writer.layers) if self._writer.rows else None
+
     def _check_functions(self) -> None:
         """Refuse to go on where nobody can say whether functions are those that the store was begun with."""
         if self._writer.contents is None:
@@ -136,7 +141,9 @@ class IntoStore:
             )
 
     def add(self, taken: Taken, batch: Batch, before: int) -> None:
-        """Append the rows of a batch that are not there yet."""
+        """Append the rows of a batch that are not there yet, and drop what is there of layers that it leaves out."""
+        if self._begun or self._writer.rows:
+            self._writer.leave_out([name for name in self._writer.layers if name not in taken.features])
         identities = identities_of(taken, batch, before, self._ids.of(batch, before, taken.examples))
         kinds = {name: id_dtype(ids) if name == "example_ids" else str(ids.dtype) for name, ids in identities.items()}
         if not self._begun:
