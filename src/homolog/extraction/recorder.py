@@ -335,7 +335,7 @@ class Recorder:
             first, now = self._expected.get(module, 0), self._calls.get(module, 0)
             named = any(_module_of(pattern) == module for pattern in self.selection.required)
             for name in known:
-                self._leave_out(name, f"ran {first} times before, {now} times in batch {number}")
+                self._leave_out(name, f"ran {_times(first)} before, {_times(now)} in batch {number}")
             if named or (known and not self._taken):
                 raise ValueError(
                     f"layer {module!r} must run as often in every batch ({first} times in the first), got {now} times in "
@@ -377,6 +377,10 @@ class Recorder:
             f"layer {name!r} must have as many features in every batch ({first} in the first), got "
             f"{width} in batch {number}: pad all batches to one length, {remedy}."
         )
+
+
+def _times(count: int) -> str:
+    return "1 time" if count == 1 else f"{count} times"
 
 
 def _module_of(name: str) -> str:
