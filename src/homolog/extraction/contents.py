@@ -27,14 +27,17 @@ def layout_of(content: Any, *, lone: bool = False) -> Layout | None:
     """Find the examples of a batch; None where it holds no tensor.
 
     Tensors without axes and tensors of one row belong to all examples. A batch whose other tensors have different numbers of
-    rows, such as the nodes and edges of a graph, cannot be cut; its examples are the rows of the first floating tensor. `lone`
-    is as for `is_items`.
+    rows cannot be cut; its examples are the rows of the first floating tensor. So it is with the nodes and edges of a graph,
+    whatever their numbers. `lone` is as for `is_items`.
     """
     if is_items(content, lone=lone):
         return Layout(len(content), next((leaf for leaf in leaves(content) if rows_of(leaf)), content[0]), "items")
     tensors = [leaf for leaf in leaves(content) if rows_of(leaf) is not None]
     if not tensors:
         return None
+    nodes = _nodes_of(content, tensors)
+    if nodes is not None:
+        return Layout(int(nodes.shape[0]), nodes, "whole")
     sizes = {rows_of(tensor) for tensor in tensors if rows_of(tensor) != 1}
     likely = sorted(tensors, key=lambda tensor: _axes(tensor) < 2)  # stable: the first of them with several axes
     agreed = [tensor for tensor in likely if rows_of(tensor) in sizes]
@@ -45,6 +48,34 @@ def layout_of(content: Any, *, lone: bool = False) -> Layout | None:
     size = rows_of(main)
     assert size is not None  # every one of them has rows
     return Layout(size, main, "whole" if len(sizes) > 1 else "rows")
+
+
+def _nodes_of(content: Any, tensors: list[Any]) -> Any:
+    """Return the features of the nodes where a batch is a graph; None where it is none.
+
+    It is one where something called edge or adjacency holds pairs of nodes, or says of every two whether they are joined; or
+    where whole numbers in two rows can only be the edges of a single node, from 0 to 0.
+    """
+    entries = named(content)
+    about = {id(value) for key, value in entries.items() if key.lower().startswith(("edge", "adj"))}
+    features = [tensor for tensor in tensors if _axes(tensor) == 2 and _is_floating(tensor) and id(tensor) not in about]
+    joins = any(id(tensor) in about and _joins_nodes(tensor) for tensor in tensors)
+    lone = next((tensor for tensor in features if rows_of(tensor) == 1), None)
+    several = [tensor for tensor in tensors if rows_of(tensor) != 1]
+    if (
+        lone is not None
+        and several
+        and all(_joins_nodes(tensor) and not bool((tensor != 0).any()) for tensor in several)
+    ):
+        return lone
+    return features[0] if joins and features else None
+
+
+def _joins_nodes(tensor: Any) -> bool:
+    if _axes(tensor) != 2 or isinstance(tensor, PackedSequence):
+        return False
+    first, second = tensor.shape
+    return first == second if _is_floating(tensor) else 2 in (first, second)
 
 
 def _is_floating(leaf: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from homolog.activations import glob_expression
 from homolog.arrays import described
 from homolog.extraction.contents import is_items, leaves, named
+from homolog.extraction.padding import Trace, traces_of
 
 SUFFIXES = ("attention_mask", "key_padding_mask")
 """How the names of padding masks end in Hugging Face models and in PyTorch's transformers."""
@@ -156,6 +158,21 @@ class Masks:
                 f'mask={{"{layer}": "{known[0].mask}"}}, or mask={{"{layer}": None}}.'
             )
         return fitting[0] if fitting else None
+
+    @cached_property
+    def _traces(self) -> list[Trace]:
+        return traces_of(self.content, self.size)
+
+    def trace_of(self, layer: str, positions: int) -> Trace | None:
+        """Return what looks like the padding of a layer of which no mask tells, neither the caller's nor one of its inputs."""
+        if self.is_told(layer) or is_items(self.content):
+            return None
+        known = self._streams_of_layer(layer)
+        if any(stream.mask is not None and stream.mask not in OF_MAPS for stream in known):
+            return None
+        inputs = {key for stream in known for key in stream.inputs}
+        fitting = [trace for trace in self._traces if positions in (trace.keep.shape[1], int(trace.keep.sum(1).max()))]
+        return next((trace for trace in fitting if not inputs or trace.name in inputs or not trace.name), None)
 
     def is_told(self, layer: str) -> bool:
         """Say whether the caller has said what is padding in a layer."""

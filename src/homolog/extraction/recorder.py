@@ -19,6 +19,7 @@ from homolog.extraction.layers import INPUT, Selection
 from homolog.extraction.masks import Masks, Stream, streams_of
 from homolog.extraction.options import Options
 from homolog.extraction.outputs import output_of
+from homolog.extraction.padding import Trace
 from homolog.extraction.proof import Sample, sample_of, some_of
 from homolog.extraction.shapes import shapes_of, sizes_beside, sizes_of
 
@@ -68,6 +69,8 @@ class Recorder:
         """Quantised layers, whose values depend on the other examples."""
         self.random: list[str] = []
         """Layers that put out other values every time."""
+        self.unmasked: dict[str, Trace] = {}
+        """Layers in which something that looks like padding counts."""
         self.stored: frozenset[str] | None = None
         """The layers of a store that is continued: what nobody named and was left out of it stays left out."""
         self._keep = take or self._stored
@@ -162,6 +165,8 @@ class Recorder:
                 raise
             self._leave_out(name, problem.reason)
             return
+        if rows.trace is not None:
+            self.unmasked.setdefault(name, rows.trace)
         if self.proves and module is not None:
             self.samples[name] = sample_of(rows, some_of(self._batch.size))
             self._sizes[name] = sizes_beside(output, module, self.options.axis_of(name) or 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from homolog.activations import glob_expression, matching
 from homolog.extraction.masks import Masks
 from homolog.extraction.outputs import Output
+from homolog.extraction.padding import Trace
 
 
 class Rows(NamedTuple):
@@ -24,6 +25,8 @@ class Rows(NamedTuple):
     """Number of positions where all count and nobody has said so; None where there are none, or a mask tells."""
     stretches: bool = False
     """Whether the features are positions too, of which a longer batch has more."""
+    trace: Trace | None = None
+    """What looks like padding that counts."""
 
 
 OVER_POSITIONS = ("mean", "first", "last", "positions")
@@ -85,12 +88,26 @@ def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis
         masks.check_maps(name)
     mask = _mask_for(name, output, found, masks)
     whole = output.ndim == 3 and mask is None and found.mask is None and not masks.is_told(name)
-    rows = (
-        _flattened(name, output, mask)
-        if rule == "flatten"
-        else _over_positions(as_positions(output, channels), mask, rule)
-    )
-    return rows._replace(length=int(output.shape[1]) if whole else None, stretches=rule == "flatten")
+
+    def reduced(values: torch.Tensor) -> Rows:
+        if rule == "flatten":
+            return _flattened(name, values, mask)
+        return _over_positions(as_positions(values, channels), mask, rule)
+
+    rows = reduced(output)._replace(stretches=rule == "flatten")
+    if not whole:
+        return rows
+    return rows._replace(length=int(output.shape[1]), trace=_trace_of(name, output, masks, reduced))
+
+
+def _trace_of(name: str, output: torch.Tensor, masks: Masks, reduced: Callable[[torch.Tensor], Rows]) -> Trace | None:
+    """Return what looks like padding, where other values there would change the rows."""
+    trace = masks.trace_of(name, int(output.shape[1]))
+    if trace is None:
+        return None
+    padding = ~trace.keep[:, : output.shape[1], None].to(output.device)
+    before, after = (reduced(torch.where(padding, value, output)).features for value in (0.0, 1.0))
+    return None if before.shape == after.shape and torch.equal(before, after) else trace
 
 
 def _examples_first(name: str, output: torch.Tensor, size: int, axis: int) -> torch.Tensor:
@@ -123,16 +140,25 @@ def as_positions(output: torch.Tensor, channels: str) -> torch.Tensor:
 
 
 def _called(name: str, found: Output, rule: Any, masks: Masks, axis: int) -> Rows:
-    output, size = found.raw, masks.size
+    output = found.raw
     known = output.shape[1] if isinstance(output, torch.Tensor) and output.ndim == 3 and axis == 0 else None
-    features = rule(output, found.mask if found.mask is not None else masks.for_function(name, known))
+    mask = found.mask if found.mask is not None else masks.for_function(name, known)
+    features = _checked(name, rule(output, mask), masks.size)
+    if known is None or mask is not None or len(output) != masks.size:
+        return Rows(features, None, None)
+    trace = _trace_of(name, output, masks, lambda changed: Rows(rule(changed, None), None, None))
+    return Rows(features, None, None, trace=trace)
+
+
+def _checked(name: str, features: Any, size: int) -> torch.Tensor:
+    """Return what a reduction of one's own made, if it is rows of the examples."""
     if not isinstance(features, torch.Tensor) or features.ndim != 2 or features.shape[0] != size:
         got = f"shape {tuple(features.shape)}" if isinstance(features, torch.Tensor) else type(features).__name__
         raise ValueError(f"reduce must return a tensor ({size} examples, features) for layer {name!r}, got {got}.")
     if features.is_complex() or features.dtype == torch.bool or not features.numel():
         got = f"{features.dtype} of shape {tuple(features.shape)}"
         raise ValueError(f"reduce must return real numbers and at least one feature for layer {name!r}, got {got}.")
-    return Rows(features, None, None)
+    return features
 
 
 def _flattened(name: str, output: torch.Tensor, mask: torch.Tensor | None) -> Rows:

@@ -207,6 +207,14 @@ def tell(recorder: Recorder) -> None:
             f"value: compare models with the same batches, and look for outliers."
         )
         cautions.append(Caution(ExtractionWarning, message))
+    unmasked = {name: trace for name, trace in recorder.unmasked.items() if name not in recorder.skipped}
+    if unmasked:
+        trace = next(iter(unmasked.values()))
+        message = (
+            f"{listed(unmasked)}: every position counts, though {trace.told}, which looks like padding: pass "
+            f"mask={trace.remedy}, true where a position counts, or mask={{'**': None}} to count every position."
+        )
+        cautions.append(Caution(ExtractionWarning, message))
     if recorder.random:
         message = (
             f"{listed(recorder.random)}: other values at every run, as by sampling or dropout that is always on: seed the model, "
