@@ -127,7 +127,9 @@ def is_per_example(value: Any, size: int) -> bool:
 
 def is_record(value: Any) -> bool:
     """Say whether an object is a dataclass, or of a class of one's own that holds tensors as attributes."""
-    if isinstance(value, type | torch.Tensor | torch.nn.Module | PackedSequence) or not hasattr(value, "__dict__"):
+    if isinstance(value, type | torch.Tensor | np.ndarray | torch.nn.Module | PackedSequence):
+        return False
+    if not hasattr(value, "__dict__") or type(value).__module__.startswith("scipy."):
         return False
     arrays = (torch.Tensor, np.ndarray, PackedSequence)
     return dataclasses.is_dataclass(value) or any(isinstance(item, arrays) for item in vars(value).values())
@@ -190,6 +192,9 @@ def part(content: Any, layout: Layout, index: Sequence[int]) -> Any:
             return pack_padded_sequence(padded[kept], lengths[kept], batch_first=True, enforce_sorted=False)
         if isinstance(value, list):
             return [value[i] for i in kept]
+        if isinstance(value, torch.Tensor) and value.is_nested:
+            rows = value.unbind()
+            return torch.nested.as_nested_tensor([rows[i] for i in kept], layout=value.layout)
         per_example = rows_of(value) == layout.size or (
             isinstance(value, np.ndarray) and is_per_example(value, layout.size)
         )
@@ -306,4 +311,4 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.dequantize()
     if tensor.is_nested:
         return torch.nested.to_padded_tensor(tensor, 0.0)
-    return tensor if tensor.layout == torch.strided else tensor.to_dense()
+    return tensor.resolve_conj().resolve_neg() if tensor.layout == torch.strided else tensor.to_dense()

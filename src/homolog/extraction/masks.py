@@ -54,7 +54,11 @@ class Stream:
 
 def streams_of(content: Any, size: int) -> tuple[Stream, ...]:
     """Say which inputs of a batch belong together, and which mask is theirs; nothing where there is no mask."""
-    tensors = {key: value for key, value in named(content).items() if isinstance(value, torch.Tensor) and value.ndim}
+    tensors = {
+        key: value
+        for key, value in named(content).items()
+        if isinstance(value, torch.Tensor) and value.ndim and not value.is_nested
+    }
     masks = [key for key in tensors if _is_mask(key)]
     inputs = [
         key for key, value in tensors.items() if not key.endswith("mask") and value.ndim >= 2 and len(value) == size
@@ -311,7 +315,8 @@ class Masks:
         known = [id(value) for key, value in entries.items() if _is_mask(key) or key in (*NO_PADDING, *NO_MASK)]
         names = {id(value): repr(key) for key, value in entries.items()}
         for value in leaves(self.content):
-            fits = isinstance(value, torch.Tensor) and tuple(value.shape) == (self.size, positions)
+            dense = isinstance(value, torch.Tensor) and not value.is_nested and value.layout == torch.strided
+            fits = dense and tuple(value.shape) == (self.size, positions)
             if not fits or id(value) in known:
                 continue
             name = names.get(id(value), "a tensor of the batch")

@@ -44,7 +44,8 @@ def some_of(size: int) -> list[int]:
     """
     if size == 1:
         return [0, 0]
-    return [1, 0, 1] if size == 2 else [size - 1, 0]
+    # Two that a layer has sorted are at each other's places, and so they are in [1, 0, 1].
+    return [0, 1, 0] if size == 2 else [size - 1, 0]
 
 
 def sample_of(rows: Rows, index: Sequence[int]) -> Sample:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from torch.masked import MaskedTensor
 
 from homolog.activations import glob_expression, matching
 from homolog.extraction.masks import Masks
@@ -141,19 +142,32 @@ def as_positions(output: torch.Tensor, channels: str) -> torch.Tensor:
 
 def _called(name: str, found: Output, rule: Any, masks: Masks, axis: int) -> Rows:
     output = found.raw
-    known = output.shape[1] if isinstance(output, torch.Tensor) and output.ndim == 3 and axis == 0 else None
+    plain = found.tensor is not None and isinstance(output, torch.Tensor)
+    known = int(output.shape[1]) if plain and output.ndim == 3 and axis == 0 else None
     mask = found.mask if found.mask is not None else masks.for_function(name, known)
-    features = _checked(name, rule(output, mask), masks.size)
+    try:
+        reduced = rule(output, mask)
+    except Exception as error:
+        error.add_note(f"while reduce was given the output of layer {name!r}, {_told_of(output)}")
+        raise
+    features = _checked(name, reduced, masks.size)
     if known is None or mask is not None or len(output) != masks.size:
         return Rows(features, None, None)
     trace = _trace_of(name, output, masks, lambda changed: Rows(rule(changed, None), None, None))
     return Rows(features, None, None, trace=trace)
 
 
+def _told_of(output: Any) -> str:
+    whole = isinstance(output, torch.Tensor) and not output.is_nested
+    return f"{type(output).__name__}{f' of shape {tuple(output.shape)}' if whole else ''}"
+
+
 def _checked(name: str, features: Any, size: int) -> torch.Tensor:
     """Return what a reduction of one's own made, if it is rows of the examples."""
-    if not isinstance(features, torch.Tensor) or features.ndim != 2 or features.shape[0] != size:
-        got = f"shape {tuple(features.shape)}" if isinstance(features, torch.Tensor) else type(features).__name__
+    plain = isinstance(features, torch.Tensor) and not isinstance(features, MaskedTensor)
+    plain = plain and not features.is_nested and not features.is_meta
+    if not plain or features.ndim != 2 or features.shape[0] != size:
+        got = f"shape {tuple(features.shape)}" if plain else type(features).__name__
         raise ValueError(f"reduce must return a tensor ({size} examples, features) for layer {name!r}, got {got}.")
     if features.is_complex() or features.dtype == torch.bool or not features.numel():
         got = f"{features.dtype} of shape {tuple(features.shape)}"

@@ -20,6 +20,7 @@ from homolog.extraction.masks import streams_of
 from homolog.extraction.options import Options
 from homolog.extraction.proof import owners_of, prove
 from homolog.extraction.recorder import Recorder, Taken
+from homolog.extraction.refusals import odd_kind
 from homolog.extraction.storing import IntoStore, sink_for
 
 
@@ -124,6 +125,12 @@ def taken_of(
         # A copy, since a model may change its input in place, and the data are the caller's.
         batches.call(model, batches.fresh(batch), options)
     except Exception as error:
+        odd = odd_kind(batch.content)
+        if odd is not None:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise TypeError(
+                f"batch {number} must be what the model takes, got {odd[0]} ({reason}): pass {odd[1]}."
+            ) from error
         error.add_note(f"while running the model on batch {number} ({batches.told(batch)})")
         raise
     if recorders[0].proves:

@@ -28,7 +28,7 @@ def shapes_of(batch: Batch) -> tuple[tuple[int, ...], ...]:
     if batch.layout.kind == "items":
         return ()
     return tuple(
-        tuple(leaf.shape[1:]) for leaf in leaves(batch.content) if isinstance(leaf, torch.Tensor) and leaf.ndim
+        tuple(leaf.shape[1:]) for leaf in leaves(batch.content) if _has_shape(leaf)
     )
 
 
