@@ -85,3 +85,36 @@ def test_two_examples_beside_one_table_are_no_graph():
 
     data = {"table": torch.randn(1, 4), "ids": torch.tensor([[0, 1, 2], [3, 4, 5]])}
     assert hl.extract(Ids(), [data])["words"].shape == (2, 12)
+
+
+def test_one_value_per_graph_comes_from_lists_of_graphs():
+    class Read(Graph):
+        def __init__(self):
+            super().__init__()
+            self.read = nn.Linear(4, 2)
+
+        def forward(self, x, edge_index, of_graph=None):
+            nodes = super().forward(x, edge_index)
+            of_graph = torch.zeros(len(x), dtype=torch.long) if of_graph is None else of_graph
+            sums = torch.zeros(int(of_graph.max()) + 1, 4).index_add(0, of_graph, nodes)
+            return self.read(sums)
+
+    def together(graphs):
+        starts = torch.tensor([0, *(len(g["x"]) for g in graphs)]).cumsum(0)
+        pairs = list(zip(graphs, starts, strict=False))
+        return {
+            "x": torch.cat([g["x"] for g in graphs]),
+            "edge_index": torch.cat([g["edge_index"] + start for g, start in pairs], 1),
+            "of_graph": torch.cat([torch.full((len(g["x"]),), i) for i, g in enumerate(graphs)]),
+        }
+
+    model, graphs = Read(), [graph(n, 5) for n in (3, 1, 4, 2, 6)]
+    with pytest.raises(
+        ValueError, match=r"'read' must put out one entry per row .*\(3, as of the nodes of a graph\).* lists of"
+    ):
+        hl.extract(model, graphs, layers="read")
+    taken = hl.extract(
+        model, [graphs[:3], graphs[3:]], layers="read", forward=lambda model, graphs: model(**together(graphs))
+    )
+    with torch.no_grad():
+        np.testing.assert_allclose(taken["read"], torch.cat([model(**g) for g in graphs]).numpy(), atol=1e-5)

@@ -45,9 +45,7 @@ def test_sparse_batches_are_taken(layout, how):
     data, forward = HOW[how](X.to_sparse(layout=getattr(torch, layout)))
     taken = hl.extract(line(), data, forward=forward)
     np.testing.assert_allclose(taken["0"], hl.extract(line(), X)["0"], atol=1e-6)
-    np.testing.assert_array_equal(
-        hl.extract(line(), [data[0]] * 2, forward=forward).digests[:6], taken.digests
-    )
+    np.testing.assert_array_equal(hl.extract(line(), [data[0]] * 2, forward=forward).digests[:6], taken.digests)
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -72,14 +70,34 @@ def test_quantised_and_small_floats_are_what_they_stand_for(how):
 
 REFUSED = {
     "sparse": (X.to_sparse, "data must be dense, .* convert it with .to_dense", lambda d: d.to_dense()),
-    "nested": (lambda: torch.nested.nested_tensor(ROWS, layout=torch.jagged), r"data must be dense, got a nested tensor: pass it as one batch, \[data\]", lambda d: [d]),
+    "nested": (
+        lambda: torch.nested.nested_tensor(ROWS, layout=torch.jagged),
+        r"data must be dense, got a nested tensor: pass it as one batch, \[data\]",
+        lambda d: [d],
+    ),
     "masked": (masked, "MaskedTensor, .* its numbers, .get_data", lambda d: d.get_data()),
     "masked, filled": (masked, "fill it, .to_tensor", lambda d: d.to_tensor(0.0)),
-    "masked array": (lambda: np.ma.array(X.numpy(), mask=X.numpy() < 0.2), "a masked array.* fill it", lambda d: d.filled(0.0)),
-    "scipy": (lambda: scipy.sparse.csr_array(X.numpy()), "csr_array: a sparse matrix is made dense", lambda d: d.toarray()),
-    "meta": (lambda: X.to("meta"), "a tensor on the meta device, which has none", lambda d: torch.zeros_like(d, device="cpu")),
+    "masked array": (
+        lambda: np.ma.array(X.numpy(), mask=X.numpy() < 0.2),
+        "a masked array.* fill it",
+        lambda d: d.filled(0.0),
+    ),
+    "scipy": (
+        lambda: scipy.sparse.csr_array(X.numpy()),
+        "csr_array: a sparse matrix is made dense",
+        lambda d: d.toarray(),
+    ),
+    "meta": (
+        lambda: X.to("meta"),
+        "a tensor on the meta device, which has none",
+        lambda d: torch.zeros_like(d, device="cpu"),
+    ),
     "numbers": (X.tolist, "a list of numbers: convert it, torch.tensor", torch.tensor),
-    "mapping of numbers": (lambda: {"input": X.tolist()}, r"lists of numbers under input: .* return_tensors=\"pt\"", None),
+    "mapping of numbers": (
+        lambda: {"input": X.tolist()},
+        r"lists of numbers under input: .* return_tensors=\"pt\"",
+        None,
+    ),
     "complex": (lambda: torch.complex(X, X), "got complex numbers .*: pass torch.view_as_real", lambda d: d.abs()),
 }
 
@@ -121,7 +139,9 @@ def test_texts_that_the_tokenizer_left_as_lists():
 
     ids = {"input_ids": [[1, 2, 3], [4, 5]], "attention_mask": [[1, 1, 1], [1, 1]]}
     for data in (ids, [ids], [{"input_ids": [1, 2, 3]}], [{**ids, "input_ids": torch.ones(2, 3, dtype=torch.long)}]):
-        with pytest.raises(TypeError, match=r"lists of numbers under .*: let the tokenizer make tensors, tokenizer\(texts"):
+        with pytest.raises(
+            TypeError, match=r"lists of numbers under .*: let the tokenizer make tensors, tokenizer\(texts"
+        ):
             hl.extract(Reads(), data)
     texts = {"input_ids": torch.tensor([[1, 2], [3, 4]]), "names": ["a", "b"]}
     reads = Reads()

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from homolog.extraction import batches
+from homolog.extraction.against import Against, axis_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.masks import Stream
 from homolog.extraction.outputs import output_of
@@ -99,9 +100,7 @@ def prove(
     for number, recorder in enumerate(recorders):
         for found in (one[number] for one in alone if one is not None):
             unfit = {name: problem for name, problem in found.items() if isinstance(problem, UnfitError)}
-            recorder.contradicted |= {
-                name: f"with 2 examples it has {problem.reason}" for name, problem in unfit.items()
-            }
+            recorder.contradicted |= {name: trials.unfit(recorder, name, problem, 2) for name, problem in unfit.items()}
         tries = [{} if tried is None else tried[number] for tried in (part, turned, repeated)]
         for name in recorder.samples:
             trials.judge(recorder, name, *(tried.get(name) for tried in tries))
@@ -190,10 +189,19 @@ class _Trials:
         ):
             recorder.random += [] if name in recorder.random else [name]
         elif reason and not (asserted and not isinstance(part, UnfitError)):
-            recorder.contradicted[name] = reason
+            recorder.contradicted[name] = (
+                self.unfit(recorder, name, part, len(self.order))
+                if isinstance(part, UnfitError)
+                else Against(reason, mixes=True)
+            )
             return
         if reason is not None or asserted:
             recorder.proved.add(name)
+
+    def unfit(self, recorder: Recorder, name: str, problem: UnfitError, count: int) -> Against:
+        """Say how a layer does not fit for so many examples, and which axis follows their number."""
+        axis = axis_of(recorder.shapes.get(name, ()), self.batch.size, problem.shape, count)
+        return Against(f"with {count} examples it has {problem.reason}", axis)
 
     def _against(self, recorder: Recorder, name: str, part: Any, turned: Any) -> str | None:
         """Return what speaks against a layer, "" for nothing, None where nothing is known."""

@@ -13,6 +13,7 @@ from torch import nn
 from homolog.activations import unknown_layer
 from homolog.cautions import listed
 from homolog.extraction import reductions
+from homolog.extraction.against import Against, hint_for, not_first, not_of_nodes, nothing_left, padded
 from homolog.extraction.batches import Batch
 from homolog.extraction.contents import named
 from homolog.extraction.layers import INPUT, Selection
@@ -21,7 +22,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.outputs import output_of
 from homolog.extraction.padding import Trace
 from homolog.extraction.proof import Sample, sample_of, some_of
-from homolog.extraction.shapes import shapes_of, sizes_beside, sizes_of
+from homolog.extraction.shapes import shape_of, shapes_of, sizes_beside, sizes_of
 
 CHANNELS_THEN_POSITIONS = (
     nn.Conv1d,
@@ -60,7 +61,11 @@ class Recorder:
         self.samples: dict[str, Sample] = {}
         """Rows of the first batch, to be proved."""
         self.proved: set[str] = set()
-        self.contradicted: dict[str, str] = {}
+        self.contradicted: dict[str, Against] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        """Layer → the shape of its output, in the batch that is tried."""
+        self.hint = ""
+        """What else may help where the data may have their examples on another axis."""
         self.lengths: dict[str, dict[tuple[tuple[int, ...], ...], int]] = {}
         """Layer → shapes of the inputs → number of positions, where all count."""
         self.padded: set[str] = set()
@@ -161,18 +166,21 @@ class Recorder:
         try:
             rows = self.reduced(name, output, module, self._masks)
         except reductions.UnfitError as problem:
-            if self._is_named(name):
-                raise
-            self._leave_out(name, problem.reason)
-            return
+            if not self._is_named(name):
+                self._leave_out(name, problem.reason)
+                return
+            if self._batch.layout.kind == "whole":
+                raise ValueError(not_of_nodes(name, self._batch.size, problem.reason)) from None
+            raise
         if rows.trace is not None:
             self.unmasked.setdefault(name, rows.trace)
         if self.proves and module is not None:
             self.samples[name] = sample_of(rows, some_of(self._batch.size))
             self._sizes[name] = sizes_beside(output, module, self.options.axis_of(name) or 0)
+            self.shapes[name] = shape_of(output)
         if rows.length is not None and self._is_padded(name, rows.length, shapes_of(self._batch)):
             if self._is_named(name):
-                raise ValueError(self._padded(name))
+                raise ValueError(padded(name))
             return  # left out when the batch is settled
         self._taken[name] = rows._replace(features=self._keep(name, rows.features))
 
@@ -200,13 +208,6 @@ class Recorder:
         if rows.length is not None and name in self.lengths:
             self._is_padded(name, rows.length, shapes_of(batch))
 
-    def _padded(self, name: str) -> str:
-        return (
-            f"layer {name!r} has another number of positions for other examples of the same shape: the model pads it by itself, "
-            f"and no mask tells where; pass mask={{{name!r}: function(batch) → (examples, positions)}}, true where a position "
-            f"counts, or mask={{{name!r}: None}} to count padding too."
-        )
-
     def _is_named(self, name: str) -> bool:
         """Say whether somebody asked for this very layer, not for many of which some may not fit."""
         return bool({name, _module_of(name)} & self.selection.required)
@@ -229,21 +230,18 @@ class Recorder:
 
     def settle(self) -> None:
         """Leave out, or refuse, the layers that do not follow the examples."""
+        assert self._batch is not None  # it has just been run
         for name in [name for name in self.padded if name not in self.skipped]:
             if self._is_named(name):
-                raise ValueError(self._padded(name))
-            self.contradicted[name] = "padded inside the model, say where with mask="
+                raise ValueError(padded(name))
+            self.contradicted[name] = Against("padded inside the model, say where with mask=")
+        for name, against in self.contradicted.items():
+            self.hint = self.hint or hint_for(against, self.shapes.get(name, ()), self._batch.main)
         named = [name for name in self.contradicted if self._is_named(name)]
         if named:
-            name, reason = named[0], self.contradicted[named[0]]
-            more = f" (and {len(named) - 1} more layers)" if len(named) > 1 else ""
-            raise ValueError(
-                f"layer {name!r}{more} must have the examples along its first axis, got another: {reason}; "
-                f"leave it out of layers, say where the examples lie, axis={{{name!r}: 1}}, or pass reduce=function(output, "
-                f"mask) → (examples, features); axis={{{name!r}: 0}} takes it although its rows depend on each other."
-            )
-        for name, reason in self.contradicted.items():
-            self._leave_out(name, reason)
+            raise ValueError(not_first(named[0], len(named) - 1, self.contradicted[named[0]], self.hint))
+        for name, against in self.contradicted.items():
+            self._leave_out(name, against.reason)
         self.contradicted = {}  # told; a later batch has its own
 
     def _stored(self, name: str, features: torch.Tensor) -> np.ndarray:
@@ -317,17 +315,8 @@ class Recorder:
                     f'{int(kept.sum())}: choose layers with the same number of positions, or use reduce="mean".'
                 )
         if first is None:
-            raise ValueError(self._nothing())
+            raise ValueError(nothing_left(self.skipped, self.hint))
         return first[1], first[2]
-
-    def _nothing(self) -> str:
-        if self.skipped:
-            told = listed(f"{name} ({why})" for name, why in self.skipped.items())
-            return (
-                f"no layer puts out rows that are the examples, got {told}: name layers, say where the examples lie with axis=, "
-                f"or pass reduce=function(output, mask) → (examples, features)."
-            )
-        return "no selected layer ran: check layers against the modules that the forward calls."
 
     def _check_calls(self, number: int) -> None:
         """Leave out, or refuse, the layers that do not run as often as in the first batch."""

@@ -9,6 +9,7 @@ import torch
 from torch.masked import MaskedTensor
 
 from homolog.activations import glob_expression, matching
+from homolog.extraction.against import said_axis
 from homolog.extraction.masks import Masks
 from homolog.extraction.outputs import Output
 from homolog.extraction.padding import Trace
@@ -54,10 +55,11 @@ def rule_for(name: str, reduce: Any) -> Any:
 class UnfitError(ValueError):
     """A layer puts out nothing whose rows are the examples."""
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, reason: str, shape: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.reason = reason
         """The same in a few words."""
+        self.shape = shape
 
 
 def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis: int) -> Rows:
@@ -114,12 +116,13 @@ def _trace_of(name: str, output: torch.Tensor, masks: Masks, reduced: Callable[[
 def _examples_first(name: str, output: torch.Tensor, size: int, axis: int) -> torch.Tensor:
     if -output.ndim <= axis < output.ndim and output.shape[axis] == size:
         return output.movedim(axis, 0)
-    place = "first axis" if axis == 0 else f"axis {axis}"
+    place, shape = "first axis" if axis == 0 else f"axis {axis}", tuple(output.shape)
+    other = next((at for at in range(output.ndim) if shape[at] == size and at != axis), None)
     raise UnfitError(
-        f"layer {name!r} must put out one entry per example along its {place} ({size}), got shape "
-        f"{tuple(output.shape)}: leave it out of layers, say where the examples lie, axis={{{name!r}: 1}}, or pass "
-        f"reduce=function(output, mask) → (examples, features) for it.",
-        f"shape {tuple(output.shape)}",
+        f"layer {name!r} must put out one entry per example along its {place} ({size}), got shape {shape}: leave it out of "
+        f"layers, {said_axis(name, other)}or pass reduce=function(output, mask) → (examples, features) for it.",
+        f"shape {shape}",
+        shape,
     )
 
 

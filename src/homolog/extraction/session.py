@@ -197,7 +197,8 @@ def tell(recorder: Recorder) -> None:
         told = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
         message = (
             f"left out, because they do not put out a floating tensor whose first axis is the examples in every batch: {told}. "
-            f"Name layers to choose them yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)."
+            f"Name layers to choose them yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)"
+            f"{f'; {recorder.hint}' if recorder.hint else ''}."
         )
         cautions.append(Caution(ExtractionWarning, message))
     unproved = recorder.unproved()

@@ -19,6 +19,12 @@ def sizes_beside(output: Any, module: nn.Module, axis: int) -> set[int]:
     return other | {size for held in module.parameters() for size in held.shape}
 
 
+def shape_of(output: Any) -> tuple[int, ...]:
+    """Return the shape of an output; nothing where it is no tensor."""
+    tensor = output_of(output).tensor
+    return () if tensor is None else tuple(tensor.shape)
+
+
 def _has_shape(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and not leaf.is_nested and leaf.ndim > 0
 
@@ -27,9 +33,7 @@ def shapes_of(batch: Batch) -> tuple[tuple[int, ...], ...]:
     """Return the shapes of one example of every tensor of a batch; of lists of examples nothing, since they differ."""
     if batch.layout.kind == "items":
         return ()
-    return tuple(
-        tuple(leaf.shape[1:]) for leaf in leaves(batch.content) if _has_shape(leaf)
-    )
+    return tuple(tuple(leaf.shape[1:]) for leaf in leaves(batch.content) if _has_shape(leaf))
 
 
 def sizes_of(batch: Batch) -> set[int]:

@@ -103,9 +103,10 @@ class IntoStore:
                 if more
                 else f"{examples or 'none, as of an iterator used up'}"
             )
+            limit = "a limit to take more of them, " if more else ""
             raise ValueError(
-                f"{str(self.path)!r} is complete with {there} examples, got data of {found}: pass the same data, a limit to "
-                f"take more of them, or another name."
+                f"{str(self.path)!r} is complete with {there} examples, got data of {found}: pass the same data, {limit}or "
+                f"another name."
             )
         self._ids.check(examples)
         return True
