@@ -241,3 +241,21 @@ def test_single_examples_are_tried_beside_the_one_before():
         hl.extract(Mixing(), batches, layers="mix", forward=lambda m, b: m(b[0] + b[2]["row"]), reduce="mean")
     uneven = [x[:1], x[1:2, :2], x[2:3, :1]]  # of which no two are of one shape
     assert hl.extract(Mixing(), uneven, layers="line", reduce="mean")["line"].shape == (3, 4)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_sorted_examples_are_seen_whichever_way_they_lay(size, descending):
+    class Sorted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.line = nn.Identity(), nn.Linear(3, 2)
+
+        def forward(self, x):
+            self.inner(x[x[:, 0].argsort()])
+            return self.line(x)
+
+    x = torch.randn(size, 3)
+    x = x[x[:, 0].argsort(descending=descending)]
+    with pytest.warns(hl.ExtractionWarning, match=r"inner \(its rows change with the other examples"):
+        assert list(hl.extract(Sorted(), x)) == ["line"]

@@ -436,24 +436,6 @@ def test_later_batches_are_tried_too():
         hl.extract(Sorted(), [even, mixed], layers="inner")
 
 
-@pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.parametrize("size", [2, 3, 5])
-def test_sorted_examples_are_seen_whichever_way_they_lay(size, descending):
-    class Sorted(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner, self.line = nn.Identity(), nn.Linear(3, 2)
-
-        def forward(self, x):
-            self.inner(x[x[:, 0].argsort()])
-            return self.line(x)
-
-    x = torch.randn(size, 3)
-    x = x[x[:, 0].argsort(descending=descending)]
-    with pytest.warns(hl.ExtractionWarning, match=r"inner \(its rows change with the other examples"):
-        assert list(hl.extract(Sorted(), x)) == ["line"]
-
-
 def test_a_small_feature_beside_large_ones_is_looked_at_too():
     class Uneven(nn.Module):
         def forward(self, x):

@@ -185,7 +185,7 @@ def test_a_reduction_of_ones_own_is_given_the_masked_tensor():
     model = Beside(lambda x: masked_tensor(x, x > 0.2))
     taken = hl.extract(model, X, layers="odd", reduce=lambda output, mask: output.to_tensor(0.0))["odd"]
     np.testing.assert_allclose(taken, torch.where(X > 0.2, X, 0.0).numpy())
-    with pytest.raises(ValueError, match="reduce must return a tensor .* got MaskedTensor"):
+    with pytest.raises(ValueError, match=r"reduce must return a tensor .* got MaskedTensor"):
         hl.extract(model, X, layers="odd", reduce=lambda output, mask: output)
     with pytest.raises(ZeroDivisionError) as caught:
         hl.extract(model, X, layers="odd", reduce=lambda output, mask: 1 / 0)

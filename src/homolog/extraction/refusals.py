@@ -17,8 +17,8 @@ def check_plain(value: Any, what: str) -> None:
     """Raise for tensors and arrays whose numbers are not all there, or not all meant."""
     if isinstance(value, MaskedTensor):
         raise TypeError(
-            f"{what} must hold plain tensors, got a MaskedTensor, whose mask would be ignored: pass its numbers, .get_data(), and "
-            f"say with mask= which positions count, or fill it, .to_tensor(0.0)."
+            f"{what} must hold plain tensors, got a MaskedTensor, whose mask would be ignored: pass its numbers, .get_data(), "
+            f"and say with mask= which positions count, or fill it, .to_tensor(0.0)."
         )
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
@@ -40,8 +40,8 @@ def check_data(data: Any) -> None:
         return
     if data.is_nested:
         raise TypeError(
-            "data must be dense, got a nested tensor: pass it as one batch, [data], or padded, torch.nested.to_padded_tensor(data, "
-            "0.0), and say with mask= which positions count."
+            "data must be dense, got a nested tensor: pass it as one batch, [data], or padded, "
+            "torch.nested.to_padded_tensor(data, 0.0), and say with mask= which positions count."
         )
     if data.layout != torch.strided:
         raise TypeError(
