@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_ids_that_rows_end_in_are_named_and_the_remedy_helps(form, side):
     with pytest.warns(hl.ExtractionWarning) as caught:
         hl.extract(model, data, **options)
     assert [str(one.message).startswith(told) for one in caught] == [True]
-    remedy = str(caught[0].message).split("pass mask=")[1].split(", true where")[0]
+    remedy = re.search("mask=(lambda batch: .*), true where", str(caught[0].message))[1]
     taken = hl.extract(model, data, mask=eval(remedy), **options)["words"]  # without a warning
     np.testing.assert_allclose(taken, mean_of(model.words(given).detach(), given > 0), atol=1e-6)
     whole = hl.extract(model, data, mask={"**": None}, **options)["words"]
@@ -141,7 +142,7 @@ def test_lengths_and_zeros_say_it_too():
     for words, batch in told.items():
         with pytest.warns(hl.ExtractionWarning, match=words) as caught:
             hl.extract(model, [batch], reduce="mean")
-        remedy = str(caught[0].message).split("pass mask=")[1].split(", true where")[0]
+        remedy = re.search("mask=(lambda batch: .*), true where", str(caught[0].message))[1]
         taken = hl.extract(model, [batch], reduce="mean", mask=eval(remedy))["line"]
         np.testing.assert_allclose(taken, mean_of(model.line(batch["x"]).detach(), keep()), atol=1e-6)
     black = torch.nn.functional.pad(zeros[:, :3], (0, 0, 2, 1))  # pictures with a margin all around

@@ -107,3 +107,62 @@ def test_a_complete_store_goes_on_with_a_limit_and_says_so_only_where_there_is_m
         hl.extract(model, x[:7], out=out, limit=limit, resume=True)
     taken = hl.extract(model, x, out=out, limit=19, resume=True)
     np.testing.assert_allclose(np.asarray(taken["0"]), hl.extract(model, x[:19])["0"], atol=1e-6)
+
+
+class LastInside(nn.Module):
+    """Channels first outside, and last between two linear layers, as in many networks of images."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm, self.wide = nn.Conv2d(3, 4, 3, padding=1), nn.LayerNorm(4), nn.Linear(4, 6)
+        self.bend, self.narrow, self.pool = nn.GELU(), nn.Linear(6, 4), nn.MaxPool2d(2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.narrow(self.bend(self.wide(self.norm(x.permute(0, 2, 3, 1)))))
+        return self.pool(x + y.permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("size", [4, 6, 5])  # as many places as channels, too
+@pytest.mark.parametrize("channels", ["first", "last"])
+def test_channels_are_not_averaged_in_place_of_places(channels, size):
+    model, x, inside = LastInside(), torch.randn(5, 3, size, size), ["norm", "wide", "bend", "narrow"]
+    other = inside if channels == "first" else ["stem", "pool"]
+    told = f"left out.*{other[0]} \\(a .*, which puts its channels {'last' if channels == 'first' else 'second'}"
+    with pytest.warns(hl.ExtractionWarning, match=told):
+        taken = hl.extract(model, x, reduce="mean", channels=channels)
+    assert list(taken) == [name for name in ("stem", *inside, "pool") if name not in other]
+    with pytest.raises(ValueError, match=f"layer {other[0]!r} is a .*: pass channels=") as caught:
+        hl.extract(model, x, layers=other, reduce="mean", channels=channels)
+    remedy = eval(re.search("reduce=({.*})", str(caught.value))[1])
+    own = hl.extract(model, x, layers=other[0], reduce=remedy, channels=channels)[other[0]]
+    right = "last" if channels == "first" else "first"
+    np.testing.assert_allclose(
+        own, hl.extract(model, x, layers=other[0], reduce="mean", channels=right)[other[0]], atol=1e-6
+    )
+    assert own.shape == (5, 4)
+
+
+@pytest.mark.parametrize("reduce", ["mean", "positions", "last"])
+def test_attention_between_padded_positions_is_left_out(reduce):
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.weights = nn.Embedding(30, 4), nn.Dropout(0.1)
+
+        def forward(self, input_ids, attention_mask):
+            x = self.words(input_ids)
+            scores = (x @ x.transpose(1, 2)).masked_fill(attention_mask[:, None] == 0, -1e9)
+            return self.weights(scores.softmax(-1)[:, None]).sum(1) @ x
+
+    model, lengths = Attends(), torch.tensor([6, 3, 5, 2])
+    data = {"input_ids": torch.randint(0, 30, (4, 6)), "attention_mask": (torch.arange(6) < lengths[:, None]).long()}
+    with pytest.warns(hl.ExtractionWarning, match=r"left out.*weights \(maps of shape \(4, 1, 6, 6\)"):
+        assert list(hl.extract(model, [data], reduce=reduce)) == ["words"]
+    with pytest.raises(ValueError, match="layer 'weights' puts out maps of shape"):
+        hl.extract(model, [data], reduce=reduce, layers="weights")
+    if reduce == "mean":
+        counted = hl.extract(model, [data], reduce=reduce, layers="weights", mask={"weights": None})
+        assert counted["weights"].shape == (4, 1)
+    whole = {**data, "attention_mask": torch.ones(4, 6)}
+    assert hl.extract(model, [whole], reduce="mean", layers="weights")["weights"].shape == (4, 1)

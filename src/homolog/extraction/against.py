@@ -52,8 +52,8 @@ def not_of_nodes(name: str, size: int, reason: str) -> str:
     """Say that a layer of a batch that cannot be cut, such as a graph, has other rows than its first tensor of features."""
     return (
         f"layer {name!r} must put out one entry per row of the features of the batch, whose tensors have different numbers of "
-        f"rows ({size}, as of the nodes of a graph), got {reason}: leave it out of layers, or, for one entry per graph, pass lists "
-        f"of graphs and a forward that puts them together, forward=lambda model, graphs: model(**together(graphs))."
+        f"rows ({size}, as of the nodes of a graph), got {reason}: leave it out of layers, or, for one entry per graph, pass "
+        f"lists of graphs and a forward that puts them together, forward=lambda model, graphs: model(**together(graphs))."
     )
 
 

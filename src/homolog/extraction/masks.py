@@ -137,8 +137,10 @@ class Masks:
             return None
         fitting = [(name, keep) for name, keep in masked if positions in (None, keep.shape[1])]
         if not fitting:
-            return self._fitting(layer, *masked[0], positions)
+            return None if self._is_free(layer) else self._fitting(layer, *masked[0], positions)
         if self._has_rival(layer, known, fitting, positions):
+            if self._is_free(layer):
+                return None
             raise AmbiguousMaskError(
                 f"layer {layer!r} could be padded as {' or as '.join(self._names(known))} says, which are of one length: say "
                 f'which, mask={{"{layer}": "{fitting[0][0]}"}}, or mask={{"{layer}": None}} to count every position.'
@@ -177,6 +179,15 @@ class Masks:
         inputs = {key for stream in known for key in stream.inputs}
         fitting = [trace for trace in self._traces if positions in (trace.keep.shape[1], int(trace.keep.sum(1).max()))]
         return next((trace for trace in fitting if not inputs or trace.name in inputs or not trace.name), None)
+
+    def pads(self, layer: str, sizes: tuple[int, ...]) -> bool:
+        """Say whether a mask of a layer says that places are padding along an axis of one of these sizes."""
+        told = self._asked_for(layer)
+        if told is None:
+            return False
+        names = [stream.mask for stream in self._streams_of_layer(layer) if stream.mask not in (None, *OF_MAPS)]
+        keeps = [self._told(told)] if told is not _NOT_ASKED else [self._read(str(name)) for name in names]
+        return any(keep.shape[1] in sizes and not bool(keep.all()) for keep in keeps)
 
     def is_told(self, layer: str) -> bool:
         """Say whether the caller has said what is padding in a layer."""
@@ -251,7 +262,7 @@ class Masks:
         """Return the streams whose padding may be a layer's: of those it depends on, the decoder's if there is one."""
         if len(self.streams) < 2:
             return list(self.streams)
-        numbers = self.owners.get(layer)
+        numbers = self.owners.get(layer) or None
         found = list(self.streams) if numbers is None else [self.streams[i] for i in sorted(numbers)]
         if numbers is None:
             parts = layer.lower().split(".")
@@ -261,6 +272,10 @@ class Masks:
             return found
         found = [stream for stream in found if stream.decoder] or found
         return [stream for stream in found if not stream.encoder] or found
+
+    def _is_free(self, layer: str) -> bool:
+        """Say whether a layer depends on no input, such as one of positions."""
+        return self.owners.get(layer) == frozenset()
 
     def _has_rival(
         self, layer: str, known: list[Stream], fitting: list[tuple[str, Any]], positions: int | None

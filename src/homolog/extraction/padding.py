@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from homolog.cautions import listed
 from homolog.extraction.contents import is_record
 
 NO_IDS = ("token_type_ids", "position_ids", "segment_ids")
@@ -41,6 +42,29 @@ def traces_of(content: Any, size: int) -> list[Trace]:
         trace = _of_lengths(content, where, name, value) if value.ndim == 1 else _of_values(where, name, value)
         found += [] if trace is None else [trace]
     return found
+
+
+def counted(unmasked: Mapping[str, Trace]) -> str:
+    """Say in which layers something counts that looks like padding, and how to leave it out."""
+    groups: dict[str, list[str]] = {}
+    for name, trace in unmasked.items():
+        groups.setdefault(trace.told, []).append(name)
+    traces = {trace.told: trace for trace in unmasked.values()}
+    seen = "; ".join(f"{listed(names)}: every position counts, though {told}" for told, names in groups.items())
+    keys = [trace.name.removesuffix("input_ids") + "attention_mask" for trace in traces.values() if _is_ids(trace.name)]
+    with_batch = f"{' and '.join(keys)} with the batch, if the model takes it, or " if keys else ""
+    first = next(iter(traces.values()))
+    mask = first.remedy
+    if len(traces) > 1:
+        mask = "{" + ", ".join(f"{names[0]!r}: {traces[told].remedy}" for told, names in groups.items()) + ", ...}"
+    return (
+        f"{seen}, which looks like padding: pass {with_batch}mask={mask}, true where a position counts, or "
+        f"mask={{'**': None}} to count every position."
+    )
+
+
+def _is_ids(name: str) -> bool:
+    return name.endswith("input_ids")
 
 
 def _places(value: Any, where: str, name: str = "") -> Iterator[tuple[str, str, Any]]:

@@ -15,6 +15,7 @@ from homolog.cautions import listed
 from homolog.extraction import reductions
 from homolog.extraction.against import Against, hint_for, not_first, not_of_nodes, nothing_left, padded
 from homolog.extraction.batches import Batch
+from homolog.extraction.channels import check_channels
 from homolog.extraction.contents import named
 from homolog.extraction.layers import INPUT, Selection
 from homolog.extraction.masks import Masks, Stream, streams_of
@@ -23,18 +24,6 @@ from homolog.extraction.outputs import output_of
 from homolog.extraction.padding import Trace
 from homolog.extraction.proof import Sample, sample_of, some_of
 from homolog.extraction.shapes import shape_of, shapes_of, sizes_beside, sizes_of
-
-CHANNELS_THEN_POSITIONS = (
-    nn.Conv1d,
-    nn.ConvTranspose1d,
-    nn.BatchNorm1d,
-    nn.InstanceNorm1d,
-    nn.MaxPool1d,
-    nn.AvgPool1d,
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveMaxPool1d,
-)
-"""Modules whose three-axis output is (n, channels, positions), unlike that of every sequence model."""
 
 
 class Taken(NamedTuple):
@@ -88,6 +77,7 @@ class Recorder:
         self._taken: dict[str, reductions.Rows] = {}
         self._expected: dict[str, int] | None = None
         self._widths: dict[str, int] = {}
+        self._layouts: dict[tuple[int, ...], str] = {}
         self._sizes: dict[str, set[int]] = {}
         self._input_sizes: set[int] = set()
         self._first = 0
@@ -147,7 +137,7 @@ class Recorder:
 
     def begin(self, batch: Batch) -> None:
         """Open a batch."""
-        self.samples = {}
+        self.samples, self._layouts = {}, {}
         self._batch, self._calls, self._taken = batch, {}, {}
         if self._streams is not None and streams_of(batch.content, batch.size) != self._streams:
             self._streams = None  # other inputs than the first batch: nothing is known of them
@@ -217,13 +207,7 @@ class Recorder:
         found = output_of(output, numbers=module is None)
         rule = reductions.rule_for(name, self.options.reduce)
         axis = None if module is None else self.options.axis_of(name)  # the examples come first in the data
-        channels = isinstance(module, CHANNELS_THEN_POSITIONS) and found.tensor is not None and found.tensor.ndim == 3
-        if channels and rule in reductions.OVER_POSITIONS:
-            raise reductions.UnfitError(
-                f"layer {name!r} is a {type(module).__name__}, whose output (n, channels, positions) reduce={rule!r} would read "
-                f'as (n, positions, features): pass reduce="flatten" or a function such as lambda output, mask: output.mean(2).',
-                f"a {type(module).__name__}, which puts its channels before the positions",
-            )
+        check_channels(name, module, found.tensor, rule, self.options.channels, self._layouts)
         if found.tensor is not None:
             found = found._replace(tensor=found.tensor.detach())
         return reductions.apply(name, found, rule, masks, self.options.channels, axis or 0)

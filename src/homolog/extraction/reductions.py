@@ -82,13 +82,8 @@ def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis
             f"{tuple(output.shape)}: pass reduce=function(output, mask) → (examples, features) for it.",
             f"{output.ndim} axes, shape {tuple(output.shape)}",
         )
-    if output.ndim == 4 and rule in ("first", "last"):
-        raise ValueError(
-            f"layer {name!r} puts out maps of shape {tuple(output.shape)}, which have no {rule} position: use "
-            f'reduce="mean", "flatten" or "positions" for it.'
-        )
     if output.ndim == 4:
-        masks.check_maps(name)
+        _check_maps(name, output, rule, masks)
     mask = _mask_for(name, output, found, masks)
     whole = output.ndim == 3 and mask is None and found.mask is None and not masks.is_told(name)
 
@@ -111,6 +106,23 @@ def _trace_of(name: str, output: torch.Tensor, masks: Masks, reduced: Callable[[
     padding = ~trace.keep[:, : output.shape[1], None].to(output.device)
     before, after = (reduced(torch.where(padding, value, output)).features for value in (0.0, 1.0))
     return None if before.shape == after.shape and torch.equal(before, after) else trace
+
+
+def _check_maps(name: str, output: torch.Tensor, rule: str, masks: Masks) -> None:
+    shape = tuple(output.shape)
+    if rule in ("first", "last"):
+        raise UnfitError(
+            f'layer {name!r} puts out maps of shape {shape}, which have no {rule} position: use reduce="mean", "flatten" or '
+            f'"positions" for it.',
+            f"maps of shape {shape}, which have no {rule} position",
+        )
+    masks.check_maps(name)
+    if masks.pads(name, shape[1:]):
+        raise UnfitError(
+            f"layer {name!r} puts out maps of shape {shape}, some of whose places are padding, as of attention between positions: "
+            f"pass reduce=function(output, mask) → (examples, features) for it, or mask={{{name!r}: None}} to count padding too.",
+            f"maps of shape {shape}, with places that are padding",
+        )
 
 
 def _examples_first(name: str, output: torch.Tensor, size: int, axis: int) -> torch.Tensor:

@@ -18,6 +18,7 @@ from homolog.extraction.collecting import InMemory
 from homolog.extraction.layers import select
 from homolog.extraction.masks import streams_of
 from homolog.extraction.options import Options
+from homolog.extraction.padding import counted
 from homolog.extraction.proof import owners_of, prove
 from homolog.extraction.recorder import Recorder, Taken
 from homolog.extraction.refusals import odd_kind
@@ -196,8 +197,8 @@ def tell(recorder: Recorder) -> None:
     if recorder.skipped:
         told = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
         message = (
-            f"left out, because they do not put out a floating tensor whose first axis is the examples in every batch: {told}. "
-            f"Name layers to choose them yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)"
+            f"left out, because nobody named them and they cannot be taken as they are: {told}. Name layers to choose them "
+            f"yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)"
             f"{f'; {recorder.hint}' if recorder.hint else ''}."
         )
         cautions.append(Caution(ExtractionWarning, message))
@@ -217,12 +218,7 @@ def tell(recorder: Recorder) -> None:
         cautions.append(Caution(ExtractionWarning, message))
     unmasked = {name: trace for name, trace in recorder.unmasked.items() if name not in recorder.skipped}
     if unmasked:
-        trace = next(iter(unmasked.values()))
-        message = (
-            f"{listed(unmasked)}: every position counts, though {trace.told}, which looks like padding: pass "
-            f"mask={trace.remedy}, true where a position counts, or mask={{'**': None}} to count every position."
-        )
-        cautions.append(Caution(ExtractionWarning, message))
+        cautions.append(Caution(ExtractionWarning, counted(unmasked)))
     if recorder.random:
         message = (
             f"{listed(recorder.random)}: other values at every run, as by sampling or dropout that is always on: seed the model, "
