@@ -150,6 +150,30 @@ def test_lengths_and_zeros_say_it_too():
     hl.extract(model, [{"x": x, "x_lengths": torch.full((5,), 6)}], reduce="mean")
 
 
+def test_sounds_that_end_in_silence_are_named():
+    class Hears(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.frames = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.frames(x.reshape(len(x), -1, 4))
+
+    model, kept = Hears(), keep(4 * LENGTHS, 24)
+    sounds = torch.where(kept, torch.randn(5, 24), 0.0)
+    with pytest.warns(
+        hl.ExtractionWarning, match=r"^frames: every .* rows of batch end in zeros .* pass mask=function"
+    ):
+        hl.extract(model, [sounds], reduce="mean")
+    taken = hl.extract(model, [sounds], reduce="mean", mask=lambda batch: (batch != 0)[:, ::4])["frames"]
+    frames = model(sounds).detach()
+    np.testing.assert_allclose(taken, mean_of(frames, keep()), atol=1e-6)
+    clipped = sounds.clone()
+    clipped[:, 10] = 0  # silence elsewhere too
+    hl.extract(model, [clipped], reduce="mean")
+    hl.extract(nn.Sequential(nn.Linear(24, 3)), [sounds])  # no positions
+
+
 def test_a_mask_that_was_given_is_believed():
     class Masked(Reader):
         def forward(self, input_ids, attention_mask):

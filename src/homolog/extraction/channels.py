@@ -71,8 +71,8 @@ def check_channels(
     axes = "(1, 2)" if found == "last" else "(2, 3)"
     place = "last" if found == "last" else "second"
     raise UnfitError(
-        f"layer {name!r} is a {kind}, which puts its channels {place}, shape {shape}, and channels={channels!r} would read others: "
-        f'pass channels="{found}", or a function for it, reduce={{{name!r}: lambda output, mask: output.mean({axes})}}.',
+        f"layer {name!r} is a {kind}, which puts its channels {place}, shape {shape}, and channels={channels!r} would read "
+        f'others: pass channels="{found}", or a function for it, reduce={{{name!r}: lambda output, mask: output.mean({axes})}}.',
         f"a {kind}, which puts its channels {place}, not {channels}",
     )
 

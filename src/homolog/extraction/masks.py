@@ -177,7 +177,7 @@ class Masks:
         if any(stream.mask is not None and stream.mask not in OF_MAPS for stream in known):
             return None
         inputs = {key for stream in known for key in stream.inputs}
-        fitting = [trace for trace in self._traces if positions in (trace.keep.shape[1], int(trace.keep.sum(1).max()))]
+        fitting = [trace for trace in self._traces if trace.fits(positions)]
         return next((trace for trace in fitting if not inputs or trace.name in inputs or not trace.name), None)
 
     def pads(self, layer: str, sizes: tuple[int, ...]) -> bool:

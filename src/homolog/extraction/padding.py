@@ -29,6 +29,19 @@ class Trace(NamedTuple):
     """(examples, positions) true where a position counts."""
     remedy: str
     """The function of the batch that says the same."""
+    samples: bool = False
+    """Whether it is of samples, of which a layer has fewer positions."""
+
+    def fits(self, positions: int) -> bool:
+        """Say whether a layer of so many positions may have this padding."""
+        longest = self.keep.shape[1]
+        return 1 < positions <= longest if self.samples else positions in (longest, int(self.keep.sum(1).max()))
+
+    def of(self, positions: int) -> torch.Tensor:
+        """Return which of so many positions count; of samples, where about."""
+        if not self.samples:
+            return self.keep[:, :positions]
+        return self.keep[:, torch.arange(positions, device=self.keep.device) * self.keep.shape[1] // positions]
 
 
 def traces_of(content: Any, size: int) -> list[Trace]:
@@ -94,12 +107,14 @@ def _of_values(where: str, name: str, values: torch.Tensor) -> Trace | None:
             if inside is not None and others >= FEWEST_IDS:
                 told = f"rows of {where} {side} in runs of {pad} of unequal lengths"
                 return Trace(name, told, ~inside, f"lambda batch: {where} != {pad}")
-    if values.ndim == 3 and values.is_floating_point() and values.shape[1] > 1:
-        is_zero = (values == 0).all(dim=2)
+    if values.ndim in (2, 3) and values.is_floating_point() and values.shape[1] > 1:
+        is_zero = (values == 0) if values.ndim == 2 else (values == 0).all(dim=2)
         inside = None if bool(is_zero[:, 0].any()) else _runs(is_zero, "end")
         if inside is not None:
             told = f"rows of {where} end in zeros of unequal lengths"
-            return Trace(name, told, ~inside, f"lambda batch: ({where} != 0).any(-1)")
+            samples = values.ndim == 2
+            remedy = "function(batch) → (examples, positions)" if samples else f"lambda batch: ({where} != 0).any(-1)"
+            return Trace(name, told, ~inside, remedy, samples)
     return None
 
 

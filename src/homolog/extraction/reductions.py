@@ -103,7 +103,7 @@ def _trace_of(name: str, output: torch.Tensor, masks: Masks, reduced: Callable[[
     trace = masks.trace_of(name, int(output.shape[1]))
     if trace is None:
         return None
-    padding = ~trace.keep[:, : output.shape[1], None].to(output.device)
+    padding = ~trace.of(int(output.shape[1]))[:, :, None].to(output.device)
     before, after = (reduced(torch.where(padding, value, output)).features for value in (0.0, 1.0))
     return None if before.shape == after.shape and torch.equal(before, after) else trace
 
@@ -119,8 +119,8 @@ def _check_maps(name: str, output: torch.Tensor, rule: str, masks: Masks) -> Non
     masks.check_maps(name)
     if masks.pads(name, shape[1:]):
         raise UnfitError(
-            f"layer {name!r} puts out maps of shape {shape}, some of whose places are padding, as of attention between positions: "
-            f"pass reduce=function(output, mask) → (examples, features) for it, or mask={{{name!r}: None}} to count padding too.",
+            f"layer {name!r} puts out maps of shape {shape}, some of whose places are padding, as of attention between positions"
+            f": pass reduce=function(output, mask) → (examples, features) for it, or mask={{{name!r}: None}} to count padding too.",
             f"maps of shape {shape}, with places that are padding",
         )
 
