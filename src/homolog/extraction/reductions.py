@@ -119,8 +119,9 @@ def _check_maps(name: str, output: torch.Tensor, rule: str, masks: Masks) -> Non
     masks.check_maps(name)
     if masks.pads(name, shape[1:]):
         raise UnfitError(
-            f"layer {name!r} puts out maps of shape {shape}, some of whose places are padding, as of attention between positions"
-            f": pass reduce=function(output, mask) → (examples, features) for it, or mask={{{name!r}: None}} to count padding too.",
+            f"layer {name!r} puts out maps of shape {shape}, some of whose places are padding, as of attention between "
+            f"positions: pass reduce=function(output, mask) → (examples, features) for it, or mask={{{name!r}: None}} to count "
+            f"padding too.",
             f"maps of shape {shape}, with places that are padding",
         )
 
