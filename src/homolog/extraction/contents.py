@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -57,18 +58,22 @@ def _nodes_of(content: Any, tensors: list[Any]) -> Any:
     where whole numbers in two rows can only be the edges of a single node, from 0 to 0.
     """
     entries = named(content)
-    about = {id(value) for key, value in entries.items() if key.lower().startswith(("edge", "adj"))}
+    about = {id(value) for key, value in entries.items() if _OF_GRAPHS.match(key)}
     features = [tensor for tensor in tensors if _axes(tensor) == 2 and _is_floating(tensor) and id(tensor) not in about]
     joins = any(id(tensor) in about and _joins_nodes(tensor) for tensor in tensors)
     lone = next((tensor for tensor in features if rows_of(tensor) == 1), None)
     several = [tensor for tensor in tensors if rows_of(tensor) != 1]
-    if (
-        lone is not None
-        and several
-        and all(_joins_nodes(tensor) and not bool((tensor != 0).any()) for tensor in several)
-    ):
+    if lone is not None and several and all(map(_joins_one, several)):
         return lone
     return features[0] if joins and features else None
+
+
+_OF_GRAPHS = re.compile(r"(edges?|adj|adjacency)(_|$)", re.IGNORECASE)
+"""Names of what joins the nodes of graphs."""
+
+
+def _joins_one(tensor: Any) -> bool:
+    return _joins_nodes(tensor) and rows_of(tensor) == 2 and not bool((tensor != 0).any())
 
 
 def _joins_nodes(tensor: Any) -> bool:

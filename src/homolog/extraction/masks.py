@@ -12,8 +12,8 @@ import torch
 
 from homolog.activations import glob_expression
 from homolog.arrays import described
-from homolog.extraction.contents import is_items, leaves, named
-from homolog.extraction.padding import Trace, traces_of
+from homolog.extraction.contents import is_items, named
+from homolog.extraction.padding import Trace, places, traces_of
 
 SUFFIXES = ("attention_mask", "key_padding_mask")
 """How the names of padding masks end in Hugging Face models and in PyTorch's transformers."""
@@ -96,6 +96,8 @@ def _covers(mask: str, key: str, tensors: Mapping[str, torch.Tensor]) -> bool:
     named = [other for other in tensors if other.startswith(prefix.rstrip("_")) and not other.endswith("mask")]
     if prefix and named:
         return key in named
+    if prefix == "decoder_" and "labels" in tensors:  # which the decoder reads, shifted by one
+        return key == "labels"
     if key.startswith(DECODER_INPUTS) or tensors[key].shape[:2] != tensors[mask].shape[:2]:
         return False
     # Beside tokens, features of another kind are a sequence of their own, though it may be as long.
@@ -185,8 +187,9 @@ class Masks:
         told = self._asked_for(layer)
         if told is None:
             return False
-        names = [stream.mask for stream in self._streams_of_layer(layer) if stream.mask not in (None, *OF_MAPS)]
-        keeps = [self._told(told)] if told is not _NOT_ASKED else [self._read(str(name)) for name in names]
+        names = [str(stream.mask) for stream in self._streams_of_layer(layer) if stream.mask not in (None, *OF_MAPS)]
+        names = [name for name in names if named(self.content)[name].ndim == 2]
+        keeps = [self._told(told)] if told is not _NOT_ASKED else [self._read(name) for name in names]
         return any(keep.shape[1] in sizes and not bool(keep.all()) for keep in keeps)
 
     def is_told(self, layer: str) -> bool:
@@ -329,7 +332,7 @@ class Masks:
         entries = named(self.content)
         known = [id(value) for key, value in entries.items() if _is_mask(key) or key in (*NO_PADDING, *NO_MASK)]
         names = {id(value): repr(key) for key, value in entries.items()}
-        for value in leaves(self.content):
+        for where, _, value in places(self.content):
             dense = isinstance(value, torch.Tensor) and not value.is_nested and value.layout == torch.strided
             fits = dense and tuple(value.shape) == (self.size, positions)
             if not fits or id(value) in known:
@@ -337,15 +340,11 @@ class Masks:
             name = names.get(id(value), "a tensor of the batch")
             odd = name.endswith("mask'") and bool((value != value.flatten()[0]).any())
             if odd or _looks_like_padding(value):
-                raise AmbiguousMaskError(self._unknown_mask(layer, name, id(value) in names))
-
-    def _unknown_mask(self, layer: str, name: str, is_named: bool) -> str:
-        by_key = f"batch[{name}]" if isinstance(self.content, Mapping) else f"batch.{name.strip(chr(39))}"
-        where = by_key if is_named else "batch[1]"
-        return (
-            f"layer {layer!r} has as many positions as {name}, which could mark padding: pass mask=lambda batch: {where} != 0 if "
-            f"it is 0 at padding, mask=lambda batch: {where} == 0 if it is not, or mask={{'**': None}} to count every position."
-        )
+                raise AmbiguousMaskError(
+                    f"layer {layer!r} has as many positions as {name}, which could mark padding: pass mask=lambda batch: {where} "
+                    f"!= 0 if it is 0 at padding, mask=lambda batch: {where} == 0 if it is not, or mask={{'**': None}} to count "
+                    f"every position."
+                )
 
 
 def _looks_like_padding(values: torch.Tensor) -> bool:

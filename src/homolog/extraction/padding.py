@@ -15,6 +15,8 @@ NO_IDS = ("token_type_ids", "position_ids", "segment_ids")
 """Whole numbers of positions that end in runs although nothing is padded."""
 FEWEST_PLACES, FEWEST_IDS = 2, 3
 """Places beyond the first of every run, which may be the end of a text, and other ids, without which chance may be at work."""
+FEWEST_SAMPLES = 16
+"""Numbers of an example without which they are features, not a sound."""
 LENGTHS = ("length", "_len", "seqlen", "num_tokens")
 
 
@@ -47,7 +49,7 @@ class Trace(NamedTuple):
 def traces_of(content: Any, size: int) -> list[Trace]:
     """Return what looks like padding in a batch."""
     found = []
-    for where, name, value in _places(content, "batch"):
+    for where, name, value in places(content):
         if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_nested:
             continue
         if value.ndim < 1 or len(value) != size or name.endswith("mask") or name in NO_IDS or size < 2:
@@ -80,17 +82,17 @@ def _is_ids(name: str) -> bool:
     return name.endswith("input_ids")
 
 
-def _places(value: Any, where: str, name: str = "") -> Iterator[tuple[str, str, Any]]:
+def places(value: Any, where: str = "batch", name: str = "") -> Iterator[tuple[str, str, Any]]:
     """Yield what a batch holds, how it is reached, and what it is called."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _places(item, f"{where}[{key!r}]", str(key))
+            yield from places(item, f"{where}[{key!r}]", str(key))
     elif isinstance(value, tuple | list) and not isinstance(value, PackedSequence):
         for number, item in enumerate(value):
-            yield from _places(item, f"{where}[{number}]")
+            yield from places(item, f"{where}[{number}]")
     elif is_record(value):
         for key, item in vars(value).items():
-            yield from _places(item, f"{where}.{key}", key)
+            yield from places(item, f"{where}.{key}", key)
     else:
         yield where, name, value
 
@@ -110,7 +112,7 @@ def _of_values(where: str, name: str, values: torch.Tensor) -> Trace | None:
     if values.ndim in (2, 3) and values.is_floating_point() and values.shape[1] > 1:
         is_zero = (values == 0) if values.ndim == 2 else (values == 0).all(dim=2)
         inside = None if bool(is_zero[:, 0].any()) else _runs(is_zero, "end")
-        if inside is not None:
+        if inside is not None and (values.ndim == 3 or values.shape[1] >= FEWEST_SAMPLES):
             told = f"rows of {where} end in zeros of unequal lengths"
             samples = values.ndim == 2
             remedy = "function(batch) → (examples, positions)" if samples else f"lambda batch: ({where} != 0).any(-1)"
@@ -138,7 +140,7 @@ def _of_lengths(content: Any, where: str, name: str, lengths: torch.Tensor) -> T
     whole = not lengths.is_floating_point() and not lengths.is_complex() and lengths.dtype != torch.bool
     if not whole or not any(word in name.lower() for word in LENGTHS) or int(lengths.min()) < 0:
         return None
-    for other, _, value in _places(content, "batch"):
+    for other, _, value in places(content):
         sequences = isinstance(value, torch.Tensor) and not value.is_nested and value.ndim in (2, 3)
         if sequences and len(value) == len(lengths) and int(lengths.min()) < value.shape[1] >= int(lengths.max()) > 1:
             keep = torch.arange(value.shape[1], device=lengths.device)[None] < lengths[:, None]
