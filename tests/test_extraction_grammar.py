@@ -94,6 +94,33 @@ class Aside(nn.Module):
         return x
 
 
+class Odd(nn.Module):
+    """Passes its input on, beside layers that do something odd with some batches."""
+
+    def __init__(self, width, how):
+        super().__init__()
+        self.seen, self.line, self.how = nn.Identity(), nn.Linear(width, width), how
+
+    def forward(self, x):
+        tokens = x.flatten(0, 1)
+        chosen = tokens[:, 0] > 0
+        order = x[:, 0, 0].argsort()
+        calls = {
+            "sometimes": lambda: [self.line(x)] if x[0, 0, 0] > 0 else [],
+            "often": lambda: [self.line(x) for _ in range(1 + int(x[-1, 0, 0] > 0))],
+            "routed": lambda: [self.line(tokens[chosen]), self.seen(tokens[~chosen])],
+            "sorted": lambda: [self.line(x[order])],
+            "centred": lambda: [self.seen(x - x.mean(0)), self.line(x)],
+            "cut": lambda: [self.seen(x[:3]), self.line(x[:, :2])],
+            "pairs": lambda: [self.seen(x[:, 0] @ x[:, 0].T), self.line(x)],
+        }
+        calls[self.how]()
+        return x
+
+
+ODD = ["sometimes", "often", "routed", "sorted", "centred", "cut", "pairs"]
+
+
 def first(output):
     if isinstance(output, tuple):
         return next(item for item in output if item.is_floating_point())
@@ -122,7 +149,7 @@ def quantised(layer):
 
 
 @st.composite
-def modules(draw, tokens, width, depth=2):
+def modules(draw, tokens, width, depth=2, odd=()):
     """A module from (n, tokens, width) to (n, tokens, width)."""
     plain = [
         "linear",
@@ -136,7 +163,7 @@ def modules(draw, tokens, width, depth=2):
         "aside",
         "weights",
     ]
-    kind = draw(st.sampled_from([*plain, "quantised", *(["puts", "turned"] * 2 if depth else [])]))
+    kind = draw(st.sampled_from([*plain, *odd, "quantised", *(["puts", "turned"] * 2 if depth else [])]))
     recurrent = draw(st.sampled_from([nn.LSTM, nn.GRU]))
     make = {
         "linear": lambda: nn.Linear(width, width),
@@ -159,7 +186,7 @@ def modules(draw, tokens, width, depth=2):
             draw(st.sampled_from([nn.Linear(width, width), nn.LSTM(width, width), Attention(width, False)]))
         ),
     }
-    return make[kind]()
+    return Odd(width, kind) if kind in odd else make[kind]()
 
 
 @st.composite
@@ -197,3 +224,50 @@ def test_the_rows_follow_the_examples_or_extraction_refuses(case):
         rounding = 64 * np.finfo(rows.dtype).eps * np.abs(rows).max()
         most = (0.1 if coarse else 2e-3) * np.ptp(rows, axis=0).max() + rounding
         assert np.abs(found - expected[order]).max() <= most, name
+
+
+@st.composite
+def several(draw):
+    """A model and several batches, of which the last may be shorter, down to one example."""
+    tokens, width = draw(SIZES), draw(SIZES)
+    torch.manual_seed(draw(st.integers(0, 999)))
+    model = Chain(*[draw(modules(tokens, width, odd=ODD)) for _ in range(draw(st.integers(1, 3)))]).eval()
+    batch = draw(st.sampled_from([1, 2, 3, 4, 6]))
+    rows = batch * draw(st.integers(1, 5)) + draw(st.integers(0, batch - 1))
+    reduce = draw(st.sampled_from(["flatten", "mean", "first", "last", "positions"]))
+    return model, torch.randn(max(rows, 2), tokens, width), batch, reduce
+
+
+REFUSALS = ("no layer puts out rows", "as many rows as layer", "must run as often in every batch")
+
+
+def with_words(model, x, batch, reduce):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        taken = hl.extract(model, x, reduce=reduce, batch_size=batch)
+    return taken, " ".join(str(one.message) for one in caught if issubclass(one.category, hl.ExtractionWarning))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(case=several())
+def test_several_batches_give_what_one_gives_or_say_what_they_leave_out(case):
+    model, x, batch, reduce = case
+    try:
+        layers, told = with_words(model, x, batch, reduce)
+    except ValueError as problem:
+        # Nobody named a layer, so that none of them alone is a reason to refuse.
+        if not any(words in str(problem) for words in REFUSALS):
+            raise
+        return
+    try:
+        whole, _ = with_words(model, x, len(x), reduce)
+    except ValueError:
+        whole = {}
+    for name in set(whole) - set(layers):
+        assert name in told or "more" in told, name
+    coarse = any(isinstance(module, QUANTISED.Linear) for module in model.modules())
+    for name in set(layers) & set(whole):
+        rows, expected = layers[name], whole[name]
+        rounding = 64 * np.finfo(rows.dtype).eps * np.abs(rows).max()
+        most = (0.1 if coarse else 2e-3) * np.ptp(rows, axis=0).max() + rounding
+        np.testing.assert_allclose(rows, expected, rtol=0, atol=most, err_msg=name)

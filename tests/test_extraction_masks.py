@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 
 import numpy as np
@@ -247,7 +248,7 @@ def test_masks_of_unknown_names_are_not_guessed():
 
 def test_decoder_inputs_made_of_padded_labels_are_refused():
     class Labelled(Translator):
-        def forward(self, input_ids, labels, attention_mask=None):
+        def forward(self, input_ids, labels, attention_mask=None, decoder_attention_mask=None):
             return super().forward(input_ids, labels.clamp(min=0))
 
     data = translation()
@@ -257,6 +258,10 @@ def test_decoder_inputs_made_of_padded_labels_are_refused():
     assert taken["keys"].shape == (5, 4)
     with pytest.raises(ValueError, match=r"'mix' depends on labels that hold padding \(-100\)"):
         hl.extract(Labelled(), [data], layers=["encode", "mix"], reduce="mean")
+    model, masked = Labelled(), {**data, "decoder_attention_mask": keep(TARGET).long()}  # the remedy of the error
+    taken = hl.extract(model, [masked], layers=["encode", "mix"], reduce="mean")
+    for name, lengths in {"encode": SOURCE, "mix": TARGET}.items():
+        np.testing.assert_allclose(taken[name], mean_of(outputs(model, masked)[name], lengths), atol=1e-6)
 
 
 def test_images_that_are_padded_are_refused_as_maps():
@@ -346,13 +351,14 @@ def test_masks_that_are_added_to_scores_hold_large_negative_numbers_at_padding()
     np.testing.assert_allclose(taken, mean_of(outputs(model, whole)["layer"], FULL), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["tuple", "nested", "record", "own names", "one by one"])
+@pytest.mark.parametrize("kind", ["tuple", "third", "nested", "record", "own names", "one by one"])
 def test_masks_that_reach_the_model_in_other_ways_are_not_overlooked(kind):
     ids, mask = torch.randint(0, 30, (5, 6)), keep(SOURCE)
     model = nn.Module()
     model.embed = nn.Embedding(30, 4)
     kinds = {
         "tuple": ((ids, mask), lambda m, b: m.embed(b[0])),
+        "third": ((ids, torch.arange(5), mask), lambda m, b: m.embed(b[0])),
         "nested": (
             ({"input_ids": ids, "attention_mask": mask}, torch.arange(5)),
             lambda m, b: m.embed(b[0]["input_ids"]),
@@ -371,10 +377,13 @@ def test_masks_that_reach_the_model_in_other_ways_are_not_overlooked(kind):
         taken = hl.extract(model, [batch], forward=forward, reduce="mean")["embed"]
         np.testing.assert_allclose(taken, expected, atol=1e-6)
         return
-    with pytest.raises(ValueError, match=r"'embed' (has as many positions as .* which could mark|may be) padd"):
+    with pytest.raises(
+        ValueError, match=r"'embed' (has as many positions as .* which could mark|may be) padd"
+    ) as caught:
         hl.extract(model, [batch], forward=forward, reduce="mean")
-    if kind == "tuple":  # the remedy of the error
-        told = hl.extract(model, [batch], forward=forward, reduce="mean", mask=lambda batch: batch[1] != 0)["embed"]
+    remedy = re.search("mask=(lambda batch: .*?) if", str(caught.value))
+    if kind != "one by one":
+        told = hl.extract(model, [batch], forward=forward, reduce="mean", mask=eval(remedy[1]))["embed"]
         np.testing.assert_allclose(told, expected, atol=1e-6)
 
 

@@ -105,7 +105,8 @@ def extract(
     -----
     Three-axis outputs are (n, positions, features), four-axis ones maps; nothing else is guessed. That the first axis is the
     examples is tried: a few examples of the first batch, and of the second, fourth, eighth and so on, are run again by themselves
-    and must give the same rows. A layer that does not is refused, or left out with a warning where nobody named it.
+    and must give the same rows. A layer that does not is refused, or left out of all batches with a warning where nobody named
+    it. A warning also names layers in which something counts that looks like padding, where no mask is given.
 
     Examples
     --------

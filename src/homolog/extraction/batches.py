@@ -12,9 +12,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
 from homolog.cautions import listed
-from homolog.extraction.contents import Layout, digests_of, each, is_items, layout_of
+from homolog.extraction.contents import Layout, digests_of, each, is_items, joined, layout_of
 from homolog.extraction.contents import part as part_of
 from homolog.extraction.options import Options
+from homolog.extraction.refusals import check_converted, check_data, check_plain, is_numbers, numbers_told
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,6 @@ class Batch:
 def read(data: Any, options: Options) -> Iterator[Any]:
     """Yield raw batches from all examples at once, or from an iterable of batches."""
     check_order(data, options)
-    if isinstance(data, torch.Tensor) and (data.is_nested or data.layout != torch.strided):
-        raise TypeError(
-            f"data must be dense, got a tensor of layout {data.layout}: convert it with .to_dense(), or pass batches."
-        )
     if isinstance(data, torch.Tensor | np.ndarray):
         if data.ndim == 0 or len(data) == 0:
             raise ValueError(f"data must hold at least one example, got shape {tuple(data.shape)}.")
@@ -63,6 +60,7 @@ def read(data: Any, options: Options) -> Iterator[Any]:
 
 def count(data: Any, options: Options) -> int | None:
     """Return how many examples there will be, or None where nobody can know."""
+    check_data(data)
     total: int | None = None
     if isinstance(data, torch.Tensor | np.ndarray):
         total = len(data) if data.ndim else 0
@@ -98,7 +96,9 @@ def prepare(
     content, ids = _take_ids(raw, options.example_ids)
     content = each(_as_tensor, content)
     if options.forward is None:
+        check_converted(content)
         content = _input_of(content)
+        check_converted(content)
     layout = layout_of(content, lone=lone and options.forward is not None)
     if layout is None:
         raise TypeError(_no_examples(raw, options))
@@ -133,6 +133,9 @@ def _input_of(content: Any) -> Any:
 
 
 def _no_examples(raw: Any, options: Options) -> str:
+    keys = [str(key) for key, value in raw.items() if is_numbers(value)] if isinstance(raw, Mapping) else []
+    if options.forward is None and keys:
+        return f"a batch must hold tensors or arrays, got {numbers_told(keys)}."
     if options.forward is None:
         return (
             f"a batch must be a tensor, a tuple or a mapping that holds one, got {described(raw)}: pass "
@@ -151,8 +154,8 @@ def _kind_of(main: Any) -> str:
 def told(batch: Batch) -> str:
     """Say in a few words what a batch is."""
     shape = (
-        f"first tensor of shape {tuple(batch.main.shape)}"
-        if isinstance(batch.main, torch.Tensor)
+        f"first tensor of shape {tuple(batch.main.shape)}, {str(batch.main.dtype).removeprefix('torch.')}"
+        if isinstance(batch.main, torch.Tensor) and not batch.main.is_nested
         else described(batch.main)
     )
     return f"a list of {batch.size} examples" if batch.layout.kind == "items" else shape
@@ -166,6 +169,19 @@ def part(batch: Batch, index: Sequence[int]) -> Batch:
     # All tensors of one example have one row, those that belong to all examples too.
     layout = layout._replace(size=len(index), kind=batch.layout.kind)
     return Batch(content, layout, None, batch.digests[list(index)])
+
+
+def pair_of(batch: Batch, before: Batch | None) -> Batch | None:
+    """Return a batch of one example and that of the batch before it; None where they cannot be put together."""
+    if before is None or {batch.layout.kind, before.layout.kind} != {"rows"} or {batch.size, before.size} != {1}:
+        return None
+    try:
+        content = joined(batch.content, before.content)
+    except (ValueError, RuntimeError):
+        return None
+    layout = layout_of(content)
+    assert layout is not None  # it has the same tensors
+    return Batch(content, layout._replace(size=2, kind="rows"), None, batch.digests[[0, 0]])
 
 
 def fresh(batch: Batch) -> Batch:
@@ -199,6 +215,7 @@ def _id_array(ids: Any) -> np.ndarray:
 
 
 def _as_tensor(leaf: Any) -> Any:
+    check_plain(leaf, "a batch")
     if not isinstance(leaf, np.ndarray) or leaf.dtype.kind not in "biufc":
         return leaf
     if leaf.dtype.kind == "f" and leaf.dtype.itemsize > 8:
@@ -213,6 +230,8 @@ def _moved(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     def move(leaf: Any) -> Any:
         # A model in one floating dtype takes floating input in that dtype only.
         if isinstance(leaf, torch.Tensor):
+            if leaf.is_quantized and dtype is not None:
+                leaf = leaf.dequantize()
             return leaf.to(device, dtype if leaf.is_floating_point() else None)
         if isinstance(leaf, PackedSequence):
             packed: Any = leaf
@@ -233,8 +252,10 @@ def size_of(data: Mapping[str, Any]) -> tuple[int, bool]:
     """Return how many examples a mapping of tensors holds, and whether it can be cut into batches."""
     layout = layout_of(data)
     if layout is None:
+        keys = [str(key) for key, value in data.items() if is_numbers(value)]
         raise TypeError(
-            "a mapping of data must hold at least one tensor or array whose rows are the examples, got none."
+            f"a mapping of data must hold at least one tensor or array whose rows are the examples, got "
+            f"{numbers_told(keys) if keys else 'none'}."
         )
     return layout.size, layout.kind == "rows"
 

@@ -66,6 +66,8 @@ class InMemory:
     """Keeps everything, as long as it fits."""
 
     finished = False
+    layers: frozenset[str] | None = None
+    """No layers are there already."""
 
     def __init__(self, model: nn.Module, options: Options, total: int | None) -> None:
         self.options, self.total = options, total
@@ -86,7 +88,9 @@ class InMemory:
         return False
 
     def add(self, taken: Taken, batch: Batch, before: int) -> None:
-        """Keep the rows of a batch."""
+        """Keep the rows of a batch, and drop what is there of layers that it leaves out."""
+        for name in set(self._chunks) - set(taken.features):
+            del self._chunks[name], self._sizes[name]
         for name, features in taken.features.items():
             self._chunks.setdefault(name, []).append(features)
             self._sizes[name] = self._sizes.get(name, 0) + features.nbytes

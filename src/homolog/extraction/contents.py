@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -27,14 +28,17 @@ def layout_of(content: Any, *, lone: bool = False) -> Layout | None:
     """Find the examples of a batch; None where it holds no tensor.
 
     Tensors without axes and tensors of one row belong to all examples. A batch whose other tensors have different numbers of
-    rows, such as the nodes and edges of a graph, cannot be cut; its examples are the rows of the first floating tensor. `lone`
-    is as for `is_items`.
+    rows cannot be cut; its examples are the rows of the first floating tensor. So it is with the nodes and edges of a graph,
+    whatever their numbers. `lone` is as for `is_items`.
     """
     if is_items(content, lone=lone):
         return Layout(len(content), next((leaf for leaf in leaves(content) if rows_of(leaf)), content[0]), "items")
     tensors = [leaf for leaf in leaves(content) if rows_of(leaf) is not None]
     if not tensors:
         return None
+    nodes = _nodes_of(content, tensors)
+    if nodes is not None:
+        return Layout(int(nodes.shape[0]), nodes, "whole")
     sizes = {rows_of(tensor) for tensor in tensors if rows_of(tensor) != 1}
     likely = sorted(tensors, key=lambda tensor: _axes(tensor) < 2)  # stable: the first of them with several axes
     agreed = [tensor for tensor in likely if rows_of(tensor) in sizes]
@@ -45,6 +49,38 @@ def layout_of(content: Any, *, lone: bool = False) -> Layout | None:
     size = rows_of(main)
     assert size is not None  # every one of them has rows
     return Layout(size, main, "whole" if len(sizes) > 1 else "rows")
+
+
+def _nodes_of(content: Any, tensors: list[Any]) -> Any:
+    """Return the features of the nodes where a batch is a graph; None where it is none.
+
+    It is one where something called edge or adjacency holds pairs of nodes, or says of every two whether they are joined; or
+    where whole numbers in two rows can only be the edges of a single node, from 0 to 0.
+    """
+    entries = named(content)
+    about = {id(value) for key, value in entries.items() if _OF_GRAPHS.match(key)}
+    features = [tensor for tensor in tensors if _axes(tensor) == 2 and _is_floating(tensor) and id(tensor) not in about]
+    joins = any(id(tensor) in about and _joins_nodes(tensor) for tensor in tensors)
+    lone = next((tensor for tensor in features if rows_of(tensor) == 1), None)
+    several = [tensor for tensor in tensors if rows_of(tensor) != 1]
+    if lone is not None and several and all(map(_joins_one, several)):
+        return lone
+    return features[0] if joins and features else None
+
+
+_OF_GRAPHS = re.compile(r"(edges?|adj|adjacency)(_|$)", re.IGNORECASE)
+"""Names of what joins the nodes of graphs."""
+
+
+def _joins_one(tensor: Any) -> bool:
+    return _joins_nodes(tensor) and rows_of(tensor) == 2 and not bool((tensor != 0).any())
+
+
+def _joins_nodes(tensor: Any) -> bool:
+    if _axes(tensor) != 2 or isinstance(tensor, PackedSequence):
+        return False
+    first, second = tensor.shape
+    return first == second if _is_floating(tensor) else 2 in (first, second)
 
 
 def _is_floating(leaf: Any) -> bool:
@@ -96,7 +132,9 @@ def is_per_example(value: Any, size: int) -> bool:
 
 def is_record(value: Any) -> bool:
     """Say whether an object is a dataclass, or of a class of one's own that holds tensors as attributes."""
-    if isinstance(value, type | torch.Tensor | torch.nn.Module | PackedSequence) or not hasattr(value, "__dict__"):
+    if isinstance(value, type | torch.Tensor | np.ndarray | torch.nn.Module | PackedSequence):
+        return False
+    if not hasattr(value, "__dict__") or type(value).__module__.startswith("scipy."):
         return False
     arrays = (torch.Tensor, np.ndarray, PackedSequence)
     return dataclasses.is_dataclass(value) or any(isinstance(item, arrays) for item in vars(value).values())
@@ -159,12 +197,43 @@ def part(content: Any, layout: Layout, index: Sequence[int]) -> Any:
             return pack_padded_sequence(padded[kept], lengths[kept], batch_first=True, enforce_sorted=False)
         if isinstance(value, list):
             return [value[i] for i in kept]
+        if isinstance(value, torch.Tensor) and value.is_nested:
+            rows = value.unbind()
+            return torch.nested.as_nested_tensor([rows[i] for i in kept], layout=value.layout)
         per_example = rows_of(value) == layout.size or (
             isinstance(value, np.ndarray) and is_per_example(value, layout.size)
         )
         return value[kept] if per_example else value
 
     return each(cut, content, lambda value: is_per_example(value, layout.size))
+
+
+def joined(first: Any, second: Any) -> Any:
+    """Put two batches of one example each together; what belongs to all examples is that of the first.
+
+    Raises ValueError or RuntimeError where their tensors are of unequal shapes.
+    """
+    if repr(each(_nothing, first, _is_lone)) != repr(each(_nothing, second, _is_lone)):
+        raise ValueError("the batches hold other things.")
+    others = leaves(second, _is_lone)
+
+    def put(value: Any) -> Any:
+        other = next(others)
+        if isinstance(value, PackedSequence):
+            raise ValueError("packed sequences are not put together.")
+        if isinstance(value, list):
+            return value + other
+        return torch.cat([value, other]) if isinstance(value, torch.Tensor) and rows_of(value) == 1 else value
+
+    return each(put, first, _is_lone)
+
+
+def _is_lone(value: Any) -> bool:
+    return type(value) is list and is_per_example(value, 1)
+
+
+def _nothing(value: Any) -> None:
+    return None
 
 
 def digests_of(content: Any, layout: Layout) -> np.ndarray:
@@ -247,4 +316,4 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.dequantize()
     if tensor.is_nested:
         return torch.nested.to_padded_tensor(tensor, 0.0)
-    return tensor if tensor.layout == torch.strided else tensor.to_dense()
+    return tensor.resolve_conj().resolve_neg() if tensor.layout == torch.strided else tensor.to_dense()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 
 from homolog.activations import glob_expression
 from homolog.arrays import described
-from homolog.extraction.contents import is_items, leaves, named
+from homolog.extraction.contents import is_items, named
+from homolog.extraction.padding import Trace, places, traces_of
 
 SUFFIXES = ("attention_mask", "key_padding_mask")
 """How the names of padding masks end in Hugging Face models and in PyTorch's transformers."""
@@ -52,7 +54,11 @@ class Stream:
 
 def streams_of(content: Any, size: int) -> tuple[Stream, ...]:
     """Say which inputs of a batch belong together, and which mask is theirs; nothing where there is no mask."""
-    tensors = {key: value for key, value in named(content).items() if isinstance(value, torch.Tensor) and value.ndim}
+    tensors = {
+        key: value
+        for key, value in named(content).items()
+        if isinstance(value, torch.Tensor) and value.ndim and not value.is_nested
+    }
     masks = [key for key in tensors if _is_mask(key)]
     inputs = [
         key for key, value in tensors.items() if not key.endswith("mask") and value.ndim >= 2 and len(value) == size
@@ -90,6 +96,8 @@ def _covers(mask: str, key: str, tensors: Mapping[str, torch.Tensor]) -> bool:
     named = [other for other in tensors if other.startswith(prefix.rstrip("_")) and not other.endswith("mask")]
     if prefix and named:
         return key in named
+    if prefix == "decoder_" and "labels" in tensors:  # which the decoder reads, shifted by one
+        return key == "labels"
     if key.startswith(DECODER_INPUTS) or tensors[key].shape[:2] != tensors[mask].shape[:2]:
         return False
     # Beside tokens, features of another kind are a sequence of their own, though it may be as long.
@@ -131,8 +139,10 @@ class Masks:
             return None
         fitting = [(name, keep) for name, keep in masked if positions in (None, keep.shape[1])]
         if not fitting:
-            return self._fitting(layer, *masked[0], positions)
+            return None if self._is_free(layer) else self._fitting(layer, *masked[0], positions)
         if self._has_rival(layer, known, fitting, positions):
+            if self._is_free(layer):
+                return None
             raise AmbiguousMaskError(
                 f"layer {layer!r} could be padded as {' or as '.join(self._names(known))} says, which are of one length: say "
                 f'which, mask={{"{layer}": "{fitting[0][0]}"}}, or mask={{"{layer}": None}} to count every position.'
@@ -156,6 +166,31 @@ class Masks:
                 f'mask={{"{layer}": "{known[0].mask}"}}, or mask={{"{layer}": None}}.'
             )
         return fitting[0] if fitting else None
+
+    @cached_property
+    def _traces(self) -> list[Trace]:
+        return traces_of(self.content, self.size)
+
+    def trace_of(self, layer: str, positions: int) -> Trace | None:
+        """Return what looks like the padding of a layer of which no mask tells, neither the caller's nor one of its inputs."""
+        if self.is_told(layer) or is_items(self.content):
+            return None
+        known = self._streams_of_layer(layer)
+        if any(stream.mask is not None and stream.mask not in OF_MAPS for stream in known):
+            return None
+        inputs = {key for stream in known for key in stream.inputs}
+        fitting = [trace for trace in self._traces if trace.fits(positions)]
+        return next((trace for trace in fitting if not inputs or trace.name in inputs or not trace.name), None)
+
+    def pads(self, layer: str, sizes: tuple[int, ...]) -> bool:
+        """Say whether a mask of a layer says that places are padding along an axis of one of these sizes."""
+        told = self._asked_for(layer)
+        if told is None:
+            return False
+        names = [str(stream.mask) for stream in self._streams_of_layer(layer) if stream.mask not in (None, *OF_MAPS)]
+        names = [name for name in names if named(self.content)[name].ndim == 2]
+        keeps = [self._told(told)] if told is not _NOT_ASKED else [self._read(name) for name in names]
+        return any(keep.shape[1] in sizes and not bool(keep.all()) for keep in keeps)
 
     def is_told(self, layer: str) -> bool:
         """Say whether the caller has said what is padding in a layer."""
@@ -230,7 +265,7 @@ class Masks:
         """Return the streams whose padding may be a layer's: of those it depends on, the decoder's if there is one."""
         if len(self.streams) < 2:
             return list(self.streams)
-        numbers = self.owners.get(layer)
+        numbers = self.owners.get(layer) or None
         found = list(self.streams) if numbers is None else [self.streams[i] for i in sorted(numbers)]
         if numbers is None:
             parts = layer.lower().split(".")
@@ -240,6 +275,10 @@ class Masks:
             return found
         found = [stream for stream in found if stream.decoder] or found
         return [stream for stream in found if not stream.encoder] or found
+
+    def _is_free(self, layer: str) -> bool:
+        """Say whether a layer depends on no input, such as one of positions."""
+        return self.owners.get(layer) == frozenset()
 
     def _has_rival(
         self, layer: str, known: list[Stream], fitting: list[tuple[str, Any]], positions: int | None
@@ -293,22 +332,19 @@ class Masks:
         entries = named(self.content)
         known = [id(value) for key, value in entries.items() if _is_mask(key) or key in (*NO_PADDING, *NO_MASK)]
         names = {id(value): repr(key) for key, value in entries.items()}
-        for value in leaves(self.content):
-            fits = isinstance(value, torch.Tensor) and tuple(value.shape) == (self.size, positions)
+        for where, _, value in places(self.content):
+            dense = isinstance(value, torch.Tensor) and not value.is_nested and value.layout == torch.strided
+            fits = dense and tuple(value.shape) == (self.size, positions)
             if not fits or id(value) in known:
                 continue
             name = names.get(id(value), "a tensor of the batch")
             odd = name.endswith("mask'") and bool((value != value.flatten()[0]).any())
             if odd or _looks_like_padding(value):
-                raise AmbiguousMaskError(self._unknown_mask(layer, name, id(value) in names))
-
-    def _unknown_mask(self, layer: str, name: str, is_named: bool) -> str:
-        by_key = f"batch[{name}]" if isinstance(self.content, Mapping) else f"batch.{name.strip(chr(39))}"
-        where = by_key if is_named else "batch[1]"
-        return (
-            f"layer {layer!r} has as many positions as {name}, which could mark padding: pass mask=lambda batch: {where} != 0 if "
-            f"it is 0 at padding, mask=lambda batch: {where} == 0 if it is not, or mask={{'**': None}} to count every position."
-        )
+                raise AmbiguousMaskError(
+                    f"layer {layer!r} has as many positions as {name}, which could mark padding: pass mask=lambda batch: {where} "
+                    f"!= 0 if it is 0 at padding, mask=lambda batch: {where} == 0 if it is not, or mask={{'**': None}} to count "
+                    f"every position."
+                )
 
 
 def _looks_like_padding(values: torch.Tensor) -> bool:

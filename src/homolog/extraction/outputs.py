@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from torch.masked import MaskedTensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from homolog.arrays import described
@@ -48,6 +49,8 @@ def _is_structure(output: Any) -> bool:
 
 
 def _tensors(output: Any) -> Iterator[Any]:
+    if isinstance(output, MaskedTensor):
+        return  # nobody knows what stands where it is masked
     if isinstance(output, torch.Tensor | PackedSequence):
         yield output
     elif isinstance(output, Mapping):
@@ -76,7 +79,7 @@ def _is_plain_number(tensor: Any) -> bool:
 
 
 def _is_empty(tensor: Any) -> bool:
-    return isinstance(tensor, torch.Tensor) and not tensor.is_nested and tensor.numel() == 0
+    return isinstance(tensor, torch.Tensor) and not tensor.is_nested and (tensor.is_meta or tensor.numel() == 0)
 
 
 def _problem(found: list[Any], output: Any) -> str:
@@ -88,7 +91,9 @@ def _problem(found: list[Any], output: Any) -> str:
     told = f"{first.dtype} values".replace("torch.", "")
     if first.ndim == 0:
         return f"a single number ({told})"
-    return f"no numbers, shape {tuple(first.shape)}" if _is_empty(first) else told
+    if _is_empty(first):
+        return "no numbers, on the meta device" if first.is_meta else f"no numbers, shape {tuple(first.shape)}"
+    return told
 
 
 def _dense(chosen: Any) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from homolog.extraction import batches
+from homolog.extraction.against import Against, axis_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.masks import Stream
 from homolog.extraction.outputs import output_of
@@ -44,7 +45,8 @@ def some_of(size: int) -> list[int]:
     """
     if size == 1:
         return [0, 0]
-    return [1, 0, 1] if size == 2 else [size - 1, 0]
+    # Two that a layer has sorted are at each other's places, and so they are in [1, 0, 1].
+    return [0, 1, 0] if size == 2 else [size - 1, 0]
 
 
 def sample_of(rows: Rows, index: Sequence[int]) -> Sample:
@@ -69,33 +71,36 @@ Tried = Mapping[str, torch.Tensor | UnfitError | None]
 """Layer → its rows, or how it does not fit; None where its reduction failed."""
 
 
-def prove(model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder]) -> None:
-    """Try part of a batch on a model, and tell the recorders which layers follow the examples and which do not."""
+def prove(
+    model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], before: Batch | None = None
+) -> None:
+    """Try part of a batch on a model, and tell the recorders which layers follow the examples and which do not.
+
+    A batch of one example is tried beside the example of the batch before it.
+    """
     if batch.layout.kind == "whole":
         return
-    trials = _Trials(model, batch, options, recorders)
+    trials = _Trials(model, batch, options, recorders, before)
     # Others too, alone: what is routed to an expert may be as much as the batch once, and sequences that the model pads itself
     # are shorter without the longest of them.
     ends = {0, batch.size - 1} if any(recorder.lengths for recorder in recorders) else set()
     alone = [
         trials.of([i, i], look=False) for i in sorted({batch.size // 3, 2 * batch.size // 3} | ends) if batch.size > 1
     ]
-    part = trials.of(trials.order) or trials.of(sorted(trials.order))
+    part = trials.of_some()
     turned = repeated = None
     if part is None or trials.any_other_shape(part):
         # A model of one size of batch, or sequences as long as the longest of the batch: all examples, the other way round.
         turned = trials.of(range(batch.size)[::-1]) if batch.size > 1 else None
     if part is not None and trials.any_difference(part):
-        repeated = trials.of(trials.order, seed=1)
+        repeated = trials.of_some(seed=1)
     if part is not None and is_quantised(model):
         for order in ([0, 0], [batch.size - 1] * 2, trials.index):
             trials.note_mixing(order, trials.of(order))
     for number, recorder in enumerate(recorders):
         for found in (one[number] for one in alone if one is not None):
             unfit = {name: problem for name, problem in found.items() if isinstance(problem, UnfitError)}
-            recorder.contradicted |= {
-                name: f"with 2 examples it has {problem.reason}" for name, problem in unfit.items()
-            }
+            recorder.contradicted |= {name: trials.unfit(recorder, name, problem, 2) for name, problem in unfit.items()}
         tries = [{} if tried is None else tried[number] for tried in (part, turned, repeated)]
         for name in recorder.samples:
             trials.judge(recorder, name, *(tried.get(name) for tried in tries))
@@ -104,19 +109,30 @@ def prove(model: nn.Module, batch: Batch, options: Options, recorders: Sequence[
 class _Trials:
     """Runs of some examples of a batch on a model, and what they say."""
 
-    def __init__(self, model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder]) -> None:
+    def __init__(
+        self, model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], before: Batch | None
+    ) -> None:
         self.model, self.batch, self.options, self.recorders = model, batch, options, recorders
         self.index = some_of(batch.size)
         self.order = self.index
         if is_quantised(model):
             # Quantised layers may round by the largest value of the batch: all examples, one of them twice.
             self.order = [*range(batch.size)[::-1], 0]
+        self.pair = None if is_quantised(model) else batches.pair_of(batch, before)
         self.part, self.spacing = tolerance_of(model, [s for recorder in recorders for s in recorder.samples.values()])
 
     def of(self, order: Sequence[int], seed: int = 0, *, look: bool = True) -> list[Tried] | None:
         """Run examples in some order, and return the rows of those that were sampled, by layer; None where that fails."""
+        return self._of(self.batch, order, seed, look=look)
+
+    def of_some(self, seed: int = 0) -> list[Tried] | None:
+        """Run those that are tried, a single example beside that of the batch before it; None where the model takes none."""
+        pair = None if self.pair is None else self._of(self.pair, [1, 0], seed, look=True)
+        return pair or self.of(self.order, seed) or self.of(sorted(self.order), seed)
+
+    def _of(self, batch: Batch, order: Sequence[int], seed: int, *, look: bool) -> list[Tried] | None:
         try:
-            tried = batches.part(self.batch, order)
+            tried = batches.part(batch, order)
         except (RuntimeError, NotImplementedError):  # of layouts that PyTorch does not index
             return None
         # The last place of an example, where others came before it.
@@ -173,10 +189,19 @@ class _Trials:
         ):
             recorder.random += [] if name in recorder.random else [name]
         elif reason and not (asserted and not isinstance(part, UnfitError)):
-            recorder.contradicted[name] = reason
+            recorder.contradicted[name] = (
+                self.unfit(recorder, name, part, len(self.order))
+                if isinstance(part, UnfitError)
+                else Against(reason, mixes=True)
+            )
             return
         if reason is not None or asserted:
             recorder.proved.add(name)
+
+    def unfit(self, recorder: Recorder, name: str, problem: UnfitError, count: int) -> Against:
+        """Say how a layer does not fit for so many examples, and which axis follows their number."""
+        axis = axis_of(recorder.shapes.get(name, ()), self.batch.size, problem.shape, count)
+        return Against(f"with {count} examples it has {problem.reason}", axis)
 
     def _against(self, recorder: Recorder, name: str, part: Any, turned: Any) -> str | None:
         """Return what speaks against a layer, "" for nothing, None where nothing is known."""

@@ -13,25 +13,17 @@ from torch import nn
 from homolog.activations import unknown_layer
 from homolog.cautions import listed
 from homolog.extraction import reductions
+from homolog.extraction.against import Against, hint_for, not_first, not_of_nodes, nothing_left, padded
 from homolog.extraction.batches import Batch
-from homolog.extraction.contents import leaves, named
+from homolog.extraction.channels import check_channels
+from homolog.extraction.contents import named
 from homolog.extraction.layers import INPUT, Selection
 from homolog.extraction.masks import Masks, Stream, streams_of
 from homolog.extraction.options import Options
 from homolog.extraction.outputs import output_of
+from homolog.extraction.padding import Trace
 from homolog.extraction.proof import Sample, sample_of, some_of
-
-CHANNELS_THEN_POSITIONS = (
-    nn.Conv1d,
-    nn.ConvTranspose1d,
-    nn.BatchNorm1d,
-    nn.InstanceNorm1d,
-    nn.MaxPool1d,
-    nn.AvgPool1d,
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveMaxPool1d,
-)
-"""Modules whose three-axis output is (n, channels, positions), unlike that of every sequence model."""
+from homolog.extraction.shapes import shape_of, shapes_of, sizes_beside, sizes_of
 
 
 class Taken(NamedTuple):
@@ -58,7 +50,11 @@ class Recorder:
         self.samples: dict[str, Sample] = {}
         """Rows of the first batch, to be proved."""
         self.proved: set[str] = set()
-        self.contradicted: dict[str, str] = {}
+        self.contradicted: dict[str, Against] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        """Layer → the shape of its output, in the batch that is tried."""
+        self.hint = ""
+        """What else may help where the data may have their examples on another axis."""
         self.lengths: dict[str, dict[tuple[tuple[int, ...], ...], int]] = {}
         """Layer → shapes of the inputs → number of positions, where all count."""
         self.padded: set[str] = set()
@@ -67,6 +63,10 @@ class Recorder:
         """Quantised layers, whose values depend on the other examples."""
         self.random: list[str] = []
         """Layers that put out other values every time."""
+        self.unmasked: dict[str, Trace] = {}
+        """Layers in which something that looks like padding counts."""
+        self.stored: frozenset[str] | None = None
+        """The layers of a store that is continued: what nobody named and was left out of it stays left out."""
         self._keep = take or self._stored
         self._batch: Batch | None = None
         self._masks: Masks | None = None
@@ -77,11 +77,14 @@ class Recorder:
         self._taken: dict[str, reductions.Rows] = {}
         self._expected: dict[str, int] | None = None
         self._widths: dict[str, int] = {}
+        self._layouts: dict[tuple[int, ...], str] = {}
         self._sizes: dict[str, set[int]] = {}
         self._input_sizes: set[int] = set()
         self._first = 0
         self.index = 0
         """Batches so far."""
+        self.before: Batch | None = None
+        """The last batch, if it held one example."""
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -134,7 +137,7 @@ class Recorder:
 
     def begin(self, batch: Batch) -> None:
         """Open a batch."""
-        self.samples = {}
+        self.samples, self._layouts = {}, {}
         self._batch, self._calls, self._taken = batch, {}, {}
         if self._streams is not None and streams_of(batch.content, batch.size) != self._streams:
             self._streams = None  # other inputs than the first batch: nothing is known of them
@@ -148,19 +151,40 @@ class Recorder:
         assert self._masks is not None
         if name in self.skipped or not self.selection.keep(name):
             return
+        if not self._is_named(name) and self._is_late(name):
+            return
         try:
             rows = self.reduced(name, output, module, self._masks)
         except reductions.UnfitError as problem:
-            if self._is_named(name):
-                raise
-            self.skipped[name] = problem.reason
-            return
+            if not self._is_named(name):
+                self._leave_out(name, problem.reason)
+                return
+            if self._batch.layout.kind == "whole":
+                raise ValueError(not_of_nodes(name, self._batch.size, problem.reason)) from None
+            raise
+        if rows.trace is not None:
+            self.unmasked.setdefault(name, rows.trace)
         if self.proves and module is not None:
             self.samples[name] = sample_of(rows, some_of(self._batch.size))
             self._sizes[name] = sizes_beside(output, module, self.options.axis_of(name) or 0)
+            self.shapes[name] = shape_of(output)
         if rows.length is not None and self._is_padded(name, rows.length, shapes_of(self._batch)):
-            raise ValueError(self._padded(name))
+            if self._is_named(name):
+                raise ValueError(padded(name))
+            return  # left out when the batch is settled
         self._taken[name] = rows._replace(features=self._keep(name, rows.features))
+
+    def _is_late(self, name: str) -> bool:
+        """Leave out a layer of which the batches before hold no rows."""
+        if self.index and name not in self._widths:
+            self._leave_out(name, "ran in a later batch, not in the first")
+        elif self.stored is not None and name not in self.stored:
+            self._leave_out(name, "left out of the rows that are stored")
+        return name in self.skipped
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self.skipped[name] = reason
+        self._taken.pop(name, None)
 
     def _is_padded(self, name: str, length: int, shapes: tuple[tuple[int, ...], ...]) -> bool:
         """Say whether inputs of the same shape have given another number of positions: the model pads them itself."""
@@ -174,51 +198,34 @@ class Recorder:
         if rows.length is not None and name in self.lengths:
             self._is_padded(name, rows.length, shapes_of(batch))
 
-    def _padded(self, name: str) -> str:
-        return (
-            f"layer {name!r} has another number of positions for other examples of the same shape: the model pads it by itself, "
-            f"and no mask tells where; pass mask={{{name!r}: function(batch) → (examples, positions)}}, true where a position "
-            f"counts, or mask={{{name!r}: None}} to count padding too."
-        )
-
     def _is_named(self, name: str) -> bool:
-        """Say whether somebody asked for this very layer, not for many of which some may not fit; or it has been taken before."""
-        return self.index > 0 or bool({name, name.split("#")[0]} & self.selection.required)
+        """Say whether somebody asked for this very layer, not for many of which some may not fit."""
+        return bool({name, _module_of(name)} & self.selection.required)
 
     def reduced(self, name: str, output: Any, module: nn.Module | None, masks: Masks) -> reductions.Rows:
         """Return the rows of an output."""
         found = output_of(output, numbers=module is None)
         rule = reductions.rule_for(name, self.options.reduce)
         axis = None if module is None else self.options.axis_of(name)  # the examples come first in the data
-        channels = isinstance(module, CHANNELS_THEN_POSITIONS) and found.tensor is not None and found.tensor.ndim == 3
-        if channels and rule in reductions.OVER_POSITIONS:
-            raise reductions.UnfitError(
-                f"layer {name!r} is a {type(module).__name__}, whose output (n, channels, positions) reduce={rule!r} would read "
-                f'as (n, positions, features): pass reduce="flatten" or a function such as lambda output, mask: output.mean(2).',
-                f"a {type(module).__name__}, which puts its channels before the positions",
-            )
+        check_channels(name, module, found.tensor, rule, self.options.channels, self._layouts)
         if found.tensor is not None:
             found = found._replace(tensor=found.tensor.detach())
         return reductions.apply(name, found, rule, masks, self.options.channels, axis or 0)
 
     def settle(self) -> None:
         """Leave out, or refuse, the layers that do not follow the examples."""
+        assert self._batch is not None  # it has just been run
         for name in [name for name in self.padded if name not in self.skipped]:
             if self._is_named(name):
-                raise ValueError(self._padded(name))
-            self.contradicted[name] = "padded inside the model, say where with mask="
+                raise ValueError(padded(name))
+            self.contradicted[name] = Against("padded inside the model, say where with mask=")
+        for name, against in self.contradicted.items():
+            self.hint = self.hint or hint_for(against, self.shapes.get(name, ()), self._batch.main)
         named = [name for name in self.contradicted if self._is_named(name)]
         if named:
-            name, reason = named[0], self.contradicted[named[0]]
-            more = f" (and {len(named) - 1} more layers)" if len(named) > 1 else ""
-            raise ValueError(
-                f"layer {name!r}{more} must have the examples along its first axis, got another: {reason}; "
-                f"leave it out of layers, say where the examples lie, axis={{{name!r}: 1}}, or pass reduce=function(output, "
-                f"mask) → (examples, features); axis={{{name!r}: 0}} takes it although its rows depend on each other."
-            )
-        for name, reason in self.contradicted.items():
-            self.skipped[name] = reason
-            self._taken.pop(name, None)
+            raise ValueError(not_first(named[0], len(named) - 1, self.contradicted[named[0]], self.hint))
+        for name, against in self.contradicted.items():
+            self._leave_out(name, against.reason)
         self.contradicted = {}  # told; a later batch has its own
 
     def _stored(self, name: str, features: torch.Tensor) -> np.ndarray:
@@ -248,17 +255,21 @@ class Recorder:
             for told in (self.options.mask, self.options.axis):
                 reductions.check_patterns(told, [*self._taken, *self.skipped, *self.selection.modules])
             self._first = batch.size
-            self._input_sizes = _sizes_of(batch)
+            self._input_sizes = sizes_of(batch)
         elif batch.size != self._first:
             self.proved |= set(self._taken)  # their first axis has changed with the batch, and nothing else
         taken = batch.size if remaining is None else min(batch.size, remaining)
+        for name in list(self._taken):
+            self._check_width(name, self._taken[name], number)
         example, position = self._identity(batch.size, taken)
         features = {}
-        for name, rows in self._taken.items():
-            self._check_width(name, rows.features, number)
-            # Rows come in the order of their examples, so that those to keep come first.
-            features[name] = rows.features if len(example) == len(rows.features) else rows.features[: len(example)]
+        for name in self._widths:  # in the order of the first batch
+            if name in self._taken:
+                kept = self._taken[name].features
+                # Rows come in the order of their examples, so that those to keep come first.
+                features[name] = kept if len(example) == len(kept) else kept[: len(example)]
         self.index += 1
+        self.before = batch if batch.size == 1 else None
         self._taken = {}
         return Taken(features, example, position, taken)
 
@@ -288,27 +299,24 @@ class Recorder:
                     f'{int(kept.sum())}: choose layers with the same number of positions, or use reduce="mean".'
                 )
         if first is None:
-            raise ValueError(self._nothing())
+            raise ValueError(nothing_left(self.skipped, self.hint))
         return first[1], first[2]
 
-    def _nothing(self) -> str:
-        if self.skipped:
-            told = listed(f"{name} ({why})" for name, why in self.skipped.items())
-            return (
-                f"no layer puts out rows that are the examples, got {told}: name layers, say where the examples lie with axis=, "
-                f"or pass reduce=function(output, mask) → (examples, features)."
-            )
-        return "no selected layer ran: check layers against the modules that the forward calls."
-
     def _check_calls(self, number: int) -> None:
+        """Leave out, or refuse, the layers that do not run as often as in the first batch."""
         self._check_ran()
         if self._expected is None:
             self._expected = dict(self._calls)
-        for name in self._expected | self._calls:
-            first, now = self._expected.get(name, 0), self._calls.get(name, 0)
-            if first != now:
+        changed = [name for name in self._expected | self._calls if self._expected.get(name) != self._calls.get(name)]
+        for module in changed:
+            known = [name for name in self._widths if _module_of(name) == module and name not in self.skipped]
+            first, now = self._expected.get(module, 0), self._calls.get(module, 0)
+            named = any(_module_of(pattern) == module for pattern in self.selection.required)
+            for name in known:
+                self._leave_out(name, f"ran {_times(first)} before, {_times(now)} in batch {number}")
+            if named or (known and not self._taken):
                 raise ValueError(
-                    f"layer {name!r} must run as often in every batch ({first} times in the first), got {now} times in "
+                    f"layer {module!r} must run as often in every batch ({first} times in the first), got {now} times in "
                     f"batch {number}: text generation does this, so run one forward per batch, or pass forward."
                 )
 
@@ -318,7 +326,7 @@ class Recorder:
         missing = [n for n in self.selection.required if n not in self._calls and n not in self._taken]
         if missing:
             raise KeyError(f"layer {missing[0]!r} did not run in the forward; " + unknown_layer(missing[0], ran))
-        for pattern, names in self.selection.globs.items():
+        for pattern, names in self.selection.globs.items() if self.index == 0 else ():
             if not any(name in self._calls for name in names):
                 raise KeyError(
                     f"{pattern!r} matches only layers that did not run in the forward ({listed(names)}); "
@@ -335,44 +343,28 @@ class Recorder:
             if any(id(held) not in used for held in module.parameters()):
                 self.skipped[name] = "did not run"
 
-    def _check_width(self, name: str, features: Any, number: int) -> None:
-        width = int(features.shape[1])
-        if self._widths.setdefault(name, width) != width:
-            raise ValueError(
-                f"layer {name!r} must have as many features in every batch ({self._widths[name]} in the first), got "
-                f'{width} in batch {number}: pad all batches to one length, or use reduce="mean".'
-            )
+    def _check_width(self, name: str, rows: reductions.Rows, number: int) -> None:
+        first, width = self._widths.setdefault(name, int(rows.features.shape[1])), int(rows.features.shape[1])
+        if width == first:
+            return
+        if not rows.stretches and not self._is_named(name):
+            self._leave_out(name, f"{first} features before, {width} in batch {number}")
+            return
+        remedy = 'or use reduce="mean"' if rows.stretches else "or leave it out of layers"
+        raise ValueError(
+            f"layer {name!r} must have as many features in every batch ({first} in the first), got "
+            f"{width} in batch {number}: pad all batches to one length, {remedy}."
+        )
+
+
+def _times(count: int) -> str:
+    return "1 time" if count == 1 else f"{count} times"
+
+
+def _module_of(name: str) -> str:
+    """Return the name of the module of a call."""
+    return name.split("#")[0]
 
 
 def _example_of(rows: reductions.Rows, size: int) -> np.ndarray:
     return np.arange(size) if rows.example is None else rows.example.cpu().numpy()
-
-
-def sizes_beside(output: Any, module: nn.Module, axis: int) -> set[int]:
-    """Return the sizes that a first axis could be mistaken for: of the output's other axes, and of the module's weights."""
-    tensor = output_of(output).tensor
-    other = set() if tensor is None else {size for place, size in enumerate(tensor.shape) if place != axis}
-    return other | {size for held in module.parameters() for size in held.shape}
-
-
-def _has_shape(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and not leaf.is_nested and leaf.ndim > 0
-
-
-def shapes_of(batch: Batch) -> tuple[tuple[int, ...], ...]:
-    """Return the shapes of one example of every tensor of a batch; of lists of examples nothing, since they differ."""
-    if batch.layout.kind == "items":
-        return ()
-    return tuple(
-        tuple(leaf.shape[1:]) for leaf in leaves(batch.content) if isinstance(leaf, torch.Tensor) and leaf.ndim
-    )
-
-
-def _sizes_of(batch: Batch) -> set[int]:
-    """Return the sizes of all axes of a batch but those of the examples."""
-    tensors = [leaf for leaf in leaves(batch.content) if _has_shape(leaf)]
-    return {
-        size
-        for tensor in tensors
-        for size in tensor.shape[1 if len(tensor.shape) and tensor.shape[0] == batch.size else 0 :]
-    }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from torch.masked import MaskedTensor
 
 from homolog.activations import glob_expression, matching
+from homolog.extraction.against import said_axis
 from homolog.extraction.masks import Masks
 from homolog.extraction.outputs import Output
+from homolog.extraction.padding import Trace
 
 
 class Rows(NamedTuple):
@@ -22,6 +25,10 @@ class Rows(NamedTuple):
     position: torch.Tensor | None
     length: int | None = None
     """Number of positions where all count and nobody has said so; None where there are none, or a mask tells."""
+    stretches: bool = False
+    """Whether the features are positions too, of which a longer batch has more."""
+    trace: Trace | None = None
+    """What looks like padding that counts."""
 
 
 OVER_POSITIONS = ("mean", "first", "last", "positions")
@@ -48,10 +55,11 @@ def rule_for(name: str, reduce: Any) -> Any:
 class UnfitError(ValueError):
     """A layer puts out nothing whose rows are the examples."""
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, reason: str, shape: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.reason = reason
         """The same in a few words."""
+        self.shape = shape
 
 
 def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis: int) -> Rows:
@@ -74,32 +82,60 @@ def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis
             f"{tuple(output.shape)}: pass reduce=function(output, mask) → (examples, features) for it.",
             f"{output.ndim} axes, shape {tuple(output.shape)}",
         )
-    if output.ndim == 4 and rule in ("first", "last"):
-        raise ValueError(
-            f"layer {name!r} puts out maps of shape {tuple(output.shape)}, which have no {rule} position: use "
-            f'reduce="mean", "flatten" or "positions" for it.'
-        )
     if output.ndim == 4:
-        masks.check_maps(name)
+        _check_maps(name, output, rule, masks)
     mask = _mask_for(name, output, found, masks)
     whole = output.ndim == 3 and mask is None and found.mask is None and not masks.is_told(name)
-    rows = (
-        _flattened(name, output, mask)
-        if rule == "flatten"
-        else _over_positions(as_positions(output, channels), mask, rule)
-    )
-    return rows._replace(length=int(output.shape[1]) if whole else None)
+
+    def reduced(values: torch.Tensor) -> Rows:
+        if rule == "flatten":
+            return _flattened(name, values, mask)
+        return _over_positions(as_positions(values, channels), mask, rule)
+
+    rows = reduced(output)._replace(stretches=rule == "flatten")
+    if not whole:
+        return rows
+    return rows._replace(length=int(output.shape[1]), trace=_trace_of(name, output, masks, reduced))
+
+
+def _trace_of(name: str, output: torch.Tensor, masks: Masks, reduced: Callable[[torch.Tensor], Rows]) -> Trace | None:
+    """Return what looks like padding, where other values there would change the rows."""
+    trace = masks.trace_of(name, int(output.shape[1]))
+    if trace is None:
+        return None
+    padding = ~trace.of(int(output.shape[1]))[:, :, None].to(output.device)
+    before, after = (reduced(torch.where(padding, value, output)).features for value in (0.0, 1.0))
+    return None if before.shape == after.shape and torch.equal(before, after) else trace
+
+
+def _check_maps(name: str, output: torch.Tensor, rule: str, masks: Masks) -> None:
+    shape = tuple(output.shape)
+    if rule in ("first", "last"):
+        raise UnfitError(
+            f'layer {name!r} puts out maps of shape {shape}, which have no {rule} position: use reduce="mean", "flatten" or '
+            f'"positions" for it.',
+            f"maps of shape {shape}, which have no {rule} position",
+        )
+    masks.check_maps(name)
+    if masks.pads(name, shape[1:]):
+        raise UnfitError(
+            f"layer {name!r} puts out maps of shape {shape}, some of whose places are padding, as of attention between "
+            f"positions: pass reduce=function(output, mask) → (examples, features) for it, or mask={{{name!r}: None}} to count "
+            f"padding too.",
+            f"maps of shape {shape}, with places that are padding",
+        )
 
 
 def _examples_first(name: str, output: torch.Tensor, size: int, axis: int) -> torch.Tensor:
     if -output.ndim <= axis < output.ndim and output.shape[axis] == size:
         return output.movedim(axis, 0)
-    place = "first axis" if axis == 0 else f"axis {axis}"
+    place, shape = "first axis" if axis == 0 else f"axis {axis}", tuple(output.shape)
+    other = next((at for at in range(output.ndim) if shape[at] == size and at != axis), None)
     raise UnfitError(
-        f"layer {name!r} must put out one entry per example along its {place} ({size}), got shape "
-        f"{tuple(output.shape)}: leave it out of layers, say where the examples lie, axis={{{name!r}: 1}}, or pass "
-        f"reduce=function(output, mask) → (examples, features) for it.",
-        f"shape {tuple(output.shape)}",
+        f"layer {name!r} must put out one entry per example along its {place} ({size}), got shape {shape}: leave it out of "
+        f"layers, {said_axis(name, other)}or pass reduce=function(output, mask) → (examples, features) for it.",
+        f"shape {shape}",
+        shape,
     )
 
 
@@ -121,16 +157,38 @@ def as_positions(output: torch.Tensor, channels: str) -> torch.Tensor:
 
 
 def _called(name: str, found: Output, rule: Any, masks: Masks, axis: int) -> Rows:
-    output, size = found.raw, masks.size
-    known = output.shape[1] if isinstance(output, torch.Tensor) and output.ndim == 3 and axis == 0 else None
-    features = rule(output, found.mask if found.mask is not None else masks.for_function(name, known))
-    if not isinstance(features, torch.Tensor) or features.ndim != 2 or features.shape[0] != size:
-        got = f"shape {tuple(features.shape)}" if isinstance(features, torch.Tensor) else type(features).__name__
+    output = found.raw
+    plain = found.tensor is not None and isinstance(output, torch.Tensor)
+    known = int(output.shape[1]) if plain and output.ndim == 3 and axis == 0 else None
+    mask = found.mask if found.mask is not None else masks.for_function(name, known)
+    try:
+        reduced = rule(output, mask)
+    except Exception as error:
+        error.add_note(f"while reduce was given the output of layer {name!r}, {_told_of(output)}")
+        raise
+    features = _checked(name, reduced, masks.size)
+    if known is None or mask is not None or len(output) != masks.size:
+        return Rows(features, None, None)
+    trace = _trace_of(name, output, masks, lambda changed: Rows(rule(changed, None), None, None))
+    return Rows(features, None, None, trace=trace)
+
+
+def _told_of(output: Any) -> str:
+    whole = isinstance(output, torch.Tensor) and not output.is_nested
+    return f"{type(output).__name__}{f' of shape {tuple(output.shape)}' if whole else ''}"
+
+
+def _checked(name: str, features: Any, size: int) -> torch.Tensor:
+    """Return what a reduction of one's own made, if it is rows of the examples."""
+    plain = isinstance(features, torch.Tensor) and not isinstance(features, MaskedTensor)
+    plain = plain and not features.is_nested and not features.is_meta
+    if not plain or features.ndim != 2 or features.shape[0] != size:
+        got = f"shape {tuple(features.shape)}" if plain else type(features).__name__
         raise ValueError(f"reduce must return a tensor ({size} examples, features) for layer {name!r}, got {got}.")
     if features.is_complex() or features.dtype == torch.bool or not features.numel():
         got = f"{features.dtype} of shape {tuple(features.shape)}"
         raise ValueError(f"reduce must return real numbers and at least one feature for layer {name!r}, got {got}.")
-    return Rows(features, None, None)
+    return features
 
 
 def _flattened(name: str, output: torch.Tensor, mask: torch.Tensor | None) -> Rows:

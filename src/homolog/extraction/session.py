@@ -18,8 +18,10 @@ from homolog.extraction.collecting import InMemory
 from homolog.extraction.layers import select
 from homolog.extraction.masks import streams_of
 from homolog.extraction.options import Options
+from homolog.extraction.padding import counted
 from homolog.extraction.proof import owners_of, prove
 from homolog.extraction.recorder import Recorder, Taken
+from homolog.extraction.refusals import odd_kind
 from homolog.extraction.storing import IntoStore, sink_for
 
 
@@ -31,6 +33,7 @@ def run(model: Any, data: Any, options: Options) -> Activations:
     total = batches.count(data, options)
     with sink_for(model, data, options, total) as sink:
         if not sink.finished:
+            recorder.stored = sink.layers
             with borrowed(model, options.device) as (device, dtype), recorder.attached():
                 _run_batches(model, data, options, recorder, sink, total, (device, dtype))
             tell(recorder)
@@ -123,10 +126,16 @@ def taken_of(
         # A copy, since a model may change its input in place, and the data are the caller's.
         batches.call(model, batches.fresh(batch), options)
     except Exception as error:
+        odd = odd_kind(batch.content)
+        if odd is not None:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise TypeError(
+                f"batch {number} must be what the model takes, got {odd[0]} ({reason}): pass {odd[1]}."
+            ) from error
         error.add_note(f"while running the model on batch {number} ({batches.told(batch)})")
         raise
     if recorders[0].proves:
-        prove(model, batch, options, recorders)
+        prove(model, batch, options, recorders, recorders[0].before)
     for recorder in recorders:
         recorder.settle()
     return [recorder.end(remaining, number) for recorder in recorders]
@@ -188,8 +197,9 @@ def tell(recorder: Recorder) -> None:
     if recorder.skipped:
         told = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
         message = (
-            f"left out, because they put out no floating tensor whose first axis is the examples: {told}. Name layers to choose "
-            f"them yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)."
+            f"left out, because nobody named them and they cannot be taken as they are: {told}. Name layers to choose them "
+            f"yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)"
+            f"{f'; {recorder.hint}' if recorder.hint else ''}."
         )
         cautions.append(Caution(ExtractionWarning, message))
     unproved = recorder.unproved()
@@ -206,6 +216,9 @@ def tell(recorder: Recorder) -> None:
             f"value: compare models with the same batches, and look for outliers."
         )
         cautions.append(Caution(ExtractionWarning, message))
+    unmasked = {name: trace for name, trace in recorder.unmasked.items() if name not in recorder.skipped}
+    if unmasked:
+        cautions.append(Caution(ExtractionWarning, counted(unmasked)))
     if recorder.random:
         message = (
             f"{listed(recorder.random)}: other values at every run, as by sampling or dropout that is always on: seed the model, "

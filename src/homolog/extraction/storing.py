@@ -69,6 +69,11 @@ class IntoStore:
         finally:
             self._writer.close()
 
+    @property
+    def layers(self) -> frozenset[str] | None:
+        """Return the layers of which there are rows already; None where there are none."""
+        return frozenset(self._writer.layers) if self._writer.rows else None
+
     def _note_changes(self) -> None:
         """Note which values the computation itself changed: they need not be the same when it is continued."""
         self._writer.note(without_changes(self._writer.request, record_of(self._model, self._options)))
@@ -139,9 +144,10 @@ class IntoStore:
                 if more
                 else f"{examples or 'none, as of an iterator used up'}"
             )
+            limit = "a limit to take more of them, " if more else ""
             raise ValueError(
-                f"{str(self.path)!r} is complete with {there} examples, got data of {found}: pass the same data, a limit to "
-                f"take more of them, or another name."
+                f"{str(self.path)!r} is complete with {there} examples, got data of {found}: pass the same data, {limit}or "
+                f"another name."
             )
         self._ids.check(examples)
         return True
@@ -177,7 +183,9 @@ class IntoStore:
             )
 
     def add(self, taken: Taken, batch: Batch, before: int) -> None:
-        """Append the rows of a batch that are not there yet."""
+        """Append the rows of a batch that are not there yet, and drop what is there of layers that it leaves out."""
+        if self._begun or self._writer.rows:
+            self._writer.leave_out([name for name in self._writer.layers if name not in taken.features])
         identities = identities_of(taken, batch, before, self._ids.of(batch, before, taken.examples))
         kinds = {name: id_dtype(ids) if name == "example_ids" else str(ids.dtype) for name, ids in identities.items()}
         if not self._begun:

@@ -6,7 +6,7 @@ Rows wait in memory until a chunk is whole; a commit, one small file replaced at
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -173,6 +173,23 @@ class Writer:
     def complete(self) -> bool:
         """Whether the store is finished."""
         return self.contents is not None and self.contents.complete
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers that it holds."""
+        return [] if self.contents is None else list(self.contents.layers)
+
+    def leave_out(self, names: Sequence[str]) -> None:
+        """Forget layers of which rows were written before it showed that they are none of examples."""
+        if not names:
+            return
+        assert self.contents is not None  # it holds them
+        gone = [self.contents.layers[name] for name in names]
+        self._commit(replace(self.contents, layers={n: k for n, k in self.contents.layers.items() if n not in names}))
+        for name in names:
+            self._columns.pop(name, None)
+        for key in gone:
+            shutil.rmtree(self.path / key, ignore_errors=True)
 
     def begin(
         self,

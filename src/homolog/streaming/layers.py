@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,20 @@ class Sides:
                 f"all layers of a batch must have as many rows, got {sorted(sizes)}: the same examples in all."
             )
         return found
+
+    def places_of(self, layers: Sequence[Iterable[str]]) -> list[int]:
+        """Return the places, among all layers, of those that are kept of every side."""
+        kept = {(model, name) for model, names in zip("ab", layers, strict=False) for name in names}
+        return [place for place, key in enumerate(self.keys) if key in kept]
+
+    def part(self, places: Sequence[int]) -> Sides:
+        """Return the sides of some of the layers."""
+        kept = {self.keys[place] for place in places}
+        sides = [
+            {name: width for name, width in side.items() if (model, name) in kept}
+            for model, side in zip("ab", self.sides, strict=True)
+        ]
+        return Sides.of(sides[:1] if self.same else sides)
 
     def check_equal(self, other: Sides) -> None:
         """Raise unless two states are of the same layers."""

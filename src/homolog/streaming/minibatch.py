@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,6 +138,14 @@ class MinibatchHSIC:
         traces = diagonals.sum(axis=1)
         inner = numerator(n, flat @ flat.T, diagonals @ diagonals.T, np.outer(traces, traces), "debiased")
         self.terms.append(Term(np.asarray(inner), n * (n - 3.0), n, self._part))
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Keep the terms of some of the layers, by their places."""
+        assert self.sides is not None  # it has layers
+        self.sides, self._scales = self.sides.part(places), self._scales[list(places)]
+        kept = {id(term): replace(term, inner=term.inner[np.ix_(places, places)]) for term in self.terms}
+        self.terms, self._last_term = list(kept.values()), kept.get(id(self._last_term))
+        self._last = None if self._last is None else [self._last[place] for place in places]
 
     def new_pass(self) -> None:
         """Say that the batches from here on are the same rows again, in other batches."""

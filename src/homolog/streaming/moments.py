@@ -125,6 +125,14 @@ class Moments:
             cross.y_norms = cross.y_norms + rows[j].T @ norms[i]
             cross.norms = cross.norms + norms[i] @ norms[j]
 
+    def keep(self, places: Sequence[int]) -> None:
+        """Keep the sums of some of the layers, by their places."""
+        assert self.sides is not None  # it has layers
+        self.sides = self.sides.part(places)
+        self.layers = [self.layers[place] for place in places]
+        new = {old: place for place, old in enumerate(places)}
+        self.crosses = {(new[i], new[j]): c for (i, j), c in self.crosses.items() if i in new and j in new}
+
     def begin(self, sides: Sides, arrays: Sequence[Any]) -> None:
         """Set all sums to 0, about the means of some rows of every layer."""
         self.sides = sides

@@ -161,6 +161,10 @@ class Runner:
 
 def _add(state: Any, taken: list[Taken], same: bool) -> None:
     a, b = taken[0].features, None if same else taken[1].features
+    if state.sides is not None:
+        places = state.sides.places_of([a] if b is None else [a, b])
+        if len(places) < len(state.sides.keys):  # a layer has shown that its rows are not the examples
+            state.keep(places)
     if isinstance(state, Moments):
         state.update(a, b)
         return

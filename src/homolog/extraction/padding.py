@@ -1,0 +1,149 @@
+"""What in a batch looks like padding though no mask says so: ids or zeros that rows of unequal lengths end in, and lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.utils.rnn import PackedSequence
+
+from homolog.cautions import listed
+from homolog.extraction.contents import is_record
+
+NO_IDS = ("token_type_ids", "position_ids", "segment_ids")
+"""Whole numbers of positions that end in runs although nothing is padded."""
+FEWEST_PLACES, FEWEST_IDS = 2, 3
+"""Places beyond the first of every run, which may be the end of a text, and other ids, without which chance may be at work."""
+FEWEST_SAMPLES = 16
+"""Numbers of an example without which they are features, not a sound."""
+LENGTHS = ("length", "_len", "seqlen", "num_tokens")
+
+
+class Trace(NamedTuple):
+    """One thing in a batch that looks like padding."""
+
+    name: str
+    """What the input is called in the batch; empty where it has no name."""
+    told: str
+    """What was seen."""
+    keep: torch.Tensor
+    """(examples, positions) true where a position counts."""
+    remedy: str
+    """The function of the batch that says the same."""
+    samples: bool = False
+    """Whether it is of samples, of which a layer has fewer positions."""
+
+    def fits(self, positions: int) -> bool:
+        """Say whether a layer of so many positions may have this padding."""
+        longest = self.keep.shape[1]
+        return 1 < positions <= longest if self.samples else positions in (longest, int(self.keep.sum(1).max()))
+
+    def of(self, positions: int) -> torch.Tensor:
+        """Return which of so many positions count; of samples, where about."""
+        if not self.samples:
+            return self.keep[:, :positions]
+        return self.keep[:, torch.arange(positions, device=self.keep.device) * self.keep.shape[1] // positions]
+
+
+def traces_of(content: Any, size: int) -> list[Trace]:
+    """Return what looks like padding in a batch."""
+    found = []
+    for where, name, value in places(content):
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_nested:
+            continue
+        if value.ndim < 1 or len(value) != size or name.endswith("mask") or name in NO_IDS or size < 2:
+            continue
+        trace = _of_lengths(content, where, name, value) if value.ndim == 1 else _of_values(where, name, value)
+        found += [] if trace is None else [trace]
+    return found
+
+
+def counted(unmasked: Mapping[str, Trace]) -> str:
+    """Say in which layers something counts that looks like padding, and how to leave it out."""
+    groups: dict[str, list[str]] = {}
+    for name, trace in unmasked.items():
+        groups.setdefault(trace.told, []).append(name)
+    traces = {trace.told: trace for trace in unmasked.values()}
+    seen = "; ".join(f"{listed(names)}: every position counts, though {told}" for told, names in groups.items())
+    keys = [trace.name.removesuffix("input_ids") + "attention_mask" for trace in traces.values() if _is_ids(trace.name)]
+    with_batch = f"{' and '.join(keys)} with the batch, if the model takes it, or " if keys else ""
+    first = next(iter(traces.values()))
+    mask = first.remedy
+    if len(traces) > 1:
+        mask = "{" + ", ".join(f"{names[0]!r}: {traces[told].remedy}" for told, names in groups.items()) + ", ...}"
+    return (
+        f"{seen}, which looks like padding: pass {with_batch}mask={mask}, true where a position counts, or "
+        f"mask={{'**': None}} to count every position."
+    )
+
+
+def _is_ids(name: str) -> bool:
+    return name.endswith("input_ids")
+
+
+def places(value: Any, where: str = "batch", name: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yield what a batch holds, how it is reached, and what it is called."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from places(item, f"{where}[{key!r}]", str(key))
+    elif isinstance(value, tuple | list) and not isinstance(value, PackedSequence):
+        for number, item in enumerate(value):
+            yield from places(item, f"{where}[{number}]")
+    elif is_record(value):
+        for key, item in vars(value).items():
+            yield from places(item, f"{where}.{key}", key)
+    else:
+        yield where, name, value
+
+
+def _of_values(where: str, name: str, values: torch.Tensor) -> Trace | None:
+    whole = not values.is_floating_point() and not values.is_complex() and values.dtype != torch.bool
+    if values.ndim == 2 and whole and values.shape[1] > 1:
+        for side in ("end", "begin"):
+            edge = values[:, -1] if side == "end" else values[:, 0]
+            pad = int(edge.mode().values)
+            is_pad = values == pad
+            inside = _runs(is_pad, side)
+            others = len(set(values[~is_pad].tolist()))
+            if inside is not None and others >= FEWEST_IDS:
+                told = f"rows of {where} {side} in runs of {pad} of unequal lengths"
+                return Trace(name, told, ~inside, f"lambda batch: {where} != {pad}")
+    if values.ndim in (2, 3) and values.is_floating_point() and values.shape[1] > 1:
+        is_zero = (values == 0) if values.ndim == 2 else (values == 0).all(dim=2)
+        inside = None if bool(is_zero[:, 0].any()) else _runs(is_zero, "end")
+        if inside is not None and (values.ndim == 3 or values.shape[1] >= FEWEST_SAMPLES):
+            told = f"rows of {where} end in zeros of unequal lengths"
+            samples = values.ndim == 2
+            remedy = "function(batch) → (examples, positions)" if samples else f"lambda batch: ({where} != 0).any(-1)"
+            return Trace(name, told, ~inside, remedy, samples)
+    return None
+
+
+def _runs(is_pad: torch.Tensor, side: str) -> torch.Tensor | None:
+    """Return the runs in which rows end, or begin; None where they are no padding: equally long, or found elsewhere too."""
+    turned = is_pad.flip(1) if side == "end" else is_pad
+    run, other = _leading(turned), _leading(turned.flip(1)).flip(1)
+    lengths = run.sum(dim=1)
+    beyond = int((lengths - 1).clamp(min=0).sum())
+    if bool((lengths == lengths[0]).all()) or beyond < FEWEST_PLACES or bool((turned & ~run & ~other).any()):
+        return None
+    return run.flip(1) if side == "end" else run
+
+
+def _leading(values: torch.Tensor) -> torch.Tensor:
+    return values.long().cumprod(dim=1).bool()
+
+
+def _of_lengths(content: Any, where: str, name: str, lengths: torch.Tensor) -> Trace | None:
+    """Lengths, by their name, that are not those of all positions of an input."""
+    whole = not lengths.is_floating_point() and not lengths.is_complex() and lengths.dtype != torch.bool
+    if not whole or not any(word in name.lower() for word in LENGTHS) or int(lengths.min()) < 0:
+        return None
+    for other, _, value in places(content):
+        sequences = isinstance(value, torch.Tensor) and not value.is_nested and value.ndim in (2, 3)
+        if sequences and len(value) == len(lengths) and int(lengths.min()) < value.shape[1] >= int(lengths.max()) > 1:
+            keep = torch.arange(value.shape[1], device=lengths.device)[None] < lengths[:, None]
+            count = f"torch.arange({other}.shape[1], device={where}.device)"
+            return Trace(name, f"{where} says that rows are shorter", keep, f"lambda batch: {count} < {where}[:, None]")
+    return None
