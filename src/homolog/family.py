@@ -73,6 +73,8 @@ class Family:
     """The meeting of (y, x) from that of (x, y)."""
     examine: Callable[[Mapping[str, Any], Sequence[tuple[str, str]]], list[Caution]]
     """examine(operands by label, pairs of labels) → warnings, one per kind."""
+    guard: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda formula: formula
+    """guard(formula) → the formula, NaN where it is not defined for any measure of the family."""
     options: tuple[str, ...] = ()
     """The options that prepare takes; the others belong to the last line of each measure."""
     rank: Callable[[Any], int] | None = None

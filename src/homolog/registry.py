@@ -9,11 +9,12 @@ import hashlib
 import inspect
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints, overload
 
 import numpy as np
 
@@ -38,6 +39,7 @@ from homolog.arrays import (
     to_numpy,
 )
 from homolog.cautions import Caution, explain_nan, give, undefined
+from homolog.docstrings import docstring
 from homolog.family import Family
 from homolog.machine import whole_memory
 
@@ -196,6 +198,12 @@ class Measure:
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
     @property
+    def sides(self) -> tuple[str, str]:
+        """The names of the two representations."""
+        x, y = list(inspect.signature(self.function).parameters)[:2]
+        return x, y
+
+    @property
     def choices(self) -> dict[str, tuple[Any, ...]]:
         """The options that choose among names, with these names."""
         hints = get_type_hints(inspect.unwrap(self.function))
@@ -280,7 +288,26 @@ def _literal_values(hint: Any) -> tuple[Any, ...]:
 _MEASURES: dict[str, Measure] = {}
 
 
+_INLINE = re.compile(r"^Annotated\[(\w+), .*\]$", re.DOTALL)
+"""An annotation with a description of its own, which is in the docstring."""
+Options = ParamSpec("Options")
+Plain = TypeVar("Plain", bound=Callable[..., Any])
+
+
+@overload
 def register(
+    family: Family, **record: Any
+) -> Callable[
+    [Callable[Concatenate[Any, Any, Any, Options], Array | None]], Callable[Concatenate[Array, Array, Options], Array]
+]: ...
+
+
+@overload
+def register(family: None = None, **record: Any) -> Callable[[Plain], Plain]: ...
+
+
+def register(  # type: ignore[misc]
+    family: Family | None = None,
     *,
     kind: Literal["similarity", "distance"],
     range: tuple[float, float],
@@ -288,25 +315,25 @@ def register(
     invariances: Invariances | None = None,
     formula: str,
     reference: str,
-    family: Family | None = None,
-    finish: Callable[..., Array] | None = None,
     minimal_n: int = 2,
     differentiable: bool = False,
     **record: Any,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function of two representations as a measure.
+) -> Callable[[Any], Any]:
+    """Register a function of two representations, or a formula over what a family prepares, as a measure.
 
     Parameters
     ----------
+    family
+        Without one the decorated function takes two arrays, and is called once per pair. With one it is a formula
+        f(operand of x, operand of y, what they share, *, options), for measures that share work with others.
     kind, range, symmetric, invariances, formula, reference, minimal_n, differentiable
         The record; see `Measure`. The laws of the test-suite execute it.
-    family, finish
-        For a measure that shares work with others: finish(X, Y, meeting, **options) is its last line on the operands
-        of the family. Without them the function itself is called on the two arrays.
 
     Returns
     -------
-    A decorator that returns the function unchanged.
+    A decorator. Without a family it returns the function unchanged. With one it returns the function of two arrays, whose
+    docstring has the summary, notes and examples of the formula, the parameters of its annotations (`Annotated[type,
+    "description"]`), and all else of the record.
 
     Raises
     ------
@@ -336,11 +363,12 @@ def register(
             )
         if name in _MEASURES:
             raise ValueError(f"a measure must have a new name, got {name!r}, which is registered: rename the function.")
+        public = function if family is None else _of_arrays(function)
         _MEASURES[name] = Measure(
             name=name,
-            function=function,
+            function=public,
             family=family or function_family(),
-            finish=finish or _call(function),
+            finish=_call(function) if family is None else family.guard(function),
             kind=kind,
             range=range,
             symmetric=symmetric,
@@ -351,9 +379,27 @@ def register(
             reference=reference,
             **record,
         )
-        return function
+        if family is not None:
+            public.__doc__ = docstring(_MEASURES[name], function)
+        return public
 
     return add
+
+
+def _of_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function of two arrays whose value is a formula over what a family prepares of them."""
+    signature = inspect.signature(formula)
+    x, y, _, *options = signature.parameters.values()
+    sides = [side.replace(kind=side.POSITIONAL_ONLY, annotation="Array") for side in (x, y)]
+    options = [option.replace(annotation=_INLINE.sub(r"\1", str(option.annotation))) for option in options]
+
+    @wraps(formula)
+    def measured(x: Array, y: Array, /, **options: Any) -> Array:
+        return evaluate(formula.__name__, x, y, **options)
+
+    measured.__signature__ = signature.replace(parameters=[*sides, *options], return_annotation="Array")  # type: ignore[attr-defined]
+    measured.__annotations__ = {p.name: p.annotation for p in (*sides, *options)} | {"return": "Array"}
+    return measured
 
 
 def unregister(name: str) -> None:
@@ -456,9 +502,10 @@ def _anonymous(function: Callable[..., Any]) -> Measure:
     )
 
 
-def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"), **options: Any) -> Array:
+def evaluate(name: str, x: Array, y: Array, **options: Any) -> Array:
     """Compute a registered measure on two arrays: validate, prepare, meet, finish; warn where a reader needs it."""
     record, same = _MEASURES[name].bind(**options), y is x
+    names = record.sides
     single = record.family.float32 == "as given"
     shifted = record.ignores_offset
     x = representation(x, names[0], single=single, shifted=shifted)

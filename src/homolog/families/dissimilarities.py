@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -29,10 +29,17 @@ from homolog.families.halves import PIECE, ROUNDINGS, ROWS, UNIT_ROUNDINGS, Poin
 from homolog.family import Cost, Family
 from homolog.gradients import EQUAL_ROWS, SAME, TIE, factors, moved, smooth_unless, without_gradient
 from homolog.linalg import at_most_one, squared_norm, thin_svd, unit_rows
-from homolog.registry import Invariances, evaluate, register, undefined_where, when
+from homolog.registry import Invariances, register, undefined_where, when
 
-Dissimilarity = Literal["correlation", "euclidean", "cosine", "mahalanobis"]
-Comparison = Literal["spearman", "pearson", "kendall", "cosine"]
+Dissimilarity = Annotated[
+    Literal["correlation", "euclidean", "cosine", "mahalanobis"],
+    'of two rows: "correlation" (1 − Pearson\'s, over the features), "euclidean", "cosine" (1 − cosine), or "mahalanobis" (the '
+    "Euclidean distance of whitened features).",
+]
+Comparison = Annotated[
+    Literal["spearman", "pearson", "kendall", "cosine"],
+    'of the two vectors: "spearman", "pearson", "kendall" (τ_b) or "cosine" (not centred).',
+]
 
 SPARED = {4: 5, 8: 14}
 """Last bits of a float, by its size in bytes, in which equal dissimilarities may differ by the rounding of products."""
@@ -378,10 +385,6 @@ DISSIMILARITIES = Family(
 )
 
 
-def _rsa(x: Dissimilarities, y: Dissimilarities, compared: Compared) -> Array:
-    return undefined_where(compared.undefined, _told_of_corners(x, y, at_most_one(compared.value)))
-
-
 def _told_of_corners(x: Dissimilarities, y: Dissimilarities, value: Array) -> Array:
     """Return a value without the gradient of a side of which a distance is 0, a corner that moves the value.
 
@@ -398,18 +401,11 @@ def _alone(side: Dissimilarities, other: Dissimilarities) -> bool:
     return bool(np.any((to_numpy(side.values) == 0) & (to_numpy(other.values) != 0)))
 
 
-def _rsm_norm_difference(x: Dissimilarities, y: Dissimilarities, compared: Compared) -> Array:
-    value = _told_of_corners(x, y, compared.value)
-    value = smooth_unless(value, lambda: scalar(value) <= TIE * float(to_numpy(x.values).max()), SAME)
-    return undefined_where(compared.undefined, value)
-
-
 _UNDEFINED = "NaN where all pairs of examples are equally far apart"
 
 
 @register(
-    family=DISSIMILARITIES,
-    finish=_rsa,
+    DISSIMILARITIES,
     kind="similarity",
     range=(-1.0, 1.0),
     symmetric=True,
@@ -427,32 +423,20 @@ _UNDEFINED = "NaN where all pairs of examples are equally far apart"
     ),
 )
 def rsa(
-    x: Array, y: Array, /, *, dissimilarity: Dissimilarity = "correlation", comparison: Comparison = "spearman"
-) -> Array:
+    x: Dissimilarities,
+    y: Dissimilarities,
+    compared: Compared,
+    *,
+    dissimilarity: Dissimilarity = "correlation",
+    comparison: Comparison = "spearman",
+) -> Annotated[
+    Array,
+    'With comparison="cosine" independent data score high. NaN too where all pairs of examples of a side are equally far apart: '
+    '"correlation" needs 3 features, and "mahalanobis" a rank below n − 1.',
+]:
     """Representational similarity analysis: do the same pairs of examples lie far apart?
 
     The dissimilarities d(x_i, x_j) of all pairs i < j of rows are correlated with d(y_i, y_j).
-
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-    dissimilarity
-        of two rows: "correlation" (1 − Pearson's, over the features), "euclidean", "cosine" (1 − cosine), or "mahalanobis" (the
-        Euclidean distance of whitened features).
-    comparison
-        of the two vectors: "spearman", "pearson", "kendall" (τ_b) or "cosine" (not centred).
-
-    Returns
-    -------
-    0-d array in [−1, 1]; in [0, 1] for comparison="cosine", where independent data score high. NaN, with a warning, if a side is
-    constant or all its pairs of examples are equally far apart: "correlation" needs 3 features, and "mahalanobis" a rank below
-    n − 1.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations, fewer than 3 examples, or a wrong option.
 
     Notes
     -----
@@ -462,10 +446,6 @@ def rsa(
     dissimilarity: only "euclidean" and "mahalanobis" ignore an offset of the features. Pairs of examples are not independent: use
     a permutation test for a p-value.
 
-    References
-    ----------
-    Kriegeskorte, Mur & Bandettini, Frontiers in Systems Neuroscience 2008.
-
     Examples
     --------
     >>> import numpy as np, homolog as hl
@@ -473,13 +453,12 @@ def rsa(
     >>> round(float(hl.rsa(x, 3 * x + 1)), 12)
     1.0
     """
-    return evaluate("rsa", x, y, dissimilarity=dissimilarity, comparison=comparison)
+    return undefined_where(compared.undefined, _told_of_corners(x, y, at_most_one(compared.value)))
 
 
 @register(
-    family=DISSIMILARITIES,
+    DISSIMILARITIES,
     fixed={"dissimilarity": "euclidean", "comparison": "difference"},
-    finish=_rsm_norm_difference,
     kind="distance",
     range=(0.0, float("inf")),
     symmetric=True,
@@ -489,33 +468,17 @@ def rsa(
     formula="‖D − E‖_F, D, E the Euclidean distances between rows",
     reference="Yin & Shen, NeurIPS 2018, arXiv:1812.04224; Klabunde et al., ICLR 2025, arXiv:2408.00531",
 )
-def rsm_norm_difference(x: Array, y: Array, /) -> Array:
+def rsm_norm_difference(
+    x: Dissimilarities, y: Dissimilarities, compared: Compared
+) -> Annotated[Array, "In the units of the features, growing with n."]:
     """Norm of the difference of two matrices of distances between examples.
 
     ‖D − E‖_F, with D_ij = ‖x_i − x_j‖ and E_ij = ‖y_i − y_j‖.
-
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array in [0, ∞), in the units of the features, growing with n. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
 
     Notes
     -----
     Cost O(n²(p + q)); memory n²/2 numbers per layer. Not invariant to scaling: a layer with larger activations is far from all
     others. A metric between configurations of points.
-
-    References
-    ----------
-    Yin & Shen, NeurIPS 2018; Klabunde et al., ICLR 2025.
 
     Examples
     --------
@@ -524,4 +487,6 @@ def rsm_norm_difference(x: Array, y: Array, /) -> Array:
     >>> round(float(hl.rsm_norm_difference(x, 3 * x)), 12)  # both entries differ by 2
     2.828427124746
     """
-    return evaluate("rsm_norm_difference", x, y)
+    value = _told_of_corners(x, y, compared.value)
+    value = smooth_unless(value, lambda: scalar(value) <= TIE * float(to_numpy(x.values).max()), SAME)
+    return undefined_where(compared.undefined, value)
