@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import kendalltau
+import scipy
 
 from homolog.arrays import (
     Array,
@@ -252,7 +252,9 @@ def meet(x: Dissimilarities, y: Dissimilarities) -> Compared:
     if x.comparison == "difference":
         return Compared(_distance(x.values, y.values), undefined)
     if x.comparison == "kendall":
-        value = 0.0 if bool(undefined) else float(kendalltau(to_numpy(x.values), to_numpy(y.values)).statistic)
+        value = (
+            0.0 if bool(undefined) else float(scipy.stats.kendalltau(to_numpy(x.values), to_numpy(y.values)).statistic)
+        )
         return Compared(constant_like(value, precise(x.values)), undefined)
     return Compared(xp.sum(precise(x.values) * precise(y.values)), undefined)
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import rankdata
+import scipy
 
 from homolog.arrays import Array, constant_like, namespace, to_numpy
 from homolog.cautions import Caution, constant_layers
@@ -32,7 +31,7 @@ class Histograms:
 def prepare(x: Array) -> Histograms:
     """Bin every unit into bins of equal mass by rank; equal values, whose mean rank counts, are never split."""
     centred = centre(x)
-    ranks = rankdata(to_numpy(centred.features), axis=0)
+    ranks = scipy.stats.rankdata(to_numpy(centred.features), axis=0)
     bins = np.floor((ranks - 0.5) * (BINS / x.shape[0])).astype(int)
     flags = (bins[:, None, :] == np.arange(BINS)[None, :, None]).astype(np.float32)
     return Histograms(flags, namespace(x).all(centred.dead))
@@ -114,6 +113,6 @@ def neuron_mutual_information(
     >>> round(float(hl.neuron_mutual_information(x, np.exp(x[:, ::-1]))), 2)  # log 10 less the bias
     2.26
     """
-    rows, columns = linear_sum_assignment(information, maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(information, maximize=True)
     like = namespace(x.constant).astype(x.constant, namespace(x.constant).float64)
     return undefined_where(x.constant | y.constant, constant_like(float(information[rows, columns].mean()), like))

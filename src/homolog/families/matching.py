@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from homolog.arrays import Array, from_numpy, namespace, optional, to_numpy
 from homolog.families.neurons import (
@@ -45,7 +45,7 @@ def transport(gain: np.ndarray) -> np.ndarray:
     p, q = gain.shape
     if p == q:
         # The extreme plans are the permutations.
-        rows, columns = linear_sum_assignment(gain, maximize=True)
+        rows, columns = scipy.optimize.linear_sum_assignment(gain, maximize=True)
         plan = np.zeros((p, q))
         plan[rows, columns] = 1 / p
         return plan
@@ -124,7 +124,7 @@ def permutation_procrustes_distance(x: Neurons, y: Neurons, correlations: Array)
     """
     xp = namespace(correlations)
     products = _products(x, y, correlations)
-    rows, columns = linear_sum_assignment(to_numpy(products), maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(to_numpy(products), maximize=True)
     flat = from_numpy(rows * products.shape[1] + columns, products)
     matched = xp.sum(xp.take(xp.reshape(products, (-1,)), flat, axis=0))
     matched = smooth_unless(matched, lambda: assignments_tie(x, y, to_numpy(products)), ASSIGNMENTS)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.stats import hypergeom
+import scipy
 
 from homolog.arrays import Array, constant_like, namespace
 from homolog.families.nearest import NEIGHBORS, SHARING, Neighbors, Shared
@@ -34,7 +33,7 @@ def _jaccard_knn_null(x: Neighbors, y: Neighbors, shared: Shared) -> Array:
         return _value(x, y, float("nan"))
     # In a random order the neighbours of a row are any k of the others.
     both = np.arange(x.k + 1)
-    return _value(x, y, np.sum(hypergeom(x.n - 1, x.k, x.k).pmf(both) * both / (2 * x.k - both)))
+    return _value(x, y, np.sum(scipy.stats.hypergeom(x.n - 1, x.k, x.k).pmf(both) * both / (2 * x.k - both)))
 
 
 def _similarities(x: Neighbors, other: Neighbors, part: slice) -> np.ndarray:
@@ -43,16 +42,16 @@ def _similarities(x: Neighbors, other: Neighbors, part: slice) -> np.ndarray:
     return found
 
 
-def _kept(x: Neighbors, values: np.ndarray, where: np.ndarray | None) -> csr_array:
+def _kept(x: Neighbors, values: np.ndarray, where: np.ndarray | None) -> scipy.sparse.csr_array:
     """Return the similarities to neighbours as a sparse (n, n) matrix."""
     kept = values.astype(float) if where is None else np.where(where, values, 0.0)
     starts = np.arange(x.n + 1) * x.k
-    found = csr_array((kept.reshape(-1), x.nearest.reshape(-1), starts), shape=(x.n, x.n), copy=True)
+    found = scipy.sparse.csr_array((kept.reshape(-1), x.nearest.reshape(-1), starts), shape=(x.n, x.n), copy=True)
     found.sort_indices()
     return found
 
 
-def _unbiased(a: csr_array, b: csr_array) -> float:
+def _unbiased(a: scipy.sparse.csr_array, b: scipy.sparse.csr_array) -> float:
     """Unbiased HSIC of two matrices with zero diagonals, as for symmetric ones; the mean over both orders of the factors."""
     n = a.shape[0]
     across = float(a.sum(axis=0) @ b.sum(axis=1)) + float(b.sum(axis=0) @ a.sum(axis=1))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from homolog.arrays import Array, count, from_numpy, namespace, to_numpy
 from homolog.cautions import Caution, constant_layers, dead_units
@@ -155,7 +155,7 @@ def assignments_tie(x: Neurons, y: Neurons, gain: np.ndarray) -> bool:
     found = []
     for changed in (gain + change, gain - change):
         plan = np.zeros(gain.shape)
-        plan[linear_sum_assignment(changed, maximize=True)] = 1
+        plan[scipy.optimize.linear_sum_assignment(changed, maximize=True)] = 1
         found.append(plan[alive(x)][:, alive(y)])
     return not np.array_equal(*found)
 
@@ -192,7 +192,7 @@ def bipartite_match(
     1.0
     """
     xp = namespace(correlations)
-    rows, columns = linear_sum_assignment(to_numpy(correlations), maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(to_numpy(correlations), maximize=True)
     flat = from_numpy(rows * correlations.shape[1] + columns, correlations)
     matched = xp.mean(xp.take(xp.reshape(correlations, (-1,)), flat, axis=0))
     matched = smooth_unless(matched, lambda: assignments_tie(x, y, to_numpy(correlations)), ASSIGNMENTS)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+import scipy
 
 from homolog.inference.resampling import Resampled
 from homolog.inference.scales import PLAIN, Scale, scale_of
@@ -50,7 +50,7 @@ class Centred(NamedTuple):
 
     def reach(self, level: float) -> np.ndarray:
         """Return half of the interval."""
-        half: np.ndarray = student.ppf((1 + level) / 2, self.freedom) * self.error
+        half: np.ndarray = scipy.stats.t.ppf((1 + level) / 2, self.freedom) * self.error
         return half
 
 
@@ -127,7 +127,7 @@ def difference(
         # Without spread any difference is certain, and none is none.
         p = 1.0 if abs(found.value) <= rounding else 0.0
     else:
-        p = float(2 * student.sf(abs(found.value / found.error), found.freedom))
+        p = float(2 * scipy.stats.t.sf(abs(found.value / found.error), found.freedom))
     missing = bool(np.isfinite(observed.whole) and np.isnan(p))
     return Difference(sign * float(observed.whole), float(spread(observed)), float(low), float(high), p, missing)
 
