@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from homolog.registry import Measure, Variant
 
 WIDTH = 120
-KEPT = ("Notes", "Examples")
-"""The sections that a formula writes itself; the others follow from the record."""
 _SHOWN = {math.inf: "∞", -math.inf: "−∞", math.sqrt(2): "√2", math.pi / 2: "π/2"}
 
 
@@ -27,32 +25,24 @@ def described(formula: Callable[..., Any]) -> dict[str, str]:
 
 
 def docstring(record: Measure, formula: Callable[..., Any]) -> str:
-    """Return the whole docstring of a measure whose formula this is."""
-    head, kept = _sections(inspect.getdoc(formula) or "")
+    """Return the whole docstring of a measure whose formula this is.
+
+    A formula's own docstring is a line on what the measure says, a paragraph on how it is defined, any number of notes, and one
+    example. What a reader needs beside these follows from the record.
+    """
+    written, _, example = (inspect.getdoc(formula) or "").partition(">>> ")
+    what, defined, *notes = [*written.strip().split("\n\n"), ""]
     told = described(formula)
     sections = [
-        ("Parameters", list(_parameters(record, told))),
-        ("Returns", [_wrapped(_returned(record, told.get("return", "")))]),
-        ("Raises", ["ValueError, TypeError", textwrap.indent(_wrapped(_raised(record)), "    ")]),
-        ("Notes", [kept["Notes"]] if "Notes" in kept else []),
-        ("References", [_wrapped(f"{record.reference}.")]),
-        ("Examples", [kept["Examples"]] if "Examples" in kept else []),
+        ("Parameters", "\n".join(_parameters(record, told))),
+        ("Returns", _wrapped(_returned(record, told.get("return", "")))),
+        ("Raises", "ValueError, TypeError\n" + textwrap.indent(_wrapped(_raised(record)), "    ")),
+        ("Notes", "\n\n".join(filter(None, notes))),
+        ("References", _wrapped(f"{record.reference}.")),
+        ("Examples", f">>> import numpy as np, homolog as hl\n>>> {example}" if example else ""),
     ]
-    written = [f"{title}\n{'-' * len(title)}\n" + "\n".join(lines) for title, lines in sections if lines]
-    return "\n\n".join([head, *written]) + "\n"
-
-
-def _sections(text: str) -> tuple[str, dict[str, str]]:
-    """Split a docstring into what stands above its sections, and these."""
-    parts: dict[str, str] = {}
-    end = len(text)
-    for title in reversed(KEPT):
-        heading = f"{title}\n{'-' * len(title)}\n"
-        if heading in text:
-            place = text.index(heading)
-            parts[title] = text[place + len(heading) : end].strip()
-            end = place
-    return text[:end].strip(), parts
+    titled = [f"{title}\n{'-' * len(title)}\n{text}" for title, text in sections if text]
+    return "\n\n".join(filter(None, [what, defined, *titled])) + "\n"
 
 
 def _parameters(record: Measure, told: dict[str, str]) -> Iterator[str]:

@@ -139,11 +139,11 @@ class Measure:
     kind: Literal["similarity", "distance"]
     range: tuple[float, float]
     symmetric: bool | None
-    invariances: Invariances | None
-    minimal_n: int
-    differentiable: bool
     formula: str
     reference: str
+    invariances: Invariances | None = None
+    minimal_n: int = 2
+    differentiable: bool = False
     null: Callable[..., Array | None] | None = None
     """null(X, Y, meeting, **finish options) → mean over permutations of the examples, or None where there is no formula."""
     without_each: Callable[..., Array | None] | None = None
@@ -306,19 +306,7 @@ def register(
 def register(family: None = None, **record: Any) -> Callable[[Plain], Plain]: ...
 
 
-def register(  # type: ignore[misc]
-    family: Family | None = None,
-    *,
-    kind: Literal["similarity", "distance"],
-    range: tuple[float, float],
-    symmetric: bool,
-    invariances: Invariances | None = None,
-    formula: str,
-    reference: str,
-    minimal_n: int = 2,
-    differentiable: bool = False,
-    **record: Any,
-) -> Callable[[Any], Any]:
+def register(family: Family | None = None, **record: Any) -> Callable[[Any], Any]:
     """Register a function of two representations, or a formula over what a family prepares, as a measure.
 
     Parameters
@@ -326,8 +314,10 @@ def register(  # type: ignore[misc]
     family
         Without one the decorated function takes two arrays, and is called once per pair. With one it is a formula
         f(operand of x, operand of y, what they share, *, options), for measures that share work with others.
-    kind, range, symmetric, invariances, formula, reference, minimal_n, differentiable
-        The record; see `Measure`. The laws of the test-suite execute it.
+    **record
+        kind, range, symmetric, formula, reference; and, where they are not what `Measure` has by default, invariances, minimal_n,
+        differentiable and its other fields. What holds of all measures of a family may stand in the family's `record`. The laws
+        of the test-suite execute it.
 
     Returns
     -------
@@ -337,8 +327,8 @@ def register(  # type: ignore[misc]
 
     Raises
     ------
-    ValueError
-        If the name is taken.
+    ValueError, TypeError
+        If the name is taken, or a field of the record is missing, unknown or wrong.
 
     Examples
     --------
@@ -354,36 +344,31 @@ def register(  # type: ignore[misc]
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         name = function.__name__
-        if kind not in ("similarity", "distance"):
-            raise ValueError(f"kind of {name} must be 'similarity' or 'distance', got {kind!r}.")
-        unknown = set(record) - {field.name for field in fields(Measure)}
-        if unknown:
-            raise TypeError(
-                spelling.unknown("field of a record", min(unknown), [f.name for f in fields(Measure)], "see Measure")
-            )
-        if name in _MEASURES:
-            raise ValueError(f"a measure must have a new name, got {name!r}, which is registered: rename the function.")
+        told = record if family is None else {**family.record, **record}
+        _check_record(name, told)
         public = function if family is None else _of_arrays(function)
-        _MEASURES[name] = Measure(
-            name=name,
-            function=public,
-            family=family or function_family(),
-            finish=_call(function) if family is None else family.guard(function),
-            kind=kind,
-            range=range,
-            symmetric=symmetric,
-            invariances=invariances,
-            minimal_n=minimal_n,
-            differentiable=differentiable,
-            formula=formula,
-            reference=reference,
-            **record,
-        )
+        finish = _call(function) if family is None else family.guard(function)
+        _MEASURES[name] = Measure(name, public, family or function_family(), finish, **told)
         if family is not None:
             public.__doc__ = docstring(_MEASURES[name], function)
         return public
 
     return add
+
+
+def _check_record(name: str, record: Mapping[str, Any]) -> None:
+    """Raise unless a measure of this name can be registered with this record."""
+    known = {field.name: field for field in fields(Measure)}
+    unknown = set(record) - set(known)
+    if unknown:
+        raise TypeError(spelling.unknown("field of a record", min(unknown), known, "see Measure"))
+    for key in ("kind", "range", "symmetric", "formula", "reference"):
+        if key not in record:
+            raise TypeError(f"a measure must be registered with {key}=, got none for {name}: see homolog.register.")
+    if record["kind"] not in ("similarity", "distance"):
+        raise ValueError(f"kind of {name} must be 'similarity' or 'distance', got {record['kind']!r}.")
+    if name in _MEASURES:
+        raise ValueError(f"a measure must have a new name, got {name!r}, which is registered: rename the function.")
 
 
 def _of_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
@@ -494,9 +479,6 @@ def _anonymous(function: Callable[..., Any]) -> Measure:
         kind="similarity",
         range=(float("-inf"), float("inf")),
         symmetric=None,
-        invariances=None,
-        minimal_n=2,
-        differentiable=False,
         formula="f(X, Y)",
         reference="given by the caller",
     )

@@ -384,6 +384,7 @@ DISSIMILARITIES = Family(
     exact=exact,
     host=True,
     begin=Points,
+    record={"symmetric": True},
 )
 
 
@@ -410,7 +411,6 @@ _UNDEFINED = "NaN where all pairs of examples are equally far apart"
     DISSIMILARITIES,
     kind="similarity",
     range=(-1.0, 1.0),
-    symmetric=True,
     invariances=Invariances(translation=""),
     minimal_n=3,
     formula="correlation of the dissimilarities d(x_i, x_j) and d(y_i, y_j) over pairs i < j",
@@ -440,17 +440,12 @@ def rsa(
 
     The dissimilarities d(x_i, x_j) of all pairs i < j of rows are correlated with d(y_i, y_j).
 
-    Notes
-    -----
     Cost O(n²(p + q)), and for ranks sorting n²/2 numbers; "kendall" sorts once more per pair of layers. Memory n²/2 numbers per
     layer. An example of zeros (for "cosine"), or of equal features (for "correlation"), has no direction: its dissimilarity from
     all others is taken as 1, also from one like it, and a NoDirectionWarning says so. What is invariant depends on the
     dissimilarity: only "euclidean" and "mahalanobis" ignore an offset of the features. Pairs of examples are not independent: use
     a permutation test for a p-value.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(50, 6))
     >>> round(float(hl.rsa(x, 3 * x + 1)), 12)
     1.0
@@ -463,7 +458,6 @@ def rsa(
     fixed={"dissimilarity": "euclidean", "comparison": "difference"},
     kind="distance",
     range=(0.0, float("inf")),
-    symmetric=True,
     metric=True,
     invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
     differentiable=True,
@@ -477,14 +471,9 @@ def rsm_norm_difference(
 
     ‖D − E‖_F, with D_ij = ‖x_i − x_j‖ and E_ij = ‖y_i − y_j‖.
 
-    Notes
-    -----
     Cost O(n²(p + q)); memory n²/2 numbers per layer. Not invariant to scaling: a layer with larger activations is far from all
     others. A metric between configurations of points.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.array([[0.0], [1.0]])
     >>> round(float(hl.rsm_norm_difference(x, 3 * x)), 12)  # both entries differ by 2
     2.828427124746

@@ -8,7 +8,7 @@ from homolog.arrays import Array, namespace, scalar
 from homolog.families.grams import Structure
 from homolog.families.structure import STRUCTURE, Estimator, Meeting, alignment
 from homolog.gradients import CORNER, smooth_unless
-from homolog.registry import Invariances, register, when
+from homolog.registry import register, when
 
 CONFOUNDER = """(n, ·) array of what both networks were given, or any other confounder, in the same order. Without it nothing is
 removed, the value is that of `cka`, and a MissingInputsWarning says so."""
@@ -19,9 +19,6 @@ removed, the value is that of `cka`, and a MissingInputsWarning says so."""
     fixed={"kernel": "distance"},
     kind="similarity",
     range=(0.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="sqrt(⟨HDH, HEH⟩ / (‖HDH‖_F ‖HEH‖_F)), D, E the Euclidean distances between rows",
     reference="Székely, Rizzo & Bakirov, Annals of Statistics 2007, arXiv:0803.4101; Székely & Rizzo, Annals of Statistics 2014",
     variants=(when("estimator", "debiased", range=(-1.0, 1.0), minimal_n=4, formula="⟨D̃, Ẽ⟩ / sqrt(⟨D̃, D̃⟩ · ⟨Ẽ, Ẽ⟩)"),),
@@ -35,14 +32,9 @@ def distance_correlation(
     square is CKA with the kernel −distance. Debiased (bias-corrected): ⟨D̃, Ẽ⟩ / sqrt(⟨D̃, D̃⟩⟨Ẽ, Ẽ⟩) of the U-centred
     distances, which estimates the square.
 
-    Notes
-    -----
     Cost O(n²(p + q)). In the population 0 only for independent representations, linear or not. The biased value rises towards 1
     when features outnumber examples.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 1))
     >>> round(float(hl.distance_correlation(x, x**2)), 1), round(float(hl.cka(x, x**2)), 1)
     (0.6, 0.0)
@@ -63,9 +55,6 @@ def distance_correlation(
     unbiased={"estimator": "debiased"},
     kind="similarity",
     range=(0.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="CKA of K − α_K K₀ and L − α_L K₀, α = ⟨K, K₀⟩ / ‖K₀‖_F², K₀ the Gram matrix of the inputs, all centred",
     reference="Cui, Kumar, Marttinen & Kaski, NeurIPS 2022, arXiv:2202.00095",
     variants=(when("estimator", "debiased", range=(-1.0, 1.0), minimal_n=4),),
@@ -83,15 +72,10 @@ def deconfounded_cka(
     CKA of K − α_K K₀ and L − α_L K₀, with K, L, K₀ the centred Gram matrices of x, y and the inputs, and α = ⟨K, K₀⟩ / ‖K₀‖_F²
     the least-squares multiple: two networks must not look alike only because both tell apart what differs at their input.
 
-    Notes
-    -----
     Cost O(n²(p + q + inputs)). Permutations put what is left of y's Gram matrix in other orders. The paper regresses Gram
     matrices as they are; here all are centred first, so that an offset of the features is neither explained nor compared. To
     compare whole models bind the inputs: `compare(a, b, measures=measure("deconfounded_cka", inputs=images))`.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> rng = np.random.default_rng(0)
     >>> inputs = rng.normal(size=(200, 5))
     >>> x, y = (np.hstack([inputs, 0.3 * rng.normal(size=(200, 5))]) for _ in range(2))

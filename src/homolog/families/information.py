@@ -101,14 +101,9 @@ def neuron_mutual_information(
     max_σ mean_i I(x_i; y_σ(i)) over one-to-one assignments of min(p, q) units. I is the mutual information of units binned into
     10 bins of equal mass by rank, less the Miller-Madow bias (|X|−1)(|Y|−1)/(2n), |X| the number of occupied bins.
 
-    Notes
-    -----
     Cost O(100·n·p·q). Equal values are never split between bins: a unit that is mostly 0 has one heavy bin. Unchanged by every
     increasing map of a unit. Not differentiable; computed on the host.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(1000, 3))
     >>> round(float(hl.neuron_mutual_information(x, np.exp(x[:, ::-1]))), 2)  # log 10 less the bias
     2.26

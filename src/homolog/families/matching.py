@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import scipy
@@ -21,7 +21,7 @@ from homolog.families.neurons import REFERENCE as LI_2016
 from homolog.families.subspace import root
 from homolog.gradients import TIE, smooth_unless
 from homolog.linalg import at_most_one
-from homolog.registry import Invariances, register, undefined_where
+from homolog.registry import register, undefined_where
 
 _DEAD = "a dead unit correlates 0 even with itself, so f(x, x) < 1 for a layer that has one"
 
@@ -55,12 +55,8 @@ def transport(gain: np.ndarray) -> np.ndarray:
     return exact
 
 
-_COMMON: dict[str, Any] = {"symmetric": True, "differentiable": True, "invariances": Invariances()}
-
-
 @register(
     NEURONS,
-    **_COMMON,
     kind="similarity",
     range=(-1.0, 1.0),
     formula="(mean_i max_j c_ij + mean_j max_i c_ij) / 2",
@@ -74,13 +70,8 @@ def soft_correlation_match(
 
     (mean_i max_j c_ij + mean_j max_i c_ij) / 2, c the signed Pearson correlations: `semi_match` both ways.
 
-    Notes
-    -----
     Cost O(n·p·q). The best of many correlations is high by chance: with few examples look at a permutation test.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.soft_correlation_match(x, x[:, ::-1])), 12)
     1.0
@@ -97,7 +88,6 @@ def soft_correlation_match(
 
 @register(
     NEURONS,
-    **_COMMON,
     kind="distance",
     range=(0.0, 2.0),
     metric=True,
@@ -110,14 +100,9 @@ def permutation_procrustes_distance(x: Neurons, y: Neurons, correlations: Array)
     min_P ‖X − YP‖_F over permutations of units, of centred columns and unit Frobenius norms; the narrower side is padded with
     zeros.
 
-    Notes
-    -----
     Cost O(n·p·q) and an assignment. Never below `procrustes_distance`, which may rotate: their difference says how much the
     basis matters. Units that no unit of the narrower side is matched to count whole.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> float(hl.permutation_procrustes_distance(x, 3 * x[:, ::-1]) < 1e-7)
     1.0
@@ -133,7 +118,6 @@ def permutation_procrustes_distance(x: Neurons, y: Neurons, correlations: Array)
 
 @register(
     NEURONS,
-    **_COMMON,
     kind="distance",
     range=(0.0, 2.0),
     metric=True,
@@ -152,14 +136,9 @@ def soft_matching_distance(
     sqrt(min_T Σ_ij T_ij ‖x_i − y_j‖²) over T >= 0 with row sums 1/p and column sums 1/q, of centred columns whose mean square
     norm is 1.
 
-    Notes
-    -----
     Cost O(n·p·q) and an exact transport plan. Khosla & Williams do not fix the scale; here each side is scaled as in
     `procrustes_distance`. A unit that is copied in equal shares stays matched, where a permutation would leave copies over.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> float(hl.soft_matching_distance(x, np.hstack([x, x])) < 1e-7)  # every unit twice
     1.0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import scipy
 
 from homolog.arrays import Array, constant_like, namespace
-from homolog.families.nearest import NEIGHBORS, SHARING, Neighbors, Shared
-from homolog.registry import Invariances, register, undefined_where
+from homolog.families.nearest import NEIGHBORS, SHARING, TIES, Neighbors, Shared
+from homolog.registry import register, undefined_where
 
 NOTHING = 1e-10
 """Share of the squares of a Gram matrix below which its self-term is none."""
@@ -59,22 +59,12 @@ def _unbiased(a: scipy.sparse.csr_array, b: scipy.sparse.csr_array) -> float:
 
 
 K = Annotated[int, "neighbours of every example, not counting itself."]
-_TIES = {"ties": "of equally near rows the first by index counts as nearer, whoever they are"}
-_COMMON: dict[str, Any] = {
-    "kind": "similarity",
-    "symmetric": True,
-    "bounds": {"k": (0, float("inf"))},
-}
-_COSINE = Invariances(orthogonal="xy", translation="")
 
 
 @register(
     NEIGHBORS,
-    **_COMMON,
-    exceptions=_TIES,
     null=_mutual_knn_null,
     range=(0.0, 1.0),
-    invariances=_COSINE,
     formula="mean_i |N_k(x_i) ∩ N_k(y_i)| / k",
     reference=HUH_2024,
 )
@@ -85,16 +75,11 @@ def mutual_knn(
 
     mean_i |N_k(x_i) ∩ N_k(y_i)| / k, N_k the k other rows of largest cosine similarity; of equally near ones the first.
 
-    Notes
-    -----
     Cost O(n²(p + q)) in bounded memory; similarities that differ by rounding tie. Rows of zeros have no direction: their cosines
     count as 0, and a NoDirectionWarning says so. Blind to everything but who is near: distances,
     clusters among each other, anything linear. Features are not centred: an offset makes all cosines alike. Not differentiable;
     computed on the host.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> float(hl.mutual_knn(x, 2 * x[:, ::-1])), round(float(hl.mutual_knn(x, x[:, :4])), 1)
     (1.0, 0.6)
@@ -104,11 +89,8 @@ def mutual_knn(
 
 @register(
     NEIGHBORS,
-    **_COMMON,
-    exceptions=_TIES,
     null=_jaccard_knn_null,
     range=(0.0, 1.0),
-    invariances=_COSINE,
     formula="mean_i |N_k(x_i) ∩ N_k(y_i)| / |N_k(x_i) ∪ N_k(y_i)|",
     reference="Klabunde et al., ICLR 2025, arXiv:2408.00531; Wang, Rao, Guo, Wang, Liu & Guan, IEEE TKDE 2022",
 )
@@ -117,14 +99,9 @@ def jaccard_knn(x: Neighbors, y: Neighbors, shared: Shared, *, k: K = 10) -> Arr
 
     mean_i |N_k(x_i) ∩ N_k(y_i)| / |N_k(x_i) ∪ N_k(y_i)|, N_k the k other rows of largest cosine similarity.
 
-    Notes
-    -----
     Cost O(n²(p + q)) in bounded memory. With h shared neighbours an example counts h / (2k − h), against h / k for
     `mutual_knn`, which it orders pairs much as. Not differentiable; computed on the host.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> float(hl.jaccard_knn(x, 2 * x[:, ::-1]))
     1.0
@@ -134,10 +111,7 @@ def jaccard_knn(x: Neighbors, y: Neighbors, shared: Shared, *, k: K = 10) -> Arr
 
 @register(
     NEIGHBORS,
-    **_COMMON,
-    exceptions=_TIES,
     range=(0.0, 1.0),
-    invariances=_COSINE,
     formula="mean_i Σ_j 2 / ((1 + |r_ij − s_ij|)(r_ij + s_ij)) / H(m_i), j one of the m_i shared, r, s ranks, H(m) = Σ 1/l",
     reference="Wang, Rao, Guo, Wang, Liu & Guan, IEEE TKDE 2022; Klabunde et al., ICLR 2025, arXiv:2408.00531",
 )
@@ -147,14 +121,9 @@ def rank_similarity(x: Neighbors, y: Neighbors, shared: Shared, *, k: K = 10) ->
     mean_i v_i with v_i = Σ_j 2 / ((1 + |r_j − s_j|)(r_j + s_j)) / H(m) over the m neighbours j that both lists of example i
     share, r and s their ranks in the two lists, H(m) = 1 + 1/2 + … + 1/m; 0 where they share none.
 
-    Notes
-    -----
     Cost O(n²(p + q)) in bounded memory. Counts only neighbours that are shared, whose number it ignores: read it beside
     `jaccard_knn`. Not differentiable; computed on the host.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.rank_similarity(x, 2 * x[:, ::-1])), 12)
     1.0
@@ -165,10 +134,7 @@ def rank_similarity(x: Neighbors, y: Neighbors, shared: Shared, *, k: K = 10) ->
 
 @register(
     NEIGHBORS,
-    **_COMMON,
-    exceptions=_TIES,
     range=(-1.0, 1.0),
-    invariances=_COSINE,
     formula="mean_i cos(s_i, t_i), s_i, t_i the cosines of x_i, y_i to the rows N_k(x_i) ∪ N_k(y_i)",
     reference="Hamilton, Leskovec & Jurafsky, EMNLP 2016, arXiv:1606.02821",
 )
@@ -178,14 +144,9 @@ def second_order_cosine(x: Neighbors, y: Neighbors, shared: Shared, *, k: K = 10
     mean_i cos(s_i, t_i), where s_i and t_i hold the cosine similarities of x_i and of y_i to the same rows, the union of the k
     nearest neighbours of example i in both.
 
-    Notes
-    -----
     Cost O(n²(p + q)), and O(n·k·(p + q)) per pair. Where all cosines are positive, as after a ReLU, values lie near 1 for
     unrelated layers too: compare them with each other, or with permutations. Not differentiable; computed on the host.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.second_order_cosine(x, 2 * x[:, ::-1])), 12)
     1.0
@@ -213,13 +174,11 @@ def second_order_cosine(x: Neighbors, y: Neighbors, shared: Shared, *, k: K = 10
 
 @register(
     NEIGHBORS,
-    **_COMMON,
     range=(float("-inf"), float("inf")),
-    invariances=_COSINE,
     minimal_n=4,
     formula="A(K, L) / sqrt(A(K, K) · A(L, L)), A the unbiased HSIC over pairs i, j with j in both N_k(x_i), N_k(y_i)",
     reference=HUH_2024,
-    exceptions=_TIES
+    exceptions=TIES
     | {
         "optimum": "1 at identity, which is no bound: neighbours are not mutual, so that A is no inner product",
         "undefined": "NaN where A(K, K) <= 0, which neighbours that are not mutual allow in small samples",
@@ -237,14 +196,9 @@ def cknna(
     A(K, L) / sqrt(A(K, K) · A(L, L)). A(K, L) is the unbiased estimator of HSIC of the Gram matrices of the rows of norm 1, set
     to 0 wherever j is not among the k nearest rows of i in both representations.
 
-    Notes
-    -----
     Cost O(n²(p + q)) for the neighbours, O(n·k) for the rest. With k = n − 1 it is debiased CKA of rows of norm 1. Rows are
     brought to norm 1 here, and nothing is added to the denominator. Not differentiable; computed on the host.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.cknna(x, 2 * x[:, ::-1])), 12)
     1.0

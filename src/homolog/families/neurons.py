@@ -132,6 +132,7 @@ NEURONS = Family(
         partial(plan_pairs, mapped=False, passes=3, needs=lambda n, p: 32 << 20),
         summarise=NeuronRows,
     ),
+    record={"symmetric": True, "differentiable": True, "invariances": Invariances()},
 )
 
 
@@ -165,9 +166,6 @@ def assignments_tie(x: Neurons, y: Neurons, gain: np.ndarray) -> bool:
     aliases=("hard_correlation_match",),
     kind="similarity",
     range=(-1.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(),
-    differentiable=True,
     formula="max over one-to-one assignments of the mean of c_ij",
     reference=REFERENCE,
     exceptions={"dead_units": "a dead unit correlates 0 even with itself, so f(x, x) < 1 for a layer that has one"},
@@ -179,14 +177,9 @@ def bipartite_match(
 
     max_σ mean_i c_{iσ(i)} over one-to-one assignments of min(p, q) units, c the signed Pearson correlations.
 
-    Notes
-    -----
     Cost O(n·p·q) and an assignment of O(min(p, q)²·max(p, q)). Invariant to permuting units and to a positive scale and
     shift of each unit; not to rotation. For a convolution the units are channels: extract with reduce="mean".
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.bipartite_match(x, x[:, ::-1])), 12)
     1.0
@@ -204,8 +197,6 @@ def bipartite_match(
     kind="similarity",
     range=(-1.0, 1.0),
     symmetric=False,
-    invariances=Invariances(),
-    differentiable=True,
     formula="mean_i max_j c_ij",
     reference=REFERENCE,
     exceptions={"dead_units": "a dead unit correlates 0 even with itself, so f(x, x) < 1 for a layer that has one"},
@@ -217,13 +208,8 @@ def semi_match(
 
     mean_i max_j c_ij, c the signed Pearson correlations. **From x to y**: the two sides are not alike.
 
-    Notes
-    -----
     Cost O(n·p·q). For a convolution the units are channels: extract with reduce="mean".
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.semi_match(x[:, :2], x)), 12)
     1.0

@@ -16,7 +16,7 @@ from homolog.families.subspace import cost as cost_of_subspaces
 from homolog.family import Cost
 from homolog.gradients import polar_factor, smooth_unless
 from homolog.linalg import at_most_one
-from homolog.registry import Invariances, register
+from homolog.registry import register
 
 
 def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
@@ -46,8 +46,6 @@ def _leverages(u: Array, kept: Array) -> Array:
     kind="similarity",
     range=(float("-inf"), 1.0),
     symmetric=False,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     minimal_n=3,
     formula="1 − Σ_i ‖x_i − x̂_i‖² / Σ_i ‖x_i − x̄_i‖², x̂_i, x̄_i the ridge fit and the mean without example i",
     reference="Hoerl & Kennard, Technometrics 1970; Allen, Technometrics 1974 (leaving one out)",
@@ -68,15 +66,10 @@ def linear_predictivity(
     1 − Σ_i ‖x_i − x̂_i‖² / Σ_i ‖x_i − x̄_i‖², where x̂_i is the ridge fit and x̄_i the mean of all examples but i: every
     example is left out once. **From predictors to target**: the two sides are not alike.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side, and O(n·r_x·r_y) per pair: all n fits follow from one decomposition. The honest counterpart
     of `linear_regression`, whose R² is that of the sample and rises with the number of predictors. Features are weighed by
     their variance.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x, y = np.random.default_rng(0).normal(size=(2, 60, 20))
     >>> round(float(hl.linear_regression(x, y)), 1), bool(hl.linear_predictivity(x, y) < 0)  # independent
     (0.3, True)
@@ -96,9 +89,6 @@ def linear_predictivity(
     PREDICTIONS,
     kind="similarity",
     range=(-1.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="mean_i cos(x_i Q, y_i), Q = argmin ‖XQ − Y‖_F over rotations",
     reference="Hamilton, Leskovec & Jurafsky, ACL 2016, arXiv:1605.09096",
 )
@@ -108,14 +98,9 @@ def aligned_cosine(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     mean_i cos(x_i Q, y_i), with Q the orthogonal matrix that brings centred X nearest to centred Y; the narrower side is padded
     with zeros.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side, O(n·r_x·r_y) per pair. Every example counts alike, however long its row; rows at the mean
     are left out. Rises with the number of features, for independent data too.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))
     >>> round(float(hl.aligned_cosine(x, x @ rotation)), 12)

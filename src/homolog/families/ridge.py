@@ -31,9 +31,6 @@ def _log_volume(matrix: Array) -> Array:
     free_of_rank=True,
     kind="similarity",
     range=(0.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="‖Q̃_Y^T Q̃_X‖_F² / (‖Q̃_X^T Q̃_X‖_F ‖Q̃_Y^T Q̃_Y‖_F), Q̃ = U S (S² + κI)^(-1/2)",
     reference=KORNBLITH_2019 + ", appendix D.1; Vinod, Journal of Econometrics 1976",
     bounds={"regularization": (0, float("inf"))},
@@ -50,13 +47,8 @@ def canonical_ridge(
     CKA of the Gram matrices Q̃Q̃^T, with Q̃ = U S (S² + κI)^(-1/2) of centred X = U S V^T and κ = regularization × the mean of
     S². Towards 0 it is R²_CCA · sqrt(r_x / r_y), r_x <= r_y (R²_CCA for equal ranks); towards ∞ it is linear CKA.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. The smaller the regularization, the more directions of little variance count.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> y = x @ np.diag([9.0, 3.0, 1.0, 1.0, 1.0])
     >>> [round(float(hl.canonical_ridge(x, y, regularization=k)), 2) for k in (1e-9, 1.0, 1e9)]
@@ -72,9 +64,7 @@ def canonical_ridge(
     SUBSPACE,
     kind="similarity",
     range=(0.0, float("inf")),
-    symmetric=True,
     invariances=Invariances(invertible_linear="xy", orthogonal="xy"),
-    differentiable=True,
     formula="−½ Σ log(1 − ρ_i²)",
     reference=KORNBLITH_2019 + "; Cover & Thomas, Elements of Information Theory",
     exceptions={"optimum": "infinite at identity", "infinite": "+inf once a canonical correlation is 1"},
@@ -88,14 +78,9 @@ def gaussian_mutual_information(
 
     −½ Σ_i log(1 − ρ_i²) over the canonical correlations ρ_i.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. Mutual information is unchanged by every invertible map, which is why the paper rejects
     it as a similarity of whole representations.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 1))
     >>> y = x + np.random.default_rng(1).normal(size=(100, 1))
     >>> rho = np.corrcoef(x[:, 0], y[:, 0])[0, 1]

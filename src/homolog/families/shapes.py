@@ -35,9 +35,6 @@ def _eigenspace_overlap_null(x: Subspace, y: Subspace, overlap: Overlap) -> Arra
     free_of_rank=True,
     kind="similarity",
     range=(0.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="‖X^T Y‖_* / (‖X‖_F ‖Y‖_F)",
     reference="Bures, Transactions of the AMS 1969; Tang, Maddox, Dickens, Diethe & Damianou, arXiv:2003.11498",
 )
@@ -46,14 +43,9 @@ def bures_similarity(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
 
     ‖X^T Y‖_* / (‖X‖_F ‖Y‖_F) of centred columns; the fidelity of the Gram matrices, tr (K^½ L K^½)^½ / sqrt(tr K · tr L).
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. A function of the Procrustes distance: 1 − d²/2. Weighs all directions by their standard
     deviation, where linear CKA weighs by variance; rises with the number of features, for independent data too.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x, y = np.random.default_rng(0).normal(size=(2, 100, 5))
     >>> round(float(hl.bures_similarity(x, y) + hl.procrustes_distance(x, y) ** 2 / 2), 12)
     1.0
@@ -66,10 +58,8 @@ def bures_similarity(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     free_of_rank=True,
     kind="distance",
     range=(0.0, float("inf")),
-    symmetric=True,
     metric=True,
     invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
-    differentiable=True,
     formula="sqrt(‖X‖_F² + ‖Y‖_F² − 2‖X^T Y‖_*)",
     reference="Kendall, Bulletin of the LMS 1984; Williams, Kunz, Kornblith & Linderman, NeurIPS 2021, arXiv:2110.14739",
 )
@@ -80,14 +70,9 @@ def size_and_shape_distance(
 
     min_Q ‖Y − XQ‖_F = sqrt(‖X‖_F² + ‖Y‖_F² − 2‖X^T Y‖_*) of centred X, Y, Q orthogonal.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. `procrustes_distance` of representations of unit norm; here a layer of larger activations is
     far from all others. Below about 1e-7 of the norms it is rounding.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.array([[1.0], [-1.0], [0.0]])
     >>> round(float(hl.size_and_shape_distance(x, 3 * x)), 12)  # ‖3x − x‖ = 2·sqrt 2
     2.828427124746
@@ -107,10 +92,7 @@ def size_and_shape_distance(
     free_of_rank=True,
     kind="distance",
     range=(0.0, 1.5707963267948966),
-    symmetric=True,
     metric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="arccos(‖X̃^T Ỹ‖_* / (‖X̃‖_F ‖Ỹ‖_F)), X̃ = X (αI + (1−α)(X^T X / r)^(-1/2))",
     reference="Williams, Kunz, Kornblith & Linderman, NeurIPS 2021, arXiv:2110.14739",
     bounds={"alpha": (0.0, 1.0)},
@@ -128,15 +110,10 @@ def angular_shape_distance(
 
     arccos(‖X̃^T Ỹ‖_* / (‖X̃‖_F ‖Ỹ‖_F)), X̃ = U (α S + (1−α) I) of centred X = U S V^T whose singular values have mean square 1.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. A metric for every alpha; with alpha=0 invariant to invertible linear maps too. Singular
     values are brought to mean square 1 before whitening, so that scaling changes nothing for any alpha. Below about 1e-7 an
     angle is rounding.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x, y = np.random.default_rng(0).normal(size=(2, 100, 5))
     >>> bool(np.isclose(np.cos(hl.angular_shape_distance(x, y)), hl.bures_similarity(x, y)))
     True
@@ -153,9 +130,7 @@ def angular_shape_distance(
     null=_eigenspace_overlap_null,
     kind="similarity",
     range=(0.0, 1.0),
-    symmetric=True,
     invariances=Invariances(invertible_linear="xy", orthogonal="xy"),
-    differentiable=True,
     formula="‖Q_Y^T Q_X‖_F² / max(r_x, r_y)",
     reference="May, Zhang, Dao & Ré, NeurIPS 2019, arXiv:1909.01264",
 )
@@ -166,14 +141,9 @@ def eigenspace_overlap(
 
     ‖Q_Y^T Q_X‖_F² / max(r_x, r_y), Q orthonormal bases of the centred column spaces and r their numerical ranks.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. R²_CCA · min(r_x, r_y) / max(r_x, r_y): 1 only where neither space holds more than the
     other. Saturates like `cca` when features outnumber examples.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.eigenspace_overlap(x, x[:, :2])), 12)
     0.4
@@ -186,10 +156,7 @@ def eigenspace_overlap(
     free_of_rank=True,
     kind="distance",
     range=(0.0, float("inf")),
-    symmetric=True,
     metric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="sqrt(tr (Σ_x Σ_xλ⁻¹)² + tr (Σ_y Σ_yλ⁻¹)² − 2 tr Σ_xλ⁻¹ Σ_xy Σ_yλ⁻¹ Σ_yx), Σ_λ = Σ + λI, tr Σ = 1",
     reference="Boix-Adserà, Lawrence, Stepaniants & Rigollet, NeurIPS 2022, arXiv:2210.06545",
     bounds={"regularization": (0, float("inf"))},
@@ -208,14 +175,9 @@ def gulp_distance(
     sqrt(tr (Σ_x Σ_xλ⁻¹)² + tr (Σ_y Σ_yλ⁻¹)² − 2 tr Σ_xλ⁻¹ Σ_xy Σ_yλ⁻¹ Σ_yx): the expected squared difference of the two ridge
     fits to a random target. Σ are covariances, Σ_λ = Σ + λI, and each representation is scaled to tr Σ = 1.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. Grows with the number of directions that λ leaves: compare values of one λ, and of layers
     alike in width.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.gulp_distance(x, x[:, :4], regularization=1e-9)), 6)  # one direction too many
     1.0

@@ -114,14 +114,9 @@ def maximum_match(
     (|X*| + |Y*|) / (|X| + |Y|). A unit is its vector over the examples; its distance from a span is the relative residual
     ‖x − QQ^T x‖ / ‖x‖.
 
-    Notes
-    -----
     The maximum match is unique: units outside ε are dropped from both sides until none is left outside. Nothing is centred, so
     that adding a constant to a unit changes the value. Cost O(n·(p + q)²) per round. Not differentiable.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> noise = np.random.default_rng(1).normal(size=(100, 5))
     >>> float(hl.maximum_match(x, np.hstack([x[:, :3] @ np.ones((3, 3)) + x[:, :3], noise])))  # 3 of 5 and 3 of 8

@@ -125,6 +125,7 @@ STATISTICS = Family(
     host=True,
     # Nothing depends on the order of the examples.
     reorder=lambda cloud, order: cloud,
+    record={"kind": "distance", "symmetric": True, "metric": True, "differentiable": True},
 )
 
 
@@ -140,17 +141,8 @@ def _alike(first: Array, second: Array) -> bool:
     return abs(values[0] - values[1]) <= CORNER * max(abs(value) for value in values)
 
 
-_COMMON: dict[str, Any] = {
-    "kind": "distance",
-    "symmetric": True,
-    "metric": True,
-    "differentiable": True,
-}
-
-
 @register(
     STATISTICS,
-    **_COMMON,
     range=(0.0, float("inf")),
     invariances=Invariances(orthogonal="xy", isotropic_scaling="", translation=""),
     formula="| ‖mean_i x_i‖ − ‖mean_i y_i‖ |",
@@ -163,13 +155,8 @@ def magnitude_difference(
 
     | ‖mean_i x_i‖ − ‖mean_i y_i‖ |
 
-    Notes
-    -----
     Cost O(n(p + q)). Says how large activations are on average, nothing of what they represent; 0 says little.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.array([[0.0, 1.0], [2.0, 3.0]])
     >>> round(float(hl.magnitude_difference(x, 3 * x)), 6)  # 2·sqrt(1² + 2²)
     4.472136
@@ -179,7 +166,6 @@ def magnitude_difference(
 
 @register(
     STATISTICS,
-    **_COMMON,
     range=(0.0, float("inf")),
     invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
     formula="|u(x) − u(y)|, u(x) = log mean_ij exp(−2‖x_i − x_j‖²)",
@@ -192,14 +178,9 @@ def uniformity_difference(
 
     |u(x) − u(y)| with u(x) = log mean_ij exp(−2‖x_i − x_j‖²), over all n² pairs.
 
-    Notes
-    -----
     Cost O(n²(p + q)) in bounded memory. The width of the Gaussian is fixed: u is −log n for every representation whose rows are
     farther apart than about 3, so bring features to a common scale first (Wang & Isola take rows of norm 1).
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.uniformity_difference(x, 1000 * x)), 2), round(float(hl.uniformity_difference(10 * x, 1000 * x)), 2)
     (0.32, 0.0)
@@ -209,7 +190,6 @@ def uniformity_difference(
 
 @register(
     STATISTICS,
-    **_COMMON,
     caution=_no_direction,
     range=(0.0, 2.0),
     invariances=Invariances(orthogonal="xy", translation=""),
@@ -223,13 +203,8 @@ def concentricity_difference(
 
     |c(x) − c(y)| with c(x) = mean_i cos(x_i, mean_j x_j).
 
-    Notes
-    -----
     Cost O(n(p + q)). A mean offset of the features brings c to 1 whatever the rest.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.array([[1.0, 1.0], [1.0, -1.0]])
     >>> round(float(hl.concentricity_difference(x, x + [1000.0, 0.0])), 6)  # 1 − cos 45°
     0.292893

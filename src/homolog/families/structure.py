@@ -196,6 +196,7 @@ STRUCTURE = Family(
     host=True,
     begin=Points,
     on_disk=OnDisk(blocked.plan_structures, meet_all=meet_all_on_disk),
+    record={"symmetric": True, "differentiable": True, "invariances": Invariances(orthogonal="xy")},
 )
 
 
@@ -246,9 +247,7 @@ _BANDWIDTH: dict[str, Any] = {
     cube_root=True,
     kind="similarity",
     range=(0.0, float("inf")),
-    symmetric=True,
     invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
-    differentiable=True,
     formula="tr(KHLH) / (n−1)²",
     reference="Gretton, Bousquet, Smola & Schölkopf, ALT 2005; " + KORNBLITH_2019,
     exceptions={"optimum": "HSIC has no largest value"},
@@ -273,14 +272,9 @@ def hsic(
     Biased: tr(KHLH) / (n−1)², with K, L the Gram matrices of the rows of x and y and H the centring matrix; for the
     linear kernel ‖Y^T X‖_F² / (n−1)² of centred columns. Debiased: ⟨Ã, B̃⟩ / (n(n−3)) of the U-centred Gram matrices.
 
-    Notes
-    -----
     Cost O(n·p·q), or O(n²(p + q)) when features outnumber examples and for other kernels. Not invariant to scaling:
     compare values only between layers of one scale, or use `cka`.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.array([[0.0], [1.0], [2.0], [3.0]])
     >>> round(float(hl.hsic(x, x)), 12)  # the squared variance
     2.777777777778
@@ -295,9 +289,6 @@ def hsic(
     unbiased={"estimator": "debiased"},
     kind="similarity",
     range=(0.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="tr(KHLH) / sqrt(tr(KHKH) · tr(LHLH))",
     reference=KORNBLITH_2019,
     variants=(
@@ -320,14 +311,9 @@ def cka(
     Biased: tr(KHLH) / sqrt(tr(KHKH) · tr(LHLH)); for the linear kernel ‖Y^T X‖_F² / (‖X^T X‖_F ‖Y^T Y‖_F) of centred
     columns. Debiased: the same ratio of U-centred Gram matrices.
 
-    Notes
-    -----
     Cost O(n·p·q), or O(n²(p + q)) when features outnumber examples and for other kernels. The biased value rises towards
     1 when features outnumber examples, even for independent data; the debiased one does not.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 10))
     >>> rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(10, 10)))
     >>> round(float(hl.cka(x, 3 * x @ rotation)), 12)

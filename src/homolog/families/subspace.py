@@ -87,6 +87,7 @@ SUBSPACE = Family(
         summarise=SubspaceRows,
         meet=Overlap,
     ),
+    record={"symmetric": True, "differentiable": True, "invariances": Invariances(orthogonal="xy")},
 )
 
 
@@ -146,9 +147,7 @@ def _linear_regression_null(target: Subspace, predictors: Subspace, overlap: Ove
     without_each=cca_without_each,
     kind="similarity",
     range=(0.0, 1.0),
-    symmetric=True,
     invariances=Invariances(invertible_linear="xy", orthogonal="xy"),
-    differentiable=True,
     formula="‖Q_Y^T Q_X‖_F² / min(r_x, r_y)",
     reference="Hotelling, Biometrika 1936; " + KORNBLITH_2019,
     variants=(when("statistic", "rho", formula="‖Q_Y^T Q_X‖_* / min(r_x, r_y)"),),
@@ -159,15 +158,10 @@ def cca(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic = "r
     "r2": ‖Q_Y^T Q_X‖_F² / min(r_x, r_y); "rho": ‖Q_Y^T Q_X‖_* / min(r_x, r_y), with Q orthonormal bases of the centred
     column spaces and r their numerical ranks.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. Invariant to every invertible linear map of either side, hence always 1 once a rank
     reaches n − 1: a SaturationWarning says where correlations of 1 are forced. Directions with less than 1e-6 of the
     largest singular value are left out, with a RankWarning where they are more than rounding.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> mixing = np.random.default_rng(1).normal(size=(5, 5))
     >>> round(float(hl.cca(x, x @ mixing)), 12)
@@ -182,9 +176,6 @@ def cca(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic = "r
     caution=_svcca_caution,
     kind="similarity",
     range=(0.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="‖(U_Y T_Y)^T U_X T_X‖_F² / min(‖T_X‖_F², ‖T_Y‖_F²)",
     reference="Raghu, Gilmer, Yosinski & Sohl-Dickstein, NeurIPS 2017; " + KORNBLITH_2019,
     bounds={"threshold": (0.0, 1.0)},
@@ -203,15 +194,10 @@ def svcca(
     ‖(U_Y T_Y)^T U_X T_X‖_F² / min(‖T_X‖_F², ‖T_Y‖_F²) for "r2", the nuclear norm on top for "rho"; T keeps the leading
     components that explain `threshold` of the variance.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. Invariant to an invertible linear map only if it keeps the same leading subspace. Where the
     threshold keeps some of several components of equal variance, the order of the features decides which: a TiesWarning says so.
     There, and where components explain exactly the threshold, the value jumps and has no gradient.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.svcca(x, -2 * x)), 12)
     1.0
@@ -241,7 +227,6 @@ def _weighted_by_projections(x: Subspace, overlap: Overlap) -> Array:
     range=(0.0, 1.0),
     symmetric=False,
     invariances=Invariances(invertible_linear="y", orthogonal="y"),
-    differentiable=True,
     formula="Σ α_i ρ_i / Σ α_i, α_i = Σ_j |⟨h_i, x_j⟩|",
     reference="Morcos, Raghu & Bengio, NeurIPS 2018; " + KORNBLITH_2019,
 )
@@ -255,16 +240,11 @@ def pwcca(
     Σ α_i ρ_i / Σ α_i with α_i = Σ_j |⟨h_i, x_j⟩|, h_i the canonical variables of x, over the min(r_x, r_y) canonical
     directions. **Weighted by x**: the two sides are not alike.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. Where correlations tie, canonical variables are not unique; the ones along x's
     principal axes are taken, so that the value is a function of x and y; there it has no gradient (NaN, with a
     GradientWarning), unless the correlations are 1 because the two ranks exceed n − 1.
     Rotating x changes the value; no invertible map of y does.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.pwcca(x, x + 5)), 12)
     1.0
@@ -282,7 +262,6 @@ def pwcca(
     range=(0.0, 1.0),
     symmetric=False,
     invariances=Invariances(invertible_linear="y", orthogonal="xy"),
-    differentiable=True,
     formula="‖Q_Y^T X‖_F² / ‖X‖_F²",
     reference=KORNBLITH_2019,
 )
@@ -293,14 +272,9 @@ def linear_regression(
 
     ‖Q_Y^T X‖_F² / ‖X‖_F², X the centred target and Q_Y an orthonormal basis of the centred predictors.
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. In-sample: 1 for any data once the predictors' rank reaches n − 1. Directions of
     the predictors with less than 1e-6 of the largest singular value are left out, with a RankWarning.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.linear_regression(x[:, :2], x)), 12)
     1.0
@@ -317,9 +291,6 @@ def linear_regression(
     free_of_rank=True,
     kind="distance",
     range=(0.0, 2.0**0.5),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="sqrt(2 − 2‖X^T Y‖_*), ‖X‖_F = ‖Y‖_F = 1",
     reference="Schönemann, Psychometrika 1966; Williams, Kunz, Kornblith & Linderman, NeurIPS 2021",
     metric=True,
@@ -332,14 +303,9 @@ def procrustes_distance(
     min_Q ‖Y − XQ‖_F = sqrt(2 − 2‖X^T Y‖_*) for centred X, Y of unit Frobenius norm, Q orthogonal (the narrower side
     padded with zero columns).
 
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. A square root of a difference from 2, so values below about 1e-7 are rounding, and there
     the gradient is NaN, with a GradientWarning: a distance has a corner at 0.
 
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     >>> y = np.array([[1.0], [-1.0], [0.0], [0.0]])
     >>> round(float(hl.procrustes_distance(x, y)) ** 2, 12) == round(2 - 2 * 0.5**0.5, 12)
