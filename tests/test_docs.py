@@ -78,7 +78,7 @@ def test_sections_follow_from_the_record():
 
 def test_signatures_are_those_of_a_function_written_by_hand():
     assert str(inspect.signature(hl.svcca)) == (
-        "(x: 'Array', y: 'Array', /, *, threshold: 'float' = 0.99, statistic: 'Statistic' = 'r2') -> 'Array'"
+        "(x: Any, y: Any, /, *, threshold: float = 0.99, statistic: Literal['r2', 'rho'] = 'r2') -> Any"
     )
     with pytest.raises(TypeError, match=r"svcca\(\) takes 2 positional arguments but 3 were given"):
         hl.svcca(np.eye(3), np.eye(3), 0.9)

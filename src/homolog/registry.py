@@ -9,10 +9,9 @@ import hashlib
 import inspect
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property, wraps
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints, overload
 
@@ -206,7 +205,7 @@ class Measure:
     @property
     def choices(self) -> dict[str, tuple[Any, ...]]:
         """The options that choose among names, with these names."""
-        hints = get_type_hints(inspect.unwrap(self.function))
+        hints = get_type_hints(self.function)
         return {name: _literal_values(hints[name]) for name in self.defaults if _literal_values(hints[name])}
 
     @property
@@ -288,8 +287,6 @@ def _literal_values(hint: Any) -> tuple[Any, ...]:
 _MEASURES: dict[str, Measure] = {}
 
 
-_INLINE = re.compile(r"^Annotated\[(\w+), .*\]$", re.DOTALL)
-"""An annotation with a description of its own, which is in the docstring."""
 Options = ParamSpec("Options")
 Plain = TypeVar("Plain", bound=Callable[..., Any])
 
@@ -374,16 +371,19 @@ def _check_record(name: str, record: Mapping[str, Any]) -> None:
 def _of_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function of two arrays whose value is a formula over what a family prepares of them."""
     signature = inspect.signature(formula)
+    hints = get_type_hints(formula)
     x, y, _, *options = signature.parameters.values()
-    sides = [side.replace(kind=side.POSITIONAL_ONLY, annotation="Array") for side in (x, y)]
-    options = [option.replace(annotation=_INLINE.sub(r"\1", str(option.annotation))) for option in options]
+    sides = [side.replace(kind=side.POSITIONAL_ONLY, annotation=Array) for side in (x, y)]
+    options = [option.replace(annotation=hints[option.name]) for option in options]
 
-    @wraps(formula)
     def measured(x: Array, y: Array, /, **options: Any) -> Array:
         return evaluate(formula.__name__, x, y, **options)
 
-    measured.__signature__ = signature.replace(parameters=[*sides, *options], return_annotation="Array")  # type: ignore[attr-defined]
-    measured.__annotations__ = {p.name: p.annotation for p in (*sides, *options)} | {"return": "Array"}
+    # Not as `functools.wraps` does it, which tells tools to look through the function at the formula.
+    for name in ("__module__", "__name__", "__qualname__"):
+        setattr(measured, name, getattr(formula, name))
+    measured.__annotations__ = {each.name: each.annotation for each in (*sides, *options)} | {"return": Array}
+    measured.__signature__ = signature.replace(parameters=[*sides, *options], return_annotation=Array)  # type: ignore[attr-defined]
     return measured
 
 
