@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import inspect
+import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import homolog as hl
@@ -44,3 +47,43 @@ def test_links_between_pages_lead_somewhere():
         prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)#]+)", prose):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("name", hl.measures())
+def test_the_example_of_a_measure_runs(name):
+    """The functions are made from formulas, where pytest does not look for examples."""
+    function = hl.measure(name).function
+    (found,) = doctest.DocTestFinder(recurse=False).find(function, name, globs={})
+    assert found.examples
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    told = []
+    runner.run(found, out=told.append)
+    assert not runner.failures, "".join(told)
+
+
+def test_sections_follow_from_the_record():
+    """Ranges of variants, fewest examples, descriptions of options and sides, and references are each in the one place."""
+    text = hl.cka.__doc__
+    for part in (
+        '0-d array of the library of the inputs, in [0, 1]; in [−1, 1] with estimator="debiased".',
+        'fewer than 4 examples with\n    estimator="debiased", or a wrong option.',
+        'estimator\n    "biased" or "debiased" (n >= 4).',
+        f"References\n----------\n{hl.measure('cka').reference}.",
+    ):
+        assert part in text
+    assert "target : (n, p) array, the features that are fitted." in hl.linear_regression.__doc__
+    assert "A metric: the triangle inequality holds." in " ".join(hl.procrustes_distance.__doc__.split())
+    assert "a wrong option" not in hl.bures_similarity.__doc__
+
+
+def test_signatures_are_those_of_a_function_written_by_hand():
+    assert str(inspect.signature(hl.svcca)) == (
+        "(x: Any, y: Any, /, *, threshold: float = 0.99, statistic: Literal['r2', 'rho'] = 'r2') -> Any"
+    )
+    with pytest.raises(TypeError, match=r"svcca\(\) takes 2 positional arguments but 3 were given"):
+        hl.svcca(np.eye(3), np.eye(3), 0.9)
+    with pytest.raises(TypeError, match=r"svcca\(\) missing 1 required positional argument: 'y'"):
+        hl.svcca(np.eye(3))
+    with pytest.raises(TypeError, match="unknown option of svcca 'treshold', did you mean threshold"):
+        hl.svcca(np.eye(3), np.eye(3), treshold=0.9)
+    assert pickle.loads(pickle.dumps(hl.svcca)) is hl.svcca

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from homolog.cautions import Caution
@@ -73,6 +73,10 @@ class Family:
     """The meeting of (y, x) from that of (x, y)."""
     examine: Callable[[Mapping[str, Any], Sequence[tuple[str, str]]], list[Caution]]
     """examine(operands by label, pairs of labels) → warnings, one per kind."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What holds of its measures unless they say otherwise; see `Measure`."""
+    guard: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda formula: formula
+    """guard(formula) → the formula, NaN where it is not defined for any measure of the family."""
     options: tuple[str, ...] = ()
     """The options that prepare takes; the others belong to the last line of each measure."""
     rank: Callable[[Any], int] | None = None

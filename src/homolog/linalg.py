@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_triangular
+import scipy
 
 from homolog.arrays import (
     Array,
@@ -126,14 +126,14 @@ def orthonormal_columns(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """
     try:
         first = np.linalg.cholesky(x.T @ x)
-        q = solve_triangular(first, x.T, lower=True, check_finite=False).T
+        q = scipy.linalg.solve_triangular(first, x.T, lower=True, check_finite=False).T
         gram = q.T @ q
         if not np.max(np.abs(gram - np.eye(len(gram)))) < 1e-2:
             return None
         second = np.linalg.cholesky(gram)
     except np.linalg.LinAlgError:
         return None
-    return solve_triangular(second, q.T, lower=True, check_finite=False).T, (first @ second).T
+    return scipy.linalg.solve_triangular(second, q.T, lower=True, check_finite=False).T, (first @ second).T
 
 
 def numerical_rank(singular_values: Array) -> int:

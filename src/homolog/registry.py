@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints, overload
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from homolog.arrays import (
     to_numpy,
 )
 from homolog.cautions import Caution, explain_nan, give, undefined
+from homolog.docstrings import docstring
 from homolog.family import Family
 from homolog.machine import whole_memory
 
@@ -137,11 +138,11 @@ class Measure:
     kind: Literal["similarity", "distance"]
     range: tuple[float, float]
     symmetric: bool | None
-    invariances: Invariances | None
-    minimal_n: int
-    differentiable: bool
     formula: str
     reference: str
+    invariances: Invariances | None = None
+    minimal_n: int = 2
+    differentiable: bool = False
     null: Callable[..., Array | None] | None = None
     """null(X, Y, meeting, **finish options) → mean over permutations of the examples, or None where there is no formula."""
     without_each: Callable[..., Array | None] | None = None
@@ -196,9 +197,15 @@ class Measure:
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
     @property
+    def sides(self) -> tuple[str, str]:
+        """The names of the two representations."""
+        x, y = list(inspect.signature(self.function).parameters)[:2]
+        return x, y
+
+    @property
     def choices(self) -> dict[str, tuple[Any, ...]]:
         """The options that choose among names, with these names."""
-        hints = get_type_hints(inspect.unwrap(self.function))
+        hints = get_type_hints(self.function)
         return {name: _literal_values(hints[name]) for name in self.defaults if _literal_values(hints[name])}
 
     @property
@@ -280,38 +287,45 @@ def _literal_values(hint: Any) -> tuple[Any, ...]:
 _MEASURES: dict[str, Measure] = {}
 
 
+Options = ParamSpec("Options")
+Plain = TypeVar("Plain", bound=Callable[..., Any])
+
+
+@overload
 def register(
-    *,
-    kind: Literal["similarity", "distance"],
-    range: tuple[float, float],
-    symmetric: bool,
-    invariances: Invariances | None = None,
-    formula: str,
-    reference: str,
-    family: Family | None = None,
-    finish: Callable[..., Array] | None = None,
-    minimal_n: int = 2,
-    differentiable: bool = False,
-    **record: Any,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function of two representations as a measure.
+    family: Family, **record: Any
+) -> Callable[
+    [Callable[Concatenate[Any, Any, Any, Options], Array | None]], Callable[Concatenate[Array, Array, Options], Array]
+]: ...
+
+
+@overload
+def register(family: None = None, **record: Any) -> Callable[[Plain], Plain]: ...
+
+
+def register(family: Family | None = None, **record: Any) -> Callable[[Any], Any]:
+    """Register a function of two representations, or a formula over what a family prepares, as a measure.
 
     Parameters
     ----------
-    kind, range, symmetric, invariances, formula, reference, minimal_n, differentiable
-        The record; see `Measure`. The laws of the test-suite execute it.
-    family, finish
-        For a measure that shares work with others: finish(X, Y, meeting, **options) is its last line on the operands
-        of the family. Without them the function itself is called on the two arrays.
+    family
+        Without one the decorated function takes two arrays, and is called once per pair. With one it is a formula
+        f(operand of x, operand of y, what they share, *, options), for measures that share work with others.
+    **record
+        kind, range, symmetric, formula, reference; and, where they are not what `Measure` has by default, invariances, minimal_n,
+        differentiable and its other fields. What holds of all measures of a family may stand in the family's `record`. The laws
+        of the test-suite execute it.
 
     Returns
     -------
-    A decorator that returns the function unchanged.
+    A decorator. Without a family it returns the function unchanged. With one it returns the function of two arrays, whose
+    docstring has the summary, notes and examples of the formula, the parameters of its annotations (`Annotated[type,
+    "description"]`), and all else of the record.
 
     Raises
     ------
-    ValueError
-        If the name is taken.
+    ValueError, TypeError
+        If the name is taken, or a field of the record is missing, unknown or wrong.
 
     Examples
     --------
@@ -327,33 +341,50 @@ def register(
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         name = function.__name__
-        if kind not in ("similarity", "distance"):
-            raise ValueError(f"kind of {name} must be 'similarity' or 'distance', got {kind!r}.")
-        unknown = set(record) - {field.name for field in fields(Measure)}
-        if unknown:
-            raise TypeError(
-                spelling.unknown("field of a record", min(unknown), [f.name for f in fields(Measure)], "see Measure")
-            )
-        if name in _MEASURES:
-            raise ValueError(f"a measure must have a new name, got {name!r}, which is registered: rename the function.")
-        _MEASURES[name] = Measure(
-            name=name,
-            function=function,
-            family=family or function_family(),
-            finish=finish or _call(function),
-            kind=kind,
-            range=range,
-            symmetric=symmetric,
-            invariances=invariances,
-            minimal_n=minimal_n,
-            differentiable=differentiable,
-            formula=formula,
-            reference=reference,
-            **record,
-        )
-        return function
+        told = record if family is None else {**family.record, **record}
+        _check_record(name, told)
+        public = function if family is None else _of_arrays(function)
+        finish = _call(function) if family is None else family.guard(function)
+        _MEASURES[name] = Measure(name, public, family or function_family(), finish, **told)
+        if family is not None:
+            public.__doc__ = docstring(_MEASURES[name], function)
+        return public
 
     return add
+
+
+def _check_record(name: str, record: Mapping[str, Any]) -> None:
+    """Raise unless a measure of this name can be registered with this record."""
+    known = {field.name: field for field in fields(Measure)}
+    unknown = set(record) - set(known)
+    if unknown:
+        raise TypeError(spelling.unknown("field of a record", min(unknown), known, "see Measure"))
+    for key in ("kind", "range", "symmetric", "formula", "reference"):
+        if key not in record:
+            raise TypeError(f"a measure must be registered with {key}=, got none for {name}: see homolog.register.")
+    if record["kind"] not in ("similarity", "distance"):
+        raise ValueError(f"kind of {name} must be 'similarity' or 'distance', got {record['kind']!r}.")
+    if name in _MEASURES:
+        raise ValueError(f"a measure must have a new name, got {name!r}, which is registered: rename the function.")
+
+
+def _of_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function of two arrays whose value is a formula over what a family prepares of them."""
+    signature = inspect.signature(formula)
+    hints = get_type_hints(formula)
+    x, y, _, *options = signature.parameters.values()
+    sides = [side.replace(kind=side.POSITIONAL_ONLY, annotation=Array) for side in (x, y)]
+    options = [option.replace(annotation=hints[option.name]) for option in options]
+
+    def measured(x: Array, y: Array, /, **options: Any) -> Array:
+        return evaluate(formula.__name__, x, y, **options)
+
+    # Not as `functools.wraps` does it, which tells tools to look through the function at the formula.
+    for name in ("__module__", "__name__", "__qualname__"):
+        setattr(measured, name, getattr(formula, name))
+    measured.__annotations__ = {each.name: each.annotation for each in (*sides, *options)} | {"return": Array}
+    measured.__signature__ = signature.replace(parameters=[*sides, *options], return_annotation=Array)  # type: ignore[attr-defined]
+    return measured
 
 
 def unregister(name: str) -> None:
@@ -448,17 +479,15 @@ def _anonymous(function: Callable[..., Any]) -> Measure:
         kind="similarity",
         range=(float("-inf"), float("inf")),
         symmetric=None,
-        invariances=None,
-        minimal_n=2,
-        differentiable=False,
         formula="f(X, Y)",
         reference="given by the caller",
     )
 
 
-def evaluate(name: str, x: Array, y: Array, names: tuple[str, str] = ("x", "y"), **options: Any) -> Array:
+def evaluate(name: str, x: Array, y: Array, **options: Any) -> Array:
     """Compute a registered measure on two arrays: validate, prepare, meet, finish; warn where a reader needs it."""
     record, same = _MEASURES[name].bind(**options), y is x
+    names = record.sides
     single = record.family.float32 == "as given"
     shifted = record.ignores_offset
     x = representation(x, names[0], single=single, shifted=shifted)

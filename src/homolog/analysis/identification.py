@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
-from scipy.stats import binomtest
+import scipy
 
 from homolog.analysis.jackknife import leave_one_out, standard_error
 from homolog.analysis.reading import chosen_measure, measure_names, symmetrised, tied, two_by_two, two_models
@@ -207,7 +206,7 @@ def _sureness(
     steady = error <= ROUNDING
     ahead[np.abs(ahead) <= ROUNDING] = 0
     z = np.divide(ahead, error, out=np.where(ahead == 0, 0.0, np.copysign(np.inf, ahead)), where=~steady)
-    p = 2 * ndtr(-np.abs(z))
+    p = 2 * scipy.special.ndtr(-np.abs(z))
     told = f"jackknife over {len(models)} networks"
     exact = np.flatnonzero(np.isinf(z))
     shares = right / np.where(decisions > 0, decisions, 1)
@@ -226,4 +225,4 @@ def _sign_test(pairs: Sequence[tuple[str, str]], differences: np.ndarray) -> flo
         if difference != 0 and not used & set(pair):
             used |= set(pair)
             signs.append(difference > 0)
-    return float(binomtest(sum(signs), len(signs)).pvalue) if signs else 1.0
+    return float(scipy.stats.binomtest(sum(signs), len(signs)).pvalue) if signs else 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from homolog.analysis.reading import best_in_rows, chosen_measure, scores, two_models
 
@@ -97,7 +97,7 @@ def _named(layers: np.ndarray, index: np.ndarray) -> np.ndarray:
 def assignment(matrix: np.ndarray) -> np.ndarray:
     """Return the column of each row in the one-to-one assignment of largest sum, −1 for none; NaN is never assigned."""
     finite, missing = _without_nan(matrix)
-    rows, columns = linear_sum_assignment(finite, maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(finite, maximize=True)
     found = np.full(len(matrix), -1)
     found[rows] = columns
     found[rows[missing[rows, columns]]] = -1

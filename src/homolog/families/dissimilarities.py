@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import kendalltau
+import scipy
 
 from homolog.arrays import (
     Array,
@@ -29,10 +29,17 @@ from homolog.families.halves import PIECE, ROUNDINGS, ROWS, UNIT_ROUNDINGS, Poin
 from homolog.family import Cost, Family
 from homolog.gradients import EQUAL_ROWS, SAME, TIE, factors, moved, smooth_unless, without_gradient
 from homolog.linalg import at_most_one, squared_norm, thin_svd, unit_rows
-from homolog.registry import Invariances, evaluate, register, undefined_where, when
+from homolog.registry import Invariances, register, undefined_where, when
 
-Dissimilarity = Literal["correlation", "euclidean", "cosine", "mahalanobis"]
-Comparison = Literal["spearman", "pearson", "kendall", "cosine"]
+Dissimilarity = Annotated[
+    Literal["correlation", "euclidean", "cosine", "mahalanobis"],
+    'of two rows: "correlation" (1 − Pearson\'s, over the features), "euclidean", "cosine" (1 − cosine), or "mahalanobis" (the '
+    "Euclidean distance of whitened features).",
+]
+Comparison = Annotated[
+    Literal["spearman", "pearson", "kendall", "cosine"],
+    'of the two vectors: "spearman", "pearson", "kendall" (τ_b) or "cosine" (not centred).',
+]
 
 SPARED = {4: 5, 8: 14}
 """Last bits of a float, by its size in bytes, in which equal dissimilarities may differ by the rounding of products."""
@@ -245,7 +252,9 @@ def meet(x: Dissimilarities, y: Dissimilarities) -> Compared:
     if x.comparison == "difference":
         return Compared(_distance(x.values, y.values), undefined)
     if x.comparison == "kendall":
-        value = 0.0 if bool(undefined) else float(kendalltau(to_numpy(x.values), to_numpy(y.values)).statistic)
+        value = (
+            0.0 if bool(undefined) else float(scipy.stats.kendalltau(to_numpy(x.values), to_numpy(y.values)).statistic)
+        )
         return Compared(constant_like(value, precise(x.values)), undefined)
     return Compared(xp.sum(precise(x.values) * precise(y.values)), undefined)
 
@@ -375,11 +384,8 @@ DISSIMILARITIES = Family(
     exact=exact,
     host=True,
     begin=Points,
+    record={"symmetric": True},
 )
-
-
-def _rsa(x: Dissimilarities, y: Dissimilarities, compared: Compared) -> Array:
-    return undefined_where(compared.undefined, _told_of_corners(x, y, at_most_one(compared.value)))
 
 
 def _told_of_corners(x: Dissimilarities, y: Dissimilarities, value: Array) -> Array:
@@ -398,21 +404,13 @@ def _alone(side: Dissimilarities, other: Dissimilarities) -> bool:
     return bool(np.any((to_numpy(side.values) == 0) & (to_numpy(other.values) != 0)))
 
 
-def _rsm_norm_difference(x: Dissimilarities, y: Dissimilarities, compared: Compared) -> Array:
-    value = _told_of_corners(x, y, compared.value)
-    value = smooth_unless(value, lambda: scalar(value) <= TIE * float(to_numpy(x.values).max()), SAME)
-    return undefined_where(compared.undefined, value)
-
-
 _UNDEFINED = "NaN where all pairs of examples are equally far apart"
 
 
 @register(
-    family=DISSIMILARITIES,
-    finish=_rsa,
+    DISSIMILARITIES,
     kind="similarity",
     range=(-1.0, 1.0),
-    symmetric=True,
     invariances=Invariances(translation=""),
     minimal_n=3,
     formula="correlation of the dissimilarities d(x_i, x_j) and d(y_i, y_j) over pairs i < j",
@@ -427,101 +425,59 @@ _UNDEFINED = "NaN where all pairs of examples are equally far apart"
     ),
 )
 def rsa(
-    x: Array, y: Array, /, *, dissimilarity: Dissimilarity = "correlation", comparison: Comparison = "spearman"
-) -> Array:
+    x: Dissimilarities,
+    y: Dissimilarities,
+    compared: Compared,
+    *,
+    dissimilarity: Dissimilarity = "correlation",
+    comparison: Comparison = "spearman",
+) -> Annotated[
+    Array,
+    'With comparison="cosine" independent data score high. NaN too where all pairs of examples of a side are equally far apart: '
+    '"correlation" needs 3 features, and "mahalanobis" a rank below n − 1.',
+]:
     """Representational similarity analysis: do the same pairs of examples lie far apart?
 
     The dissimilarities d(x_i, x_j) of all pairs i < j of rows are correlated with d(y_i, y_j).
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-    dissimilarity
-        of two rows: "correlation" (1 − Pearson's, over the features), "euclidean", "cosine" (1 − cosine), or "mahalanobis" (the
-        Euclidean distance of whitened features).
-    comparison
-        of the two vectors: "spearman", "pearson", "kendall" (τ_b) or "cosine" (not centred).
-
-    Returns
-    -------
-    0-d array in [−1, 1]; in [0, 1] for comparison="cosine", where independent data score high. NaN, with a warning, if a side is
-    constant or all its pairs of examples are equally far apart: "correlation" needs 3 features, and "mahalanobis" a rank below
-    n − 1.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations, fewer than 3 examples, or a wrong option.
-
-    Notes
-    -----
     Cost O(n²(p + q)), and for ranks sorting n²/2 numbers; "kendall" sorts once more per pair of layers. Memory n²/2 numbers per
     layer. An example of zeros (for "cosine"), or of equal features (for "correlation"), has no direction: its dissimilarity from
     all others is taken as 1, also from one like it, and a NoDirectionWarning says so. What is invariant depends on the
     dissimilarity: only "euclidean" and "mahalanobis" ignore an offset of the features. Pairs of examples are not independent: use
     a permutation test for a p-value.
 
-    References
-    ----------
-    Kriegeskorte, Mur & Bandettini, Frontiers in Systems Neuroscience 2008.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(50, 6))
     >>> round(float(hl.rsa(x, 3 * x + 1)), 12)
     1.0
     """
-    return evaluate("rsa", x, y, dissimilarity=dissimilarity, comparison=comparison)
+    return undefined_where(compared.undefined, _told_of_corners(x, y, at_most_one(compared.value)))
 
 
 @register(
-    family=DISSIMILARITIES,
+    DISSIMILARITIES,
     fixed={"dissimilarity": "euclidean", "comparison": "difference"},
-    finish=_rsm_norm_difference,
     kind="distance",
     range=(0.0, float("inf")),
-    symmetric=True,
     metric=True,
     invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
     differentiable=True,
     formula="‖D − E‖_F, D, E the Euclidean distances between rows",
     reference="Yin & Shen, NeurIPS 2018, arXiv:1812.04224; Klabunde et al., ICLR 2025, arXiv:2408.00531",
 )
-def rsm_norm_difference(x: Array, y: Array, /) -> Array:
+def rsm_norm_difference(
+    x: Dissimilarities, y: Dissimilarities, compared: Compared
+) -> Annotated[Array, "In the units of the features, growing with n."]:
     """Norm of the difference of two matrices of distances between examples.
 
     ‖D − E‖_F, with D_ij = ‖x_i − x_j‖ and E_ij = ‖y_i − y_j‖.
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array in [0, ∞), in the units of the features, growing with n. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
     Cost O(n²(p + q)); memory n²/2 numbers per layer. Not invariant to scaling: a layer with larger activations is far from all
     others. A metric between configurations of points.
 
-    References
-    ----------
-    Yin & Shen, NeurIPS 2018; Klabunde et al., ICLR 2025.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.array([[0.0], [1.0]])
     >>> round(float(hl.rsm_norm_difference(x, 3 * x)), 12)  # both entries differ by 2
     2.828427124746
     """
-    return evaluate("rsm_norm_difference", x, y)
+    value = _told_of_corners(x, y, compared.value)
+    value = smooth_unless(value, lambda: scalar(value) <= TIE * float(to_numpy(x.values).max()), SAME)
+    return undefined_where(compared.undefined, value)

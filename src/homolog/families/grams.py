@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -44,7 +44,13 @@ NEAR_ONE = 10
 """Fractions of the median distance above which an RBF kernel is near 1 for most pairs of rows."""
 WIDEST = 1e100
 """Fractions beyond this, or below its inverse, are taken as this: what they make of a kernel is the same."""
-Kernel = Literal["linear", "rbf"] | Callable[[Any], Any]
+Kernel = Annotated[
+    Literal["linear", "rbf"] | Callable[[Any], Any],
+    '"linear", "rbf" (σ = median_fraction × median distance), or a function X → (n, n) Gram matrix.',
+]
+MedianFraction = Annotated[
+    float, "σ of the RBF kernel, as a fraction of the median over all n² distances, zero diagonal included."
+]
 """The kernels one may ask for; "distance" and "residual" are those of distance correlation and of deconfounded CKA."""
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import rankdata
+import scipy
 
 from homolog.arrays import Array, constant_like, namespace, to_numpy
 from homolog.cautions import Caution, constant_layers
 from homolog.family import Cost, Family
 from homolog.linalg import centre
-from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register, undefined_where
+from homolog.registry import KORNBLITH_2019, Invariances, register, undefined_where
 
 BINS = 10
 
@@ -32,7 +31,7 @@ class Histograms:
 def prepare(x: Array) -> Histograms:
     """Bin every unit into bins of equal mass by rank; equal values, whose mean rank counts, are never split."""
     centred = centre(x)
-    ranks = rankdata(to_numpy(centred.features), axis=0)
+    ranks = scipy.stats.rankdata(to_numpy(centred.features), axis=0)
     bins = np.floor((ranks - 0.5) * (BINS / x.shape[0])).astype(int)
     flags = (bins[:, None, :] == np.arange(BINS)[None, :, None]).astype(np.float32)
     return Histograms(flags, namespace(x).all(centred.dead))
@@ -81,15 +80,8 @@ HISTOGRAMS = Family(
 )
 
 
-def _neuron_mutual_information(x: Histograms, y: Histograms, information: np.ndarray) -> Array:
-    rows, columns = linear_sum_assignment(information, maximize=True)
-    like = namespace(x.constant).astype(x.constant, namespace(x.constant).float64)
-    return undefined_where(x.constant | y.constant, constant_like(float(information[rows, columns].mean()), like))
-
-
 @register(
-    family=HISTOGRAMS,
-    finish=_neuron_mutual_information,
+    HISTOGRAMS,
     kind="similarity",
     range=(float("-inf"), float("inf")),
     symmetric=True,
@@ -98,41 +90,24 @@ def _neuron_mutual_information(x: Histograms, y: Histograms, information: np.nda
     reference="Li, Yosinski, Clune, Lipson & Hopcroft, ICLR 2016; " + KORNBLITH_2019,
     exceptions={"optimum": "at identity it is the mean entropy of the binned units, at most log 10, less a bias"},
 )
-def neuron_mutual_information(x: Array, y: Array, /) -> Array:
+def neuron_mutual_information(
+    x: Histograms, y: Histograms, information: np.ndarray
+) -> Annotated[
+    Array,
+    "At most log 10 = 2.3; below 0 by chance for independent units. A unit that never varies shares no information.",
+]:
     """Mean mutual information in nats of units matched one to one.
 
     max_σ mean_i I(x_i; y_σ(i)) over one-to-one assignments of min(p, q) units. I is the mutual information of units binned into
     10 bins of equal mass by rank, less the Miller-Madow bias (|X|−1)(|Y|−1)/(2n), |X| the number of occupied bins.
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array: at most log 10 = 2.3; below 0 by chance for independent units. NaN, with a warning, if a side is constant; a
-    unit that never varies shares no information.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
     Cost O(100·n·p·q). Equal values are never split between bins: a unit that is mostly 0 has one heavy bin. Unchanged by every
     increasing map of a unit. Not differentiable; computed on the host.
 
-    References
-    ----------
-    Li, Yosinski, Clune, Lipson & Hopcroft, ICLR 2016; Miller, Information Theory in Psychology 1955.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(1000, 3))
     >>> round(float(hl.neuron_mutual_information(x, np.exp(x[:, ::-1]))), 2)  # log 10 less the bias
     2.26
     """
-    return evaluate("neuron_mutual_information", x, y)
+    rows, columns = scipy.optimize.linear_sum_assignment(information, maximize=True)
+    like = namespace(x.constant).astype(x.constant, namespace(x.constant).float64)
+    return undefined_where(x.constant | y.constant, constant_like(float(information[rows, columns].mean()), like))

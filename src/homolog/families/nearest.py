@@ -13,6 +13,7 @@ from homolog.cautions import Caution, SaturationWarning, TiesWarning, constant_l
 from homolog.families.halves import UNIT_ROUNDINGS, near_units, squared_apart, squared_blocks
 from homolog.family import Cost, Family
 from homolog.linalg import centre, unit_rows
+from homolog.registry import Invariances
 
 BLOCK, SMALL, TALL = 48 << 20, 16 << 20, 128
 """Bytes of similarities, and of what is made of them, that are held at a time; fewer where so many rows are left."""
@@ -28,6 +29,8 @@ MANY = 0.05
 """Share of the rows with ties of which a reader is told."""
 SPARED = {4: 4, 8: 20}
 """Last bits of a float, by its size in bytes, in which the distances of equally near rows may differ by rounding."""
+
+TIES = {"ties": "of equally near rows the first by index counts as nearer, whoever they are"}
 
 
 @dataclass(frozen=True)
@@ -274,4 +277,11 @@ NEIGHBORS = Family(
     cost=cost,
     reorder=reorder,
     host=True,
+    record={
+        "kind": "similarity",
+        "symmetric": True,
+        "invariances": Invariances(orthogonal="xy", translation=""),
+        "bounds": {"k": (0, float("inf"))},
+        "exceptions": TIES,
+    },
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from homolog.arrays import Array, count, from_numpy, namespace, to_numpy
 from homolog.cautions import Caution, constant_layers, dead_units
@@ -18,7 +18,7 @@ from homolog.families.summaries import Shelf, Summary
 from homolog.family import Cost, Family, OnDisk
 from homolog.gradients import TIE, smooth_unless
 from homolog.linalg import centre, squared_norm
-from homolog.registry import Invariances, evaluate, register, undefined_where
+from homolog.registry import Invariances, register, undefined_where
 from homolog.rows import Rows
 
 REFERENCE = "Li, Yosinski, Clune, Lipson & Hopcroft, ICLR 2016, arXiv:1511.07543"
@@ -132,23 +132,8 @@ NEURONS = Family(
         partial(plan_pairs, mapped=False, passes=3, needs=lambda n, p: 32 << 20),
         summarise=NeuronRows,
     ),
+    record={"symmetric": True, "differentiable": True, "invariances": Invariances()},
 )
-
-
-def _bipartite_match(x: Neurons, y: Neurons, correlations: Array) -> Array:
-    xp = namespace(correlations)
-    rows, columns = linear_sum_assignment(to_numpy(correlations), maximize=True)
-    flat = from_numpy(rows * correlations.shape[1] + columns, correlations)
-    matched = xp.mean(xp.take(xp.reshape(correlations, (-1,)), flat, axis=0))
-    matched = smooth_unless(matched, lambda: assignments_tie(x, y, to_numpy(correlations)), ASSIGNMENTS)
-    return undefined_where(x.constant | y.constant, matched)
-
-
-def _semi_match(x: Neurons, y: Neurons, correlations: Array) -> Array:
-    xp = namespace(correlations)
-    best = xp.mean(xp.max(correlations, axis=1))
-    best = smooth_unless(best, lambda: maxima_tie(x, y, to_numpy(correlations)), MAXIMA)
-    return undefined_where(x.constant | y.constant, best)
 
 
 def alive(side: Neurons) -> np.ndarray:
@@ -171,108 +156,65 @@ def assignments_tie(x: Neurons, y: Neurons, gain: np.ndarray) -> bool:
     found = []
     for changed in (gain + change, gain - change):
         plan = np.zeros(gain.shape)
-        plan[linear_sum_assignment(changed, maximize=True)] = 1
+        plan[scipy.optimize.linear_sum_assignment(changed, maximize=True)] = 1
         found.append(plan[alive(x)][:, alive(y)])
     return not np.array_equal(*found)
 
 
 @register(
-    family=NEURONS,
-    finish=_bipartite_match,
+    NEURONS,
     aliases=("hard_correlation_match",),
     kind="similarity",
     range=(-1.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(),
-    differentiable=True,
     formula="max over one-to-one assignments of the mean of c_ij",
     reference=REFERENCE,
     exceptions={"dead_units": "a dead unit correlates 0 even with itself, so f(x, x) < 1 for a layer that has one"},
 )
-def bipartite_match(x: Array, y: Array, /) -> Array:
+def bipartite_match(
+    x: Neurons, y: Neurons, correlations: Array
+) -> Annotated[Array, "A unit that never varies counts as correlation 0, with a warning."]:
     """Mean correlation of units matched one to one.
 
     max_σ mean_i c_{iσ(i)} over one-to-one assignments of min(p, q) units, c the signed Pearson correlations.
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array in [−1, 1]. NaN, with a warning, if a side is constant; a unit that never varies counts as correlation 0,
-    with a warning.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
     Cost O(n·p·q) and an assignment of O(min(p, q)²·max(p, q)). Invariant to permuting units and to a positive scale and
     shift of each unit; not to rotation. For a convolution the units are channels: extract with reduce="mean".
 
-    References
-    ----------
-    Li, Yosinski, Clune, Lipson & Hopcroft, ICLR 2016.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.bipartite_match(x, x[:, ::-1])), 12)
     1.0
     """
-    return evaluate("bipartite_match", x, y)
+    xp = namespace(correlations)
+    rows, columns = scipy.optimize.linear_sum_assignment(to_numpy(correlations), maximize=True)
+    flat = from_numpy(rows * correlations.shape[1] + columns, correlations)
+    matched = xp.mean(xp.take(xp.reshape(correlations, (-1,)), flat, axis=0))
+    matched = smooth_unless(matched, lambda: assignments_tie(x, y, to_numpy(correlations)), ASSIGNMENTS)
+    return undefined_where(x.constant | y.constant, matched)
 
 
 @register(
-    family=NEURONS,
-    finish=_semi_match,
+    NEURONS,
     kind="similarity",
     range=(-1.0, 1.0),
     symmetric=False,
-    invariances=Invariances(),
-    differentiable=True,
     formula="mean_i max_j c_ij",
     reference=REFERENCE,
     exceptions={"dead_units": "a dead unit correlates 0 even with itself, so f(x, x) < 1 for a layer that has one"},
 )
-def semi_match(x: Array, y: Array, /) -> Array:
+def semi_match(
+    x: Annotated[Neurons, "every unit of which seeks its best match."], y: Neurons, correlations: Array
+) -> Annotated[Array, "A unit that never varies counts as correlation 0, with a warning."]:
     """Mean over the units of x of their best correlation with a unit of y; a unit of y may serve many.
 
     mean_i max_j c_ij, c the signed Pearson correlations. **From x to y**: the two sides are not alike.
 
-    Parameters
-    ----------
-    x : (n, p) array, every unit of which seeks its best match.
-    y : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array in [−1, 1]. NaN, with a warning, if a side is constant; a unit that never varies counts as correlation 0,
-    with a warning.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
     Cost O(n·p·q). For a convolution the units are channels: extract with reduce="mean".
 
-    References
-    ----------
-    Li, Yosinski, Clune, Lipson & Hopcroft, ICLR 2016.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.semi_match(x[:, :2], x)), 12)
     1.0
     """
-    return evaluate("semi_match", x, y)
+    xp = namespace(correlations)
+    best = xp.mean(xp.max(correlations, axis=1))
+    best = smooth_unless(best, lambda: maxima_tie(x, y, to_numpy(correlations)), MAXIMA)
+    return undefined_where(x.constant | y.constant, best)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from homolog.arrays import Array, carries_gradient, count, machine_epsilon, namespace
 from homolog.cautions import Caution, constant_layers, dropped_directions
 from homolog.families.overlaps import Overlap, Subspace, between, columns_times, shrunk
-from homolog.families.subspace import SUBSPACE, nan_at_rank_zero
+from homolog.families.subspace import SUBSPACE
 from homolog.families.subspace import cost as cost_of_subspaces
 from homolog.family import Cost
 from homolog.gradients import polar_factor, smooth_unless
 from homolog.linalg import at_most_one
-from homolog.registry import Invariances, evaluate, register
+from homolog.registry import register
 
 
 def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
@@ -35,8 +35,45 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
 PREDICTIONS = replace(SUBSPACE, name="predictions", examine=examine, cost=cost, on_disk=None, rank=None)
 
 
-@nan_at_rank_zero
-def _linear_predictivity(target: Subspace, predictors: Subspace, overlap: Overlap, *, regularization: float) -> Array:
+def _leverages(u: Array, kept: Array) -> Array:
+    """Diagonal of U · diag(kept) · U^T, or of U · kept · U^T."""
+    xp = namespace(u)
+    return xp.sum(u**2 * kept[None, :] if kept.ndim == 1 else (u @ kept) * u, axis=1)
+
+
+@register(
+    PREDICTIONS,
+    kind="similarity",
+    range=(float("-inf"), 1.0),
+    symmetric=False,
+    minimal_n=3,
+    formula="1 − Σ_i ‖x_i − x̂_i‖² / Σ_i ‖x_i − x̄_i‖², x̂_i, x̄_i the ridge fit and the mean without example i",
+    reference="Hoerl & Kennard, Technometrics 1970; Allen, Technometrics 1974 (leaving one out)",
+    bounds={"regularization": (0, float("inf"))},
+    exceptions={"optimum": "below 1 at identity: a ridge fit shrinks, and is judged on examples it has not seen"},
+)
+def linear_predictivity(
+    target: Annotated[Subspace, "whose features are predicted."],
+    predictors: Subspace,
+    overlap: Overlap,
+    *,
+    regularization: Annotated[
+        float, "of the ridge fit, against the mean squared singular value of the predictors."
+    ] = 0.01,
+) -> Annotated[Array, "0 for a fit no better than the mean, below 0 for a worse one."]:
+    """Held-out R² of the target's features, predicted linearly from the predictors by ridge regression.
+
+    1 − Σ_i ‖x_i − x̂_i‖² / Σ_i ‖x_i − x̄_i‖², where x̂_i is the ridge fit and x̄_i the mean of all examples but i: every
+    example is left out once. **From predictors to target**: the two sides are not alike.
+
+    Cost O(n·p·min(n, p)) per side, and O(n·r_x·r_y) per pair: all n fits follow from one decomposition. The honest counterpart
+    of `linear_regression`, whose R² is that of the sample and rises with the number of predictors. Features are weighed by
+    their variance.
+
+    >>> x, y = np.random.default_rng(0).normal(size=(2, 60, 20))
+    >>> round(float(hl.linear_regression(x, y)), 1), bool(hl.linear_predictivity(x, y) < 0)  # independent
+    (0.3, True)
+    """
     xp, n = namespace(overlap.matrix), target.n
     rows = columns_times(target.u, target.unit_spectrum)
     kept = shrunk(predictors.unit_spectrum, 1, regularization / predictors.rank)
@@ -48,8 +85,27 @@ def _linear_predictivity(target: Subspace, predictors: Subspace, overlap: Overla
     return 1 - xp.sum(missed) / xp.sum(spread)
 
 
-@nan_at_rank_zero
-def _aligned_cosine(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+@register(
+    PREDICTIONS,
+    kind="similarity",
+    range=(-1.0, 1.0),
+    formula="mean_i cos(x_i Q, y_i), Q = argmin ‖XQ − Y‖_F over rotations",
+    reference="Hamilton, Leskovec & Jurafsky, ACL 2016, arXiv:1605.09096",
+)
+def aligned_cosine(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+    """Mean cosine of corresponding rows after the best rotation.
+
+    mean_i cos(x_i Q, y_i), with Q the orthogonal matrix that brings centred X nearest to centred Y; the narrower side is padded
+    with zeros.
+
+    Cost O(n·p·min(n, p)) per side, O(n·r_x·r_y) per pair. Every example counts alike, however long its row; rows at the mean
+    are left out. Rises with the number of features, for independent data too.
+
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))
+    >>> round(float(hl.aligned_cosine(x, x @ rotation)), 12)
+    1.0
+    """
     xp = namespace(overlap.matrix)
     first, second = (columns_times(side.u, side.spectrum) for side in (x, y))
     norms = [xp.sqrt(xp.sum(side**2, axis=1)) for side in (first, second)]
@@ -68,117 +124,3 @@ def _aligned_cosine(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     value = smooth_unless(value, lambda: count(~defined) > 0, "a row is at the mean, where it has no direction")
     reason = "a canonical correlation is 0, where the best rotation is not unique"
     return smooth_unless(value, lambda: overlap.vanishes, reason)
-
-
-def _leverages(u: Array, kept: Array) -> Array:
-    """Diagonal of U · diag(kept) · U^T, or of U · kept · U^T."""
-    xp = namespace(u)
-    return xp.sum(u**2 * kept[None, :] if kept.ndim == 1 else (u @ kept) * u, axis=1)
-
-
-@register(
-    family=PREDICTIONS,
-    finish=_linear_predictivity,
-    kind="similarity",
-    range=(float("-inf"), 1.0),
-    symmetric=False,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
-    minimal_n=3,
-    formula="1 − Σ_i ‖x_i − x̂_i‖² / Σ_i ‖x_i − x̄_i‖², x̂_i, x̄_i the ridge fit and the mean without example i",
-    reference="Hoerl & Kennard, Technometrics 1970; Allen, Technometrics 1974 (leaving one out)",
-    bounds={"regularization": (0, float("inf"))},
-    exceptions={"optimum": "below 1 at identity: a ridge fit shrinks, and is judged on examples it has not seen"},
-)
-def linear_predictivity(target: Array, predictors: Array, /, *, regularization: float = 0.01) -> Array:
-    """Held-out R² of the target's features, predicted linearly from the predictors by ridge regression.
-
-    1 − Σ_i ‖x_i − x̂_i‖² / Σ_i ‖x_i − x̄_i‖², where x̂_i is the ridge fit and x̄_i the mean of all examples but i: every
-    example is left out once. **From predictors to target**: the two sides are not alike.
-
-    Parameters
-    ----------
-    target : (n, p) array, whose features are predicted.
-    predictors : (n, q) array, the same examples in the same order.
-    regularization
-        of the ridge fit, against the mean squared singular value of the predictors.
-
-    Returns
-    -------
-    0-d array in (−∞, 1]; 0 for a fit no better than the mean, below 0 for a worse one. NaN, with a warning, if a side is
-    constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations, fewer than 3 examples, or regularization not above 0.
-
-    Notes
-    -----
-    Cost O(n·p·min(n, p)) per side, and O(n·r_x·r_y) per pair: all n fits follow from one decomposition. The honest counterpart
-    of `linear_regression`, whose R² is that of the sample and rises with the number of predictors. Features are weighed by
-    their variance.
-
-    References
-    ----------
-    Hoerl & Kennard, Technometrics 1970; Allen, Technometrics 1974.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
-    >>> x, y = np.random.default_rng(0).normal(size=(2, 60, 20))
-    >>> round(float(hl.linear_regression(x, y)), 1), bool(hl.linear_predictivity(x, y) < 0)  # independent
-    (0.3, True)
-    """
-    return evaluate("linear_predictivity", target, predictors, ("target", "predictors"), regularization=regularization)
-
-
-@register(
-    family=PREDICTIONS,
-    finish=_aligned_cosine,
-    kind="similarity",
-    range=(-1.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
-    formula="mean_i cos(x_i Q, y_i), Q = argmin ‖XQ − Y‖_F over rotations",
-    reference="Hamilton, Leskovec & Jurafsky, ACL 2016, arXiv:1605.09096",
-)
-def aligned_cosine(x: Array, y: Array, /) -> Array:
-    """Mean cosine of corresponding rows after the best rotation.
-
-    mean_i cos(x_i Q, y_i), with Q the orthogonal matrix that brings centred X nearest to centred Y; the narrower side is padded
-    with zeros.
-
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array in [−1, 1]. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
-    Cost O(n·p·min(n, p)) per side, O(n·r_x·r_y) per pair. Every example counts alike, however long its row; rows at the mean
-    are left out. Rises with the number of features, for independent data too.
-
-    References
-    ----------
-    Hamilton, Leskovec & Jurafsky, ACL 2016; Klabunde et al., ICLR 2025.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
-    >>> x = np.random.default_rng(0).normal(size=(100, 5))
-    >>> rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))
-    >>> round(float(hl.aligned_cosine(x, x @ rotation)), 12)
-    1.0
-    """
-    return evaluate("aligned_cosine", x, y)

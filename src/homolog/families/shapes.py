@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from homolog.arrays import Array, constant_like, identity_like, machine_epsilon, namespace, scalar
 from homolog.families.overlaps import Overlap, Subspace, between, shrunk, weighted_square
-from homolog.families.subspace import ROUNDINGS, SUBSPACE, nan_at_rank_zero, root
+from homolog.families.subspace import ROUNDINGS, SUBSPACE, root
 from homolog.gradients import CORNER, SAME, smooth_unless
 from homolog.linalg import at_most_one, squared_norm
-from homolog.registry import Invariances, evaluate, register, when
+from homolog.registry import Invariances, register, when
 
 
 def _cosine(overlap: Overlap, first: Array, second: Array) -> Array:
@@ -17,13 +19,64 @@ def _cosine(overlap: Overlap, first: Array, second: Array) -> Array:
     return at_most_one(overlap.nuclear_norm(between(first, overlap.matrix, second)))
 
 
-@nan_at_rank_zero
-def _bures_similarity(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+def _whitened(side: Subspace, alpha: float) -> Array:
+    """Singular values of the features of mean square 1, partly made equal."""
+    xp = namespace(side.s)
+    partly = alpha * side.unit_spectrum * xp.sqrt(constant_like(float(side.rank), side.s))
+    return partly + (1 - alpha) * (1 if partly.ndim == 1 else identity_like(partly))
+
+
+def _eigenspace_overlap_null(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+    return constant_like(min(x.rank, y.rank) / (x.n - 1), x.s)
+
+
+@register(
+    SUBSPACE,
+    free_of_rank=True,
+    kind="similarity",
+    range=(0.0, 1.0),
+    formula="‖X^T Y‖_* / (‖X‖_F ‖Y‖_F)",
+    reference="Bures, Transactions of the AMS 1969; Tang, Maddox, Dickens, Diethe & Damianou, arXiv:2003.11498",
+)
+def bures_similarity(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+    """Normalised Bures similarity: the cosine of two representations after the best rotation.
+
+    ‖X^T Y‖_* / (‖X‖_F ‖Y‖_F) of centred columns; the fidelity of the Gram matrices, tr (K^½ L K^½)^½ / sqrt(tr K · tr L).
+
+    Cost O(n·p·min(n, p)) per side. A function of the Procrustes distance: 1 − d²/2. Weighs all directions by their standard
+    deviation, where linear CKA weighs by variance; rises with the number of features, for independent data too.
+
+    >>> x, y = np.random.default_rng(0).normal(size=(2, 100, 5))
+    >>> round(float(hl.bures_similarity(x, y) + hl.procrustes_distance(x, y) ** 2 / 2), 12)
+    1.0
+    """
     return _cosine(overlap, x.spectrum, y.spectrum)
 
 
-@nan_at_rank_zero
-def _size_and_shape_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
+@register(
+    SUBSPACE,
+    free_of_rank=True,
+    kind="distance",
+    range=(0.0, float("inf")),
+    metric=True,
+    invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
+    formula="sqrt(‖X‖_F² + ‖Y‖_F² − 2‖X^T Y‖_*)",
+    reference="Kendall, Bulletin of the LMS 1984; Williams, Kunz, Kornblith & Linderman, NeurIPS 2021, arXiv:2110.14739",
+)
+def size_and_shape_distance(
+    x: Subspace, y: Subspace, overlap: Overlap
+) -> Annotated[Array, "In the units of the features, growing with sqrt(n)."]:
+    """Orthogonal Procrustes distance that keeps the size: what remains of y − x after the best rotation.
+
+    min_Q ‖Y − XQ‖_F = sqrt(‖X‖_F² + ‖Y‖_F² − 2‖X^T Y‖_*) of centred X, Y, Q orthogonal.
+
+    Cost O(n·p·min(n, p)) per side. `procrustes_distance` of representations of unit norm; here a layer of larger activations is
+    far from all others. Below about 1e-7 of the norms it is rounding.
+
+    >>> x = np.array([[1.0], [-1.0], [0.0]])
+    >>> round(float(hl.size_and_shape_distance(x, 3 * x)), 12)  # ‖3x − x‖ = 2·sqrt 2
+    2.828427124746
+    """
     xp = namespace(overlap.matrix)
     sizes = [xp.sqrt(squared_norm(side.spectrum)) * side.scale for side in (x, y)]
     larger = xp.maximum(*sizes)
@@ -34,15 +87,37 @@ def _size_and_shape_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Arra
     return larger * root((first - second) ** 2 + 2 * first * second * apart, roundings=0)
 
 
-def _whitened(side: Subspace, alpha: float) -> Array:
-    """Singular values of the features of mean square 1, partly made equal."""
-    xp = namespace(side.s)
-    partly = alpha * side.unit_spectrum * xp.sqrt(constant_like(float(side.rank), side.s))
-    return partly + (1 - alpha) * (1 if partly.ndim == 1 else identity_like(partly))
+@register(
+    SUBSPACE,
+    free_of_rank=True,
+    kind="distance",
+    range=(0.0, 1.5707963267948966),
+    metric=True,
+    formula="arccos(‖X̃^T Ỹ‖_* / (‖X̃‖_F ‖Ỹ‖_F)), X̃ = X (αI + (1−α)(X^T X / r)^(-1/2))",
+    reference="Williams, Kunz, Kornblith & Linderman, NeurIPS 2021, arXiv:2110.14739",
+    bounds={"alpha": (0.0, 1.0)},
+    closed=("alpha",),
+    variants=(when("alpha", 0.0, free_of_rank=False),),  # which is CCA
+)
+def angular_shape_distance(
+    x: Subspace,
+    y: Subspace,
+    overlap: Overlap,
+    *,
+    alpha: Annotated[float, "1 compares by Procrustes, 0 whitens first and compares by CCA."] = 1.0,
+) -> Annotated[Array, "In radians."]:
+    """Angle between two representations after the best rotation, with partial whitening.
 
+    arccos(‖X̃^T Ỹ‖_* / (‖X̃‖_F ‖Ỹ‖_F)), X̃ = U (α S + (1−α) I) of centred X = U S V^T whose singular values have mean square 1.
 
-@nan_at_rank_zero
-def _angular_shape_distance(x: Subspace, y: Subspace, overlap: Overlap, *, alpha: float) -> Array:
+    Cost O(n·p·min(n, p)) per side. A metric for every alpha; with alpha=0 invariant to invertible linear maps too. Singular
+    values are brought to mean square 1 before whitening, so that scaling changes nothing for any alpha. An angle
+    below about 1e-7 is rounding, and given as 0.
+
+    >>> x, y = np.random.default_rng(0).normal(size=(2, 100, 5))
+    >>> bool(np.isclose(np.cos(hl.angular_shape_distance(x, y)), hl.bures_similarity(x, y)))
+    True
+    """
     xp = namespace(overlap.matrix)
     cosine = _cosine(overlap, _whitened(x, alpha), _whitened(y, alpha))
     # Near 1 a cosine changes by the square of the angle, of which rounding leaves nothing.
@@ -52,282 +127,65 @@ def _angular_shape_distance(x: Subspace, y: Subspace, overlap: Overlap, *, alpha
     return smooth_unless(angle, lambda: scalar(1 - cosine) <= max(CORNER, nothing), SAME, overlap.matrix)
 
 
-@nan_at_rank_zero
-def _eigenspace_overlap(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
-    return at_most_one(squared_norm(overlap.matrix) / max(overlap.matrix.shape))
-
-
-def _eigenspace_overlap_null(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
-    return constant_like(min(x.rank, y.rank) / (x.n - 1), x.s)
-
-
-@nan_at_rank_zero
-def _gulp_distance(x: Subspace, y: Subspace, overlap: Overlap, *, regularization: float) -> Array:
-    # Of a ridge fit each direction keeps this share.
-    first, second = (shrunk(side.unit_spectrum, 1, regularization) for side in (x, y))
-    shared = weighted_square(first, overlap.matrix, second)
-    size = squared_norm(first) + squared_norm(second)
-    return root(size - 2 * shared, scalar(size))
-
-
 @register(
-    family=SUBSPACE,
-    finish=_bures_similarity,
-    free_of_rank=True,
-    kind="similarity",
-    range=(0.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
-    formula="‖X^T Y‖_* / (‖X‖_F ‖Y‖_F)",
-    reference="Bures, Transactions of the AMS 1969; Tang, Maddox, Dickens, Diethe & Damianou, arXiv:2003.11498",
-)
-def bures_similarity(x: Array, y: Array, /) -> Array:
-    """Normalised Bures similarity: the cosine of two representations after the best rotation.
-
-    ‖X^T Y‖_* / (‖X‖_F ‖Y‖_F) of centred columns; the fidelity of the Gram matrices, tr (K^½ L K^½)^½ / sqrt(tr K · tr L).
-
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
-    Cost O(n·p·min(n, p)) per side. A function of the Procrustes distance: 1 − d²/2. Weighs all directions by their standard
-    deviation, where linear CKA weighs by variance; rises with the number of features, for independent data too.
-
-    References
-    ----------
-    Bures 1969; Tang et al. 2020 (normalised Bures similarity).
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
-    >>> x, y = np.random.default_rng(0).normal(size=(2, 100, 5))
-    >>> round(float(hl.bures_similarity(x, y) + hl.procrustes_distance(x, y) ** 2 / 2), 12)
-    1.0
-    """
-    return evaluate("bures_similarity", x, y)
-
-
-@register(
-    family=SUBSPACE,
-    finish=_size_and_shape_distance,
-    free_of_rank=True,
-    kind="distance",
-    range=(0.0, float("inf")),
-    symmetric=True,
-    metric=True,
-    invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
-    differentiable=True,
-    formula="sqrt(‖X‖_F² + ‖Y‖_F² − 2‖X^T Y‖_*)",
-    reference="Kendall, Bulletin of the LMS 1984; Williams, Kunz, Kornblith & Linderman, NeurIPS 2021, arXiv:2110.14739",
-)
-def size_and_shape_distance(x: Array, y: Array, /) -> Array:
-    """Orthogonal Procrustes distance that keeps the size: what remains of y − x after the best rotation.
-
-    min_Q ‖Y − XQ‖_F = sqrt(‖X‖_F² + ‖Y‖_F² − 2‖X^T Y‖_*) of centred X, Y, Q orthogonal.
-
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array in [0, ∞), in the units of the features, growing with sqrt(n). NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
-    Cost O(n·p·min(n, p)) per side. `procrustes_distance` of representations of unit norm; here a layer of larger activations is
-    far from all others. Below about 1e-7 of the norms it is rounding.
-
-    References
-    ----------
-    Kendall 1984; Williams, Kunz, Kornblith & Linderman, NeurIPS 2021.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
-    >>> x = np.array([[1.0], [-1.0], [0.0]])
-    >>> round(float(hl.size_and_shape_distance(x, 3 * x)), 12)  # ‖3x − x‖ = 2·sqrt 2
-    2.828427124746
-    """
-    return evaluate("size_and_shape_distance", x, y)
-
-
-@register(
-    family=SUBSPACE,
-    finish=_angular_shape_distance,
-    free_of_rank=True,
-    kind="distance",
-    range=(0.0, 1.5707963267948966),
-    symmetric=True,
-    metric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
-    formula="arccos(‖X̃^T Ỹ‖_* / (‖X̃‖_F ‖Ỹ‖_F)), X̃ = X (αI + (1−α)(X^T X / r)^(-1/2))",
-    reference="Williams, Kunz, Kornblith & Linderman, NeurIPS 2021, arXiv:2110.14739",
-    bounds={"alpha": (0.0, 1.0)},
-    closed=("alpha",),
-    variants=(when("alpha", 0.0, free_of_rank=False),),  # which is CCA
-)
-def angular_shape_distance(x: Array, y: Array, /, *, alpha: float = 1.0) -> Array:
-    """Angle between two representations after the best rotation, with partial whitening.
-
-    arccos(‖X̃^T Ỹ‖_* / (‖X̃‖_F ‖Ỹ‖_F)), X̃ = U (α S + (1−α) I) of centred X = U S V^T whose singular values have mean square 1.
-
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-    alpha
-        1 compares by Procrustes, 0 whitens first and compares by CCA.
-
-    Returns
-    -------
-    0-d array in [0, π/2]: radians. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations, or alpha outside [0, 1].
-
-    Notes
-    -----
-    Cost O(n·p·min(n, p)) per side. A metric for every alpha; with alpha=0 invariant to invertible linear maps too. Singular
-    values are brought to mean square 1 before whitening, so that scaling changes nothing for any alpha. An angle
-    below about 1e-7 is rounding, and given as 0.
-
-    References
-    ----------
-    Williams, Kunz, Kornblith & Linderman, NeurIPS 2021.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
-    >>> x, y = np.random.default_rng(0).normal(size=(2, 100, 5))
-    >>> bool(np.isclose(np.cos(hl.angular_shape_distance(x, y)), hl.bures_similarity(x, y)))
-    True
-    """
-    return evaluate("angular_shape_distance", x, y, alpha=alpha)
-
-
-@register(
-    family=SUBSPACE,
-    finish=_eigenspace_overlap,
+    SUBSPACE,
     null=_eigenspace_overlap_null,
     kind="similarity",
     range=(0.0, 1.0),
-    symmetric=True,
     invariances=Invariances(invertible_linear="xy", orthogonal="xy"),
-    differentiable=True,
     formula="‖Q_Y^T Q_X‖_F² / max(r_x, r_y)",
     reference="May, Zhang, Dao & Ré, NeurIPS 2019, arXiv:1909.01264",
 )
-def eigenspace_overlap(x: Array, y: Array, /) -> Array:
+def eigenspace_overlap(
+    x: Subspace, y: Subspace, overlap: Overlap
+) -> Annotated[Array, "min(r_x, r_y) / (n − 1) for independent data."]:
     """Overlap of the column spaces, as a share of the larger.
 
     ‖Q_Y^T Q_X‖_F² / max(r_x, r_y), Q orthonormal bases of the centred column spaces and r their numerical ranks.
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array in [0, 1]; min(r_x, r_y) / (n − 1) for independent data. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. R²_CCA · min(r_x, r_y) / max(r_x, r_y): 1 only where neither space holds more than the
     other. Saturates like `cca` when features outnumber examples.
 
-    References
-    ----------
-    May, Zhang, Dao & Ré, NeurIPS 2019.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.eigenspace_overlap(x, x[:, :2])), 12)
     0.4
     """
-    return evaluate("eigenspace_overlap", x, y)
+    return at_most_one(squared_norm(overlap.matrix) / max(overlap.matrix.shape))
 
 
 @register(
-    family=SUBSPACE,
-    finish=_gulp_distance,
+    SUBSPACE,
     free_of_rank=True,
     kind="distance",
     range=(0.0, float("inf")),
-    symmetric=True,
     metric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="sqrt(tr (Σ_x Σ_xλ⁻¹)² + tr (Σ_y Σ_yλ⁻¹)² − 2 tr Σ_xλ⁻¹ Σ_xy Σ_yλ⁻¹ Σ_yx), Σ_λ = Σ + λI, tr Σ = 1",
     reference="Boix-Adserà, Lawrence, Stepaniants & Rigollet, NeurIPS 2022, arXiv:2210.06545",
     bounds={"regularization": (0, float("inf"))},
 )
-def gulp_distance(x: Array, y: Array, /, *, regularization: float = 0.01) -> Array:
+def gulp_distance(
+    x: Subspace,
+    y: Subspace,
+    overlap: Overlap,
+    *,
+    regularization: Annotated[
+        float, "λ > 0, against a total variance of 1. Towards 0 only the column spaces count: sqrt(r_x + r_y − 2 Σρ²)."
+    ] = 0.01,
+) -> Annotated[Array, "Below sqrt(r_x + r_y)."]:
     """How differently ridge regression predicts from two representations, on average over targets.
 
     sqrt(tr (Σ_x Σ_xλ⁻¹)² + tr (Σ_y Σ_yλ⁻¹)² − 2 tr Σ_xλ⁻¹ Σ_xy Σ_yλ⁻¹ Σ_yx): the expected squared difference of the two ridge
     fits to a random target. Σ are covariances, Σ_λ = Σ + λI, and each representation is scaled to tr Σ = 1.
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-    regularization
-        λ > 0, against a total variance of 1. Towards 0 only the column spaces count: sqrt(r_x + r_y − 2 Σρ²).
-
-    Returns
-    -------
-    0-d array in [0, sqrt(r_x + r_y)). NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations, or regularization not above 0.
-
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. Grows with the number of directions that λ leaves: compare values of one λ, and of layers
     alike in width.
 
-    References
-    ----------
-    Boix-Adserà, Lawrence, Stepaniants & Rigollet, NeurIPS 2022.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.gulp_distance(x, x[:, :4], regularization=1e-9)), 6)  # one direction too many
     1.0
     """
-    return evaluate("gulp_distance", x, y, regularization=regularization)
+    # Of a ridge fit each direction keeps this share.
+    first, second = (shrunk(side.unit_spectrum, 1, regularization) for side in (x, y))
+    shared = weighted_square(first, overlap.matrix, second)
+    size = squared_norm(first) + squared_norm(second)
+    return root(size - 2 * shared, scalar(size))

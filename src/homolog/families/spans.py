@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from homolog.arrays import Array, constant_like, namespace, to_numpy
 from homolog.cautions import Caution, SaturationWarning, constant_layers, listed
 from homolog.family import Cost, Family
 from homolog.linalg import centre, thin_svd
-from homolog.registry import Invariances, evaluate, register, undefined_where
+from homolog.registry import Invariances, register, undefined_where
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,6 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
 SPANS = Family("spans", prepare, meet, lambda meeting: meeting, examine, cost=cost, host=True, reorder=reorder)
 
 
-def _maximum_match(x: Vectors, y: Vectors, meeting: None, *, epsilon: float) -> Array:
-    sides = [x.units, y.units]
-    total = sum(units.shape[1] for units in sides)
-    while True:
-        # Both sides lose their unmatched units in the same round: the fixed point is the same, and neither side comes first.
-        near = [_near(sides[k], sides[1 - k], epsilon) for k in (0, 1)]
-        if all(flags.all() for flags in near):
-            break
-        sides = [_columns(units, flags) for units, flags in zip(sides, near, strict=True)]
-    value = sum(units.shape[1] for units in sides) / max(total, 1)
-    return undefined_where(x.constant | y.constant, constant_like(value, x.units))
-
-
 def _near(units: Array, others: Array, epsilon: float) -> np.ndarray:
     """Say which unit vectors lie within epsilon of the span of others."""
     xp = namespace(units)
@@ -106,8 +93,7 @@ def _columns(units: Array, flags: np.ndarray) -> Array:
 
 
 @register(
-    family=SPANS,
-    finish=_maximum_match,
+    SPANS,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=True,
@@ -116,43 +102,33 @@ def _columns(units: Array, flags: np.ndarray) -> Array:
     reference="Wang, Hu, Gu, Hu, Wu, He & Hopcroft, NeurIPS 2018, arXiv:1810.11750",
     bounds={"epsilon": (0, 1)},
 )
-def maximum_match(x: Array, y: Array, /, *, epsilon: float = 0.3) -> Array:
+def maximum_match(
+    x: Vectors,
+    y: Vectors,
+    meeting: None,
+    *,
+    epsilon: Annotated[float, "largest relative residual of a matched unit, in (0, 1]."] = 0.3,
+) -> Array:
     """Share of units in the largest ε-match: sets X*, Y* each unit of which lies within ε of the span of the other set.
 
     (|X*| + |Y*|) / (|X| + |Y|). A unit is its vector over the examples; its distance from a span is the relative residual
     ‖x − QQ^T x‖ / ‖x‖.
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-    epsilon
-        largest relative residual of a matched unit, in (0, 1].
-
-    Returns
-    -------
-    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations, or an epsilon outside (0, 1].
-
-    Notes
-    -----
     The maximum match is unique: units outside ε are dropped from both sides until none is left outside. Nothing is centred, so
     that adding a constant to a unit changes the value. Cost O(n·(p + q)²) per round. Not differentiable.
 
-    References
-    ----------
-    Wang, Hu, Gu, Hu, Wu, He & Hopcroft, NeurIPS 2018.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> noise = np.random.default_rng(1).normal(size=(100, 5))
     >>> float(hl.maximum_match(x, np.hstack([x[:, :3] @ np.ones((3, 3)) + x[:, :3], noise])))  # 3 of 5 and 3 of 8
     0.46153846153846156
     """
-    return evaluate("maximum_match", x, y, epsilon=epsilon)
+    sides = [x.units, y.units]
+    total = sum(units.shape[1] for units in sides)
+    while True:
+        # Both sides lose their unmatched units in the same round: the fixed point is the same, and neither side comes first.
+        near = [_near(sides[k], sides[1 - k], epsilon) for k in (0, 1)]
+        if all(flags.all() for flags in near):
+            break
+        sides = [_columns(units, flags) for units, flags in zip(sides, near, strict=True)]
+    value = sum(units.shape[1] for units in sides) / max(total, 1)
+    return undefined_where(x.constant | y.constant, constant_like(value, x.units))

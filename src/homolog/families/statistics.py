@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from homolog.families.walk import tiles
 from homolog.family import Cost, Family
 from homolog.gradients import CORNER, SAME, smooth_unless
 from homolog.linalg import centre, power_of_two, unit_rows
-from homolog.registry import Invariances, evaluate, register, undefined_where
+from homolog.registry import Invariances, register, undefined_where
 
 KLABUNDE_2025 = "Klabunde et al., ICLR 2025, arXiv:2408.00531"
 ROWS, COLUMNS = 512, 2048
@@ -125,6 +125,7 @@ STATISTICS = Family(
     host=True,
     # Nothing depends on the order of the examples.
     reorder=lambda cloud, order: cloud,
+    record={"kind": "distance", "symmetric": True, "metric": True, "differentiable": True},
 )
 
 
@@ -140,147 +141,72 @@ def _alike(first: Array, second: Array) -> bool:
     return abs(values[0] - values[1]) <= CORNER * max(abs(value) for value in values)
 
 
-_COMMON: dict[str, Any] = {
-    "family": STATISTICS,
-    "kind": "distance",
-    "symmetric": True,
-    "metric": True,
-    "differentiable": True,
-}
-
-
 @register(
-    **_COMMON,
-    finish=lambda x, y, meeting: _between(x, y, "magnitude"),
+    STATISTICS,
     range=(0.0, float("inf")),
     invariances=Invariances(orthogonal="xy", isotropic_scaling="", translation=""),
     formula="| ‖mean_i x_i‖ − ‖mean_i y_i‖ |",
     reference="Wang, Rao, Guo, Wang, Liu & Guan, IEEE TKDE 2022; " + KLABUNDE_2025,
 )
-def magnitude_difference(x: Array, y: Array, /) -> Array:
+def magnitude_difference(
+    x: Cloud, y: Annotated[Cloud, "the same examples; their order does not matter."], shared: None
+) -> Annotated[Array, "In the units of the features."]:
     """Difference of the norms of the mean rows.
 
     | ‖mean_i x_i‖ − ‖mean_i y_i‖ |
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples; their order does not matter.
-
-    Returns
-    -------
-    0-d array in [0, ∞), in the units of the features. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
     Cost O(n(p + q)). Says how large activations are on average, nothing of what they represent; 0 says little.
 
-    References
-    ----------
-    Klabunde et al., ICLR 2025.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.array([[0.0, 1.0], [2.0, 3.0]])
     >>> round(float(hl.magnitude_difference(x, 3 * x)), 6)  # 2·sqrt(1² + 2²)
     4.472136
     """
-    return evaluate("magnitude_difference", x, y)
+    return _between(x, y, "magnitude")
 
 
 @register(
-    **_COMMON,
-    finish=lambda x, y, meeting: _between(x, y, "uniformity"),
+    STATISTICS,
     range=(0.0, float("inf")),
     invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
     formula="|u(x) − u(y)|, u(x) = log mean_ij exp(−2‖x_i − x_j‖²)",
     reference="Wang & Isola, ICML 2020, arXiv:2005.10242; " + KLABUNDE_2025,
 )
-def uniformity_difference(x: Array, y: Array, /) -> Array:
+def uniformity_difference(
+    x: Cloud, y: Annotated[Cloud, "the same examples; their order does not matter."], shared: None
+) -> Annotated[Array, "At most log n."]:
     """Difference in how evenly the examples fill the space.
 
     |u(x) − u(y)| with u(x) = log mean_ij exp(−2‖x_i − x_j‖²), over all n² pairs.
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples; their order does not matter.
-
-    Returns
-    -------
-    0-d array in [0, log n]. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
     Cost O(n²(p + q)) in bounded memory. The width of the Gaussian is fixed: u is −log n for every representation whose rows are
     farther apart than about 3, so bring features to a common scale first (Wang & Isola take rows of norm 1).
 
-    References
-    ----------
-    Wang & Isola, ICML 2020; Klabunde et al., ICLR 2025.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 5))
     >>> round(float(hl.uniformity_difference(x, 1000 * x)), 2), round(float(hl.uniformity_difference(10 * x, 1000 * x)), 2)
     (0.32, 0.0)
     """
-    return evaluate("uniformity_difference", x, y)
+    return _between(x, y, "uniformity")
 
 
 @register(
-    **_COMMON,
-    finish=lambda x, y, meeting: _between(x, y, "concentricity"),
+    STATISTICS,
     caution=_no_direction,
     range=(0.0, 2.0),
     invariances=Invariances(orthogonal="xy", translation=""),
     formula="|c(x) − c(y)|, c(x) = mean_i cos(x_i, mean_j x_j)",
     reference="Wang, Rao, Guo, Wang, Liu & Guan, IEEE TKDE 2022; " + KLABUNDE_2025,
 )
-def concentricity_difference(x: Array, y: Array, /) -> Array:
+def concentricity_difference(
+    x: Cloud, y: Annotated[Cloud, "the same examples; their order does not matter."], shared: None
+) -> Array:
     """Difference in how far the examples point the same way.
 
     |c(x) − c(y)| with c(x) = mean_i cos(x_i, mean_j x_j).
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples; their order does not matter.
-
-    Returns
-    -------
-    0-d array in [0, 2]. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
     Cost O(n(p + q)). A mean offset of the features brings c to 1 whatever the rest.
 
-    References
-    ----------
-    Klabunde et al., ICLR 2025.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.array([[1.0, 1.0], [1.0, -1.0]])
     >>> round(float(hl.concentricity_difference(x, x + [1000.0, 0.0])), 6)  # 1 − cos 45°
     0.292893
     """
-    return evaluate("concentricity_difference", x, y)
+    return _between(x, y, "concentricity")

@@ -11,24 +11,24 @@ and the biased and the debiased estimators share one operand and one inner produ
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
 from homolog.arrays import Array, machine_epsilon, namespace, precise, to_numpy
 from homolog.cautions import Caution, constant_layers, missing_inputs, nothing_left, without_width
 from homolog.families import blocked, walk
-from homolog.families.grams import Kernel, Structure, enlarged, exact, prepare, products, reorder
+from homolog.families.grams import Kernel, MedianFraction, Structure, enlarged, exact, prepare, products, reorder
 from homolog.families.halves import Points
 from homolog.families.permuted import permuted_inner_products
 from homolog.families.without import inner_without_each, trace_without_each
 from homolog.family import Family, OnDisk
 from homolog.linalg import at_most_one
 from homolog.pooling import Workers
-from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register, undefined_where, when
+from homolog.registry import KORNBLITH_2019, Invariances, register, undefined_where, when
 from homolog.rows import Rows
 
-Estimator = Literal["biased", "debiased"]
+Estimator = Annotated[Literal["biased", "debiased"], '"biased" or "debiased" (n >= 4).']
 
 
 class Side(NamedTuple):
@@ -196,17 +196,19 @@ STRUCTURE = Family(
     host=True,
     begin=Points,
     on_disk=OnDisk(blocked.plan_structures, meet_all=meet_all_on_disk),
+    record={"symmetric": True, "differentiable": True, "invariances": Invariances(orthogonal="xy")},
 )
 
 
-def _hsic(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
+def dependence(met: Meeting, estimator: Estimator) -> Array:
+    """HSIC of whatever kernel the structures have."""
     n = met.n
     count = (n - 1) ** 2 if estimator == "biased" else n * (n - 3)
     top = numerator(n, met.inner, met.diagonals, met.x.trace * met.y.trace, estimator)
     return undefined_where(met.x.constant | met.y.constant, top / count * (met.x.scale * met.y.scale) ** 2)
 
 
-def biased_or_debiased(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
+def alignment(met: Meeting, estimator: Estimator) -> Array:
     """CKA of whatever kernel the structures have."""
     top = numerator(met.n, met.inner, met.diagonals, met.x.trace * met.y.trace, estimator)
     # One division per norm: the product of two self-terms could leave the range of the dtype.
@@ -224,11 +226,11 @@ def _cka_null(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator)
 
 
 def _hsic_without_each(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
-    return _hsic(x, y, without_each(x, y), estimator=estimator)
+    return dependence(without_each(x, y), estimator)
 
 
 def _cka_without_each(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
-    return biased_or_debiased(x, y, without_each(x, y), estimator=estimator)
+    return alignment(without_each(x, y), estimator)
 
 
 _UNKNOWN_KERNEL = when("kernel", callable, invariances=None)
@@ -239,16 +241,13 @@ _BANDWIDTH: dict[str, Any] = {
 
 
 @register(
-    family=STRUCTURE,
-    finish=_hsic,
+    STRUCTURE,
     without_each=_hsic_without_each,
     unbiased={"estimator": "debiased"},
     long_tailed=True,
     kind="similarity",
     range=(0.0, float("inf")),
-    symmetric=True,
     invariances=Invariances(orthogonal="xy", isotropic_scaling=""),
-    differentiable=True,
     formula="tr(KHLH) / (n−1)²",
     reference="Gretton, Bousquet, Smola & Schölkopf, ALT 2005; " + KORNBLITH_2019,
     exceptions={"optimum": "HSIC has no largest value"},
@@ -260,70 +259,36 @@ _BANDWIDTH: dict[str, Any] = {
     **_BANDWIDTH,
 )
 def hsic(
-    x: Array,
-    y: Array,
-    /,
+    x: Structure,
+    y: Structure,
+    met: Meeting,
     *,
     kernel: Kernel = "linear",
-    median_fraction: float = 1.0,
+    median_fraction: MedianFraction = 1.0,
     estimator: Estimator = "biased",
-) -> Array:
+) -> Annotated[Array, "In the units of the features to the fourth power for the linear kernel."]:
     """Hilbert-Schmidt independence criterion.
 
     Biased: tr(KHLH) / (n−1)², with K, L the Gram matrices of the rows of x and y and H the centring matrix; for the
     linear kernel ‖Y^T X‖_F² / (n−1)² of centred columns. Debiased: ⟨Ã, B̃⟩ / (n(n−3)) of the U-centred Gram matrices.
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-    kernel
-        "linear", "rbf" (σ = median_fraction × median distance), or a function X → (n, n) Gram matrix.
-    median_fraction
-        σ of the RBF kernel, as a fraction of the median over all n² distances.
-    estimator
-        "biased" or "debiased" (n >= 4).
-
-    Returns
-    -------
-    0-d array, in [0, ∞) when biased; in the units of the features to the fourth power for the linear kernel. NaN, with
-    a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations, too few examples, or a wrong option.
-
-    Notes
-    -----
     Cost O(n·p·q), or O(n²(p + q)) when features outnumber examples and for other kernels. Not invariant to scaling:
     compare values only between layers of one scale, or use `cka`.
 
-    References
-    ----------
-    Gretton et al., ALT 2005; Székely & Rizzo, Annals of Statistics 2014; Kornblith et al., ICML 2019.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.array([[0.0], [1.0], [2.0], [3.0]])
     >>> round(float(hl.hsic(x, x)), 12)  # the squared variance
     2.777777777778
     """
-    return evaluate("hsic", x, y, kernel=kernel, median_fraction=median_fraction, estimator=estimator)
+    return dependence(met, estimator)
 
 
 @register(
-    family=STRUCTURE,
-    finish=biased_or_debiased,
+    STRUCTURE,
     null=_cka_null,
     without_each=_cka_without_each,
     unbiased={"estimator": "debiased"},
     kind="similarity",
     range=(0.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="tr(KHLH) / sqrt(tr(KHKH) · tr(LHLH))",
     reference=KORNBLITH_2019,
     variants=(
@@ -333,56 +298,25 @@ def hsic(
     **_BANDWIDTH,
 )
 def cka(
-    x: Array,
-    y: Array,
-    /,
+    x: Structure,
+    y: Structure,
+    met: Meeting,
     *,
     kernel: Kernel = "linear",
-    median_fraction: float = 1.0,
+    median_fraction: MedianFraction = 1.0,
     estimator: Estimator = "biased",
-) -> Array:
+) -> Annotated[Array, "Debiased, a small negative value means no similarity beyond chance, and is never clipped."]:
     """Centred kernel alignment: how alike are the similarity structures of two representations.
 
     Biased: tr(KHLH) / sqrt(tr(KHKH) · tr(LHLH)); for the linear kernel ‖Y^T X‖_F² / (‖X^T X‖_F ‖Y^T Y‖_F) of centred
     columns. Debiased: the same ratio of U-centred Gram matrices.
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-    kernel
-        "linear", "rbf" (σ = median_fraction × median distance), or a function X → (n, n) Gram matrix.
-    median_fraction
-        σ of the RBF kernel, as a fraction of the median over all n² distances, zero diagonal included.
-    estimator
-        "biased" or "debiased" (n >= 4).
-
-    Returns
-    -------
-    0-d array: in [0, 1] when biased. Debiased it lies in [−1, 1]; a small negative value means no similarity beyond
-    chance, and is never clipped. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations, too few examples, or a wrong option.
-
-    Notes
-    -----
     Cost O(n·p·q), or O(n²(p + q)) when features outnumber examples and for other kernels. The biased value rises towards
     1 when features outnumber examples, even for independent data; the debiased one does not.
 
-    References
-    ----------
-    Kornblith, Norouzi, Lee & Hinton, ICML 2019; Cortes, Mohri & Rostamizadeh, JMLR 2012 (CKA); Székely & Rizzo,
-    Annals of Statistics 2014 (U-centring).
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.random.default_rng(0).normal(size=(100, 10))
     >>> rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(10, 10)))
     >>> round(float(hl.cka(x, 3 * x @ rotation)), 12)
     1.0
     """
-    return evaluate("cka", x, y, kernel=kernel, median_fraction=median_fraction, estimator=estimator)
+    return alignment(met, estimator)

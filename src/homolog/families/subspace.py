@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, wraps
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -23,9 +23,9 @@ from homolog.families.without import cca_without_each, regression_without_each
 from homolog.family import Cost, Family, OnDisk
 from homolog.gradients import CORNER, SAME, smooth_unless
 from homolog.linalg import at_most_one, settle_ties, squared_norm
-from homolog.registry import KORNBLITH_2019, Invariances, evaluate, register, when
+from homolog.registry import KORNBLITH_2019, Invariances, register, when
 
-Statistic = Literal["r2", "rho"]
+Statistic = Annotated[Literal["r2", "rho"], '"r2" (mean squared correlation) or "rho" (mean correlation).']
 
 
 def examine(operands: Mapping[str, Subspace], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
@@ -57,12 +57,25 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
     return Cost(flops + float(overlaps), held, 32 * n * width + 48 * rank**2, 64 * rank**2)
 
 
+def nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
+    """Give NaN where a side is constant, and has no column space."""
+
+    @wraps(finish)
+    def guarded(x: Subspace, y: Subspace, overlap: Overlap, **options: Any) -> Array:
+        if 0 in overlap.matrix.shape:
+            return constant_like(float("nan"), overlap.matrix)
+        return finish(x, y, overlap, **options)
+
+    return guarded
+
+
 SUBSPACE = Family(
     "subspace",
     prepare,
     meet,
     Overlap.swapped,
     examine,
+    guard=nan_at_rank_zero,
     rank=lambda operand: operand.rank,
     cost=cost,
     host=True,
@@ -74,6 +87,7 @@ SUBSPACE = Family(
         summarise=SubspaceRows,
         meet=Overlap,
     ),
+    record={"symmetric": True, "differentiable": True, "invariances": Invariances(orthogonal="xy")},
 )
 
 
@@ -90,18 +104,6 @@ def root(squared: Array, size: float = 1.0, roundings: int = ROUNDINGS) -> Array
     return smooth_unless(found, lambda: scalar(squared) <= max(CORNER * size, nothing), SAME, squared)
 
 
-def nan_at_rank_zero(finish: Callable[..., Array]) -> Callable[..., Array]:
-    """Give NaN where a side is constant, and has no column space."""
-
-    @wraps(finish)
-    def guarded(x: Subspace, y: Subspace, overlap: Overlap, **options: Any) -> Array:
-        if 0 in overlap.matrix.shape:
-            return constant_like(float("nan"), overlap.matrix)
-        return finish(x, y, overlap, **options)
-
-    return guarded
-
-
 def _mean(overlap: Overlap, statistic: Statistic) -> Array:
     """Mean of the canonical correlations, or of their squares, which need no decomposition."""
     matrix = overlap.matrix
@@ -112,21 +114,6 @@ def _mean(overlap: Overlap, statistic: Statistic) -> Array:
     else:
         total = namespace(matrix).sum(overlap.correlations)
     return at_most_one(total / min(matrix.shape))
-
-
-@nan_at_rank_zero
-def _cca(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) -> Array:
-    return _mean(overlap, statistic)
-
-
-@nan_at_rank_zero
-def _svcca(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float, statistic: Statistic) -> Array:
-    if carries_gradient(overlap.matrix):
-        overlap = meet(_leading(x, threshold), _leading(y, threshold))
-        reason = "singular values tie, or explain exactly the threshold, where components are left out"
-        value = _mean(overlap, statistic)
-        return smooth_unless(value, lambda: x.jumps(threshold) or y.jumps(threshold), reason, overlap.matrix)
-    return _mean(Overlap(overlap.matrix[: x.kept(threshold), : y.kept(threshold)]), statistic)
 
 
 def _leading(side: Subspace, threshold: float) -> Subspace:
@@ -155,11 +142,81 @@ def _null_level(x: Subspace, rank: int) -> Array:
     return constant_like(min(rank / (x.n - 1), 1.0), x.s)
 
 
-@nan_at_rank_zero
-def _pwcca(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
-    xp = namespace(overlap.matrix)
+def _linear_regression_null(target: Subspace, predictors: Subspace, overlap: Overlap) -> Array:
+    return _null_level(predictors, predictors.rank)
+
+
+@register(
+    SUBSPACE,
+    null=_cca_null,
+    without_each=cca_without_each,
+    kind="similarity",
+    range=(0.0, 1.0),
+    invariances=Invariances(invertible_linear="xy", orthogonal="xy"),
+    formula="‖Q_Y^T Q_X‖_F² / min(r_x, r_y)",
+    reference="Hotelling, Biometrika 1936; " + KORNBLITH_2019,
+    variants=(when("statistic", "rho", formula="‖Q_Y^T Q_X‖_* / min(r_x, r_y)"),),
+)
+def cca(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic = "r2") -> Array:
+    """Canonical correlation analysis: the mean squared (or mean) canonical correlation.
+
+    "r2": ‖Q_Y^T Q_X‖_F² / min(r_x, r_y); "rho": ‖Q_Y^T Q_X‖_* / min(r_x, r_y), with Q orthonormal bases of the centred
+    column spaces and r their numerical ranks.
+
+    Cost O(n·p·min(n, p)) per side. Invariant to every invertible linear map of either side, hence always 1 once a rank
+    reaches n − 1: a SaturationWarning says where correlations of 1 are forced. Directions with less than 1e-6 of the
+    largest singular value are left out, with a RankWarning where they are more than rounding.
+
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> mixing = np.random.default_rng(1).normal(size=(5, 5))
+    >>> round(float(hl.cca(x, x @ mixing)), 12)
+    1.0
+    """
+    return _mean(overlap, statistic)
+
+
+@register(
+    SUBSPACE,
+    null=_svcca_null,
+    caution=_svcca_caution,
+    kind="similarity",
+    range=(0.0, 1.0),
+    formula="‖(U_Y T_Y)^T U_X T_X‖_F² / min(‖T_X‖_F², ‖T_Y‖_F²)",
+    reference="Raghu, Gilmer, Yosinski & Sohl-Dickstein, NeurIPS 2017; " + KORNBLITH_2019,
+    bounds={"threshold": (0.0, 1.0)},
+    variants=(when("statistic", "rho", formula="‖(U_Y T_Y)^T U_X T_X‖_* / min(‖T_X‖_F², ‖T_Y‖_F²)"),),
+)
+def svcca(
+    x: Subspace,
+    y: Subspace,
+    overlap: Overlap,
+    *,
+    threshold: Annotated[float, "fraction of the variance to keep, above 0 and at most 1."] = 0.99,
+    statistic: Statistic = "r2",
+) -> Array:
+    """Singular vector CCA: CCA of the leading principal components of each side.
+
+    ‖(U_Y T_Y)^T U_X T_X‖_F² / min(‖T_X‖_F², ‖T_Y‖_F²) for "r2", the nuclear norm on top for "rho"; T keeps the leading
+    components that explain `threshold` of the variance.
+
+    Cost O(n·p·min(n, p)) per side. Invariant to an invertible linear map only if it keeps the same leading subspace. Where the
+    threshold keeps some of several components of equal variance, the order of the features decides which: a TiesWarning says so.
+    There, and where components explain exactly the threshold, the value jumps and has no gradient.
+
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.svcca(x, -2 * x)), 12)
+    1.0
+    """
     if carries_gradient(overlap.matrix):
-        return smooth_pwcca(x, overlap, _pwcca(x, x, Overlap(detached(overlap.matrix))))
+        overlap = meet(_leading(x, threshold), _leading(y, threshold))
+        reason = "singular values tie, or explain exactly the threshold, where components are left out"
+        value = _mean(overlap, statistic)
+        return smooth_unless(value, lambda: x.jumps(threshold) or y.jumps(threshold), reason, overlap.matrix)
+    return _mean(Overlap(overlap.matrix[: x.kept(threshold), : y.kept(threshold)]), statistic)
+
+
+def _weighted_by_projections(x: Subspace, overlap: Overlap) -> Array:
+    xp = namespace(overlap.matrix)
     left, correlations, _ = overlap.svd
     directions = settle_ties(left, correlations, x.s)
     # α_i = Σ_j |⟨h_i, x_j⟩| with h_i = U_X p_i and x_j the columns of X = U S V^T.
@@ -168,8 +225,65 @@ def _pwcca(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     return at_most_one(xp.sum(weights * correlations) / xp.sum(weights))
 
 
-@nan_at_rank_zero
-def _linear_regression(target: Subspace, predictors: Subspace, overlap: Overlap) -> Array:
+@register(
+    SUBSPACE,
+    leads=True,
+    kind="similarity",
+    range=(0.0, 1.0),
+    symmetric=False,
+    invariances=Invariances(invertible_linear="y", orthogonal="y"),
+    formula="Σ α_i ρ_i / Σ α_i, α_i = Σ_j |⟨h_i, x_j⟩|",
+    reference="Morcos, Raghu & Bengio, NeurIPS 2018; " + KORNBLITH_2019,
+)
+def pwcca(
+    x: Annotated[Subspace, "the side whose canonical variables and features give the weights."],
+    y: Subspace,
+    overlap: Overlap,
+) -> Array:
+    """Projection-weighted CCA: canonical correlations weighted by how much of x they account for.
+
+    Σ α_i ρ_i / Σ α_i with α_i = Σ_j |⟨h_i, x_j⟩|, h_i the canonical variables of x, over the min(r_x, r_y) canonical
+    directions. **Weighted by x**: the two sides are not alike.
+
+    Cost O(n·p·min(n, p)) per side. Where correlations tie, canonical variables are not unique; the ones along x's
+    principal axes are taken, so that the value is a function of x and y; there it has no gradient (NaN, with a
+    GradientWarning), unless the correlations are 1 because the two ranks exceed n − 1.
+    Rotating x changes the value; no invertible map of y does.
+
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.pwcca(x, x + 5)), 12)
+    1.0
+    """
+    if carries_gradient(overlap.matrix):
+        return smooth_pwcca(x, overlap, _weighted_by_projections(x, Overlap(detached(overlap.matrix))))
+    return _weighted_by_projections(x, overlap)
+
+
+@register(
+    SUBSPACE,
+    null=_linear_regression_null,
+    without_each=regression_without_each,
+    kind="similarity",
+    range=(0.0, 1.0),
+    symmetric=False,
+    invariances=Invariances(invertible_linear="y", orthogonal="xy"),
+    formula="‖Q_Y^T X‖_F² / ‖X‖_F²",
+    reference=KORNBLITH_2019,
+)
+def linear_regression(
+    target: Annotated[Subspace, "the features that are fitted."], predictors: Subspace, overlap: Overlap
+) -> Array:
+    """Share of the target's variance that a linear fit from the predictors explains (R²).
+
+    ‖Q_Y^T X‖_F² / ‖X‖_F², X the centred target and Q_Y an orthonormal basis of the centred predictors.
+
+    Cost O(n·p·min(n, p)) per side. In-sample: 1 for any data once the predictors' rank reaches n − 1. Directions of
+    the predictors with less than 1e-6 of the largest singular value are left out, with a RankWarning.
+
+    >>> x = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(float(hl.linear_regression(x[:, :2], x)), 12)
+    1.0
+    """
     xp = namespace(overlap.matrix)
     if target.core is not None:
         return at_most_one(squared_norm(times(target.unit_spectrum, overlap.matrix)))
@@ -177,284 +291,29 @@ def _linear_regression(target: Subspace, predictors: Subspace, overlap: Overlap)
     return at_most_one(xp.sum(target.weights**2 * explained))
 
 
-def _linear_regression_null(target: Subspace, predictors: Subspace, overlap: Overlap) -> Array:
-    return _null_level(predictors, predictors.rank)
-
-
-@nan_at_rank_zero
-def _procrustes_distance(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
-    return root(2 - 2 * overlap.nuclear_norm(between(x.unit_spectrum, overlap.matrix, y.unit_spectrum)))
-
-
 @register(
-    family=SUBSPACE,
-    finish=_cca,
-    null=_cca_null,
-    without_each=cca_without_each,
-    kind="similarity",
-    range=(0.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(invertible_linear="xy", orthogonal="xy"),
-    differentiable=True,
-    formula="‖Q_Y^T Q_X‖_F² / min(r_x, r_y)",
-    reference="Hotelling, Biometrika 1936; " + KORNBLITH_2019,
-    variants=(when("statistic", "rho", formula="‖Q_Y^T Q_X‖_* / min(r_x, r_y)"),),
-)
-def cca(x: Array, y: Array, /, *, statistic: Statistic = "r2") -> Array:
-    """Canonical correlation analysis: the mean squared (or mean) canonical correlation.
-
-    "r2": ‖Q_Y^T Q_X‖_F² / min(r_x, r_y); "rho": ‖Q_Y^T Q_X‖_* / min(r_x, r_y), with Q orthonormal bases of the centred
-    column spaces and r their numerical ranks.
-
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-    statistic
-        "r2" (mean squared correlation) or "rho" (mean correlation).
-
-    Returns
-    -------
-    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations, or a wrong option.
-
-    Notes
-    -----
-    Cost O(n·p·min(n, p)) per side. Invariant to every invertible linear map of either side, hence always 1 once a rank
-    reaches n − 1: a SaturationWarning says where correlations of 1 are forced. Directions with less than 1e-6 of the
-    largest singular value are left out, with a RankWarning where they are more than rounding.
-
-    References
-    ----------
-    Hotelling, Biometrika 1936; Kornblith, Norouzi, Lee & Hinton, ICML 2019.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
-    >>> x = np.random.default_rng(0).normal(size=(100, 5))
-    >>> mixing = np.random.default_rng(1).normal(size=(5, 5))
-    >>> round(float(hl.cca(x, x @ mixing)), 12)
-    1.0
-    """
-    return evaluate("cca", x, y, statistic=statistic)
-
-
-@register(
-    family=SUBSPACE,
-    finish=_svcca,
-    null=_svcca_null,
-    caution=_svcca_caution,
-    kind="similarity",
-    range=(0.0, 1.0),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
-    formula="‖(U_Y T_Y)^T U_X T_X‖_F² / min(‖T_X‖_F², ‖T_Y‖_F²)",
-    reference="Raghu, Gilmer, Yosinski & Sohl-Dickstein, NeurIPS 2017; " + KORNBLITH_2019,
-    bounds={"threshold": (0.0, 1.0)},
-    variants=(when("statistic", "rho", formula="‖(U_Y T_Y)^T U_X T_X‖_* / min(‖T_X‖_F², ‖T_Y‖_F²)"),),
-)
-def svcca(x: Array, y: Array, /, *, threshold: float = 0.99, statistic: Statistic = "r2") -> Array:
-    """Singular vector CCA: CCA of the leading principal components of each side.
-
-    ‖(U_Y T_Y)^T U_X T_X‖_F² / min(‖T_X‖_F², ‖T_Y‖_F²) for "r2", the nuclear norm on top for "rho"; T keeps the leading
-    components that explain `threshold` of the variance.
-
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-    threshold
-        fraction of the variance to keep, above 0 and at most 1.
-    statistic
-        "r2" (mean squared correlation) or "rho" (mean correlation).
-
-    Returns
-    -------
-    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations, or a wrong option.
-
-    Notes
-    -----
-    Cost O(n·p·min(n, p)) per side. Invariant to an invertible linear map only if it keeps the same leading subspace. Where the
-    threshold keeps some of several components of equal variance, the order of the features decides which: a TiesWarning says so.
-    There, and where components explain exactly the threshold, the value jumps and has no gradient.
-
-    References
-    ----------
-    Raghu, Gilmer, Yosinski & Sohl-Dickstein, NeurIPS 2017; Kornblith, Norouzi, Lee & Hinton, ICML 2019.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
-    >>> x = np.random.default_rng(0).normal(size=(100, 5))
-    >>> round(float(hl.svcca(x, -2 * x)), 12)
-    1.0
-    """
-    return evaluate("svcca", x, y, threshold=threshold, statistic=statistic)
-
-
-@register(
-    family=SUBSPACE,
-    finish=_pwcca,
-    leads=True,
-    kind="similarity",
-    range=(0.0, 1.0),
-    symmetric=False,
-    invariances=Invariances(invertible_linear="y", orthogonal="y"),
-    differentiable=True,
-    formula="Σ α_i ρ_i / Σ α_i, α_i = Σ_j |⟨h_i, x_j⟩|",
-    reference="Morcos, Raghu & Bengio, NeurIPS 2018; " + KORNBLITH_2019,
-)
-def pwcca(x: Array, y: Array, /) -> Array:
-    """Projection-weighted CCA: canonical correlations weighted by how much of x they account for.
-
-    Σ α_i ρ_i / Σ α_i with α_i = Σ_j |⟨h_i, x_j⟩|, h_i the canonical variables of x, over the min(r_x, r_y) canonical
-    directions. **Weighted by x**: the two sides are not alike.
-
-    Parameters
-    ----------
-    x : (n, p) array, the side whose canonical variables and features give the weights.
-    y : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
-    Cost O(n·p·min(n, p)) per side. Where correlations tie, canonical variables are not unique; the ones along x's
-    principal axes are taken, so that the value is a function of x and y; there it has no gradient (NaN, with a
-    GradientWarning), unless the correlations are 1 because the two ranks exceed n − 1.
-    Rotating x changes the value; no invertible map of y does.
-
-    References
-    ----------
-    Morcos, Raghu & Bengio, NeurIPS 2018; Kornblith, Norouzi, Lee & Hinton, ICML 2019.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
-    >>> x = np.random.default_rng(0).normal(size=(100, 5))
-    >>> round(float(hl.pwcca(x, x + 5)), 12)
-    1.0
-    """
-    return evaluate("pwcca", x, y)
-
-
-@register(
-    family=SUBSPACE,
-    finish=_linear_regression,
-    null=_linear_regression_null,
-    without_each=regression_without_each,
-    kind="similarity",
-    range=(0.0, 1.0),
-    symmetric=False,
-    invariances=Invariances(invertible_linear="y", orthogonal="xy"),
-    differentiable=True,
-    formula="‖Q_Y^T X‖_F² / ‖X‖_F²",
-    reference=KORNBLITH_2019,
-)
-def linear_regression(target: Array, predictors: Array, /) -> Array:
-    """Share of the target's variance that a linear fit from the predictors explains (R²).
-
-    ‖Q_Y^T X‖_F² / ‖X‖_F², X the centred target and Q_Y an orthonormal basis of the centred predictors.
-
-    Parameters
-    ----------
-    target : (n, p) array, the features that are fitted.
-    predictors : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array in [0, 1]. NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
-    Cost O(n·p·min(n, p)) per side. In-sample: 1 for any data once the predictors' rank reaches n − 1. Directions of
-    the predictors with less than 1e-6 of the largest singular value are left out, with a RankWarning.
-
-    References
-    ----------
-    Kornblith, Norouzi, Lee & Hinton, ICML 2019, section 3.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
-    >>> x = np.random.default_rng(0).normal(size=(100, 5))
-    >>> round(float(hl.linear_regression(x[:, :2], x)), 12)
-    1.0
-    """
-    return evaluate("linear_regression", target, predictors, names=("target", "predictors"))
-
-
-@register(
-    family=SUBSPACE,
-    finish=_procrustes_distance,
+    SUBSPACE,
     free_of_rank=True,
     kind="distance",
     range=(0.0, 2.0**0.5),
-    symmetric=True,
-    invariances=Invariances(orthogonal="xy"),
-    differentiable=True,
     formula="sqrt(2 − 2‖X^T Y‖_*), ‖X‖_F = ‖Y‖_F = 1",
     reference="Schönemann, Psychometrika 1966; Williams, Kunz, Kornblith & Linderman, NeurIPS 2021",
     metric=True,
 )
-def procrustes_distance(x: Array, y: Array, /) -> Array:
+def procrustes_distance(
+    x: Subspace, y: Subspace, overlap: Overlap
+) -> Annotated[Array, "0 is identical up to rotation, scale and translation."]:
     """Orthogonal Procrustes distance: what remains of y − x after the best rotation and scale.
 
     min_Q ‖Y − XQ‖_F = sqrt(2 − 2‖X^T Y‖_*) for centred X, Y of unit Frobenius norm, Q orthogonal (the narrower side
     padded with zero columns).
 
-    Parameters
-    ----------
-    x : (n, p) array
-    y : (n, q) array, the same examples in the same order.
-
-    Returns
-    -------
-    0-d array in [0, √2]: 0 is identical up to rotation, scale and translation. A metric: the triangle inequality holds.
-    NaN, with a warning, if a side is constant.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For arrays that are not two real (n, ·) representations.
-
-    Notes
-    -----
     Cost O(n·p·min(n, p)) per side. A square root of a difference from 2, so values below about 1e-7 are rounding, and there
     the gradient is NaN, with a GradientWarning: a distance has a corner at 0.
 
-    References
-    ----------
-    Schönemann, Psychometrika 1966; Williams, Kunz, Kornblith & Linderman, NeurIPS 2021.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
     >>> x = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     >>> y = np.array([[1.0], [-1.0], [0.0], [0.0]])
     >>> round(float(hl.procrustes_distance(x, y)) ** 2, 12) == round(2 - 2 * 0.5**0.5, 12)
     True
     """
-    return evaluate("procrustes_distance", x, y)
+    return root(2 - 2 * overlap.nuclear_norm(between(x.unit_spectrum, overlap.matrix, y.unit_spectrum)))

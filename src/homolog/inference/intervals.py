@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+import scipy
 
 from homolog.inference.resampling import Resampled
 from homolog.inference.scales import PLAIN, Scale, logarithmic, scale_of
@@ -83,7 +83,7 @@ class Centred(NamedTuple):
 
     def reach(self, level: float) -> np.ndarray:
         """Return half of the interval but for the slack."""
-        half: np.ndarray = student.ppf((1 + level) / 2, self.freedom) * self.error
+        half: np.ndarray = scipy.stats.t.ppf((1 + level) / 2, self.freedom) * self.error
         return half
 
 
@@ -177,7 +177,7 @@ def probability(found: Centred, rounding: float) -> float:
     least = min(abs(found.whole), max(abs(found.value) - found.slack, 0.0)) if both else 0.0
     if found.error <= rounding:
         return 1.0 if least <= rounding else 0.0
-    return float(2 * student.sf(least / found.error, found.freedom))
+    return float(2 * scipy.stats.t.sf(least / found.error, found.freedom))
 
 
 def on_scale(part: Resampled, scale: Scale) -> Resampled:

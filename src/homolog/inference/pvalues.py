@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import false_discovery_control
+import scipy
 
 ROUNDING = 1e-9
 """Values this close, relative to the largest, are equal: permuting sums in another order."""
@@ -49,5 +49,5 @@ def false_discovery(p: np.ndarray, together: np.ndarray) -> np.ndarray:
     adjusted = p.copy()
     known = together & ~np.isnan(p)
     if known.any():
-        adjusted[known] = false_discovery_control(p[known])
+        adjusted[known] = scipy.stats.false_discovery_control(p[known])
     return adjusted

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import t as student
+import scipy
 
 from homolog.arrays import check_finite, described, detached, machine_epsilon, namespace, precise, scalar, to_numpy
 from homolog.cautions import give
@@ -268,7 +268,7 @@ class MinibatchHSIC:
             return
         error, freedom = standard_error(terms, weights, parts, ratio)
         error = factor * error
-        reach = student.ppf((1 + level) / 2, freedom) * error
+        reach = scipy.stats.t.ppf((1 + level) / 2, freedom) * error
         low, high = record.range
         ends = {"se": error, "low": np.maximum(value - reach, low), "high": np.minimum(value + reach, high)}
         outcome.sureness[name] = ends
