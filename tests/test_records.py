@@ -366,7 +366,7 @@ def test_a_model_that_counts_goes_on_in_this_process_and_in_another(tmp_path, mo
     for name, again in (("here", model), ("there", made(**COUNTING)[0])):
         found = hl.extract(again, batches(), layers="output", out=tmp_path / f"{name}.zarr", resume=True)
         assert_array_equal(np.asarray(found["output"]), whole)
-    with pytest.raises(ValueError, match=r"with BY of Net\.forward 1, got 2: use the same model"):
+    with pytest.raises(ValueError, match=r"with BY of Net\.forward 1, got BY of Net\.forward 2: use the same"):
         hl.extract(made(**COUNTING, by=2)[0], batches(), layers="output", out=tmp_path / "here.zarr", resume=True)
 
 
