@@ -383,3 +383,14 @@ def test_jax_agrees(form, case):
     assert told == [str(warning.message) for warning in said if warning.category is hl.GradientWarning]
     for mine, theirs in zip(expected, found, strict=True):
         np.testing.assert_allclose(np.asarray(theirs), mine, rtol=1e-7, atol=1e-9)
+
+
+def test_inside_jit_nothing_tells_of_a_corner(rng):
+    """The guide says so, of measures that can be traced there at all; others refuse."""
+    x = jax.numpy.asarray(rng.normal(size=(8, 2)), dtype=float)
+    slope = jax.grad(lambda moving: hl.magnitude_difference(moving, x))
+    with pytest.warns(hl.GradientWarning):
+        assert np.isnan(slope(x)).all()
+    assert np.isfinite(jax.jit(slope)(x)).all()
+    with pytest.raises(jax.errors.ConcretizationTypeError):
+        jax.jit(jax.grad(lambda moving: hl.procrustes_distance(moving, x)))(x)

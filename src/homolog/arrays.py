@@ -361,7 +361,9 @@ def check_finite(x: Array, name: str) -> None:
         return
     with np.errstate(all="ignore"):
         # The sum of finite numbers is finite unless it overflows: one pass, and no array of flags.
-        if math.isfinite(scalar(xp.sum(x))):
+        total = xp.sum(x)
+        # Inside jax.jit the sum of known numbers is not known either.
+        if is_traced(total) or math.isfinite(scalar(total)):
             return
     bad = to_numpy(~xp.all(xp.isfinite(x), axis=1))
     if bad.any():
