@@ -99,13 +99,11 @@ def test_an_interrupted_extraction_goes_on_with_the_model_loaded_again(loaded, s
         return hl.extract(model, batches, forward=forward, layers=layers, mask=mask, reduce="mean", **asked)
 
     whole = extracted(*loaded, [*sentences, "The end."])
-    for name, again in (
-        ("here", loaded),
-        ("there", (AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder))),
-    ):
+    fresh = [(AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)) for _ in range(2)]
+    for name, begun, again in (("here", loaded, loaded), ("there", *fresh)):
         store = tmp_path / f"{name}.zarr"
         with pytest.raises(ZeroDivisionError):
-            extracted(*loaded, sentences[:4], out=store)
+            extracted(*begun, sentences[:4], out=store)
         with monkeypatch.context() as patch:
             patch.setattr(loaded[0].config, "layer_norm_eps", 0.1)
             with pytest.raises(ValueError, match=r"with Bert\w+\.config .*, got"):

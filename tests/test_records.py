@@ -362,12 +362,13 @@ COUNTING = {
 
 def test_a_model_that_counts_goes_on_in_this_process_and_in_another(tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "CHUNK_ROWS", 16)
-    model, whole = made(**COUNTING)[0], hl.extract(made(**COUNTING)[0], batches(), layers="output")["output"]
-    for name in ("here", "there"):
+    whole = hl.extract(made(**COUNTING)[0], batches(), layers="output")["output"]
+    model = made(**COUNTING)[0]
+    for name, begun, again in (("here", model, model), ("there", made(**COUNTING)[0], made(**COUNTING)[0])):
+        out = tmp_path / f"{name}.zarr"
         with pytest.raises(KeyboardInterrupt):
-            hl.extract(model, batches(stop=4), layers="output", out=tmp_path / f"{name}.zarr")
-    for name, again in (("here", model), ("there", made(**COUNTING)[0])):
-        found = hl.extract(again, batches(), layers="output", out=tmp_path / f"{name}.zarr", resume=True)
+            hl.extract(begun, batches(stop=4), layers="output", out=out)
+        found = hl.extract(again, batches(), layers="output", out=out, resume=True)
         assert_array_equal(np.asarray(found["output"]), whole)
     with pytest.raises(ValueError, match=r"with BY of Net\.forward 1, got 2: use the same model"):
         hl.extract(made(**COUNTING, by=2)[0], batches(), layers="output", out=tmp_path / "here.zarr", resume=True)
