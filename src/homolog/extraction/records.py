@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from homolog.extraction.collecting import told
-from homolog.extraction.functions import Digest, comparable, hashed, name_of, written_digest
+from homolog.extraction.digests import comparable, hashed, written_digest
+from homolog.extraction.functions import Digest, name_of
 from homolog.extraction.modules import hooks_of, parts_of_model
 from homolog.extraction.options import Options
 from homolog.extraction.reading import Reading
