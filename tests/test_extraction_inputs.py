@@ -148,6 +148,32 @@ def test_texts_that_the_tokenizer_left_as_lists():
     assert hl.extract(reads, [texts], forward=lambda m, b: m(b["input_ids"]))["words"].shape == (2, 8)
 
 
+def test_sequences_one_by_one_are_put_together():
+    model = line()
+    with pytest.raises(TypeError, match=r"model\(torch.nn.utils.rnn.pad_sequence\(batch, batch_first=True\)\)"):
+        hl.extract(model, [ROWS])
+    taken = hl.extract(
+        model,
+        [ROWS],
+        forward=lambda model, batch: model(nn.utils.rnn.pad_sequence(batch, batch_first=True)),
+        mask=lambda batch: (
+            torch.arange(max(map(len, batch)))[None] < torch.tensor([len(row) for row in batch])[:, None]
+        ),
+        reduce="mean",
+    )
+    expected = torch.stack([model(row).mean(0) for row in ROWS]).detach().numpy()
+    np.testing.assert_allclose(taken["0"], expected, atol=1e-6)
+
+
+def test_truth_values_of_the_input_are_0_and_1(tmp_path):
+    reads = nn.Sequential(nn.Linear(3, 2))
+    for out in ({}, {"out": tmp_path / "a.zarr"}):
+        taken = hl.extract(
+            reads, X > 0.5, layers=["input", "0"], forward=lambda m, b: m(b.float()), batch_size=4, **out
+        )
+        np.testing.assert_array_equal(taken["input"], (X > 0.5).numpy())
+
+
 class Beside(nn.Module):
     """Puts out something odd beside an ordinary layer."""
 

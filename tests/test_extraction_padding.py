@@ -183,3 +183,6 @@ def test_a_mask_that_was_given_is_believed():
     model = Masked().eval()
     taken = hl.extract(model, [batch], layers="words", reduce="mean")["words"]
     np.testing.assert_allclose(taken, mean_of(model.words(padded()).detach(), keep()), atol=1e-6)
+    whole = {"input_ids": padded(), "attention_mask": torch.ones(5, 6)}
+    taken = hl.extract(model, [whole], layers="words", reduce="mean")["words"]  # without a warning
+    np.testing.assert_allclose(taken, model.words(padded()).detach().mean(1).numpy(), atol=1e-6)

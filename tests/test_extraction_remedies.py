@@ -109,12 +109,16 @@ def test_a_complete_store_goes_on_with_a_limit_and_says_so_only_where_there_is_m
     np.testing.assert_allclose(np.asarray(taken["0"]), hl.extract(model, x[:19])["0"], atol=1e-6)
 
 
+class OwnNorm(nn.LayerNorm):
+    """A kind of one's own, which tells by its width where its features lie."""
+
+
 class LastInside(nn.Module):
     """Channels first outside, and last between two linear layers, as in many networks of images."""
 
-    def __init__(self):
+    def __init__(self, norm=nn.LayerNorm):
         super().__init__()
-        self.stem, self.norm, self.wide = nn.Conv2d(3, 4, 3, padding=1), nn.LayerNorm(4), nn.Linear(4, 6)
+        self.stem, self.norm, self.wide = nn.Conv2d(3, 4, 3, padding=1), norm(4), nn.Linear(4, 6)
         self.bend, self.narrow, self.pool = nn.GELU(), nn.Linear(6, 4), nn.MaxPool2d(2)
 
     def forward(self, x):
@@ -141,6 +145,13 @@ def test_channels_are_not_averaged_in_place_of_places(channels, size):
         own, hl.extract(model, x, layers=other[0], reduce="mean", channels=right)[other[0]], atol=1e-6
     )
     assert own.shape == (5, 4)
+
+
+@pytest.mark.filterwarnings("ignore:left out:homolog.ExtractionWarning")
+def test_channels_are_told_by_the_width_of_a_module_too():
+    for size, left_out in ((6, True), (4, False)):  # of 4 by 4 places nothing tells
+        taken = hl.extract(LastInside(OwnNorm), torch.randn(5, 3, size, size), reduce="mean")
+        assert ("norm" in list(taken)) != left_out
 
 
 @pytest.mark.parametrize("reduce", ["mean", "positions", "last"])

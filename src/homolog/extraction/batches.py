@@ -123,11 +123,15 @@ def _input_of(content: Any) -> Any:
     if not content:
         raise ValueError("a batch must hold at least the model's input, got an empty tuple.")
     if is_items(content):
-        first = f"of shape {tuple(content[0].shape)}" if isinstance(content[0], torch.Tensor) else described(content[0])
+        tensors = all(isinstance(item, torch.Tensor) for item in content)
+        first = f"of shape {tuple(content[0].shape)}" if tensors else described(content[0])
+        equal = not tensors or len({tuple(item.shape) for item in content}) == 1
+        joined = "torch.stack(batch)" if equal else "torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)"
+        padding = "" if equal else ", and say with mask= which positions count"
         raise TypeError(
             f"a batch must be one tensor or mapping of all its examples, got a list of {len(content)} that look like one example "
             f"each (the first {first}): pass forward=lambda model, batch: model(batch) for a model that takes such lists, or put "
-            f"them together, as forward=lambda model, batch: model(torch.stack(batch)) does for tensors."
+            f"them together, as forward=lambda model, batch: model({joined}) does for tensors{padding}."
         )
     return content[0]
 

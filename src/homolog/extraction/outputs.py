@@ -107,6 +107,8 @@ def _dense(chosen: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
         # Sequences of single numbers are sequences of one feature.
         return (padded[:, :, None] if padded.ndim == 2 else padded), _mask_of(lengths, padded.shape[1])
     tensor = plain(chosen)
+    if tensor.dtype == torch.bool:  # of an input; 0 and 1 are numbers
+        return tensor.to(torch.uint8), None
     return (tensor.float() if str(tensor.dtype).removeprefix("torch.").startswith(SMALL_FLOATS) else tensor), None
 
 
