@@ -233,6 +233,17 @@ def test_a_scale_is_increasing_and_has_its_inverse(form):
     assert scale.back(z[-1]) == pytest.approx(high)
 
 
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_one_shape_has_one_interval(pair):
+    """Procrustes' distance and the angle say the same as the nuclear norm, and so do their intervals."""
+    angle, chord, norm = (
+        hl.confidence_interval(*pair, measure)
+        for measure in ("angular_shape_distance", "procrustes_distance", "bures_similarity")
+    )
+    assert (np.cos(angle.high), np.cos(angle.low)) == pytest.approx((norm.low, norm.high))
+    assert (1 - chord.high**2 / 2, 1 - chord.low**2 / 2) == pytest.approx((norm.low, norm.high))
+
+
 def test_estimators_that_share_an_interval_have_the_same_value_on_many_examples(rng):
     """Which is what the interval of the biased one is for."""
     x, inputs = rng.normal(size=(2, 800, 3))
