@@ -26,6 +26,8 @@ def _distance_correlation(x: Structure, y: Structure, met: Meeting, *, estimator
     family=STRUCTURE,
     fixed={"kernel": "distance"},
     finish=_distance_correlation,
+    unbiased={"estimator": "debiased"},
+    rooted=True,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=True,

@@ -180,10 +180,11 @@ def confidence_interval(
     """Return a standard error and an interval for the measure of two representations, over the choice of examples.
 
     Jackknife over examples: with θ_(i) the value without example i and θ̄ their mean, se² = (n−1)/n Σ (θ_(i) − θ̄)². The interval
-    is for the value on infinitely many examples, which for a biased index may leave out the value on these. For biased CKA and
-    HSIC it is that of the debiased estimator. Of other measures the bias is taken off that random halves of the examples show,
-    and the interval is longer by as much as its order is not known (1/n or 1/√n). It is of Student's t on a scale that fits the
-    range, Fisher's z = atanh θ for a similarity of at most 1, without bias the asinh of z over its error, and put back.
+    is for the value on infinitely many examples, which for a biased index may leave out the value on these. For biased CKA, HSIC
+    and distance correlation it is that of the debiased estimator. Of other measures the bias is taken off that random halves of
+    the examples show, and the interval is longer by as much as its order is not known (1/n or 1/√n). It is of Student's t on a
+    scale that fits the range, Fisher's z = atanh θ for a similarity of at most 1, without bias the asinh of z over its error, and
+    put back.
 
     Parameters
     ----------
@@ -213,7 +214,7 @@ def confidence_interval(
     Warns
     -----
     BiasWarning
-        Where the interval for biased CKA or HSIC leaves out the value, or the bias is more than two standard errors and halves
+        Where the interval of a debiased estimator leaves out the value, or the bias is more than two standard errors and halves
         show clearly less of it than single examples, so that nothing says where it ends, as with as many features as examples.
     UndefinedValueWarning
         Where there is a value but no interval. Besides, what the measure itself warns of, such as saturation.
