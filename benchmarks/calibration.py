@@ -29,8 +29,14 @@ FAMILIES = {
     "ridges": ("canonical_ridge", "gulp_distance", "gaussian_mutual_information"),
     "shapes": ("procrustes_distance", "angular_shape_distance", "bures_similarity"),
     "predictions": ("linear_predictivity", "aligned_cosine"),
-    "neurons": ("bipartite_match", "semi_match", "soft_correlation_match", "soft_matching_distance"),
-    "alignments": ("permutation_procrustes_distance", "maximum_match"),
+    "neurons": (
+        "bipartite_match",
+        "semi_match",
+        "soft_correlation_match",
+        "soft_matching_distance",
+        "permutation_procrustes_distance",
+    ),
+    "spans": ("maximum_match",),
     "information": ("neuron_mutual_information",),
     "statistics": ("magnitude_difference", "concentricity_difference"),
 }
@@ -202,17 +208,16 @@ def grid(draws: int, families: list[str]) -> None:
     """Coverage for every shape and size, and how often a warning is given."""
     columns = list(itertools.product(SIZES, SHAPES))
     print(
-        f"\nShare of 95 % intervals that hold the population's value, of {9 * draws} draws of three kinds of data and three "
-        f"strengths, in brackets the lowest of the nine ({draws} draws each), and after a stroke the share that have a warning:\n"
+        "\nShare of 95 % intervals that hold the population's value, over three kinds of data and three strengths, in brackets "
+        "the lowest of the nine, of so many draws each, and after a stroke the share that have a warning:\n"
     )
-    print(
-        "| measure | " + " | ".join(f"n = {n}, {p} × {q}" for n, (p, q) in columns) + " | below 0.90 | 0.93 and above |"
-    )
-    print("|---|" + "---|" * (len(columns) + 2))
+    shapes = " | ".join(f"n = {n}, {p} × {q}" for n, (p, q) in columns)
+    print(f"| measure | draws | {shapes} | below 0.90 | 0.93 and above |")
+    print("|---|---|" + "---|" * (len(columns) + 2))
     for family in families or FAMILIES:
         found = {(n, kind): covered(family, kind, n, draws) for n in SIZES for kind in kinds()}
         for measure in FAMILIES[family]:
-            cells = []
+            cells = [str(draws)]
             for n, shape in columns:
                 cell = [shares[measure] for (size, kind), shares in found.items() if size == n and kind[1] == shape]
                 held, told = np.mean(cell, axis=0)
