@@ -54,13 +54,18 @@ def held(measure, distribution, shape, strength, n, draws):
 @pytest.mark.parametrize(
     ("measure", "distribution", "shape", "strength", "n", "draws"),
     [
-        ("hsic(estimator=debiased)", "elliptical", (4, 3), 2.0, 20, 80),
-        ("hsic(estimator=debiased)", "normal", (30, 30), 0.5, 60, 80),
-        ("cka(estimator=debiased)", "t3", (30, 30), 2.0, 60, 120),
-        ("procrustes_distance", "normal", (3, 30), 0.5, 20, 12),
-        ("angular_shape_distance", "normal", (30, 30), 1.0, 60, 8),
-        ("svcca", "elliptical", (3, 30), 0.5, 60, 12),
+        ("hsic(estimator=debiased)", "elliptical", (4, 3), 2.0, 20, 40),
+        ("hsic(estimator=debiased)", "normal", (30, 30), 0.5, 60, 40),
+        ("cka(estimator=debiased)", "t3", (30, 30), 2.0, 60, 80),
+        ("procrustes_distance", "normal", (3, 30), 0.5, 20, 8),
         ("soft_correlation_match", "normal", (3, 30), 2.0, 60, 12),
+        pytest.param("hsic(estimator=debiased)", "elliptical", (3, 30), 2.0, 60, 400, marks=pytest.mark.slow),
+        pytest.param("cka(estimator=debiased)", "t3", (3, 30), 2.0, 20, 400, marks=pytest.mark.slow),
+        pytest.param("procrustes_distance", "elliptical", (30, 30), 0.5, 60, 60, marks=pytest.mark.slow),
+        pytest.param("angular_shape_distance", "normal", (30, 30), 1.0, 60, 40, marks=pytest.mark.slow),
+        pytest.param("svcca", "elliptical", (3, 30), 0.5, 60, 40, marks=pytest.mark.slow),
+        pytest.param("pwcca", "normal", (4, 3), 2.0, 60, 60, marks=pytest.mark.slow),
+        pytest.param("bipartite_match", "t3", (30, 30), 1.0, 60, 40, marks=pytest.mark.slow),
     ],
 )
 def test_intervals_hold_the_value_of_the_population(measure, distribution, shape, strength, n, draws):
@@ -70,20 +75,25 @@ def test_intervals_hold_the_value_of_the_population(measure, distribution, shape
 @pytest.mark.parametrize("measure", ["procrustes_distance", "gulp_distance", "size_and_shape_distance"])
 def test_a_bias_without_an_end_is_told_and_others_are_not(measure):
     """With as many directions as examples on both sides nothing says where the bias ends; with few it does."""
-    assert held(measure, "normal", (30, 30), 1.0, 20, 8)[1] >= 0.75
+    assert held(measure, "normal", (30, 30), 1.0, 20, 5)[1] >= 0.6
     if measure != "size_and_shape_distance":  # which grows with the number of examples
-        assert held(measure, "normal", (3, 30), 1.0, 20, 8)[1] <= 0.25
-        assert held(measure, "normal", (4, 3), 1.0, 20, 8)[1] == 0
+        assert held(measure, "normal", (3, 30), 1.0, 20, 5)[1] <= 0.2
+        assert held(measure, "normal", (4, 3), 1.0, 20, 5)[1] == 0
 
 
 @pytest.mark.parametrize(
     ("measure", "distribution", "shape"),
-    [("svcca", "elliptical", (30, 30)), ("gulp_distance", "normal", (3, 30)), ("cka", "elliptical", (4, 3))],
+    [
+        ("svcca", "elliptical", (30, 30)),
+        ("cka", "elliptical", (4, 3)),
+        pytest.param("gulp_distance", "normal", (3, 30), marks=pytest.mark.slow),
+        pytest.param("hsic", "elliptical", (2, 2), marks=pytest.mark.slow),
+    ],
 )
 def test_no_difference_is_found_where_there_is_none(measure, distribution, shape):
     """The noise of a correction of the bias is none: differences less their bias alone were found in half of these draws."""
     rng, found = np.random.default_rng(12), 0
-    for _ in range(15):
+    for _ in range(12):
         sides = three(rng, 20, 2.0, shape, distribution)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", hl.HomologWarning)
@@ -94,7 +104,7 @@ def test_no_difference_is_found_where_there_is_none(measure, distribution, shape
 def test_a_difference_of_widths_alone_is_none():
     """Wider layers are more alike to all by their bias, which then does not drop out of the difference."""
     rng, found = np.random.default_rng(13), 0
-    for _ in range(15):
+    for _ in range(8):
         x, y, z = rng.normal(size=(30, 3)), rng.normal(size=(30, 3)), rng.normal(size=(30, 20))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", hl.HomologWarning)

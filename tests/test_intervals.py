@@ -233,17 +233,44 @@ def test_a_scale_is_increasing_and_has_its_inverse(form):
     assert scale.back(z[-1]) == pytest.approx(high)
 
 
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_one_shape_has_one_interval(pair):
+    """Procrustes' distance and the angle say the same as the nuclear norm, and so do their intervals."""
+    angle, chord, norm = (
+        hl.confidence_interval(*pair, measure)
+        for measure in ("angular_shape_distance", "procrustes_distance", "bures_similarity")
+    )
+    assert (np.cos(angle.high), np.cos(angle.low)) == pytest.approx((norm.low, norm.high))
+    assert (1 - chord.high**2 / 2, 1 - chord.low**2 / 2) == pytest.approx((norm.low, norm.high))
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_distance_correlation_has_the_roots_of_the_interval_of_its_square(pair, rng):
+    x, y = pair
+    plain, square = (
+        hl.confidence_interval(x, y, f"distance_correlation{form}") for form in ("", "(estimator=debiased)")
+    )
+    assert (plain.low**2, plain.high**2) == pytest.approx((square.low, square.high))
+    z = x[:, 1:3] + rng.normal(size=(30, 2))
+    one, two = (hl.paired_test(x, y, z, f"distance_correlation{form}") for form in ("", "(estimator=debiased)"))
+    assert one.pvalue == two.pvalue
+    assert one.low < one.difference < one.high
+    far = hl.confidence_interval(x, rng.normal(size=(30, 2)), "distance_correlation")
+    assert far.low == 0
+
+
 def test_estimators_that_share_an_interval_have_the_same_value_on_many_examples(rng):
     """Which is what the interval of the biased one is for."""
     x, inputs = rng.normal(size=(2, 800, 3))
     y = x @ rng.normal(size=(3, 2)) + rng.normal(size=(800, 2))
     known = [form for record in hl.measures().values() for form in record.forms() if form.without_bias is not None]
-    assert {form.name for form in known} == {"cka", "hsic", "deconfounded_cka"}
+    assert {form.name for form in known} == {"cka", "hsic", "deconfounded_cka", "distance_correlation"}
     for form in known:
         if form.name == "deconfounded_cka":
             form = form.bind(inputs=inputs)
         if "rbf" not in str(form):
-            assert float(form(x, y)) == pytest.approx(float(form.without_bias(x, y)), rel=0.03)
+            value = float(form.without_bias(x, y))
+            assert float(form(x, y)) == pytest.approx(np.sqrt(value) if form.rooted else value, rel=0.03)
         assert form.without_bias.without_bias is None
 
 

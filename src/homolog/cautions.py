@@ -309,10 +309,9 @@ def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
     """Say where a value is more bias than anything else."""
     return Caution(
         BiasWarning,
-        f"{name}: bias moves the value further than chance does for {listed(where)}, so that it is not to be trusted; the "
-        f"interval allows for that, but without a debiased estimator it may fall short, above all where both sides have as many "
-        f"features as examples: use more examples, fewer features, or cka(estimator=debiased), and a permutation test to ask "
-        f"whether there is any similarity.",
+        f"{name}: bias moves the value further than chance does for {listed(where)}, so that it is not to be trusted, nor, "
+        f"without a debiased estimator, is the interval: nothing says where the bias ends; use more examples, fewer features or "
+        f"cka(estimator=debiased), and a permutation test to ask whether there is any similarity.",
     )
 
 

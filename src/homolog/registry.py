@@ -149,6 +149,8 @@ class Measure:
     """without_each(X, Y, meeting, **finish options) → (n,) values without each example, or None where there is no shortcut."""
     unbiased: Mapping[str, Any] = field(default_factory=dict)
     """Options of the estimator without bias that has the same value on infinitely many examples."""
+    rooted: bool = False
+    """Whether that estimator is of the square of the value."""
     long_tailed: bool = False
     """Whether it is a product of variances, whose distribution has a long tail, so that intervals reach further."""
     caution: Callable[..., list[Caution]] | None = None

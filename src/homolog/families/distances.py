@@ -17,6 +17,8 @@ removed, the value is that of `cka`, and a MissingInputsWarning says so."""
 @register(
     STRUCTURE,
     fixed={"kernel": "distance"},
+    unbiased={"estimator": "debiased"},
+    rooted=True,
     kind="similarity",
     range=(0.0, 1.0),
     formula="sqrt(⟨HDH, HEH⟩ / (‖HDH‖_F ‖HEH‖_F)), D, E the Euclidean distances between rows",

@@ -128,6 +128,8 @@ def interval(record: Measure, level: float, part: Resampled, unbiased: Resampled
     # However large the correction of the bias, the estimate itself is among the values that it does not contradict.
     reached = np.minimum(middle - half, centre.whole), np.maximum(middle + half, centre.whole)
     low, high = (np.clip(scale.back(end), *record.range) for end in reached)
+    if unbiased is not None and record.rooted:
+        low, high = np.sqrt(low), np.sqrt(high)
     dubious = centre.dubious
     if unbiased is not None:
         dubious = (part.whole > high + ROUNDING * unit) | (part.whole < low - ROUNDING * unit)
@@ -156,7 +158,12 @@ def difference(
     # The interval of the difference, halved to either side of the middle of both.
     ends = scale.to(np.asarray(record.range))
     middle = sum(np.clip(centred(side).value, *ends) for side in (one, other)) / 2
-    low, high = (scale.back(middle + end / 2) - scale.back(middle - end / 2) for end in (lowest, highest))
+
+    def back(z: np.ndarray) -> np.ndarray:
+        value = scale.back(z)
+        return np.sqrt(np.maximum(value, 0.0)) if unbiased is not None and record.rooted else value
+
+    low, high = (back(middle + end / 2) - back(middle - end / 2) for end in (lowest, highest))
     if sign < 0:
         low, high = -high, -low
     rounding = NO_SPREAD * max(1.0, float(np.max(np.abs(one.values))))

@@ -180,9 +180,11 @@ def confidence_interval(
     """Return a standard error and an interval for the measure of two representations, over the choice of examples.
 
     Jackknife over examples: with θ_(i) the value without example i and θ̄ their mean, se² = (n−1)/n Σ (θ_(i) − θ̄)². The interval
-    is for the value on infinitely many examples, which for a biased index may leave out the value on these: it is around
-    nθ − (n−1)θ̄, from which the bias of order 1/n is gone, and for biased CKA and HSIC that of the debiased estimator. It is of
-    Student's t on a scale that fits the range, Fisher's z = atanh θ for a similarity of at most 1, and put back.
+    is for the value on infinitely many examples, which for a biased index may leave out the value on these. For biased CKA, HSIC
+    and distance correlation it is that of the debiased estimator. Of other measures the bias is taken off that random halves of
+    the examples show, and the interval is longer by as much as its order is not known (1/n or 1/√n). It is of Student's t on a
+    scale that fits the range, Fisher's z = atanh θ for a similarity of at most 1, without bias the asinh of z over its error, and
+    put back.
 
     Parameters
     ----------
@@ -194,7 +196,7 @@ def confidence_interval(
         probability that the interval holds the value on infinitely many examples.
     method
         "jackknife" leaves out each example, where the measure has a shortcut to that (HSIC, CKA, R²_CCA, linear
-        regression), else each of 50 parts; "subsample" takes 100 random halves.
+        regression), else each of 50 parts, and for the bias ten splits into halves; "subsample" takes 100 random halves.
     rng
         seed or NumPy generator, for parts and halves.
 
@@ -212,7 +214,8 @@ def confidence_interval(
     Warns
     -----
     BiasWarning
-        Where the bias is larger than half of the interval: a correction of first order is then no longer to be trusted.
+        Where the interval of a debiased estimator leaves out the value, or the bias is more than two standard errors and halves
+        show clearly less of it than single examples, so that nothing says where it ends, as with as many features as examples.
     UndefinedValueWarning
         Where there is a value but no interval. Besides, what the measure itself warns of, such as saturation.
 
@@ -276,9 +279,10 @@ def paired_test(
 ) -> PairedTest:
     """Test whether x is more like y than like z, over the same examples.
 
-    The difference of the two values is resampled as one figure, so that what both share in the examples drops out. Interval and
-    p are of the difference less its bias, on the scale of `confidence_interval` where the measure has bounds; the interval is put
-    back around the middle of the two values, and leaves out 0 where p is below 1 − level.
+    The difference of the two values is resampled as one figure, so that what both share in the examples drops out. It is taken on
+    Fisher's z, as in `confidence_interval`, where the measure has bounds. A difference counts as far as it is one both as it is
+    and less its bias, whatever its order. The interval is put back around the middle of the two values, and leaves out 0 where p
+    is below 1 − level. With few examples the test is cautious: it rejects less often than it says (docs/inference.md).
 
     Parameters
     ----------
@@ -299,6 +303,8 @@ def paired_test(
 
     Warns
     -----
+    BiasWarning
+        Where nothing says where the bias of the difference ends, as in `confidence_interval`.
     UndefinedValueWarning
         Where the measure has no value without some of the examples, so that p is NaN. Besides, what the measure itself warns of.
 

@@ -73,16 +73,19 @@ def _of_similarity(high: float) -> Scale:
 
 
 def _of_distance(high: float) -> Scale:
-    """Return −z of the similarity 1 − (d / high)², which is the nuclear norm where d is Procrustes'."""
+    """Return −z of the similarity 1 − (d / high)², or cos d of an angle: the nuclear norm, where d is one of Procrustes'."""
+    angle = np.isclose(high, np.pi / 2)
 
     def to(value: Any) -> np.ndarray:
-        square = np.clip(np.asarray(value, dtype=float) / high, NEAR_ZERO, 1.0) ** 2
+        share = np.clip(np.asarray(value, dtype=float) / high, NEAR_ZERO, 1.0)
+        square = 2 * np.sin(share * np.pi / 4) ** 2 if angle else share**2
         return np.log(square / (2 - square)) / 2
 
     end = to(0.0)
 
     def back(z: Any) -> np.ndarray:
         square = 2 / (1 + np.exp(-2 * np.maximum(z, end)))
-        return np.where(np.asarray(z) > end, high * np.sqrt(square), 0.0)
+        found = 2 * np.arcsin(np.sqrt(np.minimum(square / 2, 1.0))) if angle else high * np.sqrt(square)
+        return np.where(np.asarray(z) > end, found, 0.0)
 
     return Scale(to, back)
