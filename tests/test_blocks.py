@@ -9,19 +9,22 @@ import pytest
 from cases import CASES, related
 
 import homolog as hl
-from homolog.families import dissimilarities, halves, nearest, neighbors, permuted, statistics, walk
+from homolog.blocks import products
+from homolog.measures import nearest_neighbors
+from homolog.operands import clouds, condensed, dissimilarities, neighbors, permuted, walk
 
 FORMS = [form for record in hl.measures().values() for form in record.forms()]
 SIZES = [
-    (nearest, "BLOCK", 60 * 32 * 7),
-    (nearest, "TALL", 7),
-    (nearest, "SCREENED", 1),
-    (nearest, "SHARING", 8 * 10 * 7 * 9),
+    (neighbors, "BLOCK", 60 * 32 * 7),
+    (neighbors, "TALL", 7),
+    (neighbors, "SCREENED", 1),
     (neighbors, "SHARING", 8 * 10 * 7 * 9),
-    (statistics, "ROWS", 7),
-    (statistics, "DIRECT", 60 * 5 * 7),
-    (halves, "ROWS", 11),
-    (halves, "PIECE", 101),
+    (nearest_neighbors, "SHARING", 8 * 10 * 7 * 9),
+    (clouds, "ROWS", 7),
+    (clouds, "DIRECT", 60 * 5 * 7),
+    (condensed, "ROWS", 11),
+    (products, "PIECE", 101),
+    (condensed, "PIECE", 101),
     (dissimilarities, "PIECE", 101),
     (permuted, "AT_ONCE", 53),
     (walk, "ROWS", 9),

@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
     (path / "nets.py").write_text(MODULE)
     (path / "broken.py").write_text("def model(:\n")
     yield path
-    hl.registry.unregister("width")
+    hl.unregister("width")
     sys.modules.pop("nets", None)
 
 

@@ -140,6 +140,14 @@ def test_files_keep_layers_and_row_identity(layers, tmp_path):
         np.testing.assert_array_equal(back.digests, kept.digests)
 
 
+def test_modules_that_were_public_are_told_of():
+    for name, holds in (("registry", "unregister"), ("cautions", "HomologWarning")):
+        with pytest.warns(DeprecationWarning, match=f"^homolog.{name} is no longer public"):
+            assert getattr(getattr(hl, name), holds) is getattr(hl, holds)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        hl.nothing  # noqa: B018
+
+
 def test_no_module_has_the_name_of_a_public_function():
     """Importing a submodule would overwrite the function."""
     before = {name: getattr(hl, name) for name in hl.__all__}

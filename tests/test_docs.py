@@ -39,7 +39,7 @@ def test_reference_names_everything_public():
     warnings = {name for name in hl.__all__ if name.endswith("Warning")}
     pictures = {f"plot.{name}" for name in hl.plot.__all__}
     modules = {name for name in hl.__all__ if inspect.ismodule(getattr(hl, name))}
-    assert named == set(hl.__all__) - warnings - modules | pictures | {"cautions"}
+    assert named == set(hl.__all__) - warnings - modules | pictures | {"diagnostics"}
 
 
 def test_links_between_pages_lead_somewhere():

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import homolog as hl
-from homolog.families import walk
-from homolog.families.grams import prepare
+from homolog.operands import walk
+from homolog.operands.gram import prepare
 
 FORMS = ["cka", "cka(estimator=debiased)", "hsic", "hsic(estimator=debiased)", "cka(kernel=rbf)"]
 

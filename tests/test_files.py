@@ -17,11 +17,10 @@ from conftest import command_line
 from numpy.testing import assert_allclose, assert_array_equal
 
 import homolog as hl
-from homolog.analysis.reading import measure_names
-from homolog.analysis.results import check_result
 from homolog.cli.output import print_summary
 from homolog.names import printable, shortened
 from homolog.reporting.contents import contents
+from homolog.results import check_result, measure_names
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::homolog.NullLevelWarning", "ignore::homolog.TiesWarning", "ignore::homolog.BiasWarning"

@@ -373,7 +373,7 @@ def test_too_few_permutations_are_told(rng):
         )
     assert "no more alike than by chance" in hl.plot.heatmaps(result)._supxlabel.get_text()
     # Nobody knows that the one pair is by chance.
-    from homolog.plot.heatmaps import by_chance
+    from homolog.results import by_chance
 
     assert not by_chance(result, "cka")[0, 0]
     assert by_chance(result, "cka")[1].any()

@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 import homolog as hl
 from homolog.inference.intervals import degrees_of_freedom
-from homolog.inference.orders import seed_of
+from homolog.inference.permutations import seed_of
 from homolog.inference.scales import scale_of
 
 FORMS = [

@@ -16,12 +16,13 @@ import pytest
 import torch
 
 import homolog as hl
-from homolog import machine, registry
+from homolog import machine
 from homolog.arrays import parse_bytes
+from homolog.blocks.workers import Here, at_most, pooled
 from homolog.engine import budget, planning
-from homolog.families import dissimilarities
-from homolog.pooling import Here, at_most, pooled
-from homolog.streaming import finishing
+from homolog.measures import evaluation
+from homolog.operands import dissimilarities
+from homolog.states import finishing
 
 MIB = 1 << 20
 SLACK = 64 * MIB
@@ -207,9 +208,9 @@ def test_distances_of_a_million_rows_are_walked_and_not_held(million):
 
 def test_what_the_machine_has_is_asked_before_any_work(monkeypatch, rng):
     x, y = rng.normal(size=(2, 30, 4))
-    monkeypatch.setattr(registry, "SMALL", 0)
-    monkeypatch.setattr(registry, "whole_memory", lambda: 1000)
-    monkeypatch.setattr(registry, "check_finite", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(evaluation, "SMALL", 0)
+    monkeypatch.setattr(evaluation, "whole_memory", lambda: 1000)
+    monkeypatch.setattr(evaluation, "check_finite", lambda *_: pytest.fail("work was begun"))
     for name in (
         "cka",
         "cka(kernel=rbf)",

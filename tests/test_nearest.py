@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from homolog.families import nearest
+from homolog.operands import neighbors
 
 
 def normal(rng, n, p):
@@ -49,8 +49,8 @@ def by_definition(x, k):
 @pytest.mark.parametrize("kind", KINDS)
 def test_are_those_of_the_definition(kind, screened, k, monkeypatch, rng):
     x = KINDS[kind](rng, 60, 12)
-    monkeypatch.setattr(nearest, "SCREENED", screened)
-    found, similar, _ = nearest.nearest_rows(x, k)
+    monkeypatch.setattr(neighbors, "SCREENED", screened)
+    found, similar, _ = neighbors.nearest_rows(x, k)
     expected, cosines = by_definition(x, k)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_allclose(similar, cosines, atol=1e-12)
@@ -59,7 +59,7 @@ def test_are_those_of_the_definition(kind, screened, k, monkeypatch, rng):
 def test_a_right_angle_is_a_tie_whichever_way_rounding_goes(rng):
     """Cosines of 0 come out as ±1e-17, on both sides of a power of 2 among the squared distances."""
     frame = np.linalg.qr(rng.normal(size=(40, 40)))[0]
-    found, _, tied = nearest.nearest_rows(frame * rng.uniform(1, 2, size=(40, 1)), 3)
+    found, _, tied = neighbors.nearest_rows(frame * rng.uniform(1, 2, size=(40, 1)), 3)
     assert tied == 1
     np.testing.assert_array_equal(found[5:], np.tile([0, 1, 2], (35, 1)))
 
@@ -68,7 +68,7 @@ def test_a_right_angle_is_a_tie_whichever_way_rounding_goes(rng):
 def test_float64_is_for_many_candidates(kind, all_in_float64, monkeypatch, rng):
     """What is told apart by float32 alone costs half; where nearly all rows tie, the candidates would cost more than all."""
     asked = []
-    every = nearest._Every.of
-    monkeypatch.setattr(nearest._Every, "of", lambda self, rows: asked.append(rows) or every(self, rows))
-    nearest.nearest_rows(KINDS[kind](rng, 2 * nearest.SCREENED, 12), 5)
+    every = neighbors._Every.of
+    monkeypatch.setattr(neighbors._Every, "of", lambda self, rows: asked.append(rows) or every(self, rows))
+    neighbors.nearest_rows(KINDS[kind](rng, 2 * neighbors.SCREENED, 12), 5)
     assert bool(asked) == all_in_float64

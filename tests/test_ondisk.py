@@ -14,11 +14,15 @@ from hypothesis import strategies as st
 
 import homolog as hl
 from homolog.arrays import parse_bytes
+from homolog.blocks import budget as block_budget
+from homolog.blocks import median, scan
+from homolog.blocks.budget import slabs_for
+from homolog.blocks.products import linear_part, linear_tile
+from homolog.blocks.scan import Slabs, over_tiles
+from homolog.blocks.source import Held
 from homolog.engine import budget
-from homolog.families import bells, blocked, columns, pairing
-from homolog.families.columns import Held
-from homolog.families.slabs import Slabs, linear_part, linear_tile, over_tiles, slabs_for
-from homolog.families.summaries import StructureRows
+from homolog.operands import blocked
+from homolog.operands.summaries import StructureRows
 
 STRUCTURE = (
     "cka",
@@ -59,8 +63,8 @@ SMALL = Slabs(21, 9, 8, 5)
 def on_disk(tmp_path, monkeypatch):
     """Write layers as files that are mapped, and refuse to load them."""
     monkeypatch.setattr(budget, "_to_load", lambda *_: 1 << 60)
-    monkeypatch.setattr(columns, "READ_AT_ONCE", 3000)
-    monkeypatch.setattr(pairing, "MOST_ROWS", 16)
+    monkeypatch.setattr(scan, "READ_AT_ONCE", 3000)
+    monkeypatch.setattr(block_budget, "MOST_ROWS", 16)
     monkeypatch.setattr(blocked, "slabs_for", lambda *_: SMALL)
 
     def write(layers, name):
@@ -169,9 +173,9 @@ def test_the_median_is_exact_whatever_the_guess(n, kinds, keep, sample, seed):
     points = StructureRows(Held(x, ""), "", np.float64)
     some = Slabs(11, 5, 4, 7)
     chosen = points.features(0, n)[np.linspace(0, n - 1, sample).astype(int)]
-    found = bells._median(points, chosen, some, keep, map)
+    found = median.median(points, chosen, some, keep, map)
     at = (slice(0, n), slice(0, n))
-    plain = np.median(bells.squared_distances(points.features(0, n), points.features(0, n), at))
+    plain = np.median(median.squared_distances(points.features(0, n), points.features(0, n), at))
     np.testing.assert_allclose(found, plain, rtol=1e-12, atol=1e-12)
 
 
@@ -179,10 +183,10 @@ def test_ties_near_zero_take_few_walks(monkeypatch):
     """Half of the distances are nothing but noise: the guess, from rows without it, says nothing of them."""
     rng = np.random.default_rng(0)
     x = np.repeat(rng.normal(size=(2, 3)), 20, axis=0) + 1e-9 * rng.normal(size=(40, 3))
-    points, walks, count = StructureRows(Held(x, ""), "", np.float64), [], bells._count
-    monkeypatch.setattr(bells, "_count", lambda *given, **options: walks.append(given[-1]) or count(*given, **options))
-    found = bells._median(points, points.features(0, 40)[[0, 39]], Slabs(64, 64, 64, 64), 10, map)
-    plain = np.median(bells.squared_distances(*[points.features(0, 40)] * 2, (slice(0, 40), slice(0, 40))))
+    points, walks, count = StructureRows(Held(x, ""), "", np.float64), [], median._count
+    monkeypatch.setattr(median, "_count", lambda *given, **options: walks.append(given[-1]) or count(*given, **options))
+    found = median.median(points, points.features(0, 40)[[0, 39]], Slabs(64, 64, 64, 64), 10, map)
+    plain = np.median(median.squared_distances(*[points.features(0, 40)] * 2, (slice(0, 40), slice(0, 40))))
     np.testing.assert_allclose(found, plain, atol=1e-12)
     assert len(walks) <= 14, walks
 

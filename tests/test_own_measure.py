@@ -26,7 +26,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
     sys.modules.pop("spread", None)
-    hl.registry.unregister(NAME)
+    hl.unregister(NAME)
 
 
 def layers(seed):

@@ -21,7 +21,7 @@ from numpy.testing import assert_array_equal
 from test_store import files_of, inputs, network
 
 import homolog as hl
-from homolog.pooling import Elsewhere
+from homolog.blocks.workers import Elsewhere
 from homolog.store import disk, layout, writing
 
 OLD, NEW = {"x": np.zeros((30, 3))}, {"x": np.ones((30, 3)), "y": np.eye(30)}

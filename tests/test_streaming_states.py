@@ -11,7 +11,7 @@ from scipy.stats import t as student
 from torch import nn
 
 import homolog as hl
-from homolog.streaming import distributed
+from homolog.states import distributed
 
 DEBIASED = "cka(estimator=debiased)"
 

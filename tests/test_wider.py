@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import rankdata, spearmanr
 
 import homolog as hl
-from homolog.families import dissimilarities
+from homolog.operands import dissimilarities
 
 SINGLE = (
     "distance_correlation",

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import homolog as hl
-from homolog.registry import Measure
+from homolog.measures.record import Measure
 
 sys.path.insert(0, str(Path(__file__).parent))
 from measures_guide import GUIDE

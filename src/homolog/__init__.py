@@ -1,6 +1,10 @@
 """homolog: which layers of two neural networks correspond, how alike they are, and how sure one may be of it."""
 
-from homolog import cautions, plot, registry
+import importlib
+import warnings
+from typing import Any
+
+from homolog import plot
 from homolog.activations import Activations, common_rows
 from homolog.analysis import (
     between,
@@ -13,7 +17,7 @@ from homolog.analysis import (
     shared_subspace,
     split_half,
 )
-from homolog.cautions import (
+from homolog.diagnostics import (
     BiasWarning,
     ConstantLayerWarning,
     DeadUnitWarning,
@@ -36,7 +40,9 @@ from homolog.cautions import (
 )
 from homolog.engine import compare, plan
 from homolog.extraction import extract
-from homolog.families import (
+from homolog.files import open, save
+from homolog.inference import confidence_interval, null_level, paired_test, permutation_test
+from homolog.measures import (
     aligned_cosine,
     angular_shape_distance,
     bipartite_match,
@@ -73,11 +79,11 @@ from homolog.families import (
     svcca,
     uniformity_difference,
 )
-from homolog.files import open, save
-from homolog.inference import confidence_interval, null_level, paired_test, permutation_test
-from homolog.registry import Invariances, Measure, measure, measures, register
+from homolog.measures.record import Measure
+from homolog.measures.registry import measure, measures, register, unregister
+from homolog.operands.family import Invariances
 from homolog.reporting import report
-from homolog.streaming import MinibatchHSIC, Moments, compare_models
+from homolog.states import MinibatchHSIC, Moments, compare_models
 
 __version__ = "0.1.0"
 
@@ -112,7 +118,6 @@ __all__ = [
     "bipartite_match",
     "bures_similarity",
     "canonical_ridge",
-    "cautions",
     "cca",
     "cka",
     "cknna",
@@ -154,7 +159,6 @@ __all__ = [
     "pwcca",
     "rank_similarity",
     "register",
-    "registry",
     "report",
     "rsa",
     "rsm_norm_difference",
@@ -168,4 +172,16 @@ __all__ = [
     "split_half",
     "svcca",
     "uniformity_difference",
+    "unregister",
 ]
+
+_MOVED = {"cautions": "homolog.diagnostics", "registry": "homolog.measures.registry"}
+
+
+def __getattr__(name: str) -> Any:
+    """Give what was public before, for one release more."""
+    if name not in _MOVED:
+        raise AttributeError(f"module 'homolog' has no attribute {name!r}")
+    message = f"homolog.{name} is no longer public: take what you need of it from homolog itself."
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return importlib.import_module(_MOVED[name])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import Array, check_representation, described
-from homolog.cautions import listed
+from homolog.diagnostics import listed
 from homolog.names import LONGEST, check_text, quoted, shown, writable
 
 

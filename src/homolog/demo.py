@@ -17,7 +17,7 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.analysis import between, correspondence, layer_identification
-from homolog.cautions import NullLevelWarning
+from homolog.diagnostics import NullLevelWarning
 from homolog.engine import compare
 from homolog.extraction import extract
 from homolog.plot import heatmap

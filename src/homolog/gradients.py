@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from homolog.arrays import Array, carries_gradient, constant_like, detached, identity_like, is_known, namespace, scalar
-from homolog.cautions import Caution, GradientWarning, give_caller
+from homolog.diagnostics import Caution, GradientWarning, give_caller
 from homolog.linalg import nuclear_norm, numerical_rank, thin_svd
 
 CORNER = 1e-13

@@ -24,7 +24,6 @@ from homolog.arrays import (
 
 RANK_TOLERANCE = 1e-6
 """The one rank rule: singular values above this fraction of the largest are kept."""
-
 TIE_TOLERANCE = 1e-8
 """Singular values of an overlap closer than this are one, whose directions are any basis of one subspace."""
 
@@ -196,3 +195,20 @@ def _tied_blocks(correlations: Array) -> list[tuple[int, int]]:
     values = to_numpy(correlations)
     cuts = (np.flatnonzero(-np.diff(values) > TIE_TOLERANCE) + 1).tolist()
     return list(zip([0, *cuts], [*cuts, len(values)], strict=True))
+
+
+ROUNDINGS, UNIT_ROUNDINGS = 8, 64
+"""What may be left of the squared distance of two equal rows: so many roundings of their squares, and of units squared."""
+
+
+def squared_distances_of(x: np.ndarray, y: np.ndarray, *, same: bool) -> np.ndarray:
+    """Return the same of two blocks of rows, which are one block or have no row in common."""
+    found: np.ndarray = x @ y.T
+    found *= -2
+    together = np.einsum("ij,ij->i", x, x)[:, None] + np.einsum("ij,ij->i", y, y)[None, :]
+    found += together
+    together *= ROUNDINGS * machine_epsilon(x)
+    found[found <= together] = 0
+    if same:
+        np.fill_diagonal(found, 0)
+    return found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 import numpy as np
 
 LONGEST = 200
@@ -78,3 +81,15 @@ def check_text(ids: np.ndarray, name: str) -> None:
             f"{name} must be text that UTF-8 can hold, got {quoted(ids[row].item())} in row {row}: decode bytes first, and "
             f"replace what could not be decoded."
         )
+
+
+def unknown(what: str, name: str, known: Iterable[str], remedy: str) -> str:
+    """Word the error for a name nobody knows, with the nearest ones.
+
+    >>> unknown("measure", "ckaa", ["cka", "cca"], "homolog.measures() lists them")
+    "unknown measure 'ckaa', did you mean cka? homolog.measures() lists them."
+    """
+    names = {other.lower(): other for other in known}
+    near = [names[other] for other in difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)]
+    ask = f", did you mean {' or '.join(near)}? {remedy}." if near else f": {remedy}."
+    return f"unknown {what} {quoted(name)}{ask}"

@@ -7,9 +7,9 @@ from homolog.analysis.halving import split_half
 from homolog.analysis.identification import layer_identification
 from homolog.analysis.matching import correspondence
 from homolog.analysis.probing import probe
-from homolog.analysis.reading import between
 from homolog.analysis.sharing import shared_subspace
 from homolog.analysis.symptoms import Finding
+from homolog.results import between
 
 __all__ = [
     "Diagnosis",

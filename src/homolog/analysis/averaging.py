@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from homolog.analysis.jackknife import leave_one_out, standard_error
-from homolog.analysis.reading import between, many_models, measure_names, models_in
-from homolog.cautions import give, listed, untested_networks
+from homolog.diagnostics import give, listed, untested_networks
+from homolog.inference.resampling import leave_one_out, standard_error
+from homolog.results import between, many_models, measure_names, models_in
 
 if TYPE_CHECKING:
     import xarray

@@ -12,7 +12,7 @@ import numpy as np
 from homolog.activations import identified
 from homolog.analysis.symptoms import Finding, of_layer, of_model, of_pair, of_pairing
 from homolog.arrays import to_numpy
-from homolog.cautions import HomologWarning
+from homolog.diagnostics import HomologWarning
 from homolog.engine import compare
 from homolog.engine.inputs import models_of
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.analysis.reading import best_in_rows, measure_names, scores
-from homolog.cautions import HomologWarning
+from homolog.diagnostics import HomologWarning
 from homolog.engine import compare
 from homolog.engine.comparing import DEFAULT
 from homolog.engine.inputs import models_of, resolve_measures
-from homolog.registry import Measure
+from homolog.measures.record import Measure
+from homolog.results import best_in_rows, measure_names, scores
 
 if TYPE_CHECKING:
     import xarray

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import scipy
 
-from homolog.analysis.jackknife import leave_one_out, standard_error
-from homolog.analysis.reading import chosen_measure, measure_names, symmetrised, tied, two_by_two, two_models
 from homolog.arrays import described
-from homolog.cautions import give, skipped_pairs, untested_networks
+from homolog.diagnostics import give, skipped_pairs, untested_networks
+from homolog.inference.resampling import leave_one_out, standard_error
+from homolog.results import chosen_measure, measure_names, symmetrised, tied, two_by_two, two_models
 
 if TYPE_CHECKING:
     import xarray

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
-from homolog.analysis.reading import best_in_rows, chosen_measure, scores, two_models
+from homolog.results import best_in_rows, chosen_measure, scores, two_models
 
 if TYPE_CHECKING:
     import xarray

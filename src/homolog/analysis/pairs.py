@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import check_finite, representation, same_library, same_rows, to_numpy
-from homolog.families.overlaps import prepare
+from homolog.operands.subspace import prepare
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import numpy as np
 
 from homolog.analysis.explaining import without_each
 from homolog.analysis.pairs import Pair
-from homolog.families import cka
-from homolog.families.overlaps import prepare
 from homolog.linalg import centre
+from homolog.measures import cka
 from homolog.names import printable, shown
+from homolog.operands.subspace import prepare
 
 if TYPE_CHECKING:
     import xarray

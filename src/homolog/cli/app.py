@@ -10,8 +10,8 @@ import typer
 
 from homolog import __version__
 from homolog.activations import Activations
-from homolog.cautions import HomologWarning
 from homolog.cli import experiments, loading, output
+from homolog.diagnostics import HomologWarning
 
 # Click's UsageError, wherever this version of typer keeps it.
 UsageError: Any = typer.BadParameter.__bases__[0]

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from homolog import files, spelling
+from homolog import files
 from homolog.activations import Activations, matched_rows, unknown
-from homolog.analysis.reading import measure_names
-from homolog.analysis.results import check_result
 from homolog.arrays import described
+from homolog.measures.record import Measure, typed
+from homolog.measures.registry import measure
+from homolog.measures.spec import read
 from homolog.names import writable
-from homolog.registry import Measure, measure
+from homolog.results import check_result, measure_names
 from homolog.store.disk import check_file
 
 if TYPE_CHECKING:
@@ -102,11 +103,11 @@ def measures(forms: Sequence[str]) -> dict[str, Any]:
 
 
 def _known(form: str) -> tuple[Measure, str]:
-    name, written = spelling.read(form)
+    name, written = read(form)
     record = measure(name)
     # An option that is an array is given as the file that holds it.
     arrays = {key: _one_layer(Path(text)) for key, text in written.items() if record.defaults.get(key, "") is None}
-    record = record.bind(**arrays, **spelling.typed(record, {k: v for k, v in written.items() if k not in arrays}))
+    record = record.bind(**arrays, **typed(record, {k: v for k, v in written.items() if k not in arrays}))
     return record, str(record)
 
 
@@ -124,8 +125,8 @@ def _own(form: str) -> tuple[Measure, str]:
     where, _, rest = form.partition("(")
     record = measure(_function(where))
     if rest:
-        _, written = spelling.read(f"{record.name}({rest}")
-        record = record.bind(**spelling.typed(record, written))
+        _, written = read(f"{record.name}({rest}")
+        record = record.bind(**typed(record, written))
     place, _, name = where.rpartition(":")
     return record, f"{Path(place).stem}:{str(record).replace(record.name, name, 1)}"
 

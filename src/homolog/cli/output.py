@@ -17,11 +17,12 @@ from rich.text import Text
 
 from homolog.activations import Activations
 from homolog.analysis import Diagnosis, correspondence
-from homolog.analysis.reading import measure_names, two_by_two, without_diagonal
 from homolog.arrays import optional
 from homolog.files import write_whole
+from homolog.measures.record import Measure
+from homolog.measures.registry import measure, measures
 from homolog.names import printable, quoted, shown
-from homolog.registry import Measure, measure, measures
+from homolog.results import measure_names, two_by_two, without_diagonal
 
 if TYPE_CHECKING:
     import xarray

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import is_numpy, itemsize, on_host
-from homolog.engine.sureness import Asked
-from homolog.families.permuted import AT_ONCE, bytes_of_grams
-from homolog.family import Cost, Family
+from homolog.inference.uncertainty import Asked
 from homolog.machine import usable_cores
-from homolog.registry import Measure
+from homolog.measures.record import Measure
+from homolog.operands.family import Cost, Family
+from homolog.operands.permuted import AT_ONCE, bytes_of_grams
 from homolog.rows import Rows
 
 FLOOR = 32 << 20

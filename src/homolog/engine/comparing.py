@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from homolog.activations import identified, row_identity
-from homolog.cautions import give, unknown_pairing
+from homolog.diagnostics import give, unknown_pairing
 from homolog.engine.inputs import Measures, Pairs, Source
 from homolog.engine.planning import Plan, make_plan
 from homolog.engine.result import dataset
 from homolog.engine.run import run
-from homolog.engine.sureness import Asked
+from homolog.inference.uncertainty import Asked
 
 if TYPE_CHECKING:
     import xarray

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from homolog.arrays import described, scalar
-from homolog.registry import Measure, measure
+from homolog.measures.record import Measure
+from homolog.measures.registry import measure
 
 
 class Finished(NamedTuple):

@@ -23,8 +23,9 @@ from homolog.arrays import (
     on_disk,
     same_library,
 )
+from homolog.measures.record import Measure
+from homolog.measures.registry import measure
 from homolog.names import layer_of, quoted, shown, writable
-from homolog.registry import Measure, measure
 from homolog.rows import Rows
 
 Source = Any

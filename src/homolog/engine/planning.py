@@ -12,6 +12,7 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import format_bytes, parse_bytes
+from homolog.blocks.budget import TooLittleError, WholeError
 from homolog.engine.budget import Asking
 from homolog.engine.inputs import (
     Measures,
@@ -24,13 +25,12 @@ from homolog.engine.inputs import (
     resolve_measures,
     wanted_pairs,
 )
-from homolog.engine.sureness import Asked
-from homolog.families.blocked import Task
-from homolog.families.summaries import TooLittleError, WholeError
-from homolog.family import Cost, Family
+from homolog.inference.uncertainty import Asked
 from homolog.machine import usable_cores
+from homolog.measures.record import Measure
 from homolog.names import layer_of, printable, shown
-from homolog.registry import Measure
+from homolog.operands.blocked import Task
+from homolog.operands.family import Cost, Family
 from homolog.rows import Rows
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.engine.planning import Plan
-from homolog.engine.sureness import MEANINGS
-from homolog.registry import Measure
+from homolog.inference.uncertainty import MEANINGS
+from homolog.measures.record import Measure
 
 if TYPE_CHECKING:
     import xarray

@@ -22,14 +22,14 @@ from homolog.arrays import (
     representation,
     to_numpy,
 )
-from homolog.cautions import Caution, explain_nan, null_level, undefined
-from homolog.engine import sureness
+from homolog.blocks.source import Held, exact_rows
+from homolog.blocks.workers import Elsewhere, Here, Workers, at_most, pooled
+from homolog.diagnostics import Caution, explain_nan, null_level, undefined
 from homolog.engine.finishing import Finished, Finishing, finished
 from homolog.engine.planning import Group, Plan
-from homolog.families import blocked
-from homolog.families.columns import Held, exact_rows
-from homolog.pooling import Elsewhere, Here, Workers, at_most, pooled
-from homolog.registry import examined
+from homolog.inference.uncertainty import companions
+from homolog.measures.evaluation import examined
+from homolog.operands import blocked
 
 LIGHT = 1 << 12
 """Numbers of an array from which on it is not kept for what a reader is told."""
@@ -150,7 +150,7 @@ def _meet(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, 
 def _run_group(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, each: Any, bar: tqdm) -> None:
     _meet(plan, group, operands, outcome, each, bar)
     each = at_most(each, group.at_once[1])
-    found, cautions = sureness.companions(plan, group, operands, each, bar.update)
+    found, cautions = companions(plan, group, operands, each, bar.update)
     outcome.sureness |= found
     outcome.cautions += cautions
     if plan.asked.groups is not None:

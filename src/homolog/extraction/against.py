@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from homolog.cautions import listed
+from homolog.diagnostics import listed
 
 TRANSPOSED = (
     "if the data have their examples on axis 1, pass them with the examples first, data.transpose(0, 1), with "

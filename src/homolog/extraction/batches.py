@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
-from homolog.cautions import listed
+from homolog.diagnostics import listed
 from homolog.extraction.contents import Layout, digests_of, each, is_items, joined, layout_of
 from homolog.extraction.contents import part as part_of
 from homolog.extraction.options import Options

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from homolog.cautions import listed
+from homolog.diagnostics import listed
 from homolog.extraction.contents import is_record
 
 NO_IDS = ("token_type_ids", "position_ids", "segment_ids")

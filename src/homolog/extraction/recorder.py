@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from homolog.activations import unknown_layer
-from homolog.cautions import listed
+from homolog.diagnostics import listed
 from homolog.extraction import reductions
 from homolog.extraction.against import Against, hint_for, not_first, not_of_nodes, nothing_left, padded
 from homolog.extraction.batches import Batch

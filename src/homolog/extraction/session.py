@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from homolog.activations import Activations
 from homolog.arrays import described
-from homolog.cautions import Caution, ExtractionWarning, give, listed
+from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.collecting import InMemory
 from homolog.extraction.layers import select

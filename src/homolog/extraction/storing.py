@@ -15,7 +15,7 @@ from torch import nn
 
 from homolog.activations import Activations
 from homolog.arrays import format_bytes
-from homolog.cautions import Caution, ExtractionWarning, give, listed
+from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
 from homolog.extraction.collecting import ExampleIds, InMemory, identities_of, provenance_of, told

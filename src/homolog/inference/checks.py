@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.registry import Measure
+from homolog.measures.record import Measure
 
 
 def check_count(n_permutations: Any) -> None:

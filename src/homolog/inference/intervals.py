@@ -10,7 +10,7 @@ import scipy
 
 from homolog.inference.resampling import Resampled
 from homolog.inference.scales import PLAIN, Scale, logarithmic, scale_of
-from homolog.registry import Measure
+from homolog.measures.record import Measure
 
 ROUNDING = 1e-7
 """What rounding leaves of a distance between equals, for instance; the correction of the bias multiplies it."""

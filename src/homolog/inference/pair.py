@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import check_finite, enough_rows, representation, same_library, same_rows, scalar, to_numpy
-from homolog.cautions import explain_nan, give, undefined
-from homolog.registry import Measure, check_memory, examined
-from homolog.registry import measure as resolved
+from homolog.diagnostics import explain_nan, give, undefined
+from homolog.measures.evaluation import check_memory, examined
+from homolog.measures.record import Measure
+from homolog.measures.registry import measure as resolved
 
 ALL = np.ones((1, 1), dtype=bool)
 """The one pair that is asked for."""

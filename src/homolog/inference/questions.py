@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import parse_bytes
-from homolog.cautions import dominated_by_bias, give, no_interval
+from homolog.blocks.workers import pooled
+from homolog.diagnostics import dominated_by_bias, give, no_interval
 from homolog.inference.checks import check_count, check_level, check_size
 from homolog.inference.intervals import difference, intervals
-from homolog.inference.orders import orders, seed_of
 from homolog.inference.pair import ALL, Pair, prepare
-from homolog.inference.permuting import permuted_values
+from homolog.inference.permutations import orders, permuted_values, seed_of
 from homolog.inference.pvalues import pvalues
 from homolog.inference.resampling import Method, Resampled, resampled_values
-from homolog.pooling import pooled
-from homolog.registry import Measure
+from homolog.measures.record import Measure
 
 Spec = str | Measure | Callable[..., Any]
 Random = int | np.random.Generator

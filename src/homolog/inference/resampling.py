@@ -1,4 +1,4 @@
-"""Values without some of the examples, and the standard errors and intervals that follow from them."""
+"""Values without some of the examples or networks, and the standard errors that follow from them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from homolog.arrays import scalar, to_numpy
-from homolog.inference.orders import seed_of
-from homolog.inference.permuting import Each
-from homolog.registry import Measure
+from homolog.inference.permutations import Each, seed_of
+from homolog.measures.record import Measure
 
 Method = Literal["jackknife", "subsample"]
 FOLDS = 50
@@ -199,3 +198,18 @@ def _on(
             value = each_record.finish(firsts[i], seconds[j], meeting, **each_record.finish_options)
             found[place][i, j] = scalar(value)
     return found
+
+
+def leave_one_out(
+    models: Sequence[str], estimate: Callable[[np.ndarray], np.ndarray], pairs: Sequence[tuple[str, str]]
+) -> np.ndarray:
+    """Return the estimate without each model: `estimate` is given which pairs are left, as booleans."""
+    without = [np.array([model not in pair for pair in pairs]) for model in models]
+    return np.stack([estimate(left) for left in without])
+
+
+def standard_error(estimates: np.ndarray) -> np.ndarray:
+    """Return the jackknife standard error sqrt((N−1)/N Σ (θ_i − θ̄)²) of N leave-one-out estimates, along the first axis."""
+    n = len(estimates)
+    error: np.ndarray = np.sqrt((n - 1) / n * np.sum((estimates - estimates.mean(axis=0)) ** 2, axis=0))
+    return error

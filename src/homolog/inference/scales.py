@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from homolog.registry import Measure
+from homolog.measures.record import Measure
 
 NEAR_ONE = 1 - 1e-9
 """A share of the range above which a similarity counts as its largest: rounding would decide its z."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis.reading import best_in_rows, chosen_measure, measure_names, scores, two_models
 from homolog.arrays import optional
+from homolog.results import by_chance, chosen_measure, colour_limits, marks, measure_names, two_models
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
 MOST_LABELS = 40
 """Axes with more layers than this, or than there is room for, label every k-th."""
 INCHES_PER_LABEL = 0.13
@@ -207,39 +205,6 @@ def _new_axes(rows: list[str], columns: list[str]) -> Axes:
     beside, below = (0.08 * min(max(map(len, names)), LONGEST_LABEL) for names in (rows, columns))
     _, ax = pyplot.subplots(figsize=(width + beside + 1.6, height + below + 0.6), layout="compressed")
     return ax
-
-
-def marks(result: xarray.Dataset, name: str) -> np.ndarray:
-    """Return the best match of every row, −1 for none: the namesake among equals, and never within a model itself."""
-    matrix = scores(result, name)
-    rows, columns = (result[f"layer_{side}"].values.astype(str) for side in "ab")
-    namesakes = rows[:, None] == columns[None, :]
-    if "a" in result.dims:
-        matrix = np.where(result.model_a.values[:, None] == result.model_b.values[None, :], np.nan, matrix)
-    elif int(result.attrs.get("same_model", 0)) and len(rows) > 1:
-        matrix = np.where(namesakes, np.nan, matrix)
-    return best_in_rows(matrix, namesakes)
-
-
-def by_chance(result: xarray.Dataset, name: str, alpha: float = 0.05) -> np.ndarray:
-    """Return which pairs are no more alike than by chance, where the result has p-values; none where it has not."""
-    adjusted = result.get(f"{name}_p_discovery")
-    if adjusted is None:
-        return np.zeros(result[name].shape, dtype=bool)
-    # The smallest p that the permutations can give is no evidence of chance, however many pairs it is adjusted for.
-    smallest = result[f"{name}_p"].values <= 1 / (1 + int(result.attrs["n_permutations"]))
-    found: np.ndarray = (adjusted.values > alpha) & ~smallest
-    return found
-
-
-def colour_limits(variable: xarray.DataArray) -> tuple[float, float]:
-    """Return colour limits: the measure's range where it is bounded, the data's where it is not."""
-    low, high = json.loads(variable.attrs.get("range", "[null, null]"))
-    values = variable.values[np.isfinite(variable.values)]
-    seen = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-    # Debiased values may reach −1 but hardly pass below 0: a full scale would waste half of the colours.
-    low = seen[0] if low is None else (min(seen[0], 0.0) if low < 0 else low)
-    return low, seen[1] if high is None else high
 
 
 def plain(text: Any) -> str:

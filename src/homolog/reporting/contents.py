@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis import Finding, correspondence, layer_identification
-from homolog.analysis.reading import (
+from homolog.diagnostics import FewModelsWarning
+from homolog.results import (
+    by_chance,
+    check_result,
+    colour_limits,
+    marks,
     measure_names,
     models_in,
     two_by_two,
     two_models,
     without_diagonal,
 )
-from homolog.analysis.results import check_result
-from homolog.cautions import FewModelsWarning
-from homolog.plot.heatmaps import by_chance, colour_limits, marks
 
 if TYPE_CHECKING:
     import xarray

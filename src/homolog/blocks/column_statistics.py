@@ -1,0 +1,71 @@
+"""Representations on disk, block by block: what the columns are like, and the rows less what all of them have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from homolog.arrays import check_finite
+from homolog.blocks.scan import stretches
+from homolog.linalg import power_of_two
+from homolog.rows import Rows
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What centring needs to know of the columns."""
+
+    n: int
+    near: np.ndarray
+    """(p,) means of some rows, in the dtype of the features: what goes first, so that an offset cancels unrounded."""
+    rest: np.ndarray
+    """(p,) means less that, in float64."""
+    scale: np.floating[Any]
+    """Power of two by which centred features are divided."""
+    dead: np.ndarray
+    """(p,) bool: columns constant up to rounding."""
+
+    def centred(self, block: np.ndarray) -> np.ndarray:
+        """Return rows less the means, divided by the scale; dead columns are 0."""
+        dtype = self.near.dtype.type
+        found: np.ndarray = block.astype(dtype)
+        found -= self.near
+        found /= np.where(self.dead, dtype(np.inf), dtype(self.scale))
+        found -= np.where(self.dead, 0, self.rest / self.scale).astype(dtype)
+        return found
+
+
+def columns_of(rows: Rows, title: str, dtype: Any) -> Columns:
+    """Read a representation once, for features in a dtype; NaN or infinity in it is an error that names the first bad row."""
+    n, width = rows.shape
+    near: np.ndarray | None = None
+    total, low, high = np.zeros(width), np.full(width, np.inf), np.full(width, -np.inf)
+    for first, last in stretches(rows):
+        block = rows.read(first, last)
+        _check(block, first, title)
+        np.minimum(low, block.min(axis=0), out=low)
+        np.maximum(high, block.max(axis=0), out=high)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if near is None:
+                means = block.mean(axis=0, dtype=float)
+                near = np.where(np.isfinite(means), means, low / 2 + high / 2).astype(dtype)
+            total += (block.astype(dtype) - near).sum(axis=0, dtype=float)
+    assert near is not None  # there is at least one row
+    half_range = high / 2 - low / 2
+    dead = half_range <= n * np.finfo(float).eps * (np.maximum(np.abs(low), np.abs(high)) / 2)
+    rest = total / n
+    middle = low / 2 + high / 2 - near
+    return Columns(n, near, np.where(np.isfinite(rest), rest, middle), power_of_two(np.max(half_range)), dead)
+
+
+def _check(block: np.ndarray, first: int, title: str) -> None:
+    try:
+        check_finite(block, title)
+    except ValueError:
+        bad = int(np.argmax(~np.isfinite(block).all(axis=1)))
+        raise ValueError(
+            f"{title} must be finite, got NaN or infinity first in row {first + bad}: leave such examples out on both sides, or "
+            f"look for an overflow in the model."
+        ) from None

@@ -1,0 +1,115 @@
+"""Random orders of the examples, and values of measures under them: operands are prepared once, and only reordered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from homolog.arrays import scalar, to_numpy
+from homolog.measures.record import Measure
+
+Orders = Callable[[int], np.ndarray]
+
+
+def seed_of(rng: int | np.random.Generator) -> int:
+    """Return the number from which everything random follows."""
+    return int(np.random.default_rng(rng).integers(2**63))
+
+
+def orders(n: int, rng: int | np.random.Generator, groups: Any = None) -> Orders:
+    """Return k → the k-th order of n examples, within groups where they are given; the 0-th leaves all where they are."""
+    seed = seed_of(rng)
+    places = None if groups is None else numbered(groups, n)
+    by_group = None if places is None else np.argsort(places, kind="stable")
+
+    def order(k: int) -> np.ndarray:
+        found = np.arange(n)
+        if k == 0:
+            return found
+        random = np.random.default_rng((seed, k))
+        if places is None:
+            return random.permutation(n)
+        # Sorted by group and by chance within it, the rows go where the rows of their group are.
+        found[by_group] = np.lexsort((random.random(n), places))
+        return found
+
+    return order
+
+
+def numbered(groups: Any, n: int) -> np.ndarray:
+    """Return the number of the group of every example."""
+    labels = np.asarray(groups)
+    if labels.shape != (n,):
+        raise ValueError(f"groups must be one label for each of the {n} examples, got shape {labels.shape}.")
+    if labels.dtype == object:
+        labels = np.array([repr(label) for label in labels])
+    _, places, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    if sizes.max() < 2:
+        raise ValueError(
+            "groups must hold at least two examples somewhere, got every example in a group of its own: nothing can be permuted."
+        )
+    return places
+
+
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+
+def permuted_values(
+    measures: Mapping[str, Measure],
+    xs: Sequence[Any],
+    ys: Sequence[Any],
+    needed: np.ndarray,
+    order: Orders,
+    n_permutations: int,
+    each: Each,
+    memory: int,
+    step: Callable[[], Any] = lambda: None,
+) -> dict[str, np.ndarray]:
+    """Return name → (1 + n_permutations, x, y) values, the first of them with the examples where they are.
+
+    Parameters
+    ----------
+    measures
+        of one family, which share their operands.
+    xs, ys
+        operands of the two sides.
+    needed
+        (x, y) bool, the pairs asked for.
+    order
+        k → order of the examples of y; the same for all pairs.
+    each
+        a map, perhaps of a pool of threads.
+    """
+    family = next(iter(measures.values())).family
+    together = None if family.permuted is None else family.permuted(xs, ys, needed, memory)
+
+    def one(k: int) -> list[np.ndarray]:
+        rows = order(k)
+        if together is not None:
+            meeting = together(rows)
+            found = [
+                np.broadcast_to(to_numpy(record.finish(None, None, meeting, **record.finish_options)), needed.shape)
+                for record in measures.values()
+            ]
+        else:
+            found = _pair_by_pair(measures, xs, [family.reorder(y, rows) for y in ys], needed)
+        step()
+        return found
+
+    values = np.array(list(each(one, range(1 + n_permutations))))
+    return {name: np.where(needed, values[:, i], np.nan) for i, name in enumerate(measures)}
+
+
+def _pair_by_pair(
+    measures: Mapping[str, Measure], xs: Sequence[Any], ys: Sequence[Any], needed: np.ndarray
+) -> list[np.ndarray]:
+    family = next(iter(measures.values())).family
+    found = [np.full(needed.shape, np.nan) for _ in measures]
+    leading = sorted(enumerate(measures.values()), key=lambda item: not item[1].leads)
+    for i, j in zip(*np.nonzero(needed), strict=True):
+        meeting = family.meet(xs[i], ys[j])
+        for place, record in leading:
+            found[place][i, j] = scalar(record.finish(xs[i], ys[j], meeting, **record.finish_options))
+    return found

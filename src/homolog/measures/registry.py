@@ -1,0 +1,203 @@
+"""The measures by their names, and the decorator that registers one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from types import MappingProxyType
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints, overload
+
+from homolog.arrays import Array
+from homolog.measures.docstrings import docstring
+from homolog.measures.evaluation import evaluate
+from homolog.measures.record import Measure, typed
+from homolog.measures.spec import read
+from homolog.names import unknown
+from homolog.operands.family import Family, function_family
+
+_MEASURES: dict[str, Measure] = {}
+Options = ParamSpec("Options")
+Plain = TypeVar("Plain", bound=Callable[..., Any])
+
+
+@overload
+def register(
+    family: Family, **record: Any
+) -> Callable[
+    [Callable[Concatenate[Any, Any, Any, Options], Array | None]], Callable[Concatenate[Array, Array, Options], Array]
+]: ...
+
+
+@overload
+def register(family: None = None, **record: Any) -> Callable[[Plain], Plain]: ...
+
+
+def register(family: Family | None = None, **record: Any) -> Callable[[Any], Any]:
+    """Register a function of two representations, or a formula over what a family prepares, as a measure.
+
+    Parameters
+    ----------
+    family
+        Without one the decorated function takes two arrays, and is called once per pair. With one it is a formula
+        f(operand of x, operand of y, what they share, *, options), for measures that share work with others.
+    **record
+        kind, range, symmetric, formula, reference; and, where they are not what `Measure` has by default, invariances, minimal_n,
+        differentiable and its other fields. What holds of all measures of a family may stand in the family's `record`. The laws
+        of the test-suite execute it.
+
+    Returns
+    -------
+    A decorator. Without a family it returns the function unchanged. With one it returns the function of two arrays, whose
+    docstring has the summary, notes and examples of the formula, the parameters of its annotations (`Annotated[type,
+    "description"]`), and all else of the record.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name is taken, or a field of the record is missing, unknown or wrong.
+
+    Examples
+    --------
+    >>> import homolog as hl, numpy as np
+    >>> @hl.register(kind="distance", range=(0, float("inf")), symmetric=True,
+    ...              formula="|‖X‖ − ‖Y‖|", reference="an example")
+    ... def norm_difference(x, y, /):
+    ...     return abs(np.linalg.norm(x) - np.linalg.norm(y))
+    >>> str(hl.measure("norm_difference"))
+    'norm_difference'
+    >>> hl.unregister("norm_difference")
+    """
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        name = function.__name__
+        told = record if family is None else {**family.record, **record}
+        _check_record(name, told)
+        public = function if family is None else _of_arrays(function)
+        finish = _call(function) if family is None else family.guard(function)
+        _MEASURES[name] = Measure(name, public, family or function_family(), finish, **told)
+        if family is not None:
+            public.__doc__ = docstring(_MEASURES[name], function)
+        return public
+
+    return add
+
+
+def _check_record(name: str, record: Mapping[str, Any]) -> None:
+    """Raise unless a measure of this name can be registered with this record."""
+    known = {field.name: field for field in fields(Measure)}
+    strange = set(record) - set(known)
+    if strange:
+        raise TypeError(unknown("field of a record", min(strange), known, "see Measure"))
+    for key in ("kind", "range", "symmetric", "formula", "reference"):
+        if key not in record:
+            raise TypeError(f"a measure must be registered with {key}=, got none for {name}: see homolog.register.")
+    if record["kind"] not in ("similarity", "distance"):
+        raise ValueError(f"kind of {name} must be 'similarity' or 'distance', got {record['kind']!r}.")
+    if name in _MEASURES:
+        raise ValueError(f"a measure must have a new name, got {name!r}, which is registered: rename the function.")
+
+
+def _of_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function of two arrays whose value is a formula over what a family prepares of them."""
+    signature = inspect.signature(formula)
+    hints = get_type_hints(formula)
+    x, y, _, *options = signature.parameters.values()
+    sides = [side.replace(kind=side.POSITIONAL_ONLY, annotation=Array) for side in (x, y)]
+    options = [option.replace(annotation=hints[option.name]) for option in options]
+
+    def measured(x: Array, y: Array, /, **options: Any) -> Array:
+        return evaluate(_MEASURES[formula.__name__].bind(**options), x, y)
+
+    # Not as `functools.wraps` does it, which tells tools to look through the function at the formula.
+    for name in ("__module__", "__name__", "__qualname__"):
+        setattr(measured, name, getattr(formula, name))
+    measured.__annotations__ = {each.name: each.annotation for each in (*sides, *options)} | {"return": Array}
+    measured.__signature__ = signature.replace(parameters=[*sides, *options], return_annotation=Array)  # type: ignore[attr-defined]
+    return measured
+
+
+def unregister(name: str) -> None:
+    """Forget a registered measure; for tests and notebooks that register one twice."""
+    _MEASURES.pop(name, None)
+
+
+def _call(function: Callable[..., Any]) -> Callable[..., Array]:
+    return lambda x, y, meeting, **options: function(x, y, **options)
+
+
+def measures() -> Mapping[str, Measure]:
+    """Return the registry: name → Measure, in order of registration.
+
+    Examples
+    --------
+    >>> import homolog as hl
+    >>> hl.measures()["cka"].kind
+    'similarity'
+    """
+    return MappingProxyType(_MEASURES)
+
+
+def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Measure:
+    """Return a measure with options bound.
+
+    Parameters
+    ----------
+    spec
+        a name ("cka"), a text form ("cka(estimator=debiased)"), a Measure, or any function of two arrays.
+    **options
+        options to bind.
+
+    Returns
+    -------
+    Measure
+        Callable on two representations; `str` gives its text form, the name of its variable in a result.
+
+    Raises
+    ------
+    KeyError
+        If no measure has the name.
+    ValueError, TypeError
+        If an option is unknown, has a wrong value, or is without effect.
+
+    Examples
+    --------
+    >>> import homolog as hl
+    >>> str(hl.measure("cka", kernel="rbf", median_fraction=0.4))
+    'cka(kernel=rbf,median_fraction=0.4)'
+    >>> hl.measure("cka(estimator=debiased)").range
+    (-1.0, 1.0)
+    """
+    if isinstance(spec, Measure):
+        return spec.bind(**options)
+    if isinstance(spec, str):
+        name, written = read(spec)
+        name = next((known for known, record in _MEASURES.items() if name in record.aliases), name)
+        if name not in _MEASURES:
+            known = [*_MEASURES, *(alias for record in _MEASURES.values() for alias in record.aliases)]
+            raise KeyError(unknown("measure", name, known, "homolog.measures() lists them"))
+        record = _MEASURES[name]
+        return record.bind(**typed(record, written) | options)
+    if callable(spec):
+        registered = _MEASURES.get(getattr(spec, "__name__", ""))
+        if registered is not None and registered.function is spec:
+            return registered.bind(**options)
+        return _anonymous(spec).bind(**options)
+    raise TypeError(
+        f"a measure must be text such as 'cka(estimator=debiased)', a homolog.measure(...) or a function of two "
+        f"arrays, got {type(spec).__name__} {spec!r}."
+    )
+
+
+def _anonymous(function: Callable[..., Any]) -> Measure:
+    return Measure(
+        name=getattr(function, "__name__", type(function).__name__),
+        function=function,
+        family=function_family(),
+        finish=_call(function),
+        kind="similarity",
+        range=(float("-inf"), float("inf")),
+        symmetric=None,
+        formula="f(X, Y)",
+        reference="given by the caller",
+    )

@@ -1,0 +1,1 @@
+"""What measures share: prepared once per representation, and met once per pair."""

@@ -1,0 +1,249 @@
+"""Structures as halves: one number per pair i < j of rows, row after row, from products that are formed once for all kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+
+from homolog.arrays import is_numpy, machine_epsilon
+from homolog.blocks.products import PIECE
+from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, Centred, centre, unit_rows
+
+ROWS = 512
+"""Rows of products that are formed at a time."""
+HEAVY = 20
+"""Rows whose squared norms have a mean square this many times their squared mean are a few heavy ones among many light ones."""
+PLACES = 64
+"""Rows of which inner products are looked at, to see what they have in common."""
+SAMPLE = 256
+"""Rows of which distances are looked at in float64, to see what float32 would make of them."""
+NEAR, TIED, SPREAD = 1e-3, 1e-12, 1e-2
+"""Squared distances that are small, equal, or too little spread for float32, as shares of their mean."""
+FEW = 1e-3
+"""Share of the distances that may be small or equal: rounding of so few is not seen."""
+BESIDE = 5e-3
+"""Squared distances below this share of the squares of two rows are summed from differences, where float64 is at hand."""
+
+
+class Points:
+    """A representation, and what is computed of its rows whatever becomes of it."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.x = x
+
+    @cached_property
+    def centred(self) -> Centred:
+        """Centred features, scaled; in float64 where float32 would round away what a few heavy rows leave to the others."""
+        found = centre(self.x)
+        if is_numpy(self.x) and found.features.dtype == np.float32:
+            norms = squared_rows(found.features)
+            if heavy(norms) or lonely(found.features[evenly(len(self.x), PLACES)], norms):
+                return centre(self.x.astype(float))
+        return found
+
+    # What is kept must not be the points themselves: a circle would hold them until the collector comes.
+    @property
+    def exact(self) -> Points:
+        """The same in float64."""
+        return self._in_float64 if self.x.dtype == np.float32 else self
+
+    @property
+    def apart(self) -> Points:
+        """The same in a dtype whose products tell the distances between rows."""
+        return self if self._single_suffices else self.exact
+
+    @cached_property
+    def _in_float64(self) -> Points:
+        return Points(self.x.astype(float))
+
+    @cached_property
+    def _single_suffices(self) -> bool:
+        return single_suffices(self.centred.features)
+
+    @cached_property
+    def squared(self) -> np.ndarray:
+        """(n(n−1)/2,) squared distances between centred rows."""
+        return squared_half(self.centred.features) if self.apart is self else self.apart.squared
+
+    @cached_property
+    def by_cosine(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n(n−1)/2,) 2(1 − cosine) of rows, and (n,) which of them have no direction."""
+        return self._between_units(about_mean=False)
+
+    @cached_property
+    def by_correlation(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n(n−1)/2,) 2(1 − correlation) of rows over the features, and (n,) which of them have no direction."""
+        return self._between_units(about_mean=True)
+
+    def _between_units(self, *, about_mean: bool) -> tuple[np.ndarray, np.ndarray]:
+        units, absent = near_units(self.x, about_mean=about_mean)
+        found = squared_half(units, floor=UNIT_ROUNDINGS * machine_epsilon(units) ** 2)
+        starts = row_starts(len(units))
+        for i in np.flatnonzero(absent):
+            # A row without direction is at a right angle to all.
+            found[starts[i] : starts[i + 1]] = 2
+            found[starts[:i] + i - 1 - np.arange(i)] = 2
+        return found, absent
+
+
+def near_units(x: np.ndarray, *, about_mean: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of norm 1 less their mean, and which rows have no direction.
+
+    Half the squared distance of two rows is 1 − cosine. Less their mean its digits are those of the difference, not those of 1,
+    however nearly the rows point the same way.
+    """
+    n, total = len(x), np.zeros(x.shape[1])
+    units, absent = np.empty(x.shape, dtype=x.dtype), np.empty(n, dtype=bool)
+    # In float64 whatever the dtype, since an offset leaves the directions few digits; a part of the rows at a time.
+    parts = [slice(start, start + ROWS) for start in range(0, n, ROWS)]
+    for part in parts:
+        some = unit_rows(x[part].astype(float), about_mean=about_mean)
+        absent[part] = ~some.any(axis=1)
+        total += some.sum(axis=0)
+    for part in parts:
+        units[part] = unit_rows(x[part].astype(float), about_mean=about_mean) - total / n
+    if single_suffices(units) and not (x.dtype == np.float32 and heavy(squared_rows(units))):
+        return units, absent
+    return near_units(x.astype(float), about_mean=about_mean)
+
+
+def single_suffices(points: np.ndarray) -> bool:
+    """Say whether products in the dtype of some points tell their distances; of float32, judged by some rows in float64.
+
+    It does not where rows are near each other beside the others, where all are about equally far apart, or where many distances
+    tie: what rounding leaves of them would count.
+    """
+    if points.dtype != np.float32:
+        return True
+    some = points[:: -(-len(points) // SAMPLE)].astype(float)
+    squared = np.sort(squared_half(some))
+    mean = float(squared.mean())
+    near = np.count_nonzero(squared < NEAR * mean)
+    tied = np.count_nonzero(np.diff(squared) <= TIED * mean)
+    return bool(near <= FEW * len(squared) and tied <= FEW * len(squared) and squared.std() > SPREAD * mean)
+
+
+def squared_half(points: np.ndarray, floor: float = 0.0) -> np.ndarray:
+    """Return squared distances of every pair of rows; 0 where rounding, or less than the floor, is left of them."""
+    return halved(squared_blocks(points, floor), len(points))
+
+
+def squared_rows(points: np.ndarray) -> np.ndarray:
+    """Return squared norms of rows, in float64 though summed in the dtype of the points."""
+    found: np.ndarray = np.linalg.vecdot(points, points).astype(float)
+    return found
+
+
+def heavy(squared_norms: np.ndarray) -> bool:
+    """Say whether a few rows carry almost everything, so that float32 would round away what sets the others apart."""
+    total = float(squared_norms.sum())
+    return HEAVY * total**2 < len(squared_norms) * float(np.vdot(squared_norms, squared_norms))
+
+
+def evenly(n: int, count: int) -> np.ndarray:
+    """Return places of at most so many rows, spread evenly over all."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).astype(int))
+
+
+def lonely(some: np.ndarray, squared_norms: np.ndarray) -> bool:
+    """Say whether rows have so little in common, by some of them, that float32 would round it away beside their norms.
+
+    What a debiased estimator looks at lies off the diagonal of the Gram matrix.
+    """
+    n, gram = len(squared_norms), some @ some.T
+    between = gram[np.triu_indices(len(gram), 1)].astype(float)
+    least = max(0.01, 4 * n * machine_epsilon(some))
+    return bool(n**2 * np.mean(between**2) < least * np.vdot(squared_norms, squared_norms))
+
+
+def squared_blocks(points: np.ndarray, floor: float, beside: float = BESIDE) -> Callable[[slice, slice], np.ndarray]:
+    """Return a function of two parts of the rows that gives their squared distances, exact to more bits where rows are near."""
+    norms = np.einsum("ij,ij->i", points, points)[:, None]
+    # (−2x, ‖x‖², 1) · (y, 1, ‖y‖²): one product, and no pass over its entries for the norms.
+    left = np.concatenate([-2 * points, norms, np.ones_like(norms)], axis=1)
+    right = np.concatenate([points, np.ones_like(norms), norms], axis=1)
+    precise, epsilon = points.dtype == np.float64, machine_epsilon(points)
+    most = (beside if precise else ROUNDINGS * epsilon) * norms + points.dtype.type(floor) / 2
+
+    def block(rows: slice, columns: slice) -> np.ndarray:
+        found: np.ndarray = left[rows] @ right[columns].T
+        close = found <= most[rows] + most[columns].T
+        if not precise:
+            found[close] = 0
+            return found
+        # Products would leave the order of rows near each other to rounding.
+        i, j = np.divmod(np.flatnonzero(close), close.shape[1])
+        found[i, j] = squared_apart(points, norms[:, 0], rows.start + i, columns.start + j, floor)
+        return found
+
+    return block
+
+
+def squared_apart(points: np.ndarray, norms: np.ndarray, i: np.ndarray, j: np.ndarray, floor: float) -> np.ndarray:
+    """Return squared distances of pairs of rows, summed from differences; 0 where only rounding, or the floor, is left."""
+    found, epsilon = np.empty(len(i), dtype=points.dtype), machine_epsilon(points)
+    for start in range(0, len(i), step := max(1, PIECE // (1 + points.shape[1]))):
+        one, other = i[start : start + step], j[start : start + step]
+        apart = points[one] - points[other]
+        squared = np.einsum("ij,ij->i", apart, apart)
+        equal = squared <= (UNIT_ROUNDINGS * epsilon) ** 2 * (norms[one] + norms[other]) + floor
+        found[start : start + step] = np.where(equal, 0, squared)
+    return found
+
+
+def row_starts(n: int) -> np.ndarray:
+    """Return where the pairs (i, j > i) of every row i begin, and where the last ends."""
+    return np.concatenate([[0], np.cumsum(np.arange(n - 1, -1, -1))])
+
+
+def halved(block: Callable[[slice, slice], np.ndarray], n: int) -> np.ndarray:
+    """Return what lies above the diagonal of a matrix of which blocks can be formed, row after row."""
+    starts, found = row_starts(n), None
+    for top in range(0, n, ROWS):
+        rows = slice(top, min(top + ROWS, n))
+        parts = block(rows, rows), block(rows, slice(rows.stop, n))
+        if found is None:
+            found = np.empty(starts[-1], dtype=parts[0].dtype)
+        for i in range(rows.start, rows.stop):
+            inside = parts[0][i - top, i - top + 1 :]
+            middle = starts[i] + len(inside)
+            found[starts[i] : middle] = inside
+            found[middle : starts[i + 1]] = parts[1][i - top]
+    assert found is not None  # there are rows
+    return found
+
+
+def row_sums(half: np.ndarray, n: int, diagonal: float) -> np.ndarray:
+    """Return the sums of the rows of a symmetric matrix, in float64."""
+    sums = np.full(n, diagonal)
+    starts = row_starts(n)
+    for i in range(n - 1):
+        row = half[starts[i] : starts[i + 1]]
+        sums[i] += row.sum(dtype=float)
+        sums[i + 1 :] += row
+    return sums
+
+
+def centre_half(half: np.ndarray, n: int, diagonal: float, means: np.ndarray) -> np.ndarray:
+    """Subtract the means of rows and columns, in place, and return the diagonal of the centred matrix."""
+    whole, starts = means.mean(), row_starts(n)
+    # Of a kernel near 1 everywhere the means carry what centring takes away.
+    columns = (means - whole).astype(half.dtype)
+    for i in range(n - 1):
+        row = half[starts[i] : starts[i + 1]]
+        row -= columns[i + 1 :]
+        row -= half.dtype.type(means[i])
+    centred: np.ndarray = diagonal - 2 * means + whole
+    return centred
+
+
+def whole(half: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+    """Return the symmetric matrix."""
+    n = len(diagonal)
+    found, starts = np.empty((n, n), dtype=half.dtype), row_starts(n)
+    for i in range(n):
+        found[i, i] = diagonal[i]
+        found[i, i + 1 :] = found[i + 1 :, i] = half[starts[i] : starts[i + 1]]
+    return found

@@ -1,0 +1,387 @@
+"""Dissimilarities family: the distances between all pairs of examples, as one vector per representation, compared (RSA)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import scipy
+
+from homolog.arrays import (
+    Array,
+    carries_gradient,
+    constant_like,
+    count,
+    from_numpy,
+    is_numpy,
+    machine_epsilon,
+    namespace,
+    precise,
+    scalar,
+    to_numpy,
+)
+from homolog.blocks.products import PIECE, pieces
+from homolog.diagnostics import Caution, all_equal, constant_layers, without_direction
+from homolog.gradients import factors
+from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, squared_norm, thin_svd, unit_rows
+from homolog.operands.condensed import ROWS, Points, squared_half
+from homolog.operands.family import Cost, Family
+from homolog.operands.gram import radial, squared_distances
+
+Dissimilarity = Annotated[
+    Literal["correlation", "euclidean", "cosine", "mahalanobis"],
+    'of two rows: "correlation" (1 − Pearson\'s, over the features), "euclidean", "cosine" (1 − cosine), or "mahalanobis" (the '
+    "Euclidean distance of whitened features).",
+]
+Comparison = Annotated[
+    Literal["spearman", "pearson", "kendall", "cosine"],
+    'of the two vectors: "spearman", "pearson", "kendall" (τ_b) or "cosine" (not centred).',
+]
+SPARED = {4: 5, 8: 14}
+"""Last bits of a float, by its size in bytes, in which equal dissimilarities may differ by the rounding of products."""
+MOST_PLACES = 1 << 24
+"""Ranks are counted where so many different values are possible, else sorted."""
+NEAR = 0.05
+"""Share of ‖D‖² + ‖E‖² below which ‖D − E‖² is summed from differences, because subtracting ⟨D, E⟩ would cancel."""
+
+
+@dataclass(frozen=True)
+class Dissimilarities:
+    """Dissimilarities of the pairs i < j of examples, made ready for one kind of comparison."""
+
+    n: int
+    values: Array
+    """(n(n−1)/2,) of norm 1 where the comparison is an inner product."""
+    comparison: str
+    constant: Array
+    """0-d bool: the layer does not vary, or its dissimilarities leave nothing to compare."""
+    dead: bool
+    """Whether the layer does not vary."""
+    dissimilarity: str = "euclidean"
+    equal_rows: bool = False
+    """Whether a gradient flows through a distance of 0, which is a corner."""
+    absent: Array | None = None
+    """(n,) bool: examples without a direction, where the dissimilarity is of directions."""
+
+
+class Compared(NamedTuple):
+    """One pair of representations, or all (fields over layers of x, layers of y)."""
+
+    value: Array
+    undefined: Array
+
+
+@dataclass(frozen=True)
+class Form:
+    """All pairs by one product of stacked vectors."""
+
+    bytes: int
+    lean: bool = False
+
+    def __str__(self) -> str:
+        return "stacked vectors"
+
+
+def prepare(
+    x: Array,
+    *,
+    dissimilarity: str = "correlation",
+    comparison: str = "spearman",
+    lean: bool = False,
+    shared: Points | None = None,
+) -> Dissimilarities:
+    """Return the dissimilarities of all pairs of rows; `shared` is what other measures have in common with this one."""
+    xp, n = namespace(x), x.shape[0]
+    points = shared or Points(x if is_numpy(x) else precise(x))
+    if is_numpy(x) and exact(dissimilarity=dissimilarity, comparison=comparison):
+        points = points.exact
+    centred = points.centred
+    values, absent = _squares(points, dissimilarity, ranked=comparison in ("spearman", "kendall"))
+    low, high, dead = xp.min(values), xp.max(values), xp.all(centred.dead)
+    equal_rows = False
+    # Ranks of squares are those of what they are squares of.
+    if comparison not in ("spearman", "kendall"):
+        rooted = dissimilarity in ("euclidean", "mahalanobis")
+        values = -radial(values, None) if rooted else values / 2
+        equal_rows = carries_gradient(values) and rooted and count(values == 0) > 0
+    if comparison == "difference":
+        values = values * centred.scale
+        return Dissimilarities(n, values, comparison, dead, bool(dead), equal_rows=equal_rows)
+    equal = (high if comparison == "cosine" else high - low) <= 8 * max(x.shape) * machine_epsilon(values) * high
+    ready = _ready(values, comparison)
+    return Dissimilarities(n, ready, comparison, dead | equal, bool(dead), dissimilarity, equal_rows, absent)
+
+
+def exact(*, dissimilarity: str, comparison: str) -> bool:
+    """Say whether float32 would be seen: whitened features, ties of ranks that are not averaged, differences of distances."""
+    return dissimilarity == "mahalanobis" or comparison in ("kendall", "difference")
+
+
+def _squares(points: Points, dissimilarity: str, *, ranked: bool) -> tuple[Array, Array | None]:
+    """Return squares of dissimilarities, or their doubles, and which rows have no direction; for ranks from the host."""
+    if is_numpy(points.x):
+        return _half(points, dissimilarity)
+    if not ranked:
+        return _above_diagonal(points, dissimilarity)
+    values, absent = _half(Points(to_numpy(points.x)), dissimilarity)
+    return from_numpy(values, points.x), absent
+
+
+def _half(points: Points, dissimilarity: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return squares, of which the dissimilarities of the pairs i < j are roots or halves, and which rows have no direction."""
+    if dissimilarity == "mahalanobis":
+        return squared_half(thin_svd(points.centred.features).u), None
+    if dissimilarity == "euclidean":
+        return points.squared, None
+    return points.by_cosine if dissimilarity == "cosine" else points.by_correlation
+
+
+def _above_diagonal(given: Points, dissimilarity: str) -> tuple[Array, Array | None]:
+    """Return the same in the library of the points."""
+    x, centred, absent = given.x, given.centred.features, None
+    xp, n, epsilon = namespace(x), x.shape[0], machine_epsilon(x)
+    if dissimilarity in ("euclidean", "mahalanobis"):
+        points = centred if dissimilarity == "euclidean" else factors(centred).u
+        squared, floor = squared_distances(points), 0.0
+    else:
+        rows = unit_rows(x, about_mean=dissimilarity == "correlation")
+        absent = ~xp.any(rows != 0, axis=1)
+        points = rows - xp.mean(rows, axis=0, keepdims=True)
+        squared, floor = squared_distances(points), UNIT_ROUNDINGS * epsilon**2
+        right_angle = absent[:, None] | absent[None, :]
+        squared = xp.where(right_angle, xp.full_like(squared, 2.0), squared)
+    norms = xp.linalg.vecdot(points, points)
+    least = ROUNDINGS * epsilon * (norms[:, None] + norms[None, :]) + floor
+    squared = xp.where(squared > least, squared, xp.zeros_like(squared))
+    i, j = np.triu_indices(n, 1)
+    return xp.take(xp.reshape(squared, (-1,)), from_numpy(i * n + j, x), axis=0), absent
+
+
+def _ready(values: Array, comparison: str) -> Array:
+    """Turn dissimilarities into what the comparison works on."""
+    if comparison in ("spearman", "kendall"):
+        ready = settled(to_numpy(values)) if comparison == "kendall" else ranks(to_numpy(values))
+        values = from_numpy(ready, values)
+        if comparison == "kendall":
+            return values
+    xp = namespace(values)
+    if comparison == "pearson":
+        values = values - xp.astype(xp.mean(precise(values)), values.dtype)
+    size = xp.max(xp.abs(values))
+    values = values / xp.where(size > 0, size, xp.ones_like(size))
+    norm = xp.astype(xp.sqrt(squared_norm(precise(values))), values.dtype)
+    return values / xp.where(norm > 0, norm, xp.ones_like(norm))
+
+
+def patterns(values: np.ndarray) -> np.ndarray:
+    """Return floats, none of them negative, as integers in the same order, those that rounding tells apart as one."""
+    spared = SPARED[values.dtype.itemsize]
+    bits = values.view(np.dtype(f"int{8 * values.dtype.itemsize}"))
+    found: np.ndarray = bits + bits.dtype.type(1 << (spared - 1))
+    found >>= spared
+    return found
+
+
+def settled(values: np.ndarray) -> np.ndarray:
+    """Return values, none of them negative, of which those that rounding tells apart are one."""
+    found: np.ndarray = (patterns(values) << SPARED[values.dtype.itemsize]).view(values.dtype)
+    return found
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Return average ranks less their mean; by counting, without a sort, where few values are possible."""
+    places = patterns(values)
+    # Beside 0 the values are far from it.
+    greatest = np.iinfo(places.dtype).max
+    least = np.min(places, where=places > 0, initial=greatest)
+    places -= 0 if least == greatest else least - 1
+    np.maximum(places, 0, out=places)
+    if places.max() >= min(MOST_PLACES, 2 * len(places)):
+        return _ranks_by_sorting(places).astype(values.dtype, copy=False)
+    return _ranks_by_counting(places, values.dtype)
+
+
+def _ranks_by_counting(places: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return average ranks less their mean, of places that are not many more than values."""
+    places += 1
+    below = np.bincount(places)
+    np.cumsum(below, out=below)
+    found = np.empty(len(places), dtype=dtype)
+    for start in range(0, len(places), PIECE):
+        some = places[start : start + PIECE]
+        found[start : start + PIECE] = (below[some - 1] + below[some] - len(places)) / 2
+    return found
+
+
+def _ranks_by_sorting(places: np.ndarray) -> np.ndarray:
+    """Return average ranks less their mean, with little more in memory than places, their order and the ranks."""
+    order = np.argsort(places)
+    ordered = places[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
+    del ordered
+    found = np.empty(len(places))
+    for first in range(0, len(starts) - 1, PIECE):
+        bounds = starts[first : first + PIECE + 1]
+        middle = (bounds[:-1] + bounds[1:] - len(places)) / 2
+        found[order[bounds[0] : bounds[-1]]] = np.repeat(middle, np.diff(bounds))
+    return found
+
+
+def reorder(x: Dissimilarities, order: np.ndarray) -> Dissimilarities:
+    """Return the dissimilarities of the same examples in another order."""
+    xp, n, order = namespace(x.values), x.n, to_numpy(order)
+    step, parts = max(1, PIECE // n), []
+    for top in range(0, n - 1, step):
+        rows = order[top : top + step, None]
+        columns = order[None, top:]
+        low, high = np.minimum(rows, columns), np.maximum(rows, columns)
+        # The pair (i, j) stands at i·n − i(i+1)/2 + j − i − 1.
+        flat = (low * n - low * (low + 1) // 2 + high - low - 1)[np.triu(np.ones(low.shape, dtype=bool), 1)]
+        parts.append(xp.take(x.values, from_numpy(flat, x.values), axis=0))
+    return replace(x, values=xp.concat(parts))
+
+
+def meet(x: Dissimilarities, y: Dissimilarities) -> Compared:
+    """Compare one pair."""
+    xp = namespace(x.values)
+    undefined = x.constant | y.constant
+    if x.comparison == "difference":
+        return Compared(_distance(x.values, y.values), undefined)
+    if x.comparison == "kendall":
+        value = (
+            0.0 if bool(undefined) else float(scipy.stats.kendalltau(to_numpy(x.values), to_numpy(y.values)).statistic)
+        )
+        return Compared(constant_like(value, precise(x.values)), undefined)
+    return Compared(xp.sum(precise(x.values) * precise(y.values)), undefined)
+
+
+def _distance(x: Array, y: Array) -> Array:
+    """‖D − E‖_F: each pair of rows stands twice in the matrix."""
+    if is_numpy(x):
+        return np.asarray(_distance_by_pieces(x, y))
+    xp = namespace(x)
+    difference = precise(x - y)
+    size = xp.max(xp.abs(difference))
+    if not scalar(size) > 0:
+        return 0 * xp.sum(difference)
+    return size * xp.sqrt(2 * squared_norm(difference / size))
+
+
+def _distance_by_pieces(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the same without forming the difference as a whole."""
+    parts = [slice(start, start + PIECE) for start in range(0, len(x), PIECE)]
+    size = 1.0
+    if not x.dtype == y.dtype == np.float32:
+        # Squares could leave the range of the dtype.
+        size = max(float(np.max(np.abs(x[part] - y[part]))) for part in parts)
+    if size == 0:
+        return 0.0
+    differences = ((x[part] - y[part]) / x.dtype.type(size) for part in parts)
+    return size * math.sqrt(2 * sum(float(np.vdot(part, part)) for part in differences))
+
+
+def choose(
+    shapes: Any, itemsizes: Sequence[int], needed: np.ndarray, memory: int, *, comparison: str = "", **_: Any
+) -> Form | None:
+    """Multiply stacked vectors where the comparison is an inner product."""
+    if comparison == "kendall":
+        return None
+    n = shapes[0][0]
+    return Form(len(shapes) * min(PIECE, n * (n - 1) // 2) * 8)
+
+
+def meet_all(
+    vectors: Sequence[Dissimilarities], needed: np.ndarray, form: Form, each: Any, step: Callable[[float], None]
+) -> Compared:
+    """Compare all pairs, piece by piece of the vectors."""
+    found = np.zeros((len(vectors), len(vectors)))
+    for share, products in pieces([to_numpy(vector.values) for vector in vectors]):
+        found += products
+        step(share)
+    if vectors[0].comparison == "difference":
+        found = _differences(vectors, needed, found, each)
+    constant = np.array([bool(v.constant) for v in vectors])
+    return Compared(found, constant[:, None] | constant[None, :])
+
+
+def _differences(vectors: Sequence[Dissimilarities], needed: np.ndarray, products: np.ndarray, each: Any) -> np.ndarray:
+    """Return the distances of all pairs from inner products, where nothing cancels, else one by one."""
+    own = np.diag(products)
+    both = own[:, None] + own[None, :]
+    with np.errstate(invalid="ignore"):
+        squared = both - 2 * products
+    # Unequal dtypes would be stacked in the larger; infinite products are no use.
+    safe = np.isfinite(products) & (squared > NEAR * both)
+    found = np.sqrt(2 * np.where(safe, squared, 0.0))
+    left = [(i, j) for i, j in zip(*np.nonzero(np.triu((needed | needed.T) & ~safe)), strict=True)]
+    values = each(lambda pair: scalar(_distance(*(vectors[k].values for k in pair))), left)
+    for (i, j), value in zip(left, values, strict=True):
+        found[i, j] = found[j, i] = value
+    return found
+
+
+def examine(operands: Mapping[str, Dissimilarities], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
+    """Name the constant layers, and those whose dissimilarities are all equal."""
+    equal = [label for label, operand in operands.items() if bool(operand.constant) and not operand.dead]
+    which = next(iter(operands.values())).dissimilarity
+    lost = {
+        label: count(operand.absent)
+        for label, operand in operands.items()
+        if operand.absent is not None and not bool(operand.constant)
+    }
+    what = "have all features equal" if which == "correlation" else "are 0 in all features"
+    told = without_direction(lost, what, f"their {which} dissimilarity from all others is taken as 1")
+    return (
+        constant_layers([label for label, operand in operands.items() if operand.dead]) + all_equal(equal, which) + told
+    )
+
+
+def cost(
+    shapes: Sequence[tuple[int, int]],
+    itemsizes: Sequence[int],
+    needed: np.ndarray,
+    form: Form | None,
+    *,
+    dissimilarity: str = "",
+    comparison: str = "",
+) -> Cost:
+    """Return floating-point operations (products of rows, then of vectors) and bytes."""
+    n, width = shapes[0][0], max(p for _, p in shapes)
+    # Whitened rows are in float64.
+    items = [8] * len(shapes) if dissimilarity == "mahalanobis" else itemsizes
+    item, half = max(items), n * (n - 1) // 2
+    pairs = np.count_nonzero(np.triu(needed | needed.T))
+    flops = float(sum(1.0 * n * n * p for _, p in shapes)) + float(pairs) * n * n
+    held = half * sum(items)
+    vectors = 40 if comparison == "spearman" else 24 if item == 4 else 32
+    preparing = vectors * half + (4 * min(ROWS, n) + 6 * width) * n * item
+    alone = 100 * half if comparison == "kendall" else 0 if form is not None else 24 * half
+    return Cost(flops, held, preparing, alone, 0 if form is None else form.bytes)
+
+
+def reordering(n: int) -> int:
+    """Return the bytes of the places that are looked up at a time."""
+    return 64 * max(n, PIECE)
+
+
+DISSIMILARITIES = Family(
+    "dissimilarities",
+    prepare,
+    meet,
+    lambda compared: compared,
+    examine,
+    options=("dissimilarity", "comparison"),
+    cost=cost,
+    choose=choose,
+    meet_all=meet_all,
+    reorder=reorder,
+    reordering=reordering,
+    float32="all pairs",
+    exact=exact,
+    host=True,
+    begin=Points,
+    record={"symmetric": True},
+)

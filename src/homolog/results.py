@@ -1,0 +1,324 @@
+"""Reading a result: whether it is whole, values by name, best matches, marks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from homolog.arrays import described
+from homolog.names import quoted
+
+if TYPE_CHECKING:
+    import xarray
+TIE = 1e-9
+"""Scores closer than this fraction are equal up to rounding."""
+
+
+def measure_names(result: xarray.Dataset) -> list[str]:
+    """Return the variables of a result that are measures, without their companions."""
+    if type(result).__name__ != "Dataset" or "measures" not in result.attrs:
+        raise ValueError(
+            f"a result must be the Dataset that homolog.compare returned, got {described(result)}"
+            f"{'' if type(result).__name__ != 'Dataset' else ' without its measures attribute'}."
+        )
+    try:
+        names = json.loads(result.attrs["measures"])
+    except (ValueError, TypeError, RecursionError):
+        names = None
+    if not isinstance(names, list):
+        raise ValueError("a result must list its measures in an attribute, got an altered one: compare again.")
+    return [name for name in names if isinstance(name, str) and name in result]
+
+
+def chosen_measure(result: xarray.Dataset, measure: str | None) -> str:
+    """Return the measure asked for, or the first of the result."""
+    names = measure_names(result)
+    if measure is None:
+        return names[0]
+    if str(measure) not in names:
+        raise KeyError(f"unknown measure {quoted(str(measure))} in this result, which holds {', '.join(names)}.")
+    return str(measure)
+
+
+def scores(result: xarray.Dataset, measure: str) -> np.ndarray:
+    """Return the matrix in which larger is more alike: distances change sign."""
+    values = np.asarray(result[measure].values, dtype=float)
+    return -values if result[measure].attrs["kind"] == "distance" else values
+
+
+def best_in_rows(matrix: np.ndarray, preferred: np.ndarray | None = None) -> np.ndarray:
+    """Return the column of each row's largest value, −1 for a row of NaN; among equals a preferred one, else the first."""
+    missing = np.isnan(matrix)
+    ranked = np.where(missing, -np.inf, matrix)
+    equal = tied(matrix)
+    if preferred is not None:
+        equal = np.where((equal & preferred).any(axis=1, keepdims=True), equal & preferred, equal)
+        return np.where(missing.all(axis=1), -1, np.argmax(equal, axis=1))
+    return np.where(missing.all(axis=1), -1, np.argmax(ranked, axis=1))
+
+
+def tied(matrix: np.ndarray) -> np.ndarray:
+    """Return which entries equal the largest of their row up to rounding."""
+    ranked = np.where(np.isnan(matrix), -np.inf, matrix)
+    largest = ranked.max(axis=1, keepdims=True)
+    near = ranked >= largest - TIE * np.abs(np.where(np.isfinite(largest), largest, 0))
+    # An infinite value equals only another one.
+    return (ranked > -np.inf) & np.where(np.isinf(largest), ranked == largest, near)
+
+
+def without_diagonal(result: xarray.Dataset, name: str) -> xarray.Dataset:
+    """Return a result without the comparisons of a layer with itself: of one model, readers ask for the other layers."""
+    return result.assign({name: result[name].where(result.layer_a != result.layer_b).assign_attrs(result[name].attrs)})
+
+
+def two_models(result: xarray.Dataset) -> None:
+    """Raise unless a result holds the layers of two models in its two dimensions."""
+    measure_names(result)
+    if "a" in result.dims:
+        models = ", ".join(json.loads(result.attrs["models"]))
+        raise ValueError(
+            f"this needs two models, got a result of many: choose with homolog.between(result, ...) of {models}."
+        )
+    if not {"layer_a", "layer_b"} <= set(result.dims):
+        raise ValueError(
+            f"a result must keep its dimensions layer_a and layer_b, got {', '.join(map(str, result.dims)) or 'none'}: select "
+            f"with lists, result.sel(layer_a=[name])."
+        )
+
+
+def many_models(result: xarray.Dataset) -> None:
+    """Raise unless a result holds many models."""
+    measure_names(result)
+    if "a" not in result.dims:
+        raise ValueError("a result of many models is needed, got one of two models, which needs no choosing.")
+
+
+def models_in(result: xarray.Dataset) -> list[str]:
+    """Return the models that a result of many still holds on both sides."""
+    rows, columns = ([str(name) for name in result[f"model_{side}"].values] for side in "ab")
+    return [name for name in dict.fromkeys(rows) if name in columns]
+
+
+def between(result: xarray.Dataset, model_a: str, model_b: str) -> xarray.Dataset:
+    """Return the part of a result of many models that compares two of them.
+
+    Parameters
+    ----------
+    result
+        what `homolog.compare` returned for a mapping of models.
+    model_a, model_b
+        two of its models; one name twice for a model with itself.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `homolog.compare` gives for two models, with the dimensions layer_a and layer_b.
+
+    Raises
+    ------
+    KeyError
+        If the result lacks a model.
+    ValueError
+        If it is not a result of many models.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> models = {seed: {"layer": np.random.default_rng(int(seed)).normal(size=(99, 3))} for seed in "123"}
+    >>> hl.between(hl.compare(models, measures="cka"), "1", "3").sizes["layer_a"]
+    1
+    """
+    many_models(result)
+    models = json.loads(result.attrs["models"])
+    for name in (model_a, model_b):
+        if name not in models_in(result):
+            raise KeyError(f"unknown model {name!r} in this result, which holds {', '.join(models_in(result))}.")
+    part = result.isel(a=result.model_a.values == model_a, b=result.model_b.values == model_b)
+    part = part.swap_dims(a="layer_a", b="layer_b").drop_vars(["model_a", "model_b"])
+    attributes = {name: value for name, value in result.attrs.items() if name != "models"}
+    attributes |= {"model_a": model_a, "model_b": model_b, "same_model": np.int32(model_a == model_b)}
+    attributes |= {f"activations_{side}": json.dumps(models[name]) for side, name in (("a", model_a), ("b", model_b))}
+    part.attrs = attributes
+    return part
+
+
+def two_by_two(results: Iterable[xarray.Dataset]) -> Iterator[xarray.Dataset]:
+    """Yield results of two models; one of many gives each pair of different models once."""
+    for result in results:
+        measure_names(result)
+        if "a" not in result.dims:
+            yield result
+            continue
+        for model_a, model_b in itertools.combinations(models_in(result), 2):
+            yield between(result, model_a, model_b)
+
+
+def symmetrised(result: xarray.Dataset, measure: str) -> np.ndarray:
+    """Return scores, plus those with the roles exchanged for an asymmetric measure."""
+    matrix = scores(result, measure)
+    companion: Any = result.get(f"{measure}_reversed")
+    if companion is None:
+        return matrix
+    sign = -1 if result[measure].attrs["kind"] == "distance" else 1
+    return matrix + sign * companion.values
+
+
+def check_result(result: xarray.Dataset, *, joined: bool = False) -> None:
+    """Raise, in one sentence, unless a result has all that `homolog.compare` writes, of the kinds it writes.
+
+    Results that were `joined` have a dimension more.
+    """
+    many = "a" in result.dims
+    needed = _ATTRIBUTES | (_MANY if many else _TWO)
+    endings = {str(name).rpartition("_")[2] for name in result.data_vars if "companion_of" in result[name].attrs}
+    needed |= {"n_permutations": _whole(1)} if "p" in endings else {}
+    needed |= {"level": _number(0, 1), "interval": _text} if "low" in endings else {}
+    optional = {name: check for name, check in _OPTIONAL.items() if name in result.attrs}
+    for name, check in (needed | optional).items():
+        _check_attribute(result.attrs, name, check, "an attribute")
+    sides = ("a", "b") if many else ("layer_a", "layer_b")
+    for name in [f"{what}_{side}" for what in ("layer", "features", *(["model"] if many else [])) for side in "ab"]:
+        if name not in result.coords:
+            _refuse(f"no coordinate {name!r}")
+    for side in "ab":
+        if result[f"features_{side}"].dtype.kind not in "iu":
+            _refuse(f"a coordinate 'features_{side}' that is no integers")
+    for name in json.loads(result.attrs["measures"]):
+        if name in result:
+            _check_variable(result, name, None if joined else sides)
+
+
+def _check_variable(result: xarray.Dataset, name: str, sides: tuple[str, str] | None) -> None:
+    for check_name, check in _OF_MEASURES.items():
+        _check_attribute(result[name].attrs, check_name, check, f"an attribute of {quoted(name)}")
+    if f"{name}_p_discovery" in result and f"{name}_p" not in result:
+        _refuse(f"no variable {quoted(f'{name}_p')} beside its adjusted ones")
+    companions = [other for other in result.data_vars if result[other].attrs.get("companion_of") == name]
+    for variable in (name, *companions):
+        found = result[variable]
+        # A selection may have dropped a side, which whoever needs it says.
+        if found.dtype.kind != "f" or (sides is not None and not set(found.dims) <= set(sides)):
+            _refuse(f"a variable {quoted(variable)} of {found.dtype} over {', '.join(map(str, found.dims))}")
+
+
+def _check_attribute(attributes: Mapping[Any, Any], name: str, check: Callable[[Any], bool], what: str) -> None:
+    if name not in attributes:
+        _refuse(f"{what} {name!r} missing")
+    try:
+        fine = check(attributes[name])
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        fine = False
+    if not fine:
+        _refuse(f"{what}, {name!r}, of another kind ({quoted(attributes[name])[:60]})")
+
+
+def _refuse(got: str) -> None:
+    raise ValueError(f"a result must be as homolog.compare wrote it, got {got}: compare again.")
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _number(low: float, high: float = math.inf) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        return isinstance(value, int | float | np.number) and math.isfinite(value) and bool(low <= value <= high)
+
+    return check
+
+
+def _whole(low: float, high: float = math.inf) -> Callable[[Any], bool]:
+    inside = _number(low, high)
+    return lambda value: inside(value) and float(value).is_integer()
+
+
+def _texts(value: Any) -> bool:
+    found = json.loads(value)
+    return isinstance(found, list) and all(map(_text, found))
+
+
+def _cautions(value: Any) -> bool:
+    found = json.loads(value)
+    return isinstance(found, list) and all(isinstance(c, list) and len(c) == 2 and all(map(_text, c)) for c in found)
+
+
+def _notes(value: Any) -> bool:
+    found = json.loads(value)
+    return isinstance(found, dict) and all(map(_text, found.values()))
+
+
+def _models(value: Any) -> bool:
+    found = json.loads(value)
+    return isinstance(found, dict) and all(_notes(json.dumps(notes)) for notes in found.values())
+
+
+def _range(value: Any) -> bool:
+    low, high = json.loads(value)
+    return all(end is None or _number(-math.inf)(end) for end in (low, high))
+
+
+_ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
+    "measures": _texts,
+    "n_examples": _whole(1),
+    "same_model": _whole(0, 1),
+    "homolog_version": _text,
+    "warnings": _cautions,
+}
+_TWO: dict[str, Callable[[Any], bool]] = {
+    "model_a": _text,
+    "model_b": _text,
+    "activations_a": _notes,
+    "activations_b": _notes,
+}
+_MANY: dict[str, Callable[[Any], bool]] = {"models": _models}
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "n_permutations": _whole(1),
+    "level": _number(0, 1),
+    "interval": _text,
+    "row_identity": lambda value: value in ("example ids", "digests of inputs", "one model", "unknown"),
+}
+_OF_MEASURES: dict[str, Callable[[Any], bool]] = {
+    "kind": lambda value: value in ("similarity", "distance"),
+    "range": _range,
+    "symmetric": _whole(-1, 1),
+    "formula": _text,
+    "reference": _text,
+}
+
+
+def marks(result: xarray.Dataset, name: str) -> np.ndarray:
+    """Return the best match of every row, −1 for none: the namesake among equals, and never within a model itself."""
+    matrix = scores(result, name)
+    rows, columns = (result[f"layer_{side}"].values.astype(str) for side in "ab")
+    namesakes = rows[:, None] == columns[None, :]
+    if "a" in result.dims:
+        matrix = np.where(result.model_a.values[:, None] == result.model_b.values[None, :], np.nan, matrix)
+    elif int(result.attrs.get("same_model", 0)) and len(rows) > 1:
+        matrix = np.where(namesakes, np.nan, matrix)
+    return best_in_rows(matrix, namesakes)
+
+
+def by_chance(result: xarray.Dataset, name: str, alpha: float = 0.05) -> np.ndarray:
+    """Return which pairs are no more alike than by chance, where the result has p-values; none where it has not."""
+    adjusted = result.get(f"{name}_p_discovery")
+    if adjusted is None:
+        return np.zeros(result[name].shape, dtype=bool)
+    # The smallest p that the permutations can give is no evidence of chance, however many pairs it is adjusted for.
+    smallest = result[f"{name}_p"].values <= 1 / (1 + int(result.attrs["n_permutations"]))
+    found: np.ndarray = (adjusted.values > alpha) & ~smallest
+    return found
+
+
+def colour_limits(variable: xarray.DataArray) -> tuple[float, float]:
+    """Return colour limits: the measure's range where it is bounded, the data's where it is not."""
+    low, high = json.loads(variable.attrs.get("range", "[null, null]"))
+    values = variable.values[np.isfinite(variable.values)]
+    seen = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    # Debiased values may reach −1 but hardly pass below 0: a full scale would waste half of the colours.
+    low = seen[0] if low is None else (min(seen[0], 0.0) if low < 0 else low)
+    return low, seen[1] if high is None else high

@@ -1,0 +1,372 @@
+"""HSIC of a stream, batch by batch: unbiased terms of every batch are added up, and one ratio is taken at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy
+
+from homolog.arrays import check_finite, described, detached, machine_epsilon, namespace, precise, scalar, to_numpy
+from homolog.diagnostics import give
+from homolog.engine.inputs import Measures
+from homolog.engine.planning import Plan
+from homolog.engine.result import dataset
+from homolog.engine.run import Outcome, concluded, empty
+from homolog.inference.checks import check_level
+from homolog.inference.intervals import degrees_of_freedom
+from homolog.linalg import power_of_two
+from homolog.measures.record import Measure
+from homolog.operands.gram_statistics import numerator
+from homolog.states.layers import TITLES, Batch, Sides, check_size, chosen_titles
+
+if TYPE_CHECKING:
+    import xarray
+TINY = 1e-30
+"""Gram matrices below this are formed again from scaled features: float32 ends at 1e-38."""
+OFFSET = 0.05
+"""Centring may leave this much of a Gram matrix before features are centred first."""
+LARGEST = 1e140
+"""Entries of a Gram matrix end at 1e308."""
+FEWEST = 4
+"""Rows without which U-centring is not defined."""
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """What one batch adds."""
+
+    inner: np.ndarray
+    """(layers, layers) ⟨Ã, B̃⟩ of the U-centred Gram matrices, in the scales of the state."""
+    weight: float
+    """n(n − 3)"""
+    rows: int
+    part: int
+    """The pass over the data that the batch belongs to."""
+
+
+class MinibatchHSIC:
+    """Debiased HSIC and CKA of a stream of batches, of all pairs of layers.
+
+    A state: empty at first; `update` adds a batch, `merge` another state; `finalise` gives values and standard errors.
+    HSIC_1 of every batch is unbiased; the three terms of CKA are summed over batches, and one ratio is taken at the end. Terms
+    of every batch are kept, for a jackknife over batches.
+
+    Notes
+    -----
+    Per batch of n rows n²·Σp operations; memory layers² per batch. A batch of fewer than 4 rows is joined to the one before it,
+    of which a copy is kept until the next one comes. The value differs from that of all rows at once by the
+    randomness of the split into batches, which the standard error includes; batches should be random samples.
+
+    References
+    ----------
+    Nguyen, Raghu & Kornblith, ICLR 2021; Song, Smola, Gretton, Bedo & Borgwardt, JMLR 2012.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> rng = np.random.default_rng(0)
+    >>> state = hl.MinibatchHSIC()
+    >>> for _ in range(20):
+    ...     x = rng.normal(size=(32, 4))
+    ...     state.update({"early": x}, {"late": x @ rng.normal(size=(4, 3)) * 0 + x[:, :3]})
+    >>> result = state.finalise()
+    >>> list(result.data_vars)
+    ['cka(estimator=debiased)', 'cka(estimator=debiased)_se', 'cka(estimator=debiased)_low', 'cka(estimator=debiased)_high']
+    """
+
+    def __init__(self) -> None:
+        self.sides: Sides | None = None
+        self.titles = TITLES
+        self.terms: list[Term] = []
+        self._scales = np.empty(0)
+        self._last: list[Any] | None = None
+        self._last_term: Any = None
+        self._part = 0
+
+    def update(self, a: Batch, b: Batch | None = None) -> None:
+        """Add a batch.
+
+        Parameters
+        ----------
+        a, b
+            array (n, p), or mapping of layer names to arrays, of any array library; b left out compares a with itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For layers that differ from those of the first batch, unequal rows, NaN or infinity.
+        """
+        sides = self.sides or Sides(a, b)
+        arrays = [at_least_single(x) for x in sides.arrays(a, b)]
+        self._take(sides, arrays)
+
+    def _take(self, sides: Sides, arrays: list[Any]) -> None:
+        """Add a batch; with the one before it where either has too few rows. Nothing changes where it raises."""
+        before = self._last
+        replaces = False
+        if before is not None and min(arrays[0].shape[0], before[0].shape[0]) < FEWEST:
+            replaces = before[0].shape[0] >= FEWEST
+            arrays = [namespace(x).concat([old, x], axis=0) for old, x in zip(before, arrays, strict=True)]
+        if arrays[0].shape[0] >= FEWEST:
+            grams = [centred_gram(x, name) for x, name in zip(arrays, sides.names, strict=True)]
+            if replaces:
+                self.terms.remove(self._last_term)
+            self.add(sides, grams)
+            self._last_term = self.terms[-1]
+        else:
+            for x, name in zip(arrays, sides.names, strict=True):
+                check_finite(x, name)
+        self.sides = sides
+        # A copy, because the caller may use the same memory again.
+        self._last = [namespace(x).asarray(x, copy=True) for x in arrays]
+
+    def add(self, sides: Sides, grams: list[np.ndarray]) -> None:
+        """Add a batch of at least four rows, given its centred Gram matrices, in the order of the layers."""
+        self.sides = sides
+        if not len(self._scales):
+            self._scales = np.array([float(power_of_two(np.sqrt(np.abs(gram).max()))) for gram in grams])
+        n = len(grams[0])
+        stacked = np.stack([gram / scale**2 for gram, scale in zip(grams, self._scales, strict=True)])
+        diagonals = np.einsum("kii->ki", stacked).copy()
+        np.einsum("kii->ki", stacked)[:] = 0
+        flat = stacked.reshape(len(stacked), -1)
+        traces = diagonals.sum(axis=1)
+        inner = numerator(n, flat @ flat.T, diagonals @ diagonals.T, np.outer(traces, traces), "debiased")
+        self.terms.append(Term(np.asarray(inner), n * (n - 3.0), n, self._part))
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Keep the terms of some of the layers, by their places."""
+        assert self.sides is not None  # it has layers
+        self.sides, self._scales = self.sides.part(places), self._scales[list(places)]
+        kept = {id(term): replace(term, inner=term.inner[np.ix_(places, places)]) for term in self.terms}
+        self.terms, self._last_term = list(kept.values()), kept.get(id(self._last_term))
+        self._last = None if self._last is None else [self._last[place] for place in places]
+
+    def new_pass(self) -> None:
+        """Say that the batches from here on are the same rows again, in other batches."""
+        self.settle()
+        self._part += 1
+        self._last = None
+
+    def merge(self, other: MinibatchHSIC) -> None:
+        """Add the batches of another state of the same layers, pass by pass."""
+        if not isinstance(other, MinibatchHSIC):
+            raise TypeError(f"a MinibatchHSIC can be merged with another, got {described(other)}.")
+        if other.sides is None:
+            return
+        sides = self.sides or other.sides
+        sides.check_equal(other.sides)
+        if (self._few() or other._few()) and self._part != other._part and self.sides is not None:
+            raise ValueError(
+                f"states must be in the same pass over the data to join fewer than {FEWEST} rows, got passes "
+                f"{self._part + 1} and {other._part + 1}: add whole batches before a new pass."
+            )
+        waiting = [few for state in (self, other) if state._few() for few in [state._last or []]]
+        self.sides, self.titles = sides, chosen_titles(self.titles, other.titles)
+        self._take_over(other)
+        for rows in waiting:
+            # Few rows join the last batch there is, whichever state holds it.
+            self._take(sides, rows)
+
+    def _take_over(self, other: MinibatchHSIC) -> None:
+        """Add the terms of another state, and keep its last batch where there is none here; too few rows are left out."""
+        if not len(self._scales):
+            self._scales = other._scales
+        moved = {}
+        if other.terms:
+            ratios = (other._scales / self._scales) ** 2
+            both = ratios[:, None] * ratios[None, :]
+            moved = {id(t): Term(t.inner * both, t.weight, t.rows, t.part) for t in other.terms}
+            self.terms += moved.values()
+        if self._few() or other._part > self._part:
+            self._last, self._last_term = None, None
+        if self._last is None and not other._few() and other._part >= self._part:
+            self._last, self._last_term = other._last, moved.get(id(other._last_term))
+        self._part = max(self._part, other._part)
+
+    def all_reduce(self, group: Any = None) -> None:
+        """Add up the states of all processes of `torch.distributed`, each of which then holds the whole."""
+        from homolog.states.distributed import reduce_batches
+
+        reduce_batches(self, group)
+
+    def _few(self) -> bool:
+        """Say whether the last rows are too few to be a batch, and wait for the next one."""
+        return self._last is not None and self._last[0].shape[0] < FEWEST
+
+    def settle(self) -> None:
+        """Raise where rows wait that are too few to be a batch."""
+        if self._few():
+            raise ValueError(
+                f"a pass over the data must hold at least {FEWEST} rows, got {(self._last or [])[0].shape[0]}: add more batches."
+            )
+
+    def finalise(self, measures: Measures = "cka(estimator=debiased)", *, level: float = 0.95) -> xarray.Dataset:
+        """Return values, standard errors and intervals of all pairs of layers.
+
+        Parameters
+        ----------
+        measures
+            "cka(estimator=debiased)", "hsic(estimator=debiased)", or both, with the linear kernel.
+        level
+            of the intervals, by Student's t with at most one degree of freedom less than there are batches in a pass, and fewer
+            where a few batches carry the standard error.
+
+        Returns
+        -------
+        xarray.Dataset
+            As of `compare`, with `<measure>_se`, `_low` and `_high` where there are two batches or more.
+
+        Raises
+        ------
+        ValueError
+            If fewer than four rows were added, or for other measures.
+
+        Notes
+        -----
+        With several passes the jackknife is taken within each pass, and what the split into batches adds to it, seen between
+        passes, is counted once for all of them.
+        """
+        check_level(level)
+        self.settle()
+        if self.sides is None:
+            raise ValueError("a result needs batches, got none: update the state with batches first.")
+        # Several passes see the same examples again.
+        rows = max(sum(term.rows for term in self.terms if term.part == part) for part in range(self._part + 1))
+        plan = self.sides.plan(rows, measures, self.titles)
+        outcome = empty(plan)
+        for name, record in plan.measures.items():
+            if (
+                record.name not in ("cka", "hsic")
+                or record.options.get("estimator") != "debiased"
+                or len(record.options) > 1
+            ):
+                raise ValueError(
+                    f"batches give cka(estimator=debiased) and hsic(estimator=debiased), got {name!r}: use Moments or compare."
+                )
+            self._evaluate(outcome, name, record, level)
+        outcome = concluded(plan, outcome)
+        give(outcome.cautions, stacklevel=1)
+        return self._result(plan, outcome, level)
+
+    def _evaluate(self, outcome: Outcome, name: str, record: Measure, level: float) -> None:
+        terms = np.stack([term.inner for term in self.terms])
+        weights = np.array([term.weight for term in self.terms])
+        units = np.ones(len(self._scales)) if record.name == "cka" else self._scales**2
+        ratio = _cka if record.name == "cka" else _hsic
+        factor = np.outer(units, units)
+        value = factor * ratio(terms.sum(axis=0), weights.sum())
+        outcome.values[name] = value
+        parts = [np.flatnonzero([term.part == part for term in self.terms]) for part in range(self._part + 1)]
+        parts = [part for part in parts if len(part)]
+        if min(map(len, parts)) < 2:
+            return
+        error, freedom = standard_error(terms, weights, parts, ratio)
+        error = factor * error
+        reach = scipy.stats.t.ppf((1 + level) / 2, freedom) * error
+        low, high = record.range
+        ends = {"se": error, "low": np.maximum(value - reach, low), "high": np.minimum(value + reach, high)}
+        outcome.sureness[name] = ends
+
+    def _result(self, plan: Plan, outcome: Outcome, level: float) -> xarray.Dataset:
+        found = dataset(plan, outcome)
+        found.attrs |= {"n_batches": np.int32(len(self.terms)), "n_passes": np.int32(self._part + 1)}
+        if outcome.sureness:
+            found.attrs |= {"interval": "jackknife over batches", "level": level}
+        return found
+
+
+def standard_error(
+    terms: np.ndarray, weights: np.ndarray, parts: list[np.ndarray], ratio: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return standard errors over batches, by the jackknife within every pass, and their degrees of freedom, a mean.
+
+    The mean of the variances within passes is that of one pass: of the examples, and of how they fell into batches. The latter,
+    seen between passes, is averaged over them in the value.
+    """
+    variances, values, freedoms = [], [], []
+    for part in parts:
+        total, weight, size = terms[part].sum(axis=0), weights[part].sum(), len(part)
+        without = np.stack([ratio(total - terms[b], weight - weights[b]) for b in part])
+        variances.append((size - 1) / size * np.sum((without - without.mean(axis=0)) ** 2, axis=0))
+        values.append(ratio(total, weight))
+        freedoms.append(degrees_of_freedom(without))
+    one, passes, freedom = np.mean(variances, axis=0), len(parts), np.mean(freedoms, axis=0)
+    if passes == 1:
+        return np.sqrt(one), freedom
+    between = np.var(values, axis=0, ddof=1)
+    return np.sqrt(np.maximum(one - (1 - 1 / passes) * between, one / passes)), freedom
+
+
+def _cka(inner: np.ndarray, weight: float) -> np.ndarray:
+    own = np.diag(inner)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        norms = np.sqrt(np.where(own > 0, own, np.nan))
+    return inner / norms[:, None] / norms[None, :]
+
+
+def _hsic(inner: np.ndarray, weight: float) -> np.ndarray:
+    return inner / weight
+
+
+def at_least_single(x: Any) -> Any:
+    """Return a batch in a dtype of at least 32 bits, without its gradient."""
+    xp = namespace(x)
+    small = xp.isdtype(x.dtype, "real floating") and xp.finfo(x.dtype).bits <= 32
+    return xp.astype(detached(x), xp.float32, copy=False) if small else precise(detached(x))
+
+
+def centred_gram(x: Any, name: str) -> np.ndarray:
+    """Return the centred Gram matrix of a batch, in float64; 0 where nothing but rounding is left.
+
+    Features are not centred first, which would write them once more, unless an offset, or their size, leaves the Gram matrix too
+    few digits: centring it does not care what was added to all rows.
+    """
+    raw, gram = _centred(_gram(x))
+    if not TINY < raw < math.inf or gram is None or float(np.abs(gram).max()) < OFFSET * raw:
+        check_finite(x, name)
+        xp = namespace(x)
+        near = x - xp.mean(x, axis=0, keepdims=True)
+        near = near - xp.mean(near, axis=0, keepdims=True)
+        check_size(near, name, LARGEST)
+        size = scalar(power_of_two(xp.max(xp.abs(near))))
+        raw, gram = _centred(_gram(near / size))
+        assert gram is not None  # its entries are about 1
+        offset = scalar(xp.max(xp.abs(x)))
+        # A unit that never varies differs from its mean by the rounding of both.
+        nothing = size <= 4 * machine_epsilon(x) * offset
+        gram = np.zeros_like(gram) if nothing else gram * size**2
+    return gram
+
+
+def _centred(gram: np.ndarray) -> tuple[float, np.ndarray | None]:
+    """Return the largest entry of a Gram matrix, and the matrix centred; None where it is not finite."""
+    raw = float(np.abs(gram).max())
+    if not math.isfinite(raw):
+        return math.inf, None
+    return raw, centred(gram)
+
+
+def centred(gram: np.ndarray) -> np.ndarray:
+    """Return HKH; twice, since the first means are rounded."""
+    for _ in range(2):
+        gram = gram - gram.mean(axis=0)
+        gram = gram - gram.mean(axis=1, keepdims=True)
+    return gram
+
+
+def _gram(x: Any) -> np.ndarray:
+    """Return X X^T in float64: three of its four blocks, since it is symmetric.
+
+    In the library of x: threads of another one would fight with those that run the model.
+    """
+    half = x.shape[0] // 2
+    with np.errstate(over="ignore", invalid="ignore"):
+        above, below = (
+            np.array(to_numpy(part), dtype=float) for part in (x[:half, :] @ x.T, x[half:, :] @ x[half:, :].T)
+        )
+    return np.concatenate([above, np.concatenate([above[:, half:].T, below], axis=1)])

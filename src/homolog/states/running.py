@@ -1,0 +1,266 @@
+"""Running two models over the same batches, and adding what their layers put out to a state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+from tqdm import tqdm
+
+from homolog.arrays import described
+from homolog.extraction import batches
+from homolog.extraction.contents import is_items, layout_of
+from homolog.extraction.layers import select
+from homolog.extraction.options import Options
+from homolog.extraction.recorder import Recorder, Taken
+from homolog.extraction.session import borrowed, check_model, taken_of, tell, unwrapped
+from homolog.states.layers import Sides
+from homolog.states.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred, centred_gram
+from homolog.states.moments import Moments
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models, their data and options; no data for b where both see the same."""
+
+    models: tuple[Any, Any]
+    data: tuple[Any, Any]
+    options: tuple[Options, Options]
+    rng: np.random.Generator
+
+    @property
+    def one_forward(self) -> bool:
+        """Whether one forward serves both sides."""
+        return (
+            self.models[0] is self.models[1]
+            and self.data[1] is None
+            and self.options[0].forward is self.options[1].forward
+        )
+
+    @property
+    def same(self) -> bool:
+        """Whether a model is compared with itself."""
+        return self.one_forward and self.options[0].layers == self.options[1].layers
+
+
+def run(pair: Pair, *, exact: bool, measures: Any, passes: int, level: float) -> xarray.Dataset:
+    """Run both models over the data, and return the result of the state."""
+    for model in pair.models:
+        check_model(model)
+    models = [unwrapped(model) for model in pair.models]
+    state: Moments | MinibatchHSIC = Moments() if exact else MinibatchHSIC()
+    state.titles = (type(models[0]).__name__, type(models[1]).__name__)
+    recorders = [_recorder(pair, models, exact, side) for side in range(1 if pair.same else 2)]
+    hidden = None if pair.options[0].progress is None else not pair.options[0].progress
+    total = batches.count(pair.data[0], pair.options[0])
+    bar = tqdm(
+        total=None if total is None else passes * total,
+        desc="comparing",
+        unit="example",
+        delay=1,
+        leave=False,
+        disable=hidden,
+    )
+    with bar, ExitStack() as stack:
+        homes = [stack.enter_context(borrowed(model, pair.options[0].device)) for model in models]
+        for recorder in recorders:
+            stack.enter_context(recorder.attached())
+        runner = Runner(pair, models, homes, recorders)
+        for number in range(passes):
+            if number and isinstance(state, MinibatchHSIC):
+                state.new_pass()
+            _one_pass(runner, state, bar)
+    for recorder in recorders:
+        tell(recorder)
+    chosen = {} if measures is None else {"measures": measures}
+    return state.finalise(**chosen) if isinstance(state, Moments) else state.finalise(**chosen, level=level)
+
+
+class Gram:
+    """The centred Gram matrix of one batch of one layer, which stands for its features."""
+
+    def __init__(self, gram: np.ndarray, width: int) -> None:
+        self.gram, self.shape = gram, (len(gram), width)
+
+    def __len__(self) -> int:
+        return len(self.gram)
+
+    def __getitem__(self, rows: slice) -> Gram:
+        return Gram(centred(self.gram[rows, rows]), self.shape[1])
+
+
+def _recorder(pair: Pair, models: list[nn.Module], exact: bool, side: int) -> Recorder:
+    selection = select(models[side], pair.options[side].layers)
+    if exact:
+        return Recorder(selection, pair.options[side])  # which copies to the host
+
+    def gram(name: str, features: torch.Tensor) -> Gram:
+        # At once, because what runs later may change the output in place; and nothing of its size is kept.
+        return Gram(centred_gram(at_least_single(features), f"layer {name!r} of {'ab'[side]}"), int(features.shape[1]))
+
+    return Recorder(selection, pair.options[side], gram)
+
+
+def _one_pass(runner: Runner, state: Any, bar: tqdm) -> None:
+    examples, limit = 0, runner.pair.options[0].limit
+    for index, raws in enumerate(_raw_batches(runner.pair)):
+        taken = runner.taken(raws, index + 1, None if limit is None else limit - examples)
+        _add(state, taken, runner.pair.same)
+        count = taken[0].examples
+        del taken  # before the next batch puts out as much again
+        examples += count
+        bar.update(count)
+        if examples == limit:
+            break
+    if not examples:
+        raise ValueError(
+            "data must hold at least one batch, got none: an iterator may have been consumed before, and several passes need "
+            "data that can be read again."
+        )
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Models where they run, and what records them."""
+
+    pair: Pair
+    models: list[nn.Module]
+    homes: list[tuple[torch.device, torch.dtype | None]]
+    recorders: list[Recorder]
+
+    def taken(self, raws: tuple[Any, ...], number: int, remaining: int | None) -> list[Taken]:
+        """Run a batch."""
+        sides = 1 if self.pair.one_forward else 2
+        prepared = [
+            batches.prepare(raw, options, *home)
+            for raw, options, home in zip((raws * 2)[:sides], self.pair.options, self.homes, strict=False)
+        ]
+        if prepared[0].size != prepared[-1].size:
+            raise ValueError(
+                f"data_b must hold the same examples as data, got {prepared[-1].size} in batch {number} for "
+                f"{prepared[0].size}: batch both alike."
+            )
+        if self.pair.one_forward:
+            return taken_of(self.models[0], prepared[0], self.pair.options[0], self.recorders, number, remaining)
+        several = zip(self.models, prepared, self.pair.options, self.recorders, strict=True)
+        return [
+            taken_of(model, batch, options, [recorder], number, remaining)[0]
+            for model, batch, options, recorder in several
+        ]
+
+
+def _add(state: Any, taken: list[Taken], same: bool) -> None:
+    a, b = taken[0].features, None if same else taken[1].features
+    if state.sides is not None:
+        places = state.sides.places_of([a] if b is None else [a, b])
+        if len(places) < len(state.sides.keys):  # a layer has shown that its rows are not the examples
+            state.keep(places)
+    if isinstance(state, Moments):
+        state.update(a, b)
+        return
+    layers = [a] if b is None else [a, b]
+    sides = state.sides or Sides.of([{name: int(x.shape[1]) for name, x in side.items()} for side in layers])
+    sizes = sorted({len(x) for side in layers for x in side.values()})
+    if len(sizes) > 1:
+        raise ValueError(
+            f"all layers of both models must have as many rows in a batch, got {sizes}: choose layers or a reduction."
+        )
+    if sizes[0] < FEWEST:
+        raise ValueError(f"a batch must hold at least {FEWEST} rows, got {sizes[0]}: use larger batches.")
+    state.add(sides, [x.gram for side in layers for x in side.values()])
+
+
+def _raw_batches(pair: Pair) -> Iterator[tuple[Any, ...]]:
+    """Yield the batches of both sides, of arrays in one random order; one of fewer than four examples joins the one before it."""
+    held: tuple[Any, ...] | None = None
+    for batch in _split(pair):
+        size = _length(batch[0])
+        if held is not None and size is not None and size < FEWEST:
+            batch = tuple(_joined(first, second) for first, second in zip(held, batch, strict=True))
+        elif held is not None:
+            yield held
+        held = batch
+    if held is not None:
+        yield held
+
+
+def _length(raw: Any) -> int | None:
+    """Return the examples of a batch; None where batches cannot be put together, or nobody can know before it is prepared."""
+    layout = layout_of(raw)
+    return None if layout is None or layout.kind == "whole" or isinstance(layout.main, PackedSequence) else layout.size
+
+
+def _joined(first: Any, second: Any) -> Any:
+    """Put two batches of one kind together."""
+    if is_items(first) or (isinstance(first, list) and not any(map(_is_rows, first))):
+        return first + second
+    if isinstance(first, torch.Tensor) and first.ndim:
+        return torch.cat([first, second])
+    if isinstance(first, np.ndarray) and first.ndim:
+        return np.concatenate([first, second])
+    if isinstance(first, Mapping):
+        return {key: _joined(value, second[key]) for key, value in first.items()}
+    if isinstance(first, tuple | list):
+        parts = [_joined(*both) for both in zip(first, second, strict=True)]
+        return type(first)(parts)
+    return first
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, torch.Tensor | np.ndarray | list | tuple | Mapping)
+
+
+def _split(pair: Pair) -> Iterator[tuple[Any, ...]]:
+    """Yield the batches of both sides as they are given, or cut."""
+    data, data_b = pair.data
+    if isinstance(data, Mapping) and not batches.size_of(data)[1]:
+        yield (data,) if data_b is None else (data, data_b)
+        return
+    if isinstance(data, torch.Tensor | np.ndarray | Mapping):
+        size = batches.count(data, replace(pair.options[0], limit=None)) or 0
+        order = pair.rng.permutation(size)
+        for start in range(0, size, pair.options[0].batch_size):
+            part = order[start : start + pair.options[0].batch_size]
+            yield tuple(_rows(side, part, size) for side in ((data,) if data_b is None else (data, data_b)))
+        return
+    if data_b is None:
+        # Both see the same batch, in whatever order it comes.
+        yield from ((batch,) for batch in _iterable(data))
+        return
+    for first, second in zip_longest(batches.read(data, pair.options[0]), batches.read(data_b, pair.options[1])):
+        if first is None or second is None:
+            raise ValueError(
+                "data_b must have as many batches as data, got another number: both must hold the same examples."
+            )
+        yield first, second
+
+
+def _iterable(data: Any) -> Any:
+    if isinstance(data, str | bytes) or not hasattr(data, "__iter__"):
+        raise TypeError(
+            f"data must be a tensor, an array, a mapping of tensors, or an iterable of batches, got {described(data)}."
+        )
+    return data
+
+
+def _rows(data: Any, part: np.ndarray, size: int) -> Any:
+    if isinstance(data, Mapping):
+        return {
+            key: _rows(value, part, size) if batches.has_rows(value, size) else value for key, value in data.items()
+        }
+    if not isinstance(data, torch.Tensor | np.ndarray | list) or len(data) != size:
+        got = f"{len(data)} rows" if hasattr(data, "__len__") else described(data)
+        raise ValueError(f"data_b must hold the same examples as data ({size} rows), got {got}.")
+    if isinstance(data, list):
+        return [data[int(i)] for i in part]
+    return data[torch.from_numpy(part)] if isinstance(data, torch.Tensor) else data[part]
