@@ -112,8 +112,8 @@ def test_operations_are_counted(rng):
 def test_kernels_are_formed_twice_where_they_do_not_fit(rng):
     layers = several(rng, n=300)
     form = "cka(kernel=rbf,median_fraction=0.5)"
-    lean = hl.plan(layers, measures=form, memory="2MB")
-    assert "formed twice to hold none" in str(lean)
+    rebuilt = hl.plan(layers, measures=form, memory="2MB")
+    assert "formed twice to hold none" in str(rebuilt)
     assert "formed twice" not in str(hl.plan(layers, measures=form))
     debiased = "cka(kernel=rbf,median_fraction=0.5,estimator=debiased)"
     little = hl.compare(layers, measures=(form, debiased), memory="2MB")
@@ -126,28 +126,28 @@ def test_kernels_are_formed_twice_where_they_do_not_fit(rng):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_half_of_the_distances_is_enough(rng, n, p, dtype):
     x = (rng.normal(size=(n, p)) + 5).astype(dtype)
-    held, lean = (prepare(x, kernel="rbf", median_fraction=0.7, lean=lean) for lean in (False, True))
+    held, rebuilt = (prepare(x, kernel="rbf", median_fraction=0.7, rebuilt=rebuilt) for rebuilt in (False, True))
     assert held.half is not None
-    assert lean.half is None
-    assert lean.kernel is not None
+    assert rebuilt.half is None
+    assert rebuilt.kernel is not None
     squared = ((x[:, None].astype(float) - x[None]) ** 2).sum(axis=2)
     raw = np.exp(-squared / (2 * 0.7**2 * np.median(squared)))
     centring = np.eye(n) - 1 / n
     plain = centring @ raw @ centring
-    for kernel in (held, lean):
+    for kernel in (held, rebuilt):
         scale = float(kernel.scale) ** 2
         # A distance of rows that have a mean in common loses some digits to it.
-        allowed = 8 * np.finfo(dtype).eps if kernel is lean else None
+        allowed = 8 * np.finfo(dtype).eps if kernel is rebuilt else None
         np.testing.assert_allclose(kernel.gram * scale, plain, atol=allowed or 40 * np.finfo(dtype).eps)
         np.testing.assert_allclose(kernel.diagonal * scale, np.diag(plain), atol=allowed or 40 * np.finfo(dtype).eps)
 
 
 def test_half_of_the_distances_of_equal_rows(rng):
     equal = np.ones((20, 3))
-    assert bool(prepare(equal, kernel="rbf", lean=True).constant)
+    assert bool(prepare(equal, kernel="rbf", rebuilt=True).constant)
     equal[:6] = rng.normal(size=(6, 3))
-    for lean in (False, True):
-        without = prepare(equal, kernel="rbf", lean=lean)
+    for rebuilt in (False, True):
+        without = prepare(equal, kernel="rbf", rebuilt=rebuilt)
         assert without.no_width
         assert bool(without.constant)
 

@@ -18,7 +18,7 @@ import torch
 import homolog as hl
 from homolog import machine
 from homolog.arrays import parse_bytes
-from homolog.blocks.workers import Here, at_most, pooled
+from homolog.blocks.workers import ThreadWorkers, at_most, pooled
 from homolog.engine import budget, planning
 from homolog.measures import evaluation
 from homolog.operands import dissimilarities
@@ -237,7 +237,7 @@ def test_permutations_and_intervals_are_refused_with_what_they_need(measure, ask
     ) as told:
         hl.compare(layers, measures=measure, memory="33MiB", **asked)
     needed = str(told.value).split("in memory, ")[1].split(",")[0]
-    plan = planning.make_plan(layers, None, measure, "all", needed, planning.Asked(**asked))
+    plan = planning.make_plan(layers, None, measure, "all", needed, planning.Requested(**asked))
     assert plan.bytes <= parse_bytes(needed)
 
 
@@ -340,7 +340,7 @@ def test_no_more_at_once_than_asked():
         return item
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(Here(pool.map).items(work, range(8), 2)) == list(range(8))
+        assert list(ThreadWorkers(pool.map).items(work, range(8), 2)) == list(range(8))
     assert max(most) == 2
     assert at_most(map, 5) is map
 

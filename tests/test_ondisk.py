@@ -19,7 +19,7 @@ from homolog.blocks import median, scan
 from homolog.blocks.budget import slabs_for
 from homolog.blocks.products import linear_part, linear_tile
 from homolog.blocks.scan import Slabs, over_tiles
-from homolog.blocks.source import Held
+from homolog.blocks.source import ArrayRows
 from homolog.engine import budget
 from homolog.operands import blocked
 from homolog.operands.summaries import StructureRows
@@ -146,7 +146,7 @@ def test_one_heavy_row_is_computed_in_float64(rng, on_disk):
 @settings(max_examples=40, deadline=None)
 def test_any_slabs_and_parts_give_the_same(staying, passing, rows, columns, n, share):
     rng = np.random.default_rng(0)
-    layers = [StructureRows(Held(rng.normal(size=(n, p)), ""), "", np.float64) for p in (2, 5, 9)]
+    layers = [StructureRows(ArrayRows(rng.normal(size=(n, p)), ""), "", np.float64) for p in (2, 5, 9)]
     some = Slabs(staying, passing, rows, columns)
     parts = some.parts(n, share)
     found = sum(linear_part(part, map, layers=layers, slabs=some, dtype=np.float64) for part in parts)
@@ -170,7 +170,7 @@ def test_the_median_is_exact_whatever_the_guess(n, kinds, keep, sample, seed):
     """Ties, few kinds of rows, a poor sample and room for hardly any distance."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(kinds, 3))[rng.integers(kinds, size=n)] * 10.0 ** rng.integers(-3, 3)
-    points = StructureRows(Held(x, ""), "", np.float64)
+    points = StructureRows(ArrayRows(x, ""), "", np.float64)
     some = Slabs(11, 5, 4, 7)
     chosen = points.features(0, n)[np.linspace(0, n - 1, sample).astype(int)]
     found = median.median(points, chosen, some, keep, map)
@@ -183,7 +183,7 @@ def test_ties_near_zero_take_few_walks(monkeypatch):
     """Half of the distances are nothing but noise: the guess, from rows without it, says nothing of them."""
     rng = np.random.default_rng(0)
     x = np.repeat(rng.normal(size=(2, 3)), 20, axis=0) + 1e-9 * rng.normal(size=(40, 3))
-    points, walks, count = StructureRows(Held(x, ""), "", np.float64), [], median._count
+    points, walks, count = StructureRows(ArrayRows(x, ""), "", np.float64), [], median._count
     monkeypatch.setattr(median, "_count", lambda *given, **options: walks.append(given[-1]) or count(*given, **options))
     found = median.median(points, points.features(0, 40)[[0, 39]], Slabs(64, 64, 64, 64), 10, map)
     plain = np.median(median.squared_distances(*[points.features(0, 40)] * 2, (slice(0, 40), slice(0, 40))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import subprocess
 import sys
@@ -410,3 +411,20 @@ def test_an_object_that_does_not_want_to_be_looked_at():
     shy = "class Shy:\n  def __getattr__(self, name): raise RuntimeError(name)\n  def __reduce_ex__(self, n): raise OSError\n"
     found = record(init="self.shy = Shy()", forward="self.shy\nreturn self.line(x)", more=shy)
     assert "cannot be compared because" in values_of(found)["Net.shy"]
+
+
+def test_a_context_variable_is_its_name_and_its_value():
+    """Hooks of transformers hold one; what it holds at the time counts, and where it lies does not."""
+
+    def made(name, value):
+        variable = contextvars.ContextVar(name)
+        if value is not None:
+            variable.set(value)
+        return lambda x: x if variable.get(None) is None else -x
+
+    same, again, other, set_ = made("a", None), made("a", None), made("b", None), made("a", 3)
+    records = [record_of(nn.Identity(), options(forward=function)) for function in (same, again, other, set_)]
+    assert difference(records[0], records[1]) is None
+    assert difference(records[0], records[2]) is not None
+    assert difference(records[0], records[3]) is not None
+    assert not any(unknown_in(record) for record in records)

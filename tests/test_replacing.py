@@ -21,7 +21,7 @@ from numpy.testing import assert_array_equal
 from test_store import files_of, inputs, network
 
 import homolog as hl
-from homolog.blocks.workers import Elsewhere
+from homolog.blocks.workers import ExecutorWorkers
 from homolog.store import disk, layout, writing
 
 OLD, NEW = {"x": np.zeros((30, 3))}, {"x": np.ones((30, 3)), "y": np.eye(30)}
@@ -249,7 +249,7 @@ def test_a_killed_worker_is_one_sentence():
     told = r"executor must keep its workers, got one that ended before its task did, .*: make a new executor"
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as executor, pytest.raises(BrokenExecutor, match=told):
-        list(Elsewhere(executor).items(_die, [1, 2], 1))
+        list(ExecutorWorkers(executor).items(_die, [1, 2], 1))
 
 
 def test_a_killed_worker_of_dask_is_one_sentence():
@@ -263,4 +263,4 @@ def test_a_killed_worker_of_dask_is_one_sentence():
             return future
 
     with pytest.raises(BrokenExecutor, match="make a new executor, with fewer workers or a smaller memory="):
-        list(Elsewhere(Executor()).items(_die, [1], 1))
+        list(ExecutorWorkers(Executor()).items(_die, [1], 1))

@@ -18,7 +18,7 @@ import homolog as hl
 from homolog.extraction.batches import prepare
 from homolog.extraction.collecting import InMemory
 from homolog.extraction.options import Options
-from homolog.extraction.recorder import Taken
+from homolog.extraction.recorder import BatchOutput
 from homolog.extraction.records import FUNCTIONS, record_of, unknown_in, values_of
 from homolog.extraction.storing import digest_of
 from homolog.store import layout
@@ -412,7 +412,7 @@ def test_the_work_for_a_batch_does_not_grow_with_the_batches_before():
     Counted.read = 0
     for index in range(50):
         features = {"0": np.ones((2, 3)).view(Counted)}
-        sink.add(Taken(features, np.arange(2), None, 2), batch, 2 * index)
+        sink.add(BatchOutput(features, np.arange(2), None, 2), batch, 2 * index)
     assert Counted.read <= 50
 
 

@@ -73,9 +73,11 @@ def test_shared_work_changes_nothing(rng):
     layers = {f"layer {p}": rng.normal(size=(90, p)) for p in (4, 30, 200)}
     together = hl.plan(layers, measures=SINGLE)
     assert "prepared together: distance_correlation, " in str(together)
-    size = max(sum(group.bytes for group in bunch) for bunch in together.bunches if len(bunch) > 1)
+    size = max(
+        sum(group.bytes for group in preparation) for preparation in together.preparations if len(preparation) > 1
+    )
     apart = hl.plan(layers, measures=SINGLE, memory=size - 1)
-    assert len(apart.bunches) > len(together.bunches)
+    assert len(apart.preparations) > len(together.preparations)
     found = hl.compare(layers, measures=SINGLE)
     for name in SINGLE:
         np.testing.assert_array_equal(found[name], hl.compare(layers, measures=name)[name])
@@ -92,10 +94,10 @@ def test_ranks_by_counting_are_those_of_sorting(rng):
     for spread in (1, 10):  # a few octaves, and more than can be counted
         values = np.exp(spread * rng.normal(size=5000)).astype("float32")
         values[:500] = 0
-        settled = dissimilarities.settled(values)
-        plain = rankdata(settled) - (len(values) + 1) / 2
+        on_grid = dissimilarities.on_grid(values)
+        plain = rankdata(on_grid) - (len(values) + 1) / 2
         np.testing.assert_allclose(dissimilarities.ranks(values), plain, rtol=1e-6)
-        np.testing.assert_allclose(settled, values, rtol=1e-5)
+        np.testing.assert_allclose(on_grid, values, rtol=1e-5)
 
 
 def test_distances_of_distances_near_and_far(rng):

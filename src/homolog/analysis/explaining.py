@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis.pairs import Pair
+from homolog.analysis.pairs import DecomposedPair
 
 if TYPE_CHECKING:
     import xarray
@@ -58,7 +58,7 @@ def explain_cka(x: Any, y: Any, /) -> xarray.Dataset:
     """
     import xarray
 
-    pair = Pair.of(x, y)
+    pair = DecomposedPair.of(x, y)
     components = {f"component_{side}": np.arange(1, r + 1) for side, r in zip("xy", pair.overlap.shape, strict=True)}
     return xarray.Dataset(
         {
@@ -72,7 +72,7 @@ def explain_cka(x: Any, y: Any, /) -> xarray.Dataset:
     )
 
 
-def without_each(pair: Pair) -> np.ndarray:
+def without_each(pair: DecomposedPair) -> np.ndarray:
     """Return linear CKA without each example.
 
     Without row i of centred features, centred again, X^T Y becomes X^T Y − n/(n−1) x_i y_i^T.

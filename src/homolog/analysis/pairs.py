@@ -13,7 +13,7 @@ from homolog.operands.subspace import prepare
 
 
 @dataclass(frozen=True)
-class Pair:
+class DecomposedPair:
     """Centred X and Y of unit Frobenius norm, as U diag(weights) V^T, in float64 on the host."""
 
     x_u: np.ndarray
@@ -22,7 +22,7 @@ class Pair:
     y_weights: np.ndarray
 
     @classmethod
-    def of(cls, x: Any, y: Any) -> Pair:
+    def of(cls, x: Any, y: Any) -> DecomposedPair:
         """Decompose two representations of the same examples."""
         checked = [representation(value, name, shifted=True) for value, name in ((x, "x"), (y, "y"))]
         same_library(checked[0], checked[1])

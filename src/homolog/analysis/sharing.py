@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis.pairs import Pair
+from homolog.analysis.pairs import DecomposedPair
 
 if TYPE_CHECKING:
     import xarray
@@ -68,7 +68,7 @@ def shared_subspace(
 
     if not isinstance(threshold, int | float) or not 0 < threshold <= 1:
         raise ValueError(f"threshold must be in (0, 1], got {threshold!r}: 0.99 keeps 99 % of what is shared.")
-    pair = Pair.of(x, y)
+    pair = DecomposedPair.of(x, y)
     overlap = pair.overlap
     seen = pair.y_weights[None, :] ** 2 * overlap
     y_norm = np.linalg.norm(seen, axis=1)
@@ -104,7 +104,7 @@ def shared_rank(covariance: np.ndarray, chance: float, threshold: float) -> int:
     return int(np.searchsorted(reached, threshold * (1 - 1e-12)) + 1)
 
 
-def _chance(pair: Pair, n_permutations: int, rng: np.random.Generator) -> float:
+def _chance(pair: DecomposedPair, n_permutations: int, rng: np.random.Generator) -> float:
     """Return the largest singular value of Y^T X that rows in a random order reach."""
     largest = 0.0
     for _ in range(n_permutations):

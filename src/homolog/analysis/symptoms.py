@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from homolog.analysis.explaining import without_each
-from homolog.analysis.pairs import Pair
+from homolog.analysis.pairs import DecomposedPair
 from homolog.linalg import centre
 from homolog.measures import cka
 from homolog.names import printable, shown
@@ -167,7 +167,7 @@ def of_pair(
             f"independent layers of these spectra would reach a CKA of {level:.2f}, this pair has {value:.2f}",
             "use more examples, or debiased CKA, whose level is 0",
         )
-    pair = Pair.of(x, y)
+    pair = DecomposedPair.of(x, y)
     ranks = len(pair.x_weights), len(pair.y_weights)
     if sum(ranks) > pair.n - 1 and max(ranks) < pair.n - 1:
         yield Finding(

@@ -18,7 +18,7 @@ class WholeError(ValueError):
     """An option takes whole representations, which cannot be read block by block."""
 
 
-Pair = tuple[int, int]
+IndexPair = tuple[int, int]
 MOST_ROWS, FEWEST_ROWS = 1024, 64
 
 
@@ -26,7 +26,7 @@ MOST_ROWS, FEWEST_ROWS = 1024, 64
 class Round:
     """Pairs whose products are summed in one pass over their layers."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[IndexPair, ...]
     rows: int
     """Rows of a block."""
 
@@ -54,13 +54,13 @@ class Sizes:
         block = 2 * rows * (self.raw[index] + self.widths[index]) * self.item
         return block + (2 * self.raw[index] * self.widths[index] * 8 if self.mapped else 0)
 
-    def pair(self, pair: Pair) -> int:
+    def pair(self, pair: IndexPair) -> int:
         """The sum in float64, and the product that is added to it."""
         first, second = (self.widths[index] for index in pair)
         return first * second * (8 + self.item)
 
 
-def rounds(pairs: Sequence[Pair], sizes: Sizes, memory: int) -> list[Round]:
+def rounds(pairs: Sequence[IndexPair], sizes: Sizes, memory: int) -> list[Round]:
     """Split pairs into rounds that fit into the memory, each over few layers."""
     if not pairs:
         return []
@@ -73,7 +73,7 @@ def rounds(pairs: Sequence[Pair], sizes: Sizes, memory: int) -> list[Round]:
         raise TooLittleError
     side = _side(pairs, sizes, rows, memory)
     found: list[Round] = []
-    current: list[Pair] = []
+    current: list[IndexPair] = []
     layers: set[int] = set()
     used = 0
     # Square patches of the matrix of pairs: k layers of each side serve k² pairs.
@@ -89,11 +89,11 @@ def rounds(pairs: Sequence[Pair], sizes: Sizes, memory: int) -> list[Round]:
     return [*found, Round(tuple(current), rows)]
 
 
-def _alone(pair: Pair, sizes: Sizes, rows: int) -> int:
+def _alone(pair: IndexPair, sizes: Sizes, rows: int) -> int:
     return sizes.pair(pair) + sum(sizes.layer(index, rows) for index in set(pair))
 
 
-def _side(pairs: Sequence[Pair], sizes: Sizes, rows: int, memory: int) -> int:
+def _side(pairs: Sequence[IndexPair], sizes: Sizes, rows: int, memory: int) -> int:
     """Return how many layers of each side fit at a time, if all are as the average is."""
     of_pair = float(np.mean([sizes.pair(pair) for pair in pairs]))
     of_layer = float(np.mean([sizes.layer(index, rows) for pair in pairs for index in pair]))

@@ -49,7 +49,7 @@ def median(points: Any, sample: np.ndarray, slabs: Slabs, keep: int, each: Any) 
     guess = squared_distances(sample, sample, (whole, whole))[np.triu_indices(len(sample), 1)]
     share = places[0] / (n * (n - 1) / 2)
     margins = np.clip([share - MARGIN, share + MARGIN], 0, 1)
-    bounds = patterns(np.quantile(guess, margins).astype(points.dtype))
+    bounds = ordered_bits(np.quantile(guess, margins).astype(points.dtype))
     walk = partial(_count, points, n, slabs=slabs, keep=keep, each=each)
     wanted = sorted({place for place in places if place >= 0})
     found = _in_order(walk, wanted, (int(bounds[0]), int(bounds[1])), points.dtype)
@@ -57,7 +57,7 @@ def median(points: Any, sample: np.ndarray, slabs: Slabs, keep: int, each: Any) 
     return float(np.mean([0.0, *found] if places[0] < 0 else found))
 
 
-def patterns(values: np.ndarray) -> np.ndarray:
+def ordered_bits(values: np.ndarray) -> np.ndarray:
     """Return floats that are not negative as integers in the same order, without a gap between neighbours.
 
     Bounds that are halved in them find ties, near zero too, in as many walks as a float has bits.
@@ -67,7 +67,7 @@ def patterns(values: np.ndarray) -> np.ndarray:
 
 def _in_order(walk: Callable[[Bounds], Any], places: list[int], bounds: Bounds, dtype: np.dtype) -> list[float]:
     """Return the distances at one place, or two neighbours, of their order: narrow the bounds until few lie between them."""
-    highest = int(patterns(np.asarray([np.inf], dtype=dtype))[0])
+    highest = int(ordered_bits(np.asarray([np.inf], dtype=dtype))[0])
     while True:
         below, counts, kept = walk(bounds)
         within = [place - below for place in places]
@@ -107,7 +107,7 @@ def _count(
     parts: list[np.ndarray] = []
     for lower, inside in over_tiles([points], n, slabs, points.dtype, partial(_count_tile, bounds), each):
         below += lower
-        counts += np.bincount(((patterns(inside) - bounds[0]) // _width(bounds)).astype(np.intp), minlength=BINS)
+        counts += np.bincount(((ordered_bits(inside) - bounds[0]) // _width(bounds)).astype(np.intp), minlength=BINS)
         left -= len(inside)
         parts = [*parts, inside] if left >= 0 else []
     return below, counts, np.concatenate(parts) if left >= 0 else None
@@ -116,5 +116,5 @@ def _count(
 def _count_tile(bounds: Bounds, xs: list[np.ndarray], ys: list[np.ndarray], at: Tile) -> tuple[int, np.ndarray]:
     distances = squared_distances(xs[0], ys[0], at)
     flat = distances[np.triu_indices(len(distances), 1)] if at[0] == at[1] else distances.reshape(-1)
-    order = patterns(flat)
+    order = ordered_bits(flat)
     return int(np.count_nonzero(order < bounds[0])), flat[(order >= bounds[0]) & (order <= bounds[1])]

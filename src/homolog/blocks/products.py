@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.blocks.budget import Pair, Round
+from homolog.blocks.budget import IndexPair, Round
 from homolog.blocks.scan import Part, Slabs, Tile, ahead, over_part
 from homolog.blocks.source import Summary
 
@@ -31,7 +31,7 @@ def pieces(halves: Sequence[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:
 
 def sum_products(
     summaries: Mapping[int, Summary], part: Round, n: int, each: Any
-) -> Iterator[tuple[Pair, Any, Any, np.ndarray]]:
+) -> Iterator[tuple[IndexPair, Any, Any, np.ndarray]]:
     """Yield the pairs of one round with both operands and the product, in float64."""
     opened = {index: summaries[index].begin() for index in part.layers}
     sums = {(i, j): np.zeros((opened[i].width, opened[j].width)) for i, j in part.pairs}
@@ -48,7 +48,7 @@ def _blocks(summaries: Mapping[int, Summary], part: Round, n: int, start: int) -
     return {index: summaries[index].features(start, stop) for index in part.layers}
 
 
-def _add(sums: dict[Pair, np.ndarray], features: dict[int, np.ndarray], pair: Pair) -> None:
+def _add(sums: dict[IndexPair, np.ndarray], features: dict[int, np.ndarray], pair: IndexPair) -> None:
     i, j = pair
     sums[pair] += features[i].T @ features[j]
 

@@ -12,7 +12,7 @@ from homolog.arrays import beyond_float64, is_long, less_row, on_disk, to_numpy
 from homolog.rows import Rows
 
 
-class Held(Rows):
+class ArrayRows(Rows):
     """A representation in memory, to be read like one that is not."""
 
     def __init__(self, array: Any, where: str) -> None:
@@ -58,7 +58,7 @@ def exact_rows(rows: Rows) -> Rows:
     return LessFirst(rows) if is_long(rows) and beyond_float64(rows.read(0, 1)) else rows
 
 
-class Shelf:
+class ArrayCache:
     """Keeps arrays in memory as long as they fit into a budget, and in a folder from there on.
 
     A shelf without a budget may be sent to other processes, which reach the folder too.
@@ -71,11 +71,11 @@ class Shelf:
         """Keep an array, and return what reads it."""
         self._left -= array.nbytes
         if self._left >= 0:
-            return Held(array, "an array")
+            return ArrayRows(array, "an array")
         path = f"{self._folder}/{token_hex(8)}.npy"
         np.save(path, array)
         rows = on_disk(np.load(path, mmap_mode="r"))
-        return Held(array, "an empty array") if rows is None else rows
+        return ArrayRows(array, "an empty array") if rows is None else rows
 
 
 class Summary(ABC):

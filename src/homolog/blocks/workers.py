@@ -53,7 +53,7 @@ class Workers(Protocol):
         """Yield work(part, map) in order, the parts being as much as one process should do at a time."""
 
 
-class Here:
+class ThreadWorkers:
     """Threads of this process: they share every part."""
 
     def __init__(self, each: Any) -> None:
@@ -69,7 +69,7 @@ class Here:
             yield work(part, self._each)
 
 
-class Elsewhere:
+class ExecutorWorkers:
     """An executor: every item and every part is a task of its own, with one BLAS thread."""
 
     def __init__(self, executor: Executor) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import is_numpy, itemsize, on_host
-from homolog.inference.uncertainty import Asked
+from homolog.inference.uncertainty import Requested
 from homolog.machine import usable_cores
 from homolog.measures.record import Measure
 from homolog.operands.family import Cost, Family
@@ -33,7 +33,7 @@ class Asking:
     needed: np.ndarray
     """(arrays, arrays) bool"""
     memory: int
-    asked: Asked
+    asked: Requested
 
     @property
     def shapes(self) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ from homolog.engine.inputs import Measures, Pairs, Source
 from homolog.engine.planning import Plan, make_plan
 from homolog.engine.result import dataset
 from homolog.engine.run import run
-from homolog.inference.uncertainty import Asked
+from homolog.inference.uncertainty import Requested
 
 if TYPE_CHECKING:
     import xarray
@@ -106,7 +106,7 @@ def compare(
     >>> result.cka.sel(layer_a="late", layer_b="late").item()
     1.0
     """
-    asked = Asked(null, interval, n_permutations, groups, level, rng)
+    asked = Requested(null, interval, n_permutations, groups, level, rng)
     planned = make_plan(a, b, measures, pairs, memory, asked, executor)
     known = row_identity(list(planned.models.values()))
     outcome = run(planned, progress)

@@ -29,7 +29,7 @@ def finished(
     found = {}
     first = next(iter(measures.values()))
     swapped = first.family.swap(meeting)
-    for name, record in sorted(measures.items(), key=lambda item: not item[1].leads):
+    for name, record in sorted(measures.items(), key=lambda item: not item[1].decomposes_first):
         value = reverse = _number(name, record.finish(x, y, meeting, **record.finish_options))
         if not (record.symmetric or same):
             reverse = math.nan

@@ -25,7 +25,7 @@ from homolog.engine.inputs import (
     resolve_measures,
     wanted_pairs,
 )
-from homolog.inference.uncertainty import Asked
+from homolog.inference.uncertainty import Requested
 from homolog.machine import usable_cores
 from homolog.measures.record import Measure
 from homolog.names import layer_of, printable, shown
@@ -106,7 +106,7 @@ class Plan:
     wanted: np.ndarray
     """(layers of a, layers of b) bool."""
     memory: int
-    asked: Asked = field(default_factory=Asked)
+    asked: Requested = field(default_factory=Requested)
     executor: Executor | None = None
     """Who computes what is computed of layers on disk."""
 
@@ -158,16 +158,16 @@ class Plan:
         return list(grouped(self))
 
     @cached_property
-    def bunches(self) -> list[list[Group]]:
+    def preparations(self) -> list[list[Group]]:
         """The groups that are prepared together, since they begin alike and their operands fit into the memory side by side."""
         found: list[list[Group]] = []
         for group in self.groups:
             begin = group.family.begin if group.task is None and not group.parts else None
-            for bunch in found if begin is not None else []:
-                size = group.bytes + sum(other.bytes for other in bunch)
-                alone = bunch[0].task is not None or bunch[0].parts
-                if not alone and bunch[0].family.begin is begin and size <= self.memory:
-                    bunch.append(group)
+            for preparation in found if begin is not None else []:
+                size = group.bytes + sum(other.bytes for other in preparation)
+                alone = preparation[0].task is not None or preparation[0].parts
+                if not alone and preparation[0].family.begin is begin and size <= self.memory:
+                    preparation.append(group)
                     break
             else:
                 found.append([group])
@@ -181,15 +181,17 @@ class Plan:
     @property
     def bytes(self) -> int:
         """Most memory beyond the arrays given; what is not prepared together runs one after another."""
-        return max(sum(group.bytes for group in bunch) for bunch in self.bunches)
+        return max(sum(group.bytes for group in preparation) for preparation in self.preparations)
 
     def __str__(self) -> str:
         models = ", ".join(f"{shown(name)} ({len(layers)} layers)" for name, layers in self.models.items())
         lines = [f"{int(self.wanted.sum())} pairs of layers of {models}, n = {self.n}"]
-        for bunch in self.bunches:
-            lines += [f"  {group}" for group in bunch]
-            if len(bunch) > 1:
-                lines.append(f"  prepared together: {', '.join(name for group in bunch for name in group.measures)}")
+        for preparation in self.preparations:
+            lines += [f"  {group}" for group in preparation]
+            if len(preparation) > 1:
+                lines.append(
+                    f"  prepared together: {', '.join(name for group in preparation for name in group.measures)}"
+                )
         lines.append(f"in all {self.flops:.2g} floating-point operations, at most {format_bytes(self.bytes)} at a time")
         return printable("\n".join(lines), lines=True)
 
@@ -320,7 +322,7 @@ def make_plan(
     measures: Measures,
     pairs: Pairs,
     memory: str | int,
-    asked: Asked | None = None,
+    asked: Requested | None = None,
     executor: Executor | None = None,
 ) -> Plan:
     """Resolve and validate everything that can be known before computing."""
@@ -338,7 +340,7 @@ def make_plan(
         titles = [model_name(source, models[side], side) for side, source in (("a", a), ("b", b)) if side in models]
         if len(titles) == 2 and titles[0] == titles[1]:
             titles = [f"{title} ({side})" for title, side in zip(titles, "ab", strict=True)]
-    planned = Plan(models, titles, many, resolved, wanted, parse_bytes(memory), asked or Asked(), executor)
+    planned = Plan(models, titles, many, resolved, wanted, parse_bytes(memory), asked or Requested(), executor)
     if executor is not None:
         check_executor(executor, models)
     planned.asked.check(planned.n, resolved)

@@ -22,8 +22,8 @@ from homolog.arrays import (
     representation,
     to_numpy,
 )
-from homolog.blocks.source import Held, exact_rows
-from homolog.blocks.workers import Elsewhere, Here, Workers, at_most, pooled
+from homolog.blocks.source import ArrayRows, exact_rows
+from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_most, pooled
 from homolog.diagnostics import Caution, explain_nan, null_level, undefined
 from homolog.engine.finishing import Finished, Finishing, finished
 from homolog.engine.planning import Group, Plan
@@ -56,8 +56,8 @@ def run(plan: Plan, progress: bool | None) -> Outcome:
     hidden = None if progress is None else not progress
     steps = len(plan.groups) * (len(plan.used) + len(unordered(plan.needed)) + plan.asked.steps())
     with tqdm(total=steps, desc="comparing", delay=1, leave=False, disable=hidden, bar_format=_BAR) as bar:
-        for bunch in plan.bunches:
-            _run_bunch(plan, bunch, outcome, bar)
+        for preparation in plan.preparations:
+            _run_prepared(plan, preparation, outcome, bar)
     return concluded(plan, outcome)
 
 
@@ -84,21 +84,21 @@ def unordered(needed: np.ndarray) -> list[tuple[int, int]]:
     return sorted({(int(min(pair)), int(max(pair))) for pair in zip(i, j, strict=True)})
 
 
-def _run_bunch(plan: Plan, bunch: list[Group], outcome: Outcome, bar: tqdm) -> None:
+def _run_prepared(plan: Plan, preparation: list[Group], outcome: Outcome, bar: tqdm) -> None:
     """Compute groups that are prepared together; often it is one."""
-    lead = bunch[0]
+    lead = preparation[0]
     if lead.parts:
         _examine(plan, lead, _run_parts(lead, outcome, bar), outcome)
         return
-    preparing = min(group.at_once[0] for group in bunch)
-    most = max(preparing, *(group.at_once[1] for group in bunch))
+    preparing = min(group.at_once[0] for group in preparation)
+    most = max(preparing, *(group.at_once[1] for group in preparation))
     with pooled(lead.task is not None or most > 1) as each:
         if lead.task is not None:
-            workers = Here(each) if plan.executor is None else Elsewhere(plan.executor)
+            workers = ThreadWorkers(each) if plan.executor is None else ExecutorWorkers(plan.executor)
             _examine(plan, lead, _run_on_disk(plan, lead, outcome, workers, bar), outcome)
             return
-        prepared = list(at_most(each, preparing)(partial(_prepared, plan, bunch, bar.update), plan.used))
-        for place, group in enumerate(bunch):
+        prepared = list(at_most(each, preparing)(partial(_prepared, plan, preparation, bar.update), plan.used))
+        for place, group in enumerate(preparation):
             operands = {int(i): layer.pop(place) for i, layer in zip(plan.used, prepared, strict=True)}
             _run_group(plan, group, operands, outcome, each, bar)
 
@@ -177,7 +177,7 @@ def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, workers: Workers, b
     """Compute a group whose layers stay on disk, and return its operands, which hold nothing of their size."""
     used = plan.used.tolist()
     layers = [plan.layers[i] for i in used]
-    rows = [exact_rows(on_disk(layer.array) or Held(layer.array, layer.title)) for layer in layers]
+    rows = [exact_rows(on_disk(layer.array) or ArrayRows(layer.array, layer.title)) for layer in layers]
     titles = [layer.title for layer in layers]
     family, count = group.family.on_disk, len(unordered(plan.needed))
     assert family is not None  # planned so
@@ -198,22 +198,22 @@ def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, workers: Workers, b
     return {i: summary.operand for i, summary in zip(used, summaries, strict=True)}
 
 
-def _prepared(plan: Plan, bunch: list[Group], step: Callable[[], Any], index: int) -> dict[int, Any]:
+def _prepared(plan: Plan, preparation: list[Group], step: Callable[[], Any], index: int) -> dict[int, Any]:
     """Return the operands of one layer, by the place of the group that asks for each."""
-    layer, family = plan.layers[index], bunch[0].family
+    layer, family = plan.layers[index], preparation[0].family
     array = loaded(layer.array)
     if array is not layer.array:
         check_finite(array, layer.title)  # others were checked when they were given
     array = on_host(array) if family.host else array
     operands = {}
     try:
-        shifted = all(group.ignores_offset for group in bunch)
+        shifted = all(group.ignores_offset for group in preparation)
         x = representation(array, layer.title, single=family.single(plan.n), shifted=shifted)
         shared = {} if family.begin is None or not is_numpy(x) else {"shared": family.begin(x)}
-        for place, group in enumerate(bunch):
+        for place, group in enumerate(preparation):
             # A family that meets all pairs at once may be told to hold less.
-            lean = {} if group.form is None else {"lean": group.form.lean}
-            operands[place] = group.family.prepare(x, **group.options, **lean, **shared)
+            rebuilt = {} if group.form is None else {"rebuilt": group.form.rebuilt}
+            operands[place] = group.family.prepare(x, **group.options, **rebuilt, **shared)
             step()
     except Exception as error:
         error.add_note(f"while preparing {layer.title}")

@@ -13,7 +13,7 @@ from homolog.activations import Activations
 from homolog.arrays import described, format_bytes
 from homolog.extraction.batches import Batch
 from homolog.extraction.options import Options
-from homolog.extraction.recorder import Taken
+from homolog.extraction.recorder import BatchOutput
 from homolog.names import shown
 
 
@@ -87,7 +87,7 @@ class InMemory:
         """Say whether the rows of a batch are there already."""
         return False
 
-    def add(self, taken: Taken, batch: Batch, before: int) -> None:
+    def add(self, taken: BatchOutput, batch: Batch, before: int) -> None:
         """Keep the rows of a batch, and drop what is there of layers that it leaves out."""
         for name in set(self._chunks) - set(taken.features):
             del self._chunks[name], self._sizes[name]
@@ -128,7 +128,7 @@ class InMemory:
         )
 
 
-def identities_of(taken: Taken, batch: Batch, before: int, ids: np.ndarray | None) -> dict[str, np.ndarray]:
+def identities_of(taken: BatchOutput, batch: Batch, before: int, ids: np.ndarray | None) -> dict[str, np.ndarray]:
     """Return who the rows of a batch are."""
     found = {"digests": batch.digests[taken.example]}
     if ids is not None:

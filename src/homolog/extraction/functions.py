@@ -7,6 +7,7 @@ reads, and what they reach in turn. Functions of installed libraries are known b
 from __future__ import annotations
 
 import argparse
+import contextvars
 import copyreg
 import enum
 import functools
@@ -269,6 +270,8 @@ class Digest:
                 yield self.of(item)
         elif isinstance(value, weakref.ref):
             yield self.of(value())
+        elif isinstance(value, contextvars.ContextVar):
+            yield from (value.name, self.of(value.get(None)))
         elif isinstance(value, enum.Enum):
             yield from (f"{type(value).__module__}.{type(value).__qualname__}", value.name, self.of(value.value))
         elif isinstance(value, torch.jit.ScriptFunction):

@@ -26,7 +26,7 @@ from homolog.extraction.proof import Sample, sample_of, some_of
 from homolog.extraction.shapes import shape_of, shapes_of, sizes_beside, sizes_of
 
 
-class Taken(NamedTuple):
+class BatchOutput(NamedTuple):
     """What the layers put out for one batch."""
 
     features: dict[str, Any]
@@ -243,7 +243,7 @@ class Recorder:
             )
         return kept
 
-    def end(self, remaining: int | None, number: int) -> Taken:
+    def end(self, remaining: int | None, number: int) -> BatchOutput:
         """Close the batch: check it against the first one, and return what was taken of at most `remaining` examples."""
         batch = self._batch
         assert batch is not None  # begin() came first
@@ -271,7 +271,7 @@ class Recorder:
         self.index += 1
         self.before = batch if batch.size == 1 else None
         self._taken = {}
-        return Taken(features, example, position, taken)
+        return BatchOutput(features, example, position, taken)
 
     def unproved(self) -> list[str]:
         """Return the layers that could not be tried, and whose first axis could be another: it is as long as one beside it."""

@@ -20,7 +20,7 @@ from homolog.extraction.masks import streams_of
 from homolog.extraction.options import Options
 from homolog.extraction.padding import counted
 from homolog.extraction.proof import owners_of, prove
-from homolog.extraction.recorder import Recorder, Taken
+from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.refusals import odd_kind
 from homolog.extraction.storing import IntoStore, sink_for
 
@@ -115,7 +115,7 @@ def taken_of(
     recorders: Sequence[Recorder],
     number: int,
     remaining: int | None,
-) -> list[Taken]:
+) -> list[BatchOutput]:
     """Run the model on a batch, and return what the recorders took of at most `remaining` examples."""
     first = recorders[0].index == 0
     if first:

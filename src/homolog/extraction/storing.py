@@ -20,7 +20,7 @@ from homolog.extraction import batches
 from homolog.extraction.batches import Batch
 from homolog.extraction.collecting import ExampleIds, InMemory, identities_of, provenance_of, told
 from homolog.extraction.options import Options
-from homolog.extraction.recorder import Taken
+from homolog.extraction.recorder import BatchOutput
 from homolog.extraction.records import (
     VALUES,
     difference,
@@ -182,7 +182,7 @@ class IntoStore:
                 f"same data in the same order, or choose another name."
             )
 
-    def add(self, taken: Taken, batch: Batch, before: int) -> None:
+    def add(self, taken: BatchOutput, batch: Batch, before: int) -> None:
         """Append the rows of a batch that are not there yet, and drop what is there of layers that it leaves out."""
         if self._begun or self._writer.rows:
             self._writer.leave_out([name for name in self._writer.layers if name not in taken.features])
@@ -198,7 +198,7 @@ class IntoStore:
         features = {name: rows[there:] for name, rows in taken.features.items()}
         self._writer.append(features, {name: as_stored(ids[there:], kinds[name]) for name, ids in identities.items()})
 
-    def _check_disk(self, taken: Taken) -> None:
+    def _check_disk(self, taken: BatchOutput) -> None:
         if self.total is None:
             return
         size = sum(rows.nbytes for rows in taken.features.values()) / max(taken.examples, 1) * self.total

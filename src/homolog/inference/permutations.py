@@ -107,7 +107,7 @@ def _pair_by_pair(
 ) -> list[np.ndarray]:
     family = next(iter(measures.values())).family
     found = [np.full(needed.shape, np.nan) for _ in measures]
-    leading = sorted(enumerate(measures.values()), key=lambda item: not item[1].leads)
+    leading = sorted(enumerate(measures.values()), key=lambda item: not item[1].decomposes_first)
     for i, j in zip(*np.nonzero(needed), strict=True):
         meeting = family.meet(xs[i], ys[j])
         for place, record in leading:

@@ -191,7 +191,7 @@ def _on(
     firsts = [prepare(record, x) for x in xs]
     seconds = firsts if ys is None else [prepare(record, y) for y in ys]
     found = [np.full(needed.shape, np.nan) for _ in measures]
-    leading = sorted(enumerate(measures.values()), key=lambda item: not item[1].leads)
+    leading = sorted(enumerate(measures.values()), key=lambda item: not item[1].decomposes_first)
     for i, j in zip(*np.nonzero(needed), strict=True):
         meeting = record.family.meet(firsts[i], seconds[j])
         for place, each_record in leading:

@@ -34,7 +34,7 @@ MEANINGS = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class Requested:
     """Which companions of the values are computed, and how."""
 
     null: Literal["permutation"] | None = None
@@ -78,7 +78,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Sides:
+class RowsAndColumns:
     """The layers that stand in rows and in columns, and what of them is computed."""
 
     rows: np.ndarray
@@ -88,7 +88,7 @@ class Sides:
     same: bool
 
     @classmethod
-    def of(cls, plan: Plan, group: Group) -> Sides:
+    def of(cls, plan: Plan, group: Group) -> RowsAndColumns:
         """Return the sides of a group of measures."""
         rows, columns = (side[np.isin(side, plan.used)] for side in (plan.rows, plan.columns))
         needed = plan.needed[np.ix_(rows, columns)]
@@ -132,7 +132,7 @@ def companions(
     step: Callable[[], Any],
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[Caution]]:
     """Return measure → companion → (layers, layers) matrix, NaN where not asked, and what a reader should be told of them."""
-    sides = Sides.of(plan, group)
+    sides = RowsAndColumns.of(plan, group)
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in group.measures}
     cautions: list[Caution] = []
     if plan.asked.null:
@@ -155,7 +155,7 @@ def companions(
 
 
 def _nulls(
-    plan: Plan, group: Group, operands: dict[int, Any], sides: Sides, each: Any, step: Callable[[], Any]
+    plan: Plan, group: Group, operands: dict[int, Any], sides: RowsAndColumns, each: Any, step: Callable[[], Any]
 ) -> dict[str, dict[str, np.ndarray]]:
     asked = plan.asked
     taken = {i: operands[i] if _stays(plan, group, i) else _operand(group, i, plan) for i in map(int, plan.used)}
@@ -187,7 +187,7 @@ def _nulls(
     return found
 
 
-def _intervals(plan: Plan, group: Group, sides: Sides, each: Any) -> dict[str, dict[str, np.ndarray]]:
+def _intervals(plan: Plan, group: Group, sides: RowsAndColumns, each: Any) -> dict[str, dict[str, np.ndarray]]:
     asked = plan.asked
     assert asked.interval is not None
     arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
@@ -229,4 +229,6 @@ def _anew(record: Measure, array: Any) -> Any:
 
 
 def _prepared(group: Group, array: Any) -> Any:
-    return group.family.prepare(array, **group.options, **({} if group.form is None else {"lean": group.form.lean}))
+    return group.family.prepare(
+        array, **group.options, **({} if group.form is None else {"rebuilt": group.form.rebuilt})
+    )

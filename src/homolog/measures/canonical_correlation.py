@@ -136,7 +136,7 @@ def _weighted_by_projections(x: Subspace, overlap: Overlap) -> Array:
 
 @register(
     SUBSPACE,
-    leads=True,
+    decomposes_first=True,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=False,

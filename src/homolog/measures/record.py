@@ -25,7 +25,7 @@ KORNBLITH_2019 = "Kornblith, Norouzi, Lee & Hinton, ICML 2019, arXiv:1905.00414"
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class ArrayOption:
     """An array as the value of an option; its text form tells two apart."""
 
     array: Any
@@ -40,7 +40,7 @@ class Given:
         return f"array-{self.digest}"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Given) and self.digest == other.digest
+        return isinstance(other, ArrayOption) and self.digest == other.digest
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -115,7 +115,7 @@ class Measure:
     """Whether it is a product of variances, whose distribution has a long tail, so that intervals reach further."""
     caution: Callable[..., list[Caution]] | None = None
     """caution(operands by label, **finish options) → warnings of this measure alone, beside those of its family."""
-    leads: bool = False
+    decomposes_first: bool = False
     """Whether it decomposes the meeting in a way that its family's other measures can reuse, and so comes first."""
     free_of_rank: bool = False
     """Of the subspace family: whether no value is forced where the ranks reach the number of examples."""
@@ -220,7 +220,9 @@ class Measure:
 
     def of_rows(self, rows: np.ndarray) -> Measure:
         """Return this measure for some of the examples: options that are arrays over the examples keep these rows alone."""
-        parts = {key: Given(value.array[rows]) for key, value in self.options.items() if isinstance(value, Given)}
+        parts = {
+            key: ArrayOption(value.array[rows]) for key, value in self.options.items() if isinstance(value, ArrayOption)
+        }
         return replace(self, options=MappingProxyType({**self.options, **parts})) if parts else self
 
     def forms(self) -> list[Measure]:
@@ -237,7 +239,7 @@ def _held(value: Any) -> Any:
     """Return the value of an option: an array wrapped, a number of NumPy's as Python's."""
     if isinstance(value, np.generic):
         return value.item()
-    return Given(value) if is_array(value) else value
+    return ArrayOption(value) if is_array(value) else value
 
 
 def _literal_values(hint: Any) -> tuple[Any, ...]:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import format_bytes
-from homolog.blocks.budget import Pair, Round, Sizes, TooLittleError, WholeError, rounds, slabs_for
+from homolog.blocks.budget import IndexPair, Round, Sizes, TooLittleError, WholeError, rounds, slabs_for
 from homolog.blocks.median import sample
 from homolog.blocks.products import linear_part, sum_products
 from homolog.blocks.scan import Part, Slabs
-from homolog.blocks.source import Shelf, Summary
+from homolog.blocks.source import ArrayCache, Summary
 from homolog.blocks.workers import Workers
 from homolog.operands.condensed import single_suffices
 from homolog.operands.radial import bell_part, bells_of, centred_products
@@ -90,7 +90,7 @@ class Task:
         """Number of examples."""
         return self.shapes[0][0]
 
-    def pairs(self) -> list[Pair]:
+    def pairs(self) -> list[IndexPair]:
         """Every pair once."""
         i, j = np.nonzero(np.triu(self.needed | self.needed.T))
         return list(zip(i.tolist(), j.tolist(), strict=True))
@@ -233,11 +233,11 @@ def _radial(
     return centred_products(bells, total, sums)
 
 
-def _squared_norm(pair: Pair, x: Any, y: Any, product: np.ndarray) -> float:
+def _squared_norm(pair: IndexPair, x: Any, y: Any, product: np.ndarray) -> float:
     return float(np.vdot(product, product))
 
 
-def round_part(part: Round, each: Any, *, summaries: Any, n: int, finish: Any) -> list[tuple[Pair, Any]]:
+def round_part(part: Round, each: Any, *, summaries: Any, n: int, finish: Any) -> list[tuple[IndexPair, Any]]:
     """Return what `finish` makes of every pair of one round."""
     known = {index: summaries[index] for index in part.layers}
     return [(pair, finish(pair, x, y, product)) for pair, x, y, product in sum_products(known, part, n, each)]
@@ -260,21 +260,21 @@ def plan_pairs(asked: Task, *, mapped: bool, passes: int, needs: Callable[[int, 
 
 
 def pairs(
-    summarise: Callable[[Rows, str, Shelf], Summary],
+    summarise: Callable[[Rows, str, ArrayCache], Summary],
     rows: Sequence[Rows],
     titles: Sequence[str],
     form: BlockedForm,
     workers: Workers,
     finish: Callable[..., Any],
     step: Step,
-) -> tuple[list[Summary], list[tuple[Pair, Any]]]:
+) -> tuple[list[Summary], list[tuple[IndexPair, Any]]]:
     """Return the summaries, and what `finish` makes of every pair, its operands and its product.
 
     Tasks of other processes leave what is large in a temporary folder beside the first file.
     """
     beside = None if form.shelf else next((row.folder for row in rows if row.folder is not None), None)
     with TemporaryDirectory(prefix=".homolog-", dir=beside) as folder:
-        prepare = partial(_summary, summarise, Shelf(folder, form.shelf))
+        prepare = partial(_summary, summarise, ArrayCache(folder, form.shelf))
         summaries = []
         for summary in workers.items(prepare, list(zip(rows, titles, strict=True)), form.at_once):
             summaries.append(summary)
@@ -287,6 +287,6 @@ def pairs(
     return summaries, found
 
 
-def _summary(summarise: Any, shelf: Shelf, layer: tuple[Rows, str]) -> Summary:
+def _summary(summarise: Any, shelf: ArrayCache, layer: tuple[Rows, str]) -> Summary:
     made: Summary = summarise(*layer, shelf)
     return made

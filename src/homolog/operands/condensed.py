@@ -39,7 +39,7 @@ class Points:
         found = centre(self.x)
         if is_numpy(self.x) and found.features.dtype == np.float32:
             norms = squared_rows(found.features)
-            if heavy(norms) or lonely(found.features[evenly(len(self.x), PLACES)], norms):
+            if heavy(norms) or nearly_orthogonal(found.features[evenly(len(self.x), PLACES)], norms):
                 return centre(self.x.astype(float))
         return found
 
@@ -147,7 +147,7 @@ def evenly(n: int, count: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, count)).astype(int))
 
 
-def lonely(some: np.ndarray, squared_norms: np.ndarray) -> bool:
+def nearly_orthogonal(some: np.ndarray, squared_norms: np.ndarray) -> bool:
     """Say whether rows have so little in common, by some of them, that float32 would round it away beside their norms.
 
     What a debiased estimator looks at lies off the diagonal of the Gram matrix.

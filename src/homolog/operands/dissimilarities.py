@@ -75,11 +75,11 @@ class Compared(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Form:
+class StackedForm:
     """All pairs by one product of stacked vectors."""
 
     bytes: int
-    lean: bool = False
+    rebuilt: bool = False
 
     def __str__(self) -> str:
         return "stacked vectors"
@@ -90,7 +90,7 @@ def prepare(
     *,
     dissimilarity: str = "correlation",
     comparison: str = "spearman",
-    lean: bool = False,
+    rebuilt: bool = False,
     shared: Points | None = None,
 ) -> Dissimilarities:
     """Return the dissimilarities of all pairs of rows; `shared` is what other measures have in common with this one."""
@@ -163,7 +163,7 @@ def _above_diagonal(given: Points, dissimilarity: str) -> tuple[Array, Array | N
 def _ready(values: Array, comparison: str) -> Array:
     """Turn dissimilarities into what the comparison works on."""
     if comparison in ("spearman", "kendall"):
-        ready = settled(to_numpy(values)) if comparison == "kendall" else ranks(to_numpy(values))
+        ready = on_grid(to_numpy(values)) if comparison == "kendall" else ranks(to_numpy(values))
         values = from_numpy(ready, values)
         if comparison == "kendall":
             return values
@@ -176,7 +176,7 @@ def _ready(values: Array, comparison: str) -> Array:
     return values / xp.where(norm > 0, norm, xp.ones_like(norm))
 
 
-def patterns(values: np.ndarray) -> np.ndarray:
+def grid_places(values: np.ndarray) -> np.ndarray:
     """Return floats, none of them negative, as integers in the same order, those that rounding tells apart as one."""
     spared = SPARED[values.dtype.itemsize]
     bits = values.view(np.dtype(f"int{8 * values.dtype.itemsize}"))
@@ -185,15 +185,15 @@ def patterns(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def settled(values: np.ndarray) -> np.ndarray:
+def on_grid(values: np.ndarray) -> np.ndarray:
     """Return values, none of them negative, of which those that rounding tells apart are one."""
-    found: np.ndarray = (patterns(values) << SPARED[values.dtype.itemsize]).view(values.dtype)
+    found: np.ndarray = (grid_places(values) << SPARED[values.dtype.itemsize]).view(values.dtype)
     return found
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
     """Return average ranks less their mean; by counting, without a sort, where few values are possible."""
-    places = patterns(values)
+    places = grid_places(values)
     # Beside 0 the values are far from it.
     greatest = np.iinfo(places.dtype).max
     least = np.min(places, where=places > 0, initial=greatest)
@@ -285,16 +285,16 @@ def _distance_by_pieces(x: np.ndarray, y: np.ndarray) -> float:
 
 def choose(
     shapes: Any, itemsizes: Sequence[int], needed: np.ndarray, memory: int, *, comparison: str = "", **_: Any
-) -> Form | None:
+) -> StackedForm | None:
     """Multiply stacked vectors where the comparison is an inner product."""
     if comparison == "kendall":
         return None
     n = shapes[0][0]
-    return Form(len(shapes) * min(PIECE, n * (n - 1) // 2) * 8)
+    return StackedForm(len(shapes) * min(PIECE, n * (n - 1) // 2) * 8)
 
 
 def meet_all(
-    vectors: Sequence[Dissimilarities], needed: np.ndarray, form: Form, each: Any, step: Callable[[float], None]
+    vectors: Sequence[Dissimilarities], needed: np.ndarray, form: StackedForm, each: Any, step: Callable[[float], None]
 ) -> Compared:
     """Compare all pairs, piece by piece of the vectors."""
     found = np.zeros((len(vectors), len(vectors)))
@@ -343,7 +343,7 @@ def cost(
     shapes: Sequence[tuple[int, int]],
     itemsizes: Sequence[int],
     needed: np.ndarray,
-    form: Form | None,
+    form: StackedForm | None,
     *,
     dissimilarity: str = "",
     comparison: str = "",

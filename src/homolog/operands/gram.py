@@ -27,7 +27,17 @@ from homolog.arrays import (
 )
 from homolog.gradients import EQUAL_ROWS, TIE, smooth_unless
 from homolog.linalg import ROUNDINGS, Centred, centre, column_means, power_of_two, squared_distances_of, squared_norm
-from homolog.operands.condensed import PLACES, Points, centre_half, evenly, halved, heavy, lonely, row_sums, whole
+from homolog.operands.condensed import (
+    PLACES,
+    Points,
+    centre_half,
+    evenly,
+    halved,
+    heavy,
+    nearly_orthogonal,
+    row_sums,
+    whole,
+)
 
 NEAR_ONE = 10
 """Fractions of the median distance above which an RBF kernel is near 1 for most pairs of rows."""
@@ -153,10 +163,10 @@ def prepare(
     kernel: Kernel | Literal["distance", "residual"] = "linear",
     median_fraction: float = 1.0,
     inputs: Any = None,
-    lean: bool = False,
+    rebuilt: bool = False,
     shared: Points | None = None,
 ) -> Structure:
-    """Centre the features (linear kernel) or the Gram matrix (any other kernel; `lean` forgets it where it can be remade).
+    """Centre the features (linear kernel) or the Gram matrix (any other kernel; `rebuilt` forgets it where it can be remade).
 
     `shared` is what other measures of the same representation have in common with this one.
     """
@@ -171,7 +181,7 @@ def prepare(
     if not callable(kernel) and kernel != "residual":
         fraction = median_fraction if kernel == "rbf" else None
         if is_numpy(x):
-            return _of_half(points.apart, fraction, lean=lean)
+            return _of_half(points.apart, fraction, rebuilt=rebuilt)
         centred = points.centred
         squared = squared_distances(centred.features)
         middle = None if fraction is None else median(squared)
@@ -179,7 +189,7 @@ def prepare(
         raw = radial(squared, bell)
         if bell is None:
             raw = smooth_unless(raw, lambda: _equal_rows(squared), EQUAL_ROWS)
-        remade = Radial(centred.features, bell, centred.scale, x[:, 0]) if lean else None
+        remade = Radial(centred.features, bell, centred.scale, x[:, 0]) if rebuilt else None
         found = _held(x, centred, raw, remade)
         found = found if bell is None else replace(found, scale=found.scale / bell.enlarged)
         return _without_width(found) if middle is not None and scalar(middle) == 0 else found
@@ -203,13 +213,13 @@ def _linear(x: Array, centred: Centred) -> Structure:
     if features.dtype != diagonal.dtype and not is_numpy(x):
         # As `Points` has it for NumPy's arrays.
         some = xp.take(features, from_numpy(evenly(x.shape[0], PLACES), features), axis=0)
-        if heavy(to_numpy(diagonal)) or lonely(to_numpy(some), to_numpy(diagonal)):
+        if heavy(to_numpy(diagonal)) or nearly_orthogonal(to_numpy(some), to_numpy(diagonal)):
             return prepare(precise(x))
     return Structure(x.shape[0], features, None, None, diagonal, centred.scale, xp.all(centred.dead))
 
 
-def _of_half(points: Points, median_fraction: float | None, *, lean: bool) -> Structure:
-    """Return a kernel of distances, of which half is formed and, unless it is to be `lean`, held."""
+def _of_half(points: Points, median_fraction: float | None, *, rebuilt: bool) -> Structure:
+    """Return a kernel of distances, of which half is formed and, unless it is to be `rebuilt`, held."""
     n, features = points.x.shape[0], points.centred.features
     middle = None if median_fraction is None else _median_of_half(points.squared, n)
     bell = None
@@ -222,7 +232,7 @@ def _of_half(points: Points, median_fraction: float | None, *, lean: bool) -> St
     constant = np.all(points.centred.dead) | ~(np.max(diagonal) > n * machine_epsilon(features))
     one = np.asarray(features.dtype.type(1))
     scale = one if bell is None else one / one.dtype.type(bell.enlarged)
-    if lean:
+    if rebuilt:
         kernel = Radial(features, bell, one, means.astype(features.dtype))
         found = Structure(n, None, None, kernel, diagonal, scale, constant)
     else:

@@ -24,7 +24,7 @@ from homolog.operands.family import Family, Invariances, OnDisk
 from homolog.operands.gram import Kernel, Structure, enlarged, exact, prepare, products, reorder
 from homolog.operands.leave_one_out import inner_without_each, trace_without_each
 from homolog.operands.permuted import permuted_inner_products
-from homolog.operands.walk import Each, Form, choose, cost, inner_products
+from homolog.operands.walk import Each, WalkForm, choose, cost, inner_products
 from homolog.rows import Rows
 
 Estimator = Annotated[Literal["biased", "debiased"], '"biased" or "debiased" (n >= 4).']
@@ -100,7 +100,7 @@ def examine(operands: Mapping[str, Structure], pairs: Sequence[tuple[str, str]])
 def meet_all(
     structures: Sequence[Structure],
     needed: np.ndarray,
-    form: Form,
+    form: WalkForm,
     each: Each,
     step: Callable[[float], None],
 ) -> Meeting:

@@ -15,9 +15,9 @@ import numpy as np
 
 from homolog.blocks.column_statistics import Columns, columns_of
 from homolog.blocks.scan import stretches
-from homolog.blocks.source import Shelf, Summary
+from homolog.blocks.source import ArrayCache, Summary
 from homolog.linalg import RANK_TOLERANCE, numerical_rank
-from homolog.operands.condensed import PLACES, evenly, heavy, lonely
+from homolog.operands.condensed import PLACES, evenly, heavy, nearly_orthogonal
 from homolog.operands.subspace import Subspace, prepare
 from homolog.rows import Rows
 
@@ -33,7 +33,7 @@ class SubspaceRows(Summary):
     alone (Yamamoto et al., ETNA 2015). Directions that the Gram matrix cannot tell from rounding lie below the rank rule.
     """
 
-    def __init__(self, rows: Rows, title: str, shelf: Shelf) -> None:
+    def __init__(self, rows: Rows, title: str, shelf: ArrayCache) -> None:
         n, width = rows.shape
         self._rows, self._map = rows, np.empty((0, 0))
         self._columns = columns = columns_of(rows, title, np.float64)
@@ -106,7 +106,7 @@ class StructureRows(Summary):
         self.no_width = False  # until a kernel of the distances is found to have none
         self.columns = columns_of(rows, title, dtype)
         self.diagonal, some = self._squared_norms()
-        if dtype == np.float32 and (heavy(self.diagonal) or lonely(some, self.diagonal)):
+        if dtype == np.float32 and (heavy(self.diagonal) or nearly_orthogonal(some, self.diagonal)):
             # As `halves.Points`: a few rows carry almost everything, or rows have hardly anything in common.
             self.columns = columns_of(rows, title, np.float64)
             self.diagonal, _ = self._squared_norms()

@@ -13,7 +13,7 @@ import scipy
 from homolog.arrays import Array, count, namespace, to_numpy
 from homolog.blocks.column_statistics import columns_of
 from homolog.blocks.scan import stretches
-from homolog.blocks.source import Shelf, Summary
+from homolog.blocks.source import ArrayCache, Summary
 from homolog.diagnostics import Caution, constant_layers, dead_units
 from homolog.gradients import TIE
 from homolog.linalg import centre, squared_norm
@@ -97,7 +97,7 @@ def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, 
 class NeuronRows(Summary):
     """Standardised units."""
 
-    def __init__(self, rows: Rows, title: str, shelf: Shelf) -> None:
+    def __init__(self, rows: Rows, title: str, shelf: ArrayCache) -> None:
         self._rows = rows
         self._columns = columns = columns_of(rows, title, np.float64)
         largest = np.zeros(rows.shape[1])

@@ -26,7 +26,7 @@ Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
-class Form:
+class WalkForm:
     """How the inner products of some structures are computed."""
 
     walked: tuple[int, ...]
@@ -36,17 +36,19 @@ class Form:
     flops: float
     bytes: int
     """Workspace of the walk beyond the operands."""
-    lean: bool = False
+    rebuilt: bool = False
     """Whether structures that can be remade are not held between preparing and walking."""
 
     def __str__(self) -> str:
         if not self.walked:
             return "through features"
-        twice = ", formed twice to hold none" if self.lean else ""
+        twice = ", formed twice to hold none" if self.rebuilt else ""
         return f"{len(self.walked)} structures in tiles of {self.rows} × {self.columns}{twice}"
 
 
-def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory: int, *, kernel: Any, **_: Any) -> Form:
+def choose(
+    shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory: int, *, kernel: Any, **_: Any
+) -> WalkForm:
     """Choose the cheapest form by its floating-point operations.
 
     Parameters
@@ -81,16 +83,16 @@ def choose(shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, memory:
     walked = tuple(sorted(int(i) for i in order[:best]))
     item = max(itemsizes)
     workers = usable_cores()
-    lean = kernel in ("rbf", "distance") and n**2 // 2 * sum(itemsizes) > memory // 2
-    held = _held(shapes, itemsizes, kernel, lean=lean)
+    rebuilt = kernel in ("rbf", "distance") and n**2 // 2 * sum(itemsizes) > memory // 2
+    held = _held(shapes, itemsizes, kernel, rebuilt=rebuilt)
     rows, columns = _tile(n, len(walked), item, (memory - held) // workers)
     workspace = (2 * len(walked) + 1) * rows * columns * item * workers if walked else 0
     flops = _flops(n, sizes, pairs, order[:best])
     if kernel in ("rbf", "distance"):
         # Halves of Gram matrices are formed once and held, or formed a second time, tile by tile.
-        flops = _flops(n, 0 * sizes, pairs, order) + n**2 * float(np.sum(sizes)) * (2 if lean else 1)
-        workspace = workspace if lean else len(walked) * min(PIECE, n * n // 2) * item
-    return Form(walked, rows, columns, flops, workspace, lean)
+        flops = _flops(n, 0 * sizes, pairs, order) + n**2 * float(np.sum(sizes)) * (2 if rebuilt else 1)
+        workspace = workspace if rebuilt else len(walked) * min(PIECE, n * n // 2) * item
+    return WalkForm(walked, rows, columns, flops, workspace, rebuilt)
 
 
 def _flops(n: int, sizes: np.ndarray, pairs: np.ndarray, walked: np.ndarray) -> float:
@@ -103,11 +105,11 @@ def _flops(n: int, sizes: np.ndarray, pairs: np.ndarray, walked: np.ndarray) -> 
 
 
 def cost(
-    shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, form: Form | None, *, kernel: Any, **_: Any
+    shapes: Shapes, itemsizes: Sequence[int], needed: np.ndarray, form: WalkForm | None, *, kernel: Any, **_: Any
 ) -> Cost:
     """Return what it takes, the operands included."""
     n, item, width = shapes[0][0], max(itemsizes), max(p for _, p in shapes)
-    lean = form is not None and form.lean
+    rebuilt = form is not None and form.rebuilt
     half, rows = n * (n - 1) // 2 * item, 4 * (min(HALF_ROWS, n) + width) * n * item
     through = 24 * min(width, n) ** 2
     if kernel == "linear":
@@ -117,20 +119,20 @@ def cost(
         preparing, meeting = (6 if kernel == "residual" else 3) * n * n * item, 24 * n * n
     else:
         # Squared distances, and the kernel of them; both are let go where the structure is lean.
-        preparing, meeting = (3 if lean else 2) * half + rows, 16 * n * n // 2
+        preparing, meeting = (3 if rebuilt else 2) * half + rows, 16 * n * n // 2
     flops = _flops(n, np.array([p for _, p in shapes], dtype=float), needed, np.arange(len(shapes)))
-    held = _held(shapes, itemsizes, kernel, lean=lean)
+    held = _held(shapes, itemsizes, kernel, rebuilt=rebuilt)
     if form is None:
         return Cost(flops, held, preparing, meeting)
     alone = kernel == "linear" and len(form.walked) < len(shapes)
     return Cost(form.flops, held, preparing, through if alone else 0, form.bytes)
 
 
-def _held(shapes: Shapes, itemsizes: Sequence[int], kernel: Any, *, lean: bool) -> int:
+def _held(shapes: Shapes, itemsizes: Sequence[int], kernel: Any, *, rebuilt: bool) -> int:
     """Return the bytes of the operands."""
     n = shapes[0][0]
     numbers = n * n if callable(kernel) or kernel == "residual" else n * (n - 1) // 2
-    by_features = kernel == "linear" or lean
+    by_features = kernel == "linear" or rebuilt
     held = sum(item * (n * p if by_features else numbers) for (_, p), item in zip(shapes, itemsizes, strict=True))
     return held + 16 * n * len(shapes)
 
@@ -144,7 +146,7 @@ def _tile(n: int, layers: int, itemsize: int, memory: int) -> tuple[int, int]:
 
 
 def inner_products(
-    structures: Sequence[Structure], needed: np.ndarray, form: Form, each: Each, step: Callable[[float], None]
+    structures: Sequence[Structure], needed: np.ndarray, form: WalkForm, each: Each, step: Callable[[float], None]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (layers, layers) off-diagonal parts of ⟨K, L⟩, and k·l, NaN where not needed.
 
@@ -171,7 +173,7 @@ def inner_products(
     return found, to_numpy(diagonals @ diagonals.T)
 
 
-def _walk(structures: Sequence[Structure], form: Form, each: Each, step: Callable[[float], None]) -> Array:
+def _walk(structures: Sequence[Structure], form: WalkForm, each: Each, step: Callable[[float], None]) -> Array:
     """Σ over i ≠ j of K_ij L_ij for all pairs of layers: tiles above the diagonal count twice."""
     n = structures[0].n
     if all(structure.half is not None for structure in structures):

@@ -28,7 +28,7 @@ EPSILON = float(np.finfo(float).eps)
 def outcome_of(plan: Plan, centred: Moments, sides: Sides) -> Outcome:
     """Evaluate every measure of a plan on centred moments."""
     outcome = empty(plan)
-    layers = [Seen(centred, index) for index in range(len(sides.widths))]
+    layers = [CentredLayer(centred, index) for index in range(len(sides.widths))]
     labels = [layer.label for layer in plan.layers]
     pairs = unordered(plan.needed)
     for measures in _by_family(plan.measures):
@@ -60,7 +60,7 @@ def _by_family(measures: Mapping[str, Measure]) -> list[dict[str, Measure]]:
     return list(found.values())
 
 
-class Seen:
+class CentredLayer:
     """One layer, of which only centred sums are known."""
 
     explained = lacks_inputs = no_width = False
@@ -113,29 +113,29 @@ class Seen:
         return np.sqrt(np.where(squared > 0, squared, 1))
 
 
-def alive(product: Any, x: Seen, y: Seen) -> np.ndarray:
+def alive(product: Any, x: CentredLayer, y: CentredLayer) -> np.ndarray:
     """Return a product as NumPy's, 0 where a column never varied and only rounding is left."""
     found: np.ndarray = np.where(x.alive[:, None] & y.alive[None, :], to_numpy(product), 0.0)
     return found
 
 
-def _product(centred: Moments, x: Seen, y: Seen) -> np.ndarray:
+def _product(centred: Moments, x: CentredLayer, y: CentredLayer) -> np.ndarray:
     return alive(centred.cross(x.index, y.index).product, x, y)
 
 
-def _structures(centred: Moments, x: Seen, y: Seen) -> Meeting:
+def _structures(centred: Moments, x: CentredLayer, y: CentredLayer) -> Meeting:
     product = _product(centred, x, y)
     diagonals = float(to_numpy(centred.cross(x.index, y.index).norms))
     inner = np.asarray(np.vdot(product, product) - diagonals)
     return Meeting(centred.n, inner, np.asarray(diagonals), x.side, y.side)
 
 
-def _overlap(centred: Moments, x: Seen, y: Seen) -> Overlap:
+def _overlap(centred: Moments, x: CentredLayer, y: CentredLayer) -> Overlap:
     first, second = (side.subspace.v / side.subspace.s for side in (x, y))
     return Overlap(first.T @ _product(centred, x, y) @ second)
 
 
-def _correlations(centred: Moments, x: Seen, y: Seen) -> np.ndarray:
+def _correlations(centred: Moments, x: CentredLayer, y: CentredLayer) -> np.ndarray:
     found: np.ndarray = _product(centred, x, y) / x.norms[:, None] / y.norms[None, :]
     return found
 

@@ -26,7 +26,7 @@ def chosen_titles(own: tuple[str, str], other: tuple[str, str]) -> tuple[str, st
     return other if own == TITLES else own
 
 
-class Passed(Rows):
+class SummedRows(Rows):
     """A representation whose rows have been seen, and were not kept."""
 
     def __init__(self, name: str, n: int, width: int) -> None:
@@ -126,7 +126,9 @@ class Sides:
 
     def plan(self, n: int, measures: Measures, titles: Sequence[str] | None, pairs: Pairs = "all") -> Plan:
         """Return the plan of a comparison of n rows, for the shape of the result."""
-        passed = [Activations({name: Passed(name, n, p) for name, p in side.items()}) for side in self.sides if side]
+        passed = [
+            Activations({name: SummedRows(name, n, p) for name, p in side.items()}) for side in self.sides if side
+        ]
         if titles is None or len(set(titles)) < len(titles):
             titles = [f"{title} ({side})" if titles else side for title, side in zip(titles or "ab", "ab", strict=True)]
         named = [layers.described(model=title) for layers, title in zip(passed, titles, strict=False)]

@@ -92,7 +92,7 @@ def compare_models(
     """
     optional("torch", "torch", "running models")
     from homolog.extraction.options import Options
-    from homolog.states.running import Pair, run
+    from homolog.states.running import TwoModels, run
 
     if isinstance(passes, bool) or not isinstance(passes, int) or passes < 1:
         raise ValueError(f"passes must be a positive integer, got {passes!r}.")
@@ -115,5 +115,5 @@ def compare_models(
     )
     shared = model_a is model_b and layers_b is None and forward_b is None
     second = first if shared else replace(first, layers=layers_b, forward=forward_b)
-    pair = Pair((model_a, model_b), (data, data_b), (first, second), np.random.default_rng(rng))
+    pair = TwoModels((model_a, model_b), (data, data_b), (first, second), np.random.default_rng(rng))
     return run(pair, exact=exact, measures=measures, passes=passes, level=level)

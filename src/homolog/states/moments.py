@@ -16,13 +16,13 @@ from homolog.states.layers import TITLES, Batch, Sides, check_size, chosen_title
 
 if TYPE_CHECKING:
     import xarray
-Pair = tuple[int, int]
+IndexPair = tuple[int, int]
 LARGEST = 1e70
 """Sums of fourth powers end at 1e308."""
 
 
 @dataclass
-class Layer:
+class LayerMoments:
     """Sums over the rows x̃ = (x − shift) / scale of one layer; a = ‖x̃‖²."""
 
     shift: Any
@@ -37,7 +37,7 @@ class Layer:
 
 
 @dataclass
-class Cross:
+class CrossMoments:
     """Sums over the rows x̃, ỹ of a pair of layers; a = ‖x̃‖², b = ‖ỹ‖²."""
 
     product: Any
@@ -84,8 +84,8 @@ class Moments:
         self.n = 0
         self.sides: Sides | None = None
         self.titles = TITLES
-        self.layers: list[Layer] = []
-        self.crosses: dict[Pair, Cross] = {}
+        self.layers: list[LayerMoments] = []
+        self.crosses: dict[IndexPair, CrossMoments] = {}
 
     def update(self, a: Batch, b: Batch | None = None) -> None:
         """Add a batch.
@@ -177,7 +177,7 @@ class Moments:
         for layer, ratio, move, shift, scale in zip(self.layers, ratios, moves, shifts, scales, strict=True):
             total = ratio * layer.total
             norms = ratio**2 * layer.norms + 2 * (total @ move) + self.n * (move @ move)
-            found.layers.append(Layer(shift, scale, total + self.n * move, norms, layer.low, layer.high))
+            found.layers.append(LayerMoments(shift, scale, total + self.n * move, norms, layer.low, layer.high))
         for (i, j), cross in self.crosses.items():
             totals = (ratios[i] * self.layers[i].total, ratios[j] * self.layers[j].total)
             norms = (ratios[i] ** 2 * self.layers[i].norms, ratios[j] ** 2 * self.layers[j].norms)
@@ -220,32 +220,32 @@ class Moments:
         give(outcome.cautions, stacklevel=1)
         return dataset(plan, outcome)
 
-    def cross(self, i: int, j: int) -> Cross:
+    def cross(self, i: int, j: int) -> CrossMoments:
         """Return the sums of a pair of layers; those of (j, i) are the same, transposed."""
         if (i, j) in self.crosses:
             return self.crosses[i, j]
         cross = self.crosses[j, i]
-        return Cross(cross.product.T, cross.y_norms, cross.x_norms, cross.norms)
+        return CrossMoments(cross.product.T, cross.y_norms, cross.x_norms, cross.norms)
 
 
-def _empty(x: Any) -> Layer:
+def _empty(x: Any) -> LayerMoments:
     """Begin a layer, about the means of its first batch."""
     xp = namespace(x)
     shift = xp.mean(x, axis=0)
     shift = xp.where(xp.isfinite(shift), shift, x[0, :])
     scale = scalar(power_of_two(xp.max(xp.abs(x - shift[None, :]))))
     infinite = xp.full_like(shift, float("inf"))
-    return Layer(shift, scale, xp.zeros_like(shift), constant_like(0.0, shift), infinite, -infinite)
+    return LayerMoments(shift, scale, xp.zeros_like(shift), constant_like(0.0, shift), infinite, -infinite)
 
 
-def _zero(x: Any, y: Any) -> Cross:
+def _zero(x: Any, y: Any) -> CrossMoments:
     xp = namespace(x)
     first, second = xp.zeros_like(x[0, :]), xp.zeros_like(y[0, :])
-    return Cross(first[:, None] * second[None, :], first, second, constant_like(0.0, first))
+    return CrossMoments(first[:, None] * second[None, :], first, second, constant_like(0.0, first))
 
 
-def _scaled(cross: Cross, first: float, second: float) -> Cross:
-    return Cross(
+def _scaled(cross: CrossMoments, first: float, second: float) -> CrossMoments:
+    return CrossMoments(
         first * second * cross.product,
         first * second**2 * cross.x_norms,
         first**2 * second * cross.y_norms,
@@ -253,7 +253,7 @@ def _scaled(cross: Cross, first: float, second: float) -> Cross:
     )
 
 
-def _moved(cross: Cross, totals: Any, norms: Any, moves: Any, n: int) -> Cross:
+def _moved(cross: CrossMoments, totals: Any, norms: Any, moves: Any, n: int) -> CrossMoments:
     """Return the sums over x̃ + δ, ỹ + ε: every product of shifted terms multiplied out."""
     (x, y), (a, b), (d, e) = totals, norms, moves
     dd, ee, xd, ye = d @ d, e @ e, x @ d, y @ e
@@ -266,7 +266,7 @@ def _moved(cross: Cross, totals: Any, norms: Any, moves: Any, n: int) -> Cross:
         + ee * (a + 2 * xd)
         + dd * b_moved
     )
-    return Cross(
+    return CrossMoments(
         cross.product + x[:, None] * e[None, :] + d[:, None] * (y + n * e)[None, :],
         cross.x_norms + 2 * product_e + ee * x + b_moved * d,
         cross.y_norms + 2 * product_d + dd * y + a_moved * e,

@@ -19,7 +19,7 @@ from homolog.extraction import batches
 from homolog.extraction.contents import is_items, layout_of
 from homolog.extraction.layers import select
 from homolog.extraction.options import Options
-from homolog.extraction.recorder import Recorder, Taken
+from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.session import borrowed, check_model, taken_of, tell, unwrapped
 from homolog.states.layers import Sides
 from homolog.states.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred, centred_gram
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Pair:
+class TwoModels:
     """Two models, their data and options; no data for b where both see the same."""
 
     models: tuple[Any, Any]
@@ -53,7 +53,7 @@ class Pair:
         return self.one_forward and self.options[0].layers == self.options[1].layers
 
 
-def run(pair: Pair, *, exact: bool, measures: Any, passes: int, level: float) -> xarray.Dataset:
+def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: float) -> xarray.Dataset:
     """Run both models over the data, and return the result of the state."""
     for model in pair.models:
         check_model(model)
@@ -99,7 +99,7 @@ class Gram:
         return Gram(centred(self.gram[rows, rows]), self.shape[1])
 
 
-def _recorder(pair: Pair, models: list[nn.Module], exact: bool, side: int) -> Recorder:
+def _recorder(pair: TwoModels, models: list[nn.Module], exact: bool, side: int) -> Recorder:
     selection = select(models[side], pair.options[side].layers)
     if exact:
         return Recorder(selection, pair.options[side])  # which copies to the host
@@ -133,12 +133,12 @@ def _one_pass(runner: Runner, state: Any, bar: tqdm) -> None:
 class Runner:
     """Models where they run, and what records them."""
 
-    pair: Pair
+    pair: TwoModels
     models: list[nn.Module]
     homes: list[tuple[torch.device, torch.dtype | None]]
     recorders: list[Recorder]
 
-    def taken(self, raws: tuple[Any, ...], number: int, remaining: int | None) -> list[Taken]:
+    def taken(self, raws: tuple[Any, ...], number: int, remaining: int | None) -> list[BatchOutput]:
         """Run a batch."""
         sides = 1 if self.pair.one_forward else 2
         prepared = [
@@ -159,7 +159,7 @@ class Runner:
         ]
 
 
-def _add(state: Any, taken: list[Taken], same: bool) -> None:
+def _add(state: Any, taken: list[BatchOutput], same: bool) -> None:
     a, b = taken[0].features, None if same else taken[1].features
     if state.sides is not None:
         places = state.sides.places_of([a] if b is None else [a, b])
@@ -180,7 +180,7 @@ def _add(state: Any, taken: list[Taken], same: bool) -> None:
     state.add(sides, [x.gram for side in layers for x in side.values()])
 
 
-def _raw_batches(pair: Pair) -> Iterator[tuple[Any, ...]]:
+def _raw_batches(pair: TwoModels) -> Iterator[tuple[Any, ...]]:
     """Yield the batches of both sides, of arrays in one random order; one of fewer than four examples joins the one before it."""
     held: tuple[Any, ...] | None = None
     for batch in _split(pair):
@@ -220,7 +220,7 @@ def _is_rows(value: Any) -> bool:
     return isinstance(value, torch.Tensor | np.ndarray | list | tuple | Mapping)
 
 
-def _split(pair: Pair) -> Iterator[tuple[Any, ...]]:
+def _split(pair: TwoModels) -> Iterator[tuple[Any, ...]]:
     """Yield the batches of both sides as they are given, or cut."""
     data, data_b = pair.data
     if isinstance(data, Mapping) and not batches.size_of(data)[1]:
