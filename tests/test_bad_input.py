@@ -174,7 +174,7 @@ CASES = {
     "table": (lambda: hl.plot.heatmap(RESULT.to_dataframe()), ValueError, "got a DataFrame"),
     "squeezed": (lambda: hl.correspondence(RESULT.isel(layer_a=0)), ValueError, "keep its dimensions"),
     "no results": (lambda: hl.layer_identification(None), TypeError, "results must be"),
-    "between": (lambda: hl.between(RESULT, "a", "b"), ValueError, "needs no choosing"),
+    "between": (lambda: hl.between(RESULT, "a", "b"), ValueError, "must be of many models, got one of two"),
     "unknown model": (
         lambda: hl.between(hl.compare({"k": {"l": X}}, measures="procrustes_distance"), "k", "m"),
         KeyError,

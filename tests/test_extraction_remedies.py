@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -177,3 +178,32 @@ def test_attention_between_padded_positions_is_left_out(reduce):
         assert counted["weights"].shape == (4, 1)
     whole = {**data, "attention_mask": torch.ones(4, 6)}
     assert hl.extract(model, [whole], reduce="mean", layers="weights")["weights"].shape == (4, 1)
+
+
+class TakesLengths(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x, lengths):
+        return self.fc(x) * lengths[:, None]
+
+
+def test_batches_that_do_not_fit_the_forward_name_the_option_that_says_how():
+    x, lengths = torch.randn(6, 4), torch.ones(6)
+    for batch, how in (
+        ({"x": x, "lengths": lengths, "text": x}, lambda m, b: m(b["x"], b["lengths"])),
+        ((x, lengths), lambda m, b: m(*b)),
+    ):
+        with pytest.raises(TypeError) as refused:
+            hl.extract(TakesLengths(), [batch])
+        assert any("forward=lambda model, batch" in note for note in refused.value.__notes__)
+        assert list(hl.extract(TakesLengths(), [batch], forward=how)) == ["fc"]
+
+
+def test_a_layer_that_only_holds_others_names_them():
+    model = nn.Sequential(OrderedDict(blocks=nn.ModuleList([nn.Linear(4, 4)])))
+    model.forward = lambda x: model.blocks[0](x)
+    with pytest.raises(KeyError, match=r"'blocks' did not run in the forward: it only holds others; .* 'blocks\.\*\*'"):
+        hl.extract(model, torch.randn(5, 4), layers="blocks")
+    assert list(hl.extract(model, torch.randn(5, 4), layers="blocks.**")) == ["blocks.0"]

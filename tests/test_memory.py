@@ -296,7 +296,7 @@ def test_a_layer_without_a_median_distance_stops_no_other(memory, with_copies, t
     size = memory if memory in ("2GiB", "100kB") else "64MiB"
     found, messages = told(lambda: hl.compare(given, measures=RBF, memory=size))
     assert any(message.startswith("copies" + WITHOUT) for message in messages)
-    assert not [message for message in messages if "constant" in message or "0/0" in message]
+    assert not [message for message in messages if "constant" in message or "has no value" in message]
     others, _ = told(lambda: hl.compare({name: with_copies[name] for name in ("3", "9")}, measures=RBF))
     for name in RBF:
         assert found[name].sel(layer_a="copies").isnull().all()

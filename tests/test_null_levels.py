@@ -60,3 +60,36 @@ def test_of_every_pair_it_is_that_of_the_pair():
         for form in forms:
             found = together[f"{form}_null"].sel(layer_a=a, layer_b=b).item()
             assert found == pytest.approx(alone[f"{form}_null"].item(), rel=1e-12), (form, a, b)
+
+
+def warned(call):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        return call(), {caution.category for caution in told}
+
+
+def test_a_constant_layer_is_not_called_free_of_order(rng):
+    x, y = rng.normal(size=(2, 40, 3))
+    result, told = warned(
+        lambda: hl.compare({"c": 0 * x}, {"d": y}, measures=["cka", "cca"], null="permutation", n_permutations=9)
+    )
+    assert told == {hl.ConstantLayerWarning}
+    assert all(np.isnan(result[name].values).all() for name in result.data_vars)
+    for call in (lambda: hl.permutation_test(0 * x, y, n_permutations=9).pvalue, lambda: hl.null_level(0 * x, y)):
+        value, told = warned(call)
+        assert np.isnan(value)
+        assert told == {hl.ConstantLayerWarning}
+
+
+def test_what_no_order_changes_has_no_probability_anywhere(rng):
+    x = rng.normal(size=(20, 3))
+    result, told = warned(
+        lambda: hl.compare(
+            {"a": x}, {"b": 2 * x}, measures="magnitude_difference", null="permutation", n_permutations=9
+        )
+    )
+    assert told == {hl.OrderFreeWarning}
+    assert np.isnan([result[f"magnitude_difference_{p}"].item() for p in ("p", "p_familywise", "p_discovery")]).all()
+    found, told = warned(lambda: hl.permutation_test(x, 2 * x, "magnitude_difference", n_permutations=9))
+    assert np.isnan(found.pvalue)
+    assert told == {hl.OrderFreeWarning}

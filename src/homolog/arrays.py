@@ -283,6 +283,8 @@ def array_remedy(x: Any) -> str:
             "flatten what was captured, {jax.tree_util.keystr(at): array for at, array in "
             "jax.tree_util.tree_leaves_with_path(captured)}"
         )
+    if isinstance(x, Mapping) and not isinstance(x, dict) and len(x) and is_array_api_obj(next(iter(x.values()))):
+        return f"take one layer out of it by its name, x[{next(iter(x))!r}]"
     if isinstance(x, Mapping):
         return "take the layers out of it by their names, {'block.out': x['block']['out']}"
     if isinstance(x, tuple | list) and is_array_api_obj(leaf):

@@ -228,8 +228,8 @@ def undefined(name: str, where: Sequence[str]) -> list[Caution]:
     return [
         Caution(
             UndefinedValueWarning,
-            f"{name} is not defined (0/0) for {listed(where)}: nothing is left of a layer after centring, as where "
-            f"all examples are equally far from each other, or all but one are equal; use more examples, or another index.",
+            f"{name} has no value (NaN) for {listed(where)}: for one of homolog, nothing is left of a layer after centring, as "
+            f"where all examples are equally far from each other, or all but one are equal; use more examples, or another index.",
         )
     ]
 
@@ -309,9 +309,9 @@ def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
     """Say where a value is more bias than anything else."""
     return Caution(
         BiasWarning,
-        f"{name}: bias moves the value further than chance does for {listed(where)}, so that it is not to be trusted, nor, "
-        f"without a debiased estimator, is the interval: nothing says where the bias ends; use more examples, fewer features or "
-        f"cka(estimator=debiased), and a permutation test to ask whether there is any similarity.",
+        f"{name}: bias moves the value further than chance does for {listed(where)}, so that it is not to be trusted; nor is the "
+        f"interval, unless it is that of a debiased estimator, since nothing says where the bias ends; use more examples, fewer "
+        f"features or a measure with estimator=debiased, and a permutation test to ask whether there is any similarity.",
     )
 
 

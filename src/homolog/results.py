@@ -95,7 +95,9 @@ def many_models(result: xarray.Dataset) -> None:
     """Raise unless a result holds many models."""
     measure_names(result)
     if "a" not in result.dims:
-        raise ValueError("a result of many models is needed, got one of two models, which needs no choosing.")
+        raise ValueError(
+            "a result must be of many models, got one of two: compare a mapping of models, {'seed 0': layers, 'seed 1': layers}."
+        )
 
 
 def models_in(result: xarray.Dataset) -> list[str]:

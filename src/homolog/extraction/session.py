@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -23,6 +24,9 @@ from homolog.extraction.proof import owners_of, prove
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.refusals import odd_kind
 from homolog.extraction.storing import IntoStore, sink_for
+
+_ARGUMENTS = re.compile(r"unexpected keyword argument|missing \d+ required|takes \d+ positional|takes from \d+")
+"""What Python says where a batch does not fit the arguments of a forward."""
 
 
 def run(model: Any, data: Any, options: Options) -> Activations:
@@ -133,6 +137,11 @@ def taken_of(
                 f"batch {number} must be what the model takes, got {odd[0]} ({reason}): pass {odd[1]}."
             ) from error
         error.add_note(f"while running the model on batch {number} ({batches.told(batch)})")
+        if isinstance(error, TypeError) and options.forward is None and _ARGUMENTS.search(str(error)):
+            error.add_note(
+                "the batch must hold what the model's forward takes: say how it is given to the model, as in forward=lambda "
+                "model, batch: model(batch['x']) of a mapping, or model(*batch) of a tuple"
+            )
         raise
     if recorders[0].proves:
         prove(model, batch, options, recorders, recorders[0].before)

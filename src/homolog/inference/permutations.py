@@ -113,3 +113,9 @@ def _pair_by_pair(
         for place, record in leading:
             found[place][i, j] = scalar(record.finish(xs[i], ys[j], meeting, **record.finish_options))
     return found
+
+
+def is_order_free(values: np.ndarray) -> bool:
+    """Say whether no order of the examples changes any value, along the first axis, of those that are defined."""
+    undefined = np.isnan(values)
+    return bool(np.all((values == values[:1]) | undefined) and not undefined.all())

@@ -10,11 +10,11 @@ import numpy as np
 
 from homolog.arrays import parse_bytes
 from homolog.blocks.workers import pooled
-from homolog.diagnostics import dominated_by_bias, give, no_interval
+from homolog.diagnostics import dominated_by_bias, give, no_interval, order_free
 from homolog.inference.checks import check_count, check_level, check_size
 from homolog.inference.intervals import difference, intervals
 from homolog.inference.pair import ALL, Pair, prepare
-from homolog.inference.permutations import orders, permuted_values, seed_of
+from homolog.inference.permutations import is_order_free, orders, permuted_values, seed_of
 from homolog.inference.pvalues import pvalues
 from homolog.inference.resampling import Method, Resampled, resampled_values
 from homolog.measures.record import Measure
@@ -102,6 +102,11 @@ def permutation_test(
     ValueError, TypeError, KeyError
         For input that cannot be compared, or groups that leave nothing to permute.
 
+    Warns
+    -----
+    OrderFreeWarning
+        Where no order changes the value, so that p is NaN. Besides, what the measure itself warns of, such as saturation.
+
     Notes
     -----
     Operands are prepared once and reordered. Cost per permutation: for CKA and HSIC 2npq or n²/2 picked entries, whichever
@@ -119,9 +124,13 @@ def permutation_test(
     0.005
     """
     pair = Pair.of(x, y, measure)
+    pair.caution()
     values = _permuted(pair, n_permutations, groups, rng, memory)
     null = values[1:]
-    return PermutationTest(float(values[0]), float(pvalues(values, pair.measure.kind)), float(null.mean()), null)
+    free = is_order_free(values)
+    give([order_free(str(pair.measure))] * free, stacklevel=1)
+    p = float("nan") if free else float(pvalues(values, pair.measure.kind))
+    return PermutationTest(float(values[0]), p, float(null.mean()), null)
 
 
 def _permuted(pair: Pair, count: int, groups: Any, rng: Random, memory: str | int) -> np.ndarray:
@@ -163,6 +172,7 @@ def null_level(
     (0.43, 0.0)
     """
     pair = Pair.of(x, y, measure)
+    pair.caution()
     exact = pair.level if groups is None else None
     return float(_permuted(pair, n_permutations, groups, rng, "2GiB")[1:].mean()) if exact is None else exact
 

@@ -12,7 +12,7 @@ from homolog.arrays import format_bytes, is_numpy, on_host, representation, to_n
 from homolog.diagnostics import Caution, dominated_by_bias, few_permutations, no_interval, order_free
 from homolog.inference.checks import check_count, check_level, check_size
 from homolog.inference.intervals import intervals
-from homolog.inference.permutations import numbered, orders, permuted_values
+from homolog.inference.permutations import is_order_free, numbered, orders, permuted_values
 from homolog.inference.pvalues import false_discovery, familywise, pvalues
 from homolog.inference.resampling import Resampled, resampled_values
 from homolog.rows import Rows
@@ -137,8 +137,9 @@ def companions(
     cautions: list[Caution] = []
     if plan.asked.null:
         for name, kinds in _nulls(plan, group, operands, sides, each, step).items():
+            free = bool(kinds.pop("order_free"))
             found[name] |= kinds
-            if np.all(np.isnan(kinds["p"])):
+            if free:
                 cautions.append(order_free(name))
                 continue
             together = sides.together(group.measures[name])
@@ -172,18 +173,20 @@ def _nulls(
     )
     found = {}
     for name, record in group.measures.items():
-        p = pvalues(values[name], record.kind)
-        if np.all((values[name] == values[name][:1]) | np.isnan(values[name])) and not np.isnan(values[name]).all():
-            # No order of the examples changes anything.
-            p = np.full_like(p, np.nan)
-        together = sides.together(record)
+        p, together = pvalues(values[name], record.kind), sides.together(record)
+        adjusted = familywise(values[name], record.kind, together)
+        free = is_order_free(values[name])
+        if free:
+            p, adjusted = np.full_like(p, np.nan), np.full_like(p, np.nan)
         kinds = {
             "null": values[name][1:].mean(axis=0),
             "p": p,
-            "p_familywise": familywise(values[name], record.kind, together),
+            "p_familywise": adjusted,
             "p_discovery": false_discovery(p, together),
         }
-        found[name] = {kind: sides.whole(matrix, record) for kind, matrix in kinds.items()}
+        found[name] = {kind: sides.whole(matrix, record) for kind, matrix in kinds.items()} | {
+            "order_free": np.asarray(free)
+        }
     return found
 
 

@@ -75,6 +75,8 @@ def register(family: Family | None = None, **record: Any) -> Callable[[Any], Any
         _check_record(name, told)
         public = function if family is None else _of_arrays(function)
         finish = _call(function) if family is None else family.guard(function)
+        if family is not None and "null" in told:
+            told = {**told, "null": family.guard(told["null"])}
         _MEASURES[name] = Measure(name, public, family or function_family(), finish, **told)
         if family is not None:
             public.__doc__ = docstring(_MEASURES[name], function)
