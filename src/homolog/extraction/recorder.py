@@ -325,10 +325,11 @@ class Recorder:
         ran = list(self._taken) or ["none"]
         missing = [n for n in self.selection.required if n not in self._calls and n not in self._taken]
         if missing:
-            inside = f"{missing[0]}."
-            if any(name.startswith(inside) for name in self.selection.modules):
+            module = self.selection.modules.get(missing[0])
+            if module is not None and any(module.children()):
                 raise KeyError(
-                    f"layer {missing[0]!r} did not run in the forward: it only holds others; ask for those, {inside + '**'!r}."
+                    f"layer {missing[0]!r} did not run in the forward: it only holds others; ask for those, "
+                    f"{missing[0] + '.**'!r}."
                 )
             raise KeyError(f"layer {missing[0]!r} did not run in the forward; " + unknown_layer(missing[0], ran))
         for pattern, names in self.selection.globs.items() if self.index == 0 else ():
