@@ -390,3 +390,16 @@ def test_an_interval_holds_the_estimate_that_it_is_of(form, n):
             warnings.simplefilter("ignore", hl.HomologWarning)
             found = hl.confidence_interval(x, y, form)
         assert np.isnan(found.low) or found.low - 1e-9 <= found.value <= found.high + 1e-9
+
+
+@pytest.mark.parametrize("name", hl.measures())
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_without_a_value_there_is_no_interval(name):
+    x, y = np.ones((20, 3)), np.random.default_rng(0).normal(size=(20, 4))
+    for method in ("jackknife", "subsample"):
+        found = hl.confidence_interval(x, y, name, method=method)
+        assert np.isnan([found.value, found.se, found.low, found.high]).all()
+        result = hl.compare({"a": x}, {"b": y}, measures=name, interval=method)
+        assert np.isnan([result[f"{name}{end}"].item() for end in ("", "_se", "_low", "_high")]).all()
+    test = hl.paired_test(x, y, y[:, :2], name)
+    assert np.isnan([test.difference, test.se, test.low, test.high, test.pvalue]).all()

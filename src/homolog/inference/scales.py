@@ -50,7 +50,8 @@ def logarithmic(scale: Scale, unit: np.ndarray) -> Scale:
 
     def to(value: Any) -> np.ndarray:
         z = scale.to(value)
-        return np.where(plain, z, np.arcsinh(z / unit))
+        with np.errstate(invalid="ignore"):
+            return np.where(plain, z, np.arcsinh(z / unit))
 
     def back(z: Any) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -86,6 +87,6 @@ def _of_distance(high: float) -> Scale:
     def back(z: Any) -> np.ndarray:
         square = 2 / (1 + np.exp(-2 * np.maximum(z, end)))
         found = 2 * np.arcsin(np.sqrt(np.minimum(square / 2, 1.0))) if angle else high * np.sqrt(square)
-        return np.where(np.asarray(z) > end, found, 0.0)
+        return np.where(np.asarray(z) <= end, 0.0, found)
 
     return Scale(to, back)
