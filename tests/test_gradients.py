@@ -394,3 +394,33 @@ def test_inside_jit_nothing_tells_of_a_corner(rng):
     assert np.isfinite(jax.jit(slope)(x)).all()
     with pytest.raises(jax.errors.ConcretizationTypeError):
         jax.jit(jax.grad(lambda moving: hl.procrustes_distance(moving, x)))(x)
+
+
+@pytest.mark.filterwarnings("ignore::homolog.DeadUnitWarning")
+@pytest.mark.parametrize("name", ["permutation_procrustes_distance", "soft_matching_distance"])
+def test_products_with_a_unit_that_never_varies_have_a_derivative(name):
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 12, 4))
+    x[:, 1] = 7.0
+    form = hl.measure(name)
+    _, (found, _), told = gradients(form, x, y)
+    assert not told
+    step = 1e-6
+    for i, j in ((0, 1), (5, 1), (3, 2)):
+        ends = []
+        for sign in (1, -1):
+            moved = x.copy()
+            moved[i, j] += sign * step
+            ends.append(float(form(moved, y)))
+        assert found[i, j] == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=1e-6)
+    assert np.abs(found[:, 1]).max() > 1e-3
+
+
+def test_a_mean_that_whitening_left_to_rounding_is_a_corner():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rows = rng.normal(size=(4, 3))
+        left, _, right = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+        _, (_, found), told = gradients(hl.measure("magnitude_difference"), rng.normal(size=(4, 5)), left @ right)
+        assert told
+        assert np.isnan(found).all()

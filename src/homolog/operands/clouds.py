@@ -12,7 +12,7 @@ import numpy as np
 from homolog.arrays import Array, machine_epsilon, namespace, scalar
 from homolog.blocks.scan import tiles
 from homolog.diagnostics import Caution, constant_layers
-from homolog.gradients import smooth_unless
+from homolog.gradients import CORNER, smooth_unless
 from homolog.linalg import centre, power_of_two, unit_rows
 from homolog.operands.family import Cost, Family
 from homolog.operands.gram import squared_distances
@@ -44,7 +44,7 @@ class Cloud:
         positive = squared > 0
         root = xp.sqrt(xp.where(positive, squared, xp.ones_like(squared)))
         norm = scale * xp.where(positive, root, xp.zeros_like(root))
-        return smooth_unless(norm, lambda: not _points_somewhere(mean, self.points.shape[0]), _NO_MEAN)
+        return smooth_unless(norm, lambda: not _points_somewhere(mean, self.points.shape[0]), _NO_MEAN, mean)
 
     @cached_property
     def uniformity(self) -> Array:
@@ -80,8 +80,8 @@ _NO_MEAN = "the mean is 0, where its norm has a corner and its direction jumps"
 
 
 def _points_somewhere(mean: Array, n: int) -> bool:
-    """Say whether a mean of rows of magnitude about 1 is more than rounding."""
-    return scalar(namespace(mean).max(namespace(mean).abs(mean))) > n * machine_epsilon(mean)
+    """Say whether a mean of rows of magnitude about 1 is more than rounding, of the mean and of whoever centred them."""
+    return scalar(namespace(mean).max(namespace(mean).abs(mean))) > max(n * machine_epsilon(mean), CORNER)
 
 
 def _direct(points: Array, rows: slice, columns: slice) -> Array:

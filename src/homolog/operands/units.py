@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import scipy
 
-from homolog.arrays import Array, count, namespace, to_numpy
+from homolog.arrays import Array, carries_gradient, count, detached, namespace, to_numpy
 from homolog.blocks.column_statistics import columns_of
 from homolog.blocks.scan import stretches
 from homolog.blocks.source import ArrayCache, Summary
 from homolog.diagnostics import Caution, constant_layers, dead_units
-from homolog.gradients import TIE
+from homolog.gradients import TIE, moved
 from homolog.linalg import centre, squared_norm
 from homolog.operands.blocked import plan_pairs
 from homolog.operands.family import Cost, Family, Invariances, OnDisk
@@ -24,7 +24,12 @@ from homolog.rows import Rows
 
 def weighted_correlations(x: Neurons, y: Neurons, correlations: Array) -> Array:
     """X^T Y of centred columns and unit Frobenius norms."""
-    return x.weights[:, None] * correlations * y.weights[None, :]
+    found = x.weights[:, None] * correlations * y.weights[None, :]
+    if x.moving is None and y.moving is None:
+        return found
+    # Unlike its correlations, the product with a unit that never varies has a derivative.
+    first, second = (side.units * side.weights[None, :] if side.moving is None else side.moving for side in (x, y))
+    return detached(found) + moved(first.T @ second)
 
 
 ASSIGNMENTS = "several assignments are best, where the best has a corner"
@@ -43,6 +48,8 @@ class Neurons:
     """Number of units that never vary."""
     constant: Array
     """0-d bool: no unit varies."""
+    moving: Array | None = None
+    """Where a gradient flows, (n, p) centred columns of a representation of unit Frobenius norm."""
 
 
 def prepare(x: Array) -> Neurons:
@@ -55,7 +62,12 @@ def prepare(x: Array) -> Neurons:
     squared = xp.sum(columns * columns, axis=0, keepdims=True)
     norms = xp.sqrt(xp.where(squared > 0, squared, xp.ones_like(squared)))
     sizes = xp.where(squared > 0, norms * largest, xp.zeros_like(norms))[0, :]
-    return Neurons(columns / norms, unit_norm(sizes), count(centred.dead), xp.all(centred.dead))
+    moving = None
+    if carries_gradient(x):
+        moving = x / centred.scale - xp.mean(x / centred.scale, axis=0, keepdims=True)
+        size = squared_norm(moving)
+        moving = moving / xp.sqrt(xp.where(size > 0, size, xp.ones_like(size)))
+    return Neurons(columns / norms, unit_norm(sizes), count(centred.dead), xp.all(centred.dead), moving)
 
 
 def unit_norm(sizes: Array) -> Array:
