@@ -7,6 +7,8 @@ from typing import Any
 from homolog import plot
 from homolog.activations import Activations, common_rows
 from homolog.analysis import (
+    Diagnosis,
+    Finding,
     between,
     correspondence,
     diagnose,
@@ -38,10 +40,18 @@ from homolog.diagnostics import (
     UndefinedValueWarning,
     UnknownPairingWarning,
 )
-from homolog.engine import compare, plan
+from homolog.engine import Plan, compare, plan
 from homolog.extraction import extract
 from homolog.files import open, save
-from homolog.inference import confidence_interval, null_level, paired_test, permutation_test
+from homolog.inference import (
+    ConfidenceInterval,
+    PairedTest,
+    PermutationTest,
+    confidence_interval,
+    null_level,
+    paired_test,
+    permutation_test,
+)
 from homolog.measures import (
     aligned_cosine,
     angular_shape_distance,
@@ -90,11 +100,14 @@ __version__ = "0.1.0"
 __all__ = [
     "Activations",
     "BiasWarning",
+    "ConfidenceInterval",
     "ConstantLayerWarning",
     "DeadUnitWarning",
+    "Diagnosis",
     "ExtractionWarning",
     "FewModelsWarning",
     "FewPermutationsWarning",
+    "Finding",
     "GradientWarning",
     "HomologWarning",
     "Invariances",
@@ -106,6 +119,9 @@ __all__ = [
     "NothingLeftWarning",
     "NullLevelWarning",
     "OrderFreeWarning",
+    "PairedTest",
+    "PermutationTest",
+    "Plan",
     "RankWarning",
     "SaturationWarning",
     "SkippedPairWarning",
