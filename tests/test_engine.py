@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 
@@ -256,3 +257,14 @@ def test_a_heavy_row_does_not_drown_the_others_in_float32(rng, factor):
         wide = np.hstack([y] * (1 if side == "features" else 15))
         got = hl.compare({"x": x}, {"y": wide, "light": wide[:, :3] / factor}, measures=form)
         assert float(got[form][0, 0]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_plan_takes_what_compare_takes(rng):
+    assert list(inspect.signature(hl.plan).parameters) == list(inspect.signature(hl.compare).parameters)
+    layers = {f"{i}": rng.normal(size=(300, 40)) for i in range(3)}
+    plain, more = hl.plan(layers, measures="mutual_knn"), hl.plan(layers, measures="mutual_knn", null="permutation")
+    assert more.bytes > plain.bytes
+    with pytest.raises(ValueError, match="null must be 'permutation' or None"):
+        hl.plan(layers, null="bootstrap")
+    with pytest.raises(TypeError, match="executor must be a concurrent"):
+        hl.plan(layers, executor="four")

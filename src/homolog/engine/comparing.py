@@ -122,14 +122,24 @@ def plan(
     *,
     measures: Measures = DEFAULT,
     pairs: Pairs = "all",
+    executor: Executor | None = None,
     memory: str | int = "2GiB",
+    progress: bool | None = None,
+    null: Literal["permutation"] | None = None,
+    interval: Literal["jackknife", "subsample"] | None = None,
+    n_permutations: int = 999,
+    groups: Any = None,
+    level: float = 0.95,
+    rng: int | np.random.Generator = 0,
 ) -> Plan:
     """Say what `compare` would compute, in which form, and at what cost, without computing it.
 
     Parameters
     ----------
-    a, b, measures, pairs, memory
-        as for `compare`.
+    a, b, measures, pairs, executor, memory, null, interval, n_permutations, groups, level, rng
+        as for `compare`; what permutations and parts of the examples take is counted.
+    progress
+        of no effect here: nothing is computed.
 
     Returns
     -------
@@ -151,6 +161,7 @@ def plan(
       cca: subspace family, pair by pair; 3.7e+08 floating-point operations, ... MiB
     in all 4.5e+08 floating-point operations, at most ... MiB at a time
     """
-    planned = make_plan(a, b, measures, pairs, memory)
+    asked = Requested(null, interval, n_permutations, groups, level, rng)
+    planned = make_plan(a, b, measures, pairs, memory, asked, executor)
     _ = planned.groups  # what cannot be done is said here, not when the plan is printed
     return planned
