@@ -68,7 +68,7 @@ def test_any_tile_and_any_choice_of_form_gives_the_same(rows, columns, walked, n
     rng = np.random.default_rng(3)
     structures = [prepare(rng.normal(size=(n, p))) for p in (2, 5, 9)]
     needed = np.ones((3, 3), dtype=bool)
-    form = walk.Form(tuple(sorted(walked)), rows, columns, 0.0, 0)
+    form = walk.WalkForm(tuple(sorted(walked)), rows, columns, 0.0, 0)
     shares = []
     inner, diagonals = walk.inner_products(structures, needed, form, map, shares.append)
     plain = np.array([[np.sum(a.gram * b.gram) for b in structures] for a in structures])
