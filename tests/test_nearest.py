@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
+import homolog as hl
 from homolog.operands import neighbors
 
 
@@ -72,3 +75,12 @@ def test_float64_is_for_many_candidates(kind, all_in_float64, monkeypatch, rng):
     monkeypatch.setattr(neighbors._Every, "of", lambda self, rows: asked.append(rows) or every(self, rows))
     neighbors.nearest_rows(KINDS[kind](rng, 2 * neighbors.SCREENED, 12), 5)
     assert bool(asked) == all_in_float64
+
+
+@pytest.mark.parametrize(("n", "told"), [(10, True), (11, True), (12, False)])
+def test_where_all_others_are_neighbours_a_word_says_so(n, told, rng):
+    x, y = rng.normal(size=(2, n, 4))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        hl.mutual_knn(x, y, k=10)
+    assert any(warning.category is hl.SaturationWarning for warning in found) == told
