@@ -221,7 +221,7 @@ def test_mean_between_two_kinds_resamples_each(rng):
         hl.mean_over_models(result, ["seed 0", "seed 1"], ["seed 1", "seed 2"])
     with pytest.raises(ValueError, match="two different models"):
         hl.mean_over_models(result, ["seed 0"], ["seed 0"])
-    with pytest.raises(ValueError, match="a result of many models"):
+    with pytest.raises(ValueError, match="must be of many models"):
         hl.mean_over_models(hl.between(result, "seed 0", "seed 1"))
     with pytest.raises(KeyError, match="seed 9"):
         hl.mean_over_models(result, ["seed 9"])

@@ -228,7 +228,7 @@ def undefined(name: str, where: Sequence[str]) -> list[Caution]:
     return [
         Caution(
             UndefinedValueWarning,
-            f"{name} has no value (NaN) for {listed(where)}: for one of homolog, nothing is left of a layer after centring, as "
+            f"{name} has no value (NaN) for {listed(where)}: most often nothing is left of a layer after centring, as "
             f"where all examples are equally far from each other, or all but one are equal; use more examples, or another index.",
         )
     ]
