@@ -22,6 +22,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.padding import counted
 from homolog.extraction.proof import owners_of, prove
 from homolog.extraction.recorder import BatchOutput, Recorder
+from homolog.extraction.reductions import UnfitError
 from homolog.extraction.refusals import odd_kind
 from homolog.extraction.storing import IntoStore, sink_for
 
@@ -130,7 +131,7 @@ def taken_of(
         # A copy, since a model may change its input in place, and the data are the caller's.
         batches.call(model, batches.fresh(batch), options)
     except Exception as error:
-        odd = odd_kind(batch.content)
+        odd = None if isinstance(error, UnfitError) else odd_kind(batch.content)  # what is unfit is said already
         if odd is not None:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise TypeError(
