@@ -21,6 +21,11 @@ def is_added(values: torch.Tensor) -> bool:
     return bool(((values == 0) | left_out).all()) and bool(left_out.any())
 
 
+def kept_of(mask: torch.Tensor, *, true_is_padding: bool) -> torch.Tensor:
+    """Return where positions count, true there."""
+    return mask == 0 if true_is_padding or is_added(mask) else mask != 0
+
+
 def reach_of(values: torch.Tensor, name: str, size: int, positions: int, *, of_scores: bool) -> str | None:
     """Return how a mask is made of what could be one of so many examples and positions; None of what could not.
 

@@ -14,7 +14,7 @@ from homolog.activations import glob_expression
 from homolog.arrays import described
 from homolog.diagnostics import listed
 from homolog.extraction.contents import is_items, named
-from homolog.extraction.likeness import is_added, is_binary, reach_of
+from homolog.extraction.likeness import is_added, is_binary, kept_of, reach_of
 from homolog.extraction.padding import Trace, places, traces_of
 
 SUFFIXES = ("attention_mask", "key_padding_mask")
@@ -124,6 +124,8 @@ class Masks:
     streams: tuple[Stream, ...]
     owners: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Layer → numbers of the streams it depends on, where that was tried."""
+    strangers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Layer → masks of which it has not the positions, though it may have as many."""
 
     def of(self, layer: str, positions: int | None) -> torch.Tensor | None:
         """Return the mask of a layer (examples, positions), true where a position counts; None where all count.
@@ -150,6 +152,13 @@ class Masks:
             raise AmbiguousMaskError(
                 f"layer {layer!r} could be padded as {' or as '.join(self._names(known))} says, which are of one length: say "
                 f'which, mask={{"{layer}": "{fitting[0][0]}"}}, or mask={{"{layer}": None}} to count every position.'
+            )
+        if fitting[0][0] in self.strangers.get(layer, ()):
+            if self._is_free(layer):
+                return None
+            raise AmbiguousMaskError(
+                f"layer {layer!r} must have the positions of what {fitting[0][0]} masks, got as many that are not known to be "
+                f'those: say mask={{"{layer}": "{fitting[0][0]}"}} if they are, or mask={{"{layer}": None}} to count all.'
             )
         return self._fitting(layer, *fitting[0], positions)
 
@@ -250,9 +259,7 @@ class Masks:
                 f"{name} must hold nothing but 0 and 1, or 0 and large negative numbers to add to attention scores, got "
                 f"{values}: pass mask=function(batch) → (examples, positions), true where a position counts."
             )
-        if name.endswith(TRUE_IS_PADDING):
-            return mask == 0
-        return mask == 0 if is_added(mask) else mask != 0
+        return kept_of(mask, true_is_padding=name.endswith(TRUE_IS_PADDING))
 
     def _fitting(self, layer: str, name: str, keep: torch.Tensor, positions: int | None) -> torch.Tensor | None:
         if bool(keep.all()):
