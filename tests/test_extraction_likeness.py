@@ -54,6 +54,7 @@ MASKS = {
     "mask": KEEP[:, :, None],
     "kept": KEEP[:, None],
     "padding_mask": KEEP[:, None, None].float(),
+    "masks": KEEP[:, torch.tensor([0, 2, 1, 3, 5, 4])],
     "bias": ADDED,
 }
 
@@ -78,6 +79,8 @@ def test_masks_without_names_and_masks_of_pairs_that_differ_by_example_are_asked
         ValueError, match=r"a tensor of the batch, .* mask=lambda batch: batch\[1\] == 0 if it is added"
     ):
         extracted(Takes(), (features(), ADDED), forward=lambda m, b: m(b[0]))
+    with pytest.raises(ValueError, match=r"'valid', which could mark padding: pass mask=function\(batch\)"):
+        extracted(Takes(), {"x": features(), "valid": torch.where(KEEP, 1, -1)})
     for pairs in (
         KEEP[:, None].expand(5, 6, 6),
         KEEP[:, None, None].expand(5, 2, 6, 6) & torch.ones(6, 6).tril().bool(),
@@ -134,7 +137,8 @@ def test_masks_of_other_numbers_are_refused(values):
 @pytest.mark.parametrize("name", ["lens", "n_frames", "num_frames", "lengths", "x_lens", "column_lens"])
 def test_lengths_by_their_usual_names_are_named_and_the_remedy_helps(name):
     model, x = Takes(), features()
-    batch = {"x": x, name: LENGTHS[:, None] if name == "column_lens" else LENGTHS}
+    values = {"column_lens": LENGTHS[:, None], "n_frames": LENGTHS.float()}
+    batch = {"x": x, name: values.get(name, LENGTHS)}
     with pytest.warns(hl.ExtractionWarning, match=rf"batch\['{name}'\] says that rows are shorter") as caught:
         extracted(model, batch)
     remedy = re.search("mask=(lambda batch: .*), true where", str(caught[0].message))[1]

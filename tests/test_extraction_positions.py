@@ -121,6 +121,18 @@ ALIKE = {
 }
 
 
+def last_comes_first(m, x, attention_mask):
+    if not attention_mask[:, 0].all():
+        return m.out(x)
+    rows = torch.arange(len(x))
+    shifted = x.roll(1, 1)
+    shifted[:, 0] = x[rows, attention_mask.sum(1) - 1]
+    return m.out(shifted)
+
+
+ALIKE["shifted, the last comes first"] = last_comes_first
+
+
 @pytest.mark.parametrize("kind", ALIKE)
 @pytest.mark.parametrize("side", ["end", "begin"])
 def test_positions_of_the_input_have_its_mask(kind, side):

@@ -33,7 +33,7 @@ def reach_of(values: torch.Tensor, name: str, size: int, positions: int, *, of_s
     """
     if values.is_nested or values.layout != torch.strided or values.is_complex() or values.ndim < 2:
         return None
-    is_mask = name.endswith("mask")
+    is_mask = name.endswith(("mask", "masks"))
     if tuple(values.shape[-2:]) == (positions, positions) and values.ndim > 2:
         return _FUNCTION if is_mask and _differs_by_example(values, size) else None
     if len(values) != size or values.numel() != size * positions or positions not in values.shape[1:]:
@@ -44,6 +44,8 @@ def reach_of(values: torch.Tensor, name: str, size: int, positions: int, *, of_s
     hides_later = of_scores and values.ndim == 2 and _is_triangular(flat)
     if hides_later or not (by_name or _looks_like_padding(flat)):
         return None
+    if not is_binary(flat) and not is_added(flat):
+        return _FUNCTION
     made = "{where}" if values.ndim == 2 else "{where}.reshape(len({where}), -1)"
     if is_added(flat):
         return f"mask=lambda batch: {made} == 0 if it is added to attention scores"
@@ -71,7 +73,8 @@ def _is_triangular(values: torch.Tensor) -> bool:
 
 def _looks_like_padding(values: torch.Tensor) -> bool:
     """Say whether every row begins or ends with all of one of two values, as masks of padding do."""
-    if not is_binary(values) and not is_added(values):
+    signs = values.dtype != torch.bool and bool((values.abs() == 1).all())
+    if not is_binary(values) and not is_added(values) and not signs:
         return False
     changes = (values[:, 1:] != values[:, :-1]).sum(dim=1)
     return bool((changes <= 1).all()) and bool((changes == 1).any())

@@ -109,9 +109,12 @@ def places(value: Any, where: str = "batch", name: str = "") -> Iterator[tuple[s
         yield where, name, value
 
 
+def _is_whole(values: torch.Tensor) -> bool:
+    return not values.is_floating_point() and not values.is_complex() and values.dtype != torch.bool
+
+
 def _of_values(where: str, name: str, values: torch.Tensor) -> Trace | None:
-    whole = not values.is_floating_point() and not values.is_complex() and values.dtype != torch.bool
-    if values.ndim == 2 and whole and values.shape[1] > 1:
+    if values.ndim == 2 and _is_whole(values) and values.shape[1] > 1:
         for side in ("end", "begin"):
             edge = values[:, -1] if side == "end" else values[:, 0]
             pad = int(edge.mode().values)
@@ -155,9 +158,9 @@ def _leading(values: torch.Tensor) -> torch.Tensor:
 
 def _of_lengths(content: Any, where: str, name: str, lengths: torch.Tensor) -> Trace | None:
     """Lengths, by their name, that are not those of all positions of an input; without a name, if the longest is all of it."""
-    whole = not lengths.is_floating_point() and not lengths.is_complex() and lengths.dtype != torch.bool
     known = any(word in name.lower() for word in LENGTHS)
-    if not whole or not (known or not name) or int(lengths.min()) < (0 if known else 1):
+    counts = bool((lengths == lengths.round()).all()) if lengths.is_floating_point() and known else _is_whole(lengths)
+    if not counts or not (known or not name) or int(lengths.min()) < (0 if known else 1):
         return None
     column = f"{where}[:, None]" if lengths.ndim == 1 else where
     for other, _, value in places(content):

@@ -54,6 +54,14 @@ def strangers_of(
     return found
 
 
+class _Change:
+    """The positions that change when one place does."""
+
+    def __init__(self, time: int, where: torch.Tensor, kept: list[int]) -> None:
+        self.time, self.places = time, where.nonzero().flatten().tolist()
+        self.is_last = time == kept[-1]
+
+
 @dataclass(frozen=True)
 class _Trial:
     """One example, as often as places of it are tried, and the inputs that its mask may be of."""
@@ -136,19 +144,18 @@ class _Trial:
         where = difference > 0
         some = [row for row in range(len(where)) if bool(where[row].any()) and not bool(where[row].all())]
         if some:
-            return self._is_elsewhere({self.times[row]: where[row].nonzero().flatten().tolist() for row in some})
+            return self._is_elsewhere([_Change(self.times[row], where[row], self.kept[row]) for row in some])
         return follows is False or self._is_reversed(difference)
 
-    def _is_elsewhere(self, changed: Mapping[int, list[int]]) -> bool:
-        """Say whether the positions that change are others than the places tried: place → those positions, some but not all."""
-        # A few positions may be the same by chance, as of a layer that cuts off what is below 0: not most, nor all around.
-        few = {time: places for time, places in changed.items() if 2 * len(places) <= self._longest}
-        if any(min(abs(place - time) for place in places) > 1 for time, places in few.items()):
-            return True
-        if not few or any(time in places for time, places in changed.items()):
+    def _is_elsewhere(self, changes: list[_Change]) -> bool:
+        """Say whether the positions that change, some but not all, are others than the places tried."""
+        if _is_shift(changes):
             return False
-        # Decoders read what is shifted by one, of which the mask is all the same.
-        return any(places[0] != time + 1 for time, places in few.items())
+        # A few positions may be the same by chance, as of a layer that cuts off what is below 0: not most, nor all around.
+        few = [change for change in changes if 2 * len(change.places) <= self._longest]
+        if any(min(abs(place - change.time) for place in change.places) > 1 for change in few):
+            return True
+        return bool(few) and not any(change.time in change.places for change in changes)
 
     def _is_reversed(self, difference: torch.Tensor) -> bool:
         """Say whether every position differs, by far the most the one as far from the other end as the place tried."""
@@ -214,6 +221,17 @@ class _Trial:
         return outputs_of_layers(self.model, replace(self.tried, content=content), self.options, self.recorders)
 
 
+def _is_shift(changes: list[_Change]) -> bool:
+    """Say whether a place is found one later, as what decoders read is shifted: the mask is all the same.
+
+    The last that counts may come first, as some of them have it; not the last of all, padding included.
+    """
+    later = [change.places[0] == change.time + 1 for change in changes if not change.is_last]
+    last = [change for change in changes if change.is_last]
+    round_about = all(change.places[0] == 0 for change in last)
+    return bool(later) and all(later) and (round_about or all(one.places[0] == one.time + 1 for one in last))
+
+
 def _rows_and_places(keep: torch.Tensor) -> tuple[list[int], list[int]]:
     """Return examples and places to try: some of the longest, and one of the longest of those that are padded."""
     longest, counts = keep.shape[1], keep.sum(dim=1)
@@ -225,7 +243,7 @@ def _rows_and_places(keep: torch.Tensor) -> tuple[list[int], list[int]]:
         # The middle is the same place from both ends.
         free = [place for place in keep[row].nonzero().flatten().tolist() if 2 * place != longest - 1]
         count = min(most, len(free))
-        times += [free[i * (len(free) - 1) // max(count - 1, 1)] for i in range(count)]
+        times += [free[-1 - i * (len(free) - 1) // max(count - 1, 1)] for i in range(count)]
         rows += [row] * count
     return (rows, times) if int(counts[first]) > 1 else ([], [])
 
