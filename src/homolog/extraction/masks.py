@@ -12,7 +12,9 @@ import torch
 
 from homolog.activations import glob_expression
 from homolog.arrays import described
+from homolog.diagnostics import listed
 from homolog.extraction.contents import is_items, named
+from homolog.extraction.likeness import is_added, is_binary, kept_of, reach_of
 from homolog.extraction.padding import Trace, places, traces_of
 
 SUFFIXES = ("attention_mask", "key_padding_mask")
@@ -23,6 +25,8 @@ NO_PADDING = (
     *("cross_attn_head_mask", "special_tokens_mask", "global_attention_mask", "perceiver_attention_mask"),
 )
 """Masks that say nothing of padding."""
+OF_SCORES = ("src_mask", "tgt_mask", "memory_mask", "attn_mask", "causal_mask")
+"""Those of them that are of pairs of positions, unless their shape says that they are of the positions of every example."""
 NO_MASK = ("token_type_ids", "position_ids", "labels", "input_ids", "decoder_input_ids")
 """Whole numbers of which some examples hold nothing but 0 and 1."""
 TOKENS = ("input_ids", "inputs_embeds", "input_values", "input_features")
@@ -120,6 +124,8 @@ class Masks:
     streams: tuple[Stream, ...]
     owners: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Layer → numbers of the streams it depends on, where that was tried."""
+    strangers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Layer → masks of which it has not the positions, though it may have as many."""
 
     def of(self, layer: str, positions: int | None) -> torch.Tensor | None:
         """Return the mask of a layer (examples, positions), true where a position counts; None where all count.
@@ -146,6 +152,13 @@ class Masks:
             raise AmbiguousMaskError(
                 f"layer {layer!r} could be padded as {' or as '.join(self._names(known))} says, which are of one length: say "
                 f'which, mask={{"{layer}": "{fitting[0][0]}"}}, or mask={{"{layer}": None}} to count every position.'
+            )
+        if fitting[0][0] in self.strangers.get(layer, ()):
+            if self._is_free(layer):
+                return None
+            raise AmbiguousMaskError(
+                f"layer {layer!r} must have the positions of what {fitting[0][0]} masks, got as many that are not known to be "
+                f'those: say mask={{"{layer}": "{fitting[0][0]}"}} if they are, or mask={{"{layer}": None}} to count all.'
             )
         return self._fitting(layer, *fitting[0], positions)
 
@@ -240,10 +253,13 @@ class Masks:
                 f"{name} must say of every position of the {self.size} examples whether it is padding, got {got}: pass "
                 f'mask=function(batch) → (examples, positions), true where a position counts, or mask={{"**": None}} for none.'
             )
-        if name.endswith(TRUE_IS_PADDING):
-            return mask == 0
-        # Masks that are added to attention scores hold 0 where a position counts, and large negative numbers elsewhere.
-        return mask == 0 if mask.is_floating_point() and not bool((mask > 0).any()) else mask != 0
+        if not is_added(mask) and not is_binary(mask):
+            values = listed(dict.fromkeys(str(value) for value in mask.flatten().tolist()))
+            raise AmbiguousMaskError(
+                f"{name} must hold nothing but 0 and 1, or 0 and large negative numbers to add to attention scores, got "
+                f"{values}: pass mask=function(batch) → (examples, positions), true where a position counts."
+            )
+        return kept_of(mask, true_is_padding=name.endswith(TRUE_IS_PADDING))
 
     def _fitting(self, layer: str, name: str, keep: torch.Tensor, positions: int | None) -> torch.Tensor | None:
         if bool(keep.all()):
@@ -329,30 +345,18 @@ class Masks:
             return
         if is_items(self.content):
             self._refuse_masked_items(layer)
-        entries = named(self.content)
-        known = [id(value) for key, value in entries.items() if _is_mask(key) or key in (*NO_PADDING, *NO_MASK)]
-        names = {id(value): repr(key) for key, value in entries.items()}
-        for where, _, value in places(self.content):
-            dense = isinstance(value, torch.Tensor) and not value.is_nested and value.layout == torch.strided
-            fits = dense and tuple(value.shape) == (self.size, positions)
-            if not fits or id(value) in known:
+        exempt = (*(key for key in NO_PADDING if key not in OF_SCORES), *NO_MASK)
+        honoured = [id(value) for key, value in named(self.content).items() if _is_mask(key)]
+        for where, name, value in places(self.content):
+            if not isinstance(value, torch.Tensor) or name in exempt or id(value) in honoured:
                 continue
-            name = names.get(id(value), "a tensor of the batch")
-            odd = name.endswith("mask'") and bool((value != value.flatten()[0]).any())
-            if odd or _looks_like_padding(value):
+            reach = reach_of(value, name, self.size, positions, of_scores=name in OF_SCORES)
+            if reach is not None:
+                told = repr(name) if name else "a tensor of the batch"
                 raise AmbiguousMaskError(
-                    f"layer {layer!r} has as many positions as {name}, which could mark padding: pass mask=lambda batch: {where} "
-                    f"!= 0 if it is 0 at padding, mask=lambda batch: {where} == 0 if it is not, or mask={{'**': None}} to count "
-                    f"every position."
+                    f"layer {layer!r} has as many positions as {told}, which could mark padding: pass "
+                    f"{reach.format(where=where)}, or mask={{'**': None}} to count every position."
                 )
-
-
-def _looks_like_padding(values: torch.Tensor) -> bool:
-    """Say whether values are 0 and 1, and every row begins or ends with all of one of them, as masks of padding are."""
-    if values.is_complex() or not bool(((values == 0) | (values == 1)).all()):
-        return False
-    changes = (values[:, 1:] != values[:, :-1]).sum(dim=1)
-    return bool((changes <= 1).all()) and bool((changes == 1).any())
 
 
 class _NotAsked:

@@ -39,6 +39,9 @@ def output_of(output: Any, *, numbers: bool = False) -> Output:
         first = found[0] if found else None
         raw = first if isinstance(first, torch.Tensor) and not _is_structure(output) else output
         return Output(None, None, _problem(found, output), raw)
+    if not isinstance(chosen, PackedSequence) and chosen.is_nested and _is_ragged(chosen):
+        problem = "a nested tensor whose features, not its positions, are of unequal numbers"
+        return Output(None, None, problem, output if _is_structure(output) else chosen)
     tensor, mask = _dense(chosen)
     return Output(tensor, mask, "", output if _is_structure(output) else tensor)
 
@@ -94,6 +97,11 @@ def _problem(found: list[Any], output: Any) -> str:
     if _is_empty(first):
         return "no numbers, on the meta device" if first.is_meta else f"no numbers, shape {tuple(first.shape)}"
     return told
+
+
+def _is_ragged(nested: torch.Tensor) -> bool:
+    """Say whether sequences differ beyond their first axis, of which no mask can tell."""
+    return len({tuple(row.shape[1:]) for row in nested.unbind()}) > 1
 
 
 def _dense(chosen: Any) -> tuple[torch.Tensor, torch.Tensor | None]:

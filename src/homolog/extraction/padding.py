@@ -17,7 +17,18 @@ FEWEST_PLACES, FEWEST_IDS = 2, 3
 """Places beyond the first of every run, which may be the end of a text, and other ids, without which chance may be at work."""
 FEWEST_SAMPLES = 16
 """Numbers of an example without which they are features, not a sound."""
-LENGTHS = ("length", "_len", "seqlen", "num_tokens")
+LENGTHS = (
+    "length",
+    "_len",
+    "lens",
+    "seqlen",
+    "num_tokens",
+    "n_tokens",
+    "num_frames",
+    "n_frames",
+    "num_steps",
+    "n_steps",
+)
 
 
 class Trace(NamedTuple):
@@ -54,7 +65,8 @@ def traces_of(content: Any, size: int) -> list[Trace]:
             continue
         if value.ndim < 1 or len(value) != size or name.endswith("mask") or name in NO_IDS or size < 2:
             continue
-        trace = _of_lengths(content, where, name, value) if value.ndim == 1 else _of_values(where, name, value)
+        counts = value.ndim == 1 or tuple(value.shape[1:]) == (1,)
+        trace = _of_lengths(content, where, name, value) if counts else _of_values(where, name, value)
         found += [] if trace is None else [trace]
     return found
 
@@ -97,9 +109,12 @@ def places(value: Any, where: str = "batch", name: str = "") -> Iterator[tuple[s
         yield where, name, value
 
 
+def _is_whole(values: torch.Tensor) -> bool:
+    return not values.is_floating_point() and not values.is_complex() and values.dtype != torch.bool
+
+
 def _of_values(where: str, name: str, values: torch.Tensor) -> Trace | None:
-    whole = not values.is_floating_point() and not values.is_complex() and values.dtype != torch.bool
-    if values.ndim == 2 and whole and values.shape[1] > 1:
+    if values.ndim == 2 and _is_whole(values) and values.shape[1] > 1:
         for side in ("end", "begin"):
             edge = values[:, -1] if side == "end" else values[:, 0]
             pad = int(edge.mode().values)
@@ -109,14 +124,20 @@ def _of_values(where: str, name: str, values: torch.Tensor) -> Trace | None:
             if inside is not None and others >= FEWEST_IDS:
                 told = f"rows of {where} {side} in runs of {pad} of unequal lengths"
                 return Trace(name, told, ~inside, f"lambda batch: {where} != {pad}")
-    if values.ndim in (2, 3) and values.is_floating_point() and values.shape[1] > 1:
-        is_zero = (values == 0) if values.ndim == 2 else (values == 0).all(dim=2)
-        inside = None if bool(is_zero[:, 0].any()) else _runs(is_zero, "end")
-        if inside is not None and (values.ndim == 3 or values.shape[1] >= FEWEST_SAMPLES):
-            told = f"rows of {where} end in zeros of unequal lengths"
+    return _of_zeros(where, name, values) if values.is_floating_point() else None
+
+
+def _of_zeros(where: str, name: str, values: torch.Tensor) -> Trace | None:
+    """Features, or samples, that end or begin in zeros."""
+    if values.ndim not in (2, 3) or values.shape[1] < (FEWEST_SAMPLES if values.ndim == 2 else 2):
+        return None
+    is_zero = (values == 0) if values.ndim == 2 else (values == 0).all(dim=2)
+    for side, other_end in (("end", is_zero[:, 0]), ("begin", is_zero[:, -1])):
+        inside = None if bool(other_end.any()) else _runs(is_zero, side)
+        if inside is not None:
             samples = values.ndim == 2
             remedy = "function(batch) → (examples, positions)" if samples else f"lambda batch: ({where} != 0).any(-1)"
-            return Trace(name, told, ~inside, remedy, samples)
+            return Trace(name, f"rows of {where} {side} in zeros of unequal lengths", ~inside, remedy, samples)
     return None
 
 
@@ -136,14 +157,18 @@ def _leading(values: torch.Tensor) -> torch.Tensor:
 
 
 def _of_lengths(content: Any, where: str, name: str, lengths: torch.Tensor) -> Trace | None:
-    """Lengths, by their name, that are not those of all positions of an input."""
-    whole = not lengths.is_floating_point() and not lengths.is_complex() and lengths.dtype != torch.bool
-    if not whole or not any(word in name.lower() for word in LENGTHS) or int(lengths.min()) < 0:
+    """Lengths, by their name, that are not those of all positions of an input; without a name, if the longest is all of it."""
+    known = any(word in name.lower() for word in LENGTHS)
+    counts = bool((lengths == lengths.round()).all()) if lengths.is_floating_point() and known else _is_whole(lengths)
+    if not counts or not (known or not name) or int(lengths.min()) < (0 if known else 1):
         return None
+    column = f"{where}[:, None]" if lengths.ndim == 1 else where
     for other, _, value in places(content):
         sequences = isinstance(value, torch.Tensor) and not value.is_nested and value.ndim in (2, 3)
-        if sequences and len(value) == len(lengths) and int(lengths.min()) < value.shape[1] >= int(lengths.max()) > 1:
-            keep = torch.arange(value.shape[1], device=lengths.device)[None] < lengths[:, None]
+        if not sequences or len(value) != len(lengths) or not (known or int(lengths.max()) == value.shape[1]):
+            continue
+        if int(lengths.min()) < value.shape[1] >= int(lengths.max()) > 1:
+            keep = torch.arange(value.shape[1], device=lengths.device)[None] < lengths.reshape(-1, 1)
             count = f"torch.arange({other}.shape[1], device={where}.device)"
-            return Trace(name, f"{where} says that rows are shorter", keep, f"lambda batch: {count} < {where}[:, None]")
+            return Trace(name, f"{where} says that rows are shorter", keep, f"lambda batch: {count} < {column}")
     return None

@@ -340,7 +340,7 @@ def owners_of(
     if len(streams) < 2 or batch.layout.kind != "rows" or not isinstance(batch.content, Mapping):
         return unknown
     tried = batches.part(batch, some_of(batch.size))
-    plain, repeated = (_outputs(model, tried, options, recorders) for _ in range(2))
+    plain, repeated = (outputs_of_layers(model, tried, options, recorders) for _ in range(2))
     if plain is None or repeated is None:
         return unknown
     found: list[dict[str, set[int]]] = [{name: set() for name in layers} for layers in plain]
@@ -349,7 +349,7 @@ def owners_of(
         changed = None
         if any(not torch.equal(value, tried.content[key]) for key, value in other.items()):
             content = {**tried.content, **other}
-            changed = _outputs(model, replace(tried, content=content), options, recorders)
+            changed = outputs_of_layers(model, replace(tried, content=content), options, recorders)
         if changed is None:
             return unknown
         for layers, before, after in zip(found, plain, changed, strict=True):
@@ -373,7 +373,7 @@ def _is_equal(first: torch.Tensor, second: torch.Tensor | None) -> bool:
     return bool(((first == second) | (first.isnan() & second.isnan())).all())
 
 
-def _outputs(
+def outputs_of_layers(
     model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder]
 ) -> list[dict[str, torch.Tensor]] | None:
     """Return what the layers put out; None where the model does not take the batch."""

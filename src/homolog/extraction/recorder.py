@@ -72,6 +72,7 @@ class Recorder:
         self._masks: Masks | None = None
         self._streams: tuple[Stream, ...] | None = None
         self._owners: dict[str, frozenset[int]] = {}
+        self._strangers: dict[str, frozenset[str]] = {}
         self._listen: Callable[[str, Any, nn.Module], None] | None = None
         self._calls: dict[str, int] = {}
         self._taken: dict[str, reductions.Rows] = {}
@@ -124,11 +125,13 @@ class Recorder:
         if entries:
             main = next((key for key, value in entries.items() if value is batch.main), None)
             owners[INPUT] = frozenset(i for i, stream in enumerate(streams) if main in stream.inputs)
-        return Masks(batch.content, batch.size, self.options.mask, streams, owners)
+        return Masks(batch.content, batch.size, self.options.mask, streams, owners, self._strangers)
 
-    def learn(self, streams: tuple[Stream, ...], owners: dict[str, frozenset[int]]) -> None:
-        """Take note of which inputs belong together, and which layers depend on them."""
-        self._streams, self._owners = streams, owners
+    def learn(
+        self, streams: tuple[Stream, ...], owners: dict[str, frozenset[int]], strangers: dict[str, frozenset[str]]
+    ) -> None:
+        """Take note of which inputs belong together, which layers depend on them, and which have not their positions."""
+        self._streams, self._owners, self._strangers = streams, owners, strangers
 
     @property
     def proves(self) -> bool:
@@ -141,7 +144,7 @@ class Recorder:
         self._batch, self._calls, self._taken = batch, {}, {}
         if self._streams is not None and streams_of(batch.content, batch.size) != self._streams:
             self._streams = None  # other inputs than the first batch: nothing is known of them
-            self._owners = {}
+            self._owners, self._strangers = {}, {}
         self._masks = self.masks_of(batch)
         if self.selection.with_input:
             self._take(INPUT, batch.main)

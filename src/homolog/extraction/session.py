@@ -20,8 +20,10 @@ from homolog.extraction.layers import select
 from homolog.extraction.masks import streams_of
 from homolog.extraction.options import Options
 from homolog.extraction.padding import counted
+from homolog.extraction.positions import strangers_of
 from homolog.extraction.proof import owners_of, prove
 from homolog.extraction.recorder import BatchOutput, Recorder
+from homolog.extraction.reductions import UnfitError
 from homolog.extraction.refusals import odd_kind
 from homolog.extraction.storing import IntoStore, sink_for
 
@@ -130,7 +132,7 @@ def taken_of(
         # A copy, since a model may change its input in place, and the data are the caller's.
         batches.call(model, batches.fresh(batch), options)
     except Exception as error:
-        odd = odd_kind(batch.content)
+        odd = None if isinstance(error, UnfitError) else odd_kind(batch.content)  # what is unfit is said already
         if odd is not None:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise TypeError(
@@ -156,8 +158,9 @@ def _learn_masks(model: nn.Module, batch: batches.Batch, options: Options, recor
     told = options.mask is not None and not isinstance(options.mask, Mapping)
     several = len(streams) > 1 and not told
     owners = owners_of(model, batch, options, recorders, streams) if several else [{} for _ in recorders]
-    for recorder, known in zip(recorders, owners, strict=True):
-        recorder.learn(streams, known)
+    strangers = strangers_of(model, batch, options, recorders, () if told else streams)
+    for recorder, known, (masks, free) in zip(recorders, owners, strangers, strict=True):
+        recorder.learn(streams, {name: frozenset() for name in free} | known, masks)
 
 
 @contextmanager
