@@ -104,12 +104,16 @@ def test_examples_of_any_kind_are_told_apart(kind, labels, tmp_path):
 
 def test_what_cannot_be_digested_is_not_known(tmp_path):
     locked = (lambda v: Locked(v.ravel().tolist()), lambda held: held.values)
-    first, turned = (taken("", some, make=locked) for some in (VALUES, VALUES[::-1]))
+    with pytest.warns(hl.ExtractionWarning, match="cannot be told which example made each row.*pass example_ids="):
+        first, turned = (taken("", some, make=locked) for some in (VALUES, VALUES[::-1]))
     assert first.digests is None
-    with pytest.warns(hl.HomologWarning, match="example_ids"):
-        hl.compare(first, turned)
-    stored = taken("", VALUES, make=locked, out=tmp_path / "a.zarr")
+    with pytest.warns(hl.UnknownPairingWarning):
+        assert hl.compare(first, turned, measures="cka").attrs["row_identity"] == "unknown"
+    with pytest.warns(hl.ExtractionWarning, match="pass example_ids="):
+        stored = taken("", VALUES, make=locked, out=tmp_path / "a.zarr")
     assert stored.digests is None
+    with pytest.warns(hl.UnknownPairingWarning):
+        hl.compare(stored, turned, measures="cka")
     with pytest.raises(ValueError, match="inputs of which this cannot be told, .*pass example_ids="):
         taken("", VALUES, make=locked, out=tmp_path / "a.zarr", resume=True)
     ids = {"out": tmp_path / "b.zarr", "example_ids": range(20)}
@@ -118,6 +122,7 @@ def test_what_cannot_be_digested_is_not_known(tmp_path):
     np.testing.assert_array_equal(again["0"][:], first["0"])
 
 
+@pytest.mark.filterwarnings("ignore:it cannot be told:homolog.ExtractionWarning")
 def test_batches_of_which_some_cannot_be_digested(tmp_path):
     x = torch.arange(12.0).reshape(4, 3)
     data = [(x, 0), (x + 1, threading.Lock())]
@@ -167,7 +172,9 @@ def digests(content):
 
 
 @pytest.mark.parametrize("pair", OTHERS, ids=lambda pair: f"{pair[0]!r}"[:30])
-@pytest.mark.parametrize("place", [lambda v: v, lambda v: [v, 0], lambda v: {"deep": (v,)}], ids=["flat", "list", "deep"])
+@pytest.mark.parametrize(
+    "place", [lambda v: v, lambda v: [v, 0], lambda v: {"deep": (v,)}], ids=["flat", "list", "deep"]
+)
 def test_what_belongs_to_all_examples_counts(pair, place):
     x = torch.zeros(3, 2)
     first, again, other = (digests({"x": x, "t": place(value)}) for value in (pair[0], pair[0], pair[1]))
@@ -177,7 +184,15 @@ def test_what_belongs_to_all_examples_counts(pair, place):
 
 def test_names_count_where_there_are_several():
     x, y = torch.zeros(3, 2), torch.ones(3, 2)
-    kinds = [{"x": x, "y": y}, {"x": x, "z": y}, {"y": x, "x": y}, {"x": x, "more": {"y": y}}, (x, y), ((x,), y), {"x": x, "y": None}]
+    kinds = [
+        {"x": x, "y": y},
+        {"x": x, "z": y},
+        {"y": x, "x": y},
+        {"x": x, "more": {"y": y}},
+        (x, y),
+        ((x,), y),
+        {"x": x, "y": None},
+    ]
     assert len({digests(kind)[0] for kind in kinds}) == len(kinds)
     np.testing.assert_array_equal(digests({"pixels": x}), digests(x))
 

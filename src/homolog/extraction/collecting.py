@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from homolog.activations import Activations
+from homolog.activations import NOT_DIGESTED, Activations
 from homolog.arrays import described, format_bytes
 from homolog.extraction.batches import Batch
 from homolog.extraction.options import Options
@@ -102,7 +102,13 @@ class InMemory:
             self._identities.setdefault(name, []).append(values)
         if not self._digested:  # rows of which only some say who they are say nothing
             self._identities.pop("digests", None)
+            self._provenance["inputs"] = NOT_DIGESTED
         self._check_memory(before + taken.examples)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing says who the rows are."""
+        return not self._digested and self.options.example_ids is None
 
     def finish(self, examples: int) -> None:
         """Check what can be known at the end."""

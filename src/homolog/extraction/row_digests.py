@@ -23,10 +23,7 @@ MOST_NESTED = 60
 def digests_of(content: Any, layout: Layout) -> np.ndarray | None:
     """Digest every example; what belongs to all examples counts for each. None where something in it cannot be digested."""
     try:
-        if layout.kind == "items":
-            found = [_digest_of(item) for item in content]
-        else:
-            found = _of_rows(content, layout.size)
+        found = [_digest_of(item) for item in content] if layout.kind == "items" else _of_rows(content, layout.size)
     except Exception:  # an object may do anything when it is looked at
         return None
     return np.array([int.from_bytes(digest, "little") for digest in found], dtype=np.uint64)
@@ -124,7 +121,8 @@ def _parts(value: Any, around: tuple[Any, ...]) -> Iterator[str | bytes]:
         for key, item in sorted(found):
             yield from (key, item)
     elif isinstance(value, set | frozenset):
-        yield from ("set", *sorted(_digest_of(item, around) for item in value))
+        yield "set"
+        yield from sorted(_digest_of(item, around) for item in value)
     elif isinstance(value, tuple | list | deque):
         yield "deque" if isinstance(value, deque) else "sequence"
         yield from (_digest_of(item, around) for item in value)

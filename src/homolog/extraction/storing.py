@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from homolog.activations import Activations
+from homolog.activations import NOT_DIGESTED, Activations
 from homolog.arrays import format_bytes
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
@@ -75,6 +75,11 @@ class IntoStore:
     def layers(self) -> frozenset[str] | None:
         """Return the layers of which there are rows already; None where there are none."""
         return frozenset(self._writer.layers) if self._writer.rows else None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing says who the rows are."""
+        return self._digested is False and self._options.example_ids is None
 
     def _note_changes(self) -> None:
         """Note which values the computation itself changed: they need not be the same when it is continued."""
@@ -202,6 +207,7 @@ class IntoStore:
         identities = identities_of(taken, batch, before, self._ids.of(batch, before, taken.examples))
         if not self._are_digested(batch):
             identities.pop("digests", None)
+            self._provenance["inputs"] = NOT_DIGESTED
         kinds = {name: id_dtype(ids) if name == "example_ids" else str(ids.dtype) for name, ids in identities.items()}
         if not self._begun:
             self._check_disk(taken)
