@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ from homolog.extraction.masks import Stream
 from homolog.extraction.orders import OF_TWO, doubled, in_another_order, orders_of, some_of
 from homolog.extraction.outputs import is_transformed, output_of
 from homolog.extraction.reductions import Rows, UnfitError
+from homolog.extraction.unchanged import unchanged
 
 if TYPE_CHECKING:
     from homolog.extraction.options import Options
@@ -329,7 +330,7 @@ def _run(
     with ExitStack() as stack:
         for recorder, listen in zip(recorders, listeners, strict=True):
             stack.enter_context(recorder.listening(listen))
-        stack.enter_context(_unchanged(model, seed))
+        stack.enter_context(unchanged(model, seed))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         try:
@@ -337,53 +338,6 @@ def _run(
         except Exception:
             return False
     return True
-
-
-@contextmanager
-def _unchanged(model: nn.Module, seed: int) -> Iterator[None]:
-    """Put back random generators, buffers and attributes after a trial, which draws the random numbers of a seed."""
-    attributes = [_Attributes(module) for module in model.modules()]
-    kept = [
-        (module, name, held) for module in model.modules() for name, held in module._buffers.items() if held is not None
-    ]
-    copies = [held.clone() for _, _, held in kept]
-    cuda = sorted({held.device.index or 0 for held in model.parameters() if held.device.type == "cuda"})
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            for (module, name, held), copied in zip(kept, copies, strict=True):
-                if not held.is_meta and not torch.equal(held, copied):
-                    held.copy_(copied)
-                module._buffers[name] = held
-            for one in attributes:
-                one.restore()
-
-
-class _Attributes:
-    """The attributes of a module, such as a state that it keeps from batch to batch."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module, self._held = module, dict(vars(module))
-        plain = {name: value for name, value in self._held.items() if type(value) in (list, dict, set, torch.Tensor)}
-        self._copies = {
-            name: value.clone() if isinstance(value, torch.Tensor) else value.copy() for name, value in plain.items()
-        }
-
-    def restore(self) -> None:
-        """Put them back."""
-        vars(self._module).clear()
-        vars(self._module).update(self._held)
-        for name, copied in self._copies.items():
-            value = self._held[name]
-            if isinstance(value, torch.Tensor):
-                value.copy_(copied)
-            elif isinstance(value, list):
-                value[:] = copied
-            else:
-                value.clear()
-                value.update(copied)
 
 
 def owners_of(
