@@ -223,3 +223,32 @@ def test_the_same_in_every_process():
     }
     assert len(told) == 1
     assert told != {"None\n"}
+
+
+class Either(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x=None, y=None):
+        return self.layer(x.reshape(len(x), -1)[:, ::2] if y is None else -y.reshape(len(y), -1)[:, ::2])
+
+
+X = torch.randn(6, 2, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"y": X}, {"x": X.transpose(1, 2).reshape(6, 2, 3)}, {"x": X.reshape(6, 3, 2)}, {"x": X.reshape(6, 6)}],
+    ids=["name", "values", "shape", "axes"],
+)
+def test_the_form_of_the_inputs_is_that_of_the_beginning(other, tmp_path):
+    torch.manual_seed(0)
+    model = Either()
+    first = hl.extract(model, {"x": X}, out=tmp_path / "a.zarr", batch_size=2)
+    again = hl.extract(model, {"x": X}, out=tmp_path / "a.zarr", batch_size=3, resume=True)
+    np.testing.assert_array_equal(again["layer"][:], first["layer"][:])
+    with pytest.raises(
+        ValueError, match=r"continued (as it was begun, with inputs .x: float32 of shape|with the inputs it)"
+    ):
+        hl.extract(model, other, out=tmp_path / "a.zarr", batch_size=2, resume=True)

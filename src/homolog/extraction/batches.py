@@ -16,7 +16,7 @@ from homolog.extraction.contents import Layout, each, is_items, joined, layout_o
 from homolog.extraction.contents import part as part_of
 from homolog.extraction.options import Options
 from homolog.extraction.refusals import check_converted, check_data, check_plain, is_numbers, numbers_told
-from homolog.extraction.row_digests import digests_of
+from homolog.extraction.row_digests import digests_of, form_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Batch:
     ids: np.ndarray | None
     digests: np.ndarray | None
     """(size,) one of every example; None where something in the batch cannot be digested."""
+    form: str = ""
+    """Names, types and shapes of what it holds, as it came."""
 
     @property
     def size(self) -> int:
@@ -109,13 +111,13 @@ def prepare(
             f"a batch must hold at least one example, got {_kind_of(layout.main)}: leave empty batches out of the data."
         )
     # Digested as it came, so that models in other dtypes or on other devices agree about it.
-    digests = digests_of(content, layout)
+    digests, form = digests_of(content, layout), form_of(content, layout)
     content = _moved(content, device, dtype if options.forward is None else None)
     if ids is not None and len(ids) != layout.size:
         raise ValueError(f"example_ids must give one id per example of the batch ({layout.size}), got {len(ids)}.")
     moved = layout_of(content, lone=layout.kind == "items")
     assert moved is not None  # it has the same tensors
-    return Batch(content, moved, ids, digests)
+    return Batch(content, moved, ids, digests, form)
 
 
 def _input_of(content: Any) -> Any:

@@ -16,6 +16,8 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from homolog.extraction.contents import Layout, is_per_example, is_record, plain, rows_of
 from homolog.extraction.digests import IncomparableError, hashed
 
+MOST_TOLD = 200
+"""Letters of the form of a batch, beyond which it is written as a digest."""
 MOST_NESTED = 60
 """Containers and objects around a value, beyond which nobody looks."""
 
@@ -27,6 +29,24 @@ def digests_of(content: Any, layout: Layout) -> np.ndarray | None:
     except Exception:  # an object may do anything when it is looked at
         return None
     return np.array([int.from_bytes(digest, "little") for digest in found], dtype=np.uint64)
+
+
+def form_of(content: Any, layout: Layout) -> str:
+    """Write the names, types and shapes of what a batch holds, which digests of rows do not all tell."""
+    told = "a list of examples" if layout.kind == "items" else _form_of(content)
+    return told if len(told) <= MOST_TOLD else hashed(told).hex()
+
+
+def _form_of(content: Any) -> str:
+    if is_record(content):
+        content = vars(content)
+    if isinstance(content, Mapping):
+        return f"{{{', '.join(sorted(f'{key}: {_form_of(item)}' for key, item in content.items()))}}}"
+    if type(content) is tuple or (type(content) is list and any(rows_of(item) for item in content)):
+        return f"({', '.join(map(_form_of, content))})"
+    if isinstance(content, torch.Tensor) and not content.is_nested:
+        return f"{str(content.dtype).removeprefix('torch.')} of shape {('n', *content.shape[1:])}".replace("'", "")
+    return type(content).__name__
 
 
 def _of_rows(content: Any, size: int) -> list[bytes]:

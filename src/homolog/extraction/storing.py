@@ -34,6 +34,8 @@ from homolog.store import Writer, open_store
 from homolog.store.reading import identity
 from homolog.store.writing import as_stored, id_dtype
 
+FORM = "inputs"
+"""Key of the names, types and shapes of the first batch."""
 UNSAID = {"code of the model": None, "forward": None, VALUES: None, "mask": "None", "axis": "None"}
 """What stores of earlier versions do not record, and what it was: None where nobody knows."""
 
@@ -97,7 +99,8 @@ class IntoStore:
         other = difference(begun, self._request) if VALUES in begun else None
         if other is not None:
             self._writer.refuse(*other)
-        self._writer.request = with_notes(begun, self._request)
+        form = {FORM: begun[FORM]} if FORM in begun else {}
+        self._writer.request = with_notes(begun, self._request) | form
         self._tell_presumed(begun)
 
     def _tell_presumed(self, begun: Mapping[str, str]) -> None:
@@ -173,6 +176,9 @@ class IntoStore:
                 f"{str(self.path)!r} must be continued as it was begun, {with_or_without[0]} example_ids, got "
                 f"{with_or_without[1]}: pass the same example_ids, or choose another name."
             )
+        form = self._writer.request.get(FORM, batch.form)
+        if before == 0 and form != batch.form:
+            self._writer.refuse(FORM, form, batch.form)
         self._check_told(batch.digests is not None, ids is not None)
         if batch.digests is not None and self._digests is not None:
             self._check_same("inputs", self._digests[first:last], batch.digests[there], int(first))
@@ -213,6 +219,8 @@ class IntoStore:
             self._check_disk(taken)
             shapes = {name: (features.shape[1], features.dtype) for name, features in taken.features.items()}
             self._begun = True
+            if before == 0 and not self._writer.rows:
+                self._writer.request[FORM] = batch.form
             self._writer.begin(shapes, kinds, self._provenance)
             self._note_changes()
         there = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
