@@ -10,6 +10,7 @@ import enum
 import fractions
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import threading
@@ -162,6 +163,7 @@ OTHERS = [
     (np.array([{"a": 1}, 2], dtype=object), np.array([{"a": 2}, 2], dtype=object)),
     (np.array([(1, 2.0)], dtype="i4,f8"), np.array([(1, 3.0)], dtype="i4,f8")),
     (torch.float32, torch.float64),
+    (re.compile("a"), re.compile("b")),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import enum
 import hashlib
 from collections import deque
@@ -150,11 +151,11 @@ def _parts(value: Any, around: tuple[Any, ...]) -> Iterator[str | bytes]:
         yield from _object_parts(value, around)
 
 
-def _plain_parts(value: Any) -> Iterator[str]:
+def _plain_parts(value: Any) -> Iterator[str | bytes]:
     if isinstance(value, str):
         yield from ("text", str.__str__(value))
     elif isinstance(value, bytes):
-        yield from ("bytes", bytes.__repr__(value))
+        yield from ("bytes", bytes(value))
     else:
         yield from (type(value).__name__, repr(value))
 
@@ -183,7 +184,8 @@ def _object_parts(value: Any, around: tuple[Any, ...]) -> Iterator[str | bytes]:
         raise IncomparableError("code")
     yield _type_name(type(value))
     try:
-        reduced = value.__reduce_ex__(4)
+        special = copyreg.dispatch_table.get(type(value))
+        reduced = special(value) if special else value.__reduce_ex__(4)
     except Exception:
         numbers = _numbers_of(value)
         if numbers is None:
