@@ -242,8 +242,8 @@ def test_rows_that_are_there_are_not_computed_again(tmp_path, small_chunks):
     hl.extract(model, data, limit=64, batch_size=10, out=tmp_path / "a.zarr")
     seen.clear()
     hl.extract(model, data, batch_size=10, out=tmp_path / "a.zarr", resume=True)
-    # From row 60 on; two at a time are run again, to prove that rows are examples.
-    assert [size for size in seen if size != 2] == [10, 10, 10, 10]
+    # From row 60 on; three at a time are run again, to prove that rows are examples.
+    assert [size for size in seen if size > 3] == [10, 10, 10, 10]
 
 
 REFUSED = {

@@ -387,13 +387,13 @@ def test_the_same_model_runs_once():
     model, seen = network(0), []
     model.register_forward_hook(lambda module, arguments, output: seen.append(len(output)))
     found = hl.compare_models(model, model, inputs(), batch_size=64)
-    # Two at a time are run again, to prove that rows are examples.
-    assert [size for size in seen if size != 2] == [64, 64, 64, 11]
+    # Three at a time are run again, to prove that rows are examples.
+    assert [size for size in seen if size > 3] == [64, 64, 64, 11]
     assert int(found.attrs["same_model"]) == 1
     np.testing.assert_allclose(np.diag(found[DEBIASED]), 1, rtol=1e-6)
     seen.clear()
     other = hl.compare_models(model, model, inputs(), layers_a=["0"], layers_b=["0", "3"], batch_size=64)
-    assert sum(size for size in seen if size != 2) == 203
+    assert sum(size for size in seen if size > 3) == 203
     assert dict(other.sizes) == {"layer_a": 1, "layer_b": 2}
     np.testing.assert_allclose(other[DEBIASED][0, 0], 1, rtol=1e-6)
     np.testing.assert_allclose(other[DEBIASED][0, 1], found[DEBIASED].sel(layer_a="0", layer_b="3"), rtol=1e-5)

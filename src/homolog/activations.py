@@ -288,8 +288,12 @@ def _says_who(side: Activations) -> bool:
 
 
 def identified(side: Activations) -> bool:
-    """Say whether activations say anything of who their rows are."""
-    return side.example_ids is not None or side.digests is not None
+    """Say whether activations say anything of who their rows are, if only that nobody can tell."""
+    return side.example_ids is not None or side.digests is not None or side.provenance.get("inputs") == NOT_DIGESTED
+
+
+NOT_DIGESTED = "cannot be digested"
+"""What the provenance says of inputs that hold something of which equality cannot be told."""
 
 
 def _equal(first: np.ndarray | None, second: np.ndarray | None) -> bool:

@@ -57,6 +57,14 @@ def not_of_nodes(name: str, size: int, reason: str) -> str:
     )
 
 
+def not_whole(name: str) -> str:
+    """Say that a layer never puts out a tensor of all examples."""
+    return (
+        f"layer {name!r} must put out one tensor for all examples, got what torch.func or torch.vmap gives it, one example at a "
+        f"time: leave it out of layers, or name the module that calls it."
+    )
+
+
 def hint_for(against: Against, shape: Sequence[int], main: Any) -> str:
     """Say what helps where the data may have their examples on another axis: a layer has the same two axes first."""
     if not against.mixes or not isinstance(main, torch.Tensor) or main.is_nested or main.ndim < 2:

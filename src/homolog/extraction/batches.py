@@ -12,10 +12,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
 from homolog.diagnostics import listed
-from homolog.extraction.contents import Layout, digests_of, each, is_items, joined, layout_of
+from homolog.extraction.contents import Layout, each, is_items, joined, layout_of
 from homolog.extraction.contents import part as part_of
 from homolog.extraction.options import Options
 from homolog.extraction.refusals import check_converted, check_data, check_plain, is_numbers, numbers_told
+from homolog.extraction.row_digests import digests_of, form_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,10 @@ class Batch:
     content: Any
     layout: Layout
     ids: np.ndarray | None
-    digests: np.ndarray
+    digests: np.ndarray | None
+    """(size,) one of every example; None where something in the batch cannot be digested."""
+    form: str = ""
+    """Names, types and shapes of what it holds, as it came."""
 
     @property
     def size(self) -> int:
@@ -107,13 +111,13 @@ def prepare(
             f"a batch must hold at least one example, got {_kind_of(layout.main)}: leave empty batches out of the data."
         )
     # Digested as it came, so that models in other dtypes or on other devices agree about it.
-    digests = digests_of(content, layout)
+    digests, form = digests_of(content, layout), form_of(content, layout)
     content = _moved(content, device, dtype if options.forward is None else None)
     if ids is not None and len(ids) != layout.size:
         raise ValueError(f"example_ids must give one id per example of the batch ({layout.size}), got {len(ids)}.")
     moved = layout_of(content, lone=layout.kind == "items")
     assert moved is not None  # it has the same tensors
-    return Batch(content, moved, ids, digests)
+    return Batch(content, moved, ids, digests, form)
 
 
 def _input_of(content: Any) -> Any:
@@ -172,7 +176,7 @@ def part(batch: Batch, index: Sequence[int]) -> Batch:
     assert layout is not None  # it has the same tensors
     # All tensors of one example have one row, those that belong to all examples too.
     layout = layout._replace(size=len(index), kind=batch.layout.kind)
-    return Batch(content, layout, None, batch.digests[list(index)])
+    return Batch(content, layout, None, None)
 
 
 def pair_of(batch: Batch, before: Batch | None) -> Batch | None:
@@ -185,7 +189,7 @@ def pair_of(batch: Batch, before: Batch | None) -> Batch | None:
         return None
     layout = layout_of(content)
     assert layout is not None  # it has the same tensors
-    return Batch(content, layout._replace(size=2, kind="rows"), None, batch.digests[[0, 0]])
+    return Batch(content, layout._replace(size=2, kind="rows"), None, None)
 
 
 def fresh(batch: Batch) -> Batch:

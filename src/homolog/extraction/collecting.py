@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from homolog.activations import Activations
+from homolog.activations import NOT_DIGESTED, Activations
 from homolog.arrays import described, format_bytes
 from homolog.extraction.batches import Batch
 from homolog.extraction.options import Options
@@ -76,6 +76,8 @@ class InMemory:
         self._chunks: dict[str, list[np.ndarray]] = {}
         self._sizes: dict[str, int] = {}
         self._identities: dict[str, list[np.ndarray]] = {}
+        self._digested = True
+        """Whether every batch so far could be digested."""
 
     def __enter__(self) -> InMemory:
         return self
@@ -95,9 +97,18 @@ class InMemory:
             self._chunks.setdefault(name, []).append(features)
             self._sizes[name] = self._sizes.get(name, 0) + features.nbytes
         ids = self._ids.of(batch, before, taken.examples)
+        self._digested = self._digested and batch.digests is not None
         for name, values in identities_of(taken, batch, before, ids).items():
             self._identities.setdefault(name, []).append(values)
+        if not self._digested:  # rows of which only some say who they are say nothing
+            self._identities.pop("digests", None)
+            self._provenance["inputs"] = NOT_DIGESTED
         self._check_memory(before + taken.examples)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing says who the rows are."""
+        return not self._digested and self.options.example_ids is None
 
     def finish(self, examples: int) -> None:
         """Check what can be known at the end."""
@@ -130,7 +141,7 @@ class InMemory:
 
 def identities_of(taken: BatchOutput, batch: Batch, before: int, ids: np.ndarray | None) -> dict[str, np.ndarray]:
     """Return who the rows of a batch are."""
-    found = {"digests": batch.digests[taken.example]}
+    found = {} if batch.digests is None else {"digests": batch.digests[taken.example]}
     if ids is not None:
         found["example_ids"] = ids[taken.example]
     if taken.position is not None:

@@ -1,10 +1,9 @@
-"""What is inside a batch: its tensors, where its examples are, who they are, and part of it."""
+"""What is inside a batch: its tensors, where its examples are, and part of it."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -140,21 +139,20 @@ def is_record(value: Any) -> bool:
     return dataclasses.is_dataclass(value) or any(isinstance(item, arrays) for item in vars(value).values())
 
 
-def leaves(value: Any, whole: Callable[[Any], bool] | None = None, *, by_key: bool = False) -> Iterator[Any]:
-    """Yield what nested mappings, tuples, lists and records hold, in their order or that of keys; what is `whole` as it is."""
+def leaves(value: Any, whole: Callable[[Any], bool] | None = None) -> Iterator[Any]:
+    """Yield what nested mappings, tuples, lists and records hold, in their order; what is `whole` as it is."""
     if isinstance(value, PackedSequence) or (whole is not None and whole(value)):
         yield value
         return
     if is_record(value):
         value = vars(value)
     if isinstance(value, Mapping):
-        items = sorted(value.items(), key=lambda entry: str(entry[0])) if by_key else value.items()
-        value = [item for _, item in items]
+        value = list(value.values())
     elif not isinstance(value, tuple | list):
         yield value
         return
     for item in value:
-        yield from leaves(item, whole, by_key=by_key)
+        yield from leaves(item, whole)
 
 
 def each(function: Callable[[Any], Any], value: Any, whole: Callable[[Any], bool] | None = None) -> Any:
@@ -234,80 +232,6 @@ def _is_lone(value: Any) -> bool:
 
 def _nothing(value: Any) -> None:
     return None
-
-
-def digests_of(content: Any, layout: Layout) -> np.ndarray:
-    """Digest every example, over everything of it that reaches the model; what belongs to all examples counts for each."""
-    if layout.kind == "items":
-        return np.array([_number(_digest_of(item)) for item in content], dtype=np.uint64)
-    rows: list[Any] = []
-    shared = _Digest()
-    for leaf in leaves(content, lambda value: is_per_example(value, layout.size), by_key=True):
-        if isinstance(leaf, list | np.ndarray) and is_per_example(leaf, layout.size):
-            rows.append([_digest_of(item).digest() for item in leaf])
-        elif rows_of(leaf) == layout.size:
-            rows.append(_row_bytes(leaf))
-        else:
-            shared.add(leaf)
-    digests = np.empty(layout.size, dtype=np.uint64)
-    for i in range(layout.size):
-        state = hashlib.blake2b(digest_size=8)
-        for row in rows:
-            state.update(row[i])
-        if shared.said:
-            state.update(shared.digest())
-        digests[i] = _number(state)
-    return digests
-
-
-def _number(state: Any) -> int:
-    return int.from_bytes(state.digest(), "little")
-
-
-class _Digest:
-    """A digest of leaves of any kind."""
-
-    def __init__(self) -> None:
-        self._state = hashlib.blake2b(digest_size=8)
-        self.said = False
-        """Whether any leaf had bytes of its own."""
-
-    def add(self, leaf: Any) -> None:
-        """Add a leaf; an object without bytes of its own, or None, says nothing."""
-        if isinstance(leaf, PackedSequence | torch.Tensor):
-            shape = "" if isinstance(leaf, PackedSequence) else f"{leaf.dtype} {tuple(leaf.shape)}"
-            parts = [shape.encode(), *_row_bytes(leaf if isinstance(leaf, PackedSequence) or leaf.ndim else leaf[None])]
-        elif isinstance(leaf, np.ndarray):
-            parts = [repr(leaf.tolist()).encode()]
-        elif isinstance(leaf, str | bytes | bool | int | float | complex):
-            parts = [repr(leaf).encode()]
-        else:
-            return
-        self.said = True
-        for one in parts:
-            self._state.update(one)
-
-    def digest(self) -> bytes:
-        """Return eight bytes."""
-        return self._state.digest()
-
-
-def _digest_of(value: Any) -> _Digest:
-    state = _Digest()
-    for leaf in leaves(value, by_key=True):
-        state.add(leaf)
-    return state
-
-
-def _row_bytes(leaf: Any) -> Any:
-    """Return the bytes of every row; of packed sequences without padding, which depends on the others."""
-    if isinstance(leaf, PackedSequence):
-        padded, lengths = pad_packed_sequence(leaf, batch_first=True)
-        return [_row_bytes(row[None, : int(length)])[0] for row, length in zip(padded, lengths, strict=True)]
-    tensor = plain(leaf.detach())
-    if not tensor.numel():
-        return [b""] * len(tensor)
-    return tensor.cpu().reshape(len(tensor), -1).contiguous().view(torch.uint8).numpy()
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:

@@ -46,6 +46,12 @@ def output_of(output: Any, *, numbers: bool = False) -> Output:
     return Output(tensor, mask, "", output if _is_structure(output) else tensor)
 
 
+def is_transformed(output: Any) -> bool:
+    """Say whether an output is what torch.func or torch.vmap hand through a function: numbers that cannot be read inside it."""
+    wrapped = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", None)
+    return wrapped is not None and any(isinstance(one, torch.Tensor) and wrapped(one) for one in _tensors(output))
+
+
 def _is_structure(output: Any) -> bool:
     """Say whether an output is a record or an object: a reduction of one's own knows what to do with it."""
     return not isinstance(output, torch.Tensor | tuple | list | Mapping)

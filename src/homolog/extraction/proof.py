@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,8 +15,10 @@ from homolog.extraction import batches
 from homolog.extraction.against import Against, axis_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.masks import Stream
-from homolog.extraction.outputs import output_of
+from homolog.extraction.orders import OF_TWO, doubled, in_another_order, orders_of, some_of
+from homolog.extraction.outputs import is_transformed, output_of
 from homolog.extraction.reductions import Rows, UnfitError
+from homolog.extraction.unchanged import unchanged
 
 if TYPE_CHECKING:
     from homolog.extraction.options import Options
@@ -36,17 +38,6 @@ class Sample(NamedTuple):
     spread: torch.Tensor
     """(features,) largest difference between rows, of no feature less than a hundredth of that of another."""
     largest: float
-
-
-def some_of(size: int) -> list[int]:
-    """Return which examples to try: another number of them than the batch holds, in another order.
-
-    The first is among them, because sequences that are sorted by their lengths begin with the longest.
-    """
-    if size == 1:
-        return [0, 0]
-    # Two that a layer has sorted are at each other's places, and so they are in [1, 0, 1].
-    return [0, 1, 0] if size == 2 else [size - 1, 0]
 
 
 def sample_of(rows: Rows, index: Sequence[int]) -> Sample:
@@ -88,10 +79,17 @@ def prove(
         trials.of([i, i], look=False) for i in sorted({batch.size // 3, 2 * batch.size // 3} | ends) if batch.size > 1
     ]
     part = trials.of_some()
+    if part is not None:
+        trials.check_calls()
     turned = repeated = None
-    if part is None or trials.any_other_shape(part):
-        # A model of one size of batch, or sequences as long as the longest of the batch: all examples, the other way round.
-        turned = trials.of(range(batch.size)[::-1]) if batch.size > 1 else None
+    more = []
+    if (part is None or trials.any_other_shape(part)) and batch.size > 1:
+        # A model of one size of batch, or sequences as long as the longest of the batch: as many examples, in other places.
+        turned = trials.of(in_another_order(batch.size))
+        more.append(doubled(batch.size))
+    if part is not None and batch.size == 2:
+        more.append(OF_TWO)
+    others = [(order, trials.of(order)) for order in more]
     if part is not None and trials.any_difference(part):
         repeated = trials.of_some(seed=1)
     if part is not None and is_quantised(model):
@@ -101,9 +99,11 @@ def prove(
         for found in (one[number] for one in alone if one is not None):
             unfit = {name: problem for name, problem in found.items() if isinstance(problem, UnfitError)}
             recorder.contradicted |= {name: trials.unfit(recorder, name, problem, 2) for name, problem in unfit.items()}
-        tries = [{} if tried is None else tried[number] for tried in (part, turned, repeated)]
+        tries: list[Tried] = [{} if tried is None else tried[number] for tried in (part, turned, repeated)]
         for name in recorder.samples:
-            trials.judge(recorder, name, *(tried.get(name) for tried in tries))
+            beside = [(order, one[number].get(name)) for order, one in others if one is not None]
+            rows, in_places, again = (tried.get(name) for tried in tries)
+            trials.judge(recorder, name, rows, in_places, again, beside)
 
 
 class _Trials:
@@ -114,10 +114,12 @@ class _Trials:
     ) -> None:
         self.model, self.batch, self.options, self.recorders = model, batch, options, recorders
         self.index = some_of(batch.size)
-        self.order = self.index
+        self.orders = orders_of(batch.size)
         if is_quantised(model):
             # Quantised layers may round by the largest value of the batch: all examples, one of them twice.
-            self.order = [*range(batch.size)[::-1], 0]
+            self.orders = [[*in_another_order(batch.size), 0]]
+        self.order = self.orders[0]
+        """The order that was run."""
         self.pair = None if is_quantised(model) else batches.pair_of(batch, before)
         self.part, self.spacing = tolerance_of(model, [s for recorder in recorders for s in recorder.samples.values()])
 
@@ -128,7 +130,14 @@ class _Trials:
     def of_some(self, seed: int = 0) -> list[Tried] | None:
         """Run those that are tried, a single example beside that of the batch before it; None where the model takes none."""
         pair = None if self.pair is None else self._of(self.pair, [1, 0], seed, look=True)
-        return pair or self.of(self.order, seed) or self.of(sorted(self.order), seed)
+        if pair is not None:
+            return pair
+        for order in self.orders:
+            for self.order in (order, sorted(order)):
+                found = self.of(self.order, seed)
+                if found is not None:
+                    return found
+        return None
 
     def _of(self, batch: Batch, order: Sequence[int], seed: int, *, look: bool) -> list[Tried] | None:
         try:
@@ -143,15 +152,43 @@ class _Trials:
         listeners = [_listener(recorder, into, tried, places) for recorder, into in pairs]
         return list(found) if _run(self.model, tried, self.options, self.recorders, listeners, seed) else None
 
+    def check_calls(self) -> None:
+        """Speak against layers that run more often the more examples there are: their rows are something of one example."""
+        size, count = self.batch.size, len(self.order)
+        first = [recorder.calls for recorder in self.recorders]
+        others = [recorder.calls_tried for recorder in self.recorders]
+        if first == others:
+            return
+        # The same example so many times, because others may be longer, or take other ways.
+        alike = [self._calls_of([0] * number) for number in (size, count)]
+        if alike[0] is not None and alike[1] is not None:
+            first, others = alike[0], alike[1]
+        for recorder, whole, part in zip(self.recorders, first, others, strict=True):
+            for name in recorder.samples:
+                module = name.split("#")[0]
+                times, fewer = whole.get(module, 0), part.get(module, 0)
+                if times != fewer and recorder.options.axis_of(name) is None:
+                    reason = f"it runs {times} times with {size} examples and {fewer} times with {count}"
+                    recorder.contradicted[name] = Against(reason)
+
+    def _calls_of(self, order: Sequence[int]) -> list[dict[str, int]] | None:
+        """Count how often modules run for examples in some order; None where the model does not take them."""
+        ran = self.of(order, look=False) is not None
+        return [recorder.calls_tried for recorder in self.recorders] if ran else None
+
     def note_mixing(self, order: Sequence[int], found: list[Tried] | None) -> None:
         """Note the layers that have other values without most of the examples: quantised by the largest value of the batch."""
         for recorder, name, sample, rows in [] if found is None else self._rows(found):
-            each = len(sample.rows) // len(self.index)
-            there = torch.cat([sample.rows[k * each : (k + 1) * each] for k, i in enumerate(self.index) if i in order])
+            there = self._sampled(sample, order)
             # As part of their own size: the spread of all rows is that of an outlier.
             apart = rows.shape == there.shape and _differences(there, rows).amax() > self.part * there.abs().amax()
             if bool(apart) and name not in recorder.mixing:
                 recorder.mixing.append(name)
+
+    def _sampled(self, sample: Sample, order: Sequence[int]) -> torch.Tensor:
+        """Return the rows of the examples that are in some order."""
+        each = len(sample.rows) // len(self.index)
+        return torch.cat([sample.rows[k * each : (k + 1) * each] for k, i in enumerate(self.index) if i in order])
 
     def any_other_shape(self, found: list[Tried]) -> bool:
         """Say whether any layer has other features or positions for part of the batch."""
@@ -171,20 +208,38 @@ class _Trials:
                 if isinstance(rows, torch.Tensor):
                     yield recorder, name, sample, rows
 
-    def _differs(self, recorder: Recorder, name: str, rows: torch.Tensor) -> bool:
+    def _differs(self, recorder: Recorder, name: str, rows: torch.Tensor, there: torch.Tensor | None = None) -> bool:
         sample = recorder.samples[name]
         allowed = self.part * sample.spread + self.spacing * sample.largest
-        return bool((_differences(sample.rows, rows) > allowed).any())
+        return bool((_differences(sample.rows if there is None else there, rows) > allowed).any())
 
-    def judge(self, recorder: Recorder, name: str, part: Any, turned: Any, repeated: Any) -> None:
-        """Say of one layer whether it follows the examples, as far as it could be tried."""
+    def _differs_in(self, recorder: Recorder, name: str, order: Sequence[int], rows: Any) -> bool:
+        """Say whether a layer has other values, of the same shape, for examples in some order."""
+        there = self._sampled(recorder.samples[name], order)
+        alike = isinstance(rows, torch.Tensor) and rows.shape == there.shape
+        return alike and self._differs(recorder, name, rows, there)
+
+    def judge(
+        self,
+        recorder: Recorder,
+        name: str,
+        part: Any,
+        turned: Any,
+        repeated: Any,
+        others: Sequence[tuple[list[int], Any]],
+    ) -> None:
+        """Say of one layer whether it follows the examples, as far as it could be tried; `others` are orders, and their rows."""
         reason = self._against(recorder, name, part, turned)
+        if not reason and any(self._differs_in(recorder, name, order, rows) for order, rows in others):
+            reason = _OTHER_VALUES
         asserted = (
             recorder.options.axis_of(name) is not None
         )  # that examples depend on each other is then as it should be
         if (
             reason == _OTHER_VALUES
             and isinstance(repeated, torch.Tensor)
+            and isinstance(part, torch.Tensor)
+            and part.shape == repeated.shape
             and bool((_differences(part, repeated) > 0).any())
         ):
             recorder.random += [] if name in recorder.random else [name]
@@ -275,7 +330,7 @@ def _run(
     with ExitStack() as stack:
         for recorder, listen in zip(recorders, listeners, strict=True):
             stack.enter_context(recorder.listening(listen))
-        stack.enter_context(_unchanged(model, seed))
+        stack.enter_context(unchanged(model, seed))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         try:
@@ -283,53 +338,6 @@ def _run(
         except Exception:
             return False
     return True
-
-
-@contextmanager
-def _unchanged(model: nn.Module, seed: int) -> Iterator[None]:
-    """Put back random generators, buffers and attributes after a trial, which draws the random numbers of a seed."""
-    attributes = [_Attributes(module) for module in model.modules()]
-    kept = [
-        (module, name, held) for module in model.modules() for name, held in module._buffers.items() if held is not None
-    ]
-    copies = [held.clone() for _, _, held in kept]
-    cuda = sorted({held.device.index or 0 for held in model.parameters() if held.device.type == "cuda"})
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            for (module, name, held), copied in zip(kept, copies, strict=True):
-                if not held.is_meta and not torch.equal(held, copied):
-                    held.copy_(copied)
-                module._buffers[name] = held
-            for one in attributes:
-                one.restore()
-
-
-class _Attributes:
-    """The attributes of a module, such as a state that it keeps from batch to batch."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module, self._held = module, dict(vars(module))
-        plain = {name: value for name, value in self._held.items() if type(value) in (list, dict, set, torch.Tensor)}
-        self._copies = {
-            name: value.clone() if isinstance(value, torch.Tensor) else value.copy() for name, value in plain.items()
-        }
-
-    def restore(self) -> None:
-        """Put them back."""
-        vars(self._module).clear()
-        vars(self._module).update(self._held)
-        for name, copied in self._copies.items():
-            value = self._held[name]
-            if isinstance(value, torch.Tensor):
-                value.copy_(copied)
-            elif isinstance(value, list):
-                value[:] = copied
-            else:
-                value.clear()
-                value.update(copied)
 
 
 def owners_of(
@@ -381,7 +389,7 @@ def outputs_of_layers(
 
     def listener(into: dict[str, torch.Tensor]) -> Callable[[str, Any, nn.Module], None]:
         def listen(name: str, output: Any, module: nn.Module) -> None:
-            tensor = output_of(output).tensor
+            tensor = None if is_transformed(output) else output_of(output).tensor
             if tensor is not None:
                 into[name] = tensor.detach().clone()
 

@@ -13,16 +13,17 @@ from torch import nn
 from homolog.activations import unknown_layer
 from homolog.diagnostics import listed
 from homolog.extraction import reductions
-from homolog.extraction.against import Against, hint_for, not_first, not_of_nodes, nothing_left, padded
+from homolog.extraction.against import Against, hint_for, not_first, not_of_nodes, not_whole, nothing_left, padded
 from homolog.extraction.batches import Batch
 from homolog.extraction.channels import check_channels
 from homolog.extraction.contents import named
 from homolog.extraction.layers import INPUT, Selection
 from homolog.extraction.masks import Masks, Stream, streams_of
 from homolog.extraction.options import Options
-from homolog.extraction.outputs import output_of
+from homolog.extraction.orders import some_of
+from homolog.extraction.outputs import is_transformed, output_of
 from homolog.extraction.padding import Trace
-from homolog.extraction.proof import Sample, sample_of, some_of
+from homolog.extraction.proof import Sample, sample_of
 from homolog.extraction.shapes import shape_of, shapes_of, sizes_beside, sizes_of
 
 
@@ -75,6 +76,8 @@ class Recorder:
         self._strangers: dict[str, frozenset[str]] = {}
         self._listen: Callable[[str, Any, nn.Module], None] | None = None
         self._calls: dict[str, int] = {}
+        self.calls_tried: dict[str, int] = {}
+        """Module → how often it ran when outputs were last listened to."""
         self._taken: dict[str, reductions.Rows] = {}
         self._expected: dict[str, int] | None = None
         self._widths: dict[str, int] = {}
@@ -115,7 +118,13 @@ class Recorder:
         try:
             yield
         finally:
+            self.calls_tried = self._calls
             self._calls, self._listen = calls, None
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """Module → how often it ran for the batch."""
+        return self._calls
 
     def masks_of(self, batch: Batch) -> Masks:
         """Return the masks of a batch."""
@@ -207,6 +216,10 @@ class Recorder:
 
     def reduced(self, name: str, output: Any, module: nn.Module | None, masks: Masks) -> reductions.Rows:
         """Return the rows of an output."""
+        if is_transformed(output):
+            raise reductions.UnfitError(
+                not_whole(name), "it runs inside torch.func or torch.vmap, on one example at a time"
+            )
         found = output_of(output, numbers=module is None)
         rule = reductions.rule_for(name, self.options.reduce)
         axis = None if module is None else self.options.axis_of(name)  # the examples come first in the data

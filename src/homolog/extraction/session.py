@@ -30,6 +30,11 @@ from homolog.extraction.storing import IntoStore, sink_for
 _ARGUMENTS = re.compile(r"unexpected keyword argument|missing \d+ required|takes \d+ positional|takes from \d+")
 """What Python says where a batch does not fit the arguments of a forward."""
 
+_UNDIGESTED = (
+    "it cannot be told which example made each row, since the batches hold something that cannot be digested: nothing will show "
+    "that rows are shuffled; pass example_ids=, or make the batches of tensors, arrays, numbers, text and plain objects."
+)
+
 
 def run(model: Any, data: Any, options: Options) -> Activations:
     """Run the model over the data and collect."""
@@ -42,7 +47,7 @@ def run(model: Any, data: Any, options: Options) -> Activations:
             recorder.stored = sink.layers
             with borrowed(model, options.device) as (device, dtype), recorder.attached():
                 _run_batches(model, data, options, recorder, sink, total, (device, dtype))
-            tell(recorder)
+            tell(recorder, unknown=sink.unknown)
         return sink.result()
 
 
@@ -203,9 +208,9 @@ def _device(device: Any) -> torch.device:
         raise ValueError(f"device must be one that PyTorch can use here, got {device!r}: {reason}.") from error
 
 
-def tell(recorder: Recorder) -> None:
-    """Say which layers nobody named were left out, and what could not be known of those taken."""
-    cautions = []
+def tell(recorder: Recorder, *, unknown: bool = False) -> None:
+    """Say which layers nobody named were left out, and what could not be known of those taken, or of who the rows are."""
+    cautions = [Caution(ExtractionWarning, _UNDIGESTED)] if unknown else []
     if recorder.skipped:
         told = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
         message = (

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from homolog.activations import Activations
+from homolog.activations import NOT_DIGESTED, Activations
 from homolog.arrays import format_bytes
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
@@ -34,6 +34,8 @@ from homolog.store import Writer, open_store
 from homolog.store.reading import identity
 from homolog.store.writing import as_stored, id_dtype
 
+FORM = "inputs"
+"""Key of the names, types and shapes of the first batch."""
 UNSAID = {"code of the model": None, "forward": None, VALUES: None, "mask": "None", "axis": "None"}
 """What stores of earlier versions do not record, and what it was: None where nobody knows."""
 
@@ -50,6 +52,8 @@ class IntoStore:
         self._request = request_of(model, options)
         self._writer = Writer(self.path, self._request, resume=options.resume, unsaid=UNSAID, apart=("model", VALUES))
         self._begun = False
+        self._digested: bool | None = None
+        """Whether the rows have digests; None before the first batch."""
         with ExitStack() as undo:
             undo.callback(self._writer.close)
             self._check_request(model)
@@ -74,6 +78,11 @@ class IntoStore:
         """Return the layers of which there are rows already; None where there are none."""
         return frozenset(self._writer.layers) if self._writer.rows else None
 
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing says who the rows are."""
+        return self._digested is False and self._options.example_ids is None
+
     def _note_changes(self) -> None:
         """Note which values the computation itself changed: they need not be the same when it is continued."""
         self._writer.note(without_changes(self._writer.request, record_of(self._model, self._options)))
@@ -90,7 +99,8 @@ class IntoStore:
         other = difference(begun, self._request) if VALUES in begun else None
         if other is not None:
             self._writer.refuse(*other)
-        self._writer.request = with_notes(begun, self._request)
+        form = {FORM: begun[FORM]} if FORM in begun else {}
+        self._writer.request = with_notes(begun, self._request) | form
         self._tell_presumed(begun)
 
     def _tell_presumed(self, begun: Mapping[str, str]) -> None:
@@ -159,8 +169,6 @@ class IntoStore:
         if first == last:
             return False
         there = self._example[first:last] - before
-        assert self._digests is not None  # every store of an extraction has them
-        self._check_same("inputs", self._digests[first:last], batch.digests[there], int(first))
         ids = self._ids.of(batch, before, taken)
         if (ids is None) != (self._stored_ids is None):
             with_or_without = ("without", "some") if ids is not None else ("with", "none")
@@ -168,11 +176,27 @@ class IntoStore:
                 f"{str(self.path)!r} must be continued as it was begun, {with_or_without[0]} example_ids, got "
                 f"{with_or_without[1]}: pass the same example_ids, or choose another name."
             )
+        form = self._writer.request.get(FORM, batch.form)
+        if before == 0 and form != batch.form:
+            self._writer.refuse(FORM, form, batch.form)
+        self._check_told(batch.digests is not None, ids is not None)
+        if batch.digests is not None and self._digests is not None:
+            self._check_same("inputs", self._digests[first:last], batch.digests[there], int(first))
         if ids is not None and self._stored_ids is not None:
             self._check_same("example ids", self._stored_ids[first:last], ids[there], int(first))
         # Of the last example only some positions may be there.
         whole = last < len(self._example) or not self._by_position or self._writer.complete
         return bool(whole and there[-1] == taken - 1)
+
+    def _check_told(self, digested: bool, identified: bool) -> None:
+        """Refuse to go on where nothing says whether the inputs are those of the rows that are there."""
+        if (digested and self._digests is not None) or identified:
+            return
+        raise ValueError(
+            f"{str(self.path)!r} must be continued with the inputs it was begun with, got inputs of which this cannot be told, "
+            f"since the batches hold something that cannot be digested: pass example_ids= from the beginning, or make the "
+            f"batches of tensors, arrays, numbers and text."
+        )
 
     def _check_same(self, what: str, there: np.ndarray, now: np.ndarray, row: int) -> None:
         if not np.array_equal(there, now):
@@ -187,16 +211,33 @@ class IntoStore:
         if self._begun or self._writer.rows:
             self._writer.leave_out([name for name in self._writer.layers if name not in taken.features])
         identities = identities_of(taken, batch, before, self._ids.of(batch, before, taken.examples))
+        if not self._are_digested(batch):
+            identities.pop("digests", None)
+            self._provenance["inputs"] = NOT_DIGESTED
         kinds = {name: id_dtype(ids) if name == "example_ids" else str(ids.dtype) for name, ids in identities.items()}
         if not self._begun:
             self._check_disk(taken)
             shapes = {name: (features.shape[1], features.dtype) for name, features in taken.features.items()}
             self._begun = True
+            if before == 0 and not self._writer.rows:
+                self._writer.request[FORM] = batch.form
             self._writer.begin(shapes, kinds, self._provenance)
             self._note_changes()
         there = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
         features = {name: rows[there:] for name, rows in taken.features.items()}
         self._writer.append(features, {name: as_stored(ids[there:], kinds[name]) for name, ids in identities.items()})
+
+    def _are_digested(self, batch: Batch) -> bool:
+        """Say whether the rows of the store have digests, as its first batch has; a later one without them is refused."""
+        there = batch.digests is not None
+        if self._digested is None:
+            self._digested = self._digests is not None if self._writer.rows else there
+        if self._digested and not there:
+            raise ValueError(
+                f"{str(self.path)!r} must hold who every row is, got a batch with something that cannot be digested after others "
+                f"that could be: make all batches of tensors, arrays, numbers and text."
+            )
+        return self._digested
 
     def _check_disk(self, taken: BatchOutput) -> None:
         if self.total is None:

@@ -161,7 +161,7 @@ class Writer:
         """Refuse to go on with another request."""
         raise ValueError(
             f"{str(self.path)!r} must be continued as it was begun, with {_chosen(what, begun)}, got "
-            f"{_chosen(what, asked)}: use the same model, layers, functions and dtype, or another name."
+            f"{_chosen(what, asked)}: use the same model, layers, functions, inputs and dtype, or another name."
         )
 
     @property

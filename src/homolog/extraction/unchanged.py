@@ -1,0 +1,97 @@
+"""A model is left as it was by runs that are only trials, whatever it keeps from batch to batch."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+COPIED_AT_MOST = 2**28
+"""Bytes of an array that is copied for every trial; a larger one is taken for a table that is only read."""
+_ALWAYS = frozenset(vars(nn.Module()))
+"""What every module has: its weights, its parts and its hooks."""
+_FIXED = (bool, int, float, complex, str, bytes, type(None), type, object)
+
+
+@contextmanager
+def unchanged(model: nn.Module, seed: int) -> Iterator[None]:
+    """Put back random generators, buffers and attributes after a trial, which draws the random numbers of a seed."""
+    attributes = [_Attributes(module) for module in model.modules()]
+    kept = [
+        (module, name, held) for module in model.modules() for name, held in module._buffers.items() if held is not None
+    ]
+    copies = [held.clone() for _, _, held in kept]
+    cuda = sorted({held.device.index or 0 for held in model.parameters() if held.device.type == "cuda"})
+    drawn, drawn_by_numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            known = _known(model)
+            for one in attributes:
+                one.lend(known)
+            yield
+        finally:
+            random.setstate(drawn)
+            np.random.set_state(drawn_by_numpy)
+            for (module, name, held), copied in zip(kept, copies, strict=True):
+                if not held.is_meta and not torch.equal(held, copied):
+                    held.copy_(copied)
+                module._buffers[name] = held
+            for one in attributes:
+                one.restore()
+
+
+def _known(model: nn.Module) -> dict[int, Any]:
+    """Return what is never copied with an attribute that reaches it: the modules and weights themselves."""
+    held = [*model.modules(), *model.parameters(), *model.buffers()]
+    return {id(one): one for one in held}
+
+
+class _Attributes:
+    """The attributes of a module, such as a state that it keeps from batch to batch."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module, self._held = module, dict(vars(module))
+        plain = {name: value for name, value in self._held.items() if type(value) in (list, dict, set, torch.Tensor)}
+        self._copies = {
+            name: value.clone() if isinstance(value, torch.Tensor) else value.copy() for name, value in plain.items()
+        }
+
+    def lend(self, known: dict[int, Any]) -> None:
+        """Let a trial change copies: what is deep in an object cannot be put back. What cannot be copied is used as it is."""
+        for name, value in self._held.items():
+            if (
+                name in _ALWAYS
+                or type(value) in _FIXED
+                or isinstance(value, torch.Tensor | nn.Module)
+                or callable(value)
+            ):
+                continue
+            if isinstance(value, np.ndarray) and value.nbytes > COPIED_AT_MOST:
+                continue
+            try:
+                vars(self._module)[name] = copy.deepcopy(value, known)
+            except Exception:  # an object may do anything when it is copied
+                continue
+
+    def restore(self) -> None:
+        """Put them back."""
+        vars(self._module).clear()
+        vars(self._module).update(self._held)
+        for name, copied in self._copies.items():
+            value = self._held[name]
+            if isinstance(value, torch.Tensor):
+                value.copy_(copied)
+            elif isinstance(value, list):
+                value[:] = copied
+            else:
+                value.clear()
+                value.update(copied)
