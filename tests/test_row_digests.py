@@ -199,7 +199,9 @@ def test_names_count_where_there_are_several():
     np.testing.assert_array_equal(digests({"pixels": x}), digests(x))
 
 
-@pytest.mark.parametrize("value", [object(), lambda x: x, threading.Lock(), (i for i in "ab")], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "value", [object(), lambda x: x, threading.Lock(), (i for i in "ab")], ids=lambda v: type(v).__name__
+)
 def test_nothing_is_claimed_of_what_says_nothing(value):
     assert digests({"x": torch.zeros(3, 2), "t": value}) is None
     assert digests([Own(value), Own(value)]) is None
