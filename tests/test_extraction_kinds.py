@@ -431,3 +431,24 @@ def test_inputs_and_targets_of_one_kind_are_no_examples():
     np.testing.assert_array_equal(of_pairs["2"], taken["2"])
     with pytest.raises(TypeError, match=r"got a list of 6 that look like one example each \(the first a dict\)"):
         hl.extract(model, [items])
+
+
+@pytest.mark.parametrize("kind", [nn.ParameterList, nn.ParameterDict])
+def test_lists_of_weights_are_weights_of_the_module_they_are_in(kind):
+    class Listed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            weights = [torch.randn(4, 4), torch.randn(4, 3)]
+            self.weights = kind(weights if kind is nn.ParameterList else dict(zip("ab", weights, strict=True)))
+
+        def forward(self, x):
+            for weight in self.weights if kind is nn.ParameterList else self.weights.values():
+                x = x @ weight
+            return x
+
+    x = torch.randn(6, 4)
+    model = nn.Sequential(nn.Linear(4, 4), Listed())
+    found = hl.extract(model, x)
+    assert list(found) == ["0", "1"]
+    np.testing.assert_allclose(found["1"], model(x).detach().numpy(), rtol=1e-6)
+    assert list(hl.extract(Listed(), x)) == ["output"]

@@ -71,8 +71,9 @@ def select(model: nn.Module, layers: Any) -> Selection:
 def _by_default(model: nn.Module, modules: list[tuple[str, nn.Module]]) -> Selection:
     """Choose the modules without children, and those that have weights of their own or stand for one layer."""
     inside = [name for name, module in modules if _is_one_layer(module)]
+    modules = [(name, module) for name, module in modules if not isinstance(module, _LISTS)]
     chosen = [(name, module) for name, module in modules if _is_layer(module) and not _is_part(name, inside)]
-    if not chosen or any(held is not None for held in model._parameters.values()):
+    if not chosen or _owns_weights(model):
         chosen.append((OUTPUT, model))
     found = _unique(chosen)
     silent = {name: "TorchScript runs no hooks" for name, module in found.items() if _is_scripted(module)}
@@ -80,9 +81,17 @@ def _by_default(model: nn.Module, modules: list[tuple[str, nn.Module]]) -> Selec
     return Selection(heard, False, frozenset(), True, lambda name: True, silent=silent)
 
 
-def _is_layer(module: nn.Module) -> bool:
+_LISTS = (nn.ParameterList, nn.ParameterDict)
+"""Modules that hold weights of the module they are in, and never run."""
+
+
+def _owns_weights(module: nn.Module) -> bool:
     own = any(held is not None for held in module._parameters.values())
-    return own or not any(module.children()) or _is_one_layer(module) or _is_shaped(module)
+    return own or any(isinstance(child, _LISTS) and len(child) for child in module.children())
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return _owns_weights(module) or not any(module.children()) or _is_one_layer(module) or _is_shaped(module)
 
 
 def _is_one_layer(module: nn.Module) -> bool:
