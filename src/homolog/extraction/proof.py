@@ -290,7 +290,7 @@ def _listener(
             into[name] = rows_at(rows, places) if places else None
         except UnfitError as problem:
             into[name] = problem
-        except Exception:
+        except Exception:  # a reduction of the user's own: what it says of a part proves nothing either way
             into[name] = None
 
     return listen
@@ -335,7 +335,7 @@ def _run(
         warnings.simplefilter("ignore")
         try:
             batches.call(model, batches.fresh(batch), options)
-        except Exception:
+        except Exception:  # a model may refuse batches of other sizes: then it cannot be tried
             return False
     return True
 
