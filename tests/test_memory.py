@@ -22,7 +22,9 @@ from homolog.blocks.workers import ThreadWorkers, at_most, pooled
 from homolog.engine import budget, planning
 from homolog.measures import evaluation
 from homolog.operands import dissimilarities
-from homolog.states import finishing
+from homolog.operands.dissimilarities import DISSIMILARITIES
+from homolog.operands.representation import ArrayRepresentation
+from homolog.states import summed
 
 MIB = 1 << 20
 SLACK = 64 * MIB
@@ -119,9 +121,9 @@ def test_a_few_layers_at_a_time_give_what_all_at_once_give(name, strict, rng):
                     group = hl.plan(**given, memory=memory).groups[0]
                 except ValueError:
                     continue
-                if not group.parts:
+                if not group.batches:
                     break
-                batches.setdefault(group.form.layers, memory)
+                batches.setdefault(group.batch, memory)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", hl.HomologWarning)
                 whole = hl.compare(**given)
@@ -252,9 +254,11 @@ def test_reordered_dissimilarities_in_pieces(monkeypatch, rng):
     monkeypatch.setattr(dissimilarities, "PIECE", 40)
     for n in (3, 17):
         x, order = rng.normal(size=(n, 3)), rng.permutation(n)
-        found = dissimilarities.reorder(dissimilarities.prepare(x, comparison="pearson"), order)
+        found = DISSIMILARITIES.prepare(ArrayRepresentation(x), comparison="pearson").reordered(order)
         np.testing.assert_allclose(
-            found.values, dissimilarities.prepare(x[order], comparison="pearson").values, atol=1e-12
+            found.values,
+            DISSIMILARITIES.prepare(ArrayRepresentation(x[order]), comparison="pearson").values,
+            atol=1e-12,
         )
 
 
@@ -405,16 +409,15 @@ def test_moments_of_a_pair_meet_once_for_all_measures(monkeypatch, rng):
     layers = {f"{p}": rng.normal(size=(80, p)) for p in (3, 5)}
     state = hl.Moments()
     state.update(layers)
-    met = []
-    for family, (operand, meet) in finishing._FAMILIES.items():
-
-        def counted(*given, family=family, meet=meet):
-            met.append(family)
-            return meet(*given)
-
-        monkeypatch.setitem(finishing._FAMILIES, family, (operand, counted))
+    products, plain = [], summed.SummedRows.__matmul__
+    monkeypatch.setattr(summed.SummedRows, "__matmul__", lambda x, y: products.append((x, y)) or plain(x, y))
+    decomposed, svd = [], np.linalg.svd
+    monkeypatch.setattr(np.linalg, "svd", lambda *given, **how: decomposed.append(given) or svd(*given, **how))
     found, _ = told(lambda: state.finalise(measures=names))
-    assert {family: met.count(family) for family in set(met)} == {"structure": 3, "subspace": 3, "neurons": 3}
+    assert (len(products), len(decomposed)) == (
+        6,
+        6,
+    )  # of three pairs: overlaps and correlations; overlaps, and those weighted
     for name in names:
         alone, _ = told(lambda name=name: state.finalise(measures=name))
         np.testing.assert_array_equal(found[name], alone[name])

@@ -145,6 +145,37 @@ def all_equal(labels: Sequence[str], dissimilarity: str) -> list[Caution]:
     return [Caution(NothingLeftWarning, message)]
 
 
+def full_spans(labels: Sequence[str]) -> list[Caution]:
+    """Say of which layers the units may span everything."""
+    if not labels:
+        return []
+    message = (
+        f"{listed(labels)}: as many units as examples, which may span everything, so that every unit is matched: use more "
+        f"examples or fewer units."
+    )
+    return [Caution(SaturationWarning, message)]
+
+
+def all_neighbors(labels: Iterable[str], k: int, n: int) -> list[Caution]:
+    """Say that every example is a neighbour of every other."""
+    message = (
+        f"{listed(labels)}: k = {k} with {n} examples, so that every example is a neighbour of every other: use more examples or "
+        f"a smaller k."
+    )
+    return [Caution(SaturationWarning, message)]
+
+
+def tied_neighbors(labels: Sequence[str]) -> list[Caution]:
+    """Say of which layers many neighbours are decided by the order of the examples."""
+    if not labels:
+        return []
+    message = (
+        f"{listed(labels)}: for more than a twentieth of the examples several others are equally near, and the first of them "
+        f"count as neighbours on both sides, which raises agreement: compare with a permutation test, which does the same."
+    )
+    return [Caution(TiesWarning, message)]
+
+
 def without_direction(counts: Mapping[str, int], what: str, taken: str) -> list[Caution]:
     """Say which layers hold examples that have no cosine or correlation with others."""
     told = listed(f"{name} ({count})" for name, count in counts.items() if count)

@@ -103,6 +103,14 @@ def column_means(x: Array) -> Array:
     return xp.astype(total / x.shape[0], x.dtype, copy=False)
 
 
+def double_centred(gram: Array) -> Array:
+    """Return HKH; twice, because the first means are rounded: one entry may be much larger than what centring leaves."""
+    for _ in range(2):
+        gram = gram - column_means(gram)
+        gram = gram - column_means(gram.T).T
+    return gram
+
+
 def thin_svd(centred: Array) -> ThinSVD:
     """Return the thin SVD of centred features, cut where S <= RANK_TOLERANCE · S_max."""
     xp = namespace(centred)
@@ -201,8 +209,13 @@ ROUNDINGS, UNIT_ROUNDINGS = 8, 64
 """What may be left of the squared distance of two equal rows: so many roundings of their squares, and of units squared."""
 
 
-def squared_distances_of(x: np.ndarray, y: np.ndarray, *, same: bool) -> np.ndarray:
-    """Return the same of two blocks of rows, which are one block or have no row in common."""
+def squared_distances(x: Array, y: Array, *, same: bool) -> Array:
+    """Return squared Euclidean distances between two blocks of centred rows, which are one block or have no row in common.
+
+    0 where rounding is left; those of a row to itself are exactly 0.
+    """
+    if not is_numpy(x):
+        return _squared_distances(x, y, same=same)
     found: np.ndarray = x @ y.T
     found *= -2
     together = np.einsum("ij,ij->i", x, x)[:, None] + np.einsum("ij,ij->i", y, y)[None, :]
@@ -212,3 +225,13 @@ def squared_distances_of(x: np.ndarray, y: np.ndarray, *, same: bool) -> np.ndar
     if same:
         np.fill_diagonal(found, 0)
     return found
+
+
+def _squared_distances(x: Array, y: Array, *, same: bool) -> Array:
+    """Return the same with gradients, in any library."""
+    xp = namespace(x)
+    together = xp.linalg.vecdot(x, x)[:, None] + xp.linalg.vecdot(y, y)[None, :]
+    squared = together - 2 * (x @ y.T)
+    left = squared > ROUNDINGS * machine_epsilon(x) * detached(together)
+    positive = xp.where(left, squared, xp.zeros_like(squared))
+    return positive * (1 - identity_like(x)) if same else positive

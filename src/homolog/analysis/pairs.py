@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import check_finite, representation, same_library, same_rows, to_numpy
+from homolog.operands.representation import ArrayRepresentation
 from homolog.operands.subspace import prepare
 
 
@@ -29,7 +30,7 @@ class DecomposedPair:
         same_rows(checked[0], checked[1])
         for value, name in zip(checked, "xy", strict=True):
             check_finite(value, name)
-        decomposed = [prepare(value) for value in checked]
+        decomposed = [prepare(ArrayRepresentation(value)) for value in checked]
         for name, subspace in zip("xy", decomposed, strict=True):
             if subspace.rank == 0:
                 raise ValueError(

@@ -13,6 +13,7 @@ from homolog.analysis.pairs import DecomposedPair
 from homolog.linalg import centre
 from homolog.measures import cka
 from homolog.names import printable, shown
+from homolog.operands.representation import ArrayRepresentation
 from homolog.operands.subspace import prepare
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def of_layer(where: str, array: np.ndarray) -> Iterator[Finding]:
             f"{copies} of {p} features are copies of others, up to scale, and weigh in CKA as often as they occur",
             "drop them if they are an artefact, as of padding or tied weights",
         )
-    subspace = prepare(array)
+    subspace = prepare(ArrayRepresentation(array))
     if subspace.rank >= n - 1:
         yield Finding(
             "saturation",

@@ -31,7 +31,7 @@ def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:
         companions: dict[str, tuple[np.ndarray, str]] = {}
         if record.symmetric is False:
             companions["reversed"] = values.T, "the measure with the roles of the two layers exchanged"
-        found = outcome.sureness.get(name, {}) | ({"null": outcome.nulls[name]} if name in outcome.nulls else {})
+        found = outcome.companions.get(name, {}) | ({"null": outcome.nulls[name]} if name in outcome.nulls else {})
         companions |= {kind: (matrix, MEANINGS[kind]) for kind, matrix in found.items()}
         for suffix, (matrix, meaning) in companions.items():
             about = {"companion_of": name, "meaning": meaning}

@@ -13,11 +13,12 @@ from homolog.blocks.workers import pooled
 from homolog.diagnostics import dominated_by_bias, give, no_interval, order_free
 from homolog.inference.checks import check_count, check_level, check_size
 from homolog.inference.intervals import difference, intervals
-from homolog.inference.pair import ALL, Pair, prepare
+from homolog.inference.pair import ALL, Pair
 from homolog.inference.permutations import is_order_free, orders, permuted_values, seed_of
 from homolog.inference.pvalues import pvalues
 from homolog.inference.resampling import Method, Resampled, resampled_values
 from homolog.measures.record import Measure
+from homolog.operands.family import FUNCTION
 
 Spec = str | Measure | Callable[..., Any]
 Random = int | np.random.Generator
@@ -135,9 +136,9 @@ def permutation_test(
 
 def _permuted(pair: Pair, count: int, groups: Any, rng: Random, memory: str | int) -> np.ndarray:
     check_count(count)
-    x, y = pair.operands
+    x, y, _ = pair.operands
     order = orders(pair.n, rng, groups)
-    with pooled(shared=pair.measure.family.name != "function") as each:
+    with pooled(shared=pair.measure.family is not FUNCTION) as each:
         found = permuted_values({"value": pair.measure}, [x], [y], ALL, order, int(count), each, parse_bytes(memory))
     return found["value"][:, 0, 0]
 
@@ -269,8 +270,8 @@ def _resampling(pair: Pair, method: Method, rng: Random) -> Callable[[Mapping[st
     check_size(pair.n, pair.measure, method)
 
     def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
-        with pooled(shared=pair.measure.family.name != "function") as each:
-            found = resampled_values(measures, [pair.x], [pair.y], ALL, method, rng, each, prepare)
+        with pooled(shared=pair.measure.family is not FUNCTION) as each:
+            found = resampled_values(measures, [pair.x], [pair.y], ALL, method, rng, each)
         return {name: part.on(lambda values: values[..., 0, 0]) for name, part in found.items()}
 
     return resampled

@@ -21,8 +21,9 @@ from homolog.extraction.layers import select
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.session import borrowed, check_model, taken_of, tell, unwrapped
-from homolog.states.layers import Sides
-from homolog.states.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred, centred_gram
+from homolog.linalg import double_centred
+from homolog.states.compared_layers import ComparedLayers
+from homolog.states.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred_gram
 from homolog.states.moments import Moments
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: floa
     return state.finalise(**chosen) if isinstance(state, Moments) else state.finalise(**chosen, level=level)
 
 
-class Gram:
-    """The centred Gram matrix of one batch of one layer, which stands for its features."""
+class BatchGram:
+    """The centred BatchGram matrix of one batch of one layer, which stands for its features."""
 
     def __init__(self, gram: np.ndarray, width: int) -> None:
         self.gram, self.shape = gram, (len(gram), width)
@@ -95,8 +96,8 @@ class Gram:
     def __len__(self) -> int:
         return len(self.gram)
 
-    def __getitem__(self, rows: slice) -> Gram:
-        return Gram(centred(self.gram[rows, rows]), self.shape[1])
+    def __getitem__(self, rows: slice) -> BatchGram:
+        return BatchGram(double_centred(self.gram[rows, rows]), self.shape[1])
 
 
 def _recorder(pair: TwoModels, models: list[nn.Module], exact: bool, side: int) -> Recorder:
@@ -104,9 +105,11 @@ def _recorder(pair: TwoModels, models: list[nn.Module], exact: bool, side: int) 
     if exact:
         return Recorder(selection, pair.options[side])  # which copies to the host
 
-    def gram(name: str, features: torch.Tensor) -> Gram:
+    def gram(name: str, features: torch.Tensor) -> BatchGram:
         # At once, because what runs later may change the output in place; and nothing of its size is kept.
-        return Gram(centred_gram(at_least_single(features), f"layer {name!r} of {'ab'[side]}"), int(features.shape[1]))
+        return BatchGram(
+            centred_gram(at_least_single(features), f"layer {name!r} of {'ab'[side]}"), int(features.shape[1])
+        )
 
     return Recorder(selection, pair.options[side], gram)
 
@@ -169,7 +172,7 @@ def _add(state: Any, taken: list[BatchOutput], same: bool) -> None:
         state.update(a, b)
         return
     layers = [a] if b is None else [a, b]
-    sides = state.sides or Sides.of([{name: int(x.shape[1]) for name, x in side.items()} for side in layers])
+    sides = state.sides or ComparedLayers.of([{name: int(x.shape[1]) for name, x in side.items()} for side in layers])
     sizes = sorted({len(x) for side in layers for x in side.values()})
     if len(sizes) > 1:
         raise ValueError(
