@@ -24,6 +24,8 @@ from homolog.arrays import (
 
 RANK_TOLERANCE = 1e-6
 """The one rank rule: singular values above this fraction of the largest are kept."""
+EIGENVECTORS_FROM, FAR_FROM_ZERO = 32, 1e-4
+"""Rank from which eigenvectors pay, and the share of the largest singular value above which they tell the least."""
 TIE_TOLERANCE = 1e-8
 """Singular values of an overlap closer than this are one, whose directions are any basis of one subspace."""
 
@@ -123,6 +125,25 @@ def thin_svd(centred: Array) -> ThinSVD:
     rank = numerical_rank(s)
     cut = s[rank] / s[0] if 0 < rank < s.shape[0] else constant_like(0.0, s)
     return ThinSVD(u[:, :rank], s[:rank], vt[:rank, :].T, cut)
+
+
+def overlap_svd(x: Array) -> tuple[Array, Array, Array]:
+    """Return U, S and V^T of the overlap of two column spaces, whose singular values are at most 1.
+
+    Eigenvectors of its products take two thirds of the time of an SVD. They know a singular value s up to eps / s, and so they are
+    taken where all are far from 0.
+    """
+    if not is_numpy(x) or min(x.shape) < EIGENVECTORS_FROM:
+        u, s, vt = namespace(x).linalg.svd(x, full_matrices=False)
+        return u, s, vt
+    if x.shape[0] < x.shape[1]:
+        u, s, vt = overlap_svd(x.T)
+        return vt.T, s, u.T
+    squares, v = np.linalg.eigh(x.T @ x)
+    if squares[0] <= FAR_FROM_ZERO**2 * squares[-1]:
+        return tuple(np.linalg.svd(x, full_matrices=False))
+    s, v = np.sqrt(squares[::-1]), v[:, ::-1]
+    return x @ (v / s), s, v.T
 
 
 def orthonormal_columns(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import is_numpy, on_host, representation, to_numpy
+from homolog.arrays import converted, is_numpy, on_host, to_numpy
 from homolog.diagnostics import Caution, dominated_by_bias, few_permutations, no_interval, order_free
 from homolog.engine.budget import Group
 from homolog.engine.planning import Plan
@@ -167,6 +167,6 @@ def _stays(plan: Plan, group: Group, index: int) -> bool:
 
 def _array(plan: Plan, group: Group, index: int) -> Any:
     layer = plan.layers[index]
-    array = representation(layer.array, layer.title, shifted=group.ignores_offset)
+    array = converted(layer.array, layer.title, shifted=group.ignores_offset)
     # A function of the caller's may know its own array library alone.
     return array if group.family is FUNCTION else to_numpy(array)

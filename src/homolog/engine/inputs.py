@@ -16,7 +16,6 @@ from homolog.activations import Activations, check_pairing, unknown_layer
 from homolog.arrays import (
     array_remedy,
     check_finite,
-    check_representation,
     described,
     enough_rows,
     is_array,
@@ -135,12 +134,9 @@ def _activations_of(source: Source, side: str) -> Activations:
     if isinstance(source, Mapping):
         if not source:
             raise ValueError(f"{shown(side)} must hold at least one layer, got an empty mapping.")
-        for name, array in source.items():
-            check_representation(array, layer_of(name, side))
-        return Activations(source)
+        return Activations.of_model(source, side)
     if is_array(source):
-        check_representation(source, shown(side))
-        return Activations({side: source})
+        return Activations.of_model({side: source}, side)
     raise TypeError(
         f"{shown(side)} must be an array (n, p), a mapping of layer names to arrays, Activations, or a path, got "
         f"{described(source)}: {array_remedy(source)}; homolog.extract takes layers from a model."

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from homolog.arrays import check_finite, is_array, loaded, namespace, on_disk, on_host, representation
+from homolog.arrays import check_finite, converted, is_array, loaded, namespace, on_disk, on_host
 from homolog.blocks.budget import Form, IndexPair
 from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
@@ -237,7 +237,7 @@ def _of_array(groups: Sequence[Group], n: int, step: Step, layer: Layer) -> list
     operands = []
     try:
         shifted = all(group.ignores_offset for group in groups)
-        x = ArrayRepresentation(representation(array, layer.title, single=family.single(n), shifted=shifted))
+        x = ArrayRepresentation(converted(array, layer.title, single=family.single(n), shifted=shifted))
         for group in groups:
             operands.append(group.family.prepare(x, **group.options))
             step(1)

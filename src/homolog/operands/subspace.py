@@ -9,7 +9,7 @@ from typing import Any
 from homolog.arrays import Array, count, detached, identity_like, namespace, scalar
 from homolog.blocks.products import opened
 from homolog.gradients import VANISHING, Whole, smooth_nuclear_norm, smooth_unless, splits
-from homolog.linalg import TIE_TOLERANCE, squared_norm
+from homolog.linalg import TIE_TOLERANCE, overlap_svd, squared_norm
 from homolog.operands.representation import Representation
 
 BORDER = 1e-11
@@ -143,7 +143,7 @@ class Overlap:
         if self.mirror is not None:
             left, correlations, right = self.mirror.svd
             return right, correlations, left
-        left, correlations, right = namespace(self.matrix).linalg.svd(self.matrix, full_matrices=False)
+        left, correlations, right = overlap_svd(self.matrix)
         return left, correlations, right.T
 
     @cached_property
