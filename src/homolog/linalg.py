@@ -130,7 +130,7 @@ def thin_svd(centred: Array) -> ThinSVD:
 def overlap_svd(x: Array) -> tuple[Array, Array, Array]:
     """Return U, S and V^T of the overlap of two column spaces, whose singular values are at most 1.
 
-    Eigenvectors of its products take two thirds of the time of an SVD. They know a singular value s up to eps / s, and so they are
+    Eigenvectors of its products take two thirds of the time of an SVD. They know a singular value s up to eps / s, and so are
     taken where all are far from 0.
     """
     if not is_numpy(x) or min(x.shape) < EIGENVECTORS_FROM:
@@ -141,7 +141,8 @@ def overlap_svd(x: Array) -> tuple[Array, Array, Array]:
         return vt.T, s, u.T
     squares, v = np.linalg.eigh(x.T @ x)
     if squares[0] <= FAR_FROM_ZERO**2 * squares[-1]:
-        return tuple(np.linalg.svd(x, full_matrices=False))
+        u, s, vt = np.linalg.svd(x, full_matrices=False)
+        return u, s, vt
     s, v = np.sqrt(squares[::-1]), v[:, ::-1]
     return x @ (v / s), s, v.T
 

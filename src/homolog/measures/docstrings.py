@@ -16,7 +16,7 @@ _SHOWN = {math.inf: "∞", -math.inf: "−∞", math.sqrt(2): "√2", math.pi / 
 
 def described(formula: Callable[..., Any]) -> dict[str, str]:
     """Return what the annotations of a formula's parameters say of them: `Annotated[type, "description"]`."""
-    found = {}
+    found = dict.fromkeys(inspect.signature(formula).parameters, "")
     for name, hint in get_type_hints(formula, include_extras=True).items():
         texts = [part for part in get_args(hint)[1:] if isinstance(part, str)] if get_origin(hint) is Annotated else []
         found[name] = " ".join(texts)

@@ -106,7 +106,7 @@ def _of_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
     hints = get_type_hints(formula)
     x, y, _, *options = signature.parameters.values()
     sides = [side.replace(kind=side.POSITIONAL_ONLY, annotation=Array) for side in (x, y)]
-    options = [option.replace(annotation=hints[option.name]) for option in options]
+    options = [option.replace(annotation=hints.get(option.name, Any)) for option in options]
 
     def measured(x: Array, y: Array, /, **options: Any) -> Array:
         return evaluate(_MEASURES[formula.__name__].bind(**options), x, y)
