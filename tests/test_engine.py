@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import homolog as hl
 from homolog.blocks.budget import Cost, Form, Sizes
-from homolog.blocks.scan import Slabs
+from homolog.blocks.scan import Panels
 from homolog.blocks.workers import ThreadWorkers
 from homolog.engine import budget
 from homolog.operands.gram_statistics import STRUCTURE
@@ -72,7 +72,7 @@ def test_any_tile_and_any_choice_of_form_gives_the_same(rows, columns, walked, n
     rng = np.random.default_rng(3)
     structures = [STRUCTURE.prepare(ArrayRepresentation(rng.normal(size=(n, p)))) for p in (2, 5, 9)]
     needed = np.ones((3, 3), dtype=bool)
-    form = Form(Cost(), tuple(sorted(walked)), Slabs(n, n, rows, columns))
+    form = Form(Cost(), tuple(sorted(walked)), Panels(n, n, rows, columns))
     shares = []
     found = STRUCTURE.meet_all(structures, needed, form, ThreadWorkers(), shares.append)
     plain = np.array([[np.sum(a.gram * b.gram) for b in structures] for a in structures])
@@ -85,7 +85,7 @@ def test_the_cheaper_form_is_chosen():
 
     def chosen(n, *widths, needed=everything, kernel="linear"):
         sizes = Sizes.of([np.broadcast_to(0.0, (n, p)) for p in widths], [4] * 4, needed, 2**31)
-        return STRUCTURE.choose(sizes, kernel=kernel).walked
+        return STRUCTURE.choose(sizes, kernel=kernel).tiled
 
     assert chosen(50_000, 64, 128, 64, 128) == ()
     assert chosen(1000, 2000, 64, 3000, 900) == (0, 1, 2, 3)

@@ -17,9 +17,9 @@ import homolog as hl
 from homolog.arrays import parse_bytes
 from homolog.blocks import budget as block_budget
 from homolog.blocks import median, scan
-from homolog.blocks.budget import Sizes, slabs_for
+from homolog.blocks.budget import Sizes, panels_for
 from homolog.blocks.products import Structure, tile_products
-from homolog.blocks.scan import Slabs
+from homolog.blocks.scan import Panels
 from homolog.blocks.source import ArrayRows
 from homolog.blocks.workers import ThreadWorkers
 from homolog.engine import budget
@@ -57,7 +57,7 @@ def _quiet():
         yield
 
 
-SMALL = Slabs(21, 9, 8, 5)
+SMALL = Panels(21, 9, 8, 5)
 """Of sixty rows three slabs stay, and several pass by each, in tiles that divide none of them."""
 
 
@@ -150,14 +150,14 @@ def test_any_slabs_and_parts_give_the_same(staying, passing, rows, columns, n, s
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=(n, p)) for p in (2, 5, 9)]
     layers = [Structure(ArrayRows(x, "")) for x in arrays]
-    some, shares = Slabs(staying, passing, rows, columns), []
+    some, shares = Panels(staying, passing, rows, columns), []
     found, _ = tile_products(layers, some, ThreadWorkers(), shares.append, share)
     grams = [x @ x.T for x in arrays]
     plain = np.array([[np.sum(k * other) - np.diag(k) @ np.diag(other) for other in grams] for k in grams])
     np.testing.assert_allclose(found, plain, rtol=1e-9, atol=1e-9)
     assert sum(shares) == pytest.approx(sum(part.share(n) for part in some.parts(n, share))) == pytest.approx(1)
     whole, _ = tile_products(
-        [Structure(x) for x in arrays], Slabs(n, n, rows, columns), ThreadWorkers(), lambda _: None
+        [Structure(x) for x in arrays], Panels(n, n, rows, columns), ThreadWorkers(), lambda _: None
     )
     np.testing.assert_allclose(found, whole, rtol=1e-12, atol=1e-12)
 
@@ -174,7 +174,7 @@ def test_the_median_is_exact_whatever_the_guess(n, kinds, keep, sample, seed):
     """Ties, few kinds of rows, a poor sample and room for hardly any distance."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(kinds, 3))[rng.integers(kinds, size=n)] * 10.0 ** rng.integers(-3, 3)
-    some = Slabs(11, 5, 4, 7)
+    some = Panels(11, 5, 4, 7)
     chosen = x[np.linspace(0, n - 1, sample).astype(int)]
     found = median.median_of_rows(ArrayRows(x, ""), chosen, some, keep, map)
     plain = np.median(squared_distances(x, x, same=True))
@@ -187,7 +187,7 @@ def test_ties_near_zero_take_few_walks(monkeypatch):
     x = np.repeat(rng.normal(size=(2, 3)), 20, axis=0) + 1e-9 * rng.normal(size=(40, 3))
     walks, count = [], median._count
     monkeypatch.setattr(median, "_count", lambda *given, **options: walks.append(given[-1]) or count(*given, **options))
-    found = median.median_of_rows(ArrayRows(x, ""), x[[0, 39]], Slabs(64, 64, 64, 64), 10, map)
+    found = median.median_of_rows(ArrayRows(x, ""), x[[0, 39]], Panels(64, 64, 64, 64), 10, map)
     plain = np.median(squared_distances(x, x, same=True))
     np.testing.assert_allclose(found, plain, atol=1e-12)
     assert len(walks) <= 14, walks
@@ -310,6 +310,6 @@ def test_the_plan_counts_what_is_read(big):
     assert group.form.read == pytest.approx(group.form.passes * size, rel=1e-6)
     assert group.form.passes >= 3
     sizes = replace(Sizes.of([np.broadcast_to(0.0, (20_000, 2048))] * 24, [4] * 24), workers=2)
-    wide = slabs_for(sizes, 24 * 2048 * 4, 24, 1 << 30)
+    wide = panels_for(sizes, 24 * 2048 * 4, 24, 1 << 30)
     assert wide.rows_read(20_000) < 4 * 20_000
     assert (wide.staying + 2 * wide.passing) * 24 * 2048 * 4 < 1 << 30

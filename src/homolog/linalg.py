@@ -187,7 +187,7 @@ def at_most_one(value: Array) -> Array:
     return xp.where(value > 1, xp.ones_like(value), value)
 
 
-def settle_ties(left: Array, correlations: Array, s: Array) -> Array:
+def unique_directions(left: Array, correlations: Array, s: Array) -> Array:
     """Return canonical directions (r_x, m) that are functions of X and Y also where correlations tie.
 
     The directions of one correlation are any basis of one subspace: take X's principal axes within it. Directions of

@@ -5,12 +5,12 @@
 | what fits into the memory | how | decided by |
 |---|---|---|
 | all operands and what one pair takes | all in memory; threads as many as fit | `Cost.at_once` |
-| blocks of rows of one pair, where sums over rows are enough | block by block, wherever rows lie | `rounds`, `slabs_for` |
+| blocks of rows of one pair, where sums over rows are enough | block by block, wherever rows lie | `rounds`, `panels_for` |
 | two layers and what a pair takes | a few layers at a time, those that made room being prepared again | `engine.budget` |
 | nothing of this | refused with the memory that would do | `engine.budget` |
 
-Block by block, products of mapped rows are summed in rounds over few layers, and structures are formed in slabs of rows that stay
-and others that pass by. With an executor all of it is in many small parts, each within the memory.
+Block by block, products of mapped rows are summed in rounds over few layers, and structures are formed between panels of rows
+that stay and others that pass by. With an executor all of it is in many small parts, each within the memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import format_bytes
-from homolog.blocks.scan import COLUMNS, ROWS, Slabs
+from homolog.blocks.scan import COLUMNS, ROWS, Panels
 from homolog.rows import Rows
 
 
@@ -36,7 +36,7 @@ class WholeError(ValueError):
 
 IndexPair = tuple[int, int]
 MOST_ROWS, FEWEST_ROWS, FEWEST = 1024, 64, 16
-"""Rows of a block of which products are summed, and fewest rows of a slab that passes by."""
+"""Rows of a block of which products are summed, and fewest rows of a panel that passes by."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Sizes:
 
     @property
     def largest(self) -> int:
-        """Most rows that a slab holds."""
+        """Most rows that a panel holds."""
         return -(-self.n // 5) if self.spread else self.n
 
     @property
@@ -116,9 +116,9 @@ class Cost:
     flops: float = 0.0
     held: int = 0
     """Bytes of the operands of all layers."""
-    preparing: int = 0
+    per_layer: int = 0
     """Most bytes beyond its operand while one layer is prepared."""
-    meeting: int = 0
+    per_pair: int = 0
     """Most bytes while one pair meets and its formulas are evaluated."""
     together: int = 0
     """Bytes that are taken once, however many threads there are, while pairs meet."""
@@ -128,13 +128,13 @@ class Cost:
     def at_once(self, memory: int, most: int) -> tuple[int, int]:
         """Return how many layers may be prepared at a time, and how many pairs may meet, in a memory; at least one."""
         left = memory - self.held
-        counts = left // max(self.preparing, 1), (left - self.together) // max(self.meeting, 1)
+        counts = left // max(self.per_layer, 1), (left - self.together) // max(self.per_pair, 1)
         return max(1, min(counts[0], most)), max(1, min(counts[1], most))
 
     def bytes(self, memory: int, most: int) -> int:
         """Return what is used of a memory."""
-        preparing, meeting = self.at_once(memory, most)
-        return self.held + max(preparing * self.preparing, meeting * self.meeting + self.together)
+        per_layer, per_pair = self.at_once(memory, most)
+        return self.held + max(per_layer * self.per_layer, per_pair * self.per_pair + self.together)
 
     @property
     def least(self) -> int:
@@ -161,9 +161,9 @@ class Form:
     """How the pairs of some layers meet, where they do not meet one by one in memory."""
 
     cost: Cost
-    walked: tuple[int, ...] = ()
+    tiled: tuple[int, ...] = ()
     """The layers whose structures are formed, tile by tile; every other pair goes through products of rows."""
-    slabs: Slabs | None = None
+    panels: Panels | None = None
     """How many rows of them are held, and the shape of a tile; None where vectors are stacked that are held anyway."""
     rounds: tuple[Round, ...] = ()
     """The pairs whose products are summed block by block."""
@@ -179,24 +179,26 @@ class Form:
     """Layers that are prepared at a time."""
     share: float = 1.0
     """Most of a walk that is one part."""
-    alone: tuple[Slabs, ...] = ()
-    """How every layer is walked over alone while it is prepared,"""
+    alone: tuple[Panels, ...] = ()
+    """How tiles of every layer are formed while it is prepared,"""
     keep: int = 0
     """and how many numbers may be kept of it meanwhile."""
 
     def __str__(self) -> str:
         if self.blocked:
             return self._block_by_block()
-        if not self.walked:
+        if not self.tiled:
             return "through features"
-        if self.slabs is None:
+        if self.panels is None:
             return "stacked vectors"
-        return f"{len(self.walked)} structures in tiles of {self.slabs.rows} × {self.slabs.columns}"
+        return f"{len(self.tiled)} structures in tiles of {self.panels.rows} × {self.panels.columns}"
 
     def _block_by_block(self) -> str:
         how = []
-        if self.slabs is not None:
-            how.append(f"{len(self.walked)} structures in slabs of {self.slabs.staying} and {self.slabs.passing} rows")
+        if self.panels is not None:
+            how.append(
+                f"{len(self.tiled)} structures in panels of {self.panels.staying} and {self.panels.passing} rows"
+            )
         if self.rounds:
             pairs = sum(len(part.pairs) for part in self.rounds)
             how.append(f"{pairs} products of rows in {len(self.rounds)} rounds")
@@ -268,8 +270,8 @@ class _Bytes:
         return max(1, int((-of_layer + np.sqrt(of_layer**2 + of_pair * memory)) / of_pair))
 
 
-def slabs_for(sizes: Sizes, bytes_of_row: int, layers: int, memory: int) -> Slabs:
-    """Divide a memory between the slab that stays, two that pass by (one is read while one is used), and the tiles."""
+def panels_for(sizes: Sizes, bytes_of_row: int, layers: int, memory: int) -> Panels:
+    """Divide a memory between the panel that stays, two that pass by (one is read while one is used), and the tiles."""
     n, rows, columns = sizes.n, min(ROWS, sizes.n), min(COLUMNS, sizes.n)
     while True:
         workspace = (layers + 1) * rows * columns * sizes.item * sizes.workers
@@ -280,17 +282,17 @@ def slabs_for(sizes: Sizes, bytes_of_row: int, layers: int, memory: int) -> Slab
     if fitting < 3 * FEWEST:
         raise TooLittleError
     if fitting >= n and sizes.largest >= n:
-        return Slabs(n, n, rows, columns)
+        return Panels(n, n, rows, columns)
     passing = min(max(fitting // 8, FEWEST), columns)
-    return Slabs(min(fitting - 2 * passing, sizes.largest), passing, rows, columns)
+    return Panels(min(fitting - 2 * passing, sizes.largest), passing, rows, columns)
 
 
-def tiles_for(sizes: Sizes, layers: int, memory: int) -> Slabs:
-    """Return slabs of all rows, for features that are held anyway, in tiles that fit with the copies they are stacked from."""
+def tiles_for(sizes: Sizes, layers: int, memory: int) -> Panels:
+    """Return panels of all rows, for features that are held anyway, in tiles that fit with the copies they are stacked from."""
     rows, columns = min(ROWS, sizes.n), min(COLUMNS, sizes.n)
     while (2 * layers + 1) * rows * columns * sizes.item > memory and max(rows, columns) > 16:
         rows, columns = (rows, -(-columns // 2)) if columns >= rows else (-(-rows // 2), columns)
-    return Slabs(sizes.n, sizes.n, rows, columns)
+    return Panels(sizes.n, sizes.n, rows, columns)
 
 
 def by_products(sizes: Sizes, *, squares: bool, passes: int, workspace: int) -> Form:

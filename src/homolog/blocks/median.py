@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.blocks.scan import Slabs, Tile, over_tiles, stretches
+from homolog.blocks.scan import Panels, Tile, over_tiles, stretches
 from homolog.linalg import squared_distances
 from homolog.rows import READ_AT_ONCE
 
@@ -42,7 +42,7 @@ def places_of_median(n: int) -> list[int]:
     return [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
 
 
-def median_of_half(pairs: np.ndarray, n: int) -> Any:
+def median_of_condensed(pairs: np.ndarray, n: int) -> Any:
     """Return the median of all n² squared distances from those of the pairs."""
     middle = [
         np.partition(pairs, max(place, 0))[place] if place >= 0 else 0 for place in dict.fromkeys(places_of_median(n))
@@ -50,7 +50,7 @@ def median_of_half(pairs: np.ndarray, n: int) -> Any:
     return pairs.dtype.type((middle[0] + middle[-1]) / 2)
 
 
-def median_of_rows(points: Any, sample: np.ndarray, slabs: Slabs, keep: int, each: Any) -> float:
+def median_of_rows(points: Any, sample: np.ndarray, panels: Panels, keep: int, each: Any) -> float:
     """Return the same exactly of rows that are read, from one walk over their tiles where the guess from a sample is good."""
     n = points.shape[0]
     places = places_of_median(n)
@@ -58,9 +58,9 @@ def median_of_rows(points: Any, sample: np.ndarray, slabs: Slabs, keep: int, eac
     share = places[0] / (n * (n - 1) / 2)
     margins = np.clip([share - MARGIN, share + MARGIN], 0, 1)
     bounds = ordered_bits(np.quantile(guess, margins).astype(points.dtype))
-    walk = partial(_count, points, slabs=slabs, keep=keep, each=each)
+    counted = partial(_count, points, panels=panels, keep=keep, each=each)
     wanted = sorted({place for place in places if place >= 0})
-    found = _in_order(walk, wanted, (int(bounds[0]), int(bounds[1])), points.dtype)
+    found = _in_order(counted, wanted, (int(bounds[0]), int(bounds[1])), points.dtype)
     # Of two rows, one of the middle distances is one of the zeros.
     return float(np.mean([0.0, *found] if places[0] < 0 else found))
 
@@ -73,11 +73,11 @@ def ordered_bits(values: np.ndarray) -> np.ndarray:
     return (values + values.dtype.type(0)).view(np.dtype(f"uint{8 * values.dtype.itemsize}"))
 
 
-def _in_order(walk: Callable[[Bounds], Any], places: list[int], bounds: Bounds, dtype: np.dtype) -> list[float]:
+def _in_order(counted: Callable[[Bounds], Any], places: list[int], bounds: Bounds, dtype: np.dtype) -> list[float]:
     """Return the distances at one place, or two neighbours, of their order: narrow the bounds until few lie between them."""
     highest = int(ordered_bits(np.asarray([np.inf], dtype=dtype))[0])
     while True:
-        below, counts, kept = walk(bounds)
+        below, counts, kept = counted(bounds)
         within = [place - below for place in places]
         low, high = bounds
         if within[0] < 0:
@@ -92,7 +92,7 @@ def _in_order(walk: Callable[[Bounds], Any], places: list[int], bounds: Bounds, 
             new = _narrowed(bounds, counts, within)
         if new == bounds:
             # Two neighbours far apart, with more equal ones beside them than can be kept.
-            return [value for place in places for value in _in_order(walk, [place], bounds, dtype)]
+            return [value for place in places for value in _in_order(counted, [place], bounds, dtype)]
         bounds = new
 
 
@@ -108,12 +108,12 @@ def _narrowed(bounds: Bounds, counts: np.ndarray, places: list[int]) -> Bounds:
 
 
 def _count(
-    points: Any, bounds: Bounds, *, slabs: Slabs, keep: int, each: Any
+    points: Any, bounds: Bounds, *, panels: Panels, keep: int, each: Any
 ) -> tuple[int, np.ndarray, np.ndarray | None]:
     """Return how many pairs lie below the bounds, how many in each part of them, and those if they are few."""
     below, counts, left = 0, np.zeros(BINS, dtype=np.int64), keep
     parts: list[np.ndarray] = []
-    for lower, inside in over_tiles([points], slabs, partial(_count_tile, bounds), each):
+    for lower, inside in over_tiles([points], panels, partial(_count_tile, bounds), each):
         below += lower
         counts += np.bincount(((ordered_bits(inside) - bounds[0]) // _width(bounds)).astype(np.intp), minlength=BINS)
         left -= len(inside)

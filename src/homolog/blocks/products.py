@@ -14,7 +14,7 @@ import numpy as np
 
 from homolog.arrays import identity_like, is_numpy, namespace, precise, to_numpy
 from homolog.blocks.budget import IndexPair, Round
-from homolog.blocks.scan import Part, Slabs, Tile, ahead, over_part, slab
+from homolog.blocks.scan import Panels, Part, Tile, ahead, over_part, panel
 from homolog.blocks.workers import Workers
 
 PIECE = 1 << 18
@@ -44,26 +44,26 @@ def cross_products(
     pairs: Sequence[IndexPair],
     rounds: Sequence[Round],
     workers: Workers,
-    finish: Callable[[IndexPair, Any, Any, Any], Any],
+    formulas: Callable[[IndexPair, Any, Any, Any], Any],
 ) -> Iterator[tuple[IndexPair, Any]]:
     """Yield every pair of layers with finish(pair, x, y, Σ_i f_i g_iᵀ), f and g being `rows` of x and y.
 
     Block by block in `rounds`, where there are any; else pair by pair, of arrays.
     """
     if rounds:
-        work = partial(_of_round, layers=layers, rows=rows, finish=finish)
+        work = partial(_of_round, layers=layers, rows=rows, formulas=formulas)
         for found in workers.parts(work, rounds):
             yield from found
         return
 
     def one(pair: IndexPair) -> Any:
         x, y = (layers[index] for index in pair)
-        return finish(pair, x, y, rows(x).T @ rows(y))
+        return formulas(pair, x, y, rows(x).T @ rows(y))
 
     yield from zip(pairs, workers.items(one, pairs), strict=True)
 
 
-def _of_round(part: Round, each: Any, *, layers: Any, rows: Any, finish: Any) -> list[tuple[IndexPair, Any]]:
+def _of_round(part: Round, each: Any, *, layers: Any, rows: Any, formulas: Any) -> list[tuple[IndexPair, Any]]:
     """Return what `finish` makes of every pair of one round."""
     known = {index: opened(layers[index]) for index in part.layers}
     read = {index: rows(layer) for index, layer in known.items()}
@@ -74,7 +74,7 @@ def _of_round(part: Round, each: Any, *, layers: Any, rows: Any, finish: Any) ->
             list(each(partial(_add, sums, block), part.pairs))
     while sums:
         (i, j), product = sums.popitem()
-        found.append(((i, j), finish((i, j), known[i], known[j], product)))
+        found.append(((i, j), formulas((i, j), known[i], known[j], product)))
     return found
 
 
@@ -84,7 +84,7 @@ def opened(layer: Any) -> Any:
 
 
 def _block(rows: Mapping[int, Any], size: int, start: int) -> dict[int, np.ndarray]:
-    return {index: slab(some, start, min(start + size, some.shape[0])) for index, some in rows.items()}
+    return {index: panel(some, start, min(start + size, some.shape[0])) for index, some in rows.items()}
 
 
 def _add(sums: dict[IndexPair, np.ndarray], block: dict[int, np.ndarray], pair: IndexPair) -> None:
@@ -102,7 +102,7 @@ class Structure(NamedTuple):
 
 
 def tile_products(
-    structures: Sequence[Structure], slabs: Slabs, workers: Workers, step: Step, share: float = 1.0
+    structures: Sequence[Structure], panels: Panels, workers: Workers, step: Step, share: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return Σ K_ij L_ij, i ≠ j, of all pairs of structures (layers, layers), and the sums (layers, n) of their rows.
 
@@ -111,8 +111,8 @@ def tile_products(
     """
     n = structures[0].rows.shape[0]
     total, sums = _nothing(structures)
-    parts = slabs.parts(n, share)
-    work = partial(_of_part, structures=structures, slabs=slabs, step=step if workers.here else None)
+    parts = panels.parts(n, share)
+    work = partial(_of_part, structures=structures, panels=panels, step=step if workers.here else None)
     for part, (products, along) in zip(parts, workers.parts(work, parts), strict=True):
         total += products
         sums += along
@@ -127,12 +127,12 @@ def _nothing(structures: Sequence[Structure]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _of_part(
-    part: Part, each: Any, *, structures: Sequence[Structure], slabs: Slabs, step: Step | None
+    part: Part, each: Any, *, structures: Sequence[Structure], panels: Panels, step: Step | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the products of the tiles of one part, and the sums of what it holds of each row."""
     total, sums = _nothing(structures)
     rows, n = [structure.rows for structure in structures], structures[0].rows.shape[0]
-    for at, products, along in over_part(part, rows, slabs, partial(_of_tile, structures), each):
+    for at, products, along in over_part(part, rows, panels, partial(_of_tile, structures), each):
         total += products
         for side, axis in zip(at, along, strict=False):
             sums[:, side] += axis

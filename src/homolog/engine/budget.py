@@ -146,7 +146,7 @@ class Request:
             ]
             cost = replace(cost, held=cost.held + int(np.dot(numbers, copied)))
         else:
-            cost = replace(cost, preparing=cost.preparing + _to_load(self.arrays, numbers))
+            cost = replace(cost, per_layer=cost.per_layer + _to_load(self.arrays, numbers))
         return form, _with_companions(self, cost)
 
     def least(self) -> int:
@@ -266,7 +266,7 @@ def _with_companions(request: Request, cost: Cost) -> Cost:
     for wanted, more in ((asked.null, _of_permutations), (asked.interval, _of_parts)):
         if wanted is not None:
             each, once = more(request, cost)
-            cost = replace(cost, meeting=max(cost.meeting, each), together=max(cost.together, once))
+            cost = replace(cost, per_pair=max(cost.per_pair, each), together=max(cost.together, once))
     return cost
 
 
@@ -276,7 +276,7 @@ def _of_permutations(request: Request, cost: Cost) -> tuple[int, int]:
     once = 24 * (1 + request.companions.n_permutations) * count**2 * len(request.measures)
     if request.family.name != "structure":
         alone = request.family.cost(sizes, **request.options)
-        return cost.held + alone.reordering + alone.meeting, once
+        return cost.held + alone.reordering + alone.per_pair, once
     if request.options["kernel"] == "linear":
         copies = 0 if int(sizes.items.min()) == 8 else 16 * sizes.n * int(sizes.widths.sum())
         return 8 * sizes.n * sizes.widest + 24 * sizes.widest**2, once + copies
@@ -292,5 +292,5 @@ def _of_parts(request: Request, cost: Cost) -> tuple[int, int]:
     once = copies + alone.held + 24 * n * count**2 * len(request.measures)
     if request.family.name == "structure":
         narrow = request.options["kernel"] == "linear" and widest <= n
-        return alone.meeting + (64 * n * widest if narrow else 40 * n * n), once
-    return copies + alone.held + alone.preparing + alone.meeting + 64 * n * min(n, widest), once
+        return alone.per_pair + (64 * n * widest if narrow else 40 * n * n), once
+    return copies + alone.held + alone.per_layer + alone.per_pair + 64 * n * min(n, widest), once

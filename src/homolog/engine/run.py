@@ -208,11 +208,11 @@ def _prepared(
         return
     form, workers = lead.form, _workers(plan, lead, each)
     dtypes = [np.float32 if lead.items[place] == 4 else np.float64 for place in places]
-    slabs = form.alone or [None] * len(layers)
+    panels = form.alone or [None] * len(layers)
     titled = [(_rows_of(layer), layer.title) for layer in layers]
     work = partial(_of_rows, family=lead.family, options=lead.options, cache=cache, keep=form.keep)
-    stored = list(zip(titled, dtypes, slabs, strict=True))
-    # Layers that are walked over are prepared one after another, each by all threads.
+    stored = list(zip(titled, dtypes, panels, strict=True))
+    # Layers whose own tiles are formed are prepared one after another, each by all threads.
     for operand in workers.parts(work, stored) if form.alone else workers.items(work, stored, form.at_once):
         step(1)
         yield [operand]
@@ -224,8 +224,8 @@ def _rows_of(layer: Layer) -> Rows:
 
 def _of_rows(stored: Any, each: Any = map, *, family: Family, options: Any, cache: ArrayCache, keep: int) -> Any:
     """Return the operand of a layer whose rows are read."""
-    (rows, title), dtype, slabs = stored
-    return family.prepare(StoredRepresentation(rows, title, dtype, cache, slabs, keep, each), **options)
+    (rows, title), dtype, panels = stored
+    return family.prepare(StoredRepresentation(rows, title, dtype, cache, panels, keep, each), **options)
 
 
 def _of_array(groups: Sequence[Group], n: int, step: Step, layer: Layer) -> list[Any]:

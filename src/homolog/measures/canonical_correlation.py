@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from homolog.arrays import Array, carries_gradient, constant_like, count, detached, identity_like, namespace
 from homolog.diagnostics import Caution, cut_ties
 from homolog.gradients import moved, smooth_unless
-from homolog.linalg import at_most_one, settle_ties, squared_norm
+from homolog.linalg import at_most_one, squared_norm, unique_directions
 from homolog.measures.record import KORNBLITH_2019, when
 from homolog.measures.registry import register
 from homolog.operands.canonical import CERTAIN, smooth_pwcca
@@ -127,7 +127,7 @@ def svcca(
 def _weighted_by_projections(x: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
     left, correlations, _ = overlap.svd
-    directions = settle_ties(left, correlations, x.s)
+    directions = unique_directions(left, correlations, x.s)
     # α_i = Σ_j |⟨h_i, x_j⟩| with h_i = U_X p_i and x_j the columns of X = U S V^T.
     projections = (directions.T * x.s[None, :]) @ x.v.T
     weights = xp.sum(xp.abs(projections), axis=1)

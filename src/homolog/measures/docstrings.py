@@ -31,10 +31,10 @@ def docstring(record: Measure, formula: Callable[..., Any]) -> str:
     """
     written, _, example = (inspect.getdoc(formula) or "").partition(">>> ")
     what, defined, *notes = [*written.strip().split("\n\n"), ""]
-    told = described(formula)
+    texts = described(formula)
     sections = [
-        ("Parameters", "\n".join(_parameters(record, told))),
-        ("Returns", _wrapped(_returned(record, told.get("return", "")))),
+        ("Parameters", "\n".join(_parameters(record, texts))),
+        ("Returns", _wrapped(_returned(record, texts.get("return", "")))),
         ("Raises", "ValueError, TypeError\n" + textwrap.indent(_wrapped(_raised(record)), "    ")),
         ("Notes", "\n\n".join(filter(None, notes))),
         ("References", _wrapped(f"{record.reference}.")),
@@ -44,13 +44,13 @@ def docstring(record: Measure, formula: Callable[..., Any]) -> str:
     return "\n\n".join(filter(None, [what, defined, *titled])) + "\n"
 
 
-def _parameters(record: Measure, told: dict[str, str]) -> Iterator[str]:
+def _parameters(record: Measure, texts: dict[str, str]) -> Iterator[str]:
     x, y = record.sides
-    yield f"{x} : (n, p) array" + (f", {told[x]}" if told[x] else "")
-    yield f"{y} : (n, q) array, " + (told[y] or "the same examples in the same order.")
+    yield f"{x} : (n, p) array" + (f", {texts[x]}" if texts[x] else "")
+    yield f"{y} : (n, q) array, " + (texts[y] or "the same examples in the same order.")
     for option in record.defaults:
         yield option
-        yield textwrap.indent(_wrapped(told[option]), "    ")
+        yield textwrap.indent(_wrapped(texts[option]), "    ")
 
 
 def _returned(record: Measure, more: str) -> str:

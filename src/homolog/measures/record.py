@@ -176,11 +176,11 @@ class Measure:
         """The invariances in words, naming the side where one holds for one side only."""
         if self.invariances is None:
             return "not declared"
-        told = []
+        words = []
         for name, sides in vars(self.invariances).items():
             if sides:
-                told.append(name.replace("_", " ") + ("" if sides == "xy" else f" ({sides})"))
-        return ", ".join(told)
+                words.append(name.replace("_", " ") + ("" if sides == "xy" else f" ({sides})"))
+        return ", ".join(words)
 
     @property
     def ignores_offset(self) -> bool:

@@ -71,13 +71,13 @@ def register(family: Family | None = None, **record: Any) -> Callable[[Any], Any
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         name = function.__name__
-        told = record if family is None else {**family.record, **record}
-        _check_record(name, told)
+        whole = record if family is None else {**family.record, **record}
+        _check_record(name, whole)
         public = function if family is None else _of_arrays(function)
         compute = _call(function) if family is None else family.guard(function)
-        if family is not None and "null" in told:
-            told = {**told, "null": family.guard(told["null"])}
-        _MEASURES[name] = Measure(name, public, family or FUNCTION, compute, **told)
+        if family is not None and "null" in whole:
+            whole = {**whole, "null": family.guard(whole["null"])}
+        _MEASURES[name] = Measure(name, public, family or FUNCTION, compute, **whole)
         if family is not None:
             public.__doc__ = docstring(_MEASURES[name], function)
         return public

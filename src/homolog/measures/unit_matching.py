@@ -213,7 +213,7 @@ def _columns(units: Array, flags: np.ndarray) -> Array:
 def maximum_match(
     x: UnitVectors,
     y: UnitVectors,
-    meeting: None,
+    shared: None,
     *,
     epsilon: Annotated[float, "largest relative residual of a matched unit, in (0, 1]."] = 0.3,
 ) -> Array:

@@ -56,16 +56,16 @@ def single_suffices(points: np.ndarray) -> bool:
     if points.dtype != np.float32:
         return True
     some = points[:: -(-len(points) // SAMPLE)].astype(float)
-    squared = np.sort(squared_half(some))
+    squared = np.sort(condensed_squared_distances(some))
     mean = float(squared.mean())
     near = np.count_nonzero(squared < NEAR * mean)
     tied = np.count_nonzero(np.diff(squared) <= TIED * mean)
     return bool(near <= FEW * len(squared) and tied <= FEW * len(squared) and squared.std() > SPREAD * mean)
 
 
-def squared_half(points: np.ndarray, floor: float = 0.0) -> np.ndarray:
+def condensed_squared_distances(points: np.ndarray, floor: float = 0.0) -> np.ndarray:
     """Return squared distances of every pair of rows; 0 where rounding, or less than the floor, is left of them."""
-    return halved(squared_blocks(points, floor), len(points))
+    return condensed_of_blocks(squared_blocks(points, floor), len(points))
 
 
 def squared_rows(points: np.ndarray) -> np.ndarray:
@@ -136,7 +136,7 @@ def row_starts(n: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.arange(n - 1, -1, -1))])
 
 
-def halved(block: Callable[[slice, slice], np.ndarray], n: int) -> np.ndarray:
+def condensed_of_blocks(block: Callable[[slice, slice], np.ndarray], n: int) -> np.ndarray:
     """Return what lies above the diagonal of a matrix of which blocks can be formed, row after row."""
     starts, found = row_starts(n), None
     for top in range(0, n, ROWS):
@@ -153,35 +153,35 @@ def halved(block: Callable[[slice, slice], np.ndarray], n: int) -> np.ndarray:
     return found
 
 
-def row_sums(half: np.ndarray, n: int, diagonal: float) -> np.ndarray:
+def row_sums(condensed: np.ndarray, n: int, diagonal: float) -> np.ndarray:
     """Return the sums of the rows of a symmetric matrix, in float64."""
     sums = np.full(n, diagonal)
     starts = row_starts(n)
     for i in range(n - 1):
-        row = half[starts[i] : starts[i + 1]]
+        row = condensed[starts[i] : starts[i + 1]]
         sums[i] += row.sum(dtype=float)
         sums[i + 1 :] += row
     return sums
 
 
-def centre_half(half: np.ndarray, n: int, diagonal: float, means: np.ndarray) -> np.ndarray:
+def centre_condensed(condensed: np.ndarray, n: int, diagonal: float, means: np.ndarray) -> np.ndarray:
     """Subtract the means of rows and columns, in place, and return the diagonal of the centred matrix."""
     whole, starts = means.mean(), row_starts(n)
     # Of a kernel near 1 everywhere the means carry what centring takes away.
-    columns = (means - whole).astype(half.dtype)
+    columns = (means - whole).astype(condensed.dtype)
     for i in range(n - 1):
-        row = half[starts[i] : starts[i + 1]]
+        row = condensed[starts[i] : starts[i + 1]]
         row -= columns[i + 1 :]
-        row -= half.dtype.type(means[i])
+        row -= condensed.dtype.type(means[i])
     centred: np.ndarray = diagonal - 2 * means + whole
     return centred
 
 
-def whole(half: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+def whole(condensed: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     """Return the symmetric matrix."""
     n = len(diagonal)
-    found, starts = np.empty((n, n), dtype=half.dtype), row_starts(n)
+    found, starts = np.empty((n, n), dtype=condensed.dtype), row_starts(n)
     for i in range(n):
         found[i, i] = diagonal[i]
-        found[i, i + 1 :] = found[i + 1 :, i] = half[starts[i] : starts[i + 1]]
+        found[i, i + 1 :] = found[i + 1 :, i] = condensed[starts[i] : starts[i + 1]]
     return found

@@ -29,7 +29,7 @@ from homolog.blocks.workers import Workers
 from homolog.diagnostics import Caution, all_equal, without_direction
 from homolog.gradients import factors
 from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, squared_distances, squared_norm, thin_svd, unit_rows
-from homolog.operands.condensed import ROWS, squared_half
+from homolog.operands.condensed import ROWS, condensed_squared_distances
 from homolog.operands.family import Pairs, TogetherFamily, is_constant
 from homolog.operands.gram import RadialKernel
 from homolog.operands.representation import ArrayRepresentation
@@ -104,7 +104,7 @@ def _squares(points: ArrayRepresentation, dissimilarity: str, *, ranked: bool) -
 def _half(points: ArrayRepresentation, dissimilarity: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Return squares, of which the dissimilarities of the pairs i < j are roots or halves, and which rows have no direction."""
     if dissimilarity == "mahalanobis":
-        return squared_half(thin_svd(points.centred.features).u), None
+        return condensed_squared_distances(thin_svd(points.centred.features).u), None
     if dissimilarity == "euclidean":
         return points.squared, None
     return points.by_cosine if dissimilarity == "cosine" else points.by_correlation
@@ -300,8 +300,8 @@ class DissimilarityFamily(TogetherFamily):
             return None
         count, half = len(sizes.widths), sizes.n * (sizes.n - 1) // 2
         cost = self.cost(sizes, comparison=comparison, **options)
-        stacked = replace(cost, meeting=0, together=count * min(PIECE, half) * 8)
-        return Form(stacked, walked=tuple(range(count)))
+        stacked = replace(cost, per_pair=0, together=count * min(PIECE, half) * 8)
+        return Form(stacked, tiled=tuple(range(count)))
 
     def meet_all(
         self, operands: Sequence[Dissimilarities], needed: np.ndarray, form: Form, workers: Workers, step: Step
@@ -333,10 +333,10 @@ class DissimilarityFamily(TogetherFamily):
         item = int(items.max())
         flops = 1.0 * n * n * float(sizes.widths.sum()) + float(len(sizes.pairs()[0])) * n * n
         vectors = 40 if comparison == "spearman" else 24 if item == 4 else 32
-        preparing = vectors * half + (4 * min(ROWS, n) + 6 * sizes.widest) * n * item
-        meeting = 100 * half if comparison == "kendall" else 24 * half
+        per_layer = vectors * half + (4 * min(ROWS, n) + 6 * sizes.widest) * n * item
+        per_pair = 100 * half if comparison == "kendall" else 24 * half
         # Places are looked up some at a time.
-        return Cost(flops, half * int(items.sum()), preparing, meeting, reordering=64 * max(n, PIECE))
+        return Cost(flops, half * int(items.sum()), per_layer, per_pair, reordering=64 * max(n, PIECE))
 
 
 DISSIMILARITIES = DissimilarityFamily()

@@ -28,13 +28,13 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.blocks.median import median_of_half, median_of_rows, sample
+from homolog.blocks.median import median_of_condensed, median_of_rows, sample
 from homolog.blocks.scan import ROWS, Tile
 from homolog.gradients import EQUAL_ROWS, TIE, smooth_unless
 from homolog.linalg import Centred, centre, double_centred, power_of_two, squared_distances, squared_norm
 from homolog.operands.condensed import (
     PLACES,
-    centre_half,
+    centre_condensed,
     evenly,
     few_rows_dominate,
     nearly_orthogonal,
@@ -187,17 +187,17 @@ class LinearGram(Gram):
 class CondensedGram(Gram):
     """A Gram matrix on the host."""
 
-    half: np.ndarray
+    condensed: np.ndarray
     """(n(n−1)/2,) what is above its diagonal, row after row."""
 
     @property
     def held(self) -> np.ndarray:
         """The half."""
-        return self.half
+        return self.condensed
 
     def formed(self) -> np.ndarray:
         """Return both halves and the diagonal."""
-        return whole(self.half, self.diagonal)
+        return whole(self.condensed, self.diagonal)
 
 
 @final
@@ -258,7 +258,7 @@ def prepare(
         found = _dense(x.centred, residual(x.centred.features, inputs))
         explained = inputs is not None and bool(found.constant) and not bool(x.constant)
         return replace(found, left="explained" if explained else "", lacks_inputs=inputs is None)
-    return _of_half(x.apart, fraction) if is_numpy(x.array) else _of_distances(x, fraction)
+    return _condensed(x.apart, fraction) if is_numpy(x.array) else _of_distances(x, fraction)
 
 
 def exact(*, kernel: Any, median_fraction: float = 1.0, **_: Any) -> bool:
@@ -291,17 +291,17 @@ def _linear_of_rows(x: StoredRepresentation) -> LinearGram:
     return LinearGram(features=features, diagonal=diagonal, scale=np.asarray(x.centred.scale), constant=x.constant)
 
 
-def _of_half(x: ArrayRepresentation, median_fraction: float | None) -> CondensedGram:
+def _condensed(x: ArrayRepresentation, median_fraction: float | None) -> CondensedGram:
     """Return a kernel of distances, of which half is formed and held."""
     n, features, middle, kernel = x.n, x.centred.features, None, RadialKernel()
     if median_fraction is not None:
-        middle = median_of_half(x.squared, n)
+        middle = median_of_condensed(x.squared, n)
         kernel = RadialKernel.of_median(middle, median_fraction)
-    half = kernel.of(x.squared)
-    diagonal = centre_half(half, n, kernel.peak, row_sums(half, n, kernel.peak) / n)
+    condensed = kernel.of(x.squared)
+    diagonal = centre_condensed(condensed, n, kernel.peak, row_sums(condensed, n, kernel.peak) / n)
     constant = x.constant | ~(np.max(diagonal) > n * machine_epsilon(features))
     scale = np.asarray(features.dtype.type(1) / features.dtype.type(kernel.enlarged))
-    return _with_width(CondensedGram(half=half, diagonal=diagonal, scale=scale, constant=constant), middle)
+    return _with_width(CondensedGram(condensed=condensed, diagonal=diagonal, scale=scale, constant=constant), middle)
 
 
 def _of_distances(x: ArrayRepresentation, median_fraction: float | None) -> DenseGram:
@@ -322,14 +322,14 @@ def _of_distances(x: ArrayRepresentation, median_fraction: float | None) -> Dens
 
 def _radial_of_rows(x: StoredRepresentation, median_fraction: float | None) -> RadialGram:
     """Return a kernel of distances between rows that are read."""
-    assert x.slabs is not None  # planned so
+    assert x.panels is not None  # planned so
     points, n = x.centred.features, x.n
     some = sample(points)
     if not single_suffices(some):
         return _radial_of_rows(x.again(np.float64), median_fraction)
     kernel, middle = RadialKernel(), None
     if median_fraction is not None:
-        middle = points.dtype.type(median_of_rows(points, some, x.slabs, x.keep, x.each))
+        middle = points.dtype.type(median_of_rows(points, some, x.panels, x.keep, x.each))
         kernel = RadialKernel.of_median(middle, median_fraction)
     near = np.empty(n)
     for first, block in x.blocks():
@@ -439,7 +439,7 @@ def products(x: Gram, y: Gram) -> tuple[Array, Array]:
     xp = namespace(x.diagonal)
     diagonals = xp.sum(x.diagonal * y.diagonal)
     if isinstance(x, CondensedGram) and isinstance(y, CondensedGram):
-        return np.asarray(2 * np.vdot(precise(x.half), precise(y.half))), diagonals
+        return np.asarray(2 * np.vdot(precise(x.condensed), precise(y.condensed))), diagonals
     features = [side.features for side in (x, y) if isinstance(side, LinearGram)]
     if len(features) == 2 and max(side.shape[1] for side in features) <= x.n:
         return squared_norm(precise(features[0].T @ features[1])) - diagonals, diagonals

@@ -17,12 +17,12 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, final
 import numpy as np
 
 from homolog.arrays import Array, format_bytes, namespace, precise, scalar, to_numpy
-from homolog.blocks.budget import Cost, Form, Sizes, TooLittleError, WholeError, blocked, rounds, slabs_for, tiles_for
+from homolog.blocks.budget import Cost, Form, Sizes, TooLittleError, WholeError, blocked, panels_for, rounds, tiles_for
 from homolog.blocks.products import PIECE, Step, Structure, cross_products, stacked_products, tile_products
 from homolog.blocks.workers import Workers
 from homolog.diagnostics import Caution, missing_inputs, nothing_left, without_width
 from homolog.linalg import squared_norm
-from homolog.operands.condensed import ROWS as HALF_ROWS
+from homolog.operands.condensed import ROWS as CONDENSED_ROWS
 from homolog.operands.family import Invariances, Pairs, TogetherFamily
 from homolog.operands.gram import (
     CondensedGram,
@@ -143,24 +143,24 @@ class StructureFamily(TogetherFamily):
         if kernel == "linear":
             held = int(n * np.sum(sizes.widths * sizes.items))
             # A pair goes through Gram matrices where features outnumber examples.
-            meeting = 24 * width**2 if width <= n else 24 * n * n
-            return Cost(flops, held + small, 2 * n * width * item, meeting)
+            per_pair = 24 * width**2 if width <= n else 24 * n * n
+            return Cost(flops, held + small, 2 * n * width * item, per_pair)
         if callable(kernel) or kernel == "residual":
             held = n * n * int(np.sum(sizes.items))
             return Cost(flops, held + small, (6 if kernel == "residual" else 3) * n * n * item, 24 * n * n)
-        half = n * (n - 1) // 2
+        condensed = n * (n - 1) // 2
         # Squared distances, and the kernel of them.
-        preparing = 2 * half * item + 4 * (min(HALF_ROWS, n) + width) * n * item
-        return Cost(flops, half * int(np.sum(sizes.items)) + small, preparing, 16 * n * n // 2)
+        per_layer = 2 * condensed * item + 4 * (min(CONDENSED_ROWS, n) + width) * n * item
+        return Cost(flops, condensed * int(np.sum(sizes.items)) + small, per_layer, 16 * n * n // 2)
 
     def choose(self, sizes: Sizes, *, kernel: Any = "linear", **_: Any) -> Form:
         """Choose the cheapest form by its floating-point operations.
 
-        Linear structures are ordered by width, and the k widest walk, for the k of least total cost:
+        Linear structures are ordered by width, and the k widest are formed tile by tile, for the k of least total cost:
 
         | form | cost |
         |---|---|
-        | walk | n²·p per layer (its upper half), n² per pair of walked layers |
+        | tiles | n²·p per layer (its upper half), n² per pair of tiled layers |
         | features | 2·n·p·q per pair, n·p² per layer for its self-term; only where p, q <= n |
 
         Others are held as vectors, of which all pairs are one product.
@@ -170,13 +170,13 @@ class StructureFamily(TogetherFamily):
             dense = callable(kernel) or kernel == "residual"
             stacked = len(everything) * min(PIECE, n * n if dense else n * n // 2) * sizes.item
             flops = n**2 * float(sizes.widths.sum()) + n**2 * float(len(everything) ** 2)
-            return Form(replace(cost, flops=flops, meeting=0, together=stacked), walked=everything)
-        walked = widest(sizes)
-        slabs = tiles_for(sizes, len(walked), (sizes.memory - cost.held) // sizes.workers)
-        tiles = (2 * len(walked) + 1) * slabs.rows * slabs.columns * sizes.item * sizes.workers if walked else 0
-        through = 24 * min(sizes.widest, n) ** 2 if len(walked) < len(everything) else 0
-        cost = replace(cost, flops=_flops(sizes, np.array(walked, dtype=int)), meeting=through, together=tiles)
-        return Form(cost, walked, slabs if walked else None)
+            return Form(replace(cost, flops=flops, per_pair=0, together=stacked), tiled=everything)
+        tiled = cheapest_tiled(sizes)
+        panels = tiles_for(sizes, len(tiled), (sizes.memory - cost.held) // sizes.workers)
+        tiles = (2 * len(tiled) + 1) * panels.rows * panels.columns * sizes.item * sizes.workers if tiled else 0
+        through = 24 * min(sizes.widest, n) ** 2 if len(tiled) < len(everything) else 0
+        cost = replace(cost, flops=_flops(sizes, np.array(tiled, dtype=int)), per_pair=through, together=tiles)
+        return Form(cost, tiled, panels if tiled else None)
 
     def blocked(self, sizes: Sizes, *, kernel: Any = "linear", **_: Any) -> Form:
         """Choose which structures walk, as `choose` does, and how many rows are held."""
@@ -194,17 +194,15 @@ class StructureFamily(TogetherFamily):
             raise TooLittleError
         if not linear:
             return _radial_form(sizes, left, median=kernel == "rbf")
-        walked = widest(sizes)
-        row = int(np.sum(sizes.widths[list(walked)] * sizes.items[list(walked)]))
-        slabs = slabs_for(sizes, row, len(walked), left) if walked else None
+        tiled = cheapest_tiled(sizes)
+        row = int(np.sum(sizes.widths[list(tiled)] * sizes.items[list(tiled)]))
+        panels = panels_for(sizes, row, len(tiled), left) if tiled else None
         pairs = sorted({*sizes.index_pairs(), *((index, index) for index in range(count))})
-        parts = rounds([pair for pair in pairs if not set(pair) <= set(walked)], sizes, left)
+        parts = rounds([pair for pair in pairs if not set(pair) <= set(tiled)], sizes, left)
         read = sizes.read(share=2) + sum(sizes.read(part.layers) for part in parts)
-        if slabs is not None:
-            read += sizes.read(list(walked), slabs.rows_read(sizes.n, sizes.share) / sizes.n)
-        return blocked(
-            sizes, _flops(sizes, np.array(walked, dtype=int)), read, walked=walked, slabs=slabs, rounds=parts
-        )
+        if panels is not None:
+            read += sizes.read(list(tiled), panels.rows_read(sizes.n, sizes.share) / sizes.n)
+        return blocked(sizes, _flops(sizes, np.array(tiled, dtype=int)), read, tiled=tiled, panels=panels, rounds=parts)
 
     def meet_all(
         self, operands: Sequence[Gram], needed: np.ndarray, form: Form, workers: Workers, step: Step
@@ -213,7 +211,7 @@ class StructureFamily(TogetherFamily):
         diagonals = np.stack([to_numpy(x.diagonal) for x in operands])
         if isinstance(operands[0], RadialGram):
             inner, diagonals = _radial_products(operands, form, workers, step)
-        elif form.slabs is None and form.walked:
+        elif form.panels is None and form.tiled:
             inner = _stacked(operands, diagonals, step)
         else:
             inner = _linear_products(operands, diagonals, needed, form, workers, step)
@@ -236,7 +234,7 @@ class StructureFamily(TogetherFamily):
         return lambda order: GramProducts(n, inner(order), first @ second[:, order].T, rows, columns)
 
 
-def widest(sizes: Sizes) -> tuple[int, ...]:
+def cheapest_tiled(sizes: Sizes) -> tuple[int, ...]:
     """Return which linear structures walk: those with more features than examples, and as many more as is cheapest."""
     order = np.argsort(-sizes.widths, kind="stable")
     fewest = int(np.sum(sizes.widths > sizes.n))
@@ -244,38 +242,38 @@ def widest(sizes: Sizes) -> tuple[int, ...]:
     return tuple(sorted(int(i) for i in order[:best]))
 
 
-def _flops(sizes: Sizes, walked: np.ndarray) -> float:
+def _flops(sizes: Sizes, tiled: np.ndarray) -> float:
     widths, n = sizes.widths.astype(float), sizes.n
     inside = np.zeros(len(widths), dtype=bool)
-    inside[walked] = True
-    # The stacked product forms all pairs of walked layers, wanted or not.
-    walk = n**2 * float(np.sum(widths[inside]) + inside.sum() ** 2)
+    inside[tiled] = True
+    # The stacked product forms all pairs of tiled layers, wanted or not.
+    by_tiles = n**2 * float(np.sum(widths[inside]) + inside.sum() ** 2)
     i, j = np.nonzero(np.triu(sizes.needed | sizes.needed.T, 1) & ~(inside[:, None] & inside[None, :]))
-    return walk + 2 * n * float(widths[i] @ widths[j]) + n * float(np.sum(widths[~inside] ** 2))
+    return by_tiles + 2 * n * float(widths[i] @ widths[j]) + n * float(np.sum(widths[~inside] ** 2))
 
 
 def _radial_form(sizes: Sizes, left: int, *, median: bool) -> Form:
     """Plan kernels of distances, block by block: a walk over each layer for its median, and one over all."""
     count, item, n = len(sizes.widths), sizes.item, sizes.n
-    slabs = slabs_for(sizes, int(np.sum(sizes.widths)) * item, count, left)
+    panels = panels_for(sizes, int(np.sum(sizes.widths)) * item, count, left)
     whole = replace(sizes, spread=False)
     alone = tuple(
-        slabs_for(whole, int(width) * int(own), 3, left - left // 4)
+        panels_for(whole, int(width) * int(own), 3, left - left // 4)
         for width, own in zip(sizes.widths, sizes.items, strict=True)
     )
-    read = sizes.read(share=2 + slabs.rows_read(n, sizes.share) / n)
+    read = sizes.read(share=2 + panels.rows_read(n, sizes.share) / n)
     # A sample twice, one walk for the median, and the means of rows; where the guess is poor the walk is repeated.
     read += sum(sizes.read([index], 3 + median * own.rows_read(n) / n) for index, own in enumerate(alone))
     flops = n**2 * float(count**2 + sizes.widths.sum() * (1 + median))
     # Kept distances are put together, and ordered: three copies.
-    how = {"walked": tuple(range(count)), "slabs": slabs, "alone": alone, "keep": left // 4 // 16}
+    how = {"tiled": tuple(range(count)), "panels": panels, "alone": alone, "keep": left // 4 // 16}
     return blocked(sizes, flops, read, **how)
 
 
 def _stacked(grams: Sequence[Any], diagonals: np.ndarray, step: Step) -> np.ndarray:
     """Return off-diagonal inner products of structures that are held as vectors."""
     if all(isinstance(x, CondensedGram) for x in grams):
-        return 2 * stacked_products([x.half for x in grams], step)
+        return 2 * stacked_products([x.condensed for x in grams], step)
     vectors = [namespace(x.gram).reshape(x.gram, (-1,)) for x in grams]
     return stacked_products(vectors, step) - diagonals @ diagonals.T
 
@@ -289,19 +287,19 @@ def _linear_products(
     step: Step,
 ) -> np.ndarray:
     """Return off-diagonal inner products of linear structures: tile by tile, or through products of features."""
-    count, walked = len(grams), list(form.walked)
+    count, tiled = len(grams), list(form.tiled)
     inner = np.full((count, count), np.nan)
     features = [x.features for x in grams]
-    if walked:
-        assert form.slabs is not None  # structures walk in tiles
-        tiled = [Structure(features[index]) for index in walked]
-        inner[np.ix_(walked, walked)] = tile_products(tiled, form.slabs, workers, step, form.share)[0]
+    if tiled:
+        assert form.panels is not None  # structures are tiled
+        structures = [Structure(features[index]) for index in tiled]
+        inner[np.ix_(tiled, tiled)] = tile_products(structures, form.panels, workers, step, form.share)[0]
     left = np.triu(needed | needed.T | np.eye(count, dtype=bool)) & np.isnan(inner)
     pairs = [(int(i), int(j)) for i, j in zip(*np.nonzero(left), strict=True)]
     for (i, j), squared in cross_products(features, _itself, pairs, form.rounds, workers, _squared):
         inner[i, j] = inner[j, i] = squared - diagonals[i] @ diagonals[j]
-        # Where structures walk, that is the main part of the work, and the bar follows it alone.
-        step(0.0 if walked else 1 / len(pairs))
+        # Where structures are tiled, that is the main part of the work, and the bar follows it alone.
+        step(0.0 if tiled else 1 / len(pairs))
     return inner
 
 
@@ -319,9 +317,9 @@ def _radial_products(grams: Sequence[Any], form: Form, workers: Workers, step: S
     Centring removes whatever is added to whole rows and columns of a structure. Means of the rows, estimated from a few columns,
     are subtracted before the products, so that the exact ones, known only at the end, leave little to cancel.
     """
-    assert form.slabs is not None  # all structures walk
+    assert form.panels is not None  # all structures are tiled
     tiled = [Structure(x.points, x.kernel) for x in grams]
-    total, along = tile_products(tiled, form.slabs, workers, step, form.share)
+    total, along = tile_products(tiled, form.panels, workers, step, form.share)
     own, n = np.stack([x.diagonal for x in grams]), grams[0].n
     means = along / n
     # ⟨HKH, HLH⟩ = ⟨K, L⟩ − 2/n k·l + Σk Σl / n², k and l the row sums.

@@ -262,11 +262,11 @@ class NeighborFamily(Family):
         k = min(k, n - 1)
         held = int(np.sum(n * (sizes.widths * sizes.items + k * (sizes.items + 8))))
         # While a layer is prepared: its rows in the two factors of a product, and a block; keys of k + 1 neighbours among it.
-        preparing = 5 * n * most * item + min(n, _rows(n, item)) * (n * (2 * item + 25) + 64 * (k + 1))
+        per_layer = 5 * n * most * item + min(n, _rows(n, item)) * (n * (2 * item + 25) + 64 * (k + 1))
         # While lists meet: similarities to neighbours as sparse matrices, and rows of the neighbours of some.
-        meeting = min(3 * SHARING, 8 * n * k * (k + most)) + 100 * n * k + 32 * k * most
+        per_pair = min(3 * SHARING, 8 * n * k * (k + most)) + 100 * n * k + 32 * k * most
         # Neighbours that tie are looked for again.
-        return Cost(float(np.sum(2.0 * n * n * sizes.widths)), held, preparing, meeting, reordering=preparing)
+        return Cost(float(np.sum(2.0 * n * n * sizes.widths)), held, per_layer, per_pair, reordering=per_layer)
 
 
 NEIGHBORS = NeighborFamily()

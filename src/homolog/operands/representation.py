@@ -20,13 +20,13 @@ from homolog.gradients import Factors, factors
 from homolog.linalg import RANK_TOLERANCE, UNIT_ROUNDINGS, Centred, centre, numerical_rank
 from homolog.operands.condensed import (
     PLACES,
+    condensed_squared_distances,
     evenly,
     few_rows_dominate,
     near_units,
     nearly_orthogonal,
     row_starts,
     single_suffices,
-    squared_half,
     squared_rows,
 )
 from homolog.rows import Rows
@@ -141,7 +141,7 @@ class ArrayRepresentation(Representation):
     @cached_property
     def squared(self) -> np.ndarray:
         """(n(n−1)/2,) squared distances between centred rows, of NumPy's arrays as the two below."""
-        return squared_half(self.centred.features) if self.apart is self else self.apart.squared
+        return condensed_squared_distances(self.centred.features) if self.apart is self else self.apart.squared
 
     @cached_property
     def by_cosine(self) -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +155,7 @@ class ArrayRepresentation(Representation):
 
     def _between_units(self, *, about_mean: bool) -> tuple[np.ndarray, np.ndarray]:
         units, absent = near_units(self.array, about_mean=about_mean)
-        found = squared_half(units, floor=UNIT_ROUNDINGS * machine_epsilon(units) ** 2)
+        found = condensed_squared_distances(units, floor=UNIT_ROUNDINGS * machine_epsilon(units) ** 2)
         starts = row_starts(len(units))
         for i in np.flatnonzero(absent):
             # A row without direction is at a right angle to all.
@@ -169,11 +169,11 @@ class StoredRepresentation(Representation):
     """A representation whose rows are read block by block, in a dtype; what is large of it goes to a cache."""
 
     def __init__(
-        self, rows: Rows, title: str, dtype: Any, cache: ArrayCache, slabs: Any = None, keep: int = 0, each: Any = map
+        self, rows: Rows, title: str, dtype: Any, cache: ArrayCache, panels: Any = None, keep: int = 0, each: Any = map
     ) -> None:
         self.rows, self.title, self.cache, self.n = rows, title, cache, rows.shape[0]
-        self.slabs, self.keep, self.each = slabs, keep, each
-        """How tiles of its own are walked over, how many numbers may be kept meanwhile, and who works."""
+        self.panels, self.keep, self.each = panels, keep, each
+        """How tiles of its own are formed, how many numbers may be kept meanwhile, and who works."""
         self._columns = columns_of(rows, title, dtype)
 
     @property
@@ -183,7 +183,7 @@ class StoredRepresentation(Representation):
 
     def again(self, dtype: Any) -> StoredRepresentation:
         """Return the same, to be read in another dtype."""
-        return StoredRepresentation(self.rows, self.title, dtype, self.cache, self.slabs, self.keep, self.each)
+        return StoredRepresentation(self.rows, self.title, dtype, self.cache, self.panels, self.keep, self.each)
 
     @property
     def epsilon(self) -> float:

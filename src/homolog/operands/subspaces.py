@@ -111,7 +111,7 @@ class PredictionFamily(Family):
     def cost(self, sizes: Sizes, **_: Any) -> Cost:
         """Return what it takes: as of subspaces, and the rows of both sides where they are mapped to each other."""
         found = _cost(sizes)
-        return replace(found, meeting=found.meeting + 56 * sizes.n * int(sizes.ranks.max()))
+        return replace(found, per_pair=found.per_pair + 56 * sizes.n * int(sizes.ranks.max()))
 
 
 def _dropped(operands: Mapping[str, Subspace]) -> list[Caution]:

@@ -55,8 +55,8 @@ class UnitVectorFamily(Family):
         """Return what one round of projections takes."""
         n, p, (i, j), most = sizes.n, sizes.widths.astype(float), sizes.pairs(), sizes.widest
         flops = float(np.sum(4.0 * n * p[i] * p[j] + 4.0 * n * (p[i] ** 2 + p[j] ** 2)))
-        meeting = 80 * n * most + 48 * min(n, most) ** 2
-        return Cost(flops, 8 * n * int(sizes.widths.sum()), 32 * n * most, meeting)
+        per_pair = 80 * n * most + 48 * min(n, most) ** 2
+        return Cost(flops, 8 * n * int(sizes.widths.sum()), 32 * n * most, per_pair)
 
 
 UNIT_VECTORS = UnitVectorFamily()

@@ -87,7 +87,8 @@ class ComparedLayers:
             widths = {name: int(x.shape[1]) for name, x in now.items()}
             if widths != known:
                 raise ValueError(
-                    f"every batch of {model} must have the layers and features of the first, {_told(known)}, got {_told(widths)}."
+                    f"every batch of {model} must have the layers and features of the first, {_described(known)}, got "
+                    f"{_described(widths)}."
                 )
         found = [now[name] for now, known in zip(given, self.sides, strict=True) for name in known]
         sizes = {int(x.shape[0]) for x in found}
@@ -115,13 +116,13 @@ class ComparedLayers:
         """Raise unless two states are of the same layers."""
         if (self.sides, self.same) != (other.sides, other.same):
             raise ValueError(
-                f"states of the same layers can be merged, got {self._told()} in one and {other._told()} in the other: feed all "
-                f"states the same layers."
+                f"states of the same layers can be merged, got {self._described()} in one and {other._described()} in the "
+                f"other: feed all states the same layers."
             )
 
-    def _told(self) -> str:
+    def _described(self) -> str:
         """Name the layers and their features."""
-        sides = [_told(side) for side in self.sides]
+        sides = [_described(side) for side in self.sides]
         return " against ".join(sides[:1] if self.same else sides)
 
     def plan(self, n: int, measures: Measures, titles: Sequence[str] | None, pairs: Pairs = "all") -> Plan:
@@ -144,7 +145,7 @@ def check_size(x: Any, title: str, most: float) -> None:
         )
 
 
-def _told(widths: Mapping[str, int]) -> str:
+def _described(widths: Mapping[str, int]) -> str:
     """Name layers and their features."""
     return listed(f"{name} of {width} features" for name, width in widths.items())
 

@@ -150,7 +150,7 @@ class MinibatchHSIC:
 
     def new_pass(self) -> None:
         """Say that the batches from here on are the same rows again, in other batches."""
-        self.settle()
+        self.check_no_rows_wait()
         self._part += 1
         self._last = None
 
@@ -202,7 +202,7 @@ class MinibatchHSIC:
         """Say whether the last rows are too few to be a batch, and wait for the next one."""
         return self._last is not None and self._last[0].shape[0] < FEWEST
 
-    def settle(self) -> None:
+    def check_no_rows_wait(self) -> None:
         """Raise where rows wait that are too few to be a batch."""
         if self._few():
             raise ValueError(
@@ -236,7 +236,7 @@ class MinibatchHSIC:
         passes, is counted once for all of them.
         """
         check_level(level)
-        self.settle()
+        self.check_no_rows_wait()
         if self.sides is None:
             raise ValueError("a result needs batches, got none: update the state with batches first.")
         # Several passes see the same examples again.
