@@ -29,7 +29,7 @@ SIZES = [
     (gram_permutations, "AT_ONCE", 53),
     (budget, "ROWS", 9),
     (budget, "COLUMNS", 13),
-    (gram_statistics, "HALF_ROWS", 11),
+    (gram_statistics, "CONDENSED_ROWS", 11),
 ]
 
 

@@ -132,7 +132,7 @@ def test_kernels_are_formed_tile_by_tile_where_they_do_not_fit(rng, monkeypatch)
 def test_half_of_the_distances_is_enough(rng, n, p, dtype):
     x = (rng.normal(size=(n, p)) + 5).astype(dtype)
     held = STRUCTURE.prepare(ArrayRepresentation(x), kernel="rbf", median_fraction=0.7)
-    assert held.half.shape == (n * (n - 1) // 2,)
+    assert held.condensed.shape == (n * (n - 1) // 2,)
     squared = ((x[:, None].astype(float) - x[None]) ** 2).sum(axis=2)
     raw = np.exp(-squared / (2 * 0.7**2 * np.median(squared)))
     centring = np.eye(n) - 1 / n

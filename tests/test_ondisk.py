@@ -67,7 +67,7 @@ def on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "_to_load", lambda *_: 1 << 60)
     monkeypatch.setattr(scan, "READ_AT_ONCE", 3000)
     monkeypatch.setattr(block_budget, "MOST_ROWS", 16)
-    monkeypatch.setattr(gram_statistics, "slabs_for", lambda *_: SMALL)
+    monkeypatch.setattr(gram_statistics, "panels_for", lambda *_: SMALL)
 
     def write(layers, name):
         for index, array in enumerate(layers.values()):
