@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.engine.planning import Plan
+from homolog.engine.run import Outcome
 from homolog.inference.uncertainty import MEANINGS
 from homolog.measures.record import Measure
 
 if TYPE_CHECKING:
     import xarray
-
-    from homolog.engine.run import Outcome
 
 
 def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:

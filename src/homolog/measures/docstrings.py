@@ -6,10 +6,10 @@ import inspect
 import math
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-if TYPE_CHECKING:
-    from homolog.measures.record import Measure, Variant
+from homolog.measures.record import Measure, Variant
+
 WIDTH = 120
 _SHOWN = {math.inf: "∞", -math.inf: "−∞", math.sqrt(2): "√2", math.pi / 2: "π/2"}
 

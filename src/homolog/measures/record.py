@@ -16,7 +16,7 @@ import numpy as np
 
 from homolog.arrays import Array, is_array, to_numpy
 from homolog.diagnostics import Caution
-from homolog.measures.spec import _written, write
+from homolog.measures.spec import write
 from homolog.names import quoted, unknown
 from homolog.operands.family import Family, Invariances
 
@@ -299,7 +299,7 @@ def check_options(measure: Measure, options: Mapping[str, Any]) -> None:
         if merged[key] != defaults[key] and merged[other] != required:
             raise ValueError(
                 f"{key} of {measure.name} has an effect only with {other}={required}, got {other}="
-                f"{_written(merged[other])}: add {other}={required}, or leave {key} out."
+                f"{option_text(merged[other])}: add {other}={required}, or leave {key} out."
             )
 
 

@@ -17,7 +17,7 @@ from homolog.engine.result import dataset
 from homolog.linalg import power_of_two
 from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, check_size, chosen_titles
 from homolog.states.distributed import of_all, reduced
-from homolog.states.summed import outcome_of
+from homolog.states.summed import SummedRepresentation, outcome_of
 
 if TYPE_CHECKING:
     import xarray
@@ -237,7 +237,9 @@ class Moments:
         if self.sides is None or self.n < 2:
             raise ValueError(f"a result needs at least 2 rows, got {self.n}: update the state with batches first.")
         plan = self.sides.plan(self.n, measures, self.titles)
-        outcome = outcome_of(plan, self.centred())
+        sums = self.centred()
+        layers = [SummedRepresentation(sums.n, index, layer, sums.cross) for index, layer in enumerate(sums.layers)]
+        outcome = outcome_of(plan, layers)
         give(outcome.cautions, stacklevel=1)
         return dataset(plan, outcome)
 

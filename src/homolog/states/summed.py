@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 
@@ -19,8 +19,6 @@ from homolog.operands.family import ProductFamily
 from homolog.operands.gram_statistics import STRUCTURE, GramProducts, GramSums
 from homolog.operands.representation import Representation
 
-if TYPE_CHECKING:
-    from homolog.states.moments import Moments
 EPSILON = float(np.finfo(float).eps)
 
 
@@ -51,9 +49,8 @@ class SummedRepresentation(Representation):
 
     left, lacks_inputs = "", False
 
-    def __init__(self, centred: Moments, index: int) -> None:
-        self._moments, self.index, self.n = centred, index, centred.n
-        layer = centred.layers[index]
+    def __init__(self, n: int, index: int, layer: Any, cross: Callable[[int, int], Any]) -> None:
+        self.n, self.index, self._cross = n, index, cross
         low, high = (to_numpy(side) for side in (layer.low, layer.high))
         largest = np.maximum(np.abs(low), np.abs(high))
         self._dead = ~(high / 2 - low / 2 > self.n * EPSILON * (largest / 2))
@@ -99,19 +96,18 @@ class SummedRepresentation(Representation):
 
     def product(self, other: SummedRepresentation) -> np.ndarray:
         """Return Σ x y^T of the features of two layers, 0 where one never varies and only rounding is left."""
-        found: np.ndarray = to_numpy(self._moments.cross(self.index, other.index).product)
+        found: np.ndarray = to_numpy(self._cross(self.index, other.index).product)
         return np.where(self._dead[:, None] | other._dead[None, :], 0.0, found)
 
     def products(self, other: SummedRepresentation) -> tuple[float, float]:
         """Return the off-diagonal part of ⟨K, L⟩, and k·l."""
-        product, diagonals = self.product(other), self._moments.cross(self.index, other.index).norms
+        product, diagonals = self.product(other), self._cross(self.index, other.index).norms
         return float(np.vdot(product, product)) - float(to_numpy(diagonals)), float(to_numpy(diagonals))
 
 
-def outcome_of(plan: Plan, centred: Moments) -> Outcome:
-    """Evaluate every measure of a plan on centred moments."""
+def outcome_of(plan: Plan, layers: list[SummedRepresentation]) -> Outcome:
+    """Evaluate every measure of a plan on layers of which centred sums are known."""
     outcome = Outcome.empty(plan)
-    layers = [SummedRepresentation(centred, index) for index in range(len(plan.layers))]
     for measures in _by_family(plan.measures):
         family: Any = next(iter(measures.values())).family
         operands = layers if family is STRUCTURE else [family.prepare(layer) for layer in layers]
