@@ -16,7 +16,7 @@ import numpy as np
 
 from homolog.arrays import Array, is_array, to_numpy
 from homolog.diagnostics import Caution
-from homolog.measures.spec import write
+from homolog.measures.spec import option_text, write
 from homolog.names import quoted, unknown
 from homolog.operands.family import Family, Invariances
 
