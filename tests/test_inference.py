@@ -12,6 +12,7 @@ from scipy.stats import false_discovery_control
 
 import homolog as hl
 from homolog.inference.pvalues import false_discovery, familywise, pvalues
+from homolog.measures.evaluation import prepared
 
 SHORTCUTS = [
     "cka",
@@ -144,8 +145,8 @@ def test_leaving_out_has_a_shortcut(rng, measure, shape):
     if shape == "shifted":
         x, y = x + 1e4, 1e-3 * y
     record = hl.measure(measure)
-    operands = [record.family.prepare(side, **record.prepare_options) for side in (x, y)]
-    found = record.without_each(*operands, record.family.meet(*operands), **record.finish_options)
+    operands = [prepared(record, side) for side in (x, y)]
+    found = record.values_without_each(*operands, record.family.meet(*operands))
     if "rbf" in measure:
         widths = [1 / np.median(np.square(side[:, None] - side[None]).sum(-1)) / 2 for side in (x, y)]
         kernels = [lambda z, w=w: np.exp(-w * np.square(z[:, None] - z[None]).sum(-1)) for w in widths]

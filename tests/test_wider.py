@@ -13,6 +13,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import rankdata, spearmanr
 
 import homolog as hl
+from homolog.measures.evaluation import prepared
 from homolog.operands import dissimilarities
 
 SINGLE = (
@@ -228,11 +229,10 @@ def test_ties_are_broken_anew_in_every_order(form, rng):
     """Kinds of rows instead of rows: agreement by index is in the value and in its permutations alike."""
     x, y = (np.eye(5)[rng.integers(0, 5, 60)] for _ in range(2))
     measure, order = hl.measure(form), rng.permutation(60)
-    family = measure.family
-    first, second = (family.prepare(side) for side in (x, y))
+    first, second = (prepared(measure, side) for side in (x, y))
     assert first.tied == 1
-    reordered = family.reorder(second, order)
-    value = measure.finish(first, reordered, family.meet(first, reordered))
+    reordered = second.reordered(order)
+    value = measure.value(first, reordered, measure.family.meet(first, reordered))
     assert float(value) == pytest.approx(float(measure(x, y[order])), abs=1e-12)
     with pytest.warns(hl.TiesWarning, match="several others are equally near"):
         measure(x, y)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
@@ -118,7 +118,8 @@ class ProductFamily(Family):
     def blocked(self, sizes: Sizes, **_: Any) -> Form:
         """Return how pairs meet block by block."""
         workspace = max(self.workspace(sizes.n, int(width)) for width in sizes.widths)
-        return by_products(sizes, squares=self.squares, passes=self.passes, workspace=workspace)
+        form = by_products(sizes, squares=self.squares, passes=self.passes, workspace=workspace)
+        return replace(form, cost=replace(form.cost, flops=self.cost(sizes).flops))
 
 
 class TogetherFamily(Family):
