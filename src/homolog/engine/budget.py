@@ -125,7 +125,7 @@ def _largest(fits: Callable[[int], bool], low: int, high: int) -> int:
 def _with_companions(asking: Asking, cost: Cost) -> Cost:
     """Add what permutations and parts of the examples take."""
     for wanted, more in ((asking.asked.null, _of_permutations), (asking.asked.interval, _of_parts)):
-        if wanted is not None:
+        if wanted:
             each, once = more(asking, cost)
             cost = replace(cost, meeting=max(cost.meeting, each), together=max(cost.together, once))
     return cost

@@ -11,13 +11,14 @@ import numpy as np
 from homolog.arrays import parse_bytes
 from homolog.blocks.workers import pooled
 from homolog.diagnostics import dominated_by_bias, give, no_interval, order_free
-from homolog.inference.checks import check_count, check_level, check_size
+from homolog.inference.checks import check_count, check_level, check_method, check_size
 from homolog.inference.intervals import difference, intervals
 from homolog.inference.pair import ALL, Pair, prepare
 from homolog.inference.permutations import is_order_free, orders, permuted_values, seed_of
 from homolog.inference.pvalues import pvalues
 from homolog.inference.resampling import Method, Resampled, resampled_values
 from homolog.measures.record import Measure
+from homolog.renamed import tell
 
 Spec = str | Measure | Callable[..., Any]
 Random = int | np.random.Generator
@@ -31,10 +32,16 @@ class PermutationTest:
     """The measure of the two representations."""
     pvalue: float
     """(1 + permutations at least as alike) / (1 + permutations)."""
-    level: float
+    null_level: float
     """Mean under permutation: what independent representations of these, or those that share only the groups, would reach."""
     null: np.ndarray = field(repr=False, compare=False)
     """(n_permutations,) values under permutation."""
+
+    @property
+    def level(self) -> float:
+        """The former name of `null_level`."""
+        tell("PermutationTest.level", "PermutationTest.null_level")
+        return self.null_level
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def permutation_test(
     Returns
     -------
     PermutationTest
-        `statistic`, `pvalue`, `null` (the values under permutation) and `level`, their mean.
+        `statistic`, `pvalue`, `null` (the values under permutation) and `null_level`, their mean.
 
     Raises
     ------
@@ -143,7 +150,14 @@ def _permuted(pair: Pair, count: int, groups: Any, rng: Random, memory: str | in
 
 
 def null_level(
-    x: Any, y: Any, measure: Spec = "cka", *, n_permutations: int = 199, groups: Any = None, rng: Random = 0
+    x: Any,
+    y: Any,
+    measure: Spec = "cka",
+    *,
+    n_permutations: int = 999,
+    groups: Any = None,
+    rng: Random = 0,
+    memory: str | int = "2GiB",
 ) -> float:
     """Return the value that independent representations of these would have: the mean over permutations of the examples.
 
@@ -152,12 +166,13 @@ def null_level(
 
     Parameters
     ----------
-    x, y, measure, n_permutations, groups, rng
+    x, y, measure, n_permutations, groups, rng, memory
         as for `permutation_test`.
 
     Returns
     -------
     float
+        A Python number, as all that is asked of one pair here: a mean of many values, computed on the host and without gradient.
 
     Raises
     ------
@@ -174,7 +189,7 @@ def null_level(
     pair = Pair.of(x, y, measure)
     pair.caution()
     exact = pair.level if groups is None else None
-    return float(_permuted(pair, n_permutations, groups, rng, "2GiB")[1:].mean()) if exact is None else exact
+    return float(_permuted(pair, n_permutations, groups, rng, memory)[1:].mean()) if exact is None else exact
 
 
 def confidence_interval(
@@ -264,8 +279,7 @@ def confidence_interval(
 
 def _resampling(pair: Pair, method: Method, rng: Random) -> Callable[[Mapping[str, Measure]], dict[str, Resampled]]:
     """Return measures → their values on parts of the examples of a pair."""
-    if method not in ("jackknife", "subsample"):
-        raise ValueError(f"an interval must be by jackknife or subsample, got {method!r}.")
+    check_method(method)
     check_size(pair.n, pair.measure, method)
 
     def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:

@@ -10,11 +10,11 @@ import numpy as np
 
 from homolog.arrays import format_bytes, is_numpy, on_host, representation, to_numpy
 from homolog.diagnostics import Caution, dominated_by_bias, few_permutations, no_interval, order_free
-from homolog.inference.checks import check_count, check_level, check_size
+from homolog.inference.checks import check_count, check_level, check_method, check_size
 from homolog.inference.intervals import intervals
 from homolog.inference.permutations import is_order_free, numbered, orders, permuted_values
 from homolog.inference.pvalues import false_discovery, familywise, pvalues
-from homolog.inference.resampling import Resampled, resampled_values
+from homolog.inference.resampling import Method, Resampled, resampled_values
 from homolog.rows import Rows
 
 if TYPE_CHECKING:
@@ -25,12 +25,19 @@ ALPHA = 0.05
 MEANINGS = {
     "null": "mean of the measure under random permutations of the examples",
     "p": "probability of a value at least as alike if the two layers were independent, by permutation",
-    "p_familywise": "the same for all pairs at once: by the largest standardised value of each permutation",
-    "p_discovery": "the same, adjusted for the share of false discoveries (Benjamini-Hochberg)",
+    "p_fwer": "the same for all pairs at once: by the largest standardised value of each permutation",
+    "p_fdr": "the same, adjusted for the share of false discoveries (Benjamini-Hochberg)",
     "se": "standard error over examples",
     "low": "lower end of the interval for the value on infinitely many examples",
     "high": "upper end of the interval for the value on infinitely many examples",
 }
+
+
+def interval_by_name(interval: Any) -> dict[str, Any] | None:
+    """Return what says the same as the `interval=` of earlier versions, which named the method, or None for no interval."""
+    if isinstance(interval, str):
+        return {"interval": True, "method": interval}
+    return {"interval": False} if interval is None else None
 
 
 @dataclass(frozen=True)
@@ -38,32 +45,34 @@ class Requested:
     """Which companions of the values are computed, and how."""
 
     null: Literal["permutation"] | None = None
-    interval: Literal["jackknife", "subsample"] | None = None
+    interval: bool = False
     n_permutations: int = 999
     groups: Any = None
     level: float = 0.95
+    method: Method = "jackknife"
     rng: int | np.random.Generator = 0
 
     def check(self, n: int, measures: Mapping[str, Measure]) -> None:
         """Raise for what cannot be asked of n examples."""
         if self.null not in (None, "permutation"):
             raise ValueError(f"null must be 'permutation' or None, got {self.null!r}.")
-        if self.interval not in (None, "jackknife", "subsample"):
-            raise ValueError(f"interval must be 'jackknife', 'subsample' or None, got {self.interval!r}.")
+        if not isinstance(self.interval, bool | np.bool_):
+            raise ValueError(f"interval must be True or False, got {self.interval!r}: the method goes into method=.")
         check_count(self.n_permutations)
         check_level(self.level)
+        check_method(self.method)
         if self.groups is not None:
             if self.null is None:
                 raise ValueError("groups are for permutations, got no null: pass null='permutation'.")
             numbered(self.groups, n)
-        if self.interval is not None:
+        if self.interval:
             for record in measures.values():
-                check_size(n, record, self.interval)
+                check_size(n, record, self.method)
 
     def refuse_in_parts(self, needed: int, memory: int, *, elsewhere: bool) -> None:
         """Raise where not all can be in memory at once: permutations and parts of the examples need it there."""
-        if self.null is not None or self.interval is not None:
-            what = "null='permutation'" if self.null is not None else f"interval={self.interval!r}"
+        if self.null is not None or self.interval:
+            what = "null='permutation'" if self.null is not None else "interval=True"
             if elsewhere:
                 raise ValueError(f"{what} is computed in this process, got an executor: leave the executor out.")
             all_of_them = format_bytes(1.06 * needed)
@@ -143,7 +152,7 @@ def companions(
                 cautions.append(order_free(name))
                 continue
             together = sides.together(group.measures[name])
-            lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_discovery"] > ALPHA)
+            lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_fdr"] > ALPHA)
             cautions += few_permutations(name, int(lost.sum()), int(together.sum()), plan.asked.n_permutations, ALPHA)
     if plan.asked.interval:
         for name, kinds in _intervals(plan, group, sides, each).items():
@@ -181,8 +190,8 @@ def _nulls(
         kinds = {
             "null": values[name][1:].mean(axis=0),
             "p": p,
-            "p_familywise": adjusted,
-            "p_discovery": false_discovery(p, together),
+            "p_fwer": adjusted,
+            "p_fdr": false_discovery(p, together),
         }
         found[name] = {kind: sides.whole(matrix, record) for kind, matrix in kinds.items()} | {
             "order_free": np.asarray(free)
@@ -192,14 +201,12 @@ def _nulls(
 
 def _intervals(plan: Plan, group: Group, sides: RowsAndColumns, each: Any) -> dict[str, dict[str, np.ndarray]]:
     asked = plan.asked
-    assert asked.interval is not None
     arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
     xs = [arrays[int(i)] for i in sides.rows]
     ys = xs if plan.same else [arrays[int(j)] for j in sides.columns]
 
     def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
-        assert asked.interval is not None
-        return resampled_values(measures, xs, ys, sides.needed, asked.interval, asked.rng, each, _anew)
+        return resampled_values(measures, xs, ys, sides.needed, asked.method, asked.rng, each, _anew)
 
     found = {}
     for name, ends in intervals(group.measures, asked.level, resampled).items():

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from array_api_compat import device as device_of
 
 from homolog.arrays import (
     Array,
@@ -24,6 +25,7 @@ from homolog.arrays import (
     same_library,
     same_rows,
     scalar,
+    working_dtype,
 )
 from homolog.diagnostics import Caution, explain_nan, give, undefined
 from homolog.machine import whole_memory
@@ -52,6 +54,8 @@ def evaluate(record: Measure, x: Array, y: Array) -> Array:
     first = family.prepare(x, **record.prepare_options)
     second = first if same else family.prepare(y, **record.prepare_options)
     value = record.finish(first, second, family.meet(first, second), **record.finish_options)
+    if isinstance(value, float | int | np.generic):  # NumPy makes numbers of 0-d arrays
+        value = namespace(x).asarray(value, dtype=working_dtype(x), device=device_of(x))
     if (carries_gradient(x) or carries_gradient(y)) and is_known(value) and math.isnan(scalar(value)):
         # What is not defined has no gradient either.
         value = value + float("nan") * (namespace(x).sum(x) + namespace(y).sum(y))
