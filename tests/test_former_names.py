@@ -14,6 +14,7 @@ from conftest import command_line
 
 import homolog as hl
 from homolog.renamed import renamed
+from homolog.results import measure_names
 
 
 def layers(seed=0, n=60):
@@ -158,9 +159,7 @@ def tested():
 def earlier(result):
     """A result with the names that the version before gave its variables."""
     now = {"p_fwer": "p_familywise", "p_fdr": "p_discovery"}
-    return result.rename(
-        {f"{m}_{new}": f"{m}_{old}" for m in hl.results.measure_names(result) for new, old in now.items()}
-    )
+    return result.rename({f"{m}_{new}": f"{m}_{old}" for m in measure_names(result) for new, old in now.items()})
 
 
 @pytest.mark.usefixtures("closed")

@@ -43,7 +43,7 @@ OTHERWISE = {
     ("batch_size", "compare_models"): 128,
     ("n_permutations", "diagnose"): 199,
     ("n_permutations", "shared_subspace"): 19,
-    # What is compared by default: two measures, one, one with an interval, and with no data what each needs.
+    # None is all that a result has, or its first; an interval is of what has no bias; activations are not workspace.
     ("measures", "compare_models"): None,
     ("measures", "layer_identification"): None,
     ("measures", "plot.heatmaps"): None,
@@ -52,7 +52,6 @@ OTHERWISE = {
     ("measure", "correspondence"): None,
     ("measure", "plot.heatmap"): None,
     ("memory", "extract"): "8GiB",
-    ("median_fraction", "cka"): 1.0,
 }
 """(parameter, function) → its default, where others differ."""
 

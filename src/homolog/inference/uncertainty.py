@@ -25,8 +25,8 @@ ALPHA = 0.05
 MEANINGS = {
     "null": "mean of the measure under random permutations of the examples",
     "p": "probability of a value at least as alike if the two layers were independent, by permutation",
-    "p_fwer": "the same for all pairs at once: by the largest standardised value of each permutation",
-    "p_fdr": "the same, adjusted for the share of false discoveries (Benjamini-Hochberg)",
+    "p_fwer": "the same for all pairs at once (familywise error rate): by the largest standardised value of each permutation",
+    "p_fdr": "the same, adjusted for the share of false discoveries (false discovery rate, Benjamini-Hochberg)",
     "se": "standard error over examples",
     "low": "lower end of the interval for the value on infinitely many examples",
     "high": "upper end of the interval for the value on infinitely many examples",
