@@ -391,8 +391,9 @@ def test_stores_without_a_record_of_functions_go_on_with_a_word(tmp_path, monkey
     (out / "zarr.json").write_text(json.dumps(about))
     with pytest.warns(
         hl.ExtractionWarning, match="did not record code of the model, forward, values: it is continued as if"
-    ):
+    ) as told:
         hl.extract(network(), inputs(), batch_size=10, out=out, resume=True)
+    assert told[0].filename == __file__
     hl.extract(network(), inputs(), batch_size=10, out=tmp_path / "b.zarr")
     assert files_of(out) == files_of(tmp_path / "b.zarr")
 
