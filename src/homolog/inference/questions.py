@@ -183,8 +183,8 @@ def null_level(
     --------
     >>> import numpy as np, homolog as hl
     >>> x, y = np.random.default_rng(0).normal(size=(2, 50, 40))
-    >>> round(hl.null_level(x, y), 2), round(hl.null_level(x, y, "cka(estimator=debiased)"), 2)
-    (0.43, 0.0)
+    >>> round(hl.null_level(x, y), 2), abs(hl.null_level(x, y, "cka(estimator=debiased)")) < 0.01
+    (0.43, True)
     """
     pair = Pair.of(x, y, measure)
     pair.caution()
