@@ -151,7 +151,7 @@ class TestInputs:
     def test_parts_of_the_examples_keep_parts_of_the_inputs(self, rng):
         x, y, inputs = (rng.normal(size=(60, p)) for p in (4, 6, 3))
         bound = hl.measure("deconfounded_cka", inputs=inputs)
-        found = hl.compare({"x": x}, {"y": y}, measures=bound, interval="subsample", rng=0)
+        found = hl.compare({"x": x}, {"y": y}, measures=bound, interval=True, method="subsample", rng=0)
         assert found[f"{bound}_se"].item() > 0
         part = np.arange(30)
         assert float(bound.of_rows(part)(x[part], y[part])) == pytest.approx(

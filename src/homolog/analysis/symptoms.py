@@ -140,7 +140,7 @@ def _few(where: str, array: np.ndarray) -> Iterator[Finding]:
 
 def of_pairing(result: xarray.Dataset) -> list[Finding]:
     """Ask whether anything at all is more alike than under permutation."""
-    p = result["cka(estimator=debiased)_p_familywise"].values
+    p = result["cka(estimator=debiased)_p_fwer"].values
     if np.isnan(p).all() or np.nanmin(p) <= max(ALPHA, _smallest(result)):
         return []
     return [

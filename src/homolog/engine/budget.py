@@ -264,7 +264,7 @@ def _with_companions(request: Request, cost: Cost) -> Cost:
     """Add what permutations and parts of the examples take."""
     asked = request.companions
     for wanted, more in ((asked.null, _of_permutations), (asked.interval, _of_parts)):
-        if wanted is not None:
+        if wanted:
             each, once = more(request, cost)
             cost = replace(cost, per_pair=max(cost.per_pair, each), together=max(cost.together, once))
     return cost

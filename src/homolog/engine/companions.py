@@ -90,7 +90,7 @@ def companions(
                 cautions.append(order_free(name))
                 continue
             together = sides.together(group.measures[name])
-            lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_discovery"] > ALPHA)
+            lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_fdr"] > ALPHA)
             cautions += few_permutations(name, int(lost.sum()), int(together.sum()), plan.asked.n_permutations, ALPHA)
     if plan.asked.interval:
         for name, kinds in _intervals(plan, group, sides, each).items():
@@ -131,8 +131,8 @@ def _nulls(
         kinds = {
             "null": values[name][1:].mean(axis=0),
             "p": p,
-            "p_familywise": adjusted,
-            "p_discovery": false_discovery(p, together),
+            "p_fwer": adjusted,
+            "p_fdr": false_discovery(p, together),
         }
         found[name] = {kind: sides.whole(matrix, record) for kind, matrix in kinds.items()} | {
             "order_free": np.asarray(free)
@@ -142,14 +142,12 @@ def _nulls(
 
 def _intervals(plan: Plan, group: Group, sides: RowsAndColumns, each: Any) -> dict[str, dict[str, np.ndarray]]:
     asked = plan.asked
-    assert asked.interval is not None
     arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
     xs = [arrays[int(i)] for i in sides.rows]
     ys = xs if plan.same else [arrays[int(j)] for j in sides.columns]
 
     def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
-        assert asked.interval is not None
-        return resampled_values(measures, xs, ys, sides.needed, asked.interval, asked.rng, each)
+        return resampled_values(measures, xs, ys, sides.needed, asked.method, asked.rng, each)
 
     found = {}
     for name, ends in intervals(group.measures, asked.level, resampled).items():

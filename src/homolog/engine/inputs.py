@@ -22,16 +22,18 @@ from homolog.arrays import (
     on_disk,
     same_library,
 )
+from homolog.inference.uncertainty import MEANINGS
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure
 from homolog.names import layer_of, quoted, shown, writable
+from homolog.results import FORMER
 from homolog.rows import Rows
 
 Source = Any
 RESERVED = ("a", "b", *(f"{what}_{side}" for what in ("model", "layer", "features", "rank") for side in "ab"))
 """Names of the coordinates of a result."""
-COMPANIONS = ("_null", "_reversed", "_p", "_p_familywise", "_p_discovery", "_low", "_high", "_se")
-"""Endings of the variables that stand beside a measure."""
+COMPANIONS = tuple(f"_{kind}" for kind in ("reversed", *MEANINGS, *FORMER.values()))
+"""Endings of the variables that stand beside a measure, also in results of earlier versions."""
 
 Measures = str | Measure | Callable[..., Any] | Sequence[str | Measure | Callable[..., Any]] | Mapping[str, Any]
 Pairs = str | Sequence[tuple[Any, Any]]

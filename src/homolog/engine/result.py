@@ -82,7 +82,7 @@ def _asked_for(plan: Plan) -> dict[str, Any]:
     if plan.asked.null:
         found["n_permutations"] = np.int32(plan.asked.n_permutations)
     if plan.asked.interval:
-        found |= {"interval": plan.asked.interval, "level": plan.asked.level}
+        found |= {"interval": plan.asked.method, "level": plan.asked.level}
     return found
 
 

@@ -24,7 +24,7 @@ class ExampleIds:
         given = options.example_ids
         self.carried = isinstance(given, str) or callable(given)
         self.given = None if given is None or self.carried else np.asarray(given)
-        self._whole = options.limit is None
+        self._whole = options.max_examples is None
         self._seen: set[Any] = set()
         self._until = 0
         if self.given is not None:
@@ -49,7 +49,7 @@ class ExampleIds:
         return ids
 
     def check(self, examples: int, *, at_least: bool = False) -> None:
-        """Raise unless there are as many ids given as examples; with a limit, or `at_least`, enough of them."""
+        """Raise unless there are as many ids given as examples; with max_examples, or `at_least`, enough of them."""
         if self.given is None:
             return
         enough = at_least or not self._whole
@@ -134,7 +134,7 @@ class InMemory:
         told = ", ".join(f"{shown(name)} {format_bytes(sizes[name] * factor)}" for name in largest)
         raise ValueError(
             f"the activations must fit in memory={format_bytes(self.options.memory)}, got about {format_bytes(expected)} "
-            f'for {self.total or examples} examples (largest: {told}): choose fewer layers, reduce="mean", a limit, '
+            f'for {self.total or examples} examples (largest: {told}): choose fewer layers, reduce="mean", max_examples, '
             f'dtype="float16", a store on disk (out="activations.zarr"), or more memory.'
         )
 

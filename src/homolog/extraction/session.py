@@ -91,7 +91,7 @@ def _run_batches(
         for index, raw in enumerate(batches.read(data, options)):
             batch = batches.prepare(raw, options, *where, lone=lone)
             lone = batch.layout.kind == "items"
-            remaining = None if options.limit is None else options.limit - examples
+            remaining = None if options.max_examples is None else options.max_examples - examples
             if sink.has(batch, examples, remaining):
                 taken = batch.size if remaining is None else min(batch.size, remaining)
             else:
@@ -100,7 +100,7 @@ def _run_batches(
                 taken = found.examples
             examples += taken
             bar.update(taken)
-            if examples == options.limit:
+            if examples == options.max_examples:
                 break  # before the next batch is read
     if not examples:
         raise ValueError("data must hold at least one batch, got none: an iterator may have been consumed before.")
@@ -242,4 +242,4 @@ def tell(recorder: Recorder, *, unknown: bool = False) -> None:
             f"or compare layers before it."
         )
         cautions.append(Caution(ExtractionWarning, message))
-    give(cautions, stacklevel=3)
+    give(cautions, stacklevel=4)

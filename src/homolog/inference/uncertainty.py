@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from homolog.arrays import format_bytes
-from homolog.inference.checks import check_count, check_level, check_size
+from homolog.inference.checks import check_count, check_level, check_method, check_size
 from homolog.inference.permutations import numbered
+from homolog.inference.resampling import Method
 from homolog.measures.record import Measure
 
 ALPHA = 0.05
@@ -18,12 +19,19 @@ ALPHA = 0.05
 MEANINGS = {
     "null": "mean of the measure under random permutations of the examples",
     "p": "probability of a value at least as alike if the two layers were independent, by permutation",
-    "p_familywise": "the same for all pairs at once: by the largest standardised value of each permutation",
-    "p_discovery": "the same, adjusted for the share of false discoveries (Benjamini-Hochberg)",
+    "p_fwer": "the same for all pairs at once (familywise error rate): by the largest standardised value of each permutation",
+    "p_fdr": "the same, adjusted for the share of false discoveries (false discovery rate, Benjamini-Hochberg)",
     "se": "standard error over examples",
     "low": "lower end of the interval for the value on infinitely many examples",
     "high": "upper end of the interval for the value on infinitely many examples",
 }
+
+
+def interval_by_name(interval: Any) -> dict[str, Any] | None:
+    """Return what says the same as the `interval=` of earlier versions, which named the method, or None for no interval."""
+    if isinstance(interval, str):
+        return {"interval": True, "method": interval}
+    return {"interval": False} if interval is None else None
 
 
 @dataclass(frozen=True)
@@ -31,32 +39,34 @@ class Requested:
     """Which companions of the values are computed, and how."""
 
     null: Literal["permutation"] | None = None
-    interval: Literal["jackknife", "subsample"] | None = None
+    interval: bool = False
     n_permutations: int = 999
     groups: Any = None
     level: float = 0.95
+    method: Method = "jackknife"
     rng: int | np.random.Generator = 0
 
     def check(self, n: int, measures: Mapping[str, Measure]) -> None:
         """Raise for what cannot be asked of n examples."""
         if self.null not in (None, "permutation"):
             raise ValueError(f"null must be 'permutation' or None, got {self.null!r}.")
-        if self.interval not in (None, "jackknife", "subsample"):
-            raise ValueError(f"interval must be 'jackknife', 'subsample' or None, got {self.interval!r}.")
+        if not isinstance(self.interval, bool | np.bool_):
+            raise ValueError(f"interval must be True or False, got {self.interval!r}: the method goes into method=.")
         check_count(self.n_permutations)
         check_level(self.level)
+        check_method(self.method)
         if self.groups is not None:
             if self.null is None:
                 raise ValueError("groups are for permutations, got no null: pass null='permutation'.")
             numbered(self.groups, n)
-        if self.interval is not None:
+        if self.interval:
             for record in measures.values():
-                check_size(n, record, self.interval)
+                check_size(n, record, self.method)
 
     def refuse_in_parts(self, needed: int, memory: int, *, elsewhere: bool) -> None:
         """Raise where not all can be in memory at once: permutations and parts of the examples need it there."""
-        if self.null is not None or self.interval is not None:
-            what = "null='permutation'" if self.null is not None else f"interval={self.interval!r}"
+        if self.any:
+            what = "null='permutation'" if self.null is not None else "interval=True"
             if elsewhere:
                 raise ValueError(f"{what} is computed in this process, got an executor: leave the executor out.")
             all_of_them = format_bytes(1.06 * needed)
@@ -68,7 +78,7 @@ class Requested:
     @property
     def any(self) -> bool:
         """Whether any are asked for."""
-        return self.null is not None or self.interval is not None
+        return self.null is not None or bool(self.interval)
 
     def steps(self) -> int:
         """Count what a progress bar is told of, for one group of measures."""

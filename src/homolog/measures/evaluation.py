@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import device as device_of
 
 from homolog.arrays import (
     Array,
@@ -26,6 +27,7 @@ from homolog.arrays import (
     same_rows,
     scalar,
     to_numpy,
+    working_dtype,
 )
 from homolog.blocks.budget import Sizes
 from homolog.diagnostics import Caution, explain_nan, give, undefined
@@ -57,6 +59,8 @@ def evaluate(record: Measure, x: Array, y: Array) -> Array:
     first = prepared(record, x)
     second = first if same else prepared(record, y)
     value = record.value(first, second, record.family.meet(first, second))
+    if isinstance(value, float | int | np.generic):  # NumPy makes numbers of 0-d arrays
+        value = namespace(x).asarray(value, dtype=working_dtype(x), device=device_of(x))
     if (carries_gradient(x) or carries_gradient(y)) and is_known(value) and math.isnan(scalar(value)):
         # What is not defined has no gradient either.
         value = value + float("nan") * (namespace(x).sum(x) + namespace(y).sum(y))

@@ -49,11 +49,11 @@ def draw(result: xarray.Dataset) -> Figure:
     from matplotlib import pyplot
 
     layers = [str(layer) for layer in result.layer.values]
-    figure, axes = pyplot.subplots(len(layers), 3, figsize=(11, 2.9 * len(layers)), layout="compressed")
-    for row, layer in zip(axes, layers, strict=True):
+    figure = pyplot.figure(figsize=(11, 2.9 * len(layers)), layout="compressed")
+    for part, layer in zip(figure.subfigures(len(layers), 1, squeeze=False).flat, layers, strict=True):
         one = of(result, layer)
-        hl.plot.shared_subspace(one, axes=row)
-        row[0].set_title(f"{layer}: CKA {one.attrs['cka']:.2f}", fontsize=10, loc="left")
+        hl.plot.shared_subspace(one, figure=part)
+        part.axes[0].set_title(f"{layer}: CKA {one.attrs['cka']:.2f}", fontsize=10, loc="left")
     figure.suptitle(f"what seed 1 shares with seed 0, n = {result.attrs['n_examples']}")
     return figure
 

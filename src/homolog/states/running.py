@@ -115,7 +115,7 @@ def _recorder(pair: TwoModels, models: list[nn.Module], exact: bool, side: int) 
 
 
 def _one_pass(runner: Runner, state: Any, bar: tqdm) -> None:
-    examples, limit = 0, runner.pair.options[0].limit
+    examples, limit = 0, runner.pair.options[0].max_examples
     for index, raws in enumerate(_raw_batches(runner.pair)):
         taken = runner.taken(raws, index + 1, None if limit is None else limit - examples)
         _add(state, taken, runner.pair.same)
@@ -230,7 +230,7 @@ def _split(pair: TwoModels) -> Iterator[tuple[Any, ...]]:
         yield (data,) if data_b is None else (data, data_b)
         return
     if isinstance(data, torch.Tensor | np.ndarray | Mapping):
-        size = batches.count(data, replace(pair.options[0], limit=None)) or 0
+        size = batches.count(data, replace(pair.options[0], max_examples=None)) or 0
         order = pair.rng.permutation(size)
         for start in range(0, size, pair.options[0].batch_size):
             part = order[start : start + pair.options[0].batch_size]
