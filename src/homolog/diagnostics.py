@@ -306,15 +306,6 @@ def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
     return Caution(BiasWarning, message)
 
 
-def give_caller(caution: Caution) -> None:
-    """Give a warning, attributed to the first caller outside this package."""
-    package = __name__.partition(".")[0]
-    frame, depth = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        frame, depth = frame.f_back, depth + 1
-    warnings.warn(caution.message, caution.category, stacklevel=depth)
-
-
 def no_interval(name: str, where: Sequence[str]) -> Caution:
     """Say where a value has no interval."""
     return Caution(
@@ -355,7 +346,14 @@ def unknown_pairing(models: Sequence[str]) -> list[Caution]:
     return [Caution(UnknownPairingWarning, message)]
 
 
-def give(cautions: Iterable[Caution], stacklevel: int) -> None:
-    """Give each warning, attributed to a caller `stacklevel` frames above the function that calls this."""
+def give(cautions: Iterable[Caution]) -> None:
+    """Give each warning, attributed to the first caller outside this package."""
+    cautions = list(cautions)
+    if not cautions:
+        return
+    package = __name__.partition(".")[0]
+    frame, depth = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, depth = frame.f_back, depth + 1
     for caution in cautions:
-        warnings.warn(caution.message, caution.category, stacklevel=stacklevel + 2)
+        warnings.warn(caution.message, caution.category, stacklevel=depth)

@@ -118,7 +118,7 @@ def compare(
     outcome = run(planned, progress)
     if known == "unknown" and all(map(identified, planned.models.values())):
         outcome.cautions = unknown_pairing(list(planned.models)) + outcome.cautions
-    give(outcome.cautions, stacklevel=2)
+    give(outcome.cautions)
     return dataset(planned, outcome).assign_attrs(row_identity=known)
 
 

@@ -242,4 +242,4 @@ def tell(recorder: Recorder, *, unknown: bool = False) -> None:
             f"or compare layers before it."
         )
         cautions.append(Caution(ExtractionWarning, message))
-    give(cautions, stacklevel=4)
+    give(cautions)

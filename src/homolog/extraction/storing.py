@@ -125,7 +125,7 @@ class IntoStore:
                 f"cannot be told of {told}: extract again if it may not."
             )
             cautions.append(Caution(ExtractionWarning, message))
-        give(cautions, stacklevel=7)
+        give(cautions)
 
     def _find_rows(self) -> None:
         rows = self._writer.rows

@@ -70,7 +70,7 @@ class Pair:
 
     def caution(self) -> None:
         """Warn of what the measure itself would warn of: constant sides, saturation, ties."""
-        give(remarks(self.measure, dict(zip(self.names, self.operands, strict=False)), self.value), stacklevel=2)
+        give(remarks(self.measure, dict(zip(self.names, self.operands, strict=False)), self.value))
 
 
 def host(array: Any, name: str, record: Measure) -> np.ndarray:

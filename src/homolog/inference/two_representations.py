@@ -136,7 +136,7 @@ def permutation_test(
     values = _permuted(pair, n_permutations, groups, rng, memory)
     null = values[1:]
     free = is_order_free(values)
-    give([order_free(str(pair.measure))] * free, stacklevel=1)
+    give([order_free(str(pair.measure))] * free)
     p = float("nan") if free else float(pvalues(values, pair.measure.kind))
     return PermutationTest(float(values[0]), p, float(null.mean()), null)
 
@@ -271,10 +271,7 @@ def confidence_interval(
     pair.caution()
     ends = intervals({"value": pair.measure}, level, _resampling(pair, method, rng))["value"]
     name, where = str(pair.measure), ["x and y"]
-    give(
-        [dominated_by_bias(name, where)] * bool(ends.dubious) + [no_interval(name, where)] * bool(ends.missing),
-        stacklevel=1,
-    )
+    give([dominated_by_bias(name, where)] * bool(ends.dubious) + [no_interval(name, where)] * bool(ends.missing))
     return ConfidenceInterval(pair.value, float(ends.se), float(ends.low), float(ends.high))
 
 
@@ -355,8 +352,5 @@ def paired_test(
     unbiased = None if without_bias is None else (first["without bias"], second["without bias"])
     found = difference(record, level, (first["value"], second["value"]), unbiased)
     name, where = str(record), ["x and y, or x and z"]
-    give(
-        [dominated_by_bias(name, where)] * found.dubious + [no_interval(name, where)] * found.missing,
-        stacklevel=1,
-    )
+    give([dominated_by_bias(name, where)] * found.dubious + [no_interval(name, where)] * found.missing)
     return PairedTest(found.difference, found.se, found.low, found.high, found.pvalue)

@@ -66,7 +66,7 @@ def evaluate(record: Measure, x: Array, y: Array) -> Array:
         value = value + float("nan") * (namespace(x).sum(x) + namespace(y).sum(y))
     if is_traced(value):
         return value
-    give(remarks(record, dict(zip(names, (first, second), strict=True)), scalar(value)), stacklevel=2)
+    give(remarks(record, dict(zip(names, (first, second), strict=True)), scalar(value)))
     return value
 
 

@@ -254,7 +254,7 @@ class MinibatchHSIC:
                 )
             self._evaluate(outcome, name, record, level)
         outcome = outcome.concluded(plan)
-        give(outcome.cautions, stacklevel=1)
+        give(outcome.cautions)
         return self._result(plan, outcome, level)
 
     def _evaluate(self, outcome: Outcome, name: str, record: Measure, level: float) -> None:

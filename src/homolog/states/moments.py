@@ -240,7 +240,7 @@ class Moments:
         sums = self.centred()
         layers = [SummedRepresentation(sums.n, index, layer, sums.cross) for index, layer in enumerate(sums.layers)]
         outcome = outcome_of(plan, layers)
-        give(outcome.cautions, stacklevel=1)
+        give(outcome.cautions)
         return dataset(plan, outcome)
 
     def cross(self, i: int, j: int) -> CrossMoments:
