@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper.experiment import Experiment, order_kept
-from homolog.paper.networks import Architecture
+from homolog.paper.experiment import Experiment, accuracies, order_kept
 from homolog.paper.study import Study
 
 if TYPE_CHECKING:
@@ -19,24 +19,16 @@ if TYPE_CHECKING:
 PAIRS = (("Plain-10", "Plain-18"), ("Plain-10", "ResNet-14"), ("Plain-18", "ResNet-32"), ("ResNet-14", "ResNet-32"))
 
 
-def _compared(study: Study, what: str, architectures: dict[str, Architecture]) -> xarray.Dataset:
-    """Compare trained networks over test images."""
-    networks = study.networks([(architecture, 0) for architecture in architectures.values()])
-    images = study.examples(held_out=True)
-
-    def models() -> dict[str, hl.Activations]:
-        return study.all_activations(dict(zip(architectures, networks, strict=True)), images)
-
-    accuracies = {name: network.accuracy for name, network in zip(architectures, networks, strict=True)}
-    return study.compared(what, models, {"cka": hl.measure("cka")}).assign_attrs(test_accuracy=json.dumps(accuracies))
+def _compared(study: Study, what: str, names: Iterable[str]) -> xarray.Dataset:
+    """Compare one trained network of each architecture over test images."""
+    networks = study.networks({name: (study.architecture(name.lower()), 0) for name in names})
+    result = study.compared(what, lambda: networks, study.examples(held_out=True), {"cka": hl.measure("cka")})
+    return result.assign_attrs(accuracies(networks))
 
 
 def run_figure_5(study: Study) -> xarray.Dataset:
     """Compare two plain and two residual networks."""
-    names = dict.fromkeys(name for pair in PAIRS for name in pair)
-    widths = {"plain": study.scale.deep_width, "resnet": study.scale.residual_width}
-    chosen = {name: study.architecture(name.lower(), width=widths[name.lower().partition("-")[0]]) for name in names}
-    return _compared(study, "architectures", chosen)
+    return _compared(study, "architectures", dict.fromkeys(name for pair in PAIRS for name in pair))
 
 
 def draw_figure_5(result: xarray.Dataset) -> Figure:
@@ -49,8 +41,8 @@ def draw_figure_5(result: xarray.Dataset) -> Figure:
 
 def tell_figure_5(result: xarray.Dataset) -> list[str]:
     """Return how far best matches keep the order of the layers, and where new layers have their place."""
-    accuracies = ", ".join(f"{name} {value:.1%}" for name, value in json.loads(result.attrs["test_accuracy"]).items())
-    lines = [f"Test accuracy: {accuracies}.", "Best matches in the other network, as relative depth (0 first, 1 last):"]
+    shares = ", ".join(f"{name} {value:.1%}" for name, value in json.loads(result.attrs["test_accuracy"]).items())
+    lines = [f"Test accuracy: {shares}.", "Best matches in the other network, as relative depth (0 first, 1 last):"]
     for a, b in PAIRS:
         depth, order = order_kept(hl.between(result, a, b), "cka")
         lines.append(
@@ -62,9 +54,7 @@ def tell_figure_5(result: xarray.Dataset) -> list[str]:
 def run_figure_4(study: Study) -> xarray.Dataset:
     """Compare a deep residual network with itself."""
     name = f"ResNet-{study.scale.residual_depth}"
-    everything = _compared(
-        study, "residual", {name: study.architecture(name.lower(), width=study.scale.residual_width)}
-    )
+    everything = _compared(study, "residual", [name])
     return hl.between(everything, name, name).assign_attrs(test_accuracy=everything.attrs["test_accuracy"])
 
 
@@ -73,7 +63,7 @@ def _own(result: xarray.Dataset) -> dict[str, xarray.Dataset]:
     inside = np.array([str(layer).endswith("inside") for layer in result.layer_a.values])
     sums = np.array([str(layer).endswith("sum") for layer in result.layer_a.values])
     parts = {"all layers": inside | True, "after a residual sum": sums, "inside blocks": inside}
-    return {name: result.isel(layer_a=kept, layer_b=kept) for name, kept in parts.items()}
+    return {name: result.isel(layer_a=chosen, layer_b=chosen) for name, chosen in parts.items()}
 
 
 def draw_figure_4(result: xarray.Dataset) -> Figure:

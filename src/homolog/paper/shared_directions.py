@@ -18,8 +18,7 @@ LAYERS = ("conv1", "conv5", "conv8", "pool")
 
 def run(study: Study) -> xarray.Dataset:
     """Return the shared subspace of four layers of two Tiny-10 networks, over test images."""
-    architecture = study.architecture("tiny-10", width=study.scale.width)
-    networks = study.networks([(architecture, seed) for seed in (0, 1)])
+    networks = study.tiny_networks((0, 1)).values()
     images = study.examples(held_out=True)
     parts = []
     for layer in LAYERS:
