@@ -47,8 +47,7 @@ def drawn_small(figure, path, **options):
 def test_every_experiment_runs_and_is_not_run_twice(study, name, monkeypatch):
     said = []
     monkeypatch.setattr(Figure, "savefig", drawn_small)
-    told = replace(study, say=said.append)
-    result = perform(EXPERIMENTS[name], told)
+    result = perform(EXPERIMENTS[name], replace(study, say=said.append))
     assert said[0].endswith("digits, scale tiny")
     assert any("Written" in line for line in said)
     picture = study.out / f"{name}-{study.title}.png"
@@ -85,8 +84,7 @@ def test_table_2_of_ones_own_index(study, monkeypatch, tmp_path, capsys):
     (tmp_path / "mine.py").write_text("def widths(x, y):\n    return 1.0 / (1 + abs(x.shape[1] - y.shape[1]))\n")
     options = ["--seeds", "3", "--epochs", "1", "--train-images", "130", "--examples", "120", "--width", "0.2"]
     assert run(["paper", "table2", "-m", "mine.py:widths", "-m", "cka", *options, "--out", "here"]) == 0
-    told = capsys.readouterr().out
-    assert "mine:widths" in told
+    assert "mine:widths" in capsys.readouterr().out
     (file,) = (tmp_path / "here").glob("table2-digits-tiny-*epochs-1*-by-mine-widths-cka.nc")
     found = xarray.load_dataset(file)
     assert found.measure.values.tolist() == ["mine:widths", "cka"]

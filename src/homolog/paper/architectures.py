@@ -58,7 +58,7 @@ def run_figure_4(study: Study) -> xarray.Dataset:
     return hl.between(everything, name, name).assign_attrs(test_accuracy=everything.attrs["test_accuracy"])
 
 
-def _own(result: xarray.Dataset) -> dict[str, xarray.Dataset]:
+def _by_kind(result: xarray.Dataset) -> dict[str, xarray.Dataset]:
     """Return all layers, those after a residual sum, and those inside blocks."""
     inside = np.array([str(layer).endswith("inside") for layer in result.layer_a.values])
     sums = np.array([str(layer).endswith("sum") for layer in result.layer_a.values])
@@ -69,7 +69,7 @@ def _own(result: xarray.Dataset) -> dict[str, xarray.Dataset]:
 def draw_figure_4(result: xarray.Dataset) -> Figure:
     """Draw all layers, those after a residual sum, and those inside blocks."""
     title = f"linear CKA of a residual network with itself, n = {result.attrs['n_examples']}"
-    return hl.plot.heatmaps(_own(result), best=False, title=title)
+    return hl.plot.heatmaps(_by_kind(result), best=False, title=title)
 
 
 def tell_figure_4(result: xarray.Dataset) -> list[str]:

@@ -17,7 +17,7 @@ import torch
 
 from homolog.paper.data import Images
 from homolog.paper.networks import Architecture
-from homolog.paper.training import Recipe, Step, accuracy, device, epochs
+from homolog.paper.training import Recipe, Step, accuracy, device, train_epochs
 
 VERSION = 1
 """Grows when the meaning of a recipe or an architecture changes, so that older checkpoints are not taken for new ones."""
@@ -117,7 +117,7 @@ def _train(job: Job, network: torch.nn.Module, unfinished: Path, step: Step) -> 
     optimiser = job.recipe.optimiser(network)
     first, seconds = _resume(unfinished, network, optimiser)
     saved = time.monotonic()
-    for epoch in epochs(network, optimiser, job.images, job.recipe, job.seed, first, step):
+    for epoch in train_epochs(network, optimiser, job.images, job.recipe, job.seed, first, step):
         if time.monotonic() - saved > SAVED_EVERY and epoch < job.recipe.epochs:
             seconds += time.monotonic() - saved
             saved = time.monotonic()
@@ -137,7 +137,7 @@ def _suspend(
 
 
 def _resume(path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
-    """Return the epoch at which to begin and the seconds spent before it."""
+    """Return the epoch to go on from and the seconds spent before it."""
     if not path.is_file():
         return 0, 0.0
     tensors, notes = _read(path)

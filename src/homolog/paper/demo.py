@@ -26,19 +26,14 @@ MEASURES = ("cka", "cka(kernel=rbf)", "cca", "svcca", "pwcca", "linear_regressio
 SEEDS = (0, 1, 2, 3)
 EPOCHS = 24
 BATCH_SIZE = 64
-# n = 1797 exceeds twice the widest layer, 14·8·8: nothing saturates.
-CONVOLUTIONS = (
-    *(Convolution(14), Convolution(14)),
-    *(Convolution(32, stride=2), Convolution(32)),
-    *(Convolution(64, stride=2), Convolution(64)),
-)
+CONVOLUTIONS = [Convolution(*each) for each in ((14, 1), (14, 1), (32, 2), (32, 1), (64, 2), (64, 1))]
+"""Channels and strides; n = 1797 exceeds twice the widest layer, 14·8·8: nothing saturates."""
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "pool")
 
 
 def train(images: Images, seed: int) -> torch.nn.Module:
-    """Train one network on images shifted by up to one pixel in each direction: Adam, one-cycle learning rate, a few seconds."""
-    torch.manual_seed(seed)
-    network = _network(images)
+    """Train one network on images shifted by up to one pixel in each direction: Adam, one-cycle learning rate."""
+    network = _network(images, seed)
     pixels, labels = torch.from_numpy(images.train), torch.from_numpy(images.train_labels)
     padded = torch.nn.functional.pad(pixels, (1, 1, 1, 1))
     per_epoch = -(-len(labels) // BATCH_SIZE)
@@ -54,10 +49,10 @@ def train(images: Images, seed: int) -> torch.nn.Module:
     return network.eval()
 
 
-def _network(images: Images) -> torch.nn.Module:
-    """Build a chain of three stages with PyTorch's own initial weights, which are drawn as the generator now stands."""
-    with torch.random.fork_rng(devices=[]):
-        network = plain(images.train.shape[1], images.train.shape[-1], images.classes, CONVOLUTIONS)
+def _network(images: Images, seed: int) -> torch.nn.Module:
+    """Build three stages of two convolutions, with PyTorch's own initial weights instead of He's."""
+    network = plain(images.train.shape[1], images.train.shape[-1], images.classes, CONVOLUTIONS)
+    torch.manual_seed(seed)
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             module.reset_parameters()

@@ -40,7 +40,7 @@ def run(study: Study) -> xarray.Dataset:
     return everything.assign(columns).assign_attrs(accuracies(networks), **about)
 
 
-def of(result: xarray.Dataset, name: str) -> tuple[xarray.Dataset, xarray.Dataset]:
+def one_network(result: xarray.Dataset, name: str) -> tuple[xarray.Dataset, xarray.Dataset]:
     """Return a network's comparison with itself, and its probes."""
     own = hl.between(result, name, name)
     probes = xarray.Dataset(
@@ -60,7 +60,7 @@ def draw(result: xarray.Dataset) -> Figure:
         2, len(accuracies), figsize=(4 * len(accuracies), 7), layout="compressed", height_ratios=(3, 2), squeeze=False
     )
     for (name, accuracy), above, below in zip(accuracies.items(), *axes, strict=True):
-        own, probes = of(result, name)
+        own, probes = one_network(result, name)
         hl.plot.heatmap(own, ax=above, best=False, title=f"{name}, {accuracy:.1%}")
         above.set(xlabel="", ylabel="")
         hl.plot.probe(probes, ax=below)
@@ -90,7 +90,7 @@ def tell(result: xarray.Dataset) -> list[str]:
         "comes within 1 % of its best:",
     ]
     for name, accuracy in json.loads(result.attrs["test_accuracy"]).items():
-        own, probes = of(result, name)
+        own, probes = one_network(result, name)
         values = probes.accuracy.values
         first = int(np.argmax(values >= values.max() - 0.01)) + 1
         count = len(values)

@@ -1,4 +1,4 @@
-"""Figure 1: the same images, seen by the same layer of two networks, along principal components."""
+"""Figure 1: the same images in the same layer of two networks, along principal components."""
 
 from __future__ import annotations
 

@@ -95,8 +95,8 @@ def run_figure_2(study: Study) -> xarray.Dataset:
     names = [name for name in FIGURE_2 if study.measures is None] or list(study.indexes)
     everything = comparison(study, study.indexes)
     mean = hl.mean_over_models(everything)
-    kept = [name for variable in names for name in (variable, f"{variable}_se", f"{variable}_null") if name in mean]
-    return mean[kept].assign_attrs(measures=json.dumps(names))
+    variables = [name for index in names for name in (index, f"{index}_se", f"{index}_null") if name in mean]
+    return mean[variables].assign_attrs(measures=json.dumps(names))
 
 
 def draw_figure_2(mean: xarray.Dataset) -> Figure:

@@ -81,7 +81,7 @@ def descend(
         step(len(labels))
 
 
-def epochs(
+def train_epochs(
     network: torch.nn.Module, optimiser: SGD, images: Images, recipe: Recipe, seed: int, first: int, step: Step
 ) -> Iterator[int]:
     """Train by a recipe from the epoch `first` on; after every epoch yield the number of epochs that are over."""
@@ -96,10 +96,10 @@ def epochs(
         epoch, batch = divmod(count, per_epoch)
         return recipe.rate(epoch + batch / per_epoch)
 
-    def batches(draw: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = torch.randperm(len(labels), generator=draw)
+    def batches(generator: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = torch.randperm(len(labels), generator=generator)
         for rows in order[: per_epoch * recipe.batch_size].chunk(per_epoch):
-            batch = cropped(padded, rows, size, draw, mirrored=recipe.augmented and images.mirrored)
+            batch = cropped(padded, rows, size, generator, mirrored=recipe.augmented and images.mirrored)
             yield batch.contiguous(memory_format=torch.channels_last), labels[rows]
 
     schedule = LambdaLR(optimiser, rate, first * per_epoch - 1)
@@ -113,13 +113,13 @@ def epochs(
 
 
 def cropped(
-    padded: torch.Tensor, rows: torch.Tensor, size: int, draw: torch.Generator, *, mirrored: bool = False
+    padded: torch.Tensor, rows: torch.Tensor, size: int, generator: torch.Generator, *, mirrored: bool = False
 ) -> torch.Tensor:
     """Crop some of padded images at random, and mirror half of them where asked for."""
-    down, right = torch.randint(padded.shape[-1] - size + 1, (2, len(rows), 1), generator=draw)
+    down, right = torch.randint(padded.shape[-1] - size + 1, (2, len(rows), 1), generator=generator)
     across = torch.arange(size).expand(len(rows), size)
     if mirrored:
-        turned = torch.randint(2, (len(rows), 1), generator=draw).bool()
+        turned = torch.randint(2, (len(rows), 1), generator=generator).bool()
         across = torch.where(turned, across.flip(1), across)
     y, x = (down + torch.arange(size))[:, None, :, None], (right + across)[:, None, None, :]
     return padded[rows[:, None, None, None], torch.arange(padded.shape[1])[None, :, None, None], y, x]
