@@ -10,6 +10,7 @@ import xarray
 import homolog as hl
 from homolog.paper.checkpoints import Trained, digest_of, untrained
 from homolog.paper.experiment import Experiment, same_layer
+from homolog.paper.indexes import LINEAR_CKA
 from homolog.paper.study import Study
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def run(study: Study) -> xarray.Dataset:
     together = {name: network for named in kinds.values() for name, network in named.items()}
     columns = []
     for images in (study.images, study.second_images):
-        examples, measures = study.examples(images, held_out=True), {"cka": hl.measure("cka")}
-        result = study.compared(f"tiny-10-on-{images.name}", lambda: together, examples, measures, **second(study))
+        examples = study.examples(images, held_out=True)
+        result = study.compared(f"tiny-10-on-{images.name}", lambda: together, examples, LINEAR_CKA, **second(study))
         parts = [same_layer(result, list(kinds[a]), list(kinds[b]), networks=f"{a} and {b}") for a, b in pairs]
         columns.append(xarray.concat(parts, "networks").assign_coords(examples=images.name).expand_dims("examples"))
         columns[-1].attrs[f"n_{images.name}"] = result.attrs["n_examples"]

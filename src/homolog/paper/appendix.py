@@ -25,14 +25,8 @@ FEW = 4
 
 def run_thresholds(study: Study) -> xarray.Dataset:
     """Return layer identification by SVCCA, over the threshold."""
-    measures = {
-        f"svcca(threshold={threshold},statistic={statistic})": hl.measure(
-            "svcca", threshold=threshold, statistic=statistic
-        )
-        for statistic in ("r2", "rho")
-        for threshold in THRESHOLDS
-    }
-    everything = comparison(study, measures)
+    forms = [f"svcca(threshold={value},statistic={name})" for name in ("r2", "rho") for value in THRESHOLDS]
+    everything = comparison(study, {form: hl.measure(form) for form in forms})
     found = hl.layer_identification(everything)
     shape = (2, len(THRESHOLDS))
     return xarray.Dataset(
@@ -95,8 +89,8 @@ def run_batch_norm(study: Study) -> xarray.Dataset:
         name: study.tiny_networks(seeds, batch_norm=norm, name=name)
         for name, norm in (("with", True), ("without", False))
     }
-    networks, measures = kinds["with"] | kinds["without"], {"cka": hl.measure("cka")}
-    everything = study.compared("batch norm", lambda: networks, study.examples(), measures)
+    networks = kinds["with"] | kinds["without"]
+    everything = study.compared("batch norm", lambda: networks, study.examples())
     parts = []
     for a, b in (("with", "with"), ("without", "without"), ("with", "without")):
         mean = hl.mean_over_models(everything, list(kinds[a]), list(kinds[b]))

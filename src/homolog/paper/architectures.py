@@ -10,7 +10,7 @@ import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper.experiment import Experiment, accuracies, order_kept
+from homolog.paper.experiment import Experiment, order_kept, with_accuracies
 from homolog.paper.study import Study
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ PAIRS = (("Plain-10", "Plain-18"), ("Plain-10", "ResNet-14"), ("Plain-18", "ResN
 def _compared(study: Study, what: str, names: Iterable[str]) -> xarray.Dataset:
     """Compare one trained network of each architecture over test images."""
     networks = study.networks({name: (study.architecture(name.lower()), 0) for name in names})
-    result = study.compared(what, lambda: networks, study.examples(held_out=True), {"cka": hl.measure("cka")})
-    return result.assign_attrs(accuracies(networks))
+    result = study.compared(what, lambda: networks, study.examples(held_out=True))
+    return with_accuracies(result, networks)
 
 
 def run_figure_5(study: Study) -> xarray.Dataset:
@@ -41,8 +41,8 @@ def draw_figure_5(result: xarray.Dataset) -> Figure:
 
 def tell_figure_5(result: xarray.Dataset) -> list[str]:
     """Return how far best matches keep the order of the layers, and where new layers have their place."""
-    shares = ", ".join(f"{name} {value:.1%}" for name, value in json.loads(result.attrs["test_accuracy"]).items())
-    lines = [f"Test accuracy: {shares}.", "Best matches in the other network, as relative depth (0 first, 1 last):"]
+    accuracies = ", ".join(f"{name} {value:.1%}" for name, value in json.loads(result.attrs["test_accuracy"]).items())
+    lines = [f"Test accuracy: {accuracies}.", "Best matches in the other network, as relative depth (0 first, 1 last):"]
     for a, b in PAIRS:
         depth, order = order_kept(hl.between(result, a, b), "cka")
         lines.append(

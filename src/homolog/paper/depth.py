@@ -9,7 +9,7 @@ import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper.experiment import Experiment, accuracies
+from homolog.paper.experiment import Experiment, with_accuracies
 from homolog.paper.study import Study
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ def run(study: Study) -> xarray.Dataset:
             parts.append(part.assign_coords(layer=[f"{name} {layer}" for layer in part.layer.values]))
         return xarray.concat(parts, "layer", combine_attrs="override")
 
-    everything = study.compared("plain", lambda: networks, images, {"cka": hl.measure("cka")})
+    everything = study.compared("plain", lambda: networks, images)
     probes = study.recorded("plain-probes", probed)
     columns = {key: ("a", probes[key].values) for key in ("accuracy", "accuracy_se", "strength")}
     about = {"chance": probes.attrs["chance"], "n_probed": probes.attrs["n_examples"]}
-    return everything.assign(columns).assign_attrs(accuracies(networks), **about)
+    return with_accuracies(everything.assign(columns).assign_attrs(about), networks)
 
 
 def one_network(result: xarray.Dataset, name: str) -> tuple[xarray.Dataset, xarray.Dataset]:

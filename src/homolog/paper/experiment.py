@@ -93,9 +93,9 @@ def same_layer(result: xarray.Dataset, a: Sequence[str], b: Sequence[str], **lab
     return xarray.Dataset(values, {"layer": mean.layer_a.values, **labels}).expand_dims(list(labels))
 
 
-def accuracies(networks: Mapping[str, Trained]) -> dict[str, str]:
-    """Return the attribute of a result that holds the accuracy of every network on the test images."""
-    return {"test_accuracy": json.dumps({name: network.accuracy for name, network in networks.items()})}
+def with_accuracies(result: xarray.Dataset, networks: Mapping[str, Trained]) -> xarray.Dataset:
+    """Return a result with the accuracy of every network on the test images."""
+    return result.assign_attrs(test_accuracy=json.dumps({name: network.accuracy for name, network in networks.items()}))
 
 
 def heatmap_per_index(result: xarray.Dataset, heading: str) -> Figure:

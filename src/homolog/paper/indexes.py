@@ -30,6 +30,8 @@ REGRESSION = "linear_regression"
 """Which the paper finds between CKA and the rest, so that all are tested against it."""
 FIGURE_2 = ("cca", "linear_regression", "svcca(statistic=rho)", "svcca", "cka", "cka(kernel=rbf,median_fraction=0.4)")
 
+LINEAR_CKA = {"cka": hl.measure("cka")}
+
 
 def title(measure: str) -> str:
     """Return the paper's name of a measure."""

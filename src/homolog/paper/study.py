@@ -22,7 +22,7 @@ import homolog as hl
 from homolog.paper import checkpoints, data
 from homolog.paper.checkpoints import Job, Trained, digest, digest_of
 from homolog.paper.data import Images
-from homolog.paper.indexes import INDEXES, by_operand, described
+from homolog.paper.indexes import INDEXES, LINEAR_CKA, by_operand, described
 from homolog.paper.networks import Architecture
 from homolog.paper.scale import SCALES, Scale
 from homolog.paper.training import Recipe, device
@@ -181,7 +181,7 @@ class Study:
         what: str,
         networks: Callable[[], Mapping[str, Trained]],
         images: np.ndarray,
-        measures: Mapping[str, hl.Measure],
+        measures: Mapping[str, hl.Measure] = LINEAR_CKA,
         **also: Any,
     ) -> xarray.Dataset:
         """Compare networks over images, all with each other.

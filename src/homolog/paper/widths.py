@@ -29,7 +29,7 @@ def run(study: Study) -> xarray.Dataset:
         for name, seed in zip(names[width], seeds, strict=True)
     }
     networks, images = study.networks(chosen), study.examples(held_out=True)
-    result = study.compared("widths", lambda: networks, images, {"cka": hl.measure("cka")})
+    result = study.compared("widths", lambda: networks, images)
     rows = []
     for width in widths:
         partners = {SAME: names[width], WIDEST: names[widths[-1]]}
