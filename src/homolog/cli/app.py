@@ -11,6 +11,7 @@ import typer
 
 from homolog import __version__
 from homolog.activations import Activations
+from homolog.arrays import optional
 from homolog.cli import experiments, loading, output
 from homolog.diagnostics import HomologWarning
 from homolog.renamed import sentence
@@ -103,11 +104,10 @@ def demo(
 
     Needs: pip install "homolog[demo]"
     """
-    from homolog import demo as demonstration
-    from homolog.arrays import optional
-
     for module in ("torch", "sklearn", "matplotlib"):
         optional(module, "demo", "the demonstration")
+    from homolog.paper import demo as demonstration
+
     demonstration.run(out, lambda line: print(line, flush=True))
 
 
