@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Group:
+class MeasureGroup:
     """Measures that share operands, one family and equal options of its `prepare`, and how they are computed."""
 
     family: Family
@@ -156,12 +156,14 @@ class Request:
             needed = again
         return needed
 
-    def group(self) -> Group:
+    def group(self) -> MeasureGroup:
         """Choose how measures are computed: all layers at once, block by block, a few layers at a time, or not at all."""
         form, cost = self.in_memory()
         taken, at_once = cost.bytes(self.memory, self.threads), cost.at_once(self.memory, self.threads)
         items = tuple(self.sizes.items.tolist())
-        group = Group(self.family, self.options, self.measures, cost, self.allowed, taken, at_once, form, items=items)
+        group = MeasureGroup(
+            self.family, self.options, self.measures, cost, self.allowed, taken, at_once, form, items=items
+        )
         if not self.elsewhere and (cost.least <= self.allowed or not self.counted):
             return group
         whole = self.least()
@@ -205,7 +207,7 @@ class Request:
             return None, self._of(widest[:2]).least()
         return _largest(fits, 2, len(widest)), 0
 
-    def _in_batches(self, group: Group, batch: int) -> Group:
+    def _in_batches(self, group: MeasureGroup, batch: int) -> MeasureGroup:
         """Return a group that holds so many layers at a time, and prepares those again that have to make room."""
         passing = max(1, batch // 4)
         staying, count = batch - passing, len(self.arrays)

@@ -207,7 +207,7 @@ class Measure:
         """Evaluate the formula on two operands and what they share, or on what all pairs of layers share."""
         return self.compute(x, y, shared, **self.formula_options)
 
-    def level(self, x: Any, y: Any, shared: Any) -> Array | None:
+    def null_level(self, x: Any, y: Any, shared: Any) -> Array | None:
         """Return the mean over permutations of the examples, or None where there is no formula."""
         return None if self.null is None else self.null(x, y, shared, **self.formula_options)
 
