@@ -39,8 +39,8 @@ class RowsAndColumns:
         """Return the sides of a group of measures."""
         rows, columns = (side[np.isin(side, plan.used)] for side in (plan.rows, plan.columns))
         needed = plan.needed[np.ix_(rows, columns)]
-        condensed_of_blocks = plan.same and all(record.symmetric for record in group.measures.values())
-        return cls(rows, columns, np.triu(needed | needed.T) if condensed_of_blocks else needed, plan.same)
+        once = plan.same and all(record.symmetric for record in group.measures.values())
+        return cls(rows, columns, np.triu(needed | needed.T) if once else needed, plan.same)
 
     def whole(self, values: np.ndarray, record: Measure) -> np.ndarray:
         """Mirror the upper half of a symmetric measure, along the last two axes: other orders would give other numbers."""
