@@ -103,7 +103,11 @@ class Request:
         items = [itemsize(array, single=single) for array in self.arrays]
         found = Sizes.of(self.arrays, items, self.needed, self.memory)
         spread = self.executor is not None
-        return replace(found, workers=1 if spread else usable_cores(), spread=spread)
+        return replace(found, workers=1 if spread else self._cores, spread=spread)
+
+    @cached_property
+    def _cores(self) -> int:
+        return usable_cores()
 
     @property
     def on_host(self) -> bool:
@@ -114,7 +118,7 @@ class Request:
     @property
     def threads(self) -> int:
         """Layers or pairs that are worked on at a time, if the memory suffices."""
-        return usable_cores() if self.family.host and self.on_host else 1
+        return self._cores if self.family.host and self.on_host else 1
 
     @property
     def allowed(self) -> int:
