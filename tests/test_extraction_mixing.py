@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import homolog as hl
-from homolog.extraction.orders import OF_TWO, doubled, in_another_order, orders_of, some_of
+from homolog.extraction.trial_examples import OF_TWO, doubled, in_another_order, orders_of, some_of
 
 
 def halves(x):

@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import homolog as hl
 from homolog.cli.output import print_summary
 from homolog.names import printable, shortened
-from homolog.reporting.contents import contents
+from homolog.reporting.page_data import contents
 from homolog.results import check_result, measure_names
 
 pytestmark = pytest.mark.filterwarnings(

@@ -16,7 +16,7 @@ from test_resuming import options
 from torch import nn
 
 import homolog as hl
-from homolog.extraction.records import difference, record_of, unknown_in, values_of, without_changes
+from homolog.extraction.computation_record import difference, record_of, unknown_in, values_of, without_changes
 from homolog.store import layout
 
 HEAD = """
@@ -325,7 +325,7 @@ HASHED = {
 
 PRINTED = """
 from homolog.extraction.options import Options
-from homolog.extraction.records import record_of
+from homolog.extraction.computation_record import record_of
 names = ("layers", "limit", "dtype", "example_ids", "device", "progress")
 asked = Options(forward=given, reduce="flatten", channels="first", batch_size=1, memory=1, **dict.fromkeys(names))
 print(record_of(model, asked))

@@ -16,11 +16,11 @@ from torch import nn
 
 import homolog as hl
 from homolog.extraction.batches import prepare
-from homolog.extraction.collecting import InMemory
+from homolog.extraction.computation_record import FUNCTIONS, record_of, unknown_in, values_of
+from homolog.extraction.in_memory import InMemory
+from homolog.extraction.into_store import digest_of
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import BatchOutput
-from homolog.extraction.records import FUNCTIONS, record_of, unknown_in, values_of
-from homolog.extraction.storing import digest_of
 from homolog.store import layout
 
 FORMS = {

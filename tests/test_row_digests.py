@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import homolog as hl
-from homolog.extraction.contents import layout_of
+from homolog.extraction.batch_contents import layout_of
 from homolog.extraction.row_digests import digests_of
 
 VALUES = np.random.default_rng(0).integers(0, 255, (20, 2, 2, 3), dtype=np.uint8)
@@ -210,7 +210,7 @@ def test_nothing_is_claimed_of_what_says_nothing(value):
 def test_the_same_in_every_process():
     """Texts are hashed otherwise in every process, and sets come in that order."""
     code = (
-        "import torch, decimal, pathlib; from homolog.extraction.contents import layout_of; "
+        "import torch, decimal, pathlib; from homolog.extraction.batch_contents import layout_of; "
         "from homolog.extraction.row_digests import digests_of; "
         "x = {'x': torch.zeros(2, 1), 's': {'a', 'b', 'c', ('d', 1)}, 'f': {frozenset('xyz'): 1}, "
         "'p': pathlib.PurePosixPath('a'), 'd': decimal.Decimal(1)}; print(digests_of(x, layout_of(x)).tolist())"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.activations import identified
-from homolog.analysis.symptoms import Finding, of_layer, of_model, of_pair, of_pairing
+from homolog.analysis.diagnosis_checks import Finding, of_layer, of_model, of_pair, of_pairing
 from homolog.arrays import to_numpy
 from homolog.diagnostics import HomologWarning
 from homolog.engine import compare

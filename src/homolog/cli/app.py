@@ -10,7 +10,7 @@ import typer
 
 from homolog import __version__
 from homolog.activations import Activations
-from homolog.cli import experiments, loading, output
+from homolog.cli import loading, output, paper_command
 from homolog.diagnostics import HomologWarning
 
 # Click's UsageError, wherever this version of typer keeps it.
@@ -318,4 +318,4 @@ def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.n
         output.print_activations(homolog.open(file))
 
 
-app.command()(experiments.paper)
+app.command()(paper_command.paper)

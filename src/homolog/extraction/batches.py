@@ -12,10 +12,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
 from homolog.diagnostics import listed
-from homolog.extraction.contents import Layout, each, is_items, joined, layout_of
-from homolog.extraction.contents import part as part_of
+from homolog.extraction.batch_contents import Layout, each, is_items, joined, layout_of
+from homolog.extraction.batch_contents import part as part_of
+from homolog.extraction.input_checks import check_converted, check_data, check_plain, is_numbers, numbers_told
 from homolog.extraction.options import Options
-from homolog.extraction.refusals import check_converted, check_data, check_plain, is_numbers, numbers_told
 from homolog.extraction.row_digests import digests_of, form_of
 
 

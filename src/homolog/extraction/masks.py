@@ -13,9 +13,9 @@ import torch
 from homolog.activations import glob_expression
 from homolog.arrays import described
 from homolog.diagnostics import listed
-from homolog.extraction.contents import is_items, named
-from homolog.extraction.likeness import is_added, is_binary, kept_of, reach_of
-from homolog.extraction.padding import Trace, places, traces_of
+from homolog.extraction.batch_contents import is_items, named
+from homolog.extraction.mask_recognition import is_added, is_binary, kept_of, reach_of
+from homolog.extraction.suspected_padding import Trace, places, traces_of
 
 SUFFIXES = ("attention_mask", "key_padding_mask")
 """How the names of padding masks end in Hugging Face models and in PyTorch's transformers."""

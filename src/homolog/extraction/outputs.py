@@ -11,7 +11,7 @@ from torch.masked import MaskedTensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from homolog.arrays import described
-from homolog.extraction.contents import plain
+from homolog.extraction.batch_contents import plain
 
 SMALL_FLOATS = ("float8", "float4")
 """Floating types in which PyTorch does not compute."""

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from homolog.extraction import batches
-from homolog.extraction.against import Against, axis_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.masks import Stream
-from homolog.extraction.orders import OF_TWO, doubled, in_another_order, orders_of, some_of
+from homolog.extraction.objections import Against, axis_of
 from homolog.extraction.outputs import is_transformed, output_of
 from homolog.extraction.reductions import Rows, UnfitError
-from homolog.extraction.unchanged import unchanged
+from homolog.extraction.restoring import unchanged
+from homolog.extraction.trial_examples import OF_TWO, doubled, in_another_order, orders_of, some_of
 
 if TYPE_CHECKING:
     from homolog.extraction.options import Options

@@ -13,18 +13,18 @@ from torch import nn
 from homolog.activations import unknown_layer
 from homolog.diagnostics import listed
 from homolog.extraction import reductions
-from homolog.extraction.against import Against, hint_for, not_first, not_of_nodes, not_whole, nothing_left, padded
+from homolog.extraction.axis_sizes import shape_of, shapes_of, sizes_beside, sizes_of
+from homolog.extraction.batch_contents import named
 from homolog.extraction.batches import Batch
 from homolog.extraction.channels import check_channels
-from homolog.extraction.contents import named
-from homolog.extraction.layers import INPUT, Selection
+from homolog.extraction.layer_selection import INPUT, Selection
 from homolog.extraction.masks import Masks, Stream, streams_of
+from homolog.extraction.objections import Against, hint_for, not_first, not_of_nodes, not_whole, nothing_left, padded
 from homolog.extraction.options import Options
-from homolog.extraction.orders import some_of
 from homolog.extraction.outputs import is_transformed, output_of
-from homolog.extraction.padding import Trace
 from homolog.extraction.proof import Sample, sample_of
-from homolog.extraction.shapes import shape_of, shapes_of, sizes_beside, sizes_of
+from homolog.extraction.suspected_padding import Trace
+from homolog.extraction.trial_examples import some_of
 
 
 class BatchOutput(NamedTuple):

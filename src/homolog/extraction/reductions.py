@@ -9,10 +9,10 @@ import torch
 from torch.masked import MaskedTensor
 
 from homolog.activations import glob_expression, matching
-from homolog.extraction.against import said_axis
 from homolog.extraction.masks import Masks
+from homolog.extraction.objections import said_axis
 from homolog.extraction.outputs import Output
-from homolog.extraction.padding import Trace
+from homolog.extraction.suspected_padding import Trace
 
 
 class Rows(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from homolog.extraction.contents import Layout, is_per_example, is_record, plain, rows_of
+from homolog.extraction.batch_contents import Layout, is_per_example, is_record, plain, rows_of
 from homolog.extraction.digests import IncomparableError, hashed
 
 MOST_TOLD = 200

@@ -15,17 +15,17 @@ from homolog.activations import Activations
 from homolog.arrays import described
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
-from homolog.extraction.collecting import InMemory
-from homolog.extraction.layers import select
+from homolog.extraction.in_memory import InMemory
+from homolog.extraction.input_checks import odd_kind
+from homolog.extraction.into_store import IntoStore, sink_for
+from homolog.extraction.layer_selection import select
+from homolog.extraction.masked_positions import strangers_of
 from homolog.extraction.masks import streams_of
 from homolog.extraction.options import Options
-from homolog.extraction.padding import counted
-from homolog.extraction.positions import strangers_of
 from homolog.extraction.proof import owners_of, prove
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.reductions import UnfitError
-from homolog.extraction.refusals import odd_kind
-from homolog.extraction.storing import IntoStore, sink_for
+from homolog.extraction.suspected_padding import counted
 
 _ARGUMENTS = re.compile(r"unexpected keyword argument|missing \d+ required|takes \d+ positional|takes from \d+")
 """What Python says where a batch does not fit the arguments of a forward."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from homolog.arrays import optional
 from homolog.files import write_whole
-from homolog.reporting.contents import contents
+from homolog.reporting.page_data import contents
 
 if TYPE_CHECKING:
     import xarray

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from homolog.arrays import described
 from homolog.extraction import batches
-from homolog.extraction.contents import is_items, layout_of
-from homolog.extraction.layers import select
+from homolog.extraction.batch_contents import is_items, layout_of
+from homolog.extraction.layer_selection import select
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.session import borrowed, check_model, taken_of, tell, unwrapped

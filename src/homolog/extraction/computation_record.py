@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from homolog.extraction.collecting import told
+from homolog.extraction.code_digests import Digest, name_of
+from homolog.extraction.code_reading import Reading
 from homolog.extraction.digests import comparable, hashed, written_digest
-from homolog.extraction.functions import Digest, name_of
-from homolog.extraction.modules import hooks_of, parts_of_model
+from homolog.extraction.in_memory import told
+from homolog.extraction.model_code import hooks_of, parts_of_model
 from homolog.extraction.options import Options
-from homolog.extraction.reading import Reading
 
 FUNCTIONS = ("layers", "reduce", "forward", "mask")
 VALUES = "values"

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from homolog.extraction import batches
+from homolog.extraction.batch_contents import each, named
 from homolog.extraction.batches import Batch
-from homolog.extraction.contents import each, named
-from homolog.extraction.likeness import kept_of
+from homolog.extraction.mask_recognition import kept_of
 from homolog.extraction.masks import NO_MASK, OF_MAPS, TOKENS, TRUE_IS_PADDING, Stream, streams_of
 from homolog.extraction.proof import outputs_of_layers
 

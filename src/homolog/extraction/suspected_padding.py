@@ -9,7 +9,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from homolog.diagnostics import listed
-from homolog.extraction.contents import is_record
+from homolog.extraction.batch_contents import is_record
 
 NO_IDS = ("token_type_ids", "position_ids", "segment_ids")
 """Whole numbers of positions that end in runs although nothing is padded."""

@@ -10,7 +10,7 @@ import torch
 from torch.masked import MaskedTensor
 
 from homolog.arrays import array_remedy, described
-from homolog.extraction.contents import leaves
+from homolog.extraction.batch_contents import leaves
 
 
 def check_plain(value: Any, what: str) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from homolog.extraction.reading import Reading, is_library, parts_of_wrapper
+from homolog.extraction.code_reading import Reading, is_library, parts_of_wrapper
 
 if TYPE_CHECKING:
-    from homolog.extraction.functions import Digest
+    from homolog.extraction.code_digests import Digest
 
 _INTERNAL = set(nn.Module().__dict__)
 """What every module of PyTorch has: parameters, hooks and flags, which are no options of its computation."""

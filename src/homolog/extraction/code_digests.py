@@ -25,9 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from homolog.extraction.digests import IncomparableError, hashed, numbers, written_digest
-from homolog.extraction.modules import parts_of_model
-from homolog.extraction.reading import (
+from homolog.extraction.code_reading import (
     MADE_BY,
     MOST_OBJECTS,
     Reading,
@@ -42,6 +40,8 @@ from homolog.extraction.reading import (
     own_file,
     parts_of_wrapper,
 )
+from homolog.extraction.digests import IncomparableError, hashed, numbers, written_digest
+from homolog.extraction.model_code import parts_of_model
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range)
 _WRAPPERS = (MethodType, functools.partial, functools.partialmethod, staticmethod, classmethod, property)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from homolog.extraction.batch_contents import leaves
 from homolog.extraction.batches import Batch
-from homolog.extraction.contents import leaves
 from homolog.extraction.outputs import output_of
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis.pairs import DecomposedPair
+from homolog.analysis.explaining import DecomposedPair
 
 if TYPE_CHECKING:
     import xarray

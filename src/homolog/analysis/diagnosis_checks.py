@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from homolog.analysis.explaining import without_each
-from homolog.analysis.pairs import DecomposedPair
+from homolog.analysis.explaining import DecomposedPair, cka_without_each
 from homolog.linalg import centre
 from homolog.measures import cka
 from homolog.names import printable, shown
@@ -177,10 +176,10 @@ def of_pair(
             f"correlations are 1",
             "use more examples, or debiased CKA",
         )
-    moved = np.abs(pair.cka - without_each(pair))
+    moved = np.abs(pair.cka - cka_without_each(pair))
     if np.isnan(moved).any() or moved.max() > max(INFLUENCE, 5 / pair.n):
         example = int(np.argmax(np.where(np.isnan(moved), np.inf, moved)))
-        without = without_each(pair)[example]
+        without = cka_without_each(pair)[example]
         what = "nothing varies" if np.isnan(without) else f"CKA is {without:.2f} instead of {pair.cka:.2f}"
         yield Finding(
             "outlier",

@@ -18,10 +18,7 @@ from homolog.arrays import format_bytes
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
-from homolog.extraction.collecting import ExampleIds, InMemory, identities_of, provenance_of, told
-from homolog.extraction.options import Options
-from homolog.extraction.recorder import BatchOutput
-from homolog.extraction.records import (
+from homolog.extraction.computation_record import (
     VALUES,
     difference,
     has_plain_bytes,
@@ -30,6 +27,9 @@ from homolog.extraction.records import (
     with_notes,
     without_changes,
 )
+from homolog.extraction.in_memory import ExampleIds, InMemory, identities_of, provenance_of, told
+from homolog.extraction.options import Options
+from homolog.extraction.recorder import BatchOutput
 from homolog.store import Writer, open_store
 from homolog.store.reading import identity
 from homolog.store.writing import as_stored, id_dtype
