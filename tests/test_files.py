@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import homolog as hl
 from homolog.cli.output import print_summary
 from homolog.names import printable, shortened
-from homolog.reporting.page_data import contents
+from homolog.reporting.page_data import data_for_page
 from homolog.results import check_result, measure_names
 
 pytestmark = pytest.mark.filterwarnings(
@@ -331,7 +331,7 @@ def test_altered_results_are_one_sentence_or_harmless(many, rng, tmp_path):
 
     for case, altered in _altered_results(result):
         said = []
-        for use in (lambda r: contents(r, None), loaded):
+        for use in (lambda r: data_for_page(r, None), loaded):
             try:
                 use(altered)
             except (ValueError, KeyError) as error:
@@ -350,17 +350,17 @@ def test_altered_results_are_one_sentence_or_harmless(many, rng, tmp_path):
 def test_the_report_says_where_it_fails(rng, monkeypatch):
     """Layers without namesakes are no failure, and nothing else is taken for them."""
     x, y = ({name: rng.normal(size=(99, 3)) for name in names} for names in ("pq", "rs"))
-    assert contents(hl.compare(x, y), None)["identification"] == []
-    assert contents(hl.compare(x), None)["identification"] == []
-    assert len(contents(hl.compare(x, x | y), None)["identification"]) == 2
-    assert len(contents(hl.compare({"1": x, "2": x, "3": y}), None)["identification"]) == 2
+    assert data_for_page(hl.compare(x, y), None)["identification"] == []
+    assert data_for_page(hl.compare(x), None)["identification"] == []
+    assert len(data_for_page(hl.compare(x, x | y), None)["identification"]) == 2
+    assert len(data_for_page(hl.compare({"1": x, "2": x, "3": y}), None)["identification"]) == 2
 
     def broken(*_):
         raise ValueError("of another kind")
 
-    monkeypatch.setitem(contents.__globals__, "layer_identification", broken)
+    monkeypatch.setitem(data_for_page.__globals__, "layer_identification", broken)
     with pytest.raises(ValueError, match="of another kind"):
-        contents(hl.compare(x, x | y), None)
+        data_for_page(hl.compare(x, x | y), None)
 
 
 ODD = "conv\x1b[31m\x9b2J\u202e\u2028\r\n\x07" + "x" * 10_000

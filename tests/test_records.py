@@ -16,7 +16,7 @@ from test_resuming import options
 from torch import nn
 
 import homolog as hl
-from homolog.extraction.computation_record import difference, record_of, unknown_in, values_of, without_changes
+from homolog.extraction.computation_record import first_difference, record_of, unknown_in, values_of, without_changes
 from homolog.store import layout
 
 HEAD = """
@@ -58,7 +58,7 @@ def record(**case):
 
 
 def told_apart(first, second):
-    return first["code of the model"] != second["code of the model"] or difference(first, second) is not None
+    return first["code of the model"] != second["code of the model"] or first_difference(first, second) is not None
 
 
 PARAMETRISED = """
@@ -259,7 +259,7 @@ def test_what_runs_beside_a_counter_still_counts():
     begun = record_of(model, options())
     model(torch.ones(2, 6))
     noted = without_changes(begun, record_of(model, options()))
-    assert difference(noted, record(**case, by=2)) == ("BY of Net.forward", "1", "2")
+    assert first_difference(noted, record(**case, by=2)) == ("BY of Net.forward", "1", "2")
 
 
 @pytest.mark.parametrize("how", ["in the body", "importlib", "getattr", "alias", "name", "through another"])
@@ -290,16 +290,16 @@ def test_modules_of_the_users_own_count_by_their_code(how, tmp_path, monkeypatch
 def test_what_pytorch_was_told_counts():
     begun = record()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert difference(begun, record()) == ("autocast on cpu", "False", "torch.bfloat16")
+        assert first_difference(begun, record()) == ("autocast on cpu", "False", "torch.bfloat16")
     torch.set_default_dtype(torch.float64)
     try:
-        assert difference(begun, record_of(made()[0].float(), options()))[0] == "default dtype"
+        assert first_difference(begun, record_of(made()[0].float(), options()))[0] == "default dtype"
     finally:
         torch.set_default_dtype(torch.float32)
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        assert difference(begun, record())[0] in ("allow_tf32", "float32_matmul_precision")
+        assert first_difference(begun, record())[0] in ("allow_tf32", "float32_matmul_precision")
     finally:
         torch.set_float32_matmul_precision(precision)
 
@@ -424,7 +424,7 @@ def test_a_context_variable_is_its_name_and_its_value():
 
     same, again, other, set_ = made("a", None), made("a", None), made("b", None), made("a", 3)
     records = [record_of(nn.Identity(), options(forward=function)) for function in (same, again, other, set_)]
-    assert difference(records[0], records[1]) is None
-    assert difference(records[0], records[2]) is not None
-    assert difference(records[0], records[3]) is not None
+    assert first_difference(records[0], records[1]) is None
+    assert first_difference(records[0], records[2]) is not None
+    assert first_difference(records[0], records[3]) is not None
     assert [unknown_in(record) for record in records] == [({}, {})] * 4

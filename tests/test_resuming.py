@@ -15,7 +15,7 @@ from test_store import files_of, inputs, network
 from torch import nn
 
 import homolog as hl
-from homolog.extraction.batches import prepare
+from homolog.extraction.batches import prepare_batch
 from homolog.extraction.computation_record import FUNCTIONS, record_of, unknown_in, values_of
 from homolog.extraction.in_memory import InMemory
 from homolog.extraction.into_store import digest_of
@@ -408,7 +408,7 @@ class Counted(np.ndarray):
 
 def test_the_work_for_a_batch_does_not_grow_with_the_batches_before():
     sink = InMemory(network(), options(), None)
-    batch = prepare(inputs(2), options(), torch.device("cpu"), None)
+    batch = prepare_batch(inputs(2), options(), torch.device("cpu"), None)
     Counted.read = 0
     for index in range(50):
         features = {"0": np.ones((2, 3)).view(Counted)}

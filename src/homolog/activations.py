@@ -168,10 +168,10 @@ def unknown_layer(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     >>> unknown_layer("block.1", ["blocks.1", "head"])
     "unknown layer 'block.1', did you mean blocks.1? The layers are blocks.1, head."
     """
-    return unknown("layer", name, known)
+    return unknown_among("layer", name, known)
 
 
-def unknown(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+def unknown_among(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     """Word the error for a name that nobody knows, with the nearest ones."""
     known = list(dict.fromkeys(known))
     # Comparing very long names takes hours and finds nothing.

@@ -320,7 +320,7 @@ def colour_limits(variable: xarray.DataArray) -> tuple[float, float]:
     """Return colour limits: the measure's range where it is bounded, the data's where it is not."""
     low, high = json.loads(variable.attrs.get("range", "[null, null]"))
     values = variable.values[np.isfinite(variable.values)]
-    seen = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    found = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     # Debiased values may reach −1 but hardly pass below 0: a full scale would waste half of the colours.
-    low = seen[0] if low is None else (min(seen[0], 0.0) if low < 0 else low)
-    return low, seen[1] if high is None else high
+    low = found[0] if low is None else (min(found[0], 0.0) if low < 0 else low)
+    return low, found[1] if high is None else high

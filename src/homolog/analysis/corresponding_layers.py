@@ -79,9 +79,9 @@ def correspondence(result: xarray.Dataset, measure: str | None = None) -> xarray
 
 
 def _one_side(
-    own: str, other: str, layers: np.ndarray, best: np.ndarray, back: np.ndarray, values: np.ndarray
+    own: str, other: str, layers: np.ndarray, best: np.ndarray, best_of_other: np.ndarray, values: np.ndarray
 ) -> dict[str, tuple[str, np.ndarray]]:
-    mutual = np.array([j >= 0 and back[j] == i for i, j in enumerate(best)], dtype=bool)
+    mutual = np.array([j >= 0 and best_of_other[j] == i for i, j in enumerate(best)], dtype=bool)
     picked = np.where(best >= 0, values[np.arange(len(best)), best], np.nan)
     return {
         f"best_{other}": (f"layer_{own}", _named(layers, best)),
@@ -124,7 +124,7 @@ def monotone_path(matrix: np.ndarray) -> np.ndarray:
 def _without_nan(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return finite scores, where infinity outweighs everything else and NaN is outweighed by everything, and where NaN was."""
     missing = np.isnan(matrix)
-    seen = matrix[np.isfinite(matrix)]
-    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
+    finite = matrix[np.isfinite(matrix)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     step = (high - low + 1) * (sum(matrix.shape) + 1)
     return np.nan_to_num(matrix, nan=low - step, posinf=high + step, neginf=low - step), missing

@@ -141,12 +141,12 @@ def _findings(sides: Mapping[str, Mapping[str, np.ndarray]], result: xarray.Data
             yield from of_layer(f"{side}: {name}" if len(layers) > 1 or len(sides) == 1 else side, array)
     first, second = next(iter(sides.items())), list(sides.items())[-1]
     chosen = _pairs(result, same=len(sides) == 1)
-    lost = of_pairing(result) if len(sides) == 2 else []
-    yield from lost
+    unrelated = of_pairing(result) if len(sides) == 2 else []
+    yield from unrelated
     for i, j in chosen:
         names = [list(layers)[k] for (_, layers), k in ((first, i), (second, j))]
         where = f"{first[0]}: {names[0]} and {second[0]}: {names[1]}"
-        yield from of_pair(where, first[1][names[0]], second[1][names[1]], result, (i, j), told=bool(lost))
+        yield from of_pair(where, first[1][names[0]], second[1][names[1]], result, (i, j), none_related=bool(unrelated))
 
 
 def _pairs(result: xarray.Dataset, same: bool) -> list[tuple[int, int]]:

@@ -25,7 +25,7 @@ BETWEEN_DRAWS = 0.8
 """CKA that two draws of as many features should reach."""
 INFLUENCE = 0.05
 """Change of CKA by one example that is worth a word, where examples are many."""
-LEVEL = 0.1
+NULL_LEVEL = 0.1
 """Null level that is worth a word."""
 ALPHA = 0.05
 
@@ -46,13 +46,13 @@ class Finding:
 def of_model(side: str, layers: Mapping[str, np.ndarray]) -> Iterator[Finding]:
     """Find examples that are equal in every layer."""
     n = len(next(iter(layers.values())))
-    groups = np.zeros(n, dtype=int)
+    classes = np.zeros(n, dtype=int)
     for array in layers.values():
         # Adding 0 makes one zero of the two.
         rows = np.ascontiguousarray(array + 0.0).view(np.dtype((np.void, array.dtype.itemsize * array.shape[1])))
         _, own = np.unique(rows.ravel(), return_inverse=True)
-        _, groups = np.unique(np.stack([groups, own]), axis=1, return_inverse=True)
-    copies = n - len(np.unique(groups))
+        _, classes = np.unique(np.stack([classes, own]), axis=1, return_inverse=True)
+    copies = n - len(np.unique(classes))
     constant = all(np.ptp(array, axis=0).max() == 0 for array in layers.values())
     if copies and not constant:
         yield Finding(
@@ -152,18 +152,18 @@ def of_pairing(result: xarray.Dataset) -> list[Finding]:
 
 
 def of_pair(
-    where: str, x: np.ndarray, y: np.ndarray, result: xarray.Dataset, at: tuple[int, int], *, told: bool
+    where: str, x: np.ndarray, y: np.ndarray, result: xarray.Dataset, at: tuple[int, int], *, none_related: bool
 ) -> Iterator[Finding]:
-    """Find what is wrong with the value of one pair; `told` where nothing is more alike than by chance."""
-    value, level = (float(result[name].values[at]) for name in ("cka", "cka_null"))
+    """Find what is wrong with the value of one pair; `none_related` where nothing is more alike than by chance."""
+    value, null_level = (float(result[name].values[at]) for name in ("cka", "cka_null"))
     p = float(result["cka(estimator=debiased)_p"].values[at])
     if np.isnan(value):
         return
-    if level > LEVEL:
+    if null_level > NULL_LEVEL:
         yield Finding(
             "null level",
             where,
-            f"independent layers of these spectra would reach a CKA of {level:.2f}, this pair has {value:.2f}",
+            f"independent layers of these spectra would reach a CKA of {null_level:.2f}, this pair has {value:.2f}",
             "use more examples, or debiased CKA, whose level is 0",
         )
     pair = DecomposedPair.of(x, y)
@@ -176,10 +176,11 @@ def of_pair(
             f"correlations are 1",
             "use more examples, or debiased CKA",
         )
-    moved = np.abs(pair.cka - cka_without_each(pair))
+    without_each = cka_without_each(pair)
+    moved = np.abs(pair.cka - without_each)
     if np.isnan(moved).any() or moved.max() > max(INFLUENCE, 5 / pair.n):
         example = int(np.argmax(np.where(np.isnan(moved), np.inf, moved)))
-        without = cka_without_each(pair)[example]
+        without = without_each[example]
         what = "nothing varies" if np.isnan(without) else f"CKA is {without:.2f} instead of {pair.cka:.2f}"
         yield Finding(
             "outlier",
@@ -187,7 +188,7 @@ def of_pair(
             f"without example {example} {what}",
             "look at the example, and compare without it",
         )
-    if p > max(ALPHA, _smallest(result)) and not told:
+    if p > max(ALPHA, _smallest(result)) and not none_related:
         yield Finding(
             "chance",
             where,

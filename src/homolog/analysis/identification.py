@@ -113,15 +113,15 @@ def layer_identification(
     total = decisions.sum(axis=1)
     accuracy = right.sum(axis=1) / total
     reference = int(np.argmax(accuracy)) if against is None else _place(chosen_measure(pooled[0], against), names)
-    sureness, told = _sureness(pooled, right, decisions, reference)
-    if told.startswith(NOTHING):
+    sureness, test = _sureness(pooled, right, decisions, reference)
+    if test.startswith(NOTHING):
         give(
-            [untested_networks("standard errors, z and p over networks are", told.removeprefix(NOTHING))], stacklevel=1
+            [untested_networks("standard errors, z and p over networks are", test.removeprefix(NOTHING))], stacklevel=1
         )
     columns = {"accuracy": accuracy, **sureness}
     columns |= {"chance": chances.sum(axis=1) / total, "decisions": total.astype(np.int32)}
     attributes = {"title": "layer identification", "comparisons": np.int32(len(pooled)), "against": names[reference]}
-    attributes["test"] = told
+    attributes["test"] = test
     return xarray.Dataset({key: ("measure", column) for key, column in columns.items()}, {"measure": names}, attributes)
 
 
@@ -207,14 +207,14 @@ def _sureness(
     ahead[np.abs(ahead) <= ROUNDING] = 0
     z = np.divide(ahead, error, out=np.where(ahead == 0, 0.0, np.copysign(np.inf, ahead)), where=~steady)
     p = 2 * scipy.special.ndtr(-np.abs(z))
-    told = f"jackknife over {len(models)} networks"
+    test = f"jackknife over {len(models)} networks"
     exact = np.flatnonzero(np.isinf(z))
     shares = right / np.where(decisions > 0, decisions, 1)
     for place in exact:
         p[place] = _sign_test(pairs, shares[place] - shares[reference])
     if len(exact):
-        told += "; where z is infinite no network changes the difference, and p is of a sign test over disjoint pairs of networks"
-    return {"accuracy_se": standard_error(estimates), "z": z, "p": p}, told
+        test += "; where z is infinite no network changes the difference, and p is of a sign test over disjoint pairs of networks"
+    return {"accuracy_se": standard_error(estimates), "z": z, "p": p}, test
 
 
 def _sign_test(pairs: Sequence[tuple[str, str]], differences: np.ndarray) -> float:

@@ -70,9 +70,9 @@ def shared_subspace(
         raise ValueError(f"threshold must be in (0, 1], got {threshold!r}: 0.99 keeps 99 % of what is shared.")
     pair = DecomposedPair.of(x, y)
     overlap = pair.overlap
-    seen = pair.y_weights[None, :] ** 2 * overlap
-    y_norm = np.linalg.norm(seen, axis=1)
-    along = np.sum(seen * overlap, axis=1)
+    projected = pair.y_weights[None, :] ** 2 * overlap
+    y_norm = np.linalg.norm(projected, axis=1)
+    along = np.sum(projected * overlap, axis=1)
     covariance = np.linalg.svd(pair.x_weights[:, None] * overlap * pair.y_weights[None, :], compute_uv=False)
     chance = _chance(pair, n_permutations, np.random.default_rng(rng))
     return xarray.Dataset(

@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
         except ImportError as error:
             return output.fail(str(error), status=1)
         except (ValueError, TypeError, KeyError, OSError) as error:
-            return output.fail(output.told(error))
+            return output.fail(output.error_sentence(error))
         except MemoryError as error:
             return output.fail(output.out_of_memory(error), status=1)
     if status == INTERRUPTED:  # some versions of typer return it, and say nothing
@@ -142,9 +142,9 @@ def extract(
     if resume and not into_store:
         raise ValueError(f"--resume needs --out with a .zarr, which is written as batches come, got {out.name!r}.")
     with output.interruptible(lambda: _how_to_go_on(out, resume)):
-        taken = homolog.extract(
-            loading.made(model),
-            loading.made(data),
+        extracted = homolog.extract(
+            loading.model_or_data(model),
+            loading.model_or_data(data),
             layers=layers or None,
             reduce=loading.reductions(reduce or ["flatten"]),
             channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes
@@ -157,8 +157,8 @@ def extract(
             resume=resume,
         )
     if not into_store:
-        output.write(out, lambda unfinished: homolog.save(taken, unfinished))
-    output.print_activations(taken)
+        output.write_file(out, lambda unfinished: homolog.save(extracted, unfinished))
+    output.print_activations(extracted)
 
 
 def _how_to_go_on(out: Path, resume: bool) -> str:
@@ -236,7 +236,7 @@ def compare(
         )
     chosen: dict[str, Any] = {"pairs": pairs, "memory": memory}
     if measure:
-        chosen["measures"] = loading.measures(measure)
+        chosen["measures"] = loading.chosen_measures(measure)
     if diagnosed and (report is None or len(files) > 2):
         raise ValueError("--diagnose needs --report and one or two files: or use `homolog diagnose`.")
     if permutations is not None:
@@ -246,12 +246,12 @@ def compare(
     result = homolog.compare(*models.values(), **chosen) if len(files) <= 2 else homolog.compare(models, **chosen)
     output.print_result(result)
     if out is not None:
-        output.write(out, result.to_netcdf)
+        output.write_file(out, result.to_netcdf)
     if plot is not None:
-        output.draw(plot, result)
+        output.draw_heatmaps(plot, result)
     if report is not None:
         found = homolog.diagnose(*models.values(), memory=memory) if diagnosed else None
-        output.write(report, lambda unfinished: homolog.report(result, unfinished, diagnosis=found))
+        output.write_file(report, lambda unfinished: homolog.report(result, unfinished, diagnosis=found))
 
 
 def _opened(files: list[Path], layers: list[list[str] | None], common_rows: bool) -> dict[str, Activations]:
@@ -291,7 +291,7 @@ def diagnose(
     found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
     output.print_diagnosis(found)
     if out is not None:
-        output.write(out, found.result.to_netcdf)
+        output.write_file(out, found.result.to_netcdf)
 
 
 @app.command()
@@ -304,7 +304,7 @@ def report(
 
     output.check_target(out, "--out", (".html",))
     loaded = loading.result(result)
-    output.write(out, lambda unfinished: homolog.report(loaded, unfinished))
+    output.write_file(out, lambda unfinished: homolog.report(loaded, unfinished))
 
 
 @app.command()

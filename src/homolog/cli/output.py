@@ -56,7 +56,7 @@ def interruptible(how: Callable[[], str]) -> Iterator[None]:
         raise Interruption(f"interrupted: {how()}") from stop
 
 
-def told(error: Exception) -> str:
+def error_sentence(error: Exception) -> str:
     """Return the sentence of an exception; a KeyError would quote it, and the system's own errors are no sentences."""
     if isinstance(error, OSError) and error.strerror:
         where = f" with {quoted(error.filename)}" if error.filename is not None else ""
@@ -99,7 +99,7 @@ def check_target(path: Path | None, option: str, suffixes: Sequence[str]) -> Non
         raise FileNotFoundError(f"{option} must be in a folder that exists, got {str(path.parent)!r}: make it first.")
 
 
-def write(path: Path, save: Callable[[str], Any]) -> None:
+def write_file(path: Path, save: Callable[[str], Any]) -> None:
     """Write a file and say so."""
     write_whole(path, save)
     print(f"written: {printable(str(path))}", file=sys.stderr)
@@ -111,14 +111,14 @@ def tell_common_rows(before: Mapping[str, Activations], n: int) -> None:
     print(f"note: {n} rows are kept, which all files hold ({counts}).", file=sys.stderr)
 
 
-def draw(path: Path, result: xarray.Dataset) -> None:
+def draw_heatmaps(path: Path, result: xarray.Dataset) -> None:
     """Draw every measure of a result side by side."""
     from homolog.plot import heatmap, heatmaps
 
     optional("matplotlib", "plot", "--plot").use("Agg")
     names = measure_names(result)
     figure: Any = heatmap(result).figure if len(names) == 1 else heatmaps(result)
-    write(path, lambda target: figure.savefig(target, dpi=150))
+    write_file(path, lambda target: figure.savefig(target, dpi=150))
 
 
 def print_table(
@@ -213,8 +213,8 @@ def print_activations(activations: Activations) -> None:
         "positions in examples": activations.positions,
         "digests of inputs": activations.digests,
     }
-    told = ", ".join(what for what, values in known.items() if values is not None)
-    about = {"rows": str(activations.n), "rows are identified by": told or "nothing"} | activations.provenance
+    identities = ", ".join(what for what, values in known.items() if values is not None)
+    about = {"rows": str(activations.n), "rows are identified by": identities or "nothing"} | activations.provenance
     print_table(["layer", "features", "dtype"], rows, about=about)
 
 
@@ -223,8 +223,8 @@ def print_summary(result: xarray.Dataset) -> None:
     rows = []
     for name in measure_names(result):
         values = result[name].values
-        seen = values[np.isfinite(values)]
-        span = f"{seen.min():.4f} to {seen.max():.4f}" if seen.size else "no value"
+        finite = values[np.isfinite(values)]
+        span = f"{finite.min():.4f} to {finite.max():.4f}" if finite.size else "no value"
         rows.append([name, result[name].attrs["kind"], " × ".join(map(str, values.shape)), span])
     about = {"examples": str(int(result.attrs["n_examples"])), "homolog": str(result.attrs["homolog_version"])}
     print_table(["measure", "kind", "layers", "values"], rows, about=about)
@@ -260,8 +260,8 @@ def print_measures(names: Sequence[str]) -> None:
         return
     rows = [[record.name, _letters(record), record.kind, _what(record)] for record in records]
     print_table(["measure", "unchanged by", "kind", "what it says"], rows, "Measures")
-    told = ", ".join(f"{letter} {name.replace('_', ' ')}" for letter, name in INVARIANCES.items())
-    print(f"Unchanged by {told} (of one side: x or y). Options, ranges and formulas: homolog measures NAME")
+    letters = ", ".join(f"{letter} {name.replace('_', ' ')}" for letter, name in INVARIANCES.items())
+    print(f"Unchanged by {letters} (of one side: x or y). Options, ranges and formulas: homolog measures NAME")
 
 
 _COLUMNS = (
@@ -284,8 +284,8 @@ def _what(record: Measure) -> str:
 def _letters(record: Measure) -> str:
     if record.invariances is None:
         return "not declared"
-    held = {letter: getattr(record.invariances, name) for letter, name in INVARIANCES.items()}
-    return " ".join(letter if sides == "xy" else f"{letter}({sides})" for letter, sides in held.items() if sides)
+    sides_of = {letter: getattr(record.invariances, name) for letter, name in INVARIANCES.items()}
+    return " ".join(letter if sides == "xy" else f"{letter}({sides})" for letter, sides in sides_of.items() if sides)
 
 
 def _measure_row(record: Measure) -> list[str]:

@@ -82,7 +82,7 @@ def paper(
         second_data=second_data,
         second_folder=second_folder,
         download=download,
-        measures=study.tried(loading.measures(measure)) if measure else None,
+        measures=study.tried(loading.chosen_measures(measure)) if measure else None,
         command=shlex.join(["homolog", *sys.argv[1:]]),
         say=lambda line: print(line, flush=True),
     )

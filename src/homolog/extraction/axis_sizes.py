@@ -16,7 +16,7 @@ def sizes_beside(output: Any, module: nn.Module, axis: int) -> set[int]:
     """Return the sizes that a first axis could be mistaken for: of the output's other axes, and of the module's weights."""
     tensor = output_of(output).tensor
     other = set() if tensor is None else {size for place, size in enumerate(tensor.shape) if place != axis}
-    return other | {size for held in module.parameters() for size in held.shape}
+    return other | {size for weight in module.parameters() for size in weight.shape}
 
 
 def shape_of(output: Any) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ def _nodes_of(content: Any, tensors: list[Any]) -> Any:
     It is one where something called edge or adjacency holds pairs of nodes, or says of every two whether they are joined; or
     where whole numbers in two rows can only be the edges of a single node, from 0 to 0.
     """
-    entries = named(content)
+    entries = entries_of(content)
     about = {id(value) for key, value in entries.items() if _OF_GRAPHS.match(key)}
     features = [tensor for tensor in tensors if _axes(tensor) == 2 and _is_floating(tensor) and id(tensor) not in about]
     joins = any(id(tensor) in about and _joins_nodes(tensor) for tensor in tensors)
@@ -172,7 +172,7 @@ def each(function: Callable[[Any], Any], value: Any, whole: Callable[[Any], bool
     return function(value)
 
 
-def named(content: Any) -> Mapping[str, Any]:
+def entries_of(content: Any) -> Mapping[str, Any]:
     """Return what a batch holds by name: of a mapping, a named tuple or a record; nothing where there are no names."""
     if isinstance(content, Mapping):
         return {str(key): value for key, value in content.items()}
@@ -181,7 +181,7 @@ def named(content: Any) -> Mapping[str, Any]:
     return vars(content) if is_record(content) else {}
 
 
-def part(content: Any, layout: Layout, index: Sequence[int]) -> Any:
+def part_of(content: Any, layout: Layout, index: Sequence[int]) -> Any:
     """Return a batch of some of the examples, in the order asked for; what belongs to all of them stays whole."""
     kept = list(index)
     if layout.kind == "items":
@@ -234,7 +234,7 @@ def _nothing(value: Any) -> None:
     return None
 
 
-def plain(tensor: torch.Tensor) -> torch.Tensor:
+def dense(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor as a dense one of ordinary numbers: quantised values are multiplied out, sparse ones filled with zeros."""
     if tensor.is_quantized:
         return tensor.dequantize()

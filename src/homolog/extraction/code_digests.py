@@ -28,7 +28,7 @@ from torch import nn
 from homolog.extraction.code_reading import (
     MADE_BY,
     MOST_OBJECTS,
-    Reading,
+    NamesRead,
     codes_of,
     content_of,
     facts_of,
@@ -67,13 +67,13 @@ _DESCRIPTORS = ("method_descriptor", "wrapper_descriptor", "method-wrapper", "cl
 class Digest:
     """Digests of objects and of what they reach; each object is digested once.
 
-    With `held`, values that code reads go there, under names that a reader knows, instead of into the digest of the code.
-    `reading` says which attributes of objects count.
+    With `values_read`, values that code reads go there, under names that a reader knows, instead of into the digest of the code.
+    `names_read` says which attributes of objects count.
     """
 
-    def __init__(self, reading: Reading, held: dict[str, list[str]] | None = None) -> None:
-        self._reading, self._held = reading, held
-        self._values = self if held is None else Digest(reading)
+    def __init__(self, names_read: NamesRead, values_read: dict[str, list[str]] | None = None) -> None:
+        self._names_read, self._values_read = names_read, values_read
+        self._value_digest = self if values_read is None else Digest(names_read)
         self._known: dict[tuple[int, bool], bytes] = {}
         self._open: list[tuple[int, bool]] = []
         self._kept: list[Any] = []
@@ -101,19 +101,19 @@ class Digest:
 
     def part(self, name: str, value: Any) -> bytes:
         """Digest what code reads under some name: code into its own digest, values apart."""
-        if self._held is None or self._is_code(value):
+        if self._values_read is None or self._is_code(value):
             return self.of(value)
         if _has_own_code(value):
             return self._parts_of_own(name, value)
-        self._held.setdefault(name, []).append(self._values.written(value))
+        self._values_read.setdefault(name, []).append(self._value_digest.written(value))
         return b""
 
     def _is_code(self, value: Any) -> bool:
         return isinstance(value, _CODE) or parts_of_wrapper(value) is not None
 
-    def named(self, told: str, name: str, value: Any) -> Iterator[str | bytes]:
+    def named(self, label: str, name: str, value: Any) -> Iterator[str | bytes]:
         """Yield a name and the digest of what code reads under it; nothing where that goes apart: it may come and go."""
-        found = self.part(told, value)
+        found = self.part(label, value)
         if found:
             yield name
             yield found
@@ -121,7 +121,7 @@ class Digest:
     @property
     def whole(self) -> bool:
         """Whether values are digested with the code that reads them."""
-        return self._held is None
+        return self._values_read is None
 
     def placed(self, place: str, name: str, hook: Any) -> bytes:
         """Digest a hook and where it is."""
@@ -134,10 +134,10 @@ class Digest:
         return self.part(name, value)
 
     def apart(self, name: str, of: Callable[[], bytes]) -> bytes:
-        """Digest a part of its own; with `held` it goes there, so that a refusal can name it."""
-        if self._held is None:
+        """Digest a part of its own; with `values_read` it goes there, so that a refusal can name it."""
+        if self._values_read is None:
             return of()
-        self._held.setdefault(name, []).append(written_digest(of))
+        self._values_read.setdefault(name, []).append(written_digest(of))
         return b""
 
     def written(self, value: Any) -> str:
@@ -158,7 +158,7 @@ class Digest:
             parts: list[str | bytes] = [self.of(type(value), made=False)]
             owner = name if type(value) in _NAMESPACES else type(value).__name__
             for attribute, item in sorted(vars(value).items()):
-                if self._reading.counts(attribute):
+                if self._names_read.counts(attribute):
                     parts += self.named(f"{owner}.{attribute}", attribute, item)
         finally:
             self._open.pop()
@@ -245,12 +245,12 @@ class Digest:
             yield f"{base.__module__}.{base.__qualname__}"
         for base in own_bases(kind):
             for name, value in sorted(vars(base).items()):
-                counts = self._reading.counts(name) or (made and name in MADE_BY)
+                counts = self._names_read.counts(name) or (made and name in MADE_BY)
                 if counts and not name.startswith("_abc") and type(value).__name__ not in _SLOTS:
                     yield from self.named(f"{base.__name__}.{name}", name, value)
 
     def _module(self, module: nn.Module) -> Iterator[str | bytes]:
-        yield from parts_of_model(module, self, self._reading)
+        yield from parts_of_model(module, self, self._names_read)
         for name, value in sorted(module.state_dict().items()):
             yield name
             yield self.of(value)
@@ -289,7 +289,7 @@ class Digest:
         if _has_own_code(value):
             yield self.of(type(value), made=False)
             for name, item in sorted(vars(value).items()):
-                if self._reading.counts(name):
+                if self._names_read.counts(name):
                     yield name
                     yield self.of(item)
             return

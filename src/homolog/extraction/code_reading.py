@@ -63,7 +63,7 @@ def _is_library_file(file: str) -> bool:
     return str(place).startswith(_SITES) or not {"site-packages", "dist-packages"}.isdisjoint(place.parts)
 
 
-class Facts(NamedTuple):
+class CodeFacts(NamedTuple):
     """What one piece of code reads, without the functions inside it."""
 
     attributes: frozenset[str]
@@ -71,7 +71,7 @@ class Facts(NamedTuple):
     chains: tuple[tuple[str, ...], ...]
     """Global names, each with the attributes that are read of it at once."""
     imports: tuple[tuple[str, int, tuple[str, ...]], ...]
-    """Modules that are imported: name, level, and what is taken from them."""
+    """Modules that are imported: name, dots before it, and what is taken from them."""
     any_attribute: bool
     """Whether attributes are read whose names do not stand in the code."""
     any_global: bool
@@ -79,7 +79,7 @@ class Facts(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8192)
-def facts_of(code: CodeType) -> Facts:
+def facts_of(code: CodeType) -> CodeFacts:
     """Read what a piece of code reads."""
     steps = list(dis.get_instructions(code))
     texts = tuple(constant for constant in code.co_consts if isinstance(constant, str))
@@ -93,11 +93,11 @@ def facts_of(code: CodeType) -> Facts:
             chains.append(_chain(steps, at))
             by_any_name |= step.argval in _BY_ANY_NAME or (step.argval == "getattr" and not _is_constant(steps, at))
         elif step.opname == "IMPORT_NAME":
-            level, wanted = steps[at - 2].argval, steps[at - 1].argval
-            imports.append((str(step.argval), int(level or 0), tuple(wanted or ())))
+            dots, wanted = steps[at - 2].argval, steps[at - 1].argval
+            imports.append((str(step.argval), int(dots or 0), tuple(wanted or ())))
     names = {chain[0] for chain in chains}
     any_global = "globals" in names or "__globals__" in attributes
-    return Facts(frozenset(attributes), tuple(chains), tuple(imports), by_any_name, any_global, texts)
+    return CodeFacts(frozenset(attributes), tuple(chains), tuple(imports), by_any_name, any_global, texts)
 
 
 def _chain(steps: list[dis.Instruction], at: int) -> tuple[str, ...]:
@@ -112,9 +112,14 @@ def _chain(steps: list[dis.Instruction], at: int) -> tuple[str, ...]:
 def _is_constant(steps: list[dis.Instruction], at: int) -> bool:
     """Say whether the name that a call of getattr reads stands in the code."""
     end = next((i for i in range(at, len(steps)) if steps[i].opname.startswith(("PRECALL", "CALL"))), len(steps))
-    asked = [step for step in steps[at + 2 : end] if step.opname not in ("LOAD_ATTR", "LOAD_METHOD")]
-    composed = any(step.opname.startswith(("BUILD", "BINARY", "FORMAT")) for step in asked)
-    return bool(asked) and asked[0].opname == "LOAD_CONST" and isinstance(asked[0].argval, str) and not composed
+    arguments = [step for step in steps[at + 2 : end] if step.opname not in ("LOAD_ATTR", "LOAD_METHOD")]
+    composed = any(step.opname.startswith(("BUILD", "BINARY", "FORMAT")) for step in arguments)
+    return (
+        bool(arguments)
+        and arguments[0].opname == "LOAD_CONST"
+        and isinstance(arguments[0].argval, str)
+        and not composed
+    )
 
 
 def codes_of(function: FunctionType | CodeType) -> list[CodeType]:
@@ -133,8 +138,8 @@ def globals_of(function: FunctionType) -> list[tuple[str, Any]]:
         for name, *attributes in facts.chains:
             if name not in there or name in _ABOUT_THE_FILE:
                 continue
-            told, value = _followed(name, there[name], attributes)
-            found[told] = value
+            path, value = _followed(name, there[name], attributes)
+            found[path] = value
         if {"environ", "getenv"} & ({part for chain in facts.chains for part in chain}):
             found |= {
                 f"environment variable {text}": os.environ.get(text) for text in facts.texts if text in os.environ
@@ -144,17 +149,17 @@ def globals_of(function: FunctionType) -> list[tuple[str, Any]]:
     return sorted(found.items(), key=lambda item: item[0])
 
 
-def _followed(told: str, value: Any, attributes: Iterable[str]) -> tuple[str, Any]:
+def _followed(path: str, value: Any, attributes: Iterable[str]) -> tuple[str, Any]:
     """Return what is read of a module, which is all that counts of it; of a library's no values, which are its own concern."""
     library = False
     for attribute in attributes:
         if not isinstance(value, ModuleType):
             break
         library = is_library_module(value)
-        told, value = f"{told}.{attribute}", getattr(value, attribute, None)
+        path, value = f"{path}.{attribute}", getattr(value, attribute, None)
     if value is os.environ or (library and not isinstance(value, FunctionType | type | ModuleType)):
-        return told, None
-    return told, value
+        return path, None
+    return path, value
 
 
 def content_of(cell: Any) -> Any:
@@ -168,17 +173,17 @@ def content_of(cell: Any) -> Any:
 def imported_files(code: CodeType, package: str | None) -> Iterator[tuple[str, Path | None]]:
     """Yield the modules that a function imports in its body: name, and file where it is the user's own."""
     facts = facts_of(code)
-    asked = list(facts.imports)
+    imports = list(facts.imports)
     if {chain[0] for chain in facts.chains} & {"importlib", "import_module", "__import__"} or (
         "import_module" in facts.attributes
     ):
-        asked += [
+        imports += [
             (text, 0, ()) for text in facts.texts if text and all(part.isidentifier() for part in text.split("."))
         ]
-    for name, level, wanted in asked:
-        if level:
+    for name, dots, wanted in imports:
+        if dots:
             above = (package or "").split(".")
-            name = ".".join([*above[: len(above) - level + 1], *([name] if name else [])])
+            name = ".".join([*above[: len(above) - dots + 1], *([name] if name else [])])
         for module in (name, *(f"{name}.{part}" for part in wanted)):
             yield module, own_file(module)
 
@@ -237,7 +242,7 @@ def _is_ours(thing: Any) -> bool:
     return str(module).startswith("homolog.")
 
 
-class Reading:
+class NamesRead:
     """The names that a computation reads of the objects it reaches; found by following calls by their names."""
 
     def __init__(self, roots: Iterable[Any] = ()) -> None:
@@ -245,14 +250,14 @@ class Reading:
         self.everything = False
         self._methods: dict[str, list[Any]] = {}
         self._classes: set[type] = set()
-        self._seen: dict[int, Any] = {}
+        self._visited: dict[int, Any] = {}
         self._waiting = list(roots)
         while self._waiting:
             thing = self._waiting.pop()
-            if id(thing) in self._seen:
+            if id(thing) in self._visited:
                 continue
-            self._seen[id(thing)] = thing
-            if len(self._seen) > MOST_OBJECTS:
+            self._visited[id(thing)] = thing
+            if len(self._visited) > MOST_OBJECTS:
                 self.everything = True
                 return
             try:

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from homolog.extraction.code_digests import Digest, name_of
-from homolog.extraction.code_reading import Reading
+from homolog.extraction.code_reading import NamesRead
 from homolog.extraction.digests import comparable, hashed, written_digest
-from homolog.extraction.in_memory import told
+from homolog.extraction.in_memory import as_text
 from homolog.extraction.model_code import hooks_of, parts_of_model
 from homolog.extraction.options import Options
 
@@ -31,33 +31,35 @@ CHANGES = "changed by the computation"
 
 def record_of(model: nn.Module, options: Options) -> dict[str, str]:
     """Record the code of a model and of the functions given, and the values that they read."""
-    asked = {what: getattr(options, what) for what in FUNCTIONS}
-    reading = Reading([model, *asked.values()])
+    functions = {what: getattr(options, what) for what in FUNCTIONS}
+    names_read = NamesRead([model, *functions.values()])
     record: dict[str, str] = {}
     values: dict[str, str] = dict(_settings())
-    held: dict[str, list[str]] = {}
-    record["code of the model"] = _written_code(lambda: _code_of_model(model, Digest(reading, held), reading))
-    values |= _joined(held)
-    for what, function in asked.items():
-        held = {}
+    values_read: dict[str, list[str]] = {}
+    record["code of the model"] = _written_code(
+        lambda: _code_of_model(model, Digest(names_read, values_read), names_read)
+    )
+    values |= _joined(values_read)
+    for what, function in functions.items():
+        values_read = {}
 
-        def written(one: Any, what: str = what, held: dict[str, list[str]] = held) -> str:
-            code = _written_code(lambda: Digest(reading, held).part(name_of(one), one))
+        def written(one: Any, what: str = what, values_read: dict[str, list[str]] = values_read) -> str:
+            code = _written_code(lambda: Digest(names_read, values_read).part(name_of(one), one))
             return f"{name_of(one).rsplit('.', 1)[-1]} of {code}"
 
-        record[what] = told(function, written)
-        values |= {f"{what}: {name}": text for name, text in _joined(held).items()}
+        record[what] = as_text(function, written)
+        values |= {f"{what}: {name}": text for name, text in _joined(values_read).items()}
     return record | {VALUES: json.dumps(values, sort_keys=True)}
 
 
-def _code_of_model(model: nn.Module, digest: Digest, reading: Reading) -> bytes:
+def _code_of_model(model: nn.Module, digest: Digest, names_read: NamesRead) -> bytes:
     for place, hook in hooks_of(None):
         digest.apart("hook of all modules", partial(digest.placed, place, "hook of all modules", hook))
     for name, value in sorted(model.state_dict().items()):
         if not has_plain_bytes(value):
             digest.part(f"{type(model).__name__}.{name}", value)
     # What went apart is empty here, and may come and go.
-    return hashed(*(part for part in parts_of_model(model, digest, reading) if part))
+    return hashed(*(part for part in parts_of_model(model, digest, names_read) if part))
 
 
 def has_plain_bytes(value: Any) -> bool:
@@ -76,9 +78,9 @@ def _written_code(digested: Callable[[], bytes]) -> str:
     return f"code {digest} (Python {'.'.join(platform.python_version_tuple()[:2])})"
 
 
-def _joined(held: Mapping[str, list[str]]) -> dict[str, str]:
+def _joined(values_read: Mapping[str, list[str]]) -> dict[str, str]:
     """Write all values of one name as one text."""
-    return {name: _text(texts) for name, texts in held.items()}
+    return {name: _text(texts) for name, texts in values_read.items()}
 
 
 def _text(texts: list[str]) -> str:
@@ -111,13 +113,13 @@ def values_of(record: Mapping[str, str]) -> dict[str, str]:
     return {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else {}
 
 
-def difference(begun: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, str, str] | None:
+def first_difference(begun: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, str, str] | None:
     """Return the first value that is another: its name, what it was and what it is."""
     before, after = values_of(begun), values_of(now)
     for name in sorted({*before, *after}):
-        found, asked = before.get(name, "none"), after.get(name, "none")
-        if found != asked and CHANGES not in (found, asked):
-            return name, found, asked
+        old, new = before.get(name, "none"), after.get(name, "none")
+        if old != new and CHANGES not in (old, new):
+            return name, old, new
     return None
 
 

@@ -1,4 +1,4 @@
-"""What was taken, kept in memory; who its rows are, and how it was made."""
+"""Rows of layers, kept in memory; who its rows are, and how it was made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ExampleIds:
         self.carried = isinstance(given, str) or callable(given)
         self.given = None if given is None or self.carried else np.asarray(given)
         self._whole = options.limit is None
-        self._seen: set[Any] = set()
+        self._known_ids: set[Any] = set()
         self._until = 0
         if self.given is not None:
             _, counts = np.unique(self.given, return_counts=True)
@@ -33,19 +33,19 @@ class ExampleIds:
             if total is not None:
                 self.check(total)
 
-    def of(self, batch: Batch, before: int, taken: int) -> np.ndarray | None:
+    def of(self, batch: Batch, before: int, count: int) -> np.ndarray | None:
         """Return the ids of the examples of a batch."""
         if self.given is not None:
-            self.check(before + taken, at_least=True)
-            return self.given[before : before + taken]
+            self.check(before + count, at_least=True)
+            return self.given[before : before + count]
         if not self.carried:
             return None
         assert batch.ids is not None  # the batch was read for them
-        ids = batch.ids[:taken]
+        ids = batch.ids[:count]
         if before >= self._until:
-            known, self._until = len(self._seen), before + taken
-            self._seen.update(ids.tolist())
-            _refuse_twice(known + taken - len(self._seen))
+            known, self._until = len(self._known_ids), before + count
+            self._known_ids.update(ids.tolist())
+            _refuse_twice(known + count - len(self._known_ids))
         return ids
 
     def check(self, examples: int, *, at_least: bool = False) -> None:
@@ -89,21 +89,21 @@ class InMemory:
         """Say whether the rows of a batch are there already."""
         return False
 
-    def add(self, taken: BatchOutput, batch: Batch, before: int) -> None:
+    def add(self, output: BatchOutput, batch: Batch, before: int) -> None:
         """Keep the rows of a batch, and drop what is there of layers that it leaves out."""
-        for name in set(self._chunks) - set(taken.features):
+        for name in set(self._chunks) - set(output.features):
             del self._chunks[name], self._sizes[name]
-        for name, features in taken.features.items():
+        for name, features in output.features.items():
             self._chunks.setdefault(name, []).append(features)
             self._sizes[name] = self._sizes.get(name, 0) + features.nbytes
-        ids = self._ids.of(batch, before, taken.examples)
+        ids = self._ids.of(batch, before, output.examples)
         self._digested = self._digested and batch.digests is not None
-        for name, values in identities_of(taken, batch, before, ids).items():
+        for name, values in identities_of(output, batch, before, ids).items():
             self._identities.setdefault(name, []).append(values)
         if not self._digested:  # rows of which only some say who they are say nothing
             self._identities.pop("digests", None)
             self._provenance["inputs"] = NOT_DIGESTED
-        self._check_memory(before + taken.examples)
+        self._check_memory(before + output.examples)
 
     @property
     def unknown(self) -> bool:
@@ -131,21 +131,21 @@ class InMemory:
         if expected <= self.options.memory:
             return
         largest = sorted(sizes, key=lambda name: -sizes[name])[:5]
-        told = ", ".join(f"{shown(name)} {format_bytes(sizes[name] * factor)}" for name in largest)
+        largest_layers = ", ".join(f"{shown(name)} {format_bytes(sizes[name] * factor)}" for name in largest)
         raise ValueError(
             f"the activations must fit in memory={format_bytes(self.options.memory)}, got about {format_bytes(expected)} "
-            f'for {self.total or examples} examples (largest: {told}): choose fewer layers, reduce="mean", a limit, '
+            f'for {self.total or examples} examples (largest: {largest_layers}): choose fewer layers, reduce="mean", a limit, '
             f'dtype="float16", a store on disk (out="activations.zarr"), or more memory.'
         )
 
 
-def identities_of(taken: BatchOutput, batch: Batch, before: int, ids: np.ndarray | None) -> dict[str, np.ndarray]:
+def identities_of(output: BatchOutput, batch: Batch, before: int, ids: np.ndarray | None) -> dict[str, np.ndarray]:
     """Return who the rows of a batch are."""
-    found = {} if batch.digests is None else {"digests": batch.digests[taken.example]}
+    found = {} if batch.digests is None else {"digests": batch.digests[output.example]}
     if ids is not None:
-        found["example_ids"] = ids[taken.example]
-    if taken.position is not None:
-        found |= {"positions": taken.position.astype(np.int64), "example": (taken.example + before).astype(np.int64)}
+        found["example_ids"] = ids[output.example]
+    if output.position is not None:
+        found |= {"positions": output.position.astype(np.int64), "example": (output.example + before).astype(np.int64)}
     return found
 
 
@@ -153,21 +153,21 @@ def provenance_of(model: nn.Module, options: Options) -> dict[str, str]:
     """Say how activations were made."""
     return {
         "model": type(model).__name__,
-        "reduce": told(options.reduce),
+        "reduce": as_text(options.reduce),
         "channels": options.channels,
         "torch": torch.__version__,
     } | ({} if options.example_ids is None else {"example_ids": "given"})
 
 
-def told(asked: Any, function: Callable[[Any], str] | None = None) -> str:
+def as_text(rules: Any, function: Callable[[Any], str] | None = None) -> str:
     """Write layers or reductions as text; functions by their names, or as `function` writes them."""
-    if isinstance(asked, Mapping):
-        return ", ".join(f"{pattern}: {told(rule, function)}" for pattern, rule in asked.items())
-    if isinstance(asked, str | int) or asked is None:
-        return str(asked)
-    if callable(asked):
-        return (function or _name_of)(asked)
-    return ", ".join(map(str, asked)) if isinstance(asked, Iterable) else described(asked)
+    if isinstance(rules, Mapping):
+        return ", ".join(f"{pattern}: {as_text(rule, function)}" for pattern, rule in rules.items())
+    if isinstance(rules, str | int) or rules is None:
+        return str(rules)
+    if callable(rules):
+        return (function or _name_of)(rules)
+    return ", ".join(map(str, rules)) if isinstance(rules, Iterable) else described(rules)
 
 
 def _name_of(function: Any) -> str:

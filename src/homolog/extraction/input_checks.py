@@ -61,7 +61,7 @@ _KINDS: list[tuple[Callable[[torch.Tensor], bool], str, str]] = [
 def odd_kind(content: Any) -> tuple[str, str] | None:
     """Return which of its tensors a model may not take, and what it might; None where all are of ordinary kinds."""
     tensors = [leaf for leaf in leaves(content) if isinstance(leaf, torch.Tensor)]
-    return next(((told, remedy) for is_kind, told, remedy in _KINDS if any(map(is_kind, tensors))), None)
+    return next(((kind, remedy) for is_kind, kind, remedy in _KINDS if any(map(is_kind, tensors))), None)
 
 
 def check_converted(content: Any) -> None:
@@ -69,14 +69,14 @@ def check_converted(content: Any) -> None:
     if isinstance(content, Mapping):
         odd = [str(key) for key, value in content.items() if is_table(value)]
         if odd:
-            raise TypeError(f"a batch must hold tensors or arrays, got {numbers_told(odd)}.")
+            raise TypeError(f"a batch must hold tensors or arrays, got {lists_of_numbers(odd)}.")
     elif isinstance(content, list) and _first_of(content) is not None:
         raise TypeError(
             "a batch must be a tensor, an array, or a mapping of them, got a list of numbers: convert it, torch.tensor(batch)."
         )
 
 
-def numbers_told(keys: list[str]) -> str:
+def lists_of_numbers(keys: list[str]) -> str:
     """Say under which keys there are lists of numbers, and what makes tensors of them."""
     return (
         f"lists of numbers under {', '.join(keys)}: let the tokenizer make tensors, tokenizer(texts, padding=True, "

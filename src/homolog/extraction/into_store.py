@@ -1,4 +1,4 @@
-"""What was taken, appended to a store as batches come, after the rows that it holds already."""
+"""Rows of layers, appended to a store as batches come, after the rows that it holds already."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from homolog.extraction import batches
 from homolog.extraction.batches import Batch
 from homolog.extraction.computation_record import (
     VALUES,
-    difference,
+    first_difference,
     has_plain_bytes,
     record_of,
     unknown_in,
     with_notes,
     without_changes,
 )
-from homolog.extraction.in_memory import ExampleIds, InMemory, identities_of, provenance_of, told
+from homolog.extraction.in_memory import ExampleIds, InMemory, as_text, identities_of, provenance_of
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import BatchOutput
 from homolog.store import Writer, open_store
@@ -96,7 +96,7 @@ class IntoStore:
         weights = self._request["model"] if known else f"{type(model).__name__} of weights {digest_of(model)}"
         if begun and begun.get("model") != weights:
             self._writer.refuse("model", str(begun.get("model")), weights)
-        other = difference(begun, self._request) if VALUES in begun else None
+        other = first_difference(begun, self._request) if VALUES in begun else None
         if other is not None:
             self._writer.refuse(*other)
         form = {FORM: begun[FORM]} if FORM in begun else {}
@@ -112,17 +112,17 @@ class IntoStore:
             )
             cautions.append(Caution(ExtractionWarning, message))
         given, others = unknown_in(self._request)
-        for what, asked in given.items():
+        for what, text in given.items():
             raise ValueError(
                 f"{str(self.path)!r} must be continued with the {what.split(':')[0]} it was begun with, got a function of which "
-                f"this cannot be told, {what}: {asked}: use a function whose defaults, closure and globals are numbers, text, "
+                f"this cannot be told, {what}: {text}: use a function whose defaults, closure and globals are numbers, text, "
                 f"arrays or other functions, or another name."
             )
         if others:
-            told = listed(f"{name}, {text}" for name, text in others.items())
+            values = listed(f"{name}, {text}" for name, text in others.items())
             message = (
                 f"{str(self.path)!r} is continued as if the model read the same values as when it was begun, although this "
-                f"cannot be told of {told}: extract again if it may not."
+                f"cannot be told of {values}: extract again if it may not."
             )
             cautions.append(Caution(ExtractionWarning, message))
         give(cautions, stacklevel=5)
@@ -140,8 +140,8 @@ class IntoStore:
         if contents is None or not contents.complete or contents.request.get("limit") != str(options.limit):
             return False
         there, examples, more, lone = int(self._example[-1]) + 1, 0, False, False
-        for raw in batches.read(data, options):
-            batch = batches.prepare(raw, options, torch.device("cpu"), None, lone=lone)
+        for raw in batches.raw_batches(data, options):
+            batch = batches.prepare_batch(raw, options, torch.device("cpu"), None, lone=lone)
             lone = batch.layout.kind == "items"
             remaining = None if options.limit is None else options.limit - examples
             more = not self.has(batch, examples, remaining)
@@ -164,12 +164,12 @@ class IntoStore:
 
     def has(self, batch: Batch, before: int, remaining: int | None) -> bool:
         """Say whether the rows of a batch are there already, and compare who they are."""
-        taken = batch.size if remaining is None else min(batch.size, remaining)
-        first, last = np.searchsorted(self._example, [before, before + taken])
+        count = batch.size if remaining is None else min(batch.size, remaining)
+        first, last = np.searchsorted(self._example, [before, before + count])
         if first == last:
             return False
         there = self._example[first:last] - before
-        ids = self._ids.of(batch, before, taken)
+        ids = self._ids.of(batch, before, count)
         if (ids is None) != (self._stored_ids is None):
             with_or_without = ("without", "some") if ids is not None else ("with", "none")
             raise ValueError(
@@ -179,16 +179,16 @@ class IntoStore:
         form = self._writer.request.get(FORM, batch.form)
         if before == 0 and form != batch.form:
             self._writer.refuse(FORM, form, batch.form)
-        self._check_told(batch.digests is not None, ids is not None)
+        self._check_identified(batch.digests is not None, ids is not None)
         if batch.digests is not None and self._digests is not None:
             self._check_same("inputs", self._digests[first:last], batch.digests[there], int(first))
         if ids is not None and self._stored_ids is not None:
             self._check_same("example ids", self._stored_ids[first:last], ids[there], int(first))
         # Of the last example only some positions may be there.
         whole = last < len(self._example) or not self._by_position or self._writer.complete
-        return bool(whole and there[-1] == taken - 1)
+        return bool(whole and there[-1] == count - 1)
 
-    def _check_told(self, digested: bool, identified: bool) -> None:
+    def _check_identified(self, digested: bool, identified: bool) -> None:
         """Refuse to go on where nothing says whether the inputs are those of the rows that are there."""
         if (digested and self._digests is not None) or identified:
             return
@@ -206,25 +206,25 @@ class IntoStore:
                 f"same data in the same order, or choose another name."
             )
 
-    def add(self, taken: BatchOutput, batch: Batch, before: int) -> None:
+    def add(self, output: BatchOutput, batch: Batch, before: int) -> None:
         """Append the rows of a batch that are not there yet, and drop what is there of layers that it leaves out."""
         if self._begun or self._writer.rows:
-            self._writer.leave_out([name for name in self._writer.layers if name not in taken.features])
-        identities = identities_of(taken, batch, before, self._ids.of(batch, before, taken.examples))
+            self._writer.leave_out([name for name in self._writer.layers if name not in output.features])
+        identities = identities_of(output, batch, before, self._ids.of(batch, before, output.examples))
         if not self._are_digested(batch):
             identities.pop("digests", None)
             self._provenance["inputs"] = NOT_DIGESTED
         kinds = {name: id_dtype(ids) if name == "example_ids" else str(ids.dtype) for name, ids in identities.items()}
         if not self._begun:
-            self._check_disk(taken)
-            shapes = {name: (features.shape[1], features.dtype) for name, features in taken.features.items()}
+            self._check_disk(output)
+            shapes = {name: (features.shape[1], features.dtype) for name, features in output.features.items()}
             self._begun = True
             if before == 0 and not self._writer.rows:
                 self._writer.request[FORM] = batch.form
-            self._writer.begin(shapes, kinds, self._provenance)
+            self._writer.start(shapes, kinds, self._provenance)
             self._note_changes()
         there = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
-        features = {name: rows[there:] for name, rows in taken.features.items()}
+        features = {name: rows[there:] for name, rows in output.features.items()}
         self._writer.append(features, {name: as_stored(ids[there:], kinds[name]) for name, ids in identities.items()})
 
     def _are_digested(self, batch: Batch) -> bool:
@@ -239,10 +239,10 @@ class IntoStore:
             )
         return self._digested
 
-    def _check_disk(self, taken: BatchOutput) -> None:
+    def _check_disk(self, output: BatchOutput) -> None:
         if self.total is None:
             return
-        size = sum(rows.nbytes for rows in taken.features.values()) / max(taken.examples, 1) * self.total
+        size = sum(rows.nbytes for rows in output.features.values()) / max(output.examples, 1) * self.total
         free = shutil.disk_usage(self.path).free
         left = size * (1 - len(self._example) / max(self.total, len(self._example)))
         if left > free:
@@ -267,7 +267,7 @@ class IntoStore:
         return open_store(self.path)
 
 
-def sink_for(model: nn.Module, data: Any, options: Options, total: int | None) -> InMemory | IntoStore:
+def destination_of(model: nn.Module, data: Any, options: Options, total: int | None) -> InMemory | IntoStore:
     """Return where the rows go."""
     return InMemory(model, options, total) if options.out is None else IntoStore(model, data, options, total)
 
@@ -277,7 +277,7 @@ def request_of(model: nn.Module, options: Options) -> dict[str, str]:
     return {
         "model": f"{type(model).__name__} of weights {digest_of_parameters(model)}",
         **record_of(model, options),
-        "axis": told(options.axis),
+        "axis": as_text(options.axis),
         "channels": options.channels,
         "dtype": str(options.dtype),
         "limit": str(options.limit),
@@ -285,7 +285,7 @@ def request_of(model: nn.Module, options: Options) -> dict[str, str]:
 
 
 def digest_of(model: nn.Module) -> str:
-    """Digest the structure and all weights of a model, as it is told to a reader."""
+    """Digest the structure and all weights of a model, for a reader."""
     # Representations of functions carry addresses.
     return _digest(re.sub(r"0x[0-9a-f]+", "", str(model)), model.state_dict())
 

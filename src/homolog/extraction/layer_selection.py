@@ -62,7 +62,7 @@ def select(model: nn.Module, layers: Any) -> Selection:
         chosen = _unique([(name, module) for name, module in modules if layers(name, module)])
         if not chosen:
             raise ValueError("layers must choose at least one module, got a predicate that is true for none.")
-        return Selection(_heard(chosen), False, frozenset(), False, lambda name: True)
+        return Selection(_refuse_scripted(chosen), False, frozenset(), False, lambda name: True)
     if not isinstance(layers, str | Sequence):
         raise TypeError(f"layers must be names, globs, a predicate or None, got {described(layers)}.")
     return _by_patterns(model, modules, [layers] if isinstance(layers, str) else list(layers))
@@ -77,8 +77,8 @@ def _by_default(model: nn.Module, modules: list[tuple[str, nn.Module]]) -> Selec
         chosen.append((OUTPUT, model))
     found = _unique(chosen)
     silent = {name: "TorchScript runs no hooks" for name, module in found.items() if _is_scripted(module)}
-    heard = {name: module for name, module in found.items() if name not in silent}
-    return Selection(heard, False, frozenset(), True, lambda name: True, silent=silent)
+    note_length = {name: module for name, module in found.items() if name not in silent}
+    return Selection(note_length, False, frozenset(), True, lambda name: True, silent=silent)
 
 
 _LISTS = (nn.ParameterList, nn.ParameterDict)
@@ -86,7 +86,7 @@ _LISTS = (nn.ParameterList, nn.ParameterDict)
 
 
 def _owns_weights(module: nn.Module) -> bool:
-    own = any(held is not None for held in module._parameters.values())
+    own = any(weight is not None for weight in module._parameters.values())
     return own or any(isinstance(child, _LISTS) and len(child) for child in module.children())
 
 
@@ -115,7 +115,7 @@ def _is_scripted(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
 
 
-def _heard(modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+def _refuse_scripted(modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
     """Refuse modules that run no hooks."""
     for name, module in modules.items():
         if _is_scripted(module):
@@ -163,15 +163,15 @@ def _by_patterns(model: nn.Module, modules: list[tuple[str, nn.Module]], pattern
     def keep(name: str) -> bool:
         return any(expression.fullmatch(name) for expression in expressions)
 
-    return Selection(_heard(chosen), INPUT in special, frozenset([*required, *special]), False, keep, matched)
+    return Selection(_refuse_scripted(chosen), INPUT in special, frozenset([*required, *special]), False, keep, matched)
 
 
 def _unique(modules: Sequence[tuple[str, nn.Module]]) -> dict[str, nn.Module]:
     """Keep the first name of a module that has several."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     kept = {}
     for name, module in modules:
-        if id(module) not in seen and name not in kept:
-            seen.add(id(module))
+        if id(module) not in visited and name not in kept:
+            visited.add(id(module))
             kept[name] = module
     return kept

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from homolog.extraction import batches
-from homolog.extraction.batch_contents import each, named
+from homolog.extraction.batch_contents import each, entries_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.mask_recognition import kept_of
 from homolog.extraction.masks import NO_MASK, OF_MAPS, TOKENS, TRUE_IS_PADDING, Stream, streams_of
@@ -29,7 +29,7 @@ Outputs = Mapping[str, torch.Tensor]
 """Layer → what it put out."""
 
 
-class Strangers(NamedTuple):
+class ForeignMasks(NamedTuple):
     """Layers that have not the positions of a mask, though they may have as many."""
 
     masks: dict[str, frozenset[str]]
@@ -38,19 +38,19 @@ class Strangers(NamedTuple):
     """Those of them that depend on no input, such as latent vectors."""
 
 
-def strangers_of(
+def foreign_masks_of(
     model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], streams: Sequence[Stream]
-) -> list[Strangers]:
+) -> list[ForeignMasks]:
     """Say of every layer of which masks it has not the positions, as far as that can be tried."""
-    found = [Strangers({}, set()) for _ in recorders]
+    found = [ForeignMasks({}, set()) for _ in recorders]
     for stream in streams:
         trial = _Trial.of(model, batch, options, recorders, stream)
         if trial is None:
             continue
-        for strangers, (apart, free) in zip(found, trial.apart(), strict=True):
-            strangers.free.update(free)
+        for foreign_masks, (apart, free) in zip(found, trial.apart(), strict=True):
+            foreign_masks.free.update(free)
             for name in apart | free:
-                strangers.masks[name] = strangers.masks.get(name, frozenset()) | {str(stream.mask)}
+                foreign_masks.masks[name] = foreign_masks.masks.get(name, frozenset()) | {str(stream.mask)}
     return found
 
 
@@ -83,7 +83,7 @@ class _Trial:
         cls, model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], stream: Stream
     ) -> _Trial | None:
         """Prepare a trial; None for a mask or inputs of which none can be made."""
-        entries = named(batch.content)
+        entries = entries_of(batch.content)
         if batch.layout.kind != "rows" or stream.mask in (None, *OF_MAPS) or not stream.inputs:
             return None
         mask = entries[str(stream.mask)]
@@ -95,7 +95,7 @@ class _Trial:
         if not rows or entries[main].shape[1] != mask.shape[1]:
             return None
         kept = [keep[row].nonzero().flatten().tolist() for row in rows]
-        return cls(model, batches.part(batch, rows), options, recorders, stream, main, kept, times)
+        return cls(model, batches.part_of_batch(batch, rows), options, recorders, stream, main, kept, times)
 
     def apart(self) -> list[tuple[set[str], set[str]]]:
         """Return the layers that have not the positions of the mask, and those that depend on nothing, for every recorder."""
@@ -131,11 +131,11 @@ class _Trial:
 
     def _is_open(self, separate: bool) -> bool:
         """Say whether the mask could be of either of two inputs that are not one sequence: neither name nor place tells."""
-        keys = list(named(self.tried.content))
-        told = self.main.endswith(TOKENS) or keys.index(self.main) + 1 == keys.index(str(self.stream.mask))
+        keys = list(entries_of(self.tried.content))
+        is_known = self.main.endswith(TOKENS) or keys.index(self.main) + 1 == keys.index(str(self.stream.mask))
         main, rest = self._entry(self.main), [self._entry(key) for key in self._rest()]
         alike = [one for one in rest if one.ndim == main.ndim and one.is_floating_point() == main.is_floating_point()]
-        return separate and not told and bool(alike)
+        return separate and not is_known and bool(alike)
 
     def _is_apart(self, difference: torch.Tensor | None, follows: bool | None) -> bool:
         """Say whether a layer that differs so (rows, positions) has other positions; `follows`: as many as there are places."""
@@ -171,7 +171,7 @@ class _Trial:
         return int(self._entry(str(self.stream.mask)).shape[1])
 
     def _entry(self, key: str) -> torch.Tensor:
-        entry: torch.Tensor = named(self.tried.content)[key]
+        entry: torch.Tensor = entries_of(self.tried.content)[key]
         return entry
 
     def _rest(self) -> list[str]:
@@ -185,7 +185,7 @@ class _Trial:
         found = self._run({key: self._cut(self._entry(key)) for key in alone})
         if found is not None:
             return found, True
-        every = {key: value for key, value in named(self.tried.content).items() if isinstance(value, torch.Tensor)}
+        every = {key: value for key, value in entries_of(self.tried.content).items() if isinstance(value, torch.Tensor)}
         return self._run({key: self._cut(value) for key, value in every.items() if self._is_ours(key)}), False
 
     def _is_ours(self, key: str) -> bool:
@@ -216,7 +216,7 @@ class _Trial:
 
     def _run(self, other: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]] | None:
         """Run with other values of some inputs; None where the model does not take them."""
-        by_identity = {id(named(self.tried.content)[key]): value for key, value in other.items()}
+        by_identity = {id(entries_of(self.tried.content)[key]): value for key, value in other.items()}
         content: Any = each(lambda leaf: by_identity.get(id(leaf), leaf), self.tried.content)
         return outputs_of_layers(self.model, replace(self.tried, content=content), self.options, self.recorders)
 

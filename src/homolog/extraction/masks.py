@@ -13,9 +13,9 @@ import torch
 from homolog.activations import glob_expression
 from homolog.arrays import described
 from homolog.diagnostics import listed
-from homolog.extraction.batch_contents import is_items, named
+from homolog.extraction.batch_contents import entries_of, is_items
 from homolog.extraction.mask_recognition import is_added, is_binary, kept_of, reach_of
-from homolog.extraction.suspected_padding import Trace, places, traces_of
+from homolog.extraction.suspected_padding import SuspectedPadding, located_leaves, suspected_padding_in
 
 SUFFIXES = ("attention_mask", "key_padding_mask")
 """How the names of padding masks end in Hugging Face models and in PyTorch's transformers."""
@@ -60,7 +60,7 @@ def streams_of(content: Any, size: int) -> tuple[Stream, ...]:
     """Say which inputs of a batch belong together, and which mask is theirs; nothing where there is no mask."""
     tensors = {
         key: value
-        for key, value in named(content).items()
+        for key, value in entries_of(content).items()
         if isinstance(value, torch.Tensor) and value.ndim and not value.is_nested
     }
     masks = [key for key in tensors if _is_mask(key)]
@@ -119,12 +119,12 @@ class Masks:
 
     content: Any
     size: int
-    asked: Any
+    rules: Any
     """The caller's `mask`: None, a key, a function of the batch, or a mapping glob → any of these."""
     streams: tuple[Stream, ...]
     owners: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Layer → numbers of the streams it depends on, where that was tried."""
-    strangers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    foreign_masks: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Layer → masks of which it has not the positions, though it may have as many."""
 
     def of(self, layer: str, positions: int | None) -> torch.Tensor | None:
@@ -132,9 +132,9 @@ class Masks:
 
         `positions` is the number that the mask must have; None where any will do.
         """
-        told = self._asked_for(layer)
-        if told is not _NOT_ASKED:
-            return None if told is None else self._fitting(layer, _name(told), self._told(told), positions)
+        rule = self._rule_of(layer)
+        if rule is not _NO_RULE:
+            return None if rule is None else self._fitting(layer, _rule_name(rule), self._mask_by(rule), positions)
         self._refuse_unknown(layer, positions)
         known = self._streams_of_layer(layer)
         if known and all(stream.mask is None for stream in known):
@@ -153,7 +153,7 @@ class Masks:
                 f"layer {layer!r} could be padded as {' or as '.join(self._names(known))} says, which are of one length: say "
                 f'which, mask={{"{layer}": "{fitting[0][0]}"}}, or mask={{"{layer}": None}} to count every position.'
             )
-        if fitting[0][0] in self.strangers.get(layer, ()):
+        if fitting[0][0] in self.foreign_masks.get(layer, ()):
             if self._is_free(layer):
                 return None
             raise AmbiguousMaskError(
@@ -164,9 +164,9 @@ class Masks:
 
     def for_function(self, layer: str, positions: int | None) -> torch.Tensor | None:
         """Return the mask that a reduction of one's own is given: the layer's, of whatever length, all true included."""
-        told = self._asked_for(layer)
-        if told is not _NOT_ASKED:
-            return None if told is None else self._told(told)
+        rule = self._rule_of(layer)
+        if rule is not _NO_RULE:
+            return None if rule is None else self._mask_by(rule)
         known = [
             stream for stream in self._streams_of_layer(layer) if stream.mask is not None and stream.mask not in OF_MAPS
         ]
@@ -181,69 +181,69 @@ class Masks:
         return fitting[0] if fitting else None
 
     @cached_property
-    def _traces(self) -> list[Trace]:
-        return traces_of(self.content, self.size)
+    def _suspected(self) -> list[SuspectedPadding]:
+        return suspected_padding_in(self.content, self.size)
 
-    def trace_of(self, layer: str, positions: int) -> Trace | None:
+    def suspected_padding_of(self, layer: str, positions: int) -> SuspectedPadding | None:
         """Return what looks like the padding of a layer of which no mask tells, neither the caller's nor one of its inputs."""
-        if self.is_told(layer) or is_items(self.content):
+        if self.has_rule(layer) or is_items(self.content):
             return None
         known = self._streams_of_layer(layer)
         if any(stream.mask is not None and stream.mask not in OF_MAPS for stream in known):
             return None
         inputs = {key for stream in known for key in stream.inputs}
-        fitting = [trace for trace in self._traces if trace.fits(positions)]
-        return next((trace for trace in fitting if not inputs or trace.name in inputs or not trace.name), None)
+        fitting = [suspect for suspect in self._suspected if suspect.fits(positions)]
+        return next((suspect for suspect in fitting if not inputs or suspect.name in inputs or not suspect.name), None)
 
     def pads(self, layer: str, sizes: tuple[int, ...]) -> bool:
         """Say whether a mask of a layer says that places are padding along an axis of one of these sizes."""
-        told = self._asked_for(layer)
-        if told is None:
+        rule = self._rule_of(layer)
+        if rule is None:
             return False
         names = [str(stream.mask) for stream in self._streams_of_layer(layer) if stream.mask not in (None, *OF_MAPS)]
-        names = [name for name in names if named(self.content)[name].ndim == 2]
-        keeps = [self._told(told)] if told is not _NOT_ASKED else [self._read(name) for name in names]
+        names = [name for name in names if entries_of(self.content)[name].ndim == 2]
+        keeps = [self._mask_by(rule)] if rule is not _NO_RULE else [self._read(name) for name in names]
         return any(keep.shape[1] in sizes and not bool(keep.all()) for keep in keeps)
 
-    def is_told(self, layer: str) -> bool:
+    def has_rule(self, layer: str) -> bool:
         """Say whether the caller has said what is padding in a layer."""
-        return self._asked_for(layer) is not _NOT_ASKED
+        return self._rule_of(layer) is not _NO_RULE
 
     def check_maps(self, layer: str) -> None:
         """Raise for maps of padded images, whose padding nobody can leave out after a convolution."""
-        if self._asked_for(layer) is not _NOT_ASKED:
+        if self._rule_of(layer) is not _NO_RULE:
             return
         for stream in self._streams_of_layer(layer):
-            if stream.mask in OF_MAPS and not bool((named(self.content)[stream.mask] != 0).all()):
+            if stream.mask in OF_MAPS and not bool((entries_of(self.content)[stream.mask] != 0).all()):
                 raise AmbiguousMaskError(
                     f"layer {layer!r} puts out maps of images that {stream.mask} says are padded: resize the images to one size, "
                     f'pass reduce=function(output, mask), or mask={{"{layer}": None}} to count the padding too.'
                 )
 
-    def _asked_for(self, layer: str) -> Any:
-        if not isinstance(self.asked, Mapping):
-            return _NOT_ASKED if self.asked is None else self.asked
+    def _rule_of(self, layer: str) -> Any:
+        if not isinstance(self.rules, Mapping):
+            return _NO_RULE if self.rules is None else self.rules
         base = layer.split("#")[0]
-        for pattern, told in self.asked.items():
+        for pattern, rule in self.rules.items():
             expression = glob_expression(pattern)
             if expression.fullmatch(layer) or expression.fullmatch(base):
-                return told
-        return _NOT_ASKED
+                return rule
+        return _NO_RULE
 
-    def _told(self, told: Any) -> torch.Tensor:
-        if callable(told):
-            return self._checked(_name(told), told(self.content))
-        entries = named(self.content)
-        if told not in entries:
+    def _mask_by(self, rule: Any) -> torch.Tensor:
+        if callable(rule):
+            return self._checked(_rule_name(rule), rule(self.content))
+        entries = entries_of(self.content)
+        if rule not in entries:
             keys = f"the keys {', '.join(entries)}" if entries else described(self.content)
             raise KeyError(
-                f"mask={told!r} must be a key of every batch, got {keys}: name one of them, or pass a function of the batch."
+                f"mask={rule!r} must be a key of every batch, got {keys}: name one of them, or pass a function of the batch."
             )
-        return self._read(told)
+        return self._read(rule)
 
     def _read(self, key: str) -> torch.Tensor:
         """Return a mask of the batch, true where a position counts."""
-        return self._checked(key, named(self.content)[key])
+        return self._checked(key, entries_of(self.content)[key])
 
     def _checked(self, name: str, mask: Any) -> torch.Tensor:
         mask = torch.as_tensor(mask) if isinstance(mask, torch.Tensor | np.ndarray | list) else mask
@@ -310,7 +310,7 @@ class Masks:
 
     def _length(self, stream: Stream) -> int | None:
         """Return the positions of a stream; None for maps, whose layers have as many as they like."""
-        content = named(self.content)
+        content = entries_of(self.content)
         shapes = [content[key].shape for key in stream.inputs]
         if stream.mask is not None and stream.mask not in OF_MAPS:
             shapes.append(content[stream.mask].shape)
@@ -323,7 +323,7 @@ class Masks:
     def _refuse_padded_labels(self, layer: str, known: list[Stream]) -> None:
         """A decoder fed with shifted labels has padding that no mask tells of."""
         for key in (key for stream in known for key in stream.inputs if key == "labels"):
-            if bool((named(self.content)[key] == IGNORED_LABEL).any()):
+            if bool((entries_of(self.content)[key] == IGNORED_LABEL).any()):
                 raise AmbiguousMaskError(
                     f"layer {layer!r} depends on labels that hold padding ({IGNORED_LABEL}), got no mask for it: pass "
                     f"decoder_attention_mask with the batch, or mask=function(batch) → (examples, positions)."
@@ -332,7 +332,7 @@ class Masks:
     def _refuse_masked_items(self, layer: str) -> None:
         """Masks of single examples are not put together here."""
         for item in self.content:
-            for key, value in named(item).items():
+            for key, value in entries_of(item).items():
                 if _is_mask(key) and isinstance(value, torch.Tensor) and not bool((value == value.flatten()[0]).all()):
                     raise AmbiguousMaskError(
                         f"layer {layer!r} may be padded as {key!r} of each example says: pass mask=function(batch) → (examples, "
@@ -346,25 +346,25 @@ class Masks:
         if is_items(self.content):
             self._refuse_masked_items(layer)
         exempt = (*(key for key in NO_PADDING if key not in OF_SCORES), *NO_MASK)
-        honoured = [id(value) for key, value in named(self.content).items() if _is_mask(key)]
-        for where, name, value in places(self.content):
+        honoured = [id(value) for key, value in entries_of(self.content).items() if _is_mask(key)]
+        for where, name, value in located_leaves(self.content):
             if not isinstance(value, torch.Tensor) or name in exempt or id(value) in honoured:
                 continue
             reach = reach_of(value, name, self.size, positions, of_scores=name in OF_SCORES)
             if reach is not None:
-                told = repr(name) if name else "a tensor of the batch"
+                what = repr(name) if name else "a tensor of the batch"
                 raise AmbiguousMaskError(
-                    f"layer {layer!r} has as many positions as {told}, which could mark padding: pass "
+                    f"layer {layer!r} has as many positions as {what}, which could mark padding: pass "
                     f"{reach.format(where=where)}, or mask={{'**': None}} to count every position."
                 )
 
 
-class _NotAsked:
+class _NoRule:
     pass
 
 
-_NOT_ASKED = _NotAsked()
+_NO_RULE = _NoRule()
 
 
-def _name(told: Any) -> str:
-    return f"mask function {getattr(told, '__name__', type(told).__name__)}" if callable(told) else str(told)
+def _rule_name(rule: Any) -> str:
+    return f"mask function {getattr(rule, '__name__', type(rule).__name__)}" if callable(rule) else str(rule)

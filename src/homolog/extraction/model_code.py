@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from homolog.extraction.code_reading import Reading, is_library, parts_of_wrapper
+from homolog.extraction.code_reading import NamesRead, is_library, parts_of_wrapper
 
 if TYPE_CHECKING:
     from homolog.extraction.code_digests import Digest
@@ -18,7 +18,7 @@ _INTERNAL = set(nn.Module().__dict__)
 """What every module of PyTorch has: parameters, hooks and flags, which are no options of its computation."""
 
 
-def parts_of_model(model: nn.Module, digest: Digest, reading: Reading) -> Iterator[str | bytes]:
+def parts_of_model(model: nn.Module, digest: Digest, names_read: NamesRead) -> Iterator[str | bytes]:
     """Yield what modules compute, without their weights."""
     for name, module in model.named_modules():
         kind = type(module)
@@ -30,18 +30,18 @@ def parts_of_model(model: nn.Module, digest: Digest, reading: Reading) -> Iterat
             continue
         yield digest.apart(f"code of {kind.__name__}", partial(digest.of, kind, made=False))
         for place, hook in hooks_of(module):
-            told = f"hook of {kind.__name__}"
-            yield digest.apart(told, partial(digest.placed, f"{name} {place}", told, hook))
-        for attribute, value in _attributes_of(module, reading):
+            label = f"hook of {kind.__name__}"
+            yield digest.apart(label, partial(digest.placed, f"{name} {place}", label, hook))
+        for attribute, value in _attributes_of(module, names_read):
             yield attribute if digest.whole else ""
             yield digest.attribute(f"{kind.__name__}.{attribute}", value)
 
 
-def _attributes_of(module: nn.Module, reading: Reading) -> Iterator[tuple[str, Any]]:
+def _attributes_of(module: nn.Module, names_read: NamesRead) -> Iterator[tuple[str, Any]]:
     """Yield the attributes of a module that code reads, and its buffers."""
     library = is_library(type(module))
     for name, value in sorted(vars(module).items()):
-        if name in _INTERNAL or isinstance(value, nn.Module) or not reading.counts(name):
+        if name in _INTERNAL or isinstance(value, nn.Module) or not names_read.counts(name):
             continue
         # Libraries keep the folders of files.
         if not (library and isinstance(value, str) and ("/" in value or "\\" in value)):

@@ -15,7 +15,7 @@ TRANSPOSED = (
 )
 
 
-class Against(NamedTuple):
+class Objection(NamedTuple):
     """What speaks against a layer."""
 
     reason: str
@@ -32,18 +32,18 @@ def axis_of(whole: Sequence[int], size: int, part: Sequence[int], count: int) ->
     return next((axis for axis in range(1, len(whole)) if (whole[axis], part[axis]) == (size, count)), None)
 
 
-def said_axis(name: str, axis: int | None) -> str:
+def axis_remedy(name: str, axis: int | None) -> str:
     """Tell to say where the examples lie, if there is an axis where they may."""
     return "" if axis is None else f"say where the examples lie, axis={{{name!r}: {axis}}}, "
 
 
-def not_first(name: str, others: int, against: Against, hint: str) -> str:
+def not_first(name: str, others: int, against: Objection, hint: str) -> str:
     """Say that the rows of a layer are not the examples."""
     more = f" (and {others} more layers)" if others else ""
-    taken = f"; axis={{{name!r}: 0}} takes it although its rows depend on each other" if against.mixes else ""
+    exception = f"; axis={{{name!r}: 0}} takes it although its rows depend on each other" if against.mixes else ""
     return (
         f"layer {name!r}{more} must have the examples along its first axis, got another: {against.reason}; leave it out of "
-        f"layers, {said_axis(name, against.axis)}or pass reduce=function(output, mask) → (examples, features){taken}"
+        f"layers, {axis_remedy(name, against.axis)}or pass reduce=function(output, mask) → (examples, features){exception}"
         f"{f'; {hint}' if hint else ''}."
     )
 
@@ -65,14 +65,14 @@ def not_whole(name: str) -> str:
     )
 
 
-def hint_for(against: Against, shape: Sequence[int], main: Any) -> str:
+def hint_for(against: Objection, shape: Sequence[int], main: Any) -> str:
     """Say what helps where the data may have their examples on another axis: a layer has the same two axes first."""
     if not against.mixes or not isinstance(main, torch.Tensor) or main.is_nested or main.ndim < 2:
         return ""
     return TRANSPOSED if len(shape) >= 3 and tuple(shape[:2]) == tuple(main.shape[:2]) else ""
 
 
-def padded(name: str) -> str:
+def padded_by_model(name: str) -> str:
     """Say that a model pads a layer by itself."""
     return (
         f"layer {name!r} has another number of positions for other examples of the same shape: the model pads it by itself, "
@@ -81,12 +81,12 @@ def padded(name: str) -> str:
     )
 
 
-def nothing_left(skipped: dict[str, str], hint: str) -> str:
+def no_layer_left(skipped: dict[str, str], hint: str) -> str:
     """Say that no layer is left, and why."""
     if not skipped:
         return "no selected layer ran: check layers against the modules that the forward calls."
-    told = listed(f"{name} ({why})" for name, why in skipped.items())
+    reasons = listed(f"{name} ({why})" for name, why in skipped.items())
     return (
-        f"no layer puts out rows that are the examples, got {told}: name layers, say where the examples lie with axis=, "
+        f"no layer puts out rows that are the examples, got {reasons}: name layers, say where the examples lie with axis=, "
         f"or pass reduce=function(output, mask) → (examples, features){f'; {hint}' if hint else ''}."
     )

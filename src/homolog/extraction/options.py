@@ -72,17 +72,17 @@ class Options:
 
 
 def _check_mask(mask: Any) -> None:
-    for told in mask.values() if isinstance(mask, Mapping) else [mask]:
-        if told is not None and not isinstance(told, str) and not callable(told):
+    for rule in mask.values() if isinstance(mask, Mapping) else [mask]:
+        if rule is not None and not isinstance(rule, str) and not callable(rule):
             raise TypeError(
                 f"mask must be a key of the batch, a function of the batch, or a mapping glob → key, function or None, got "
-                f"{described(told)}."
+                f"{described(rule)}."
             )
 
 
 def _check_axis(axis: Any) -> None:
-    for told in axis.values() if isinstance(axis, Mapping) else [axis]:
-        if told is not None and (isinstance(told, bool) or not isinstance(told, int)):
+    for rule in axis.values() if isinstance(axis, Mapping) else [axis]:
+        if rule is not None and (isinstance(rule, bool) or not isinstance(rule, int)):
             raise TypeError(
-                f"axis must be the number of the axis of the examples, or a mapping glob → number, got {described(told)}."
+                f"axis must be the number of the axis of the examples, or a mapping glob → number, got {described(rule)}."
             )

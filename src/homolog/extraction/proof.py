@@ -14,11 +14,11 @@ from torch import nn
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
 from homolog.extraction.masks import Stream
-from homolog.extraction.objections import Against, axis_of
+from homolog.extraction.objections import Objection, axis_of
 from homolog.extraction.outputs import is_transformed, output_of
-from homolog.extraction.reductions import Rows, UnfitError
+from homolog.extraction.reductions import LayerRows, UnfitError
 from homolog.extraction.restoring import unchanged
-from homolog.extraction.trial_examples import OF_TWO, doubled, in_another_order, orders_of, some_of
+from homolog.extraction.trial_examples import ORDER_OF_TWO, reordered, repeated_examples, trial_orders, tried_examples
 
 if TYPE_CHECKING:
     from homolog.extraction.options import Options
@@ -40,7 +40,7 @@ class Sample(NamedTuple):
     largest: float
 
 
-def sample_of(rows: Rows, index: Sequence[int]) -> Sample:
+def sample_of(rows: LayerRows, index: Sequence[int]) -> Sample:
     """Keep the rows of some examples; a copy, because what runs later may change the output in place."""
     kept = rows_at(rows, index)
     few = torch.cat([rows.features[:SPREAD_ROWS].detach(), kept]).double()
@@ -50,7 +50,7 @@ def sample_of(rows: Rows, index: Sequence[int]) -> Sample:
     return Sample(kept, torch.maximum(spread, spread.amax() / 100), float(few.abs().amax()))
 
 
-def rows_at(rows: Rows, index: Sequence[int]) -> torch.Tensor:
+def rows_at(rows: LayerRows, index: Sequence[int]) -> torch.Tensor:
     """Copy the rows of some examples."""
     features = rows.features.detach()
     if rows.example is None:
@@ -85,10 +85,10 @@ def prove(
     more = []
     if (part is None or trials.any_other_shape(part)) and batch.size > 1:
         # A model of one size of batch, or sequences as long as the longest of the batch: as many examples, in other places.
-        turned = trials.of(in_another_order(batch.size))
-        more.append(doubled(batch.size))
+        turned = trials.of(reordered(batch.size))
+        more.append(repeated_examples(batch.size))
     if part is not None and batch.size == 2:
-        more.append(OF_TWO)
+        more.append(ORDER_OF_TWO)
     others = [(order, trials.of(order)) for order in more]
     if part is not None and trials.any_difference(part):
         repeated = trials.of_some(seed=1)
@@ -113,14 +113,14 @@ class _Trials:
         self, model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], before: Batch | None
     ) -> None:
         self.model, self.batch, self.options, self.recorders = model, batch, options, recorders
-        self.index = some_of(batch.size)
-        self.orders = orders_of(batch.size)
+        self.index = tried_examples(batch.size)
+        self.orders = trial_orders(batch.size)
         if is_quantised(model):
             # Quantised layers may round by the largest value of the batch: all examples, one of them twice.
-            self.orders = [[*in_another_order(batch.size), 0]]
+            self.orders = [[*reordered(batch.size), 0]]
         self.order = self.orders[0]
         """The order that was run."""
-        self.pair = None if is_quantised(model) else batches.pair_of(batch, before)
+        self.pair = None if is_quantised(model) else batches.pair_with(batch, before)
         self.part, self.spacing = tolerance_of(model, [s for recorder in recorders for s in recorder.samples.values()])
 
     def of(self, order: Sequence[int], seed: int = 0, *, look: bool = True) -> list[Tried] | None:
@@ -141,7 +141,7 @@ class _Trials:
 
     def _of(self, batch: Batch, order: Sequence[int], seed: int, *, look: bool) -> list[Tried] | None:
         try:
-            tried = batches.part(batch, order)
+            tried = batches.part_of_batch(batch, order)
         except (RuntimeError, NotImplementedError):  # of layouts that PyTorch does not index
             return None
         # The last place of an example, where others came before it.
@@ -169,7 +169,7 @@ class _Trials:
                 times, fewer = whole.get(module, 0), part.get(module, 0)
                 if times != fewer and recorder.options.axis_of(name) is None:
                     reason = f"it runs {times} times with {size} examples and {fewer} times with {count}"
-                    recorder.contradicted[name] = Against(reason)
+                    recorder.contradicted[name] = Objection(reason)
 
     def _calls_of(self, order: Sequence[int]) -> list[dict[str, int]] | None:
         """Count how often modules run for examples in some order; None where the model does not take them."""
@@ -247,16 +247,16 @@ class _Trials:
             recorder.contradicted[name] = (
                 self.unfit(recorder, name, part, len(self.order))
                 if isinstance(part, UnfitError)
-                else Against(reason, mixes=True)
+                else Objection(reason, mixes=True)
             )
             return
         if reason is not None or asserted:
             recorder.proved.add(name)
 
-    def unfit(self, recorder: Recorder, name: str, problem: UnfitError, count: int) -> Against:
+    def unfit(self, recorder: Recorder, name: str, problem: UnfitError, count: int) -> Objection:
         """Say how a layer does not fit for so many examples, and which axis follows their number."""
         axis = axis_of(recorder.shapes.get(name, ()), self.batch.size, problem.shape, count)
-        return Against(f"with {count} examples it has {problem.reason}", axis)
+        return Objection(f"with {count} examples it has {problem.reason}", axis)
 
     def _against(self, recorder: Recorder, name: str, part: Any, turned: Any) -> str | None:
         """Return what speaks against a layer, "" for nothing, None where nothing is known."""
@@ -286,7 +286,7 @@ def _listener(
             return
         try:
             rows = recorder.reduced(name, output, module, masks)
-            recorder.heard(name, rows, tried)
+            recorder.note_length(name, rows, tried)
             into[name] = rows_at(rows, places) if places else None
         except UnfitError as problem:
             into[name] = problem
@@ -304,7 +304,7 @@ def _differences(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
 
 def tolerance_of(model: nn.Module, samples: Iterable[Sample]) -> tuple[float, float]:
     """Return the differences that rounding may make in batches of another size: of the spread, and of the largest value."""
-    dtypes = {held.dtype for held in model.parameters()} | {sample.rows.dtype for sample in samples}
+    dtypes = {weight.dtype for weight in model.parameters()} | {sample.rows.dtype for sample in samples}
     if dtypes & {torch.float16, torch.bfloat16}:
         return HALF, torch.finfo(torch.bfloat16).eps
     if dtypes == {torch.float64}:
@@ -334,7 +334,7 @@ def _run(
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         try:
-            batches.call(model, batches.fresh(batch), options)
+            batches.call_model(model, batches.copied(batch), options)
         except Exception:  # a model may refuse batches of other sizes: then it cannot be tried
             return False
     return True
@@ -347,7 +347,7 @@ def owners_of(
     unknown: list[dict[str, frozenset[int]]] = [{} for _ in recorders]
     if len(streams) < 2 or batch.layout.kind != "rows" or not isinstance(batch.content, Mapping):
         return unknown
-    tried = batches.part(batch, some_of(batch.size))
+    tried = batches.part_of_batch(batch, tried_examples(batch.size))
     plain, repeated = (outputs_of_layers(model, tried, options, recorders) for _ in range(2))
     if plain is None or repeated is None:
         return unknown

@@ -24,10 +24,13 @@ def unchanged(model: nn.Module, seed: int) -> Iterator[None]:
     """Put back random generators, buffers and attributes after a trial, which draws the random numbers of a seed."""
     attributes = [_Attributes(module) for module in model.modules()]
     kept = [
-        (module, name, held) for module in model.modules() for name, held in module._buffers.items() if held is not None
+        (module, name, buffer)
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
     ]
-    copies = [held.clone() for _, _, held in kept]
-    cuda = sorted({held.device.index or 0 for held in model.parameters() if held.device.type == "cuda"})
+    copies = [buffer.clone() for _, _, buffer in kept]
+    cuda = sorted({weight.device.index or 0 for weight in model.parameters() if weight.device.type == "cuda"})
     drawn, drawn_by_numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
@@ -41,33 +44,33 @@ def unchanged(model: nn.Module, seed: int) -> Iterator[None]:
         finally:
             random.setstate(drawn)
             np.random.set_state(drawn_by_numpy)
-            for (module, name, held), copied in zip(kept, copies, strict=True):
-                if not held.is_meta and not torch.equal(held, copied):
-                    held.copy_(copied)
-                module._buffers[name] = held
+            for (module, name, buffer), copied in zip(kept, copies, strict=True):
+                if not buffer.is_meta and not torch.equal(buffer, copied):
+                    buffer.copy_(copied)
+                module._buffers[name] = buffer
             for one in attributes:
                 one.restore()
 
 
 def _known(model: nn.Module) -> dict[int, Any]:
     """Return what is never copied with an attribute that reaches it: the modules and weights themselves."""
-    held = [*model.modules(), *model.parameters(), *model.buffers()]
-    return {id(one): one for one in held}
+    kept = [*model.modules(), *model.parameters(), *model.buffers()]
+    return {id(one): one for one in kept}
 
 
 class _Attributes:
     """The attributes of a module, such as a state that it keeps from batch to batch."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._module, self._held = module, dict(vars(module))
-        plain = {name: value for name, value in self._held.items() if type(value) in (list, dict, set, torch.Tensor)}
+        self._module, self._values = module, dict(vars(module))
+        plain = {name: value for name, value in self._values.items() if type(value) in (list, dict, set, torch.Tensor)}
         self._copies = {
             name: value.clone() if isinstance(value, torch.Tensor) else value.copy() for name, value in plain.items()
         }
 
     def lend(self, known: dict[int, Any]) -> None:
         """Let a trial change copies: what is deep in an object cannot be put back. What cannot be copied is used as it is."""
-        for name, value in self._held.items():
+        for name, value in self._values.items():
             if (
                 name in _ALWAYS
                 or type(value) in _FIXED
@@ -85,9 +88,9 @@ class _Attributes:
     def restore(self) -> None:
         """Put them back."""
         vars(self._module).clear()
-        vars(self._module).update(self._held)
+        vars(self._module).update(self._values)
         for name, copied in self._copies.items():
-            value = self._held[name]
+            value = self._values[name]
             if isinstance(value, torch.Tensor):
                 value.copy_(copied)
             elif isinstance(value, list):

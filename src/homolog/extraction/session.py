@@ -17,15 +17,15 @@ from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.in_memory import InMemory
 from homolog.extraction.input_checks import odd_kind
-from homolog.extraction.into_store import IntoStore, sink_for
+from homolog.extraction.into_store import IntoStore, destination_of
 from homolog.extraction.layer_selection import select
-from homolog.extraction.masked_positions import strangers_of
+from homolog.extraction.masked_positions import foreign_masks_of
 from homolog.extraction.masks import streams_of
 from homolog.extraction.options import Options
 from homolog.extraction.proof import owners_of, prove
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.reductions import UnfitError
-from homolog.extraction.suspected_padding import counted
+from homolog.extraction.suspected_padding import unmasked_padding_sentence
 
 _ARGUMENTS = re.compile(r"unexpected keyword argument|missing \d+ required|takes \d+ positional|takes from \d+")
 """What Python says where a batch does not fit the arguments of a forward."""
@@ -36,18 +36,18 @@ _UNDIGESTED = (
 )
 
 
-def run(model: Any, data: Any, options: Options) -> Activations:
+def run_extraction(model: Any, data: Any, options: Options) -> Activations:
     """Run the model over the data and collect."""
     check_model(model)
     model = unwrapped(model)
     recorder = Recorder(select(model, options.layers), options)
-    total = batches.count(data, options)
-    with sink_for(model, data, options, total) as sink:
+    total = batches.count_examples(data, options)
+    with destination_of(model, data, options, total) as sink:
         if not sink.finished:
             recorder.stored = sink.layers
             with borrowed(model, options.device) as (device, dtype), recorder.attached():
                 _run_batches(model, data, options, recorder, sink, total, (device, dtype))
-            tell(recorder, unknown=sink.unknown)
+            give_warnings(recorder, unknown=sink.unknown)
         return sink.result()
 
 
@@ -68,7 +68,7 @@ def check_model(model: Any) -> None:
 
 
 def _check_weights(tensors: list[torch.Tensor]) -> None:
-    missing = sum(held.is_meta for held in tensors)
+    missing = sum(tensor.is_meta for tensor in tensors)
     if missing:
         raise ValueError(
             f"model must have its weights in memory, got {missing} of {len(tensors)} tensors on the meta device, as of a model "
@@ -88,18 +88,18 @@ def _run_batches(
     examples, lone = 0, False
     hidden = None if options.progress is None else not options.progress
     with tqdm(total=total, desc="extracting", unit="example", delay=1, leave=False, disable=hidden) as bar:
-        for index, raw in enumerate(batches.read(data, options)):
-            batch = batches.prepare(raw, options, *where, lone=lone)
+        for index, raw in enumerate(batches.raw_batches(data, options)):
+            batch = batches.prepare_batch(raw, options, *where, lone=lone)
             lone = batch.layout.kind == "items"
             remaining = None if options.limit is None else options.limit - examples
             if sink.has(batch, examples, remaining):
-                taken = batch.size if remaining is None else min(batch.size, remaining)
+                count = batch.size if remaining is None else min(batch.size, remaining)
             else:
-                (found,) = taken_of(model, batch, options, [recorder], index + 1, remaining)
+                (found,) = run_batch(model, batch, options, [recorder], index + 1, remaining)
                 sink.add(found, batch, examples)
-                taken = found.examples
-            examples += taken
-            bar.update(taken)
+                count = found.examples
+            examples += count
+            bar.update(count)
             if examples == options.limit:
                 break  # before the next batch is read
     if not examples:
@@ -119,7 +119,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return inner
 
 
-def taken_of(
+def run_batch(
     model: nn.Module,
     batch: batches.Batch,
     options: Options,
@@ -132,10 +132,10 @@ def taken_of(
     if first:
         _learn_masks(model, batch, options, recorders)
     for recorder in recorders:
-        recorder.begin(batch)
+        recorder.start_batch(batch)
     try:
         # A copy, since a model may change its input in place, and the data are the caller's.
-        batches.call(model, batches.fresh(batch), options)
+        batches.call_model(model, batches.copied(batch), options)
     except Exception as error:
         odd = None if isinstance(error, UnfitError) else odd_kind(batch.content)  # what is unfit is said already
         if odd is not None:
@@ -143,7 +143,7 @@ def taken_of(
             raise TypeError(
                 f"batch {number} must be what the model takes, got {odd[0]} ({reason}): pass {odd[1]}."
             ) from error
-        error.add_note(f"while running the model on batch {number} ({batches.told(batch)})")
+        error.add_note(f"while running the model on batch {number} ({batches.describe(batch)})")
         if isinstance(error, TypeError) and options.forward is None and _ARGUMENTS.search(str(error)):
             error.add_note(
                 "the batch must hold what the model's forward takes: say how it is given to the model, as in forward=lambda "
@@ -153,18 +153,18 @@ def taken_of(
     if recorders[0].proves:
         prove(model, batch, options, recorders, recorders[0].before)
     for recorder in recorders:
-        recorder.settle()
-    return [recorder.end(remaining, number) for recorder in recorders]
+        recorder.drop_contradicted()
+    return [recorder.finish_batch(remaining, number) for recorder in recorders]
 
 
 def _learn_masks(model: nn.Module, batch: batches.Batch, options: Options, recorders: Sequence[Recorder]) -> None:
     """Find out which mask belongs to which layer, where a batch has several inputs."""
     streams = streams_of(batch.content, batch.size)
-    told = options.mask is not None and not isinstance(options.mask, Mapping)
-    several = len(streams) > 1 and not told
+    one_rule = options.mask is not None and not isinstance(options.mask, Mapping)
+    several = len(streams) > 1 and not one_rule
     owners = owners_of(model, batch, options, recorders, streams) if several else [{} for _ in recorders]
-    strangers = strangers_of(model, batch, options, recorders, () if told else streams)
-    for recorder, known, (masks, free) in zip(recorders, owners, strangers, strict=True):
+    foreign_masks = foreign_masks_of(model, batch, options, recorders, () if one_rule else streams)
+    for recorder, known, (masks, free) in zip(recorders, owners, foreign_masks, strict=True):
         recorder.learn(streams, {name: frozenset() for name in free} | known, masks)
 
 
@@ -208,13 +208,13 @@ def _device(device: Any) -> torch.device:
         raise ValueError(f"device must be one that PyTorch can use here, got {device!r}: {reason}.") from error
 
 
-def tell(recorder: Recorder, *, unknown: bool = False) -> None:
+def give_warnings(recorder: Recorder, *, unknown: bool = False) -> None:
     """Say which layers nobody named were left out, and what could not be known of those taken, or of who the rows are."""
     cautions = [Caution(ExtractionWarning, _UNDIGESTED)] if unknown else []
     if recorder.skipped:
-        told = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
+        omitted = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
         message = (
-            f"left out, because nobody named them and they cannot be taken as they are: {told}. Name layers to choose them "
+            f"left out, because nobody named them and they cannot be taken as they are: {omitted}. Name layers to choose them "
             f"yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)"
             f"{f'; {recorder.hint}' if recorder.hint else ''}."
         )
@@ -233,9 +233,9 @@ def tell(recorder: Recorder, *, unknown: bool = False) -> None:
             f"value: compare models with the same batches, and look for outliers."
         )
         cautions.append(Caution(ExtractionWarning, message))
-    unmasked = {name: trace for name, trace in recorder.unmasked.items() if name not in recorder.skipped}
+    unmasked = {name: padding for name, padding in recorder.unmasked.items() if name not in recorder.skipped}
     if unmasked:
-        cautions.append(Caution(ExtractionWarning, counted(unmasked)))
+        cautions.append(Caution(ExtractionWarning, unmasked_padding_sentence(unmasked)))
     if recorder.random:
         message = (
             f"{listed(recorder.random)}: other values at every run, as by sampling or dropout that is always on: seed the model, "

@@ -31,7 +31,9 @@ MOST_MATCH_TABLES = 10
 """Pairs of models whose best matches are listed, one by one."""
 
 
-def contents(result: xarray.Dataset, title: str | None, diagnosis: Iterable[Finding] | None = None) -> dict[str, Any]:
+def data_for_page(
+    result: xarray.Dataset, title: str | None, diagnosis: Iterable[Finding] | None = None
+) -> dict[str, Any]:
     """Return everything the page shows."""
     names = measure_names(result)
     many = "a" in result.dims
@@ -90,7 +92,7 @@ def _figure(result: xarray.Dataset, name: str, many: bool) -> dict[str, Any]:
         "rows": _labels(result, "a", many),
         "columns": _labels(result, "b", many),
         "values": _rounded(variable.values),
-        "levels": _companion(result, f"{name}_null"),
+        "null_levels": _companion(result, f"{name}_null"),
         "best": [-1 if j >= 0 and crossed[i, j] else int(j) for i, j in enumerate(marks(result, name))],
         "chance": np.argwhere(crossed).tolist(),
         **{kind: _companion(result, f"{name}_{kind}") for kind in ("p", "low", "high")},
@@ -213,8 +215,8 @@ def _provenance(result: xarray.Dataset, many: bool) -> Iterator[tuple[str, str]]
     else:
         made = {result.attrs[f"model_{side}"]: json.loads(result.attrs[f"activations_{side}"]) for side in "ab"}
     for model, notes in made.items():
-        told = "; ".join(f"{key}: {value}" for key, value in notes.items())
-        yield f"activations of {model}", told or "given as arrays"
+        description = "; ".join(f"{key}: {value}" for key, value in notes.items())
+        yield f"activations of {model}", description or "given as arrays"
     for side in "a" if int(result.attrs["same_model"]) else "ab":
         features = result[f"features_{side}"].values
         label = "features per layer" + ("" if int(result.attrs["same_model"]) else f" of {side}")

@@ -83,25 +83,25 @@ def recover(path: Path, lock: str) -> None:
     old = aside(path)
     if path.exists() or not old.is_dir():
         return
-    held = locked(old, lock, path)
+    file_lock = locked(old, lock, path)
     try:
         with suppress(OSError):  # another process was faster
             os.rename(old, path)
     finally:
-        held.release()
+        file_lock.release()
 
 
 def locked(folder: Path, lock: str, path: Path) -> Any:
     """Take the lock of the process that writes a folder, or say that somebody else has it."""
     filelock = optional("filelock", "store", "writing a store")
-    held = filelock.FileLock(str(folder / lock))
+    file_lock = filelock.FileLock(str(folder / lock))
     try:
-        held.acquire(timeout=0)
+        file_lock.acquire(timeout=0)
     except filelock.Timeout:
         raise BlockingIOError(
             f"{str(path)!r} is being written by another process: wait for it, or choose another name."
         ) from None
-    return held
+    return file_lock
 
 
 @contextmanager
@@ -113,11 +113,11 @@ def room_for(path: Path, remedy: str) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         free = format_bytes(shutil.disk_usage(path.parent).free)
-        told = OSError(
+        explained = OSError(
             f"cannot write {str(path)!r}: {os.strerror(error.errno)} ({free} are free in its folder): {remedy}."
         )
-        told.errno = error.errno
-        raise told from error
+        explained.errno = error.errno
+        raise explained from error
 
 
 def check_file(path: Path) -> None:

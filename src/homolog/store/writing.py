@@ -31,7 +31,7 @@ from homolog.store.layout import (
     zarr_library,
 )
 
-HALF = "*.partial"
+PARTIAL = "*.partial"
 """What zarr calls files that it has not finished; a process that was killed leaves them behind."""
 
 
@@ -128,15 +128,15 @@ class Writer:
         self._lock = locked(path, LOCK, path)
         with ExitStack() as undo:
             undo.callback(self._lock.release)
-            for half in path.rglob(HALF):
-                half.unlink(missing_ok=True)
+            for partial in path.rglob(PARTIAL):
+                partial.unlink(missing_ok=True)
             self._find(resume)
             undo.pop_all()  # nothing went wrong: the lock is held until close()
 
     def _check_abandoned(self) -> None:
         """Refuse a folder of anything else; a store that was killed before it had attributes is no loss."""
         known = {LOCK, "zarr.json", LAYERS, ROWS}
-        odd = next((c.name for c in self.path.iterdir() if c.name not in known and not c.match(HALF)), None)
+        odd = next((c.name for c in self.path.iterdir() if c.name not in known and not c.match(PARTIAL)), None)
         if odd is not None:
             raise FileExistsError(
                 f"{str(self.path)!r} must be a store or a new name, got a folder that holds {odd!r}: choose another name."
@@ -150,18 +150,18 @@ class Writer:
             raise FileExistsError(
                 f"{str(self.path)!r} holds a store of {self.contents.rows} rows: pass resume=True to go on with it, or remove it."
             )
-        for what, asked in self.request.items():
+        for what, now in self.request.items():
             found = self.contents.request.get(what, self._unsaid.get(what))
             if found is None and self.contents.request and what in self._unsaid:
                 self.presumed.append(what)
-            elif found != asked and what not in self._apart:
-                self.refuse(what, found, asked)
+            elif found != now and what not in self._apart:
+                self.refuse(what, found, now)
 
-    def refuse(self, what: str, begun: str | None, asked: str) -> None:
+    def refuse(self, what: str, begun: str | None, now: str) -> None:
         """Refuse to go on with another request."""
         raise ValueError(
             f"{str(self.path)!r} must be continued as it was begun, with {_chosen(what, begun)}, got "
-            f"{_chosen(what, asked)}: use the same model, layers, functions, inputs and dtype, or another name."
+            f"{_chosen(what, now)}: use the same model, layers, functions, inputs and dtype, or another name."
         )
 
     @property
@@ -191,7 +191,7 @@ class Writer:
         for key in gone:
             shutil.rmtree(self.path / key, ignore_errors=True)
 
-    def begin(
+    def start(
         self,
         layers: Mapping[str, tuple[int, np.dtype]],
         identities: Mapping[str, np.dtype | str],
@@ -225,13 +225,13 @@ class Writer:
     def _check_layers(self, layers: Mapping[str, tuple[int, np.dtype]]) -> None:
         assert self.contents is not None
         known = {name: zarr_library().open_array(str(self.path / key)) for name, key in self.contents.layers.items()}
-        told = {name: (int(array.shape[1]), array.dtype) for name, array in known.items()}
+        stored = {name: (int(array.shape[1]), array.dtype) for name, array in known.items()}
         found = {name: (width, np.dtype(dtype)) for name, (width, dtype) in layers.items()}
-        if list(told.items()) != list(found.items()):
-            odd = next((n for n in [*told, *found] if told.get(n) != found.get(n)), "their order")
+        if list(stored.items()) != list(found.items()):
+            odd = next((n for n in [*stored, *found] if stored.get(n) != found.get(n)), "their order")
             raise ValueError(
                 f"{str(self.path)!r} must be continued with the layers it holds, got others (first {odd!r}: "
-                f"{told.get(odd, 'none')} there, {found.get(odd, 'none')} now): use the same model and layers, or another name."
+                f"{stored.get(odd, 'none')} there, {found.get(odd, 'none')} now): use the same model and layers, or another name."
             )
 
     def append(self, layers: Mapping[str, np.ndarray], identities: Mapping[str, np.ndarray]) -> None:
@@ -317,11 +317,11 @@ def save_store(layers: Activations, path: Path) -> None:
     if path.exists() and (not path.is_dir() or contents_of(path) is None):
         raise FileExistsError(f"{str(path)!r} must be a store or a new name, got something else: choose another name.")
     unfinished = beside(path)
-    with ExitStack() as held:
+    with ExitStack() as cleanup:
         if path.is_dir():
             # Whoever writes the old one would go on in a folder that is gone.
-            held.callback(locked(path, LOCK, path).release)
-        held.callback(shutil.rmtree, unfinished, ignore_errors=True)
+            cleanup.callback(locked(path, LOCK, path).release)
+        cleanup.callback(shutil.rmtree, unfinished, ignore_errors=True)
         with room_for(path, "make room, or choose another disk; what was there before is unchanged"):
             with Writer(unfinished, {}, resume=False) as writer:
                 _copy(layers, writer)
@@ -333,7 +333,7 @@ def _copy(layers: Activations, writer: Writer) -> None:
     kept = {name: ids for name, ids in identities.items() if ids is not None}
     kinds: dict[str, Any] = {name: IDENTITIES[name] or id_dtype(ids) for name, ids in kept.items()}
     shapes = {name: (int(array.shape[1]), _stored_dtype(array)) for name, array in layers.items()}
-    writer.begin(shapes, kinds, layers.provenance)
+    writer.start(shapes, kinds, layers.provenance)
     step = max(1, READ_AT_ONCE // max(width * dtype.itemsize for width, dtype in shapes.values()))
     for start in range(0, layers.n, step):
         part = slice(start, min(start + step, layers.n))
