@@ -16,7 +16,13 @@ from test_resuming import options
 from torch import nn
 
 import homolog as hl
-from homolog.extraction.computation_record import first_difference, record_of, unknown_in, values_of, without_changes
+from homolog.extraction.computation_record import (
+    first_difference,
+    incomparable_in,
+    record_of,
+    values_of,
+    without_changes,
+)
 from homolog.store import layout
 
 HEAD = """
@@ -162,7 +168,7 @@ def test_another_computation_is_another_record(case):
     first, second = record(**OTHERS[case], by=1), record(**OTHERS[case], by=2)
     assert told_apart(first, second)
     assert not told_apart(first, record(**OTHERS[case], by=1))
-    assert not any(unknown_in(first))
+    assert not any(incomparable_in(first))
 
 
 LOCKED = "self.lock, self.log = threading.Lock(), logging.getLogger('a')"
@@ -250,7 +256,7 @@ def test_the_same_computation_is_the_same_record(case):
     noted = without_changes(begun, ran)
     for now in (ran, record(**ALIKE[case])):
         assert not told_apart(noted, now)
-    assert not any(unknown_in(begun))
+    assert not any(incomparable_in(begun))
 
 
 def test_what_runs_beside_a_counter_still_counts():
@@ -388,7 +394,7 @@ def test_a_model_that_cannot_be_compared_goes_on_with_a_word(tmp_path, monkeypat
 def test_a_file_that_is_only_written_takes_no_part(mode, known):
     with open(os.devnull, mode) as file:
         found = record_of(nn.Identity(), options(forward=lambda model, batch: model(batch, file)))
-    assert (not unknown_in(found)[0]) == known
+    assert (not incomparable_in(found)[0]) == known
 
 
 def test_a_class_may_say_what_counts_of_its_objects():
@@ -401,10 +407,10 @@ def test_a_class_may_say_what_counts_of_its_objects():
     given = Reader(BY)
     """)
     first = record(after=reader)
-    assert not unknown_in(first)[0]
+    assert not incomparable_in(first)[0]
     assert not told_apart(first, record(after=reader))
     assert told_apart(first, record(after=reader, by=2))
-    assert unknown_in(record(after=reader.replace("__getstate__", "state")))[0]
+    assert incomparable_in(record(after=reader.replace("__getstate__", "state")))[0]
 
 
 def test_an_object_that_does_not_want_to_be_looked_at():
@@ -427,4 +433,4 @@ def test_a_context_variable_is_its_name_and_its_value():
     assert first_difference(records[0], records[1]) is None
     assert first_difference(records[0], records[2]) is not None
     assert first_difference(records[0], records[3]) is not None
-    assert [unknown_in(record) for record in records] == [({}, {})] * 4
+    assert [incomparable_in(record) for record in records] == [({}, {})] * 4

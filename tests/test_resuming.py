@@ -16,9 +16,9 @@ from torch import nn
 
 import homolog as hl
 from homolog.extraction.batches import prepare_batch
-from homolog.extraction.computation_record import FUNCTIONS, record_of, unknown_in, values_of
+from homolog.extraction.computation_record import FUNCTIONS, incomparable_in, record_of, values_of
 from homolog.extraction.in_memory import InMemory
-from homolog.extraction.into_store import digest_of
+from homolog.extraction.into_store import digest_of_model
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import BatchOutput
 from homolog.store import layout
@@ -176,7 +176,7 @@ def told_function(function):
     """Return what is recorded of a function, and what of it cannot be compared."""
     record = record_of(nn.Identity(), options(forward=function))
     values = {name: text for name, text in values_of(record).items() if name.split(":")[0] in FUNCTIONS}
-    return (record["forward"], values), unknown_in(record)[0]
+    return (record["forward"], values), incomparable_in(record)[0]
 
 
 def told_model(model):
@@ -288,8 +288,8 @@ def test_models_of_the_same_weights_are_told_apart():
 
 def test_the_weights_are_digested_with_the_architecture():
     models = [nn.Sequential(nn.ReLU()), nn.Sequential(nn.Tanh()), nn.Sequential(nn.Tanh(), nn.Tanh())]
-    assert len(set(map(digest_of, models))) == 3
-    assert digest_of(network()) == digest_of(network())
+    assert len(set(map(digest_of_model, models))) == 3
+    assert digest_of_model(network()) == digest_of_model(network())
 
 
 def interrupted(out, **asked):
@@ -387,7 +387,7 @@ def test_stores_without_a_record_of_functions_go_on_with_a_word(tmp_path, monkey
     request = about["attributes"]["request"]
     for newer in ("code of the model", "forward", "values", "mask", "axis"):
         del request[newer]
-    request["model"] = f"Sequential of weights {digest_of(network())}"
+    request["model"] = f"Sequential of weights {digest_of_model(network())}"
     (out / "zarr.json").write_text(json.dumps(about))
     with pytest.warns(
         hl.ExtractionWarning, match="did not record code of the model, forward, values: it is continued as if"

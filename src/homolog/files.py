@@ -124,15 +124,17 @@ def _read_npz(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if len(set(names)) < len(names):
             raise ValueError("two arrays of one name")
-        return _split({name: _member(archive, full) for name, full in zip(names, archive.namelist(), strict=True)})
+        return _layers_and_notes(
+            {name: _read_member(archive, full) for name, full in zip(names, archive.namelist(), strict=True)}
+        )
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(name) as member:
         return np.lib.format.read_array(member, allow_pickle=False)
 
 
-def _split(members: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
+def _layers_and_notes(members: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
     layers = {name: array for name, array in members.items() if not name.startswith(_RESERVED)}
     notes = {name.removeprefix(_RESERVED): a for name, a in members.items() if name.startswith(_RESERVED)}
     return layers, notes
@@ -148,7 +150,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             for name in file.offset_keys()
         }
         about = file.metadata() or {}
-    layers, notes = _split(members)
+    layers, notes = _layers_and_notes(members)
     order = json.loads(about.get("homolog:layers", "[]"))
     notes |= {"provenance": about.get("homolog:provenance", "{}")}
     if "homolog:example_ids" in about:

@@ -55,14 +55,14 @@ def best_in_rows(matrix: np.ndarray, preferred: np.ndarray | None = None) -> np.
     """Return the column of each row's largest value, −1 for a row of NaN; among equals a preferred one, else the first."""
     missing = np.isnan(matrix)
     ranked = np.where(missing, -np.inf, matrix)
-    equal = tied(matrix)
+    equal = equal_to_largest(matrix)
     if preferred is not None:
         equal = np.where((equal & preferred).any(axis=1, keepdims=True), equal & preferred, equal)
         return np.where(missing.all(axis=1), -1, np.argmax(equal, axis=1))
     return np.where(missing.all(axis=1), -1, np.argmax(ranked, axis=1))
 
 
-def tied(matrix: np.ndarray) -> np.ndarray:
+def equal_to_largest(matrix: np.ndarray) -> np.ndarray:
     """Return which entries equal the largest of their row up to rounding."""
     ranked = np.where(np.isnan(matrix), -np.inf, matrix)
     largest = ranked.max(axis=1, keepdims=True)

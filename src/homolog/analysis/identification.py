@@ -11,7 +11,7 @@ import scipy
 from homolog.arrays import described
 from homolog.diagnostics import give, skipped_pairs, untested_networks
 from homolog.inference.resampling import leave_one_out, standard_error
-from homolog.results import chosen_measure, measure_names, symmetrised, tied, two_by_two, two_models
+from homolog.results import chosen_measure, equal_to_largest, measure_names, symmetrised, two_by_two, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -170,7 +170,7 @@ def _tally(result: xarray.Dataset, measure: str) -> Tally:
     layers_a, layers_b = result.layer_a.values.astype(str), result.layer_b.values.astype(str)
     for rows, columns, values in ((layers_a, layers_b, matrix), (layers_b, layers_a, matrix.T)):
         candidates = (~np.isnan(values)).sum(axis=1)
-        for name, line, equal, among in zip(rows, values, tied(values), candidates, strict=True):
+        for name, line, equal, among in zip(rows, values, equal_to_largest(values), candidates, strict=True):
             if among < 2 or name not in columns or np.isnan(line[columns == name]).all():
                 continue
             found = bool(equal[columns == name].any())

@@ -74,7 +74,7 @@ def shared_subspace(
     y_norm = np.linalg.norm(projected, axis=1)
     along = np.sum(projected * overlap, axis=1)
     covariance = np.linalg.svd(pair.x_weights[:, None] * overlap * pair.y_weights[None, :], compute_uv=False)
-    chance = _chance(pair, n_permutations, np.random.default_rng(rng))
+    chance = _largest_by_chance(pair, n_permutations, np.random.default_rng(rng))
     return xarray.Dataset(
         {
             "x_norm": ("component", pair.x_weights**2),
@@ -104,7 +104,7 @@ def shared_rank(covariance: np.ndarray, chance: float, threshold: float) -> int:
     return int(np.searchsorted(reached, threshold * (1 - 1e-12)) + 1)
 
 
-def _chance(pair: DecomposedPair, n_permutations: int, rng: np.random.Generator) -> float:
+def _largest_by_chance(pair: DecomposedPair, n_permutations: int, rng: np.random.Generator) -> float:
     """Return the largest singular value of Y^T X that rows in a random order reach."""
     largest = 0.0
     for _ in range(n_permutations):

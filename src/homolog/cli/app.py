@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from homolog import __version__
+import homolog
 from homolog.activations import Activations
+from homolog.arrays import optional
 from homolog.cli import loading, output, paper_command
 from homolog.diagnostics import HomologWarning
+from homolog.store.layout import contents_of
 
 # Click's UsageError, wherever this version of typer keeps it.
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -71,7 +73,7 @@ def root(
 ) -> None:
     """Find which layers of two neural networks correspond."""
     if version:
-        print(f"homolog {__version__}")
+        print(f"homolog {homolog.__version__}")
     elif context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -85,7 +87,6 @@ def demo(
     Needs: pip install "homolog[demo]"
     """
     from homolog import demo as demonstration
-    from homolog.arrays import optional
 
     for module in ("torch", "sklearn", "matplotlib"):
         optional(module, "demo", "the demonstration")
@@ -135,8 +136,6 @@ def extract(
 
     Example:  homolog extract mynets:resnet --data mynets:images --layers "layer*" --reduce mean --out a.zarr
     """
-    import homolog
-
     output.check_target(out, "--out", (".npz", ".safetensors", ".zarr"))
     into_store = out.suffix == ".zarr"
     if resume and not into_store:
@@ -163,8 +162,6 @@ def extract(
 
 def _how_to_go_on(out: Path, resume: bool) -> str:
     """Say what is left of an extraction that was interrupted, and which command goes on."""
-    from homolog.store.layout import contents_of
-
     if out.suffix != ".zarr":
         return "nothing was written; an extraction into a .zarr (--out) goes on where it was interrupted."
     begun = contents_of(out)
@@ -222,8 +219,6 @@ def compare(
 
     Example:  homolog compare a.npz b.npz -m cka -m "cka(estimator=debiased)" --out result.nc --report report.html
     """
-    import homolog
-
     output.check_target(out, "--out", (".nc",))
     output.check_target(plot, "--plot", (".png", ".pdf", ".svg"))
     output.check_target(report, "--report", (".html",))
@@ -282,8 +277,6 @@ def diagnose(
 
     Example:  homolog diagnose a.npz b.npz
     """
-    import homolog
-
     output.check_target(out, "--out", (".nc",))
     if len(files) > 2:
         raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
@@ -300,8 +293,6 @@ def report(
     out: Annotated[Path, typer.Option(help="Where to write the page (.html).")] = Path("report.html"),
 ) -> None:
     """Write a result as one HTML page that opens anywhere, offline."""
-    import homolog
-
     output.check_target(out, "--out", (".html",))
     loaded = loading.result(result)
     output.write_file(out, lambda unfinished: homolog.report(loaded, unfinished))
@@ -310,8 +301,6 @@ def report(
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.nc).")]) -> None:
     """Say what a file holds."""
-    import homolog
-
     if file.suffix == ".nc":
         output.print_summary(loading.result(file))
     else:

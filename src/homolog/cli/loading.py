@@ -95,14 +95,14 @@ def chosen_measures(forms: Sequence[str]) -> dict[str, Any]:
     """Return text → measure; `module:function` is anybody's own, and an option that is an array the name of a file."""
     chosen: dict[str, Any] = {}
     for form in forms:
-        record, name = _own(form) if ":" in form else _known(form)
+        record, name = _imported_measure(form) if ":" in form else _registered(form)
         if name in chosen:
             raise ValueError(f"measures must differ, got {name!r} twice: leave one out.")
         chosen[name] = record
     return chosen
 
 
-def _known(form: str) -> tuple[Measure, str]:
+def _registered(form: str) -> tuple[Measure, str]:
     name, written = read(form)
     record = measure(name)
     # An option that is an array is given as the file that holds it.
@@ -120,7 +120,7 @@ def _one_layer(path: Path) -> Any:
     return next(iter(layers.values()))
 
 
-def _own(form: str) -> tuple[Measure, str]:
+def _imported_measure(form: str) -> tuple[Measure, str]:
     """Return the measure that `module:function` or `module:function(option=value)` names, and what it is called."""
     where, _, rest = form.partition("(")
     record = measure(_function(where))

@@ -39,12 +39,12 @@ def layout_of(content: Any, *, lone: bool = False) -> Layout | None:
     if nodes is not None:
         return Layout(int(nodes.shape[0]), nodes, "whole")
     sizes = {rows_of(tensor) for tensor in tensors if rows_of(tensor) != 1}
-    likely = sorted(tensors, key=lambda tensor: _axes(tensor) < 2)  # stable: the first of them with several axes
+    likely = sorted(tensors, key=lambda tensor: axes_of(tensor) < 2)  # stable: the first of them with several axes
     agreed = [tensor for tensor in likely if rows_of(tensor) in sizes]
     if len(sizes) > 1:
-        main = next((tensor for tensor in agreed if _axes(tensor) >= 2 and _is_floating(tensor)), agreed[0])
+        main = next((tensor for tensor in agreed if axes_of(tensor) >= 2 and _is_floating(tensor)), agreed[0])
     else:
-        main = agreed[0] if agreed and _axes(agreed[0]) >= 2 else likely[0]
+        main = agreed[0] if agreed and axes_of(agreed[0]) >= 2 else likely[0]
     size = rows_of(main)
     assert size is not None  # every one of them has rows
     return Layout(size, main, "whole" if len(sizes) > 1 else "rows")
@@ -58,7 +58,9 @@ def _nodes_of(content: Any, tensors: list[Any]) -> Any:
     """
     entries = entries_of(content)
     about = {id(value) for key, value in entries.items() if _OF_GRAPHS.match(key)}
-    features = [tensor for tensor in tensors if _axes(tensor) == 2 and _is_floating(tensor) and id(tensor) not in about]
+    features = [
+        tensor for tensor in tensors if axes_of(tensor) == 2 and _is_floating(tensor) and id(tensor) not in about
+    ]
     joins = any(id(tensor) in about and _joins_nodes(tensor) for tensor in tensors)
     lone = next((tensor for tensor in features if rows_of(tensor) == 1), None)
     several = [tensor for tensor in tensors if rows_of(tensor) != 1]
@@ -76,7 +78,7 @@ def _joins_one(tensor: Any) -> bool:
 
 
 def _joins_nodes(tensor: Any) -> bool:
-    if _axes(tensor) != 2 or isinstance(tensor, PackedSequence):
+    if axes_of(tensor) != 2 or isinstance(tensor, PackedSequence):
         return False
     first, second = tensor.shape
     return first == second if _is_floating(tensor) else 2 in (first, second)
@@ -88,7 +90,8 @@ def _is_floating(leaf: Any) -> bool:
     return isinstance(leaf, PackedSequence) or bool(leaf.is_floating_point())
 
 
-def _axes(leaf: Any) -> int:
+def axes_of(leaf: Any) -> int:
+    """Return how many axes a tensor has; packed sequences stand for three."""
     return 3 if isinstance(leaf, PackedSequence) else int(leaf.ndim)
 
 

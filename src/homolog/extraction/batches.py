@@ -35,6 +35,10 @@ class Batch:
         """Number of examples."""
         return self.layout.size
 
+    def wanted(self, remaining: int | None) -> int:
+        """Return how many of its examples are wanted where so many remain to be taken; None for no end."""
+        return self.size if remaining is None else min(self.size, remaining)
+
     @property
     def main(self) -> Any:
         """The tensor, or the packed sequences, whose rows are the examples."""
@@ -50,7 +54,7 @@ def raw_batches(data: Any, options: Options) -> Iterator[Any]:
         for start in range(0, len(data), options.batch_size):
             yield data[start : start + options.batch_size]
     elif isinstance(data, Mapping):
-        yield from _cut(data, options.batch_size)
+        yield from _batches_of_mapping(data, options.batch_size)
     elif isinstance(data, PackedSequence):
         yield data
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
@@ -111,7 +115,7 @@ def prepare_batch(
         )
     # Digested as it came, so that models in other dtypes or on other devices agree about it.
     digests, form = digests_of(content, layout), form_of(content, layout)
-    content = _moved(content, device, dtype if options.forward is None else None)
+    content = _on_device(content, device, dtype if options.forward is None else None)
     if ids is not None and len(ids) != layout.size:
         raise ValueError(f"example_ids must give one id per example of the batch ({layout.size}), got {len(ids)}.")
     moved = layout_of(content, lone=layout.kind == "items")
@@ -233,7 +237,7 @@ def _as_tensor(leaf: Any) -> Any:
     return torch.from_numpy(np.array(leaf, dtype=leaf.dtype.newbyteorder("=")))
 
 
-def _moved(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+def _on_device(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     def move(leaf: Any) -> Any:
         # A model in one floating dtype takes floating input in that dtype only.
         if isinstance(leaf, torch.Tensor):
@@ -267,7 +271,7 @@ def size_of(data: Mapping[str, Any]) -> tuple[int, bool]:
     return layout.size, layout.kind == "rows"
 
 
-def _cut(data: Mapping[str, Any], batch_size: int) -> Iterator[Any]:
+def _batches_of_mapping(data: Mapping[str, Any], batch_size: int) -> Iterator[Any]:
     """Yield batches of a mapping, or all of it where its tensors disagree about the number of examples, as of a graph."""
     size, cuts = size_of(data)
     if not cuts:

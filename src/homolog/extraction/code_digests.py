@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextvars
-import copyreg
 import enum
 import functools
 import io
@@ -17,6 +16,7 @@ import random
 import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
@@ -40,8 +40,8 @@ from homolog.extraction.code_reading import (
     own_file,
     parts_of_wrapper,
 )
-from homolog.extraction.digests import IncomparableError, hashed, numbers, written_digest
-from homolog.extraction.model_code import parts_of_model
+from homolog.extraction.digests import IncomparableError, hashed, numbers, reduced, written_digest
+from homolog.extraction.model_code import attributes_of, hooks_of
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range)
 _WRAPPERS = (MethodType, functools.partial, functools.partialmethod, staticmethod, classmethod, property)
@@ -64,7 +64,7 @@ _SLOTS = ("member_descriptor", "getset_descriptor")
 _DESCRIPTORS = ("method_descriptor", "wrapper_descriptor", "method-wrapper", "classmethod_descriptor", *_SLOTS)
 
 
-class Digest:
+class CodeDigest:
     """Digests of objects and of what they reach; each object is digested once.
 
     With `values_read`, values that code reads go there, under names that a reader knows, instead of into the digest of the code.
@@ -73,7 +73,7 @@ class Digest:
 
     def __init__(self, names_read: NamesRead, values_read: dict[str, list[str]] | None = None) -> None:
         self._names_read, self._values_read = names_read, values_read
-        self._value_digest = self if values_read is None else Digest(names_read)
+        self._value_digest = self if values_read is None else CodeDigest(names_read)
         self._known: dict[tuple[int, bool], bytes] = {}
         self._open: list[tuple[int, bool]] = []
         self._kept: list[Any] = []
@@ -117,11 +117,6 @@ class Digest:
         if found:
             yield name
             yield found
-
-    @property
-    def whole(self) -> bool:
-        """Whether values are digested with the code that reads them."""
-        return self._values_read is None
 
     def placed(self, place: str, name: str, hook: Any) -> bytes:
         """Digest a hook and where it is."""
@@ -249,8 +244,26 @@ class Digest:
                 if counts and not name.startswith("_abc") and type(value).__name__ not in _SLOTS:
                     yield from self.named(f"{base.__name__}.{name}", name, value)
 
+    def parts_of_model(self, model: nn.Module) -> Iterator[str | bytes]:
+        """Yield what modules compute, without their weights."""
+        for name, module in model.named_modules():
+            kind = type(module)
+            yield f"{name}\0{kind.__module__}.{kind.__qualname__}"
+            if isinstance(module, torch.jit.ScriptModule):
+                yield str(getattr(module, "code", ""))
+                continue
+            if hasattr(module, "_orig_mod"):  # compiled: the module inside is listed too
+                continue
+            yield self.apart(f"code of {kind.__name__}", partial(self.of, kind, made=False))
+            for place, hook in hooks_of(module):
+                label = f"hook of {kind.__name__}"
+                yield self.apart(label, partial(self.placed, f"{name} {place}", label, hook))
+            for attribute, value in attributes_of(module, self._names_read):
+                yield attribute if self._values_read is None else ""
+                yield self.attribute(f"{kind.__name__}.{attribute}", value)
+
     def _module(self, module: nn.Module) -> Iterator[str | bytes]:
-        yield from parts_of_model(module, self, self._names_read)
+        yield from self.parts_of_model(module)
         for name, value in sorted(module.state_dict().items()):
             yield name
             yield self.of(value)
@@ -294,14 +307,13 @@ class Digest:
                     yield self.of(item)
             return
         try:
-            special = copyreg.dispatch_table.get(type(value))
-            reduced = special(value) if special else value.__reduce_ex__(4)
+            kept = reduced(value)
         except Exception as error:
             raise IncomparableError(f"an object of type {type(value).__name__}") from error
-        if isinstance(reduced, str):
-            yield f"{type(value).__module__}.{reduced}"
+        if isinstance(kept, str):
+            yield f"{type(value).__module__}.{kept}"
             return
-        parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]
+        parts = [list(part) if isinstance(part, Iterator) else part for part in kept]
         self._kept.append(parts)
         if len(parts) > 2 and is_library(type(value)):
             parts[2] = _without_places(parts[2])

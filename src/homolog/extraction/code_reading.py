@@ -91,7 +91,7 @@ def facts_of(code: CodeType) -> CodeFacts:
             by_any_name |= step.argval in ("__dict__", "asdict", "astuple", "fields", "getmembers")
         elif step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             chains.append(_chain(steps, at))
-            by_any_name |= step.argval in _BY_ANY_NAME or (step.argval == "getattr" and not _is_constant(steps, at))
+            by_any_name |= step.argval in _BY_ANY_NAME or (step.argval == "getattr" and not _is_written_name(steps, at))
         elif step.opname == "IMPORT_NAME":
             dots, wanted = steps[at - 2].argval, steps[at - 1].argval
             imports.append((str(step.argval), int(dots or 0), tuple(wanted or ())))
@@ -109,7 +109,7 @@ def _chain(steps: list[dis.Instruction], at: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _is_constant(steps: list[dis.Instruction], at: int) -> bool:
+def _is_written_name(steps: list[dis.Instruction], at: int) -> bool:
     """Say whether the name that a call of getattr reads stands in the code."""
     end = next((i for i in range(at, len(steps)) if steps[i].opname.startswith(("PRECALL", "CALL"))), len(steps))
     arguments = [step for step in steps[at + 2 : end] if step.opname not in ("LOAD_ATTR", "LOAD_METHOD")]
@@ -236,7 +236,7 @@ def parts_of_wrapper(value: Any) -> tuple[Any, ...] | None:
     return None
 
 
-def _is_ours(thing: Any) -> bool:
+def is_ours(thing: Any) -> bool:
     """Say whether something is a hook of homolog, which listens to the model while it runs."""
     module = getattr(thing if isinstance(thing, FunctionType | type) else type(thing), "__module__", None)
     return str(module).startswith("homolog.")
@@ -272,7 +272,7 @@ class NamesRead:
         return self.everything or name in self.names or name == "forward"
 
     def _visit(self, thing: Any) -> None:
-        if _is_ours(thing):
+        if is_ours(thing):
             return
         inner = parts_of_wrapper(thing)
         if inner is not None:

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from homolog.extraction.code_digests import Digest, name_of
+from homolog.extraction.code_digests import CodeDigest, name_of
 from homolog.extraction.code_reading import NamesRead
 from homolog.extraction.digests import comparable, hashed, written_digest
 from homolog.extraction.in_memory import as_text
-from homolog.extraction.model_code import hooks_of, parts_of_model
+from homolog.extraction.model_code import hooks_of
 from homolog.extraction.options import Options
 
 FUNCTIONS = ("layers", "reduce", "forward", "mask")
@@ -36,30 +36,28 @@ def record_of(model: nn.Module, options: Options) -> dict[str, str]:
     record: dict[str, str] = {}
     values: dict[str, str] = dict(_settings())
     values_read: dict[str, list[str]] = {}
-    record["code of the model"] = _written_code(
-        lambda: _code_of_model(model, Digest(names_read, values_read), names_read)
-    )
-    values |= _joined(values_read)
+    record["code of the model"] = _written_code(lambda: _code_of_model(model, CodeDigest(names_read, values_read)))
+    values |= _text_by_name(values_read)
     for what, function in functions.items():
         values_read = {}
 
         def written(one: Any, what: str = what, values_read: dict[str, list[str]] = values_read) -> str:
-            code = _written_code(lambda: Digest(names_read, values_read).part(name_of(one), one))
+            code = _written_code(lambda: CodeDigest(names_read, values_read).part(name_of(one), one))
             return f"{name_of(one).rsplit('.', 1)[-1]} of {code}"
 
         record[what] = as_text(function, written)
-        values |= {f"{what}: {name}": text for name, text in _joined(values_read).items()}
+        values |= {f"{what}: {name}": text for name, text in _text_by_name(values_read).items()}
     return record | {VALUES: json.dumps(values, sort_keys=True)}
 
 
-def _code_of_model(model: nn.Module, digest: Digest, names_read: NamesRead) -> bytes:
+def _code_of_model(model: nn.Module, digest: CodeDigest) -> bytes:
     for place, hook in hooks_of(None):
         digest.apart("hook of all modules", partial(digest.placed, place, "hook of all modules", hook))
     for name, value in sorted(model.state_dict().items()):
         if not has_plain_bytes(value):
             digest.part(f"{type(model).__name__}.{name}", value)
     # What went apart is empty here, and may come and go.
-    return hashed(*(part for part in parts_of_model(model, digest, names_read) if part))
+    return hashed(*(part for part in digest.parts_of_model(model) if part))
 
 
 def has_plain_bytes(value: Any) -> bool:
@@ -78,12 +76,12 @@ def _written_code(digested: Callable[[], bytes]) -> str:
     return f"code {digest} (Python {'.'.join(platform.python_version_tuple()[:2])})"
 
 
-def _joined(values_read: Mapping[str, list[str]]) -> dict[str, str]:
+def _text_by_name(values_read: Mapping[str, list[str]]) -> dict[str, str]:
     """Write all values of one name as one text."""
-    return {name: _text(texts) for name, texts in values_read.items()}
+    return {name: _one_text(texts) for name, texts in values_read.items()}
 
 
-def _text(texts: list[str]) -> str:
+def _one_text(texts: list[str]) -> str:
     unknown = next((text for text in texts if not comparable(text)), None)
     if unknown is not None or len(set(texts)) == 1:
         return unknown or texts[0]
@@ -139,7 +137,7 @@ def with_notes(begun: Mapping[str, str], now: Mapping[str, str]) -> dict[str, st
     return {**now, VALUES: json.dumps(values_of(now) | notes, sort_keys=True)}
 
 
-def unknown_in(record: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+def incomparable_in(record: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return what cannot be compared: of the functions given, and of the model."""
     texts = {
         **{what: record[what] for what in (*FUNCTIONS, "code of the model") if what in record},

@@ -70,7 +70,7 @@ def check_converted(content: Any) -> None:
         odd = [str(key) for key, value in content.items() if is_table(value)]
         if odd:
             raise TypeError(f"a batch must hold tensors or arrays, got {lists_of_numbers(odd)}.")
-    elif isinstance(content, list) and _first_of(content) is not None:
+    elif isinstance(content, list) and _first_number(content) is not None:
         raise TypeError(
             "a batch must be a tensor, an array, or a mapping of them, got a list of numbers: convert it, torch.tensor(batch)."
         )
@@ -86,15 +86,15 @@ def lists_of_numbers(keys: list[str]) -> str:
 
 def is_table(value: Any) -> bool:
     """Say whether a list holds lists of numbers, one of every example."""
-    return isinstance(value, list) and bool(value) and isinstance(value[0], list) and _first_of(value) is not None
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list) and _first_number(value) is not None
 
 
 def is_numbers(value: Any) -> bool:
     """Say whether a list holds numbers, whatever is around them."""
-    return isinstance(value, list) and _first_of(value) is not None
+    return isinstance(value, list) and _first_number(value) is not None
 
 
-def _first_of(value: Any) -> int | float | None:
+def _first_number(value: Any) -> int | float | None:
     """Return the first number of nested lists; None where anything else comes first."""
     while isinstance(value, list) and value:
         value = value[0]

@@ -22,8 +22,8 @@ from homolog.extraction.computation_record import (
     VALUES,
     first_difference,
     has_plain_bytes,
+    incomparable_in,
     record_of,
-    unknown_in,
     with_notes,
     without_changes,
 )
@@ -48,7 +48,7 @@ class IntoStore:
         self.path, self.total = options.out, total
         self._ids = ExampleIds(options, total)
         self._model, self._options = model, options
-        self._provenance = provenance_of(model, options) | {"weights": digest_of(model)}
+        self._provenance = provenance_of(model, options) | {"weights": digest_of_model(model)}
         self._request = request_of(model, options)
         self._writer = Writer(self.path, self._request, resume=options.resume, unsaid=UNSAID, apart=("model", VALUES))
         self._begun = False
@@ -93,7 +93,7 @@ class IntoStore:
             return
         begun = self._writer.contents.request
         known = VALUES in begun or not begun
-        weights = self._request["model"] if known else f"{type(model).__name__} of weights {digest_of(model)}"
+        weights = self._request["model"] if known else f"{type(model).__name__} of weights {digest_of_model(model)}"
         if begun and begun.get("model") != weights:
             self._writer.refuse("model", str(begun.get("model")), weights)
         other = first_difference(begun, self._request) if VALUES in begun else None
@@ -111,7 +111,7 @@ class IntoStore:
                 f"is continued as if these were the same as now; extract again if they are not."
             )
             cautions.append(Caution(ExtractionWarning, message))
-        given, others = unknown_in(self._request)
+        given, others = incomparable_in(self._request)
         for what, text in given.items():
             raise ValueError(
                 f"{str(self.path)!r} must be continued with the {what.split(':')[0]} it was begun with, got a function of which "
@@ -145,7 +145,7 @@ class IntoStore:
             lone = batch.layout.kind == "items"
             remaining = None if options.limit is None else options.limit - examples
             more = not self.has(batch, examples, remaining)
-            examples += batch.size if remaining is None else min(batch.size, remaining)
+            examples += batch.wanted(remaining)
             if more or examples == options.limit:
                 break
         if more or examples != there:
@@ -164,7 +164,7 @@ class IntoStore:
 
     def has(self, batch: Batch, before: int, remaining: int | None) -> bool:
         """Say whether the rows of a batch are there already, and compare who they are."""
-        count = batch.size if remaining is None else min(batch.size, remaining)
+        count = batch.wanted(remaining)
         first, last = np.searchsorted(self._example, [before, before + count])
         if first == last:
             return False
@@ -284,7 +284,7 @@ def request_of(model: nn.Module, options: Options) -> dict[str, str]:
     }
 
 
-def digest_of(model: nn.Module) -> str:
+def digest_of_model(model: nn.Module) -> str:
     """Digest the structure and all weights of a model, for a reader."""
     # Representations of functions carry addresses.
     return _digest(re.sub(r"0x[0-9a-f]+", "", str(model)), model.state_dict())

@@ -36,6 +36,26 @@ class Selection:
     """Layers that nobody named and that cannot be heard, and why."""
 
 
+def module_of(layer: str) -> str:
+    """Return the name of the module of which a layer is a call.
+
+    >>> module_of("relu#2")
+    'relu'
+    """
+    return layer.split("#")[0]
+
+
+def rule_for(layer: str, rules: Any, default: Any) -> Any:
+    """Return what holds for a layer: the first matching glob of a mapping, which may match its module; else the default."""
+    if not isinstance(rules, Mapping):
+        return rules
+    for pattern, rule in rules.items():
+        expression = glob_expression(pattern)
+        if expression.fullmatch(layer) or expression.fullmatch(module_of(layer)):
+            return rule
+    return default
+
+
 def clean_name(name: str, wrapped: bool) -> str:
     """Strip what torch.compile and DataParallel put before a module's name.
 
@@ -77,8 +97,8 @@ def _by_default(model: nn.Module, modules: list[tuple[str, nn.Module]]) -> Selec
         chosen.append((OUTPUT, model))
     found = _unique(chosen)
     silent = {name: "TorchScript runs no hooks" for name, module in found.items() if _is_scripted(module)}
-    note_length = {name: module for name, module in found.items() if name not in silent}
-    return Selection(note_length, False, frozenset(), True, lambda name: True, silent=silent)
+    hooked = {name: module for name, module in found.items() if name not in silent}
+    return Selection(hooked, False, frozenset(), True, lambda name: True, silent=silent)
 
 
 _LISTS = (nn.ParameterList, nn.ParameterDict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,11 +14,10 @@ from homolog.extraction.batch_contents import each, entries_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.mask_recognition import kept_of
 from homolog.extraction.masks import NO_MASK, OF_MAPS, TOKENS, TRUE_IS_PADDING, Stream, streams_of
-from homolog.extraction.proof import outputs_of_layers
-
-if TYPE_CHECKING:
-    from homolog.extraction.options import Options
-    from homolog.extraction.recorder import Recorder
+from homolog.extraction.options import Options
+from homolog.extraction.recorder import Recorder
+from homolog.extraction.samples import differences
+from homolog.extraction.trial_runs import outputs_of_layers
 
 PLACES = 4
 """Places of an input that are tried."""
@@ -125,7 +124,7 @@ class _Trial:
                 found |= {name} if self._is_apart(difference, follows) else set()
             elif _is_other(output, exchanged.get(name)):
                 found.add(name)
-            elif follows is False and self.kept[0] != self.kept[-1] and _is_constant(output):
+            elif follows is False and self.kept[0] != self.kept[-1] and _is_same_for_all(output):
                 free.add(name)
         return found, free
 
@@ -248,7 +247,7 @@ def _rows_and_places(keep: torch.Tensor) -> tuple[list[int], list[int]]:
     return (rows, times) if int(counts[first]) > 1 else ([], [])
 
 
-def _is_constant(output: torch.Tensor) -> bool:
+def _is_same_for_all(output: torch.Tensor) -> bool:
     """Say whether a layer puts out the same for all of several examples."""
     return bool((output == output[:1]).all())
 
@@ -267,6 +266,4 @@ def _difference(before: torch.Tensor, after: torch.Tensor | None) -> torch.Tenso
     """Return by how much positions differ (rows, positions)."""
     if after is None or before.shape != after.shape:
         return None
-    first, second = before.double(), after.double()
-    same = (first == second) | (first.isnan() & second.isnan())
-    return torch.where(same, 0.0, (first - second).abs()).nan_to_num(nan=torch.inf).sum(dim=2)
+    return differences(before, after).sum(dim=2)

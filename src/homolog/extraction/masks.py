@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from homolog.activations import glob_expression
 from homolog.arrays import described
 from homolog.diagnostics import listed
 from homolog.extraction.batch_contents import entries_of, is_items
+from homolog.extraction.layer_selection import rule_for
 from homolog.extraction.mask_recognition import is_added, is_binary, kept_of, reach_of
 from homolog.extraction.suspected_padding import SuspectedPadding, located_leaves, suspected_padding_in
 
@@ -221,14 +221,7 @@ class Masks:
                 )
 
     def _rule_of(self, layer: str) -> Any:
-        if not isinstance(self.rules, Mapping):
-            return _NO_RULE if self.rules is None else self.rules
-        base = layer.split("#")[0]
-        for pattern, rule in self.rules.items():
-            expression = glob_expression(pattern)
-            if expression.fullmatch(layer) or expression.fullmatch(base):
-                return rule
-        return _NO_RULE
+        return _NO_RULE if self.rules is None else rule_for(layer, self.rules, _NO_RULE)
 
     def _mask_by(self, rule: Any) -> torch.Tensor:
         if callable(rule):

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from homolog.extraction.code_reading import NamesRead, is_library, parts_of_wrapper
-
-if TYPE_CHECKING:
-    from homolog.extraction.code_digests import Digest
+from homolog.extraction.code_reading import NamesRead, is_library, is_ours, parts_of_wrapper
 
 _INTERNAL = set(nn.Module().__dict__)
 """What every module of PyTorch has: parameters, hooks and flags, which are no options of its computation."""
 
 
-def parts_of_model(model: nn.Module, digest: Digest, names_read: NamesRead) -> Iterator[str | bytes]:
-    """Yield what modules compute, without their weights."""
-    for name, module in model.named_modules():
-        kind = type(module)
-        yield f"{name}\0{kind.__module__}.{kind.__qualname__}"
-        if isinstance(module, torch.jit.ScriptModule):
-            yield str(getattr(module, "code", ""))
-            continue
-        if hasattr(module, "_orig_mod"):  # compiled: the module inside is listed too
-            continue
-        yield digest.apart(f"code of {kind.__name__}", partial(digest.of, kind, made=False))
-        for place, hook in hooks_of(module):
-            label = f"hook of {kind.__name__}"
-            yield digest.apart(label, partial(digest.placed, f"{name} {place}", label, hook))
-        for attribute, value in _attributes_of(module, names_read):
-            yield attribute if digest.whole else ""
-            yield digest.attribute(f"{kind.__name__}.{attribute}", value)
-
-
-def _attributes_of(module: nn.Module, names_read: NamesRead) -> Iterator[tuple[str, Any]]:
+def attributes_of(module: nn.Module, names_read: NamesRead) -> Iterator[tuple[str, Any]]:
     """Yield the attributes of a module that code reads, and its buffers."""
     library = is_library(type(module))
     for name, value in sorted(vars(module).items()):
@@ -62,11 +39,6 @@ def hooks_of(module: nn.Module | None) -> Iterator[tuple[str, Any]]:
         keywords = {*module._forward_pre_hooks_with_kwargs, *module._forward_hooks_with_kwargs}
     for place, hooks in kinds:
         for number, hook in hooks.items():
-            if not _is_ours(hook):
+            inner = parts_of_wrapper(hook)
+            if not is_ours(hook if inner is None else inner[0]):
                 yield f"{place}{' with keywords' if number in keywords else ''}", hook
-
-
-def _is_ours(hook: Any) -> bool:
-    inner = parts_of_wrapper(hook)
-    function = hook if inner is None else inner[0]
-    return str(getattr(function, "__module__", "")).startswith("homolog.")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from homolog.activations import glob_expression
 from homolog.arrays import described
+from homolog.extraction.layer_selection import rule_for
 
 DTYPES = ("float16", "float32", "float64")
 REDUCTIONS = ("flatten", "mean", "first", "last", "positions")
@@ -61,14 +61,8 @@ class Options:
 
     def axis_of(self, layer: str) -> int | None:
         """Return where the caller says that the examples of a layer lie; None where nothing is said."""
-        if not isinstance(self.axis, Mapping):
-            return self.axis
-        base = layer.split("#")[0]
-        for pattern, axis in self.axis.items():
-            expression = glob_expression(pattern)
-            if expression.fullmatch(layer) or expression.fullmatch(base):
-                return int(axis)
-        return None
+        axis: int | None = rule_for(layer, self.axis, None)
+        return axis
 
 
 def _check_mask(mask: Any) -> None:

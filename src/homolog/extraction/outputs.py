@@ -11,7 +11,7 @@ from torch.masked import MaskedTensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from homolog.arrays import described
-from homolog.extraction.batch_contents import dense
+from homolog.extraction.batch_contents import axes_of, dense
 
 SMALL_FLOATS = ("float8", "float4")
 """Floating types in which PyTorch does not compute."""
@@ -34,7 +34,7 @@ def output_of(output: Any, *, numbers: bool = False) -> Output:
     """Find the output of a layer. With `numbers`, whole numbers will do, as for the input of a model."""
     found = list(_tensors(output))
     floating = [tensor for tensor in found if _floats(tensor) or (numbers and _is_plain_number(tensor))]
-    chosen = next((t for t in floating if _axes(t) >= 2), next((t for t in floating if _axes(t) == 1), None))
+    chosen = next((t for t in floating if axes_of(t) >= 2), next((t for t in floating if axes_of(t) == 1), None))
     if chosen is None or _is_empty(chosen):
         first = found[0] if found else None
         raw = first if isinstance(first, torch.Tensor) and not _is_structure(output) else output
@@ -71,10 +71,6 @@ def _tensors(output: Any) -> Iterator[Any]:
     elif dataclasses.is_dataclass(output) and not isinstance(output, type):
         for field in dataclasses.fields(output):
             yield from _tensors(getattr(output, field.name, None))
-
-
-def _axes(tensor: Any) -> int:
-    return 3 if isinstance(tensor, PackedSequence) else int(tensor.ndim)
 
 
 def _floats(tensor: Any) -> bool:

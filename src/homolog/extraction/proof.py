@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
-from homolog.extraction.masks import Stream
+from homolog.extraction.layer_selection import module_of
 from homolog.extraction.objections import Objection, axis_of
-from homolog.extraction.outputs import is_transformed, output_of
-from homolog.extraction.reductions import LayerRows, UnfitError
-from homolog.extraction.restoring import unchanged
+from homolog.extraction.options import Options
+from homolog.extraction.recorder import Recorder
+from homolog.extraction.reductions import UnfitError
+from homolog.extraction.samples import Sample, differences, is_quantised, rows_at, tolerance_of
 from homolog.extraction.trial_examples import ORDER_OF_TWO, reordered, repeated_examples, trial_orders, tried_examples
-
-if TYPE_CHECKING:
-    from homolog.extraction.options import Options
-    from homolog.extraction.recorder import Recorder
-
-SPREAD_ROWS = 8
-"""Rows of a layer whose differences say what is more than rounding."""
-FLOAT64, FLOAT32, ROUNDED, HALF = 1e-6, 1e-3, 1e-2, 0.1
-"""Differences, as parts of the spread of a layer, that another size of the batch may make: in float64, in float32, on a device
-that may round products to fewer digits or with quantised weights, and in half precision."""
-
-
-class Sample(NamedTuple):
-    """Rows of one layer for the examples that are tried."""
-
-    rows: torch.Tensor
-    spread: torch.Tensor
-    """(features,) largest difference between rows, of no feature less than a hundredth of that of another."""
-    largest: float
-
-
-def sample_of(rows: LayerRows, index: Sequence[int]) -> Sample:
-    """Keep the rows of some examples; a copy, because what runs later may change the output in place."""
-    kept = rows_at(rows, index)
-    few = torch.cat([rows.features[:SPREAD_ROWS].detach(), kept]).double()
-    if not len(few):
-        return Sample(kept, torch.zeros(few.shape[1]), 0.0)
-    spread = few.amax(0) - few.amin(0)
-    return Sample(kept, torch.maximum(spread, spread.amax() / 100), float(few.abs().amax()))
-
-
-def rows_at(rows: LayerRows, index: Sequence[int]) -> torch.Tensor:
-    """Copy the rows of some examples."""
-    features = rows.features.detach()
-    if rows.example is None:
-        return features[list(index)].clone()
-    return torch.cat([features[rows.example == i] for i in index])
-
+from homolog.extraction.trial_runs import run_trial
 
 Tried = Mapping[str, torch.Tensor | UnfitError | None]
 """Layer → its rows, or how it does not fit; None where its reduction failed."""
@@ -150,7 +111,7 @@ class _Trials:
         found: list[dict[str, Any]] = [{} for _ in self.recorders]
         pairs = zip(self.recorders, found, strict=True)
         listeners = [_listener(recorder, into, tried, places) for recorder, into in pairs]
-        return list(found) if _run(self.model, tried, self.options, self.recorders, listeners, seed) else None
+        return list(found) if run_trial(self.model, tried, self.options, self.recorders, listeners, seed) else None
 
     def check_calls(self) -> None:
         """Speak against layers that run more often the more examples there are: their rows are something of one example."""
@@ -165,7 +126,7 @@ class _Trials:
             first, others = alike[0], alike[1]
         for recorder, whole, part in zip(self.recorders, first, others, strict=True):
             for name in recorder.samples:
-                module = name.split("#")[0]
+                module = module_of(name)
                 times, fewer = whole.get(module, 0), part.get(module, 0)
                 if times != fewer and recorder.options.axis_of(name) is None:
                     reason = f"it runs {times} times with {size} examples and {fewer} times with {count}"
@@ -181,7 +142,7 @@ class _Trials:
         for recorder, name, sample, rows in [] if found is None else self._rows(found):
             there = self._sampled(sample, order)
             # As part of their own size: the spread of all rows is that of an outlier.
-            apart = rows.shape == there.shape and _differences(there, rows).amax() > self.part * there.abs().amax()
+            apart = rows.shape == there.shape and differences(there, rows).amax() > self.part * there.abs().amax()
             if bool(apart) and name not in recorder.mixing:
                 recorder.mixing.append(name)
 
@@ -211,7 +172,7 @@ class _Trials:
     def _differs(self, recorder: Recorder, name: str, rows: torch.Tensor, there: torch.Tensor | None = None) -> bool:
         sample = recorder.samples[name]
         allowed = self.part * sample.spread + self.spacing * sample.largest
-        return bool((_differences(sample.rows if there is None else there, rows) > allowed).any())
+        return bool((differences(sample.rows if there is None else there, rows) > allowed).any())
 
     def _differs_in(self, recorder: Recorder, name: str, order: Sequence[int], rows: Any) -> bool:
         """Say whether a layer has other values, of the same shape, for examples in some order."""
@@ -240,7 +201,7 @@ class _Trials:
             and isinstance(repeated, torch.Tensor)
             and isinstance(part, torch.Tensor)
             and part.shape == repeated.shape
-            and bool((_differences(part, repeated) > 0).any())
+            and bool((differences(part, repeated) > 0).any())
         ):
             recorder.random += [] if name in recorder.random else [name]
         elif reason and not (asserted and not isinstance(part, UnfitError)):
@@ -294,105 +255,3 @@ def _listener(
             into[name] = None
 
     return listen
-
-
-def _differences(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    first, second = before.double(), after.double()
-    same = (first == second) | (first.isnan() & second.isnan())
-    return torch.where(same, 0.0, (first - second).abs()).nan_to_num(nan=torch.inf)
-
-
-def tolerance_of(model: nn.Module, samples: Iterable[Sample]) -> tuple[float, float]:
-    """Return the differences that rounding may make in batches of another size: of the spread, and of the largest value."""
-    dtypes = {weight.dtype for weight in model.parameters()} | {sample.rows.dtype for sample in samples}
-    if dtypes & {torch.float16, torch.bfloat16}:
-        return HALF, torch.finfo(torch.bfloat16).eps
-    if dtypes == {torch.float64}:
-        return FLOAT64, 64 * torch.finfo(torch.float64).eps
-    exact = all(sample.rows.device.type == "cpu" for sample in samples) and not is_quantised(model)
-    return FLOAT32 if exact else ROUNDED, 64 * torch.finfo(torch.float32).eps
-
-
-def is_quantised(model: nn.Module) -> bool:
-    """Say whether a model has quantised layers."""
-    return any("quantized" in type(module).__module__ for module in model.modules())
-
-
-def _run(
-    model: nn.Module,
-    batch: Batch,
-    options: Options,
-    recorders: Sequence[Recorder],
-    listeners: Sequence[Callable[..., None]],
-    seed: int = 0,
-) -> bool:
-    """Run a batch for nothing but its shapes and values; say whether the model took it."""
-    with ExitStack() as stack:
-        for recorder, listen in zip(recorders, listeners, strict=True):
-            stack.enter_context(recorder.listening(listen))
-        stack.enter_context(unchanged(model, seed))
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        try:
-            batches.call_model(model, batches.copied(batch), options)
-        except Exception:  # a model may refuse batches of other sizes: then it cannot be tried
-            return False
-    return True
-
-
-def owners_of(
-    model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], streams: Sequence[Stream]
-) -> list[dict[str, frozenset[int]]]:
-    """Say of every layer on which inputs it depends: those that change it when they are exchanged. Empty where that fails."""
-    unknown: list[dict[str, frozenset[int]]] = [{} for _ in recorders]
-    if len(streams) < 2 or batch.layout.kind != "rows" or not isinstance(batch.content, Mapping):
-        return unknown
-    tried = batches.part_of_batch(batch, tried_examples(batch.size))
-    plain, repeated = (outputs_of_layers(model, tried, options, recorders) for _ in range(2))
-    if plain is None or repeated is None:
-        return unknown
-    found: list[dict[str, set[int]]] = [{name: set() for name in layers} for layers in plain]
-    for number, stream in enumerate(streams):
-        other = {key: _exchanged(tried.content[key]) for key in stream.inputs}
-        changed = None
-        if any(not torch.equal(value, tried.content[key]) for key, value in other.items()):
-            content = {**tried.content, **other}
-            changed = outputs_of_layers(model, replace(tried, content=content), options, recorders)
-        if changed is None:
-            return unknown
-        for layers, before, after in zip(found, plain, changed, strict=True):
-            for name, owners in layers.items():
-                if name in after and not _is_equal(before[name], after[name]):
-                    owners.add(number)
-    return [
-        {name: frozenset(owners) for name, owners in layers.items() if _is_equal(before[name], after.get(name))}
-        for layers, before, after in zip(found, plain, repeated, strict=True)
-    ]
-
-
-def _exchanged(values: torch.Tensor) -> torch.Tensor:
-    """Return other values of the same kind: those of another example, at another place."""
-    return values.flip(0).roll(1, dims=1)
-
-
-def _is_equal(first: torch.Tensor, second: torch.Tensor | None) -> bool:
-    if second is None or first.shape != second.shape:
-        return False
-    return bool(((first == second) | (first.isnan() & second.isnan())).all())
-
-
-def outputs_of_layers(
-    model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder]
-) -> list[dict[str, torch.Tensor]] | None:
-    """Return what the layers put out; None where the model does not take the batch."""
-    found: list[dict[str, torch.Tensor]] = [{} for _ in recorders]
-
-    def listener(into: dict[str, torch.Tensor]) -> Callable[[str, Any, nn.Module], None]:
-        def listen(name: str, output: Any, module: nn.Module) -> None:
-            tensor = None if is_transformed(output) else output_of(output).tensor
-            if tensor is not None:
-                into[name] = tensor.detach().clone()
-
-        return listen
-
-    return found if _run(model, batch, options, recorders, [listener(into) for into in found]) else None

@@ -17,7 +17,7 @@ from homolog.extraction.axis_sizes import shape_of, shapes_of, sizes_beside, siz
 from homolog.extraction.batch_contents import entries_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.channels import check_channels
-from homolog.extraction.layer_selection import INPUT, Selection
+from homolog.extraction.layer_selection import INPUT, Selection, module_of, rule_for
 from homolog.extraction.masks import Masks, Stream, streams_of
 from homolog.extraction.objections import (
     Objection,
@@ -30,7 +30,7 @@ from homolog.extraction.objections import (
 )
 from homolog.extraction.options import Options
 from homolog.extraction.outputs import is_transformed, output_of
-from homolog.extraction.proof import Sample, sample_of
+from homolog.extraction.samples import Sample, sample_of
 from homolog.extraction.suspected_padding import SuspectedPadding
 from homolog.extraction.trial_examples import tried_examples
 
@@ -220,7 +220,7 @@ class Recorder:
 
     def _is_named(self, name: str) -> bool:
         """Say whether somebody asked for this very layer, not for many of which some may not fit."""
-        return bool({name, _module_of(name)} & self.selection.required)
+        return bool({name, module_of(name)} & self.selection.required)
 
     def reduced(self, name: str, output: Any, module: nn.Module | None, masks: Masks) -> reductions.LayerRows:
         """Return the rows of an output."""
@@ -229,7 +229,7 @@ class Recorder:
                 not_whole(name), "it runs inside torch.func or torch.vmap, on one example at a time"
             )
         found = output_of(output, numbers=module is None)
-        rule = reductions.rule_for(name, self.options.reduce)
+        rule = rule_for(name, self.options.reduce, "flatten")
         axis = None if module is None else self.options.axis_of(name)  # the examples come first in the data
         check_channels(name, module, found.tensor, rule, self.options.channels, self._layouts)
         if found.tensor is not None:
@@ -282,7 +282,7 @@ class Recorder:
             self._input_sizes = sizes_of(batch)
         elif batch.size != self._first:
             self.proved |= set(self._rows)  # their first axis has changed with the batch, and nothing else
-        count = batch.size if remaining is None else min(batch.size, remaining)
+        count = batch.wanted(remaining)
         for name in list(self._rows):
             self._check_width(name, self._rows[name], number)
         example, position = self._identity(batch.size, count)
@@ -333,9 +333,9 @@ class Recorder:
             self._expected = dict(self._calls)
         changed = [name for name in self._expected | self._calls if self._expected.get(name) != self._calls.get(name)]
         for module in changed:
-            known = [name for name in self._widths if _module_of(name) == module and name not in self.skipped]
+            known = [name for name in self._widths if module_of(name) == module and name not in self.skipped]
             first, now = self._expected.get(module, 0), self._calls.get(module, 0)
-            named = any(_module_of(pattern) == module for pattern in self.selection.required)
+            named = any(module_of(pattern) == module for pattern in self.selection.required)
             for name in known:
                 self._leave_out(name, f"ran {_times(first)} before, {_times(now)} in batch {number}")
             if named or (known and not self._rows):
@@ -389,11 +389,6 @@ class Recorder:
 
 def _times(count: int) -> str:
     return "1 time" if count == 1 else f"{count} times"
-
-
-def _module_of(name: str) -> str:
-    """Return the name of the module of a call."""
-    return name.split("#")[0]
 
 
 def _example_of(rows: reductions.LayerRows, size: int) -> np.ndarray:

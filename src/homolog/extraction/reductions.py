@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.masked import MaskedTensor
 
-from homolog.activations import glob_expression, matching
+from homolog.activations import matching
+from homolog.extraction.layer_selection import module_of
 from homolog.extraction.masks import Masks
 from homolog.extraction.objections import axis_remedy
 from homolog.extraction.outputs import Output
@@ -37,19 +38,7 @@ OVER_POSITIONS = ("mean", "first", "last", "positions")
 def check_patterns(reduce: Any, names: list[str]) -> None:
     """Raise for a glob of `reduce` that matches no layer: a typo would flatten."""
     if isinstance(reduce, Mapping):
-        matching(list(dict.fromkeys([*names, *(name.split("#")[0] for name in names)])), list(reduce))
-
-
-def rule_for(name: str, reduce: Any) -> Any:
-    """Return the reduction of a layer: the first matching glob of a mapping, "flatten" where none matches."""
-    if not isinstance(reduce, Mapping):
-        return reduce
-    base = name.split("#")[0]
-    for pattern, rule in reduce.items():
-        expression = glob_expression(pattern)
-        if expression.fullmatch(name) or expression.fullmatch(base):
-            return rule
-    return "flatten"
+        matching(list(dict.fromkeys([*names, *map(module_of, names)])), list(reduce))
 
 
 class UnfitError(ValueError):
@@ -65,7 +54,7 @@ class UnfitError(ValueError):
 def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis: int) -> LayerRows:
     """Reduce one output of one batch; `axis` is where the examples lie in it."""
     if callable(rule):
-        return _called(name, found, rule, masks, axis)
+        return _by_function(name, found, rule, masks, axis)
     if found.tensor is None:
         raise UnfitError(
             f"layer {name!r} must put out a floating tensor of at least two axes, got {found.problem}: leave it out of layers, "
@@ -160,7 +149,7 @@ def as_positions(output: torch.Tensor, channels: str) -> torch.Tensor:
     return output.reshape(output.shape[0], -1, output.shape[-1])
 
 
-def _called(name: str, found: Output, rule: Any, masks: Masks, axis: int) -> LayerRows:
+def _by_function(name: str, found: Output, rule: Any, masks: Masks, axis: int) -> LayerRows:
     output = found.raw
     plain = found.tensor is not None and isinstance(output, torch.Tensor)
     known = int(output.shape[1]) if plain and output.ndim == 3 and axis == 0 else None
@@ -170,7 +159,7 @@ def _called(name: str, found: Output, rule: Any, masks: Masks, axis: int) -> Lay
     except Exception as error:
         error.add_note(f"while reduce was given the output of layer {name!r}, {_described_output(output)}")
         raise
-    features = _checked(name, reduced, masks.size)
+    features = _checked_rows(name, reduced, masks.size)
     if known is None or mask is not None or len(output) != masks.size:
         return LayerRows(features, None, None)
     suspected_padding = _suspected_padding(
@@ -184,7 +173,7 @@ def _described_output(output: Any) -> str:
     return f"{type(output).__name__}{f' of shape {tuple(output.shape)}' if whole else ''}"
 
 
-def _checked(name: str, features: Any, size: int) -> torch.Tensor:
+def _checked_rows(name: str, features: Any, size: int) -> torch.Tensor:
     """Return what a reduction of one's own made, if it is rows of the examples."""
     plain = isinstance(features, torch.Tensor) and not isinstance(features, MaskedTensor)
     plain = plain and not features.is_nested and not features.is_meta

@@ -37,7 +37,7 @@ def unchanged(model: nn.Module, seed: int) -> Iterator[None]:
         random.seed(seed)
         np.random.seed(seed)
         try:
-            known = _known(model)
+            known = _never_copied(model)
             for one in attributes:
                 one.lend(known)
             yield
@@ -52,7 +52,7 @@ def unchanged(model: nn.Module, seed: int) -> Iterator[None]:
                 one.restore()
 
 
-def _known(model: nn.Module) -> dict[int, Any]:
+def _never_copied(model: nn.Module) -> dict[int, Any]:
     """Return what is never copied with an attribute that reaches it: the modules and weights themselves."""
     kept = [*model.modules(), *model.parameters(), *model.buffers()]
     return {id(one): one for one in kept}

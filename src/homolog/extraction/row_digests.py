@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
 import enum
 import hashlib
 from collections import deque
@@ -15,7 +14,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from homolog.extraction.batch_contents import Layout, dense, is_per_example, is_record, rows_of
-from homolog.extraction.digests import IncomparableError, hashed
+from homolog.extraction.digests import IncomparableError, hashed, reduced
 
 MOST_LETTERS = 200
 """Letters of the form of a batch, beyond which it is written as a digest."""
@@ -184,24 +183,23 @@ def _object_parts(value: Any, around: tuple[Any, ...]) -> Iterator[str | bytes]:
         raise IncomparableError("code")
     yield _type_name(type(value))
     try:
-        special = copyreg.dispatch_table.get(type(value))
-        reduced = special(value) if special else value.__reduce_ex__(4)
+        kept = reduced(value)
     except Exception:
-        numbers = _numbers_of(value)
+        numbers = _as_numbers(value)
         if numbers is None:
             raise
         yield _digest_of(numbers, around)
         return
-    if isinstance(reduced, str):
-        yield reduced
+    if isinstance(kept, str):
+        yield kept
         return
-    made_by, arguments, *rest = reduced
+    made_by, arguments, *rest = kept
     yield _type_name(made_by)
     # The class that is made is told by its name.
     contained = [item for item in arguments if item is not type(value)]
     contents = [list(item) if isinstance(item, Iterator) else item for item in rest[:4]]
     if not contained and all(item is None for item in contents):
-        numbers = _numbers_of(value)
+        numbers = _as_numbers(value)
         if numbers is None:
             raise IncomparableError(f"an object of type {type(value).__name__}, which says nothing of what it holds")
         contents = [numbers]
@@ -209,7 +207,7 @@ def _object_parts(value: Any, around: tuple[Any, ...]) -> Iterator[str | bytes]:
         yield _type_name(item) if isinstance(item, type) else _digest_of(item, around)
 
 
-def _numbers_of(value: Any) -> np.ndarray | None:
+def _as_numbers(value: Any) -> np.ndarray | None:
     """Return the numbers of an object that can be read as an array; None where it cannot."""
     if not any(hasattr(type(value), way) for way in ("__array__", "__array_interface__", "__buffer__", "__dlpack__")):
         return None

@@ -17,12 +17,13 @@ from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.in_memory import InMemory
 from homolog.extraction.input_checks import odd_kind
+from homolog.extraction.input_dependence import owners_of
 from homolog.extraction.into_store import IntoStore, destination_of
 from homolog.extraction.layer_selection import select
 from homolog.extraction.masked_positions import foreign_masks_of
 from homolog.extraction.masks import streams_of
 from homolog.extraction.options import Options
-from homolog.extraction.proof import owners_of, prove
+from homolog.extraction.proof import prove
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.reductions import UnfitError
 from homolog.extraction.suspected_padding import unmasked_padding_sentence
@@ -93,7 +94,7 @@ def _run_batches(
             lone = batch.layout.kind == "items"
             remaining = None if options.limit is None else options.limit - examples
             if sink.has(batch, examples, remaining):
-                count = batch.size if remaining is None else min(batch.size, remaining)
+                count = batch.wanted(remaining)
             else:
                 (found,) = run_batch(model, batch, options, [recorder], index + 1, remaining)
                 sink.add(found, batch, examples)
@@ -210,36 +211,32 @@ def _device(device: Any) -> torch.device:
 
 def give_warnings(recorder: Recorder, *, unknown: bool = False) -> None:
     """Say which layers nobody named were left out, and what could not be known of those taken, or of who the rows are."""
-    cautions = [Caution(ExtractionWarning, _UNDIGESTED)] if unknown else []
+    messages = ([_UNDIGESTED] if unknown else []) + list(_notes_on(recorder))
+    give([Caution(ExtractionWarning, message) for message in messages], stacklevel=3)
+
+
+def _notes_on(recorder: Recorder) -> Iterator[str]:
     if recorder.skipped:
         omitted = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
-        message = (
+        yield (
             f"left out, because nobody named them and they cannot be taken as they are: {omitted}. Name layers to choose them "
             f"yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)"
             f"{f'; {recorder.hint}' if recorder.hint else ''}."
         )
-        cautions.append(Caution(ExtractionWarning, message))
-    unproved = recorder.unproved()
-    if unproved:
-        message = (
+    if unproved := recorder.unproved():
+        yield (
             f"{listed(unproved)}: it could not be tried whether the first axis is that of the examples, and another has the same "
             f"size: give batches of different sizes, or say so, axis=0."
         )
-        cautions.append(Caution(ExtractionWarning, message))
-    mixing = [name for name in recorder.mixing if name not in recorder.skipped]
-    if mixing:
-        message = (
+    if mixing := [name for name in recorder.mixing if name not in recorder.skipped]:
+        yield (
             f"{listed(mixing)}: values depend on the other examples of the batch, since quantised layers round by its largest "
             f"value: compare models with the same batches, and look for outliers."
         )
-        cautions.append(Caution(ExtractionWarning, message))
-    unmasked = {name: padding for name, padding in recorder.unmasked.items() if name not in recorder.skipped}
-    if unmasked:
-        cautions.append(Caution(ExtractionWarning, unmasked_padding_sentence(unmasked)))
+    if unmasked := {name: padding for name, padding in recorder.unmasked.items() if name not in recorder.skipped}:
+        yield unmasked_padding_sentence(unmasked)
     if recorder.random:
-        message = (
+        yield (
             f"{listed(recorder.random)}: other values at every run, as by sampling or dropout that is always on: seed the model, "
             f"or compare layers before it."
         )
-        cautions.append(Caution(ExtractionWarning, message))
-    give(cautions, stacklevel=3)

@@ -150,7 +150,7 @@ def _of_zeros(where: str, name: str, values: torch.Tensor) -> SuspectedPadding |
 def _runs(is_pad: torch.Tensor, side: str) -> torch.Tensor | None:
     """Return the runs in which rows end, or begin; None where they are no padding: equally long, or found elsewhere too."""
     turned = is_pad.flip(1) if side == "end" else is_pad
-    run, other = _leading(turned), _leading(turned.flip(1)).flip(1)
+    run, other = _leading_run(turned), _leading_run(turned.flip(1)).flip(1)
     lengths = run.sum(dim=1)
     beyond = int((lengths - 1).clamp(min=0).sum())
     if bool((lengths == lengths[0]).all()) or beyond < FEWEST_PLACES or bool((turned & ~run & ~other).any()):
@@ -158,7 +158,7 @@ def _runs(is_pad: torch.Tensor, side: str) -> torch.Tensor | None:
     return run.flip(1) if side == "end" else run
 
 
-def _leading(values: torch.Tensor) -> torch.Tensor:
+def _leading_run(values: torch.Tensor) -> torch.Tensor:
     return values.long().cumprod(dim=1).bool()
 
 

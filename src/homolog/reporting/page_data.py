@@ -40,7 +40,7 @@ def data_for_page(
     if not many:
         two_models(result)
     check_result(result)
-    models = _models(result)
+    models = _model_names(result)
     return {
         "title": title or ", ".join(models[:-1]) + " and " * (len(models) > 1) + models[-1],
         "n": int(result.attrs["n_examples"]),
@@ -52,11 +52,11 @@ def data_for_page(
         "figures": _safe_json([_figure(result, name, many) for name in names]),
         "identification": _identification(result),
         "matches": list(_matches(result, names)),
-        "provenance": list(_provenance(result, many)),
+        "provenance": list(_origins(result, many)),
     }
 
 
-def _models(result: xarray.Dataset) -> list[str]:
+def _model_names(result: xarray.Dataset) -> list[str]:
     if "a" in result.dims:
         return models_in(result)
     both = [result.attrs["model_a"], result.attrs["model_b"]]
@@ -65,7 +65,7 @@ def _models(result: xarray.Dataset) -> list[str]:
 
 def _measure(result: xarray.Dataset, name: str) -> dict[str, Any]:
     about = result[name].attrs
-    low, high = (_end(*end) for end in zip(json.loads(about["range"]), ("−∞", "∞"), strict=True))
+    low, high = (_written_end(*end) for end in zip(json.loads(about["range"]), ("−∞", "∞"), strict=True))
     symmetric = {1: "symmetric", 0: "not symmetric: rows are x, columns are y"}.get(int(about["symmetric"]), "")
     return {
         "name": name,
@@ -79,7 +79,7 @@ def _measure(result: xarray.Dataset, name: str) -> dict[str, Any]:
     }
 
 
-def _end(end: float | None, infinite: str) -> str:
+def _written_end(end: float | None, infinite: str) -> str:
     return infinite if end is None else f"{end:g}"
 
 
@@ -165,10 +165,10 @@ def _matches(result: xarray.Dataset, names: list[str]) -> Iterator[dict[str, Any
                 "measure": name,
                 "models": [part.attrs["model_a"], part.attrs["model_b"]],
                 "same": same,
-                "a": _rows(
+                "a": _match_rows(
                     found.layer_a.values, found.best_b.values, found.value_b.values, found.mutual_a.values, chance
                 ),
-                "b": _rows(
+                "b": _match_rows(
                     found.layer_b.values,
                     found.best_a.values,
                     found.value_a.values,
@@ -178,7 +178,7 @@ def _matches(result: xarray.Dataset, names: list[str]) -> Iterator[dict[str, Any
             }
 
 
-def _rows(layers: Any, best: Any, values: Any, mutual: Any, chance: set[tuple[str, str]]) -> list[dict[str, Any]]:
+def _match_rows(layers: Any, best: Any, values: Any, mutual: Any, chance: set[tuple[str, str]]) -> list[dict[str, Any]]:
     return [
         {
             "layer": str(layer),
@@ -199,7 +199,7 @@ _IDENTITY = {
 }
 
 
-def _provenance(result: xarray.Dataset, many: bool) -> Iterator[tuple[str, str]]:
+def _origins(result: xarray.Dataset, many: bool) -> Iterator[tuple[str, str]]:
     """Yield where the numbers come from, as pairs of what and how."""
     yield "examples", str(int(result.attrs["n_examples"]))
     yield "homolog", result.attrs["homolog_version"]

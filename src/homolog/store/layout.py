@@ -57,11 +57,6 @@ def zarr_library() -> Any:
     return optional("zarr", "store", "a .zarr store")
 
 
-def is_store(path: Path) -> bool:
-    """Say whether a folder holds a store, begun or complete."""
-    return contents_of(path) is not None
-
-
 def contents_of(path: Path) -> Contents | None:
     """Read the attributes of a store; None where nobody has begun one."""
     try:

@@ -37,7 +37,7 @@ class StoredRows(Rows):
     def __init__(self, folder: Path, name: str, key: str, rows: int) -> None:
         self.store, self.name, self.key = folder, name, key
         self.where = f"layer {quoted(name)} of {str(folder)!r}"
-        self._array = array = _opened(folder, key, self.where)
+        self._array = array = _open_array(folder, key, self.where)
         known = array.dtype.name in DTYPES or key.startswith(f"{ROWS}/")
         if len(array.shape) not in (1, 2) or array.shape[0] < rows or array.chunks[1:] != array.shape[1:] or not known:
             raise ValueError(
@@ -104,7 +104,7 @@ def _lies_in(store: Path, place: Path) -> bool:
     return os.path.realpath(place) == os.path.join(os.path.realpath(store), place.relative_to(store))
 
 
-def _opened(store: Path, key: str, where: str) -> Any:
+def _open_array(store: Path, key: str, where: str) -> Any:
     """Open an array after a look at how it is encoded: only what this format uses is ever decoded."""
     folder = store / key
     try:
@@ -128,7 +128,7 @@ def _opened(store: Path, key: str, where: str) -> Any:
 def open_store(path: Path) -> Activations:
     """Open a store; nothing is read but what it says of itself and who its rows are."""
     zarr_library()
-    contents = _checked(path)
+    contents = _checked_contents(path)
     arrays = {name: StoredRows(path, name, key, contents.rows) for name, key in contents.layers.items()}
     longer = next((array for array in arrays.values() if array.written != contents.rows), None)
     if longer is not None:
@@ -157,7 +157,7 @@ def identity(path: Path, name: str, rows: int) -> np.ndarray | None:
     return np.array(found.tolist(), dtype=np.str_) if found.dtype.kind in "OT" else found
 
 
-def _checked(path: Path) -> Contents:
+def _checked_contents(path: Path) -> Contents:
     contents = contents_of(path)
     if contents is None:
         raise ValueError(

@@ -160,8 +160,8 @@ class Writer:
     def refuse(self, what: str, begun: str | None, now: str) -> None:
         """Refuse to go on with another request."""
         raise ValueError(
-            f"{str(self.path)!r} must be continued as it was begun, with {_chosen(what, begun)}, got "
-            f"{_chosen(what, now)}: use the same model, layers, functions, inputs and dtype, or another name."
+            f"{str(self.path)!r} must be continued as it was begun, with {_described_choice(what, begun)}, got "
+            f"{_described_choice(what, now)}: use the same model, layers, functions, inputs and dtype, or another name."
         )
 
     @property
@@ -206,7 +206,7 @@ class Writer:
         self._check_layers(layers)
         self.contents = replace(self.contents, request=self.request)
         self._keys = {name: key for name, key in self.contents.layers.items()}
-        self._keys |= {_identity(name): f"{ROWS}/{name}" for name in identities}
+        self._keys |= {_identity_key(name): f"{ROWS}/{name}" for name in identities}
         self._columns = {name: Column(self.path, key, self.rows) for name, key in self._keys.items()}
 
     def _make(self, layers: Any, identities: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
@@ -217,9 +217,9 @@ class Writer:
         digits = len(str(len(layers)))
         keys = {name: f"{LAYERS}/{str(index).zfill(digits)}" for index, name in enumerate(layers)}
         for name, (width, dtype) in layers.items():
-            _array(root, keys[name], (0, width), (steps[name], width), dtype, name)
+            _make_array(root, keys[name], (0, width), (steps[name], width), dtype, name)
         for name, dtype in identities.items():
-            _array(root, f"{ROWS}/{name}", (0,), (max(steps.values()),), dtype, name)
+            _make_array(root, f"{ROWS}/{name}", (0,), (max(steps.values()),), dtype, name)
         self._commit(Contents(keys, 0, False, provenance, self.request))
 
     def _check_layers(self, layers: Mapping[str, tuple[int, np.dtype]]) -> None:
@@ -240,7 +240,7 @@ class Writer:
             for name, rows in layers.items():
                 self._columns[name].append(rows)
             for name, rows in identities.items():
-                self._columns[_identity(name)].append(rows)
+                self._columns[_identity_key(name)].append(rows)
             self._commit_rows(min(column.written for column in self._columns.values()), False)
 
     def note(self, request: Mapping[str, str]) -> None:
@@ -282,19 +282,19 @@ class Writer:
         self.close()
 
 
-def _chosen(what: str, value: str | None) -> str:
+def _described_choice(what: str, value: str | None) -> str:
     """Say how an extraction was asked for, by what the store or this call records of it."""
     if value is None:
         return f"no record of its {what}"
     return f"{what} by default" if value == "None" else f"{what} {shown(value)}"
 
 
-def _identity(name: str) -> str:
+def _identity_key(name: str) -> str:
     # Apart from a layer of the same name.
     return f"{ROWS}\0{name}"
 
 
-def _array(root: Any, key: str, shape: tuple, chunks: tuple, dtype: Any, name: str) -> None:
+def _make_array(root: Any, key: str, shape: tuple, chunks: tuple, dtype: Any, name: str) -> None:
     codecs = optional("zarr.codecs", "store", "writing a store")
     text = dtype == "string"
     root.create_array(
