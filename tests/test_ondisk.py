@@ -8,9 +8,9 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import CASES, ROOTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from representation_pairs import CASES, ROOTS
 
 import homolog as hl
 from homolog.arrays import parse_bytes

@@ -11,8 +11,9 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from model_scripts import model_of_script, script_of
 from numpy.testing import assert_array_equal
-from test_resuming import options
+from small_extractions import options
 from torch import nn
 
 import homolog as hl
@@ -25,41 +26,9 @@ from homolog.extraction.computation_record import (
 )
 from homolog.store import layout
 
-HEAD = """
-import argparse, dataclasses, enum, functools, io, itertools, logging, os, random, threading, time, types, uuid, weakref
-import numpy as np, torch
-from torch import nn
-
-class Base(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.line = nn.Linear(6, 4)
-"""
-NET = """
-class Net(Base):
-    def __init__(self):
-        super().__init__()
-{init}
-    def forward(self, x):
-{forward}
-"""
-
-
-def script_of(init="", forward="return self.line(x)", more="", after=""):
-    net = NET.format(init=textwrap.indent(init or "pass", " " * 8), forward=textwrap.indent(forward, " " * 8))
-    return f"{HEAD}{more}{net}\nmodel = Net()\n{after}"
-
-
-def made(by=1, **case):
-    """Make a model as a script would, in a module of its own; `BY` stands in it as a value, not as text."""
-    there = {"__name__": "__main__", "BY": by}
-    exec(compile(script_of(**case), "a_script.py", "exec", dont_inherit=True), there)
-    return there["model"], there.get("given")
-
 
 def record(**case):
-    model, given = made(**case)
+    model, given = model_of_script(**case)
     return record_of(model, options(forward=given))
 
 
@@ -247,7 +216,7 @@ ALIKE = {
 @pytest.mark.parametrize("case", ALIKE)
 def test_the_same_computation_is_the_same_record(case):
     """In another process, and in this one after it ran: what it changes itself is noted, and not compared."""
-    model, given = made(**ALIKE[case])
+    model, given = model_of_script(**ALIKE[case])
     asked = options(forward=given)
     begun = record_of(model, asked)
     with torch.compiler.set_stance("force_eager"):
@@ -261,7 +230,7 @@ def test_the_same_computation_is_the_same_record(case):
 
 def test_what_runs_beside_a_counter_still_counts():
     case = {"forward": "global CALLS\nCALLS += 1\nreturn self.line(x) * BY", "more": "CALLS = 0"}
-    model, _ = made(**case)
+    model, _ = model_of_script(**case)
     begun = record_of(model, options())
     model(torch.ones(2, 6))
     noted = without_changes(begun, record_of(model, options()))
@@ -299,7 +268,7 @@ def test_what_pytorch_was_told_counts():
         assert first_difference(begun, record()) == ("autocast on cpu", "False", "torch.bfloat16")
     torch.set_default_dtype(torch.float64)
     try:
-        assert first_difference(begun, record_of(made()[0].float(), options()))[0] == "default dtype"
+        assert first_difference(begun, record_of(model_of_script()[0].float(), options()))[0] == "default dtype"
     finally:
         torch.set_default_dtype(torch.float32)
     precision = torch.get_float32_matmul_precision()
@@ -369,25 +338,30 @@ COUNTING = {
 
 def test_a_model_that_counts_goes_on_in_this_process_and_in_another(tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "CHUNK_ROWS", 16)
-    whole = hl.extract(made(**COUNTING)[0], batches(), layers="output")["output"]
-    model = made(**COUNTING)[0]
-    for name, begun, again in (("here", model, model), ("there", made(**COUNTING)[0], made(**COUNTING)[0])):
+    whole = hl.extract(model_of_script(**COUNTING)[0], batches(), layers="output")["output"]
+    model = model_of_script(**COUNTING)[0]
+    for name, begun, again in (
+        ("here", model, model),
+        ("there", model_of_script(**COUNTING)[0], model_of_script(**COUNTING)[0]),
+    ):
         out = tmp_path / f"{name}.zarr"
         with pytest.raises(KeyboardInterrupt):
             hl.extract(begun, batches(stop=4), layers="output", out=out)
         found = hl.extract(again, batches(), layers="output", out=out, resume=True)
         assert_array_equal(np.asarray(found["output"]), whole)
     with pytest.raises(ValueError, match=r"with BY of Net\.forward 1, got BY of Net\.forward 2: use the same"):
-        hl.extract(made(**COUNTING, by=2)[0], batches(), layers="output", out=tmp_path / "here.zarr", resume=True)
+        hl.extract(
+            model_of_script(**COUNTING, by=2)[0], batches(), layers="output", out=tmp_path / "here.zarr", resume=True
+        )
 
 
 def test_a_model_that_cannot_be_compared_goes_on_with_a_word(tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "CHUNK_ROWS", 16)
     case = {"init": "self.source = (i for i in 'ab')", "forward": "return self.line(x) if self.source else x"}
     with pytest.raises(KeyboardInterrupt):
-        hl.extract(made(**case)[0], batches(stop=4), out=tmp_path / "a.zarr")
+        hl.extract(model_of_script(**case)[0], batches(stop=4), out=tmp_path / "a.zarr")
     with pytest.warns(hl.ExtractionWarning, match=r"although this cannot be told of Net\.source, a generator, which"):
-        assert hl.extract(made(**case)[0], batches(), out=tmp_path / "a.zarr", resume=True).n == 70
+        assert hl.extract(model_of_script(**case)[0], batches(), out=tmp_path / "a.zarr", resume=True).n == 70
 
 
 @pytest.mark.parametrize(("mode", "known"), [("w", True), ("r", False)])

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from conftest import command_line
 from numpy.testing import assert_array_equal
-from test_store import files_of, inputs, network
+from small_extractions import files_of, inputs, network
 
 import homolog as hl
 from homolog.blocks.workers import ExecutorWorkers

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from cases import ROOTS
+from representation_pairs import ROOTS
 from scipy.spatial.distance import pdist
 from scipy.stats import rankdata, spearmanr
 

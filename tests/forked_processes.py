@@ -1,7 +1,7 @@
 """Processes of their own that share one import of everything: forked from one that has imported and computed nothing else.
 
-python forked.py MODULE:FUNCTION COUNT ARGUMENTS...: calls FUNCTION(index, *ARGUMENTS) in COUNT processes at a time, and ends
-with 1 if one of them fails. A negative COUNT is of processes one after the other, each of which must kill itself.
+python forked_processes.py MODULE:FUNCTION COUNT ARGUMENTS...: calls FUNCTION(index, *ARGUMENTS) in COUNT processes at a
+time, and ends with 1 if one of them fails. A negative COUNT is of processes one after the other, each of which must kill itself.
 """
 
 from __future__ import annotations
