@@ -32,7 +32,7 @@ def record(**case):
     return record_of(model, options(forward=given))
 
 
-def told_apart(first, second):
+def differ(first, second):
     return first["code of the model"] != second["code of the model"] or first_difference(first, second) is not None
 
 
@@ -135,8 +135,8 @@ OTHERS = {
 @pytest.mark.parametrize("case", OTHERS)
 def test_another_computation_is_another_record(case):
     first, second = record(**OTHERS[case], by=1), record(**OTHERS[case], by=2)
-    assert told_apart(first, second)
-    assert not told_apart(first, record(**OTHERS[case], by=1))
+    assert differ(first, second)
+    assert not differ(first, record(**OTHERS[case], by=1))
     assert not any(incomparable_in(first))
 
 
@@ -224,7 +224,7 @@ def test_the_same_computation_is_the_same_record(case):
     ran = record_of(model, asked)
     noted = without_changes(begun, ran)
     for now in (ran, record(**ALIKE[case])):
-        assert not told_apart(noted, now)
+        assert not differ(noted, now)
     assert not any(incomparable_in(begun))
 
 
@@ -286,8 +286,8 @@ def test_packed_weights_count():
         line = nn.Sequential(nn.Linear(6, 4))
         return record_of(torch.ao.quantization.quantize_dynamic(line, {nn.Linear}, dtype=torch.qint8), options())
 
-    assert not told_apart(quantised(0), quantised(0))
-    assert told_apart(quantised(0), quantised(1))
+    assert not differ(quantised(0), quantised(0))
+    assert differ(quantised(0), quantised(1))
 
 
 HASHED = {
@@ -382,8 +382,8 @@ def test_a_class_may_say_what_counts_of_its_objects():
     """)
     first = record(after=reader)
     assert not incomparable_in(first)[0]
-    assert not told_apart(first, record(after=reader))
-    assert told_apart(first, record(after=reader, by=2))
+    assert not differ(first, record(after=reader))
+    assert differ(first, record(after=reader, by=2))
     assert incomparable_in(record(after=reader.replace("__getstate__", "state")))[0]
 
 

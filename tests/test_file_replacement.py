@@ -27,7 +27,7 @@ from homolog.store import disk, layout, writing
 OLD, NEW = {"x": np.zeros((30, 3))}, {"x": np.ones((30, 3)), "y": np.eye(30)}
 
 
-def held(path: Path) -> list[str]:
+def layers_under(path: Path) -> list[str]:
     """What the name means now; both contents are whole."""
     opened = hl.open(path)
     assert_array_equal(np.asarray(opened["x"]), (NEW if len(opened) == 2 else OLD)["x"])
@@ -80,7 +80,7 @@ def test_interrupted_between_any_two_renames(error, way, tmp_path, monkeypatch):
                 with contextlib.suppress(error):
                     hl.save(NEW, path)
             assert path.is_dir()  # before anybody opens it
-            seen.add(tuple(held(path)))
+            seen.add(tuple(layers_under(path)))
             assert [child.name for child in tmp_path.iterdir() if not child.name.endswith("-old")] == ["a.zarr"]
     assert ("x", "y") in seen
     if way == "aside":
@@ -116,7 +116,7 @@ def test_what_lies_aside_is_left_to_a_process_that_is_at_it(tmp_path):
     with pytest.raises(BlockingIOError, match="is being written by another process"):
         hl.open(path)
     lock.release()
-    assert held(path) == ["x"]
+    assert layers_under(path) == ["x"]
 
 
 KILLED = """
@@ -140,7 +140,7 @@ def test_a_killed_process_leaves_the_old_store(tmp_path):
     killed = subprocess.run(command, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not (tmp_path / "a.zarr").exists()
-    assert held(tmp_path / "a.zarr") == ["x"]
+    assert layers_under(tmp_path / "a.zarr") == ["x"]
 
 
 def test_save_waits_for_no_writer_and_destroys_nothing(way, tmp_path):
@@ -156,7 +156,7 @@ def test_save_waits_for_no_writer_and_destroys_nothing(way, tmp_path):
     hl.extract(network(), data(), out=path)
     assert_array_equal(np.asarray(hl.open(path)["0"]), hl.extract(network(), inputs(30))["0"])
     hl.save(NEW, path)
-    assert held(path) == ["x", "y"]
+    assert layers_under(path) == ["x", "y"]
     assert [child.name for child in tmp_path.iterdir()] == ["a.zarr"]
 
 
@@ -173,7 +173,7 @@ def test_a_store_that_came_in_the_meantime_stays(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="was made by another process in the meantime"):
         hl.save(NEW, path)
     monkeypatch.undo()
-    assert held(path) == ["x"]
+    assert layers_under(path) == ["x"]
 
 
 def test_a_store_is_replaced_by_a_part_of_itself_and_through_a_link(way, tmp_path):
@@ -207,7 +207,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(ending, tmp_path, littl
     ) as caught:
         hl.save(LARGE, path)
     assert caught.value.errno == errno.EFBIG
-    assert held(path) == ["x"]
+    assert layers_under(path) == ["x"]
     assert [child.name for child in tmp_path.iterdir()] == [path.name]
 
 

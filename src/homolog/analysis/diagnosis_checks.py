@@ -43,7 +43,7 @@ class Finding:
         return printable(f"{self.kind} | {shown(self.where)}: {self.message}; {self.remedy}.")
 
 
-def of_model(side: str, layers: Mapping[str, np.ndarray]) -> Iterator[Finding]:
+def model_findings(side: str, layers: Mapping[str, np.ndarray]) -> Iterator[Finding]:
     """Find examples that are equal in every layer."""
     n = len(next(iter(layers.values())))
     classes = np.zeros(n, dtype=int)
@@ -63,7 +63,7 @@ def of_model(side: str, layers: Mapping[str, np.ndarray]) -> Iterator[Finding]:
         )
 
 
-def of_layer(where: str, array: np.ndarray) -> Iterator[Finding]:
+def layer_findings(where: str, array: np.ndarray) -> Iterator[Finding]:
     """Find what is wrong with one representation."""
     n, p = array.shape
     centred = centre(array)
@@ -103,7 +103,7 @@ def of_layer(where: str, array: np.ndarray) -> Iterator[Finding]:
             "look at it with homolog.explain_cka; CCA and RBF kernels of small width see more",
         )
     if 1 < p < FEW and subspace.rank < n - 1:
-        yield from _few(where, array)
+        yield from _few_features(where, array)
 
 
 def _copies(features: np.ndarray) -> int:
@@ -114,7 +114,7 @@ def _copies(features: np.ndarray) -> int:
     return signed.shape[1] - len(np.unique(np.round(signed, 6), axis=1).T)
 
 
-def _few(where: str, array: np.ndarray) -> Iterator[Finding]:
+def _few_features(where: str, array: np.ndarray) -> Iterator[Finding]:
     """Compare random halves of the features; r between halves of p features is 2r/(1+r) between two draws of p."""
     rng = np.random.default_rng(0)
     values = []
@@ -136,7 +136,7 @@ def _few(where: str, array: np.ndarray) -> Iterator[Finding]:
         )
 
 
-def of_pairing(result: xarray.Dataset) -> list[Finding]:
+def pairing_findings(result: xarray.Dataset) -> list[Finding]:
     """Ask whether anything at all is more alike than under permutation."""
     p = result["cka(estimator=debiased)_p_familywise"].values
     if np.isnan(p).all() or np.nanmin(p) <= max(ALPHA, _smallest(result)):
@@ -151,7 +151,7 @@ def of_pairing(result: xarray.Dataset) -> list[Finding]:
     ]
 
 
-def of_pair(
+def pair_findings(
     where: str, x: np.ndarray, y: np.ndarray, result: xarray.Dataset, at: tuple[int, int], *, none_related: bool
 ) -> Iterator[Finding]:
     """Find what is wrong with the value of one pair; `none_related` where nothing is more alike than by chance."""

@@ -158,19 +158,19 @@ def leaves(value: Any, whole: Callable[[Any], bool] | None = None) -> Iterator[A
         yield from leaves(item, whole)
 
 
-def each(function: Callable[[Any], Any], value: Any, whole: Callable[[Any], bool] | None = None) -> Any:
+def map_leaves(function: Callable[[Any], Any], value: Any, whole: Callable[[Any], bool] | None = None) -> Any:
     """Apply a function to what nested mappings, tuples, lists and records hold, and to what is `whole`."""
     if isinstance(value, PackedSequence) or (whole is not None and whole(value)):
         return function(value)
     if isinstance(value, Mapping):
-        return {key: each(function, item, whole) for key, item in value.items()}
+        return {key: map_leaves(function, item, whole) for key, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(each(function, item, whole) for item in value))
+        return type(value)(*(map_leaves(function, item, whole) for item in value))
     if type(value) in (tuple, list):
-        return type(value)(each(function, item, whole) for item in value)
+        return type(value)(map_leaves(function, item, whole) for item in value)
     if is_record(value):
         copied = copy.copy(value)
-        vars(copied).update({name: each(function, item, whole) for name, item in vars(value).items()})
+        vars(copied).update({name: map_leaves(function, item, whole) for name, item in vars(value).items()})
         return copied
     return function(value)
 
@@ -206,7 +206,7 @@ def part_of(content: Any, layout: Layout, index: Sequence[int]) -> Any:
         )
         return value[kept] if per_example else value
 
-    return each(cut, content, lambda value: is_per_example(value, layout.size))
+    return map_leaves(cut, content, lambda value: is_per_example(value, layout.size))
 
 
 def joined(first: Any, second: Any) -> Any:
@@ -214,7 +214,7 @@ def joined(first: Any, second: Any) -> Any:
 
     Raises ValueError or RuntimeError where their tensors are of unequal shapes.
     """
-    if repr(each(_nothing, first, _is_lone)) != repr(each(_nothing, second, _is_lone)):
+    if repr(map_leaves(_nothing, first, _is_lone)) != repr(map_leaves(_nothing, second, _is_lone)):
         raise ValueError("the batches hold other things.")
     others = leaves(second, _is_lone)
 
@@ -226,7 +226,7 @@ def joined(first: Any, second: Any) -> Any:
             return value + other
         return torch.cat([value, other]) if isinstance(value, torch.Tensor) and rows_of(value) == 1 else value
 
-    return each(put, first, _is_lone)
+    return map_leaves(put, first, _is_lone)
 
 
 def _is_lone(value: Any) -> bool:

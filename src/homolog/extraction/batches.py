@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
 from homolog.diagnostics import listed
-from homolog.extraction.batch_contents import Layout, each, is_items, joined, layout_of, part_of
+from homolog.extraction.batch_contents import Layout, is_items, joined, layout_of, map_leaves, part_of
 from homolog.extraction.input_checks import check_converted, check_data, check_plain, is_numbers, lists_of_numbers
 from homolog.extraction.options import Options
 from homolog.extraction.row_digests import digests_of, form_of
@@ -101,7 +101,7 @@ def prepare_batch(
 ) -> Batch:
     """Move a batch to the device, and find its examples and their ids; `lone` as for `is_items`."""
     content, ids = _take_ids(raw, options.example_ids)
-    content = each(_as_tensor, content)
+    content = map_leaves(_as_tensor, content)
     if options.forward is None:
         check_converted(content)
         content = _input_of(content)
@@ -197,7 +197,7 @@ def pair_with(batch: Batch, before: Batch | None) -> Batch | None:
 
 def copied(batch: Batch) -> Batch:
     """Return a batch whose tensors a model may change in place without anybody else noticing."""
-    copied = each(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, batch.content)
+    copied = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, batch.content)
     return replace(batch, content=copied)
 
 
@@ -249,7 +249,7 @@ def _on_device(value: Any, device: torch.device, dtype: torch.dtype | None) -> A
             return packed.to(device=device, dtype=dtype if leaf.data.is_floating_point() else None)
         return leaf
 
-    return each(move, value)
+    return map_leaves(move, value)
 
 
 def has_rows(value: Any, size: int) -> bool:

@@ -19,9 +19,9 @@ from torch import nn
 from homolog.extraction.code_digests import CodeDigest, name_of
 from homolog.extraction.code_reading import NamesRead
 from homolog.extraction.digests import comparable, hashed, written_digest
-from homolog.extraction.in_memory import as_text
 from homolog.extraction.model_code import hooks_of
 from homolog.extraction.options import Options
+from homolog.extraction.provenance import as_text
 
 FUNCTIONS = ("layers", "reduce", "forward", "mask")
 VALUES = "values"

@@ -27,16 +27,18 @@ from homolog.extraction.computation_record import (
     with_notes,
     without_changes,
 )
-from homolog.extraction.in_memory import ExampleIds, InMemory, as_text, identities_of, provenance_of
+from homolog.extraction.in_memory import InMemory
 from homolog.extraction.options import Options
+from homolog.extraction.provenance import as_text, provenance_of
 from homolog.extraction.recorder import BatchOutput
+from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.store import Writer, open_store
 from homolog.store.reading import identity
 from homolog.store.writing import as_stored, id_dtype
 
 FORM = "inputs"
 """Key of the names, types and shapes of the first batch."""
-UNSAID = {"code of the model": None, "forward": None, VALUES: None, "mask": "None", "axis": "None"}
+UNRECORDED = {"code of the model": None, "forward": None, VALUES: None, "mask": "None", "axis": "None"}
 """What stores of earlier versions do not record, and what it was: None where nobody knows."""
 
 
@@ -50,7 +52,9 @@ class IntoStore:
         self._model, self._options = model, options
         self._provenance = provenance_of(model, options) | {"weights": digest_of_model(model)}
         self._request = request_of(model, options)
-        self._writer = Writer(self.path, self._request, resume=options.resume, unsaid=UNSAID, apart=("model", VALUES))
+        self._writer = Writer(
+            self.path, self._request, resume=options.resume, unrecorded=UNRECORDED, compared_by_caller=("model", VALUES)
+        )
         self._begun = False
         self._digested: bool | None = None
         """Whether the rows have digests; None before the first batch."""

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from homolog.extraction import batches
-from homolog.extraction.batch_contents import each, entries_of
+from homolog.extraction.batch_contents import entries_of, map_leaves
 from homolog.extraction.batches import Batch
 from homolog.extraction.mask_recognition import kept_of
-from homolog.extraction.masks import NO_MASK, OF_MAPS, TOKENS, TRUE_IS_PADDING, Stream, streams_of
+from homolog.extraction.masks import NO_MASK, OF_MAPS, TOKENS, TRUE_IS_PADDING, InputSequence, input_sequences
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Recorder
 from homolog.extraction.samples import differences
@@ -38,18 +38,18 @@ class ForeignMasks(NamedTuple):
 
 
 def foreign_masks_of(
-    model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], streams: Sequence[Stream]
+    model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], sequences: Sequence[InputSequence]
 ) -> list[ForeignMasks]:
     """Say of every layer of which masks it has not the positions, as far as that can be tried."""
     found = [ForeignMasks({}, set()) for _ in recorders]
-    for stream in streams:
-        trial = _Trial.of(model, batch, options, recorders, stream)
+    for sequence in sequences:
+        trial = _Trial.of(model, batch, options, recorders, sequence)
         if trial is None:
             continue
         for foreign_masks, (apart, free) in zip(found, trial.apart(), strict=True):
             foreign_masks.free.update(free)
             for name in apart | free:
-                foreign_masks.masks[name] = foreign_masks.masks.get(name, frozenset()) | {str(stream.mask)}
+                foreign_masks.masks[name] = foreign_masks.masks.get(name, frozenset()) | {str(sequence.mask)}
     return found
 
 
@@ -69,7 +69,7 @@ class _Trial:
     tried: Batch
     options: Options
     recorders: Sequence[Recorder]
-    stream: Stream
+    sequence: InputSequence
     main: str
     """The input that the mask is of first of all."""
     kept: list[list[int]]
@@ -79,22 +79,22 @@ class _Trial:
 
     @classmethod
     def of(
-        cls, model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], stream: Stream
+        cls, model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], sequence: InputSequence
     ) -> _Trial | None:
         """Prepare a trial; None for a mask or inputs of which none can be made."""
         entries = entries_of(batch.content)
-        if batch.layout.kind != "rows" or stream.mask in (None, *OF_MAPS) or not stream.inputs:
+        if batch.layout.kind != "rows" or sequence.mask in (None, *OF_MAPS) or not sequence.inputs:
             return None
-        mask = entries[str(stream.mask)]
+        mask = entries[str(sequence.mask)]
         if mask.ndim != 2 or len(mask) != batch.size or mask.is_complex():
             return None
-        keep = kept_of(mask, true_is_padding=str(stream.mask).endswith(TRUE_IS_PADDING))
-        main = next((key for key in stream.inputs if key.endswith(TOKENS)), stream.inputs[0])
+        keep = kept_of(mask, true_is_padding=str(sequence.mask).endswith(TRUE_IS_PADDING))
+        main = next((key for key in sequence.inputs if key.endswith(TOKENS)), sequence.inputs[0])
         rows, times = _rows_and_places(keep)
         if not rows or entries[main].shape[1] != mask.shape[1]:
             return None
         kept = [keep[row].nonzero().flatten().tolist() for row in rows]
-        return cls(model, batches.part_of_batch(batch, rows), options, recorders, stream, main, kept, times)
+        return cls(model, batches.part_of_batch(batch, rows), options, recorders, sequence, main, kept, times)
 
     def apart(self) -> list[tuple[set[str], set[str]]]:
         """Return the layers that have not the positions of the mask, and those that depend on nothing, for every recorder."""
@@ -131,7 +131,7 @@ class _Trial:
     def _is_open(self, separate: bool) -> bool:
         """Say whether the mask could be of either of two inputs that are not one sequence: neither name nor place tells."""
         keys = list(entries_of(self.tried.content))
-        is_known = self.main.endswith(TOKENS) or keys.index(self.main) + 1 == keys.index(str(self.stream.mask))
+        is_known = self.main.endswith(TOKENS) or keys.index(self.main) + 1 == keys.index(str(self.sequence.mask))
         main, rest = self._entry(self.main), [self._entry(key) for key in self._rest()]
         alike = [one for one in rest if one.ndim == main.ndim and one.is_floating_point() == main.is_floating_point()]
         return separate and not is_known and bool(alike)
@@ -167,7 +167,7 @@ class _Trial:
 
     @property
     def _longest(self) -> int:
-        return int(self._entry(str(self.stream.mask)).shape[1])
+        return int(self._entry(str(self.sequence.mask)).shape[1])
 
     def _entry(self, key: str) -> torch.Tensor:
         entry: torch.Tensor = entries_of(self.tried.content)[key]
@@ -175,12 +175,12 @@ class _Trial:
 
     def _rest(self) -> list[str]:
         """Return the inputs that the mask may be of, but for the first and what is known to go with it."""
-        return [key for key in self.stream.inputs if key != self.main and not key.endswith(NO_MASK)]
+        return [key for key in self.sequence.inputs if key != self.main and not key.endswith(NO_MASK)]
 
     def _shorter(self) -> tuple[list[dict[str, torch.Tensor]] | None, bool]:
         """Run with a place less; say whether the other inputs that the mask may be of could keep theirs."""
         rest = self._rest()
-        alone = [key for key in (*self.stream.inputs, str(self.stream.mask)) if key not in rest]
+        alone = [key for key in (*self.sequence.inputs, str(self.sequence.mask)) if key not in rest]
         found = self._run({key: self._cut(self._entry(key)) for key in alone})
         if found is not None:
             return found, True
@@ -189,9 +189,9 @@ class _Trial:
 
     def _is_ours(self, key: str) -> bool:
         """Say whether a tensor may have the positions of the mask: it is not of another sequence."""
-        streams = streams_of(self.tried.content, self.tried.size)
-        others = [stream for stream in streams if stream != self.stream]
-        return not any(key in (*stream.inputs, stream.mask) for stream in others)
+        sequences = input_sequences(self.tried.content, self.tried.size)
+        others = [sequence for sequence in sequences if sequence != self.sequence]
+        return not any(key in (*sequence.inputs, sequence.mask) for sequence in others)
 
     def _cut(self, values: torch.Tensor) -> torch.Tensor:
         """Return values with a place less; with one more where there would be too few."""
@@ -216,7 +216,7 @@ class _Trial:
     def _run(self, other: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]] | None:
         """Run with other values of some inputs; None where the model does not take them."""
         by_identity = {id(entries_of(self.tried.content)[key]): value for key, value in other.items()}
-        content: Any = each(lambda leaf: by_identity.get(id(leaf), leaf), self.tried.content)
+        content: Any = map_leaves(lambda leaf: by_identity.get(id(leaf), leaf), self.tried.content)
         return outputs_of_layers(self.model, replace(self.tried, content=content), self.options, self.recorders)
 
 

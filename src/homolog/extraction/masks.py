@@ -39,7 +39,7 @@ IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True)
-class Stream:
+class InputSequence:
     """Inputs that are one sequence, such as token ids and their types, and the mask of their padding."""
 
     inputs: tuple[str, ...]
@@ -56,7 +56,7 @@ class Stream:
         return any(name.startswith(ENCODER_INPUTS) for name in (*self.inputs, self.mask or ""))
 
 
-def streams_of(content: Any, size: int) -> tuple[Stream, ...]:
+def input_sequences(content: Any, size: int) -> tuple[InputSequence, ...]:
     """Say which inputs of a batch belong together, and which mask is theirs; nothing where there is no mask."""
     tensors = {
         key: value
@@ -71,16 +71,18 @@ def streams_of(content: Any, size: int) -> tuple[Stream, ...]:
     for mask in sorted(masks, key=lambda key: not _prefix(key)):  # a mask without a prefix takes what is left
         covered = [key for key in inputs if _covers(mask, key, tensors)]
         inputs = [key for key in inputs if key not in covered]
-        found.append(Stream(tuple(covered), mask))
+        found.append(InputSequence(tuple(covered), mask))
     if not found:
         return ()
     # The encoder's output has the mask of the encoder's input.
     found = [
-        stream for stream in found if stream.inputs or not str(stream.mask).startswith("memory_") or len(found) == 1
+        sequence
+        for sequence in found
+        if sequence.inputs or not str(sequence.mask).startswith("memory_") or len(found) == 1
     ]
     decoder = tuple(key for key in inputs if key.startswith(DECODER_INPUTS))
-    rest = [Stream((key,), None) for key in inputs if key not in decoder]
-    return (*found, *([Stream(decoder, None)] if decoder else []), *rest)
+    rest = [InputSequence((key,), None) for key in inputs if key not in decoder]
+    return (*found, *([InputSequence(decoder, None)] if decoder else []), *rest)
 
 
 def _is_mask(key: str) -> bool:
@@ -121,8 +123,8 @@ class Masks:
     size: int
     rules: Any
     """The caller's `mask`: None, a key, a function of the batch, or a mapping glob → any of these."""
-    streams: tuple[Stream, ...]
-    owners: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    sequences: tuple[InputSequence, ...]
+    depends_on: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Layer → numbers of the streams it depends on, where that was tried."""
     foreign_masks: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Layer → masks of which it has not the positions, though it may have as many."""
@@ -136,10 +138,10 @@ class Masks:
         if rule is not _NO_RULE:
             return None if rule is None else self._fitting(layer, _rule_name(rule), self._mask_by(rule), positions)
         self._refuse_unknown(layer, positions)
-        known = self._streams_of_layer(layer)
-        if known and all(stream.mask is None for stream in known):
+        known = self._sequences_of_layer(layer)
+        if known and all(sequence.mask is None for sequence in known):
             self._refuse_padded_labels(layer, known)
-        masked = [(stream.mask, self._read(stream.mask)) for stream in known if stream.mask is not None]
+        masked = [(sequence.mask, self._read(sequence.mask)) for sequence in known if sequence.mask is not None]
         masked = [(name, keep) for name, keep in masked if not bool(keep.all())]
         if not masked:
             return None
@@ -168,12 +170,14 @@ class Masks:
         if rule is not _NO_RULE:
             return None if rule is None else self._mask_by(rule)
         known = [
-            stream for stream in self._streams_of_layer(layer) if stream.mask is not None and stream.mask not in OF_MAPS
+            sequence
+            for sequence in self._sequences_of_layer(layer)
+            if sequence.mask is not None and sequence.mask not in OF_MAPS
         ]
-        keeps = [self._read(str(stream.mask)) for stream in known]
+        keeps = [self._read(str(sequence.mask)) for sequence in known]
         fitting = [keep for keep in keeps if positions in (None, keep.shape[1])] or keeps
         if any(not torch.equal(keep, fitting[0]) for keep in fitting[1:]):
-            names = " or ".join(str(stream.mask) for stream in known)
+            names = " or ".join(str(sequence.mask) for sequence in known)
             raise AmbiguousMaskError(
                 f"layer {layer!r} could be padded as {names} says: say which its reduction is to be given, "
                 f'mask={{"{layer}": "{known[0].mask}"}}, or mask={{"{layer}": None}}.'
@@ -188,10 +192,10 @@ class Masks:
         """Return what looks like the padding of a layer of which no mask tells, neither the caller's nor one of its inputs."""
         if self.has_rule(layer) or is_items(self.content):
             return None
-        known = self._streams_of_layer(layer)
-        if any(stream.mask is not None and stream.mask not in OF_MAPS for stream in known):
+        known = self._sequences_of_layer(layer)
+        if any(sequence.mask is not None and sequence.mask not in OF_MAPS for sequence in known):
             return None
-        inputs = {key for stream in known for key in stream.inputs}
+        inputs = {key for sequence in known for key in sequence.inputs}
         fitting = [suspect for suspect in self._suspected if suspect.fits(positions)]
         return next((suspect for suspect in fitting if not inputs or suspect.name in inputs or not suspect.name), None)
 
@@ -200,7 +204,9 @@ class Masks:
         rule = self._rule_of(layer)
         if rule is None:
             return False
-        names = [str(stream.mask) for stream in self._streams_of_layer(layer) if stream.mask not in (None, *OF_MAPS)]
+        names = [
+            str(sequence.mask) for sequence in self._sequences_of_layer(layer) if sequence.mask not in (None, *OF_MAPS)
+        ]
         names = [name for name in names if entries_of(self.content)[name].ndim == 2]
         keeps = [self._mask_by(rule)] if rule is not _NO_RULE else [self._read(name) for name in names]
         return any(keep.shape[1] in sizes and not bool(keep.all()) for keep in keeps)
@@ -213,11 +219,11 @@ class Masks:
         """Raise for maps of padded images, whose padding nobody can leave out after a convolution."""
         if self._rule_of(layer) is not _NO_RULE:
             return
-        for stream in self._streams_of_layer(layer):
-            if stream.mask in OF_MAPS and not bool((entries_of(self.content)[stream.mask] != 0).all()):
+        for sequence in self._sequences_of_layer(layer):
+            if sequence.mask in OF_MAPS and not bool((entries_of(self.content)[sequence.mask] != 0).all()):
                 raise AmbiguousMaskError(
-                    f"layer {layer!r} puts out maps of images that {stream.mask} says are padded: resize the images to one size, "
-                    f'pass reduce=function(output, mask), or mask={{"{layer}": None}} to count the padding too.'
+                    f"layer {layer!r} puts out maps of images that {sequence.mask} says are padded: resize the images to one "
+                    f'size, pass reduce=function(output, mask), or mask={{"{layer}": None}} to count the padding too.'
                 )
 
     def _rule_of(self, layer: str) -> Any:
@@ -270,52 +276,52 @@ class Masks:
             )
         return keep
 
-    def _streams_of_layer(self, layer: str) -> list[Stream]:
+    def _sequences_of_layer(self, layer: str) -> list[InputSequence]:
         """Return the streams whose padding may be a layer's: of those it depends on, the decoder's if there is one."""
-        if len(self.streams) < 2:
-            return list(self.streams)
-        numbers = self.owners.get(layer) or None
-        found = list(self.streams) if numbers is None else [self.streams[i] for i in sorted(numbers)]
+        if len(self.sequences) < 2:
+            return list(self.sequences)
+        numbers = self.depends_on.get(layer) or None
+        found = list(self.sequences) if numbers is None else [self.sequences[i] for i in sorted(numbers)]
         if numbers is None:
             parts = layer.lower().split(".")
             sides = [any(word in part for part in parts) for word in ("decoder", "encoder")]
             if sides[0] != sides[1]:
-                found = [stream for stream in found if stream.decoder == sides[0]] or found
+                found = [sequence for sequence in found if sequence.decoder == sides[0]] or found
             return found
-        found = [stream for stream in found if stream.decoder] or found
-        return [stream for stream in found if not stream.encoder] or found
+        found = [sequence for sequence in found if sequence.decoder] or found
+        return [sequence for sequence in found if not sequence.encoder] or found
 
     def _is_free(self, layer: str) -> bool:
         """Say whether a layer depends on no input, such as one of positions."""
-        return self.owners.get(layer) == frozenset()
+        return self.depends_on.get(layer) == frozenset()
 
     def _has_rival(
-        self, layer: str, known: list[Stream], fitting: list[tuple[str, Any]], positions: int | None
+        self, layer: str, known: list[InputSequence], fitting: list[tuple[str, Any]], positions: int | None
     ) -> bool:
         """Say whether another stream could be meant as well, with another mask or none."""
         if any(not torch.equal(keep, fitting[0][1]) for _, keep in fitting[1:]):
             return True
         full = [s for s in known if s.mask is not None and s.mask not in dict(fitting)]
-        lengths = {self._length(stream) for stream in known if stream.mask is None} | {
-            self._length(stream) for stream in full
+        lengths = {self._length(sequence) for sequence in known if sequence.mask is None} | {
+            self._length(sequence) for sequence in full
         }
         return positions is not None and positions in lengths
 
-    def _length(self, stream: Stream) -> int | None:
+    def _length(self, sequence: InputSequence) -> int | None:
         """Return the positions of a stream; None for maps, whose layers have as many as they like."""
         content = entries_of(self.content)
-        shapes = [content[key].shape for key in stream.inputs]
-        if stream.mask is not None and stream.mask not in OF_MAPS:
-            shapes.append(content[stream.mask].shape)
+        shapes = [content[key].shape for key in sequence.inputs]
+        if sequence.mask is not None and sequence.mask not in OF_MAPS:
+            shapes.append(content[sequence.mask].shape)
         return next((int(shape[1]) for shape in shapes if len(shape) in (2, 3)), None)
 
     @staticmethod
-    def _names(known: list[Stream]) -> list[str]:
-        return [stream.mask or f"no mask (of {', '.join(stream.inputs)})" for stream in known]
+    def _names(known: list[InputSequence]) -> list[str]:
+        return [sequence.mask or f"no mask (of {', '.join(sequence.inputs)})" for sequence in known]
 
-    def _refuse_padded_labels(self, layer: str, known: list[Stream]) -> None:
+    def _refuse_padded_labels(self, layer: str, known: list[InputSequence]) -> None:
         """A decoder fed with shifted labels has padding that no mask tells of."""
-        for key in (key for stream in known for key in stream.inputs if key == "labels"):
+        for key in (key for sequence in known for key in sequence.inputs if key == "labels"):
             if bool((entries_of(self.content)[key] == IGNORED_LABEL).any()):
                 raise AmbiguousMaskError(
                     f"layer {layer!r} depends on labels that hold padding ({IGNORED_LABEL}), got no mask for it: pass "

@@ -37,25 +37,25 @@ def prove(
     # are shorter without the longest of them.
     ends = {0, batch.size - 1} if any(recorder.lengths for recorder in recorders) else set()
     alone = [
-        trials.of([i, i], look=False) for i in sorted({batch.size // 3, 2 * batch.size // 3} | ends) if batch.size > 1
+        trials.run([i, i], look=False) for i in sorted({batch.size // 3, 2 * batch.size // 3} | ends) if batch.size > 1
     ]
-    part = trials.of_some()
+    part = trials.run_some()
     if part is not None:
         trials.check_calls()
     turned = repeated = None
     more = []
     if (part is None or trials.any_other_shape(part)) and batch.size > 1:
         # A model of one size of batch, or sequences as long as the longest of the batch: as many examples, in other places.
-        turned = trials.of(reordered(batch.size))
+        turned = trials.run(reordered(batch.size))
         more.append(repeated_examples(batch.size))
     if part is not None and batch.size == 2:
         more.append(ORDER_OF_TWO)
-    others = [(order, trials.of(order)) for order in more]
+    others = [(order, trials.run(order)) for order in more]
     if part is not None and trials.any_difference(part):
-        repeated = trials.of_some(seed=1)
+        repeated = trials.run_some(seed=1)
     if part is not None and is_quantised(model):
         for order in ([0, 0], [batch.size - 1] * 2, trials.index):
-            trials.note_mixing(order, trials.of(order))
+            trials.note_mixing(order, trials.run(order))
     for number, recorder in enumerate(recorders):
         for found in (one[number] for one in alone if one is not None):
             unfit = {name: problem for name, problem in found.items() if isinstance(problem, UnfitError)}
@@ -84,23 +84,23 @@ class _Trials:
         self.pair = None if is_quantised(model) else batches.pair_with(batch, before)
         self.part, self.spacing = tolerance_of(model, [s for recorder in recorders for s in recorder.samples.values()])
 
-    def of(self, order: Sequence[int], seed: int = 0, *, look: bool = True) -> list[Tried] | None:
+    def run(self, order: Sequence[int], seed: int = 0, *, look: bool = True) -> list[Tried] | None:
         """Run examples in some order, and return the rows of those that were sampled, by layer; None where that fails."""
-        return self._of(self.batch, order, seed, look=look)
+        return self._run(self.batch, order, seed, look=look)
 
-    def of_some(self, seed: int = 0) -> list[Tried] | None:
+    def run_some(self, seed: int = 0) -> list[Tried] | None:
         """Run those that are tried, a single example beside that of the batch before it; None where the model takes none."""
-        pair = None if self.pair is None else self._of(self.pair, [1, 0], seed, look=True)
+        pair = None if self.pair is None else self._run(self.pair, [1, 0], seed, look=True)
         if pair is not None:
             return pair
         for order in self.orders:
             for self.order in (order, sorted(order)):
-                found = self.of(self.order, seed)
+                found = self.run(self.order, seed)
                 if found is not None:
                     return found
         return None
 
-    def _of(self, batch: Batch, order: Sequence[int], seed: int, *, look: bool) -> list[Tried] | None:
+    def _run(self, batch: Batch, order: Sequence[int], seed: int, *, look: bool) -> list[Tried] | None:
         try:
             tried = batches.part_of_batch(batch, order)
         except (RuntimeError, NotImplementedError):  # of layouts that PyTorch does not index
@@ -134,7 +134,7 @@ class _Trials:
 
     def _calls_of(self, order: Sequence[int]) -> list[dict[str, int]] | None:
         """Count how often modules run for examples in some order; None where the model does not take them."""
-        ran = self.of(order, look=False) is not None
+        ran = self.run(order, look=False) is not None
         return [recorder.calls_tried for recorder in self.recorders] if ran else None
 
     def note_mixing(self, order: Sequence[int], found: list[Tried] | None) -> None:

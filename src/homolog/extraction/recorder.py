@@ -18,7 +18,7 @@ from homolog.extraction.batch_contents import entries_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.channels import check_channels
 from homolog.extraction.layer_selection import INPUT, Selection, module_of, rule_for
-from homolog.extraction.masks import Masks, Stream, streams_of
+from homolog.extraction.masks import InputSequence, Masks, input_sequences
 from homolog.extraction.objections import (
     Objection,
     hint_for,
@@ -79,8 +79,8 @@ class Recorder:
         self._convert = convert or self._stored
         self._batch: Batch | None = None
         self._masks: Masks | None = None
-        self._streams: tuple[Stream, ...] | None = None
-        self._owners: dict[str, frozenset[int]] = {}
+        self._sequences: tuple[InputSequence, ...] | None = None
+        self._depends_on: dict[str, frozenset[int]] = {}
         self._strangers: dict[str, frozenset[str]] = {}
         self._listen: Callable[[str, Any, nn.Module], None] | None = None
         self._calls: dict[str, int] = {}
@@ -136,19 +136,22 @@ class Recorder:
 
     def masks_of(self, batch: Batch) -> Masks:
         """Return the masks of a batch."""
-        streams = streams_of(batch.content, batch.size) if self._streams is None else self._streams
-        owners = dict(self._owners)
+        sequences = input_sequences(batch.content, batch.size) if self._sequences is None else self._sequences
+        depends_on = dict(self._depends_on)
         entries = entries_of(batch.content)
         if entries:
             main = next((key for key, value in entries.items() if value is batch.main), None)
-            owners[INPUT] = frozenset(i for i, stream in enumerate(streams) if main in stream.inputs)
-        return Masks(batch.content, batch.size, self.options.mask, streams, owners, self._strangers)
+            depends_on[INPUT] = frozenset(i for i, sequence in enumerate(sequences) if main in sequence.inputs)
+        return Masks(batch.content, batch.size, self.options.mask, sequences, depends_on, self._strangers)
 
     def learn(
-        self, streams: tuple[Stream, ...], owners: dict[str, frozenset[int]], foreign_masks: dict[str, frozenset[str]]
+        self,
+        sequences: tuple[InputSequence, ...],
+        depends_on: dict[str, frozenset[int]],
+        foreign_masks: dict[str, frozenset[str]],
     ) -> None:
         """Take note of which inputs belong together, which layers depend on them, and which have not their positions."""
-        self._streams, self._owners, self._strangers = streams, owners, foreign_masks
+        self._sequences, self._depends_on, self._strangers = sequences, depends_on, foreign_masks
 
     @property
     def proves(self) -> bool:
@@ -159,9 +162,9 @@ class Recorder:
         """Open a batch."""
         self.samples, self._layouts = {}, {}
         self._batch, self._calls, self._rows = batch, {}, {}
-        if self._streams is not None and streams_of(batch.content, batch.size) != self._streams:
-            self._streams = None  # other inputs than the first batch: nothing is known of them
-            self._owners, self._strangers = {}, {}
+        if self._sequences is not None and input_sequences(batch.content, batch.size) != self._sequences:
+            self._sequences = None  # other inputs than the first batch: nothing is known of them
+            self._depends_on, self._strangers = {}, {}
         self._masks = self.masks_of(batch)
         if self.selection.with_input:
             self._record(INPUT, batch.main)
@@ -234,7 +237,7 @@ class Recorder:
         check_channels(name, module, found.tensor, rule, self.options.channels, self._layouts)
         if found.tensor is not None:
             found = found._replace(tensor=found.tensor.detach())
-        return reductions.apply(name, found, rule, masks, self.options.channels, axis or 0)
+        return reductions.reduce_output(name, found, rule, masks, self.options.channels, axis or 0)
 
     def drop_contradicted(self) -> None:
         """Leave out, or refuse, the layers that do not follow the examples."""

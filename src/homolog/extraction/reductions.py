@@ -51,7 +51,7 @@ class UnfitError(ValueError):
         self.shape = shape
 
 
-def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis: int) -> LayerRows:
+def reduce_output(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis: int) -> LayerRows:
     """Reduce one output of one batch; `axis` is where the examples lie in it."""
     if callable(rule):
         return _by_function(name, found, rule, masks, axis)

@@ -17,16 +17,17 @@ from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.in_memory import InMemory
 from homolog.extraction.input_checks import odd_kind
-from homolog.extraction.input_dependence import owners_of
+from homolog.extraction.input_dependence import sequences_of_layers
 from homolog.extraction.into_store import IntoStore, destination_of
 from homolog.extraction.layer_selection import select
 from homolog.extraction.masked_positions import foreign_masks_of
-from homolog.extraction.masks import streams_of
+from homolog.extraction.masks import input_sequences
 from homolog.extraction.options import Options
 from homolog.extraction.proof import prove
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.reductions import UnfitError
 from homolog.extraction.suspected_padding import unmasked_padding_sentence
+from homolog.names import first_line
 
 _ARGUMENTS = re.compile(r"unexpected keyword argument|missing \d+ required|takes \d+ positional|takes from \d+")
 """What Python says where a batch does not fit the arguments of a forward."""
@@ -140,9 +141,8 @@ def run_batch(
     except Exception as error:
         odd = None if isinstance(error, UnfitError) else odd_kind(batch.content)  # what is unfit is said already
         if odd is not None:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise TypeError(
-                f"batch {number} must be what the model takes, got {odd[0]} ({reason}): pass {odd[1]}."
+                f"batch {number} must be what the model takes, got {odd[0]} ({first_line(error)}): pass {odd[1]}."
             ) from error
         error.add_note(f"while running the model on batch {number} ({batches.describe(batch)})")
         if isinstance(error, TypeError) and options.forward is None and _ARGUMENTS.search(str(error)):
@@ -160,13 +160,15 @@ def run_batch(
 
 def _learn_masks(model: nn.Module, batch: batches.Batch, options: Options, recorders: Sequence[Recorder]) -> None:
     """Find out which mask belongs to which layer, where a batch has several inputs."""
-    streams = streams_of(batch.content, batch.size)
+    sequences = input_sequences(batch.content, batch.size)
     one_rule = options.mask is not None and not isinstance(options.mask, Mapping)
-    several = len(streams) > 1 and not one_rule
-    owners = owners_of(model, batch, options, recorders, streams) if several else [{} for _ in recorders]
-    foreign_masks = foreign_masks_of(model, batch, options, recorders, () if one_rule else streams)
-    for recorder, known, (masks, free) in zip(recorders, owners, foreign_masks, strict=True):
-        recorder.learn(streams, {name: frozenset() for name in free} | known, masks)
+    several = len(sequences) > 1 and not one_rule
+    depends_on = (
+        sequences_of_layers(model, batch, options, recorders, sequences) if several else [{} for _ in recorders]
+    )
+    foreign_masks = foreign_masks_of(model, batch, options, recorders, () if one_rule else sequences)
+    for recorder, known, (masks, free) in zip(recorders, depends_on, foreign_masks, strict=True):
+        recorder.learn(sequences, {name: frozenset() for name in free} | known, masks)
 
 
 @contextmanager
@@ -205,8 +207,9 @@ def _device(device: Any) -> torch.device:
     try:
         return torch.zeros(1, device=device).device
     except (RuntimeError, AssertionError, TypeError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0].rstrip(".")
-        raise ValueError(f"device must be one that PyTorch can use here, got {device!r}: {reason}.") from error
+        raise ValueError(
+            f"device must be one that PyTorch can use here, got {device!r}: {first_line(error)}."
+        ) from error
 
 
 def give_warnings(recorder: Recorder, *, unknown: bool = False) -> None:

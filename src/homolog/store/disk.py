@@ -27,12 +27,12 @@ _HERE = -100
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def beside(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Return a new name in the same folder, with the same ending and short, since a name may be as long as names can be."""
     return path.parent / f".homolog-{secrets.token_hex(8)}{path.suffix}"
 
 
-def aside(path: Path) -> Path:
+def path_put_aside(path: Path) -> Path:
     """Return where an old folder lies while a new one takes its name, on systems that cannot exchange two."""
     return path.parent / f".homolog-{hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}-old"
 
@@ -66,7 +66,7 @@ def exchanged(first: Path, second: Path) -> bool:
 
 
 def _put_aside(new: Path, path: Path) -> None:
-    old = aside(path)
+    old = path_put_aside(path)
     shutil.rmtree(old, ignore_errors=True)
     try:
         os.rename(path, old)
@@ -80,7 +80,7 @@ def _put_aside(new: Path, path: Path) -> None:
 
 def recover(path: Path, lock: str) -> None:
     """Bring an old folder back whose process was killed after it had put it aside and before the new one was there."""
-    old = aside(path)
+    old = path_put_aside(path)
     if path.exists() or not old.is_dir():
         return
     file_lock = locked(old, lock, path)

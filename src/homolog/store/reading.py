@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.names import quoted, writable
+from homolog.names import first_line, quoted, shown, writable
 from homolog.rows import Rows
 from homolog.store.disk import read_json
 from homolog.store.layout import (
@@ -24,7 +24,6 @@ from homolog.store.layout import (
     SUFFIX,
     Contents,
     contents_of,
-    first_line,
     zarr_library,
 )
 
@@ -84,7 +83,7 @@ class StoredRows(Rows):
         except Exception as error:
             raise ValueError(
                 f"{self.where} must be as it was written, got damage in rows {rows.start} to {rows.stop - 1}: "
-                f"{first_line(error)}. Extract again, or leave these rows out with .take."
+                f"{shown(first_line(error))}. Extract again, or leave these rows out with .take."
             ) from error
         return found
 
@@ -122,7 +121,9 @@ def _open_array(store: Path, key: str, where: str) -> Any:
     except ImportError:
         raise
     except Exception as error:  # whatever a file that was altered makes zarr stumble over
-        raise ValueError(f"{where} must be an array of zarr as homolog writes it, got {first_line(error)}.") from error
+        raise ValueError(
+            f"{where} must be an array of zarr as homolog writes it, got {shown(first_line(error))}."
+        ) from error
 
 
 def open_store(path: Path) -> Activations:

@@ -19,7 +19,7 @@ from homolog.activations import Activations
 from homolog.arrays import optional, to_numpy
 from homolog.names import check_text, shown
 from homolog.rows import READ_AT_ONCE, Rows
-from homolog.store.disk import beside, locked, put_in_place, recover, room_for
+from homolog.store.disk import locked, put_in_place, recover, room_for, temporary_path
 from homolog.store.layout import (
     IDENTITIES,
     LAYERS,
@@ -109,11 +109,16 @@ class Writer:
         request: Mapping[str, str],
         *,
         resume: bool,
-        unsaid: Mapping[str, str | None] = MappingProxyType({}),
-        apart: Collection[str] = (),
+        unrecorded: Mapping[str, str | None] = MappingProxyType({}),
+        compared_by_caller: Collection[str] = (),
     ) -> None:
         recover(path, LOCK)
-        self.path, self.request, self._unsaid, self._apart = path, dict(request), unsaid, {*apart, "limit"}
+        self.path, self.request, self._unrecorded, self._compared_by_caller = (
+            path,
+            dict(request),
+            unrecorded,
+            {*compared_by_caller, "limit"},
+        )
         self.presumed: list[str] = []
         self.contents: Contents | None = None
         self._columns: dict[str, Column] = {}
@@ -151,10 +156,10 @@ class Writer:
                 f"{str(self.path)!r} holds a store of {self.contents.rows} rows: pass resume=True to go on with it, or remove it."
             )
         for what, now in self.request.items():
-            found = self.contents.request.get(what, self._unsaid.get(what))
-            if found is None and self.contents.request and what in self._unsaid:
+            found = self.contents.request.get(what, self._unrecorded.get(what))
+            if found is None and self.contents.request and what in self._unrecorded:
                 self.presumed.append(what)
-            elif found != now and what not in self._apart:
+            elif found != now and what not in self._compared_by_caller:
                 self.refuse(what, found, now)
 
     def refuse(self, what: str, begun: str | None, now: str) -> None:
@@ -316,7 +321,7 @@ def save_store(layers: Activations, path: Path) -> None:
     recover(path, LOCK)
     if path.exists() and (not path.is_dir() or contents_of(path) is None):
         raise FileExistsError(f"{str(path)!r} must be a store or a new name, got something else: choose another name.")
-    unfinished = beside(path)
+    unfinished = temporary_path(path)
     with ExitStack() as cleanup:
         if path.is_dir():
             # Whoever writes the old one would go on in a folder that is gone.
