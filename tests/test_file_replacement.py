@@ -93,7 +93,7 @@ def test_killed_between_the_renames(use, tmp_path, monkeypatch):
     path = tmp_path / "a.zarr"
     hl.extract(network(), inputs(30), out=path)
     before = files_of(path)
-    os.rename(path, disk.aside(path))
+    os.rename(path, disk.path_put_aside(path))
     assert not path.exists()
     if use == "open":
         hl.open(path)
@@ -111,8 +111,8 @@ def test_killed_between_the_renames(use, tmp_path, monkeypatch):
 def test_what_lies_aside_is_left_to_a_process_that_is_at_it(tmp_path):
     path = tmp_path / "a.zarr"
     hl.save(OLD, path)
-    os.rename(path, disk.aside(path))
-    lock = disk.locked(disk.aside(path), layout.LOCK, path)
+    os.rename(path, disk.path_put_aside(path))
+    lock = disk.locked(disk.path_put_aside(path), layout.LOCK, path)
     with pytest.raises(BlockingIOError, match="is being written by another process"):
         hl.open(path)
     lock.release()

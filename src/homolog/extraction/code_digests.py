@@ -125,10 +125,10 @@ class CodeDigest:
     def attribute(self, name: str, value: Any) -> bytes:
         """Digest an attribute of a module: a part of its own, code or not."""
         if self._is_code(value):
-            return self.apart(name, lambda: self.part(name, value))
+            return self.separate(name, lambda: self.part(name, value))
         return self.part(name, value)
 
-    def apart(self, name: str, of: Callable[[], bytes]) -> bytes:
+    def separate(self, name: str, of: Callable[[], bytes]) -> bytes:
         """Digest a part of its own; with `values_read` it goes there, so that a refusal can name it."""
         if self._values_read is None:
             return of()
@@ -254,10 +254,10 @@ class CodeDigest:
                 continue
             if hasattr(module, "_orig_mod"):  # compiled: the module inside is listed too
                 continue
-            yield self.apart(f"code of {kind.__name__}", partial(self.of, kind, made=False))
+            yield self.separate(f"code of {kind.__name__}", partial(self.of, kind, made=False))
             for place, hook in hooks_of(module):
                 label = f"hook of {kind.__name__}"
-                yield self.apart(label, partial(self.placed, f"{name} {place}", label, hook))
+                yield self.separate(label, partial(self.placed, f"{name} {place}", label, hook))
             for attribute, value in attributes_of(module, self._names_read):
                 yield attribute if self._values_read is None else ""
                 yield self.attribute(f"{kind.__name__}.{attribute}", value)

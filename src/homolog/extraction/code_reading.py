@@ -133,19 +133,19 @@ def codes_of(function: FunctionType | CodeType) -> list[CodeType]:
 def globals_of(function: FunctionType) -> list[tuple[str, Any]]:
     """Return the global names that a function reads, and the functions inside it, with what they stand for now."""
     found: dict[str, Any] = {}
-    there = function.__globals__
+    namespace = function.__globals__
     for facts in map(facts_of, codes_of(function)):
         for name, *attributes in facts.chains:
-            if name not in there or name in _ABOUT_THE_FILE:
+            if name not in namespace or name in _ABOUT_THE_FILE:
                 continue
-            path, value = _followed(name, there[name], attributes)
+            path, value = _followed(name, namespace[name], attributes)
             found[path] = value
         if {"environ", "getenv"} & ({part for chain in facts.chains for part in chain}):
             found |= {
                 f"environment variable {text}": os.environ.get(text) for text in facts.texts if text in os.environ
             }
         if facts.any_global:
-            found |= {text: there[text] for text in facts.texts if text in there}
+            found |= {text: namespace[text] for text in facts.texts if text in namespace}
     return sorted(found.items(), key=lambda item: item[0])
 
 

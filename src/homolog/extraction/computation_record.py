@@ -52,7 +52,7 @@ def record_of(model: nn.Module, options: Options) -> dict[str, str]:
 
 def _code_of_model(model: nn.Module, digest: CodeDigest) -> bytes:
     for place, hook in hooks_of(None):
-        digest.apart("hook of all modules", partial(digest.placed, place, "hook of all modules", hook))
+        digest.separate("hook of all modules", partial(digest.placed, place, "hook of all modules", hook))
     for name, value in sorted(model.state_dict().items()):
         if not has_plain_bytes(value):
             digest.part(f"{type(model).__name__}.{name}", value)

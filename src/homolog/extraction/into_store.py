@@ -143,7 +143,7 @@ class IntoStore:
         contents = self._writer.contents
         if contents is None or not contents.complete or contents.request.get("limit") != str(options.limit):
             return False
-        there, examples, more, lone = int(self._example[-1]) + 1, 0, False, False
+        stored, examples, more, lone = int(self._example[-1]) + 1, 0, False, False
         for raw in batches.raw_batches(data, options):
             batch = batches.prepare_batch(raw, options, torch.device("cpu"), None, lone=lone)
             lone = batch.layout.kind == "items"
@@ -152,7 +152,7 @@ class IntoStore:
             examples += batch.wanted(remaining)
             if more or examples == options.limit:
                 break
-        if more or examples != there:
+        if more or examples != stored:
             found = (
                 f"{self.total or f'at least {examples}'}"
                 if more
@@ -160,7 +160,7 @@ class IntoStore:
             )
             limit = "a limit to take more of them, " if more else ""
             raise ValueError(
-                f"{str(self.path)!r} is complete with {there} examples, got data of {found}: pass the same data, {limit}or "
+                f"{str(self.path)!r} is complete with {stored} examples, got data of {found}: pass the same data, {limit}or "
                 f"another name."
             )
         self._ids.check(examples)
@@ -172,7 +172,7 @@ class IntoStore:
         first, last = np.searchsorted(self._example, [before, before + count])
         if first == last:
             return False
-        there = self._example[first:last] - before
+        stored = self._example[first:last] - before
         ids = self._ids.of(batch, before, count)
         if (ids is None) != (self._stored_ids is None):
             with_or_without = ("without", "some") if ids is not None else ("with", "none")
@@ -185,12 +185,12 @@ class IntoStore:
             self._writer.refuse(FORM, form, batch.form)
         self._check_identified(batch.digests is not None, ids is not None)
         if batch.digests is not None and self._digests is not None:
-            self._check_same("inputs", self._digests[first:last], batch.digests[there], int(first))
+            self._check_same("inputs", self._digests[first:last], batch.digests[stored], int(first))
         if ids is not None and self._stored_ids is not None:
-            self._check_same("example ids", self._stored_ids[first:last], ids[there], int(first))
+            self._check_same("example ids", self._stored_ids[first:last], ids[stored], int(first))
         # Of the last example only some positions may be there.
         whole = last < len(self._example) or not self._by_position or self._writer.complete
-        return bool(whole and there[-1] == count - 1)
+        return bool(whole and stored[-1] == count - 1)
 
     def _check_identified(self, digested: bool, identified: bool) -> None:
         """Refuse to go on where nothing says whether the inputs are those of the rows that are there."""
@@ -202,9 +202,9 @@ class IntoStore:
             f"batches of tensors, arrays, numbers and text."
         )
 
-    def _check_same(self, what: str, there: np.ndarray, now: np.ndarray, row: int) -> None:
-        if not np.array_equal(there, now):
-            at = row + int(np.argmax(there != now))
+    def _check_same(self, what: str, stored: np.ndarray, now: np.ndarray, row: int) -> None:
+        if not np.array_equal(stored, now):
+            at = row + int(np.argmax(stored != now))
             raise ValueError(
                 f"{str(self.path)!r} must be continued with the {what} it was begun with, got others from row {at} on: pass the "
                 f"same data in the same order, or choose another name."
@@ -227,16 +227,16 @@ class IntoStore:
                 self._writer.request[FORM] = batch.form
             self._writer.start(shapes, kinds, self._provenance)
             self._note_changes()
-        there = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
-        features = {name: rows[there:] for name, rows in output.features.items()}
-        self._writer.append(features, {name: as_stored(ids[there:], kinds[name]) for name, ids in identities.items()})
+        stored = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
+        features = {name: rows[stored:] for name, rows in output.features.items()}
+        self._writer.append(features, {name: as_stored(ids[stored:], kinds[name]) for name, ids in identities.items()})
 
     def _are_digested(self, batch: Batch) -> bool:
         """Say whether the rows of the store have digests, as its first batch has; a later one without them is refused."""
-        there = batch.digests is not None
+        digested = batch.digests is not None
         if self._digested is None:
-            self._digested = self._digests is not None if self._writer.rows else there
-        if self._digested and not there:
+            self._digested = self._digests is not None if self._writer.rows else digested
+        if self._digested and not digested:
             raise ValueError(
                 f"{str(self.path)!r} must hold who every row is, got a batch with something that cannot be digested after others "
                 f"that could be: make all batches of tensors, arrays, numbers and text."

@@ -46,9 +46,9 @@ def foreign_masks_of(
         trial = _Trial.of(model, batch, options, recorders, sequence)
         if trial is None:
             continue
-        for foreign_masks, (apart, free) in zip(found, trial.apart(), strict=True):
+        for foreign_masks, (foreign_layers, free) in zip(found, trial.foreign_layers(), strict=True):
             foreign_masks.free.update(free)
-            for name in apart | free:
+            for name in foreign_layers | free:
                 foreign_masks.masks[name] = foreign_masks.masks.get(name, frozenset()) | {str(sequence.mask)}
     return found
 
@@ -96,7 +96,7 @@ class _Trial:
         kept = [keep[row].nonzero().flatten().tolist() for row in rows]
         return cls(model, batches.part_of_batch(batch, rows), options, recorders, sequence, main, kept, times)
 
-    def apart(self) -> list[tuple[set[str], set[str]]]:
+    def foreign_layers(self) -> list[tuple[set[str], set[str]]]:
         """Return the layers that have not the positions of the mask, and those that depend on nothing, for every recorder."""
         plain = self._run({})
         changed = self._run({self.main: self._at_one_place(self._entry(self.main))})
@@ -109,9 +109,9 @@ class _Trial:
             return [(set(outputs), set()) for outputs in plain]
         nothing: list[Outputs] = [{} for _ in self.recorders]
         runs = zip(plain, changed or nothing, shorter or nothing, exchanged or nothing, strict=True)
-        return [self._apart(*run) for run in runs]
+        return [self._foreign_layers_of(*run) for run in runs]
 
-    def _apart(
+    def _foreign_layers_of(
         self, plain: Outputs, changed: Outputs, shorter: Outputs, exchanged: Outputs
     ) -> tuple[set[str], set[str]]:
         found, free = set(), set()
@@ -121,7 +121,7 @@ class _Trial:
             difference = _difference(output, changed.get(name))
             follows = None if name not in shorter or shorter[name].ndim != 3 else shorter[name].shape != output.shape
             if difference is None or bool(difference.any()):
-                found |= {name} if self._is_apart(difference, follows) else set()
+                found |= {name} if self._is_foreign(difference, follows) else set()
             elif _is_other(output, exchanged.get(name)):
                 found.add(name)
             elif follows is False and self.kept[0] != self.kept[-1] and _is_same_for_all(output):
@@ -136,7 +136,7 @@ class _Trial:
         alike = [one for one in rest if one.ndim == main.ndim and one.is_floating_point() == main.is_floating_point()]
         return separate and not is_known and bool(alike)
 
-    def _is_apart(self, difference: torch.Tensor | None, follows: bool | None) -> bool:
+    def _is_foreign(self, difference: torch.Tensor | None, follows: bool | None) -> bool:
         """Say whether a layer that differs so (rows, positions) has other positions; `follows`: as many as there are places."""
         if difference is None or difference.shape[1] != self._longest:
             return follows is False

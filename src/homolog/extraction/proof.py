@@ -140,9 +140,11 @@ class _Trials:
     def note_mixing(self, order: Sequence[int], found: list[Tried] | None) -> None:
         """Note the layers that have other values without most of the examples: quantised by the largest value of the batch."""
         for recorder, name, sample, rows in [] if found is None else self._rows(found):
-            there = self._sampled(sample, order)
+            expected = self._sampled(sample, order)
             # As part of their own size: the spread of all rows is that of an outlier.
-            apart = rows.shape == there.shape and differences(there, rows).amax() > self.part * there.abs().amax()
+            apart = (
+                rows.shape == expected.shape and differences(expected, rows).amax() > self.part * expected.abs().amax()
+            )
             if bool(apart) and name not in recorder.mixing:
                 recorder.mixing.append(name)
 
@@ -169,16 +171,16 @@ class _Trials:
                 if isinstance(rows, torch.Tensor):
                     yield recorder, name, sample, rows
 
-    def _differs(self, recorder: Recorder, name: str, rows: torch.Tensor, there: torch.Tensor | None = None) -> bool:
+    def _differs(self, recorder: Recorder, name: str, rows: torch.Tensor, expected: torch.Tensor | None = None) -> bool:
         sample = recorder.samples[name]
         allowed = self.part * sample.spread + self.spacing * sample.largest
-        return bool((differences(sample.rows if there is None else there, rows) > allowed).any())
+        return bool((differences(sample.rows if expected is None else expected, rows) > allowed).any())
 
     def _differs_in(self, recorder: Recorder, name: str, order: Sequence[int], rows: Any) -> bool:
         """Say whether a layer has other values, of the same shape, for examples in some order."""
-        there = self._sampled(recorder.samples[name], order)
-        alike = isinstance(rows, torch.Tensor) and rows.shape == there.shape
-        return alike and self._differs(recorder, name, rows, there)
+        expected = self._sampled(recorder.samples[name], order)
+        alike = isinstance(rows, torch.Tensor) and rows.shape == expected.shape
+        return alike and self._differs(recorder, name, rows, expected)
 
     def judge(
         self,
