@@ -38,9 +38,5 @@ def shapes_of(batch: Batch) -> tuple[tuple[int, ...], ...]:
 
 def sizes_of(batch: Batch) -> set[int]:
     """Return the sizes of all axes of a batch but those of the examples."""
-    tensors = [leaf for leaf in leaves(batch.content) if _has_shape(leaf)]
-    return {
-        size
-        for tensor in tensors
-        for size in tensor.shape[1 if len(tensor.shape) and tensor.shape[0] == batch.size else 0 :]
-    }
+    tensors = filter(_has_shape, leaves(batch.content))
+    return {size for tensor in tensors for size in tensor.shape[int(tensor.shape[0] == batch.size) :]}

@@ -146,23 +146,22 @@ class Masks:
         if not masked:
             return None
         fitting = [(name, keep) for name, keep in masked if positions in (None, keep.shape[1])]
-        if not fitting:
-            return None if self._is_free(layer) else self._fitting(layer, *masked[0], positions)
-        if self._has_rival(layer, known, fitting, positions):
-            if self._is_free(layer):
-                return None
+        name, keep = (fitting or masked)[0]
+        rival = bool(fitting) and self._has_rival(layer, known, fitting, positions)
+        foreign = bool(fitting) and name in self.foreign_masks.get(layer, ())
+        if self._is_free(layer) and (rival or foreign or not fitting):
+            return None
+        if rival:
             raise AmbiguousMaskError(
                 f"layer {layer!r} could be padded as {' or as '.join(self._names(known))} says, which are of one length: say "
-                f'which, mask={{"{layer}": "{fitting[0][0]}"}}, or mask={{"{layer}": None}} to count every position.'
+                f'which, mask={{"{layer}": "{name}"}}, or mask={{"{layer}": None}} to count every position.'
             )
-        if fitting[0][0] in self.foreign_masks.get(layer, ()):
-            if self._is_free(layer):
-                return None
+        if foreign:
             raise AmbiguousMaskError(
-                f"layer {layer!r} must have the positions of what {fitting[0][0]} masks, got as many that are not known to be "
-                f'those: say mask={{"{layer}": "{fitting[0][0]}"}} if they are, or mask={{"{layer}": None}} to count all.'
+                f"layer {layer!r} must have the positions of what {name} masks, got as many that are not known to be "
+                f'those: say mask={{"{layer}": "{name}"}} if they are, or mask={{"{layer}": None}} to count all.'
             )
-        return self._fitting(layer, *fitting[0], positions)
+        return self._fitting(layer, name, keep, positions)
 
     def for_function(self, layer: str, positions: int | None) -> torch.Tensor | None:
         """Return the mask that a reduction of one's own is given: the layer's, of whatever length, all true included."""

@@ -9,16 +9,14 @@ import torch
 from torch import nn
 
 from homolog.extraction.code_reading import NamesRead, is_library, is_ours, parts_of_wrapper
-
-_INTERNAL = set(nn.Module().__dict__)
-"""What every module of PyTorch has: parameters, hooks and flags, which are no options of its computation."""
+from homolog.extraction.restoring import MODULE_ATTRIBUTES
 
 
 def attributes_of(module: nn.Module, names_read: NamesRead) -> Iterator[tuple[str, Any]]:
     """Yield the attributes of a module that code reads, and its buffers."""
     library = is_library(type(module))
     for name, value in sorted(vars(module).items()):
-        if name in _INTERNAL or isinstance(value, nn.Module) or not names_read.counts(name):
+        if name in MODULE_ATTRIBUTES or isinstance(value, nn.Module) or not names_read.counts(name):
             continue
         # Libraries keep the folders of files.
         if not (library and isinstance(value, str) and ("/" in value or "\\" in value)):

@@ -14,8 +14,8 @@ from torch import nn
 
 COPIED_AT_MOST = 2**28
 """Bytes of an array that is copied for every trial; a larger one is taken for a table that is only read."""
-_ALWAYS = frozenset(vars(nn.Module()))
-"""What every module has: its weights, its parts and its hooks."""
+MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
+"""What every module of PyTorch has: weights, parts, hooks and flags, which are no options of its computation."""
 _FIXED = (bool, int, float, complex, str, bytes, type(None), type, object)
 
 
@@ -72,7 +72,7 @@ class _Attributes:
         """Let a trial change copies: what is deep in an object cannot be put back. What cannot be copied is used as it is."""
         for name, value in self._values.items():
             if (
-                name in _ALWAYS
+                name in MODULE_ATTRIBUTES
                 or type(value) in _FIXED
                 or isinstance(value, torch.Tensor | nn.Module)
                 or callable(value)
