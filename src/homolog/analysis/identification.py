@@ -113,12 +113,12 @@ def layer_identification(
     total = decisions.sum(axis=1)
     accuracy = right.sum(axis=1) / total
     reference = int(np.argmax(accuracy)) if against is None else _place(chosen_measure(pooled[0], against), names)
-    sureness, test = _sureness(pooled, right, decisions, reference)
+    uncertainty, test = _uncertainty(pooled, right, decisions, reference)
     if test.startswith(NOTHING):
         give(
             [untested_networks("standard errors, z and p over networks are", test.removeprefix(NOTHING))], stacklevel=1
         )
-    columns = {"accuracy": accuracy, **sureness}
+    columns = {"accuracy": accuracy, **uncertainty}
     columns |= {"chance": chances.sum(axis=1) / total, "decisions": total.astype(np.int32)}
     attributes = {"title": "layer identification", "comparisons": np.int32(len(pooled)), "against": names[reference]}
     attributes["test"] = test
@@ -180,7 +180,7 @@ def _tally(result: xarray.Dataset, measure: str) -> Tally:
     return Tally(right, chances, decisions)
 
 
-def _sureness(
+def _uncertainty(
     pooled: Sequence[xarray.Dataset], right: np.ndarray, decisions: np.ndarray, reference: int
 ) -> tuple[dict[str, np.ndarray], str]:
     """Return standard errors and the test against a measure, and what was tested; right and decisions are (measures, pairs)."""

@@ -30,6 +30,12 @@ CommonRows = Annotated[
     ),
 ]
 
+LayersOfAll = Annotated[
+    list[str] | None, typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".')
+]
+
+Workspace = Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")]
+
 app = typer.Typer(
     help="Find which layers of two neural networks correspond, how alike they are, and how sure one may be of it.",
     epilog="Start with `homolog demo`; then `homolog compare --help`.",
@@ -190,10 +196,7 @@ def compare(
         ),
     ] = None,
     pairs: Annotated[str, typer.Option(help="Pairs of layers to compare: all, or same_name.")] = "all",
-    layers: Annotated[
-        list[str] | None,
-        typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".'),
-    ] = None,
+    layers: LayersOfAll = None,
     layers_a: Annotated[list[str] | None, typer.Option(help="Layers of the first file instead.")] = None,
     layers_b: Annotated[list[str] | None, typer.Option(help="Layers of the second file instead.")] = None,
     common_rows: CommonRows = False,
@@ -210,7 +213,7 @@ def compare(
     diagnosed: Annotated[
         bool, typer.Option("--diagnose", help="Put what `homolog diagnose` finds into the page; for one or two files.")
     ] = False,
-    memory: Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")] = "2GiB",
+    memory: Workspace = "2GiB",
 ) -> None:
     """Compare the layers of two models, of one with itself, or of many with each other, from files of activations.
 
@@ -264,14 +267,11 @@ def diagnose(
     files: Annotated[
         list[Path], typer.Argument(help="Activations of one or two models: .npz, .safetensors, .zarr, .pt or .npy.")
     ],
-    layers: Annotated[
-        list[str] | None,
-        typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".'),
-    ] = None,
+    layers: LayersOfAll = None,
     common_rows: CommonRows = False,
     out: Annotated[Path | None, typer.Option(help="Write values, null levels and p-values here (.nc).")] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Random orders of the examples.")] = 199,
-    memory: Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")] = "2GiB",
+    memory: Workspace = "2GiB",
 ) -> None:
     """Say what may be wrong with a comparison before you believe its numbers, and what to do about it.
 

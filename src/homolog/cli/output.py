@@ -156,7 +156,7 @@ def print_result(result: xarray.Dataset) -> None:
         "value",
         "mutual",
     ]
-    columns += _sure_columns(result)
+    columns += _uncertainty_columns(result)
     if many:
         columns = ["a", "b", *columns]
     title = "" if many else f"{result.attrs['model_a']} and {result.attrs['model_b']}, "
@@ -172,21 +172,21 @@ def _best_rows(result: xarray.Dataset) -> list[list[str]]:
             at = found.sel(layer_a=layer)
             mutual = "yes" if bool(at.mutual_a) else ""
             best = str(at.best_b.item())
-            sure = _sure(result, name, str(layer), best)
-            rows.append([name, str(layer), best, f"{float(at.value_b):.4f}", mutual, *sure])
+            uncertainty = _uncertainty(result, name, str(layer), best)
+            rows.append([name, str(layer), best, f"{float(at.value_b):.4f}", mutual, *uncertainty])
     return rows
 
 
-def _sure_columns(result: xarray.Dataset) -> list[str]:
+def _uncertainty_columns(result: xarray.Dataset) -> list[str]:
     """Return the headings of what a result says about how sure it is."""
     interval = f"{float(result.attrs['level']):.0%} interval" if "level" in result.attrs else ""
     return [interval] * bool(interval) + ["p (Benjamini-Hochberg)"] * ("n_permutations" in result.attrs)
 
 
-def _sure(result: xarray.Dataset, name: str, layer: str, best: str) -> list[str]:
+def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> list[str]:
     """Return the interval and the adjusted p-value of one pair, where the result has them."""
     if not best:
-        return ["" for _ in _sure_columns(result)]
+        return ["" for _ in _uncertainty_columns(result)]
     at = {"layer_a": layer, "layer_b": best}
     found = []
     if "level" in result.attrs:
@@ -248,7 +248,7 @@ def print_measures(names: Sequence[str]) -> None:
             record = measure(name)
             lines = zip(_COLUMNS, _measure_row(record), strict=True)
             rows = [
-                ["what", _what(record)],
+                ["what", _summary_of(record)],
                 *([key, value] for key, value in lines if value),
                 ["source", record.reference],
             ]
@@ -258,7 +258,7 @@ def print_measures(names: Sequence[str]) -> None:
     if not sys.stdout.isatty():
         print_table([*_COLUMNS], [_measure_row(record) for record in records])
         return
-    rows = [[record.name, _letters(record), record.kind, _what(record)] for record in records]
+    rows = [[record.name, _letters(record), record.kind, _summary_of(record)] for record in records]
     print_table(["measure", "unchanged by", "kind", "what it says"], rows, "Measures")
     letters = ", ".join(f"{letter} {name.replace('_', ' ')}" for letter, name in INVARIANCES.items())
     print(f"Unchanged by {letters} (of one side: x or y). Options, ranges and formulas: homolog measures NAME")
@@ -277,7 +277,7 @@ _COLUMNS = (
 )
 
 
-def _what(record: Measure) -> str:
+def _summary_of(record: Measure) -> str:
     return " ".join((record.function.__doc__ or record.formula).strip().split("\n\n")[0].split())
 
 
