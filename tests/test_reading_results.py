@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import homolog as hl
+from homolog.analysis.common_subspace import shared_rank
 from homolog.analysis.corresponding_layers import monotone_path
-from homolog.analysis.shared_directions import shared_rank
 
 
 @pytest.fixture(autouse=True)
