@@ -81,7 +81,7 @@ class Recorder:
         self._masks: Masks | None = None
         self._sequences: tuple[InputSequence, ...] | None = None
         self._depends_on: dict[str, frozenset[int]] = {}
-        self._strangers: dict[str, frozenset[str]] = {}
+        self._foreign_masks: dict[str, frozenset[str]] = {}
         self._listen: Callable[[str, Any, nn.Module], None] | None = None
         self._calls: dict[str, int] = {}
         self.calls_tried: dict[str, int] = {}
@@ -142,7 +142,7 @@ class Recorder:
         if entries:
             main = next((key for key, value in entries.items() if value is batch.main), None)
             depends_on[INPUT] = frozenset(i for i, sequence in enumerate(sequences) if main in sequence.inputs)
-        return Masks(batch.content, batch.size, self.options.mask, sequences, depends_on, self._strangers)
+        return Masks(batch.content, batch.size, self.options.mask, sequences, depends_on, self._foreign_masks)
 
     def learn(
         self,
@@ -151,7 +151,7 @@ class Recorder:
         foreign_masks: dict[str, frozenset[str]],
     ) -> None:
         """Take note of which inputs belong together, which layers depend on them, and which have not their positions."""
-        self._sequences, self._depends_on, self._strangers = sequences, depends_on, foreign_masks
+        self._sequences, self._depends_on, self._foreign_masks = sequences, depends_on, foreign_masks
 
     @property
     def proves(self) -> bool:
@@ -164,13 +164,13 @@ class Recorder:
         self._batch, self._calls, self._rows = batch, {}, {}
         if self._sequences is not None and input_sequences(batch.content, batch.size) != self._sequences:
             self._sequences = None  # other inputs than the first batch: nothing is known of them
-            self._depends_on, self._strangers = {}, {}
+            self._depends_on, self._foreign_masks = {}, {}
         self._masks = self.masks_of(batch)
         if self.selection.with_input:
             self._record(INPUT, batch.main)
 
     def _record(self, name: str, output: Any, module: nn.Module | None = None) -> None:
-        assert self._batch is not None  # begin() came first
+        assert self._batch is not None  # start_batch() came first
         assert self._masks is not None
         if name in self.skipped or not self.selection.keep(name):
             return
@@ -273,7 +273,7 @@ class Recorder:
     def finish_batch(self, remaining: int | None, number: int) -> BatchOutput:
         """Close the batch: check it against the first one, and return what was taken of at most `remaining` examples."""
         batch = self._batch
-        assert batch is not None  # begin() came first
+        assert batch is not None  # start_batch() came first
         self._batch = self._masks = None
         self._check_calls(number)
         if self.index == 0:

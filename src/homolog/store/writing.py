@@ -267,7 +267,7 @@ class Writer:
         return room_for(self.path, f"make room and run it again with resume=True, {self.rows} rows are safe")
 
     def _commit_rows(self, rows: int, complete: bool) -> None:
-        assert self.contents is not None  # begin() came first
+        assert self.contents is not None  # start() came first
         if (rows, complete) != (self.contents.rows, self.contents.complete):
             self._commit(replace(self.contents, rows=rows, complete=complete))
 
