@@ -93,7 +93,7 @@ class Recorder:
         self._sizes: dict[str, set[int]] = {}
         self._input_sizes: set[int] = set()
         self._first = 0
-        self.index = 0
+        self.n_batches = 0
         """Batches so far."""
         self.before: Batch | None = None
         """The last batch, if it held one example."""
@@ -156,7 +156,7 @@ class Recorder:
     @property
     def proves(self) -> bool:
         """Whether this batch is tried in part: the first, the second, the fourth, the eighth and so on."""
-        return self.index & (self.index + 1) == 0
+        return self.n_batches & (self.n_batches + 1) == 0
 
     def start_batch(self, batch: Batch) -> None:
         """Open a batch."""
@@ -199,7 +199,7 @@ class Recorder:
 
     def _is_late(self, name: str) -> bool:
         """Leave out a layer of which the batches before hold no rows."""
-        if self.index and name not in self._widths:
+        if self.n_batches and name not in self._widths:
             self._leave_out(name, "ran in a later batch, not in the first")
         elif self.stored is not None and name not in self.stored:
             self._leave_out(name, "left out of the rows that are stored")
@@ -276,7 +276,7 @@ class Recorder:
         assert batch is not None  # start_batch() came first
         self._batch = self._masks = None
         self._check_calls(number)
-        if self.index == 0:
+        if self.n_batches == 0:
             self._note_unused()
             reductions.check_patterns(self.options.reduce, [*self._rows, *self.skipped])
             for rules in (self.options.mask, self.options.axis):
@@ -295,7 +295,7 @@ class Recorder:
                 kept = self._rows[name].features
                 # Rows come in the order of their examples, so that those to keep come first.
                 features[name] = kept if len(example) == len(kept) else kept[: len(example)]
-        self.index += 1
+        self.n_batches += 1
         self.before = batch if batch.size == 1 else None
         self._rows = {}
         return BatchOutput(features, example, position, count)
@@ -359,7 +359,7 @@ class Recorder:
                     f"{missing[0] + '.**'!r}."
                 )
             raise KeyError(f"layer {missing[0]!r} did not run in the forward; " + unknown_layer(missing[0], ran))
-        for pattern, names in self.selection.globs.items() if self.index == 0 else ():
+        for pattern, names in self.selection.globs.items() if self.n_batches == 0 else ():
             if not any(name in self._calls for name in names):
                 raise KeyError(
                     f"{pattern!r} matches only layers that did not run in the forward ({listed(names)}); "

@@ -130,7 +130,7 @@ def run_batch(
     remaining: int | None,
 ) -> list[BatchOutput]:
     """Run the model on a batch, and return what the recorders took of at most `remaining` examples."""
-    first = recorders[0].index == 0
+    first = recorders[0].n_batches == 0
     if first:
         _learn_masks(model, batch, options, recorders)
     for recorder in recorders:
