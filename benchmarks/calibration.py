@@ -175,7 +175,7 @@ def covered(
         x, y, z = moved(family, three(rng, n, strength, shape, distribution))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            result = hl.compare({"x": x}, {"y": y, "z": z}, measures=measures, interval="jackknife")
+            result = hl.compare({"x": x}, {"y": y, "z": z}, measures=measures, interval=True)
         for place, measure in enumerate(measures):
             low, high = (result[f"{measure}_{end}"].values[0] for end in ("low", "high"))
             rounding = 1e-7 * (1 + abs(truth[measure]))

@@ -20,19 +20,18 @@ import matplotlib
 matplotlib.use("Agg")
 
 import homolog as hl
-from homolog.demo import LAYERS, load_digits, train
+from homolog.paper.data import load
+from homolog.paper.demo import LAYERS, train
 
 
 def main(folder: Path) -> None:
     warnings.simplefilter("ignore", hl.HomologWarning)
-    digits = load_digits()
+    digits = load("digits")
     a, b = (
-        hl.extract(train(digits, seed).network, digits.images, layers=LAYERS, batch_size=512).described(
-            model=f"seed {seed}"
-        )
+        hl.extract(train(digits, seed), digits.whole, layers=LAYERS, batch_size=512).described(model=f"seed {seed}")
         for seed in (0, 1)
     )
-    inputs = digits.images.reshape(len(digits.images), -1).numpy()
+    inputs = digits.whole.reshape(len(digits.whole), -1)
     results, found = {}, {}
     for name in hl.measures():
         measure = hl.measure(name, inputs=inputs) if name == "deconfounded_cka" else hl.measure(name)

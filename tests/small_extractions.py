@@ -27,7 +27,7 @@ def files_of(store: Path) -> dict[str, bytes]:
 
 
 def options(**chosen):
-    names = ("layers", "forward", "limit", "dtype", "example_ids", "device", "progress")
+    names = ("layers", "forward", "max_examples", "dtype", "example_ids", "device", "progress")
     return Options(
         **{"reduce": "flatten", "channels": "first", "batch_size": 1, "memory": 2**30, **dict.fromkeys(names), **chosen}
     )

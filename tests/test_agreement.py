@@ -161,7 +161,7 @@ def roads(form, x, y, folder, monkeypatch):
     for name, layer in (("x", x), ("y", y)):
         hl.save({name: layer}, folder / f"{name}.zarr")
     with monkeypatch.context() as patched:
-        if form.family.on_disk is not None and form.prepare_options.get("kernel") != "residual":
+        if form.family.blockwise and form.prepare_options.get("kernel") != "residual":
             patched.setattr(budget, "_to_load", lambda *_: 1 << 60)
         result, told = compared(folder / "x.zarr", folder / "y.zarr")
     yield "store", result[str(form)].item(), told
@@ -197,7 +197,7 @@ LARGE = (
     *("cka(kernel=rbf,median_fraction=30.0)", "distance_correlation", "rsa", "rsa(comparison=pearson)"),
     *("rsa(dissimilarity=euclidean)", "rsa(dissimilarity=cosine)", "rsm_norm_difference", "mutual_knn"),
 )
-ON_DISK = tuple(form for form in LARGE if hl.measure(form).family.on_disk is not None)
+ON_DISK = tuple(form for form in LARGE if hl.measure(form).family.blockwise)
 
 
 def _clusters(rng, x):

@@ -9,9 +9,9 @@ import pytest
 from representation_pairs import CASES, related
 
 import homolog as hl
-from homolog.blocks import products
+from homolog.blocks import budget, products
 from homolog.measures import nearest_neighbors
-from homolog.operands import clouds, condensed, dissimilarities, neighbors, permuted, walk
+from homolog.operands import clouds, condensed, dissimilarities, gram_permutations, gram_statistics, neighbors
 
 FORMS = [form for record in hl.measures().values() for form in record.forms()]
 SIZES = [
@@ -26,10 +26,10 @@ SIZES = [
     (products, "PIECE", 101),
     (condensed, "PIECE", 101),
     (dissimilarities, "PIECE", 101),
-    (permuted, "AT_ONCE", 53),
-    (walk, "ROWS", 9),
-    (walk, "COLUMNS", 13),
-    (walk, "HALF_ROWS", 11),
+    (gram_permutations, "AT_ONCE", 53),
+    (budget, "ROWS", 9),
+    (budget, "COLUMNS", 13),
+    (gram_statistics, "CONDENSED_ROWS", 11),
 ]
 
 

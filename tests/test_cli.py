@@ -62,7 +62,18 @@ def run(folder):
 def files(run):
     run("extract", "nets:model", "--data", "nets:data", "--out", "a.npz")
     run("extract", "nets.py:other", "--data", "nets:data", "--out", "b.safetensors", "-l", "0", "-l", "2")
-    run("extract", "nets:network", "--data", "nets:data", "--out", "c.npz", "--limit", "300", "--reduce", "2=mean")
+    run(
+        "extract",
+        "nets:network",
+        "--data",
+        "nets:data",
+        "--out",
+        "c.npz",
+        "--max-examples",
+        "300",
+        "--reduce",
+        "2=mean",
+    )
 
 
 def test_extract_writes_what_the_library_takes(run, folder, files):

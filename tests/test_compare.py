@@ -142,7 +142,7 @@ def test_files_keep_layers_and_row_identity(layers, tmp_path):
 
 def test_modules_that_were_public_are_told_of():
     for name, holds in (("registry", "unregister"), ("cautions", "HomologWarning")):
-        with pytest.warns(DeprecationWarning, match=f"^homolog.{name} is no longer public"):
+        with pytest.warns(FutureWarning, match=f"^homolog.{name} is no longer public"):
             assert getattr(getattr(hl, name), holds) is getattr(hl, holds)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         hl.nothing  # noqa: B018

@@ -301,7 +301,7 @@ HASHED = {
 PRINTED = """
 from homolog.extraction.options import Options
 from homolog.extraction.computation_record import record_of
-names = ("layers", "limit", "dtype", "example_ids", "device", "progress")
+names = ("layers", "max_examples", "dtype", "example_ids", "device", "progress")
 asked = Options(forward=given, reduce="flatten", channels="first", batch_size=1, memory=1, **dict.fromkeys(names))
 print(record_of(model, asked))
 """

@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 from representation_pairs import CASES, related
 
 import homolog as hl
-from homolog.operands import walk
-from homolog.operands.gram import prepare
+from homolog.blocks.budget import Cost, Form, Sizes
+from homolog.blocks.scan import Panels
+from homolog.blocks.workers import ThreadWorkers
+from homolog.engine import budget
+from homolog.operands.gram_statistics import STRUCTURE
+from homolog.operands.representation import ArrayRepresentation
 
 FORMS = ["cka", "cka(estimator=debiased)", "hsic", "hsic(estimator=debiased)", "cka(kernel=rbf)"]
 
@@ -66,22 +70,22 @@ def test_walk_survives_every_kind_of_data(form, case, rng):
 @settings(max_examples=40, deadline=None)
 def test_any_tile_and_any_choice_of_form_gives_the_same(rows, columns, walked, n):
     rng = np.random.default_rng(3)
-    structures = [prepare(rng.normal(size=(n, p))) for p in (2, 5, 9)]
+    structures = [STRUCTURE.prepare(ArrayRepresentation(rng.normal(size=(n, p)))) for p in (2, 5, 9)]
     needed = np.ones((3, 3), dtype=bool)
-    form = walk.WalkForm(tuple(sorted(walked)), rows, columns, 0.0, 0)
+    form = Form(Cost(), tuple(sorted(walked)), Panels(n, n, rows, columns))
     shares = []
-    inner, diagonals = walk.inner_products(structures, needed, form, map, shares.append)
+    found = STRUCTURE.meet_all(structures, needed, form, ThreadWorkers(), shares.append)
     plain = np.array([[np.sum(a.gram * b.gram) for b in structures] for a in structures])
-    np.testing.assert_allclose(inner + diagonals, plain, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(found.inner + found.diagonals, plain, rtol=1e-10, atol=1e-10)
     assert sum(shares) == pytest.approx(1)
 
 
 def test_the_cheaper_form_is_chosen():
     everything = np.ones((4, 4), dtype=bool)
 
-    def chosen(n, *widths, needed=everything):
-        form = walk.choose([(n, p) for p in widths], [4] * 4, needed, 2**31, kernel="linear")
-        return form.walked
+    def chosen(n, *widths, needed=everything, kernel="linear"):
+        sizes = Sizes.of([np.broadcast_to(0.0, (n, p)) for p in widths], [4] * 4, needed, 2**31)
+        return STRUCTURE.choose(sizes, kernel=kernel).tiled
 
     assert chosen(50_000, 64, 128, 64, 128) == ()
     assert chosen(1000, 2000, 64, 3000, 900) == (0, 1, 2, 3)
@@ -89,7 +93,7 @@ def test_the_cheaper_form_is_chosen():
     assert chosen(1000, 2000, 3000, 10, 20, needed=of_a_kind) == (0, 1)
     assert chosen(1000, 2000, 2000, 2000, 2000) == (0, 1, 2, 3)
     assert chosen(1000, 900, 900, 900, 900, needed=np.eye(4, dtype=bool)) == ()
-    assert walk.choose([(100, 3)] * 4, [8] * 4, everything, 2**31, kernel="rbf").walked == (0, 1, 2, 3)
+    assert chosen(100, 3, 3, 3, 3, kernel="rbf") == (0, 1, 2, 3)
 
 
 def test_operations_are_counted(rng):
@@ -110,14 +114,14 @@ def test_operations_are_counted(rng):
     assert flops([200], [1] * 9) == min(along)
 
 
-def test_kernels_are_formed_twice_where_they_do_not_fit(rng):
+def test_kernels_are_formed_tile_by_tile_where_they_do_not_fit(rng, monkeypatch):
+    monkeypatch.setattr(budget, "FLOOR", 0)
     layers = several(rng, n=300)
     form = "cka(kernel=rbf,median_fraction=0.5)"
-    rebuilt = hl.plan(layers, measures=form, memory="2MB")
-    assert "formed twice to hold none" in str(rebuilt)
-    assert "formed twice" not in str(hl.plan(layers, measures=form))
+    assert "block by block" in str(hl.plan(layers, measures=form, memory="1.2MB"))
+    assert "stacked vectors" in str(hl.plan(layers, measures=form))
     debiased = "cka(kernel=rbf,median_fraction=0.5,estimator=debiased)"
-    little = hl.compare(layers, measures=(form, debiased), memory="2MB")
+    little = hl.compare(layers, measures=(form, debiased), memory="1.2MB")
     held = hl.compare(layers, measures=(form, debiased))
     for name in held.data_vars:
         np.testing.assert_allclose(little[name], held[name], atol=1e-12)
@@ -127,30 +131,24 @@ def test_kernels_are_formed_twice_where_they_do_not_fit(rng):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_half_of_the_distances_is_enough(rng, n, p, dtype):
     x = (rng.normal(size=(n, p)) + 5).astype(dtype)
-    held, rebuilt = (prepare(x, kernel="rbf", median_fraction=0.7, rebuilt=rebuilt) for rebuilt in (False, True))
-    assert held.half is not None
-    assert rebuilt.half is None
-    assert rebuilt.kernel is not None
+    held = STRUCTURE.prepare(ArrayRepresentation(x), kernel="rbf", median_fraction=0.7)
+    assert held.condensed.shape == (n * (n - 1) // 2,)
     squared = ((x[:, None].astype(float) - x[None]) ** 2).sum(axis=2)
     raw = np.exp(-squared / (2 * 0.7**2 * np.median(squared)))
     centring = np.eye(n) - 1 / n
     plain = centring @ raw @ centring
-    for kernel in (held, rebuilt):
-        scale = float(kernel.scale) ** 2
-        # A distance of rows that have a mean in common loses some digits to it.
-        allowed = 8 * np.finfo(dtype).eps if kernel is rebuilt else None
-        np.testing.assert_allclose(kernel.gram * scale, plain, atol=allowed or 40 * np.finfo(dtype).eps)
-        np.testing.assert_allclose(kernel.diagonal * scale, np.diag(plain), atol=allowed or 40 * np.finfo(dtype).eps)
+    scale = float(held.scale) ** 2
+    np.testing.assert_allclose(held.gram * scale, plain, atol=40 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(held.diagonal * scale, np.diag(plain), atol=40 * np.finfo(dtype).eps)
 
 
 def test_half_of_the_distances_of_equal_rows(rng):
     equal = np.ones((20, 3))
-    assert bool(prepare(equal, kernel="rbf", rebuilt=True).constant)
+    assert bool(STRUCTURE.prepare(ArrayRepresentation(equal), kernel="rbf").constant)
     equal[:6] = rng.normal(size=(6, 3))
-    for rebuilt in (False, True):
-        without = prepare(equal, kernel="rbf", rebuilt=rebuilt)
-        assert without.no_width
-        assert bool(without.constant)
+    without = STRUCTURE.prepare(ArrayRepresentation(equal), kernel="rbf")
+    assert without.left == "no width"
+    assert bool(without.constant)
 
 
 def test_little_memory_makes_small_tiles_and_no_difference(rng):

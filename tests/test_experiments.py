@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from dataclasses import replace
 
@@ -15,12 +16,15 @@ from matplotlib.figure import Figure
 
 import homolog as hl
 from homolog.cli.app import run
-from homolog.paper import data, training
+from homolog.paper import checkpoints, data
+from homolog.paper.checkpoints import Job
 from homolog.paper.depth import longest_block
 from homolog.paper.experiments import EXPERIMENTS, perform
+from homolog.paper.indexes import described
 from homolog.paper.networks import Architecture
-from homolog.paper.study import SCALES, Study, described, scaled
-from homolog.paper.training import Job, Recipe
+from homolog.paper.scale import SCALES, scaled
+from homolog.paper.study import Study
+from homolog.paper.training import Recipe
 
 FEW = {"width": 0.2, "n_train": 130, "epochs": 1, "deep_epochs": 1, "n_examples": 120, "seeds": 3, "n_probed": 60}
 SMALLEST = replace(SCALES["tiny"], **FEW, depths=(10, 18), residual_depth=8, widths=(2, 3))
@@ -40,15 +44,14 @@ def drawn_small(figure, path, **options):
 def test_every_experiment_runs_and_is_not_run_twice(study, name, monkeypatch):
     said = []
     monkeypatch.setattr(Figure, "savefig", drawn_small)
-    told = replace(study, say=said.append)
-    result = perform(EXPERIMENTS[name], told)
+    result = perform(EXPERIMENTS[name], replace(study, say=said.append))
     assert said[0].endswith("digits, scale tiny")
     assert any("Written" in line for line in said)
     picture = study.out / f"{name}-{study.title}.png"
     assert pyplot.imread(picture).std() > 0.05
     written = xarray.load_dataset(picture.with_suffix(".nc"))
     # Nothing is left to compute; drawing it again would show nothing new.
-    monkeypatch.setattr(training, "_train", None)
+    monkeypatch.setattr(checkpoints, "_train", None)
     monkeypatch.setattr(hl, "compare", None)
     monkeypatch.setattr(Figure, "savefig", lambda *arguments, **options: None)
     xarray.testing.assert_identical(perform(EXPERIMENTS[name], replace(study)), written)
@@ -78,8 +81,7 @@ def test_table_2_of_ones_own_index(study, monkeypatch, tmp_path, capsys):
     (tmp_path / "mine.py").write_text("def widths(x, y):\n    return 1.0 / (1 + abs(x.shape[1] - y.shape[1]))\n")
     options = ["--seeds", "3", "--epochs", "1", "--train-images", "130", "--examples", "120", "--width", "0.2"]
     assert run(["paper", "table2", "-m", "mine.py:widths", "-m", "cka", *options, "--out", "here"]) == 0
-    told = capsys.readouterr().out
-    assert "mine:widths" in told
+    assert "mine:widths" in capsys.readouterr().out
     (file,) = (tmp_path / "here").glob("table2-digits-tiny-*epochs-1*-by-mine-widths-cka.nc")
     found = xarray.load_dataset(file)
     assert found.measure.values.tolist() == ["mine:widths", "cka"]
@@ -96,7 +98,7 @@ def test_table_2_of_ones_own_index(study, monkeypatch, tmp_path, capsys):
 def test_an_index_that_fails_is_found_before_training(monkeypatch, tmp_path, capsys, code, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.py").write_text(code)
-    monkeypatch.setattr(training, "_train", None)
+    monkeypatch.setattr(checkpoints, "_train", None)
     assert run(["paper", "table2", "-m", "broken.py:index", "--out", "here"]) == 2
     assert words in capsys.readouterr().err
 
@@ -114,8 +116,8 @@ def test_a_changed_helper_of_ones_own_index_is_noticed(monkeypatch, tmp_path):
 
 def layers_of(study, family, seed, images, source=None, width=0.2, batch_norm=True):
     """What an experiment compares, taken here from a network of its own training."""
-    chosen = study.architecture(family, source, width=width, batch_norm=batch_norm)
-    (network,) = study.networks([(chosen, seed)], source)
+    chosen = Architecture(family, 1, 8, (source or study.images).classes, width, batch_norm)
+    network = study.networks({"": (chosen, seed)}, source)[""]
     return hl.extract(network.network, images, layers=chosen.layers(), batch_size=512, progress=False)
 
 
@@ -168,8 +170,8 @@ def test_figure_1_draws_principal_components(study):
 
 def test_identification_of_the_appendix_is_that_of_its_networks(study):
     train = study.images.train[:120]
-    architecture = study.architecture("tiny-10", width=0.2)
-    raw = [training.untrained(architecture, study.images, seed) for seed in (0, 1, 2)]
+    architecture = study.architecture("tiny-10")
+    raw = [checkpoints.untrained(architecture, study.images, seed) for seed in (0, 1, 2)]
     learned = {str(seed): layers_of(study, "tiny-10", seed, train) for seed in (0, 1, 2)}
     cases = [
         (
@@ -207,10 +209,12 @@ def test_probes_belong_to_their_layers(study):
     np.testing.assert_allclose(own.accuracy.sel(layer_a=probed.layer.values), probed.accuracy, atol=1e-12)
 
 
-def test_more_than_the_memory_holds_is_refused_in_time(study, monkeypatch):
-    monkeypatch.setattr("homolog.paper.study.memory_of_machine", lambda: 2.0**20)
-    with pytest.raises(ValueError, match=r"GiB of memory, got a machine with 0: use fewer with --examples \d+"):
-        EXPERIMENTS["table2"].run(replace(study, measures={"cka": hl.measure("cka(estimator=debiased)")}))
+def test_more_than_the_memory_holds_is_refused_in_time(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("homolog.cli.paper_command.whole_memory", lambda: 2**20)
+    options = ["--epochs", "1", "--train-images", "130", "--examples", "120", "--width", "0.2"]
+    assert run(["paper", "tiny-resnet", *options, "--out", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert re.search(r"GiB of memory, got a machine with 0: use fewer with --examples \d+", message)
 
 
 def test_the_longest_block_is_of_layers_that_are_all_alike():
@@ -258,8 +262,8 @@ def job(seed=0, epochs=3, images=None, **architecture):
 
 
 def test_a_killed_training_goes_on_to_the_same_network(tmp_path, monkeypatch):
-    whole = training.trained(job(), tmp_path / "whole", lambda images: None)
-    monkeypatch.setattr(training, "SAVED_EVERY", -1.0)
+    whole = checkpoints.trained(job(), tmp_path / "whole", lambda images: None)
+    monkeypatch.setattr(checkpoints, "SAVED_EVERY", -1.0)
     steps = []
 
     def killed(images):
@@ -268,11 +272,11 @@ def test_a_killed_training_goes_on_to_the_same_network(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        training.trained(job(), tmp_path / "killed", killed)
+        checkpoints.trained(job(), tmp_path / "killed", killed)
     (left,) = (tmp_path / "killed").iterdir()
     assert left.name.endswith(".unfinished.safetensors")
     done = []
-    again = training.trained(job(), tmp_path / "killed", done.append)
+    again = checkpoints.trained(job(), tmp_path / "killed", done.append)
     assert done[0] > 0
     for name, tensor in whole.network.state_dict().items():
         torch.testing.assert_close(again.network.state_dict()[name], tensor, rtol=0, atol=0)
@@ -295,20 +299,20 @@ def test_checkpoints_are_kept_by_everything_that_determines_them():
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path):
-    training.trained(job(epochs=1), tmp_path, lambda images: None)
+    checkpoints.trained(job(epochs=1), tmp_path, lambda images: None)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match="delete it"):
-        training.trained(job(epochs=1), tmp_path, lambda images: None)
+        checkpoints.trained(job(epochs=1), tmp_path, lambda images: None)
 
 
 def test_training_is_learning(tmp_path):
     digits = data.load("digits")
-    learned = training.trained(
+    learned = checkpoints.trained(
         Job(Architecture("tiny-10", 1, 8, 10, 0.5), digits, Recipe(3, batch_size=32), 0), tmp_path, lambda images: None
     )
     assert learned.accuracy > 0.8
-    assert training.untrained(learned.architecture, digits, 0).accuracy < 0.3
+    assert checkpoints.untrained(learned.architecture, digits, 0).accuracy < 0.3
 
 
 @pytest.mark.parametrize(

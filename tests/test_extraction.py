@@ -164,9 +164,9 @@ def test_limit_takes_no_more_batches_than_it_needs():
             yield torch.arange(start, start + 4.0)[:, None].expand(4, 3)
         raise AssertionError("a third batch was read")
 
-    taken = hl.extract(dense(), batches(), layers="input", limit=6)
+    taken = hl.extract(dense(), batches(), layers="input", max_examples=6)
     np.testing.assert_array_equal(taken["input"][:, 0], np.arange(6.0))
-    places = hl.extract(dense(), torch.ones(4, 5, 3), layers=["0"], reduce="positions", limit=2)
+    places = hl.extract(dense(), torch.ones(4, 5, 3), layers=["0"], reduce="positions", max_examples=2)
     assert places.n == 10
 
 

@@ -95,16 +95,16 @@ def test_a_layer_left_out_of_stored_rows_stays_left_out_when_they_are_continued(
     model, data = Beside(FAILS_LATER["another shape"][0]), marked(0, 1, 0, 0, 0, size=600)
     options = {"out": tmp_path / "a.zarr", "resume": True}
     with pytest.warns(hl.ExtractionWarning, match="left out.*other"):
-        hl.extract(model, data, limit=2400, **options)
+        hl.extract(model, data, max_examples=2400, **options)
     with pytest.warns(hl.ExtractionWarning, match=r"left out.*other \(left out of the rows that are stored\)"):
-        taken = hl.extract(model, data, limit=3000, **options)
+        taken = hl.extract(model, data, max_examples=3000, **options)
     with torch.no_grad():
         np.testing.assert_allclose(np.asarray(taken["line"]), model.line(torch.cat(data)).numpy(), atol=1e-6)
     # What stands in the store, and shows later that it is none of examples, goes too.
     options["out"] = tmp_path / "b.zarr"
-    hl.extract(model, data, limit=600, **options)
+    hl.extract(model, data, max_examples=600, **options)
     with pytest.warns(hl.ExtractionWarning, match=r"left out.*other \(shape \(1, 6\)\)"):
-        assert list(hl.extract(model, data, limit=3000, **options)) == ["line"]
+        assert list(hl.extract(model, data, max_examples=3000, **options)) == ["line"]
     assert list(hl.open(options["out"])) == ["line"]
 
 

@@ -101,12 +101,14 @@ def test_no_axis_is_told_where_none_is_that_of_the_examples(kind):
 @pytest.mark.parametrize("limit", [None, 20])
 def test_a_complete_store_goes_on_with_a_limit_and_says_so_only_where_there_is_more(limit, tmp_path):
     model, x, out = nn.Sequential(nn.Linear(3, 2)), torch.randn(20, 3), tmp_path / "a.zarr"
-    hl.extract(model, x[:12], out=out, limit=limit)
-    with pytest.raises(ValueError, match=r"with 12 examples, got data of 20: .*, a limit to take more of them, or"):
-        hl.extract(model, x, out=out, limit=limit, resume=True)
+    hl.extract(model, x[:12], out=out, max_examples=limit)
+    with pytest.raises(
+        ValueError, match=r"with 12 examples, got data of 20: .*, max_examples to take more of them, or"
+    ):
+        hl.extract(model, x, out=out, max_examples=limit, resume=True)
     with pytest.raises(ValueError, match="with 12 examples, got data of 7: pass the same data, or another name"):
-        hl.extract(model, x[:7], out=out, limit=limit, resume=True)
-    taken = hl.extract(model, x, out=out, limit=19, resume=True)
+        hl.extract(model, x[:7], out=out, max_examples=limit, resume=True)
+    taken = hl.extract(model, x, out=out, max_examples=19, resume=True)
     np.testing.assert_allclose(np.asarray(taken["0"]), hl.extract(model, x[:19])["0"], atol=1e-6)
 
 

@@ -73,7 +73,7 @@ def test_positions_of_layers_must_agree(case, limit, tmp_path):
         )
     for out in (None, tmp_path / "a.zarr"):
         with pytest.raises(ValueError, match=message):
-            hl.extract(model, images, reduce="positions", limit=limit, out=out)
+            hl.extract(model, images, reduce="positions", max_examples=limit, out=out)
     # Layers of as many places may be of any kind, and each alone.
     for name in ("0", "1"):
         assert hl.extract(model, images, layers=name, reduce="positions").n % 4 == 0

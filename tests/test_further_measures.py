@@ -13,6 +13,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import rankdata, spearmanr
 
 import homolog as hl
+from homolog.measures.evaluation import prepared
 from homolog.operands import dissimilarities
 
 SINGLE = (
@@ -150,7 +151,7 @@ class TestInputs:
     def test_parts_of_the_examples_keep_parts_of_the_inputs(self, rng):
         x, y, inputs = (rng.normal(size=(60, p)) for p in (4, 6, 3))
         bound = hl.measure("deconfounded_cka", inputs=inputs)
-        found = hl.compare({"x": x}, {"y": y}, measures=bound, interval="subsample", rng=0)
+        found = hl.compare({"x": x}, {"y": y}, measures=bound, interval=True, method="subsample", rng=0)
         assert found[f"{bound}_se"].item() > 0
         part = np.arange(30)
         assert float(bound.of_rows(part)(x[part], y[part])) == pytest.approx(
@@ -228,11 +229,10 @@ def test_ties_are_broken_anew_in_every_order(form, rng):
     """Kinds of rows instead of rows: agreement by index is in the value and in its permutations alike."""
     x, y = (np.eye(5)[rng.integers(0, 5, 60)] for _ in range(2))
     measure, order = hl.measure(form), rng.permutation(60)
-    family = measure.family
-    first, second = (family.prepare(side) for side in (x, y))
+    first, second = (prepared(measure, side) for side in (x, y))
     assert first.tied == 1
-    reordered = family.reorder(second, order)
-    value = measure.finish(first, reordered, family.meet(first, reordered))
+    reordered = second.reordered(order)
+    value = measure.value(first, reordered, measure.family.meet(first, reordered))
     assert float(value) == pytest.approx(float(measure(x, y[order])), abs=1e-12)
     with pytest.warns(hl.TiesWarning, match="several others are equally near"):
         measure(x, y)

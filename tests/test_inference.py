@@ -12,6 +12,7 @@ from scipy.stats import false_discovery_control
 
 import homolog as hl
 from homolog.inference.pvalues import false_discovery, familywise, pvalues
+from homolog.measures.evaluation import prepared
 
 SHORTCUTS = [
     "cka",
@@ -62,7 +63,7 @@ def test_a_permutation_reorders_the_rows_of_y(pair, measure):
     for order, value in zip(orders, found.null, strict=True):
         assert sorted(order) == list(range(len(y))) != list(order)
         assert value == pytest.approx(float(record(x, y[order])), rel=1e-7, abs=1e-9)
-    assert found.level == pytest.approx(found.null.mean())
+    assert found.null_level == pytest.approx(found.null.mean())
 
 
 def test_wide_and_narrow_layers_are_permuted_alike(rng):
@@ -144,8 +145,8 @@ def test_leaving_out_has_a_shortcut(rng, measure, shape):
     if shape == "shifted":
         x, y = x + 1e4, 1e-3 * y
     record = hl.measure(measure)
-    operands = [record.family.prepare(side, **record.prepare_options) for side in (x, y)]
-    found = record.without_each(*operands, record.family.meet(*operands), **record.finish_options)
+    operands = [prepared(record, side) for side in (x, y)]
+    found = record.values_without_each(*operands, record.family.meet(*operands))
     if "rbf" in measure:
         widths = [1 / np.median(np.square(side[:, None] - side[None]).sum(-1)) / 2 for side in (x, y)]
         kernels = [lambda z, w=w: np.exp(-w * np.square(z[:, None] - z[None]).sum(-1)) for w in widths]
@@ -242,9 +243,7 @@ MANY = ("cka", "cka(estimator=debiased)", "linear_regression", "procrustes_dista
 @pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
 def test_a_comparison_has_the_companions_of_its_pairs(rng):
     first, second = layers(rng)
-    result = hl.compare(
-        first, second, measures=MANY, null="permutation", interval="jackknife", n_permutations=49, rng=3
-    )
+    result = hl.compare(first, second, measures=MANY, null="permutation", interval=True, n_permutations=49, rng=3)
     for measure in MANY:
         for a, b in itertools.product(first, second):
             at = {"layer_a": a, "layer_b": b}
@@ -256,14 +255,14 @@ def test_a_comparison_has_the_companions_of_its_pairs(rng):
                 assert found == pytest.approx(getattr(known, kind), rel=1e-6, abs=1e-9)
             exact = hl.null_level(first[a], second[b], measure, n_permutations=49, rng=3)
             assert float(result[f"{measure}_null"].sel(at)) == pytest.approx(exact, abs=1e-9)
-        assert (result[f"{measure}_p_familywise"] >= result[f"{measure}_p"] - 1e-12).all()
+        assert (result[f"{measure}_p_fwer"] >= result[f"{measure}_p"] - 1e-12).all()
     assert result.attrs["n_permutations"] == 49
 
 
 @pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
 def test_a_comparison_with_itself_is_symmetric(rng):
     first, _ = layers(rng)
-    result = hl.compare(first, measures=MANY, null="permutation", interval="subsample", n_permutations=19)
+    result = hl.compare(first, measures=MANY, null="permutation", interval=True, method="subsample", n_permutations=19)
     for measure in ("cka", "procrustes_distance"):
         for kind in ("p", "se", "low"):
             values = result[f"{measure}_{kind}"].values
@@ -276,9 +275,9 @@ def test_a_comparison_with_itself_is_symmetric(rng):
 def test_pairs_not_asked_for_have_no_companions(rng):
     first, second = layers(rng)
     result = hl.compare(
-        first, second, measures="cka", pairs="same_name", null="permutation", interval="jackknife", n_permutations=19
+        first, second, measures="cka", pairs="same_name", null="permutation", interval=True, n_permutations=19
     )
-    for kind in ("p", "p_discovery", "se", "high"):
+    for kind in ("p", "p_fdr", "se", "high"):
         np.testing.assert_array_equal(np.isnan(result[f"cka_{kind}"].values), np.isnan(result.cka.values))
 
 
@@ -289,16 +288,17 @@ def test_many_models_have_companions(rng):
         result = hl.compare(
             {"one": first, "two": second}, measures=("cka", "cca"), null="permutation", n_permutations=9
         )
-    assert not np.isnan(result["cca_p_familywise"].values).any()
+    assert not np.isnan(result["cca_p_fwer"].values).any()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"null": "bootstrap"}, "must be 'permutation' or None"),
-        ({"interval": "bootstrap"}, "'jackknife', 'subsample' or None"),
+        ({"interval": 3}, "must be True or False, got 3"),
+        ({"method": "bootstrap"}, "jackknife or subsample, got 'bootstrap'"),
         ({"null": "permutation", "n_permutations": 0}, "positive whole number"),
-        ({"interval": "jackknife", "level": 2}, "between 0 and 1"),
+        ({"interval": True, "level": 2}, "between 0 and 1"),
         ({"groups": [1] * 60}, "pass null='permutation'"),
         ({"null": "permutation", "groups": [1] * 59}, "one label for each of the 60"),
     ],
@@ -321,7 +321,7 @@ def test_infinite_and_missing_values_are_no_evidence(rng):
     result = hl.compare(
         {"x": x}, {"x": x}, measures="gaussian_mutual_information", null="permutation", n_permutations=19
     )
-    assert result["gaussian_mutual_information_p_familywise"].item() == 0.05
+    assert result["gaussian_mutual_information_p_fwer"].item() == 0.05
 
 
 def test_ties_are_seen_in_float32(rng):
@@ -348,8 +348,8 @@ def test_groups_have_a_level_of_their_own(rng):
 @pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
 def test_a_constant_layer_changes_no_other_interval(rng):
     x, y = rng.normal(size=(2, 120, 4))
-    plain = hl.compare({"l": x}, {"l": x + y}, measures="cca", interval="jackknife")
-    beside = hl.compare({"l": x, "dead": np.ones((120, 2))}, {"l": x + y}, measures="cca", interval="jackknife")
+    plain = hl.compare({"l": x}, {"l": x + y}, measures="cca", interval=True)
+    beside = hl.compare({"l": x, "dead": np.ones((120, 2))}, {"l": x + y}, measures="cca", interval=True)
     assert beside.cca_se[0, 0].item() == pytest.approx(plain.cca_se.item())
     assert np.isnan(float(beside.cca_se[1, 0]))
 
@@ -360,8 +360,8 @@ def test_discoveries_count_every_pair_once_and_no_layer_with_itself(rng):
     result = hl.compare(layers, measures="cka", null="permutation", n_permutations=99)
     above = np.triu_indices(6, 1)
     expected = false_discovery_control(result.cka_p.values[above])
-    np.testing.assert_allclose(result.cka_p_discovery.values[above], expected)
-    np.testing.assert_array_equal(result.cka_p_discovery.values, result.cka_p_discovery.values.T)
+    np.testing.assert_allclose(result.cka_p_fdr.values[above], expected)
+    np.testing.assert_array_equal(result.cka_p_fdr.values, result.cka_p_fdr.values.T)
 
 
 def test_too_few_permutations_are_told(rng):
@@ -387,7 +387,7 @@ def test_functions_are_given_the_same_for_value_and_interval(rng):
     def product(first, second):
         return float((first * second).mean())
 
-    result = hl.compare(counts, counts.copy(), measures=product, interval="jackknife")
+    result = hl.compare(counts, counts.copy(), measures=product, interval=True)
     assert result["product_low"].item() < result["product"].item() < result["product_high"].item()
 
 

@@ -277,11 +277,11 @@ def test_estimators_that_share_an_interval_have_the_same_value_on_many_examples(
 @pytest.mark.filterwarnings("ignore::homolog.NullLevelWarning")
 def test_a_name_of_ones_own_does_not_stand_for_the_debiased_estimator(rng):
     x, noise = rng.normal(size=(2, 30, 4))
-    plain = hl.compare(x, x + noise, measures="cka", interval="jackknife")
+    plain = hl.compare(x, x + noise, measures="cka", interval=True)
     named = hl.compare(
-        x, x + noise, measures={"cka": "cka", "cka(estimator=debiased)": "bipartite_match"}, interval="jackknife"
+        x, x + noise, measures={"cka": "cka", "cka(estimator=debiased)": "bipartite_match"}, interval=True
     )
-    beside = hl.compare(x, x + noise, measures=("cka", "cka(estimator=debiased)"), interval="jackknife")
+    beside = hl.compare(x, x + noise, measures=("cka", "cka(estimator=debiased)"), interval=True)
     for other in (named, beside):
         assert (other.cka_low.item(), other.cka_high.item()) == (plain.cka_low.item(), plain.cka_high.item())
 
@@ -311,7 +311,7 @@ def test_a_value_without_an_interval_is_told(rng):
     assert np.isfinite(found.value)
     assert np.isnan([found.se, found.low, found.high]).all()
     with pytest.warns(hl.UndefinedValueWarning, match="a: a and b: b with some of the examples left out"):
-        result = hl.compare(x, spike, measures="cka", interval="jackknife")
+        result = hl.compare(x, spike, measures="cka", interval=True)
     assert np.isnan(result.cka_high.item())
     with pytest.warns(hl.UndefinedValueWarning, match="x and y, or x and z"):
         assert np.isnan(hl.paired_test(x, spike, x, "cka").pvalue)
@@ -367,7 +367,7 @@ def test_a_bias_that_outweighs_the_interval_is_told(rng):
         beyond = hl.confidence_interval(x, y, "procrustes_distance")
     assert 0 <= beyond.low <= beyond.value < beyond.high <= np.sqrt(2)
     with pytest.warns(hl.BiasWarning, match="a: a and b: b"):
-        hl.compare(x, y, measures="procrustes_distance", interval="jackknife")
+        hl.compare(x, y, measures="procrustes_distance", interval=True)
     with pytest.warns(hl.BiasWarning, match="x and y, or x and z"):
         hl.paired_test(x, y, rng.normal(size=(15, 20)), "gulp_distance")
 
@@ -378,7 +378,7 @@ def test_too_few_examples_for_an_interval(rng, method, n):
     with pytest.raises(ValueError, match=f"needs at least .* examples, got {n}"):
         hl.confidence_interval(x, y, method=method)
     with pytest.raises(ValueError, match="use more examples"):
-        hl.compare(x, y, interval=method)
+        hl.compare(x, y, interval=True, method=method)
 
 
 @pytest.mark.parametrize(("form", "n"), [("cca", 6), ("mutual_knn(k=2)", 4), ("procrustes_distance", 6), ("rsa", 6)])
@@ -399,7 +399,7 @@ def test_without_a_value_there_is_no_interval(name):
     for method in ("jackknife", "subsample"):
         found = hl.confidence_interval(x, y, name, method=method)
         assert np.isnan([found.value, found.se, found.low, found.high]).all()
-        result = hl.compare({"a": x}, {"b": y}, measures=name, interval=method)
+        result = hl.compare({"a": x}, {"b": y}, measures=name, interval=True, method=method)
         assert np.isnan([result[f"{name}{end}"].item() for end in ("", "_se", "_low", "_high")]).all()
     test = hl.paired_test(x, y, y[:, :2], name)
     assert np.isnan([test.difference, test.se, test.low, test.high, test.pvalue]).all()

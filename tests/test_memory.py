@@ -22,7 +22,9 @@ from homolog.blocks.workers import ThreadWorkers, at_most, pooled
 from homolog.engine import budget, planning
 from homolog.measures import evaluation
 from homolog.operands import dissimilarities
-from homolog.states import finishing
+from homolog.operands.dissimilarities import DISSIMILARITIES
+from homolog.operands.representation import ArrayRepresentation
+from homolog.states import summed
 
 MIB = 1 << 20
 SLACK = 64 * MIB
@@ -119,9 +121,9 @@ def test_a_few_layers_at_a_time_give_what_all_at_once_give(name, strict, rng):
                     group = hl.plan(**given, memory=memory).groups[0]
                 except ValueError:
                     continue
-                if not group.parts:
+                if not group.batches:
                     break
-                batches.setdefault(group.form.layers, memory)
+                batches.setdefault(group.batch, memory)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", hl.HomologWarning)
                 whole = hl.compare(**given)
@@ -227,13 +229,15 @@ def test_what_the_machine_has_is_asked_before_any_work(monkeypatch, rng):
     assert 0 <= float(hl.cka(x, y)) <= 1
 
 
-@pytest.mark.parametrize("asked", [{"null": "permutation"}, {"interval": "jackknife"}, {"interval": "subsample"}])
+@pytest.mark.parametrize(
+    "asked", [{"null": "permutation"}, {"interval": True}, {"interval": True, "method": "subsample"}]
+)
 @pytest.mark.parametrize("measure", ["rsa", "cka(kernel=rbf)", "mutual_knn", "cca", "cka"])
 def test_permutations_and_intervals_are_refused_with_what_they_need(measure, asked, rng):
     layers = {"x": rng.normal(size=(3000, 600)), "y": rng.normal(size=(3000, 600))}
     what = next(iter(asked.items()))
     with pytest.raises(
-        ValueError, match=rf"{what[0]}='{what[1]}' needs all layers in memory, .* got memory=33.0 MiB"
+        ValueError, match=rf"{what[0]}={what[1]!r} needs all layers in memory, .* got memory=33.0 MiB"
     ) as told:
         hl.compare(layers, measures=measure, memory="33MiB", **asked)
     needed = str(told.value).split("in memory, ")[1].split(",")[0]
@@ -252,9 +256,11 @@ def test_reordered_dissimilarities_in_pieces(monkeypatch, rng):
     monkeypatch.setattr(dissimilarities, "PIECE", 40)
     for n in (3, 17):
         x, order = rng.normal(size=(n, 3)), rng.permutation(n)
-        found = dissimilarities.reorder(dissimilarities.prepare(x, comparison="pearson"), order)
+        found = DISSIMILARITIES.prepare(ArrayRepresentation(x), comparison="pearson").reordered(order)
         np.testing.assert_allclose(
-            found.values, dissimilarities.prepare(x[order], comparison="pearson").values, atol=1e-12
+            found.values,
+            DISSIMILARITIES.prepare(ArrayRepresentation(x[order]), comparison="pearson").values,
+            atol=1e-12,
         )
 
 
@@ -407,16 +413,15 @@ def test_moments_of_a_pair_meet_once_for_all_measures(monkeypatch, rng):
     layers = {f"{p}": rng.normal(size=(80, p)) for p in (3, 5)}
     state = hl.Moments()
     state.update(layers)
-    met = []
-    for family, (operand, meet) in finishing._FAMILIES.items():
-
-        def counted(*given, family=family, meet=meet):
-            met.append(family)
-            return meet(*given)
-
-        monkeypatch.setitem(finishing._FAMILIES, family, (operand, counted))
+    products, plain = [], summed.SummedRows.__matmul__
+    monkeypatch.setattr(summed.SummedRows, "__matmul__", lambda x, y: products.append((x, y)) or plain(x, y))
+    decomposed, svd = [], np.linalg.svd
+    monkeypatch.setattr(np.linalg, "svd", lambda *given, **how: decomposed.append(given) or svd(*given, **how))
     found, _ = with_messages(lambda: state.finalise(measures=names))
-    assert {family: met.count(family) for family in set(met)} == {"structure": 3, "subspace": 3, "neurons": 3}
+    assert (len(products), len(decomposed)) == (
+        6,
+        6,
+    )  # of three pairs: overlaps and correlations; overlaps, and those weighted
     for name in names:
         alone, _ = with_messages(lambda name=name: state.finalise(measures=name))
         np.testing.assert_array_equal(found[name], alone[name])

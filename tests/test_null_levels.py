@@ -89,7 +89,7 @@ def test_what_no_order_changes_has_no_probability_anywhere(rng):
         )
     )
     assert told == {hl.OrderFreeWarning}
-    assert np.isnan([result[f"magnitude_difference_{p}"].item() for p in ("p", "p_familywise", "p_discovery")]).all()
+    assert np.isnan([result[f"magnitude_difference_{p}"].item() for p in ("p", "p_fwer", "p_fdr")]).all()
     found, told = warned(lambda: hl.permutation_test(x, 2 * x, "magnitude_difference", n_permutations=9))
     assert np.isnan(found.pvalue)
     assert told == {hl.OrderFreeWarning}

@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 import homolog as hl
 from homolog.engine import budget
+from homolog.measures.evaluation import prepared
 
 pytestmark = pytest.mark.filterwarnings("ignore::homolog.NullLevelWarning")
 
@@ -58,7 +59,7 @@ def test_pwcca_of_an_exact_zero_correlation():
 def test_a_tie_with_the_first_that_is_left_out_is_told():
     """Of the five rows the first alone has two nearest ones; only one of them is kept."""
     x = np.array([[1, 0], [1, 0.1], [1, -0.1], [0, 1], [-1, 0.5]])
-    first = hl.measure("mutual_knn(k=1)").family.prepare(x, k=1)
+    first = prepared(hl.measure("mutual_knn(k=1)"), x)
     assert first.tied == pytest.approx(0.2)
     assert first.nearest.shape == (5, 1)
     y = np.random.default_rng(0).normal(size=(5, 3))

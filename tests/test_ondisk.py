@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,13 +17,14 @@ import homolog as hl
 from homolog.arrays import parse_bytes
 from homolog.blocks import budget as block_budget
 from homolog.blocks import median, scan
-from homolog.blocks.budget import slabs_for
-from homolog.blocks.products import linear_part, linear_tile
-from homolog.blocks.scan import Slabs, over_tiles
+from homolog.blocks.budget import Sizes, panels_for
+from homolog.blocks.products import Structure, tile_products
+from homolog.blocks.scan import Panels
 from homolog.blocks.source import ArrayRows
+from homolog.blocks.workers import ThreadWorkers
 from homolog.engine import budget
-from homolog.operands import blocked
-from homolog.operands.summaries import StructureRows
+from homolog.linalg import squared_distances
+from homolog.operands import gram_statistics
 
 STRUCTURE = (
     "cka",
@@ -55,7 +57,7 @@ def _quiet():
         yield
 
 
-SMALL = Slabs(21, 9, 8, 5)
+SMALL = Panels(21, 9, 8, 5)
 """Of sixty rows three slabs stay, and several pass by each, in tiles that divide none of them."""
 
 
@@ -65,7 +67,7 @@ def on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "_to_load", lambda *_: 1 << 60)
     monkeypatch.setattr(scan, "READ_AT_ONCE", 3000)
     monkeypatch.setattr(block_budget, "MOST_ROWS", 16)
-    monkeypatch.setattr(blocked, "slabs_for", lambda *_: SMALL)
+    monkeypatch.setattr(gram_statistics, "panels_for", lambda *_: SMALL)
 
     def write(layers, name):
         for index, array in enumerate(layers.values()):
@@ -146,15 +148,17 @@ def test_one_heavy_row_is_computed_in_float64(rng, on_disk):
 @settings(max_examples=40, deadline=None)
 def test_any_slabs_and_parts_give_the_same(staying, passing, rows, columns, n, share):
     rng = np.random.default_rng(0)
-    layers = [StructureRows(ArrayRows(rng.normal(size=(n, p)), ""), "", np.float64) for p in (2, 5, 9)]
-    some = Slabs(staying, passing, rows, columns)
-    parts = some.parts(n, share)
-    found = sum(linear_part(part, map, layers=layers, slabs=some, dtype=np.float64) for part in parts)
-    grams = [layer.features(0, n) @ layer.features(0, n).T for layer in layers]
+    arrays = [rng.normal(size=(n, p)) for p in (2, 5, 9)]
+    layers = [Structure(ArrayRows(x, "")) for x in arrays]
+    some, shares = Panels(staying, passing, rows, columns), []
+    found, _ = tile_products(layers, some, ThreadWorkers(), shares.append, share)
+    grams = [x @ x.T for x in arrays]
     plain = np.array([[np.sum(k * other) - np.diag(k) @ np.diag(other) for other in grams] for k in grams])
     np.testing.assert_allclose(found, plain, rtol=1e-9, atol=1e-9)
-    assert sum(part.share(n) for part in parts) == pytest.approx(1)
-    whole = sum(over_tiles(layers, n, some, np.float64, linear_tile, map))
+    assert sum(shares) == pytest.approx(sum(part.share(n) for part in some.parts(n, share))) == pytest.approx(1)
+    whole, _ = tile_products(
+        [Structure(x) for x in arrays], Panels(n, n, rows, columns), ThreadWorkers(), lambda _: None
+    )
     np.testing.assert_allclose(found, whole, rtol=1e-12, atol=1e-12)
 
 
@@ -170,12 +174,10 @@ def test_the_median_is_exact_whatever_the_guess(n, kinds, keep, sample, seed):
     """Ties, few kinds of rows, a poor sample and room for hardly any distance."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(kinds, 3))[rng.integers(kinds, size=n)] * 10.0 ** rng.integers(-3, 3)
-    points = StructureRows(ArrayRows(x, ""), "", np.float64)
-    some = Slabs(11, 5, 4, 7)
-    chosen = points.features(0, n)[np.linspace(0, n - 1, sample).astype(int)]
-    found = median.median(points, chosen, some, keep, map)
-    at = (slice(0, n), slice(0, n))
-    plain = np.median(median.squared_distances(points.features(0, n), points.features(0, n), at))
+    some = Panels(11, 5, 4, 7)
+    chosen = x[np.linspace(0, n - 1, sample).astype(int)]
+    found = median.median_of_rows(ArrayRows(x, ""), chosen, some, keep, map)
+    plain = np.median(squared_distances(x, x, same=True))
     np.testing.assert_allclose(found, plain, rtol=1e-12, atol=1e-12)
 
 
@@ -183,10 +185,10 @@ def test_ties_near_zero_take_few_walks(monkeypatch):
     """Half of the distances are nothing but noise: the guess, from rows without it, says nothing of them."""
     rng = np.random.default_rng(0)
     x = np.repeat(rng.normal(size=(2, 3)), 20, axis=0) + 1e-9 * rng.normal(size=(40, 3))
-    points, walks, count = StructureRows(ArrayRows(x, ""), "", np.float64), [], median._count
+    walks, count = [], median._count
     monkeypatch.setattr(median, "_count", lambda *given, **options: walks.append(given[-1]) or count(*given, **options))
-    found = median.median(points, points.features(0, 40)[[0, 39]], Slabs(64, 64, 64, 64), 10, map)
-    plain = np.median(median.squared_distances(*[points.features(0, 40)] * 2, (slice(0, 40), slice(0, 40))))
+    found = median.median_of_rows(ArrayRows(x, ""), x[[0, 39]], Panels(64, 64, 64, 64), 10, map)
+    plain = np.median(squared_distances(x, x, same=True))
     np.testing.assert_allclose(found, plain, atol=1e-12)
     assert len(walks) <= 14, walks
 
@@ -292,8 +294,8 @@ def test_what_must_be_in_memory_is_loaded_or_refused(big):
         hl.compare(*big, measures=hl.measure("cka", kernel=lambda x: x @ x.T), memory="2MiB")
     with pytest.raises(ValueError, match=r"null='permutation' needs all layers in memory, .*, got memory=12\.0 MiB"):
         hl.compare(*big, null="permutation", memory="12MiB")
-    with pytest.raises(ValueError, match="interval='jackknife' needs all layers in memory"):
-        hl.compare(*big, interval="jackknife", memory="12MiB")
+    with pytest.raises(ValueError, match="interval=True needs all layers in memory"):
+        hl.compare(*big, interval=True, memory="12MiB")
     with pytest.raises(ValueError, match=r"<lambda> of these layers need a memory of 25\.9 MiB, got 12\.0 MiB"):
         hl.compare(*big, measures=lambda x, y: 0.0, memory="12MiB")
     assert hl.compare(small, measures=lambda x, y: float(np.sum(x) - np.sum(y))).sizes["layer_a"] == 4
@@ -305,8 +307,9 @@ def test_the_plan_counts_what_is_read(big):
     assert "passes," in text
     group = hl.plan(*big, memory="12MiB").groups[0]
     size = 2 * 4 * BIG["rows"] * sum(BIG["widths"])
-    assert group.form.bytes_read == pytest.approx(group.form.passes * size, rel=1e-6)
+    assert group.form.read == pytest.approx(group.form.passes * size, rel=1e-6)
     assert group.form.passes >= 3
-    wide = slabs_for(20_000, 24 * 2048 * 4, 24, 4, 1 << 30, 2, 20_000)
+    sizes = replace(Sizes.of([np.broadcast_to(0.0, (20_000, 2048))] * 24, [4] * 24), workers=2)
+    wide = panels_for(sizes, 24 * 2048 * 4, 24, 1 << 30)
     assert wide.rows_read(20_000) < 4 * 20_000
     assert (wide.staying + 2 * wide.passing) * 24 * 2048 * 4 < 1 << 30

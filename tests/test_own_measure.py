@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from conftest import command_line
 
 import homolog as hl
+from homolog.blocks.budget import Cost
 
 PAGE = Path(__file__).parent.parent / "docs" / "own_measure.md"
 NAME = "spectrum_cosine"
@@ -91,3 +93,40 @@ def test_measures_are_members_of_sets_and_keys_of_mappings():
     bound = [hl.measure("deconfounded_cka", inputs=inputs.copy()) for _ in range(2)]
     assert len({*bound, hl.measure("deconfounded_cka", inputs=2 * inputs)}) == 2
     assert len({hl.measure("cka", kernel=lambda x: x @ x.T), hl.measure("cka")}) == 2
+
+
+def test_a_family_in_memory_on_disk_in_other_processes_and_in_a_stream(tmp_path, monkeypatch):
+    code = re.search(r"```python\n(# covariance\.py\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    family = code.split("class CovarianceFamily")[1].split("@hl.register")[0]
+    assert len([line for line in family.splitlines() if line.strip()]) <= 25
+    (tmp_path / "covariance.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    __import__("covariance")
+    try:
+        a, b = ({name: x + 5 for name, x in layers(seed).items()} for seed in (0, 1))
+        centred = [[x - x.mean(axis=0) for x in side.values()] for side in (a, b)]
+        sizes = [np.array([np.sum(x**2) for x in side]) for side in centred]
+        plain = np.array([[np.sum((x.T @ y) ** 2) for y in centred[1]] for x in centred[0]]) / np.outer(*sizes)
+        held = hl.compare(a, b, measures="covariance_share")
+        np.testing.assert_allclose(held["covariance_share"], plain, rtol=1e-12)
+        assert covariance_of(a, b) == pytest.approx(plain[0, 0], rel=1e-12)
+        state = hl.Moments()
+        for rows in np.array_split(np.arange(80), 7):
+            state.update(*({name: x[rows] for name, x in side.items()} for side in (a, b)))
+        np.testing.assert_allclose(state.finalise("covariance_share")["covariance_share"], plain, rtol=1e-10)
+        for name, side in (("a", a), ("b", b)):
+            hl.save(side, tmp_path / f"{name}.zarr")
+        paths = tmp_path / "a.zarr", tmp_path / "b.zarr"
+        with ThreadPoolExecutor(2) as executor:
+            for how in ({"executor": executor}, {"memory": "33MiB"}):
+                monkeypatch.setattr(Cost, "least", 1 << 60)
+                assert "from disk" in str(hl.plan(*paths, measures="covariance_share", **how))
+                stored = hl.compare(*paths, measures="covariance_share", **how)
+                np.testing.assert_allclose(stored["covariance_share"], plain, rtol=1e-12)
+    finally:
+        sys.modules.pop("covariance", None)
+        hl.unregister("covariance_share")
+
+
+def covariance_of(a, b):
+    return float(hl.measure("covariance_share")(a["layer 3"], b["layer 3"]))

@@ -59,10 +59,10 @@ def swapped(rows):
 @pytest.mark.parametrize("limit", [None, 20])
 def test_a_finished_store_takes_the_same_data_only(form, limit, tmp_path, request):
     put, rows, out = FORMS[form], inputs(20), tmp_path / "a.zarr"
-    first = hl.extract(network(), put(rows), out=out, limit=limit)
+    first = hl.extract(network(), put(rows), out=out, max_examples=limit)
     before = files_of(out)
     request.getfixturevalue("never")
-    again = hl.extract(network(), put(rows), out=out, resume=True, limit=limit)
+    again = hl.extract(network(), put(rows), out=out, resume=True, max_examples=limit)
     assert_array_equal(again["0"][:], first["0"][:])
     refused = {"inputs it was begun with, got others from row 18": swapped(rows), "got data of 13": rows[:13]}
     if limit is None:
@@ -71,14 +71,14 @@ def test_a_finished_store_takes_the_same_data_only(form, limit, tmp_path, reques
         )
     for message, other in refused.items():
         with pytest.raises(ValueError, match=message):
-            hl.extract(network(), put(other), out=out, resume=True, limit=limit)
+            hl.extract(network(), put(other), out=out, resume=True, max_examples=limit)
     assert files_of(out) == before
 
 
 def test_a_limit_that_the_data_did_not_reach_counts_them(tmp_path):
-    hl.extract(network(), list(inputs(30)[:20].split(7)), out=tmp_path / "a.zarr", limit=50)
+    hl.extract(network(), list(inputs(30)[:20].split(7)), out=tmp_path / "a.zarr", max_examples=50)
     with pytest.raises(ValueError, match="is complete with 20 examples, got data of at least 21"):
-        hl.extract(network(), list(inputs(30).split(7)), out=tmp_path / "a.zarr", limit=50, resume=True)
+        hl.extract(network(), list(inputs(30).split(7)), out=tmp_path / "a.zarr", max_examples=50, resume=True)
 
 
 def test_an_iterator_that_was_used_up_is_told(tmp_path):
@@ -206,8 +206,9 @@ def test_stores_without_a_record_of_functions_go_on_with_a_word(tmp_path, monkey
     (out / "zarr.json").write_text(json.dumps(about))
     with pytest.warns(
         hl.ExtractionWarning, match="did not record code of the model, forward, values: it is continued as if"
-    ):
+    ) as told:
         hl.extract(network(), inputs(), batch_size=10, out=out, resume=True)
+    assert told[0].filename == __file__
     hl.extract(network(), inputs(), batch_size=10, out=tmp_path / "b.zarr")
     assert files_of(out) == files_of(tmp_path / "b.zarr")
 

@@ -194,8 +194,8 @@ def test_a_killed_process_leaves_its_rows_and_no_lock(tmp_path, small_chunks):
 def test_a_larger_limit_goes_on(tmp_path, small_chunks):
     model, data = network(), inputs()
     for limit in (21, 22, 64):
-        hl.extract(model, data, limit=limit, out=tmp_path / "a.zarr", resume=True)
-    hl.extract(model, data, limit=64, out=tmp_path / "b.zarr")
+        hl.extract(model, data, max_examples=limit, out=tmp_path / "a.zarr", resume=True)
+    hl.extract(model, data, max_examples=64, out=tmp_path / "b.zarr")
     assert files_of(tmp_path / "a.zarr") == files_of(tmp_path / "b.zarr")
     with pytest.raises(ValueError, match=r"holds rows of 64 examples, got data of 10: pass the same data"):
         hl.extract(model, iter(data[:10].split(5)), out=tmp_path / "a.zarr", resume=True)
@@ -224,7 +224,7 @@ def test_data_stay_as_they_were():
 def test_rows_that_are_there_are_not_computed_again(tmp_path, small_chunks):
     model, data, seen = network(), inputs(), []
     model.register_forward_hook(lambda module, arguments, output: seen.append(len(output)))
-    hl.extract(model, data, limit=64, batch_size=10, out=tmp_path / "a.zarr")
+    hl.extract(model, data, max_examples=64, batch_size=10, out=tmp_path / "a.zarr")
     seen.clear()
     hl.extract(model, data, batch_size=10, out=tmp_path / "a.zarr", resume=True)
     # From row 60 on; three at a time are run again, to prove that rows are examples.

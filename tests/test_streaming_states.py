@@ -11,7 +11,7 @@ from scipy.stats import t as student
 from torch import nn
 
 import homolog as hl
-from homolog.states import distributed
+from homolog.states import minibatch
 
 DEBIASED = "cka(estimator=debiased)"
 
@@ -148,10 +148,10 @@ def test_processes_with_few_rows_are_reduced(rng, kind, monkeypatch):
         assert states[0].titles == ("resnet", "vit")
         assert states[0].finalise(DEBIASED)[DEBIASED].item() == pytest.approx(float(hl.cka(x, y, estimator="debiased")))
         return
-    monkeypatch.setattr(distributed, "_of_all", lambda value, group: states)
+    monkeypatch.setattr(minibatch, "of_all", lambda value, group: states)
     every["values"] = [pytest.approx(ratio(terms(x, y, [np.arange(50), np.arange(50, 102)]).sum(axis=1)))]
     for state in (states[2], states[0]):
-        distributed.reduce_batches(state, None)
+        state.all_reduce()
         found = state.finalise()
         assert found[DEBIASED].item() == every["values"][0]
         assert found.attrs["model_a"] == "resnet"

@@ -104,7 +104,7 @@ def test_more_passes_take_noise_away():
 def test_two_kinds_of_data_limits_and_loaders():
     a, b, data = network(0), nn.Sequential(nn.Flatten(), network(0)), inputs()
     pictures = data.reshape(-1, 2, 3)
-    found = hl.compare_models(a, b, data, pictures, layers_a=["3"], layers_b=["1.3"], limit=100, batch_size=30)
+    found = hl.compare_models(a, b, data, pictures, layers_a=["3"], layers_b=["1.3"], max_examples=100, batch_size=30)
     np.testing.assert_allclose(found[DEBIASED], 1, rtol=1e-5)
     assert int(found.attrs["n_examples"]) == 100
     loader = DataLoader(TensorDataset(data), batch_size=50, shuffle=True, generator=torch.Generator().manual_seed(0))

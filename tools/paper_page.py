@@ -121,7 +121,7 @@ def page() -> str:
     """Return the page."""
     from homolog.paper.experiment import time_spent
     from homolog.paper.experiments import EXPERIMENTS
-    from homolog.paper.study import SCALES
+    from homolog.paper.scale import SCALES
     from homolog.paper.training import RECIPE
 
     rows = [
@@ -139,9 +139,9 @@ def page() -> str:
         for file in files:
             result = xarray.load_dataset(file)
             spent = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in time_spent(result).items())
-            told = "\n".join(experiment.tell(result))
+            text = "\n".join(experiment.tell(result))
             parts.append(
-                f"![{heading}](paper/{file.stem}.png)\n\n`{result.attrs['command']}` ({spent})\n\n```text\n{told}\n```\n\n"
+                f"![{heading}](paper/{file.stem}.png)\n\n`{result.attrs['command']}` ({spent})\n\n```text\n{text}\n```\n\n"
             )
             note = FOLDER / f"{file.stem}.txt"
             if note.is_file():

@@ -91,8 +91,9 @@ from homolog.measures import (
 )
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure, measures, register, unregister
-from homolog.operands.family import Invariances
+from homolog.operands.family import Family, Invariances
 from homolog.reporting import report
+from homolog.rows import Rows
 from homolog.states import MinibatchHSIC, Moments, compare_models
 
 __version__ = "0.1.0"
@@ -105,6 +106,7 @@ __all__ = [
     "DeadUnitWarning",
     "Diagnosis",
     "ExtractionWarning",
+    "Family",
     "FewModelsWarning",
     "FewPermutationsWarning",
     "Finding",
@@ -123,6 +125,7 @@ __all__ = [
     "PermutationTest",
     "Plan",
     "RankWarning",
+    "Rows",
     "SaturationWarning",
     "SkippedPairWarning",
     "TiesWarning",
@@ -199,5 +202,5 @@ def __getattr__(name: str) -> Any:
     if name not in _MOVED:
         raise AttributeError(f"module 'homolog' has no attribute {name!r}")
     message = f"homolog.{name} is no longer public: take what you need of it from homolog itself."
-    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    warnings.warn(message, FutureWarning, stacklevel=2)
     return importlib.import_module(_MOVED[name])

@@ -12,7 +12,7 @@ import numpy as np
 
 from homolog.arrays import Array, check_representation, described
 from homolog.diagnostics import listed
-from homolog.names import LONGEST, check_text, quoted, shown, writable
+from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
 
 
 class Activations(Mapping[str, Array]):
@@ -55,7 +55,7 @@ class Activations(Mapping[str, Array]):
         digests: np.ndarray | None = None,
         provenance: Mapping[str, str] | None = None,
     ) -> None:
-        self._arrays = _checked_layers(arrays)
+        self._arrays = _checked_layers(arrays, lambda name: f"layer {quoted(name)}")
         self.n = next(iter(self._arrays.values())).shape[0]
         self.example_ids = _checked_identity(example_ids, self.n, "example_ids")
         self.positions = _checked_identity(positions, self.n, "positions")
@@ -64,6 +64,16 @@ class Activations(Mapping[str, Array]):
         self.provenance = {
             writable(key): writable(note) if isinstance(note, str) else note for key, note in (provenance or {}).items()
         }
+
+    @classmethod
+    def of_model(cls, arrays: Mapping[str, Array], model: str) -> Activations:
+        """Return layers whose errors name the model, too."""
+        found = cls.__new__(cls)
+        found._arrays = _checked_layers(arrays, lambda name: layer_of(name, model))
+        found.n = next(iter(found._arrays.values())).shape[0]
+        found.example_ids = found.positions = found.digests = None
+        found.provenance = {}
+        return found
 
     def __getitem__(self, name: str) -> Array:
         try:
@@ -128,7 +138,7 @@ class Activations(Mapping[str, Array]):
         )
 
 
-def _checked_layers(arrays: Mapping[str, Array]) -> dict[str, Array]:
+def _checked_layers(arrays: Mapping[str, Array], title: Callable[[str], str]) -> dict[str, Array]:
     if not isinstance(arrays, Mapping):
         raise TypeError(f"activations must be a mapping of layer name to array (n, p), got {described(arrays)}.")
     if not arrays:
@@ -139,7 +149,7 @@ def _checked_layers(arrays: Mapping[str, Array]) -> dict[str, Array]:
             raise TypeError(f"a layer name must be non-empty text, got {quoted(name)}: rename the layer.")
         if writable(name) != name:
             raise ValueError(f"a layer name must be text that UTF-8 can hold, got {quoted(name)}: rename the layer.")
-        check_representation(array, f"layer {quoted(name)}")
+        check_representation(array, title(name))
         if first is None:
             first = name
         elif array.shape[0] != arrays[first].shape[0]:

@@ -131,6 +131,11 @@ def representation(x: Array, name: str, *, single: bool = False, shifted: bool =
     for measures that no offset changes, integers too large for float64 are returned less their first row, without loss.
     """
     check_representation(x, name)
+    return converted(x, name, single=single, shifted=shifted)
+
+
+def converted(x: Array, name: str, *, single: bool = False, shifted: bool = False) -> Array:
+    """Return a valid representation in the working dtype."""
     x = loaded(x)
     xp = namespace(x)
     if is_long(x) and not is_traced(x) and beyond_float64(to_numpy(x[:1, :])):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from homolog.names import printable, shown
 
@@ -112,60 +112,88 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     return first if len(names) <= most else f"{first} and {len(names) - most} more"
 
 
+def _about(category: type[HomologWarning], names: Iterable[str], sentence: str) -> list[Caution]:
+    """Say something of layers or pairs, if there are any."""
+    names = list(names)
+    return [Caution(category, f"{listed(names)}{sentence}")] if names else []
+
+
+def _counted(counts: Mapping[str, int]) -> list[str]:
+    """Name what there is of each layer, if there is any."""
+    return [f"{name} ({count})" for name, count in counts.items() if count]
+
+
 def nothing_left(labels: Sequence[str]) -> list[Caution]:
     """Say which layers are wholly explained by the inputs."""
-    if not labels:
-        return []
-    message = (
-        f"{listed(labels)}: the inputs explain all similarities, so that nothing is left to compare and the value is NaN, as "
-        f"for the layer of the inputs themselves: leave such layers out."
+    sentence = (
+        ": the inputs explain all similarities, so that nothing is left to compare and the value is NaN, as for the layer of the "
+        "inputs themselves: leave such layers out."
     )
-    return [Caution(NothingLeftWarning, message)]
+    return _about(NothingLeftWarning, labels, sentence)
 
 
 def without_width(labels: Sequence[str]) -> list[Caution]:
     """Say of which layers an RBF kernel has no width."""
-    if not labels:
-        return []
-    message = (
-        f"{listed(labels)}: over half of the pairs of examples are equal, so that the median distance is 0, the RBF kernel has "
-        f"no width and the value is NaN: drop duplicate examples, or use the linear kernel."
+    sentence = (
+        ": over half of the pairs of examples are equal, so that the median distance is 0, the RBF kernel has no width and the "
+        "value is NaN: drop duplicate examples, or use the linear kernel."
     )
-    return [Caution(NothingLeftWarning, message)]
+    return _about(NothingLeftWarning, labels, sentence)
 
 
 def all_equal(labels: Sequence[str], dissimilarity: str) -> list[Caution]:
     """Say of which layers all pairs of examples are equally far apart."""
-    if not labels:
-        return []
-    message = (
-        f"{listed(labels)}: by {dissimilarity} all pairs of examples are equally far apart, so that nothing is left to compare "
-        f"and the value is NaN: take dissimilarity='euclidean', more features ('correlation' needs 3), or more examples."
+    sentence = (
+        f": by {dissimilarity} all pairs of examples are equally far apart, so that nothing is left to compare and the value is "
+        f"NaN: take dissimilarity='euclidean', more features ('correlation' needs 3), or more examples."
     )
-    return [Caution(NothingLeftWarning, message)]
+    return _about(NothingLeftWarning, labels, sentence)
 
 
-def without_direction(counts: Mapping[str, int], what: str, taken: str) -> list[Caution]:
+def full_spans(labels: Sequence[str]) -> list[Caution]:
+    """Say of which layers the units may span everything."""
+    sentence = (
+        ": as many units as examples, which may span everything, so that every unit is matched: use more examples or "
+        "fewer units."
+    )
+    return _about(SaturationWarning, labels, sentence)
+
+
+def all_neighbors(labels: Iterable[str], k: int, n: int) -> list[Caution]:
+    """Say that every example is a neighbour of every other."""
+    sentence = (
+        f": k = {k} with {n} examples, so that every example is a neighbour of every other: use more examples or a "
+        f"smaller k."
+    )
+    return _about(SaturationWarning, labels, sentence)
+
+
+def tied_neighbors(labels: Sequence[str]) -> list[Caution]:
+    """Say of which layers many neighbours are decided by the order of the examples."""
+    sentence = (
+        ": for more than a twentieth of the examples several others are equally near, and the first of them count as neighbours "
+        "on both sides, which raises agreement: compare with a permutation test, which does the same."
+    )
+    return _about(TiesWarning, labels, sentence)
+
+
+def without_direction(counts: Mapping[str, int], what: str, instead: str) -> list[Caution]:
     """Say which layers hold examples that have no cosine or correlation with others."""
-    told = listed(f"{name} ({count})" for name, count in counts.items() if count)
-    if not told:
-        return []
+    names = _counted(counts)
     message = (
-        f"some examples {what}, so that they have no direction: {told}; {taken}, also where two of them are equal: leave such "
-        f"examples out on both sides if that is not what you ask."
+        f"some examples {what}, so that they have no direction: {listed(names)}; {instead}, also where two of them are equal: "
+        f"leave such examples out on both sides if that is not what you ask."
     )
-    return [Caution(NoDirectionWarning, message)]
+    return [Caution(NoDirectionWarning, message)] if names else []
 
 
 def cut_ties(labels: Sequence[str], threshold: float) -> list[Caution]:
     """Say of which layers a threshold keeps some of several equally strong components."""
-    if not labels:
-        return []
-    message = (
-        f"{listed(labels)}: threshold={threshold:g} keeps some of several principal components of equal variance, and which, "
-        f"the order of the features decides, so that the value is one of many: take a threshold that keeps all or none, or cca."
+    sentence = (
+        f": threshold={threshold:g} keeps some of several principal components of equal variance, and which, the order of the "
+        f"features decides, so that the value is one of many: take a threshold that keeps all or none, or cca."
     )
-    return [Caution(TiesWarning, message)]
+    return _about(TiesWarning, labels, sentence)
 
 
 def order_free(name: str) -> Caution:
@@ -179,41 +207,31 @@ def order_free(name: str) -> Caution:
 
 def missing_inputs(labels: Sequence[str]) -> list[Caution]:
     """Say that nothing was removed, if any layer is named."""
-    if not labels:
-        return []
     message = (
         "deconfounded_cka was given no inputs: nothing is removed, and its values are those of cka; bind them with "
         "homolog.measure('deconfounded_cka', inputs=x)."
     )
-    return [Caution(MissingInputsWarning, message)]
+    return [Caution(MissingInputsWarning, message)] if labels else []
 
 
 def constant_layers(names: Sequence[str]) -> list[Caution]:
     """Say which layers never vary."""
-    if not names:
-        return []
     are = "is" if len(names) == 1 else "are"
-    return [
-        Caution(
-            ConstantLayerWarning,
-            f"{listed(names)} {are} constant over all examples, so no similarity is defined and the value is "
-            f"NaN: leave such layers out, or look for a dead layer in the model.",
-        )
-    ]
+    sentence = (
+        f" {are} constant over all examples, so no similarity is defined and the value is NaN: leave such layers out, or look "
+        f"for a dead layer in the model."
+    )
+    return _about(ConstantLayerWarning, names, sentence)
 
 
-def dead_units(counts: dict[str, int]) -> list[Caution]:
+def dead_units(counts: Mapping[str, int]) -> list[Caution]:
     """Say which layers hold units that never vary."""
-    if not counts:
-        return []
-    told = listed(f"{name} ({count})" for name, count in counts.items())
-    return [
-        Caution(
-            DeadUnitWarning,
-            f"some units never vary over the examples: {told}; their correlation counts as 0, which lowers "
-            f"the alignment of neurons: drop these columns if that is not what you ask.",
-        )
-    ]
+    names = _counted(counts)
+    message = (
+        f"some units never vary over the examples: {listed(names)}; their correlation counts as 0, which lowers the alignment of "
+        f"neurons: drop these columns if that is not what you ask."
+    )
+    return [Caution(DeadUnitWarning, message)] if names else []
 
 
 def explain_nan(cautions: Iterable[Caution]) -> bool:
@@ -223,105 +241,69 @@ def explain_nan(cautions: Iterable[Caution]) -> bool:
 
 def undefined(name: str, where: Sequence[str]) -> list[Caution]:
     """Say where an index has no value although no layer is constant."""
-    if not where:
-        return []
-    return [
-        Caution(
-            UndefinedValueWarning,
-            f"{name} has no value (NaN) for {listed(where)}: most often nothing is left of a layer after centring, as "
-            f"where all examples are equally far from each other, or all but one are equal; use more examples, or another index.",
-        )
-    ]
+    message = (
+        f"{name} has no value (NaN) for {listed(where)}: most often nothing is left of a layer after centring, as where all "
+        f"examples are equally far from each other, or all but one are equal; use more examples, or another index."
+    )
+    return [Caution(UndefinedValueWarning, message)] if where else []
 
 
 def dropped_directions(names: Sequence[str]) -> list[Caution]:
     """Say which layers lost directions to the rank rule although the dtype could tell them from rounding."""
-    if not names:
-        return []
-    return [
-        Caution(
-            RankWarning,
-            f"{listed(names)}: directions with less than 1e-6 of the largest singular value were left out, although they "
-            f"are more than rounding; the value ignores them: scale the features to comparable size if they matter.",
-        )
-    ]
+    sentence = (
+        ": directions with less than 1e-6 of the largest singular value were left out, although they are more than rounding; the "
+        "value ignores them: scale the features to comparable size if they matter."
+    )
+    return _about(RankWarning, names, sentence)
 
 
 def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Caution]:
     """Say where canonical correlations of 1 are forced by the number of examples."""
     remedy = "use more examples, fewer features, or an index that does not saturate, such as debiased CKA."
-    found = []
-    if wholly:
-        found.append(
-            Caution(
-                SaturationWarning,
-                f"{listed(wholly)}: the rank reaches n - 1 = {n - 1}, so every representation is fitted perfectly from "
-                f"there, and CCA-type values and regressions from there say nothing: {remedy}",
-                of_ranks=True,
-            )
-        )
-    if partly:
-        found.append(
-            Caution(
-                SaturationWarning,
-                f"{listed(partly)}: the two ranks together exceed n - 1 = {n - 1}, so some canonical correlations "
-                f"are 1 whatever the data: {remedy}",
-                of_ranks=True,
-            )
-        )
-    return found
+    all_of_it = (
+        f": the rank reaches n - 1 = {n - 1}, so every representation is fitted perfectly from there, and CCA-type values and "
+        f"regressions from there say nothing: {remedy}"
+    )
+    some_of_it = (
+        f": the two ranks together exceed n - 1 = {n - 1}, so some canonical correlations are 1 whatever the data: "
+        f"{remedy}"
+    )
+    found = _about(SaturationWarning, wholly, all_of_it) + _about(SaturationWarning, partly, some_of_it)
+    return [replace(caution, of_ranks=True) for caution in found]
 
 
 def null_level(levels: Mapping[str, tuple[float, str]], *, grouped: bool = False) -> list[Caution]:
     """Say which indexes score high by chance: index → (highest level, where)."""
     if not levels:
         return []
-    told = listed(f"{name} up to {level:.2f} ({where})" for name, (level, where) in levels.items())
-    if grouped:
+    highest = listed(f"{name} up to {level:.2f} ({where})" for name, (level, where) in levels.items())
+    message = f"data that share only the groups would already score {highest}: read values against the _null variables."
+    if not grouped:
         message = (
-            f"data that share only the groups would already score {told}: read values against the _null variables."
+            f"independent data of these shapes would already score {highest}: read values against the _null variables, use more "
+            f"examples, or use cka(estimator=debiased), whose level is 0."
         )
-        return [Caution(NullLevelWarning, message)]
-    return [
-        Caution(
-            NullLevelWarning,
-            f"independent data of these shapes would already score {told}: read values against the _null "
-            f"variables, use more examples, or use cka(estimator=debiased), whose level is 0.",
-        )
-    ]
+    return [Caution(NullLevelWarning, message)]
 
 
 def few_permutations(name: str, lost: int, pairs: int, n_permutations: int, alpha: float) -> list[Caution]:
     """Say where p-values are as small as they can be and still not small enough."""
-    if not lost:
-        return []
     enough = int(10 * -(-pairs // (10 * alpha)) - 1)
-    return [
-        Caution(
-            FewPermutationsWarning,
-            f"{name}: {lost} of {pairs} pairs have the smallest p that {n_permutations} permutations can give and do not reach "
-            f"{alpha:g} once adjusted for all pairs: {enough} would tell.",
-        )
-    ]
+    message = (
+        f"{name}: {lost} of {pairs} pairs have the smallest p that {n_permutations} permutations can give and do not reach "
+        f"{alpha:g} once adjusted for all pairs: {enough} would tell."
+    )
+    return [Caution(FewPermutationsWarning, message)] if lost else []
 
 
 def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
     """Say where a value is more bias than anything else."""
-    return Caution(
-        BiasWarning,
+    message = (
         f"{name}: bias moves the value further than chance does for {listed(where)}, so that it is not to be trusted; nor is the "
         f"interval, unless it is that of a debiased estimator, since nothing says where the bias ends; use more examples, fewer "
-        f"features or a measure with estimator=debiased, and a permutation test to ask whether there is any similarity.",
+        f"features or a measure with estimator=debiased, and a permutation test to ask whether there is any similarity."
     )
-
-
-def give_caller(caution: Caution) -> None:
-    """Give a warning, attributed to the first caller outside this package."""
-    package = __name__.partition(".")[0]
-    frame, depth = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        frame, depth = frame.f_back, depth + 1
-    warnings.warn(caution.message, caution.category, stacklevel=depth)
+    return Caution(BiasWarning, message)
 
 
 def no_interval(name: str, where: Sequence[str]) -> Caution:
@@ -364,7 +346,14 @@ def unknown_pairing(models: Sequence[str]) -> list[Caution]:
     return [Caution(UnknownPairingWarning, message)]
 
 
-def give(cautions: Iterable[Caution], stacklevel: int) -> None:
-    """Give each warning, attributed to a caller `stacklevel` frames above the function that calls this."""
+def give(cautions: Iterable[Caution]) -> None:
+    """Give each warning, attributed to the first caller outside this package."""
+    cautions = list(cautions)
+    if not cautions:
+        return
+    package = __name__.partition(".")[0]
+    frame, depth = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, depth = frame.f_back, depth + 1
     for caution in cautions:
-        warnings.warn(caution.message, caution.category, stacklevel=stacklevel + 2)
+        warnings.warn(caution.message, caution.category, stacklevel=depth)

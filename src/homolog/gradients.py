@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from homolog.arrays import Array, carries_gradient, constant_like, detached, identity_like, is_known, namespace, scalar
-from homolog.diagnostics import Caution, GradientWarning, give_caller
+from homolog.diagnostics import Caution, GradientWarning, give
 from homolog.linalg import nuclear_norm, numerical_rank, thin_svd
 
 CORNER = 1e-13
@@ -178,12 +178,8 @@ def without_gradient(value: Array, reason: str, through: Array | None = None) ->
 
     `through` is what the value was computed of where something on the way, such as a clip, would keep the NaN from the inputs.
     """
-    give_caller(
-        Caution(
-            GradientWarning,
-            f"{reason}: the value has no derivative there and its gradient is NaN; move away from such data.",
-        )
-    )
+    message = f"{reason}: the value has no derivative there and its gradient is NaN; move away from such data."
+    give([Caution(GradientWarning, message)])
     # The root of 0 has an infinite derivative, and 0 times it is NaN.
     if through is None:
         return value + 0 * namespace(value).sqrt(moved(value))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import xarray
 TIE = 1e-9
 """Scores closer than this fraction are equal up to rounding."""
+FORMER = {"p_fwer": "p_familywise", "p_fdr": "p_discovery"}
+"""Kind of companion → what results of earlier versions call it."""
 
 
 def measure_names(result: xarray.Dataset) -> list[str]:
@@ -43,6 +45,11 @@ def chosen_measure(result: xarray.Dataset, measure: str | None) -> str:
     if str(measure) not in names:
         raise KeyError(f"unknown measure {quoted(str(measure))} in this result, which holds {', '.join(names)}.")
     return str(measure)
+
+
+def companion(result: xarray.Dataset, measure: str, kind: str) -> Any:
+    """Return a companion of a measure, such as "p_fdr", also of a result of an earlier version; None where it has none."""
+    return result.get(f"{measure}_{kind}", result.get(f"{measure}_{FORMER.get(kind, kind)}"))
 
 
 def scores(result: xarray.Dataset, measure: str) -> np.ndarray:
@@ -163,11 +170,11 @@ def two_by_two(results: Iterable[xarray.Dataset]) -> Iterator[xarray.Dataset]:
 def symmetrised(result: xarray.Dataset, measure: str) -> np.ndarray:
     """Return scores, plus those with the roles exchanged for an asymmetric measure."""
     matrix = scores(result, measure)
-    companion: Any = result.get(f"{measure}_reversed")
-    if companion is None:
+    exchanged = companion(result, measure, "reversed")
+    if exchanged is None:
         return matrix
     sign = -1 if result[measure].attrs["kind"] == "distance" else 1
-    return matrix + sign * companion.values
+    return matrix + sign * exchanged.values
 
 
 def check_result(result: xarray.Dataset, *, joined: bool = False) -> None:
@@ -198,7 +205,7 @@ def check_result(result: xarray.Dataset, *, joined: bool = False) -> None:
 def _check_variable(result: xarray.Dataset, name: str, sides: tuple[str, str] | None) -> None:
     for check_name, check in _OF_MEASURES.items():
         _check_attribute(result[name].attrs, check_name, check, f"an attribute of {quoted(name)}")
-    if f"{name}_p_discovery" in result and f"{name}_p" not in result:
+    if companion(result, name, "p_fdr") is not None and f"{name}_p" not in result:
         _refuse(f"no variable {quoted(f'{name}_p')} beside its adjusted ones")
     companions = [other for other in result.data_vars if result[other].attrs.get("companion_of") == name]
     for variable in (name, *companions):
@@ -307,7 +314,7 @@ def marks(result: xarray.Dataset, name: str) -> np.ndarray:
 
 def by_chance(result: xarray.Dataset, name: str, alpha: float = 0.05) -> np.ndarray:
     """Return which pairs are no more alike than by chance, where the result has p-values; none where it has not."""
-    adjusted = result.get(f"{name}_p_discovery")
+    adjusted = companion(result, name, "p_fdr")
     if adjusted is None:
         return np.zeros(result[name].shape, dtype=bool)
     # The smallest p that the permutations can give is no evidence of chance, however many pairs it is adjusted for.

@@ -77,7 +77,7 @@ def mean_over_models(
             )
     resampled = _resampled(sides)
     if not resampled:
-        give([untested_networks("standard errors of the mean over models are", _too_few(sides))], stacklevel=1)
+        give([untested_networks("standard errors of the mean over models are", _too_few(sides))])
     mean = parts[0].copy()
     for name in parts[0].data_vars:
         values = np.stack([part[name].values for part in parts])

@@ -56,7 +56,8 @@ def diagnose(
     a, b
         as for `compare`: layers of two models, or of one.
     n_permutations, rng, memory
-        as for `compare`.
+        as for `compare`; fewer permutations than there, because all pairs are permuted, which is most of the cost, and only
+        whether p is above 0.05 counts here.
 
     Returns
     -------

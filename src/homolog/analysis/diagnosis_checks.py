@@ -12,6 +12,7 @@ from homolog.analysis.explaining import DecomposedPair, cka_without_each
 from homolog.linalg import centre
 from homolog.measures import cka
 from homolog.names import printable, shown
+from homolog.operands.representation import ArrayRepresentation
 from homolog.operands.subspace import prepare
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def layer_findings(where: str, array: np.ndarray) -> Iterator[Finding]:
             f"{copies} of {p} features are copies of others, up to scale, and weigh in CKA as often as they occur",
             "drop them if they are an artefact, as of padding or tied weights",
         )
-    subspace = prepare(array)
+    subspace = prepare(ArrayRepresentation(array))
     if subspace.rank >= n - 1:
         yield Finding(
             "saturation",
@@ -138,7 +139,7 @@ def _few_features(where: str, array: np.ndarray) -> Iterator[Finding]:
 
 def pairing_findings(result: xarray.Dataset) -> list[Finding]:
     """Ask whether anything at all is more alike than under permutation."""
-    p = result["cka(estimator=debiased)_p_familywise"].values
+    p = result["cka(estimator=debiased)_p_fwer"].values
     if np.isnan(p).all() or np.nanmin(p) <= max(ALPHA, _smallest(result)):
         return []
     return [

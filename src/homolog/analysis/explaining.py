@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.arrays import check_finite, representation, same_library, same_rows, to_numpy
+from homolog.measures.evaluation import prepared
+from homolog.measures.registry import measure
+from homolog.operands.representation import ArrayRepresentation
 from homolog.operands.subspace import prepare
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ class DecomposedPair:
         same_rows(checked[0], checked[1])
         for value, name in zip(checked, "xy", strict=True):
             check_finite(value, name)
-        decomposed = [prepare(value) for value in checked]
+        decomposed = [prepare(ArrayRepresentation(value)) for value in checked]
         for name, subspace in zip("xy", decomposed, strict=True):
             if subspace.rank == 0:
                 raise ValueError(
@@ -125,19 +128,9 @@ def explain_cka(x: Any, y: Any, /) -> xarray.Dataset:
 
 
 def cka_without_each(pair: DecomposedPair) -> np.ndarray:
-    """Return linear CKA without each example.
-
-    Without row i of centred features, centred again, X^T Y becomes X^T Y − n/(n−1) x_i y_i^T.
-    """
-    factor = pair.n / (pair.n - 1)
-    x, y = pair.x_u * pair.x_weights, pair.y_u * pair.y_weights
-    cross = pair.x_weights[:, None] * pair.overlap * pair.y_weights[None, :]
-    squares = [np.sum(side**2, axis=1) for side in (x, y)]
-    top = np.sum(cross**2) - 2 * factor * np.sum((x @ cross) * y, axis=1) + factor**2 * squares[0] * squares[1]
-    below = np.ones(pair.n)
-    for side, weights, square in ((x, pair.x_weights, squares[0]), (y, pair.y_weights, squares[1])):
-        whole = np.sum(weights**4)
-        own = whole - 2 * factor * side**2 @ weights**2 + factor**2 * square**2
-        # What cancellation leaves of nothing is no norm.
-        below *= np.sqrt(np.where(own > 1e-12 * whole, own, np.nan))
-    return np.clip(top, 0, None) / below
+    """Return linear CKA without each example, NaN where nothing varies without it."""
+    record = measure("cka")
+    x, y = (prepared(record, u * weights) for u, weights in ((pair.x_u, pair.x_weights), (pair.y_u, pair.y_weights)))
+    found = record.values_without_each(x, y, record.family.meet(x, y))
+    assert found is not None  # linear CKA has a shortcut
+    return found

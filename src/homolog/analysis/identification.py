@@ -115,9 +115,7 @@ def layer_identification(
     reference = int(np.argmax(accuracy)) if against is None else _place(chosen_measure(pooled[0], against), names)
     uncertainty, test = _uncertainty(pooled, right, decisions, reference)
     if test.startswith(NOTHING):
-        give(
-            [untested_networks("standard errors, z and p over networks are", test.removeprefix(NOTHING))], stacklevel=1
-        )
+        give([untested_networks("standard errors, z and p over networks are", test.removeprefix(NOTHING))])
     columns = {"accuracy": accuracy, **uncertainty}
     columns |= {"chance": chances.sum(axis=1) / total, "decisions": total.astype(np.int32)}
     attributes = {"title": "layer identification", "comparisons": np.int32(len(pooled)), "against": names[reference]}
@@ -150,7 +148,7 @@ def _identifiable(pooled: Sequence[xarray.Dataset]) -> list[xarray.Dataset]:
             "layers with Activations.rename."
         )
     pairs = [f"{result.attrs.get('model_a', 'a')} and {result.attrs.get('model_b', 'b')}" for result in skipped]
-    give(skipped_pairs(pairs, len(kept)), stacklevel=2)
+    give(skipped_pairs(pairs, len(kept)))
     return kept
 
 

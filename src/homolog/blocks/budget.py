@@ -1,13 +1,29 @@
-"""How many rows, layers and pairs fit into a memory at a time."""
+"""How layers are compared in a memory: the one place where it is decided how many rows, layers and pairs are worked on at a time.
+
+`engine.budget` asks in this order, and takes the first that fits:
+
+| what fits into the memory | how | decided by |
+|---|---|---|
+| all operands and what one pair takes | all in memory; threads as many as fit | `Cost.at_once` |
+| blocks of rows of one pair, where sums over rows are enough | block by block, wherever rows lie | `rounds`, `panels_for` |
+| two layers and what a pair takes | a few layers at a time, those that made room being prepared again | `engine.budget` |
+| nothing of this | refused with the memory that would do | `engine.budget` |
+
+Block by block, products of mapped rows are summed in rounds over few layers, and structures are formed between panels of rows
+that stay and others that pass by. With an executor all of it is in many small parts, each within the memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from homolog.blocks.scan import COLUMNS, ROWS, Slabs
+from homolog.arrays import format_bytes
+from homolog.blocks.scan import COLUMNS, ROWS, Panels
+from homolog.rows import Rows
 
 
 class TooLittleError(Exception):
@@ -19,7 +35,111 @@ class WholeError(ValueError):
 
 
 IndexPair = tuple[int, int]
-MOST_ROWS, FEWEST_ROWS = 1024, 64
+MOST_ROWS, FEWEST_ROWS, FEWEST = 1024, 64, 16
+"""Rows of a block of which products are summed, and fewest rows of a panel that passes by."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is asked of some layers, in numbers."""
+
+    n: int
+    """Examples."""
+    widths: np.ndarray
+    """Features of every layer."""
+    items: np.ndarray
+    """Bytes per number in which each layer is computed."""
+    stored: np.ndarray
+    """Bytes of each layer on disk, 0 in memory."""
+    needed: np.ndarray
+    """(layers, layers) bool: the pairs."""
+    memory: int = 0
+    workers: int = 1
+    """Threads that share the memory."""
+    spread: bool = False
+    """Whether parts of the work go to an executor, which takes many small ones."""
+
+    @classmethod
+    def of(
+        cls, arrays: Sequence[Any], items: Sequence[int], needed: np.ndarray | None = None, memory: int = 0
+    ) -> Sizes:
+        """Return the sizes of arrays, or of rows that are read."""
+        count = len(arrays)
+        asked = np.ones((count, count), dtype=bool) if needed is None else needed
+        stored = [array.nbytes if isinstance(array, Rows) else 0 for array in arrays]
+        widths = np.array([array.shape[1] for array in arrays])
+        return cls(int(arrays[0].shape[0]), widths, np.array(items), np.array(stored), asked, memory)
+
+    @property
+    def widest(self) -> int:
+        """Most features of a layer."""
+        return int(self.widths.max())
+
+    @property
+    def item(self) -> int:
+        """Most bytes per number."""
+        return int(self.items.max())
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """Largest rank of every layer."""
+        return np.minimum(self.widths, self.n)
+
+    @property
+    def largest(self) -> int:
+        """Most rows that a panel holds."""
+        return -(-self.n // 5) if self.spread else self.n
+
+    @property
+    def share(self) -> float:
+        """Most of a walk that is one part."""
+        return 1 / 24 if self.spread else 1.0
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every pair once: its layers."""
+        i, j = np.nonzero(np.triu(self.needed | self.needed.T))
+        return i, j
+
+    def index_pairs(self) -> list[IndexPair]:
+        """The same as pairs of numbers."""
+        return [(int(i), int(j)) for i, j in zip(*self.pairs(), strict=True)]
+
+    def read(self, layers: Sequence[int] | slice = slice(None), share: float = 1.0) -> float:
+        """Bytes that a pass over some layers reads."""
+        return share * float(self.stored[layers].sum())
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a comparison takes, to leading order; bytes are at most what is then used."""
+
+    flops: float = 0.0
+    held: int = 0
+    """Bytes of the operands of all layers."""
+    per_layer: int = 0
+    """Most bytes beyond its operand while one layer is prepared."""
+    per_pair: int = 0
+    """Most bytes while one pair meets and its formulas are evaluated."""
+    together: int = 0
+    """Bytes that are taken once, however many threads there are, while pairs meet."""
+    reordering: int = 0
+    """Most bytes beyond its operand while one layer is put in another order."""
+
+    def at_once(self, memory: int, most: int) -> tuple[int, int]:
+        """Return how many layers may be prepared at a time, and how many pairs may meet, in a memory; at least one."""
+        left = memory - self.held
+        counts = left // max(self.per_layer, 1), (left - self.together) // max(self.per_pair, 1)
+        return max(1, min(counts[0], most)), max(1, min(counts[1], most))
+
+    def bytes(self, memory: int, most: int) -> int:
+        """Return what is used of a memory."""
+        per_layer, per_pair = self.at_once(memory, most)
+        return self.held + max(per_layer * self.per_layer, per_pair * self.per_pair + self.together)
+
+    @property
+    def least(self) -> int:
+        """The least memory that will do: one layer, and one pair, after another."""
+        return self.bytes(0, 1)
 
 
 @dataclass(frozen=True)
@@ -37,84 +157,151 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Bytes that a layer or a pair takes while products are summed."""
+class Form:
+    """How the pairs of some layers meet, where they do not meet one by one in memory."""
 
-    widths: Sequence[int]
-    """Mapped columns per layer."""
-    raw: Sequence[int]
-    """Columns per layer as it is read."""
-    mapped: bool
-    """Whether a matrix (raw columns, mapped columns) maps the rows."""
-    item: int
-    """Bytes of a number in the blocks."""
+    cost: Cost
+    tiled: tuple[int, ...] = ()
+    """The layers whose structures are formed, tile by tile; every other pair goes through products of rows."""
+    panels: Panels | None = None
+    """How many rows of them are held, and the shape of a tile; None where vectors are stacked that are held anyway."""
+    rounds: tuple[Round, ...] = ()
+    """The pairs whose products are summed block by block."""
+    blocked: bool = False
+    """Whether layers are read block by block, wherever they lie."""
+    read: int = 0
+    """Bytes that are read from disk,"""
+    passes: float = 0.0
+    """and how often each representation is, on average."""
+    cache: int = 0
+    """Bytes of decompositions that stay in memory; more of them go to a temporary folder."""
+    at_once: int = 1
+    """Layers that are prepared at a time."""
+    share: float = 1.0
+    """Most of a walk that is one part."""
+    alone: tuple[Panels, ...] = ()
+    """How tiles of every layer are formed while it is prepared,"""
+    keep: int = 0
+    """and how many numbers may be kept of it meanwhile."""
 
-    def layer(self, index: int, rows: int) -> int:
-        """Blocks of rows, one in use and one coming, and the map."""
-        block = 2 * rows * (self.raw[index] + self.widths[index]) * self.item
-        return block + (2 * self.raw[index] * self.widths[index] * 8 if self.mapped else 0)
+    def __str__(self) -> str:
+        if self.blocked:
+            return self._block_by_block()
+        if not self.tiled:
+            return "through features"
+        if self.panels is None:
+            return "stacked vectors"
+        return f"{len(self.tiled)} structures in tiles of {self.panels.rows} × {self.panels.columns}"
 
-    def pair(self, pair: IndexPair) -> int:
-        """The sum in float64, and the product that is added to it."""
-        first, second = (self.widths[index] for index in pair)
-        return first * second * (8 + self.item)
+    def _block_by_block(self) -> str:
+        how = []
+        if self.panels is not None:
+            how.append(
+                f"{len(self.tiled)} structures in panels of {self.panels.staying} and {self.panels.passing} rows"
+            )
+        if self.rounds:
+            pairs = sum(len(part.pairs) for part in self.rounds)
+            how.append(f"{pairs} products of rows in {len(self.rounds)} rounds")
+        if not self.read:
+            return f"block by block, {' and '.join(how)}"
+        return f"from disk, {' and '.join(how)}; {self.passes:.1f} passes, {format_bytes(self.read)} read"
 
 
-def rounds(pairs: Sequence[IndexPair], sizes: Sizes, memory: int) -> list[Round]:
-    """Split pairs into rounds that fit into the memory, each over few layers."""
+def blocked(sizes: Sizes, flops: float, read: float, **how: Any) -> Form:
+    """Return a form that reads layers block by block."""
+    passes = read / max(sizes.read(), 1)
+    cost = Cost(flops, together=sizes.memory)
+    return Form(cost, blocked=True, read=int(read), passes=passes, share=sizes.share, **how)
+
+
+def rounds(pairs: Sequence[IndexPair], sizes: Sizes, memory: int, *, squares: bool = False) -> tuple[Round, ...]:
+    """Split pairs into rounds that fit into the memory, each over few layers; `squares` where matrices map the rows."""
     if not pairs:
-        return []
-    rows = MOST_ROWS
-    largest = max(_alone(pair, sizes, rows) for pair in pairs)
-    while largest > memory and rows > FEWEST_ROWS:
+        return ()
+    bytes_of = _Bytes(sizes, squares)
+    rows, largest = MOST_ROWS, 0
+    while (largest := max(bytes_of.alone(pair, rows) for pair in pairs)) > memory and rows > FEWEST_ROWS:
         rows //= 2
-        largest = max(_alone(pair, sizes, rows) for pair in pairs)
     if largest > memory:
         raise TooLittleError
-    side = _side(pairs, sizes, rows, memory)
+    side = bytes_of.side(pairs, rows, memory)
     found: list[Round] = []
     current: list[IndexPair] = []
     layers: set[int] = set()
     used = 0
     # Square patches of the matrix of pairs: k layers of each side serve k² pairs.
     for pair in sorted(pairs, key=lambda pair: (pair[0] // side, pair[1] // side, pair)):
-        more = sizes.pair(pair) + sum(sizes.layer(index, rows) for index in set(pair) - layers)
+        more = bytes_of.pair(pair) + sum(bytes_of.layer(index, rows) for index in set(pair) - layers)
         if current and used + more > memory:
             found.append(Round(tuple(current), rows))
             current, layers, used = [], set(), 0
-            more = _alone(pair, sizes, rows)
+            more = bytes_of.alone(pair, rows)
         current.append(pair)
         layers |= set(pair)
         used += more
-    return [*found, Round(tuple(current), rows)]
+    return (*found, Round(tuple(current), rows))
 
 
-def _alone(pair: IndexPair, sizes: Sizes, rows: int) -> int:
-    return sizes.pair(pair) + sum(sizes.layer(index, rows) for index in set(pair))
+class _Bytes:
+    """Bytes that a layer or a pair takes while products are summed."""
+
+    def __init__(self, sizes: Sizes, squares: bool) -> None:
+        self._raw, self._squares = sizes.widths.tolist(), squares
+        self._widths = sizes.ranks.tolist() if squares else self._raw
+        self._item = sizes.item
+
+    def layer(self, index: int, rows: int) -> int:
+        """Blocks of rows, one in use and one coming, and the map."""
+        raw, width = self._raw[index], self._widths[index]
+        return 2 * rows * (raw + width) * self._item + (16 * raw * width if self._squares else 0)
+
+    def pair(self, pair: IndexPair) -> int:
+        """The sum in float64, and the product that is added to it."""
+        return self._widths[pair[0]] * self._widths[pair[1]] * (8 + self._item)
+
+    def alone(self, pair: IndexPair, rows: int) -> int:
+        """A pair with its layers."""
+        return self.pair(pair) + sum(self.layer(index, rows) for index in set(pair))
+
+    def side(self, pairs: Sequence[IndexPair], rows: int, memory: int) -> int:
+        """Return how many layers of each side fit at a time, if all are as the average is."""
+        of_pair = float(np.mean([self.pair(pair) for pair in pairs]))
+        of_layer = float(np.mean([self.layer(index, rows) for pair in pairs for index in pair]))
+        return max(1, int((-of_layer + np.sqrt(of_layer**2 + of_pair * memory)) / of_pair))
 
 
-def _side(pairs: Sequence[IndexPair], sizes: Sizes, rows: int, memory: int) -> int:
-    """Return how many layers of each side fit at a time, if all are as the average is."""
-    of_pair = float(np.mean([sizes.pair(pair) for pair in pairs]))
-    of_layer = float(np.mean([sizes.layer(index, rows) for pair in pairs for index in pair]))
-    return max(1, int((-of_layer + np.sqrt(of_layer**2 + of_pair * memory)) / of_pair))
-
-
-FEWEST = 16
-
-
-def slabs_for(n: int, bytes_of_row: int, layers: int, item: int, memory: int, workers: int, largest: int) -> Slabs:
-    """Divide a memory between the slab that stays, two that pass by (one is read while one is used), and the tiles."""
-    rows, columns = min(ROWS, n), min(COLUMNS, n)
+def panels_for(sizes: Sizes, bytes_of_row: int, layers: int, memory: int) -> Panels:
+    """Divide a memory between the panel that stays, two that pass by (one is read while one is used), and the tiles."""
+    n, rows, columns = sizes.n, min(ROWS, sizes.n), min(COLUMNS, sizes.n)
     while True:
-        workspace = (layers + 1) * rows * columns * item * workers
+        workspace = (layers + 1) * rows * columns * sizes.item * sizes.workers
         fitting = (memory - workspace) // bytes_of_row
         if fitting >= 3 * FEWEST or columns <= 2 * FEWEST:
             break
         rows, columns = max(rows // 2, FEWEST), columns // 2
     if fitting < 3 * FEWEST:
         raise TooLittleError
-    if fitting >= n and largest >= n:
-        return Slabs(n, n, rows, columns)
+    if fitting >= n and sizes.largest >= n:
+        return Panels(n, n, rows, columns)
     passing = min(max(fitting // 8, FEWEST), columns)
-    return Slabs(min(fitting - 2 * passing, largest), passing, rows, columns)
+    return Panels(min(fitting - 2 * passing, sizes.largest), passing, rows, columns)
+
+
+def tiles_for(sizes: Sizes, layers: int, memory: int) -> Panels:
+    """Return panels of all rows, for features that are held anyway, in tiles that fit with the copies they are stacked from."""
+    rows, columns = min(ROWS, sizes.n), min(COLUMNS, sizes.n)
+    while (2 * layers + 1) * rows * columns * sizes.item > memory and max(rows, columns) > 16:
+        rows, columns = (rows, -(-columns // 2)) if columns >= rows else (-(-rows // 2), columns)
+    return Panels(sizes.n, sizes.n, rows, columns)
+
+
+def by_products(sizes: Sizes, *, squares: bool, passes: int, workspace: int) -> Form:
+    """Plan a family whose pairs need one product of mapped rows each, block by block."""
+    kept = int(np.sum(8 * sizes.widths * sizes.ranks + 8 * sizes.n * sizes.ranks * (sizes.widths >= sizes.n)))
+    cache = min(kept, sizes.memory // 4) if squares and not sizes.spread else 0
+    left = sizes.memory - cache
+    if workspace > left:
+        raise TooLittleError
+    parts = rounds(sizes.index_pairs(), sizes, left, squares=squares)
+    read = sizes.read(share=passes) + sum(sizes.read(part.layers) for part in parts)
+    return blocked(sizes, 0.0, read, rounds=parts, cache=cache, at_once=max(1, min(sizes.workers, left // workspace)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from homolog.arrays import check_finite
 from homolog.blocks.scan import stretches
-from homolog.linalg import power_of_two
+from homolog.linalg import Centred, power_of_two
 from homolog.rows import Rows
 
 
@@ -58,6 +58,41 @@ def columns_of(rows: Rows, title: str, dtype: Any) -> Columns:
     rest = total / n
     middle = low / 2 + high / 2 - near
     return Columns(n, near, np.where(np.isfinite(rest), rest, middle), power_of_two(np.max(half_range)), dead)
+
+
+class CentredRows(Rows):
+    """Centred rows of a representation on disk, whose columns may be divided by their norms, or mapped by a matrix."""
+
+    def __init__(
+        self, rows: Rows, columns: Columns, norms: np.ndarray | None = None, by: Any = None, over: Any = None
+    ) -> None:
+        self.rows, self.columns, self._norms, self._by, self._over = rows, columns, norms, by, over
+        self.where, self.dtype = rows.where, columns.near.dtype
+        self.shape = rows.shape if by is None else (rows.shape[0], by.shape[1])
+
+    @property
+    def step(self) -> int:
+        """As the rows that are read."""
+        return self.rows.step
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return the rows from start up to stop."""
+        if isinstance(self._by, Rows):
+            return self.opened().read(start, stop)
+        found = self.columns.centred(self.rows.read(start, stop))
+        if self._norms is not None:
+            found /= self._norms
+        return found if self._by is None else found @ self._by
+
+    def opened(self) -> CentredRows:
+        """Return the same with the matrix, columns over some numbers, in memory."""
+        if not isinstance(self._by, Rows):
+            return self
+        return CentredRows(self.rows, self.columns, by=self._by[:] / self._over)
+
+    def centred(self) -> Centred:
+        """Return what `linalg.centre` says of a representation in memory."""
+        return Centred(self, self.columns.scale, self.columns.dead)
 
 
 def _check(block: np.ndarray, first: int, title: str) -> None:

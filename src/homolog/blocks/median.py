@@ -1,4 +1,4 @@
-"""The exact median of all distances between the rows of a representation, from one walk where a guess is good."""
+"""The exact median of all distances between the rows of a representation: of those at hand, or from walks over tiles of rows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from homolog.blocks.scan import Slabs, Tile, over_tiles
-from homolog.linalg import squared_distances_of
+from homolog.blocks.scan import Panels, Tile, over_tiles, stretches
+from homolog.linalg import squared_distances
 from homolog.rows import READ_AT_ONCE
 
 SAMPLE = 1000
@@ -22,37 +22,45 @@ Bounds = tuple[int, int]
 """Least and largest distance that is counted, as integers in the order of floats."""
 
 
-def squared_distances(x: np.ndarray, y: np.ndarray, at: Tile) -> np.ndarray:
-    """Return squared distances of centred rows, 0 where rounding is left, those of a row to itself exactly 0."""
-    return squared_distances_of(x, y, same=at[0] == at[1])
-
-
-def sample(points: Any, n: int) -> np.ndarray:
+def sample(points: Any) -> np.ndarray:
     """Return rows spread evenly over all, in one pass: a row alone costs as much as the chunk it lies in."""
-    count = max(2, min(SAMPLE, n, READ_AT_ONCE // (points.width * points.dtype.itemsize)))
+    n, width = points.shape
+    count = max(2, min(SAMPLE, n, READ_AT_ONCE // (width * points.dtype.itemsize)))
     chosen = np.unique(np.linspace(0, n - 1, count).astype(int))
     parts = []
-    for first, last in points.stretches(0, n):
+    for first, last in stretches(points):
         inside = chosen[(chosen >= first) & (chosen < last)] - first
-        parts.append(points.features(first, last)[inside])
+        parts.append(points.read(first, last)[inside])
     return np.concatenate(parts)
 
 
-def median(points: Any, sample: np.ndarray, slabs: Slabs, keep: int, each: Any) -> float:
-    """Return the exact median of all n² squared distances, from one walk where the guess is good.
+def places_of_median(n: int) -> list[int]:
+    """Return where the middle of all n² distances stands among those of the pairs of rows, in order; below 0 for a distance of 0.
 
-    Sorted, they are n zeros and then every pair of rows twice, which gives the median of all from order statistics of the pairs.
+    Sorted, all are n zeros and then every pair of rows twice.
     """
-    n = points.n
-    places = [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
-    whole = slice(0, len(sample))
-    guess = squared_distances(sample, sample, (whole, whole))[np.triu_indices(len(sample), 1)]
+    return [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
+
+
+def median_of_condensed(pairs: np.ndarray, n: int) -> Any:
+    """Return the median of all n² squared distances from those of the pairs."""
+    middle = [
+        np.partition(pairs, max(place, 0))[place] if place >= 0 else 0 for place in dict.fromkeys(places_of_median(n))
+    ]
+    return pairs.dtype.type((middle[0] + middle[-1]) / 2)
+
+
+def median_of_rows(points: Any, sample: np.ndarray, panels: Panels, keep: int, each: Any) -> float:
+    """Return the same exactly of rows that are read, from one walk over their tiles where the guess from a sample is good."""
+    n = points.shape[0]
+    places = places_of_median(n)
+    guess = squared_distances(sample, sample, same=True)[np.triu_indices(len(sample), 1)]
     share = places[0] / (n * (n - 1) / 2)
     margins = np.clip([share - MARGIN, share + MARGIN], 0, 1)
     bounds = ordered_bits(np.quantile(guess, margins).astype(points.dtype))
-    walk = partial(_count, points, n, slabs=slabs, keep=keep, each=each)
+    counted = partial(_count, points, panels=panels, keep=keep, each=each)
     wanted = sorted({place for place in places if place >= 0})
-    found = _in_order(walk, wanted, (int(bounds[0]), int(bounds[1])), points.dtype)
+    found = _in_order(counted, wanted, (int(bounds[0]), int(bounds[1])), points.dtype)
     # Of two rows, one of the middle distances is one of the zeros.
     return float(np.mean([0.0, *found] if places[0] < 0 else found))
 
@@ -65,11 +73,11 @@ def ordered_bits(values: np.ndarray) -> np.ndarray:
     return (values + values.dtype.type(0)).view(np.dtype(f"uint{8 * values.dtype.itemsize}"))
 
 
-def _in_order(walk: Callable[[Bounds], Any], places: list[int], bounds: Bounds, dtype: np.dtype) -> list[float]:
+def _in_order(counted: Callable[[Bounds], Any], places: list[int], bounds: Bounds, dtype: np.dtype) -> list[float]:
     """Return the distances at one place, or two neighbours, of their order: narrow the bounds until few lie between them."""
     highest = int(ordered_bits(np.asarray([np.inf], dtype=dtype))[0])
     while True:
-        below, counts, kept = walk(bounds)
+        below, counts, kept = counted(bounds)
         within = [place - below for place in places]
         low, high = bounds
         if within[0] < 0:
@@ -84,7 +92,7 @@ def _in_order(walk: Callable[[Bounds], Any], places: list[int], bounds: Bounds, 
             new = _narrowed(bounds, counts, within)
         if new == bounds:
             # Two neighbours far apart, with more equal ones beside them than can be kept.
-            return [value for place in places for value in _in_order(walk, [place], bounds, dtype)]
+            return [value for place in places for value in _in_order(counted, [place], bounds, dtype)]
         bounds = new
 
 
@@ -100,12 +108,12 @@ def _narrowed(bounds: Bounds, counts: np.ndarray, places: list[int]) -> Bounds:
 
 
 def _count(
-    points: Any, n: int, bounds: Bounds, *, slabs: Slabs, keep: int, each: Any
+    points: Any, bounds: Bounds, *, panels: Panels, keep: int, each: Any
 ) -> tuple[int, np.ndarray, np.ndarray | None]:
     """Return how many pairs lie below the bounds, how many in each part of them, and those if they are few."""
     below, counts, left = 0, np.zeros(BINS, dtype=np.int64), keep
     parts: list[np.ndarray] = []
-    for lower, inside in over_tiles([points], n, slabs, points.dtype, partial(_count_tile, bounds), each):
+    for lower, inside in over_tiles([points], panels, partial(_count_tile, bounds), each):
         below += lower
         counts += np.bincount(((ordered_bits(inside) - bounds[0]) // _width(bounds)).astype(np.intp), minlength=BINS)
         left -= len(inside)
@@ -114,7 +122,7 @@ def _count(
 
 
 def _count_tile(bounds: Bounds, xs: list[np.ndarray], ys: list[np.ndarray], at: Tile) -> tuple[int, np.ndarray]:
-    distances = squared_distances(xs[0], ys[0], at)
+    distances = squared_distances(xs[0], ys[0], same=at[0] == at[1])
     flat = distances[np.triu_indices(len(distances), 1)] if at[0] == at[1] else distances.reshape(-1)
     order = ordered_bits(flat)
     return int(np.count_nonzero(order < bounds[0])), flat[(order >= bounds[0]) & (order <= bounds[1])]

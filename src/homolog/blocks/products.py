@@ -1,77 +1,181 @@
-"""The two reductions over rows: products of mapped rows, and inner products of structures tile by tile."""
+"""The two reductions over the examples: products of mapped rows, and inner products of structures tile by tile.
+
+Both work on arrays and on rows that are read, in one block or in many, in threads or in the workers of an executor. Sums are
+added up in order, so that they are the same on every run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from homolog.arrays import identity_like, is_numpy, namespace, precise, to_numpy
 from homolog.blocks.budget import IndexPair, Round
-from homolog.blocks.scan import Part, Slabs, Tile, ahead, over_part
-from homolog.blocks.source import Summary
+from homolog.blocks.scan import Panels, Part, Tile, ahead, over_part, panel
+from homolog.blocks.workers import Workers
 
 PIECE = 1 << 18
 """Pairs of rows that are multiplied at a time: of one layer they stay in cache."""
+Step = Callable[[float], Any]
+"""Told the share of the work that was done."""
 
 
-def pieces(halves: Sequence[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield the share of the work and the products of all halves with each other, piece by piece."""
-    size = len(halves[0])
+def stacked_products(vectors: Sequence[Any], step: Step) -> np.ndarray:
+    """Return the (layers, layers) products of vectors with each other, in float64, piece by piece."""
+    size, total = vectors[0].shape[0], np.zeros((len(vectors), len(vectors)))
     # One buffer for all pieces: fresh memory costs more than the copy.
-    buffer = np.empty((len(halves), min(PIECE, size)), dtype=np.result_type(*halves))
+    buffer = np.empty((len(vectors), min(PIECE, size)), np.result_type(*vectors)) if is_numpy(vectors[0]) else None
     for start in range(0, size, PIECE):
-        stacked = buffer[:, : size - start]
-        np.stack([half[start : start + PIECE] for half in halves], out=stacked)
+        some = [vector[start : min(start + PIECE, size)] for vector in vectors]
         with np.errstate(over="ignore", invalid="ignore"):
-            products = (stacked @ stacked.T).astype(float)
-        yield stacked.shape[1] / size, products
+            out = {} if buffer is None else {"out": buffer[:, : size - start]}
+            stacked = namespace(*some).stack(some, **out)
+            total += to_numpy(precise(stacked @ stacked.T))
+        step(stacked.shape[1] / size)
+    return total
 
 
-def sum_products(
-    summaries: Mapping[int, Summary], part: Round, n: int, each: Any
-) -> Iterator[tuple[IndexPair, Any, Any, np.ndarray]]:
-    """Yield the pairs of one round with both operands and the product, in float64."""
-    opened = {index: summaries[index].begin() for index in part.layers}
-    sums = {(i, j): np.zeros((opened[i].width, opened[j].width)) for i, j in part.pairs}
-    with ahead(partial(_blocks, opened, part, n), range(0, n, part.rows)) as blocks:
-        for _, features in blocks:
-            list(each(partial(_add, sums, features), part.pairs))
+def cross_products(
+    layers: Sequence[Any],
+    rows: Callable[[Any], Any],
+    pairs: Sequence[IndexPair],
+    rounds: Sequence[Round],
+    workers: Workers,
+    formulas: Callable[[IndexPair, Any, Any, Any], Any],
+) -> Iterator[tuple[IndexPair, Any]]:
+    """Yield every pair of layers with finish(pair, x, y, Σ_i f_i g_iᵀ), f and g being `rows` of x and y.
+
+    Block by block in `rounds`, where there are any; else pair by pair, of arrays.
+    """
+    if rounds:
+        work = partial(_of_round, layers=layers, rows=rows, formulas=formulas)
+        for found in workers.parts(work, rounds):
+            yield from found
+        return
+
+    def one(pair: IndexPair) -> Any:
+        x, y = (layers[index] for index in pair)
+        return formulas(pair, x, y, rows(x).T @ rows(y))
+
+    yield from zip(pairs, workers.items(one, pairs), strict=True)
+
+
+def _of_round(part: Round, each: Any, *, layers: Any, rows: Any, formulas: Any) -> list[tuple[IndexPair, Any]]:
+    """Return what `finish` makes of every pair of one round."""
+    known = {index: opened(layers[index]) for index in part.layers}
+    read = {index: rows(layer) for index, layer in known.items()}
+    sums = {(i, j): np.zeros((read[i].shape[1], read[j].shape[1])) for i, j in part.pairs}
+    n, found = next(iter(read.values())).shape[0], []
+    with ahead(partial(_block, read, part.rows), range(0, n, part.rows)) as blocks:
+        for _, block in blocks:
+            list(each(partial(_add, sums, block), part.pairs))
     while sums:
         (i, j), product = sums.popitem()
-        yield (i, j), opened[i].operand, opened[j].operand, product
+        found.append(((i, j), formulas((i, j), known[i], known[j], product)))
+    return found
 
 
-def _blocks(summaries: Mapping[int, Summary], part: Round, n: int, start: int) -> dict[int, np.ndarray]:
-    stop = min(start + part.rows, n)
-    return {index: summaries[index].features(start, stop) for index in part.layers}
+def opened(layer: Any) -> Any:
+    """Return a layer with what a cache holds of it in memory."""
+    return layer.opened() if hasattr(layer, "opened") else layer
 
 
-def _add(sums: dict[IndexPair, np.ndarray], features: dict[int, np.ndarray], pair: IndexPair) -> None:
+def _block(rows: Mapping[int, Any], size: int, start: int) -> dict[int, np.ndarray]:
+    return {index: panel(some, start, min(start + size, some.shape[0])) for index, some in rows.items()}
+
+
+def _add(sums: dict[IndexPair, np.ndarray], block: dict[int, np.ndarray], pair: IndexPair) -> None:
     i, j = pair
-    sums[pair] += features[i].T @ features[j]
+    sums[pair] += block[i].T @ block[j]
 
 
-def linear_part(part: Part, each: Any, *, layers: Sequence[Any], slabs: Slabs, dtype: Any) -> np.ndarray:
-    """Add up the products of the tiles of one part, in order, so that the sum is the same on every run."""
-    start = np.zeros((len(layers), len(layers)))
-    return sum(over_part(part, layers, slabs, dtype, linear_tile, each), start)
+class Structure(NamedTuple):
+    """A matrix of all pairs of examples, formed tile by tile."""
+
+    rows: Any
+    """(n, p) array, or what reads one."""
+    kernel: Any = None
+    """Its `tile(rows, columns, their examples)` is the structure between two blocks of rows; None for their products."""
 
 
-def linear_tile(xs: list[np.ndarray], ys: list[np.ndarray], at: Tile) -> np.ndarray:
-    """Return Σ K_ij L_ij over a tile, i ≠ j, for all pairs of linear structures; twice above the diagonal."""
-    stacked = np.empty((len(xs), len(xs[0]), len(ys[0])), dtype=xs[0].dtype)
-    for x, y, structure in zip(xs, ys, stacked, strict=True):
-        np.matmul(x, y.T, out=structure)
-    return products_of(stacked, at)
+def tile_products(
+    structures: Sequence[Structure], panels: Panels, workers: Workers, step: Step, share: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return Σ K_ij L_ij, i ≠ j, of all pairs of structures (layers, layers), and the sums (layers, n) of their rows.
+
+    Structures are symmetric: tiles above the diagonal count twice. Sums are of kernels, which estimated means have centred. No
+    part of the work is more than a share of all.
+    """
+    n = structures[0].rows.shape[0]
+    total, sums = _nothing(structures)
+    parts = panels.parts(n, share)
+    work = partial(_of_part, structures=structures, panels=panels, step=step if workers.here else None)
+    for part, (products, along) in zip(parts, workers.parts(work, parts), strict=True):
+        total += products
+        sums += along
+        if not workers.here:
+            step(part.share(n))
+    return total, sums
 
 
-def products_of(stacked: np.ndarray, at: Tile) -> np.ndarray:
-    """Return the products of stacked tiles, without the diagonal, twice for a tile above it."""
-    on_diagonal = at[0] == at[1]
-    if on_diagonal:
-        places = np.arange(stacked.shape[1])
-        stacked[:, places, places] = 0
-    flat = stacked.reshape(len(stacked), -1)
-    return (1.0 if on_diagonal else 2.0) * (flat @ flat.T).astype(float)
+def _nothing(structures: Sequence[Structure]) -> tuple[np.ndarray, np.ndarray]:
+    count, n = len(structures), structures[0].rows.shape[0]
+    return np.zeros((count, count)), np.zeros((count, 0 if structures[0].kernel is None else n))
+
+
+def _of_part(
+    part: Part, each: Any, *, structures: Sequence[Structure], panels: Panels, step: Step | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the products of the tiles of one part, and the sums of what it holds of each row."""
+    total, sums = _nothing(structures)
+    rows, n = [structure.rows for structure in structures], structures[0].rows.shape[0]
+    for at, products, along in over_part(part, rows, panels, partial(_of_tile, structures), each):
+        total += products
+        for side, axis in zip(at, along, strict=False):
+            sums[:, side] += axis
+        if step is not None:
+            step((1 + (at[0] != at[1])) * (at[0].stop - at[0].start) * (at[1].stop - at[1].start) / n**2)
+    return total, sums
+
+
+def _of_tile(structures: Sequence[Structure], xs: list[Any], ys: list[Any], at: Tile) -> Any:
+    """Return the tile, its products for all pairs of layers without the diagonal, and the sums along its rows and columns."""
+    stacked, on_diagonal, along = _stacked(structures, xs, ys, at), at[0] == at[1], []
+    if structures[0].kernel is not None:
+        along = [stacked.sum(axis=axis, dtype=float) for axis in ((2,) if on_diagonal else (2, 1))]
+    products = off_diagonal_products(stacked) if on_diagonal else 2 * _flat_products(stacked)
+    return at, products, along
+
+
+def off_diagonal_products(stacked: Any) -> np.ndarray:
+    """Return Σ K_ij L_ij, i ≠ j, of square tiles (layers, rows, rows); NumPy's lose their diagonals."""
+    if not is_numpy(stacked):
+        return _flat_products(stacked * (1 - identity_like(stacked[0, ...])))
+    places = np.arange(stacked.shape[1])
+    stacked[:, places, places] = 0
+    return _flat_products(stacked)
+
+
+def _flat_products(stacked: Any) -> np.ndarray:
+    flat = namespace(stacked).reshape(stacked, (stacked.shape[0], -1))
+    return to_numpy(precise(flat @ flat.T))
+
+
+def _stacked(structures: Sequence[Structure], xs: list[Any], ys: list[Any], at: Tile) -> Any:
+    """Return the tile of every structure, (layers, rows, columns)."""
+    if not is_numpy(xs[0]):
+        blocks = [x @ y.T for x, y in zip(xs, ys, strict=True)]
+        several = len({block.dtype for block in blocks}) > 1
+        return namespace(blocks[0]).stack([precise(block) for block in blocks] if several else blocks)
+    stacked = np.empty((len(xs), len(xs[0]), len(ys[0])), dtype=np.result_type(*xs))
+    for structure, x, y, block in zip(structures, xs, ys, stacked, strict=True):
+        if structure.kernel is not None:
+            block[:] = structure.kernel.tile(x, y, at)
+        elif x.dtype == block.dtype:
+            np.matmul(x, y.T, out=block)
+        else:
+            block[:] = x @ y.T
+    return stacked

@@ -19,7 +19,7 @@ T = TypeVar("T")
 def stretches(rows: Rows, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int]]:
     """Yield (first, last) for blocks of at most some MiB in float64, which begin where chunks begin."""
     stop = rows.shape[0] if stop is None else stop
-    step = max(1, READ_AT_ONCE // (8 * rows.shape[1]))
+    step = max(1, READ_AT_ONCE // (8 * max(1, rows.shape[1])))
     if step > rows.step:
         step -= step % rows.step
     while start < stop:
@@ -62,7 +62,7 @@ def tiles(n: int, rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one slab that stays, with themselves where `inside`, and with those that pass by."""
+    """The rows of one panel that stays, with themselves where `inside`, and with those that pass by."""
 
     start: int
     stop: int
@@ -77,8 +77,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Slabs:
-    """How many rows of all walked layers stay, and how many pass by at a time."""
+class Panels:
+    """How many rows of all tiled layers stay, and how many pass by at a time."""
 
     staying: int
     passing: int
@@ -87,11 +87,11 @@ class Slabs:
     """Shape of a tile."""
 
     def parts(self, n: int, most: float = 1.0) -> list[Part]:
-        """Split the walk into parts of at most a share, where one slab with itself is not more."""
+        """Split all tiles into parts of at most a share, where one panel with itself is not more."""
         found = []
         for start in range(0, n, self.staying):
             stop = min(start + self.staying, n)
-            # Whole slabs that pass by, so that every split gives the same tiles.
+            # Whole panels that pass by, so that every split gives the same tiles.
             step = max(1, int(most * n**2 / (2 * (stop - start) * self.passing))) * self.passing
             firsts = list(range(stop, n, step)) or [n]
             found += [Part(start, stop, first == stop, first, min(first + step, n)) for first in firsts]
@@ -106,42 +106,44 @@ class Slabs:
 
 Tile = tuple[slice, slice]
 """Examples of the rows and of the columns of a tile."""
-One = Callable[[list[np.ndarray], list[np.ndarray], Tile], Any]
+One = Callable[[list[Any], list[Any], Tile], Any]
 """one(rows of every layer, columns of every layer, their examples) → what is wanted of one tile."""
 
 
-def over_tiles(layers: Sequence[Any], n: int, slabs: Slabs, dtype: Any, one: One, each: Any) -> Iterator[Any]:
+def over_tiles(layers: Sequence[Any], panels: Panels, one: One, each: Any) -> Iterator[Any]:
     """Yield what is wanted of every tile on the diagonal and above it, in order."""
-    for part in slabs.parts(n):
-        yield from over_part(part, layers, slabs, dtype, one, each)
+    for part in panels.parts(layers[0].shape[0]):
+        yield from over_part(part, layers, panels, one, each)
 
 
-def over_part(part: Part, layers: Sequence[Any], slabs: Slabs, dtype: Any, one: One, each: Any) -> Iterator[Any]:
-    """Yield what is wanted of the tiles of one part."""
+def over_part(part: Part, layers: Sequence[Any], panels: Panels, one: One, each: Any) -> Iterator[Any]:
+    """Yield what is wanted of the tiles of one part; layers are arrays or rows to be read."""
     size = part.stop - part.start
-    staying = list(each(partial(_slab, start=part.start, stop=part.stop, dtype=dtype), layers))
+    staying = list(each(partial(panel, start=part.start, stop=part.stop), layers))
     if part.inside:
         among = partial(_at, staying, part.start, staying, part.start, one)
-        yield from each(among, tiles(size, slabs.rows, slabs.columns))
-    firsts = range(part.first, part.last, slabs.passing)
-    passes = [(first, min(first + slabs.passing, part.last)) for first in firsts]
-    with ahead(lambda rows: [_slab(layer, *rows, dtype) for layer in layers], passes) as coming:
+        yield from each(among, tiles(size, panels.rows, panels.columns))
+    firsts = range(part.first, part.last, panels.passing)
+    passes = [(first, min(first + panels.passing, part.last)) for first in firsts]
+    with ahead(lambda rows: [panel(layer, *rows) for layer in layers], passes) as coming:
         for (first, last), passing in coming:
-            tops = range(0, size, slabs.rows)
-            across = [(slice(top, min(top + slabs.rows, size)), slice(0, last - first)) for top in tops]
+            tops = range(0, size, panels.rows)
+            across = [(slice(top, min(top + panels.rows, size)), slice(0, last - first)) for top in tops]
             yield from each(partial(_at, staying, part.start, passing, first, one), across)
             del passing
 
 
-def _slab(layer: Any, start: int, stop: int, dtype: Any) -> np.ndarray:
-    """Fill a slab stretch by stretch, so that nothing of its size exists twice."""
-    found = np.empty((stop - start, layer.width), dtype=dtype)
-    for first, last in layer.stretches(start, stop):
-        found[first - start : last - start] = layer.features(first, last)
+def panel(layer: Any, start: int, stop: int) -> Any:
+    """Return rows of an array, or read them stretch by stretch, so that nothing of their size exists twice."""
+    if not isinstance(layer, Rows):
+        return layer[start:stop, :]
+    found = np.empty((stop - start, layer.shape[1]), dtype=layer.dtype)
+    for first, last in stretches(layer, start, stop):
+        found[first - start : last - start] = layer.read(first, last)
     return found
 
 
-def _at(staying: list[np.ndarray], start: int, passing: list[np.ndarray], first: int, one: One, tile: Tile) -> Any:
+def _at(staying: list[Any], start: int, passing: list[Any], first: int, one: One, tile: Tile) -> Any:
     rows, columns = tile
     at = slice(start + rows.start, start + rows.stop), slice(first + columns.start, first + columns.stop)
-    return one([slab[rows] for slab in staying], [slab[columns] for slab in passing], at)
+    return one([layer[rows, :] for layer in staying], [layer[columns, :] for layer in passing], at)

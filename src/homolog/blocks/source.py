@@ -1,8 +1,7 @@
-"""Rows of representations: in memory, less their first, or kept on a shelf, read like those on disk."""
+"""Rows of representations: in memory, less their first, or kept in a cache, read like those on disk."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from secrets import token_hex
 from typing import Any
 
@@ -61,7 +60,7 @@ def exact_rows(rows: Rows) -> Rows:
 class ArrayCache:
     """Keeps arrays in memory as long as they fit into a budget, and in a folder from there on.
 
-    A shelf without a budget may be sent to other processes, which reach the folder too.
+    A cache without a budget may be sent to other processes, which reach the folder too.
     """
 
     def __init__(self, folder: str, memory: int) -> None:
@@ -76,20 +75,3 @@ class ArrayCache:
         np.save(path, array)
         rows = on_disk(np.load(path, mmap_mode="r"))
         return ArrayRows(array, "an empty array") if rows is None else rows
-
-
-class Summary(ABC):
-    """One representation on disk, as a family sees it."""
-
-    operand: Any
-    """What the last lines and `examine` read; it holds nothing of the size of the representation."""
-    width: int
-    """Columns of the mapped rows."""
-
-    def begin(self) -> Summary:
-        """Return the same with what maps the rows, and all that the last lines may read, in memory."""
-        return self
-
-    @abstractmethod
-    def features(self, start: int, stop: int) -> np.ndarray:
-        """Return the mapped rows from start up to stop."""

@@ -44,9 +44,12 @@ def at_most(each: Callable[..., Any], count: int) -> Callable[..., Any]:
 
 
 class Workers(Protocol):
-    """Who works on layers that stay on disk."""
+    """Who does the work."""
 
-    def items(self, work: Callable[[Any], Any], items: Iterable[Any], at_once: int) -> Iterator[Any]:
+    here: bool
+    """Whether it is done in this process, where it can be told how far it is."""
+
+    def items(self, work: Callable[[Any], Any], items: Iterable[Any], at_once: int | None = None) -> Iterator[Any]:
         """Yield work(item) in order; `at_once` is how many fit into the memory of one process."""
 
     def parts(self, work: Callable[[Any, Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
@@ -56,12 +59,14 @@ class Workers(Protocol):
 class ThreadWorkers:
     """Threads of this process: they share every part."""
 
-    def __init__(self, each: Any) -> None:
+    here = True
+
+    def __init__(self, each: Any = map) -> None:
         self._each = each
 
-    def items(self, work: Callable[[Any], Any], items: Iterable[Any], at_once: int) -> Iterator[Any]:
+    def items(self, work: Callable[[Any], Any], items: Iterable[Any], at_once: int | None = None) -> Iterator[Any]:
         """Yield work(item) in order."""
-        yield from at_most(self._each, at_once)(work, items)
+        yield from (self._each if at_once is None else at_most(self._each, at_once))(work, items)
 
     def parts(self, work: Callable[[Any, Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
         """Yield work(part, map) in order."""
@@ -72,10 +77,12 @@ class ThreadWorkers:
 class ExecutorWorkers:
     """An executor: every item and every part is a task of its own, with one BLAS thread."""
 
+    here = False
+
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    def items(self, work: Callable[[Any], Any], items: Iterable[Any], at_once: int) -> Iterator[Any]:
+    def items(self, work: Callable[[Any], Any], items: Iterable[Any], at_once: int | None = None) -> Iterator[Any]:
         """Yield work(item) in order."""
         return self._results(_one, work, items)
 

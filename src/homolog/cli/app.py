@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from homolog.activations import Activations
 from homolog.arrays import optional
 from homolog.cli import loading, output, paper_command
 from homolog.diagnostics import HomologWarning
+from homolog.renamed import sentence
 from homolog.store.layout import contents_of
 
 # Click's UsageError, wherever this version of typer keeps it.
@@ -20,6 +22,12 @@ UsageError: Any = typer.BadParameter.__bases__[0]
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
+FORMER = {
+    "--limit": "--max-examples",
+    "--interval jackknife": "--interval --method jackknife",
+    "--interval subsample": "--interval --method subsample",
+}
+"""Options as they were in the release before → as they are."""
 
 CommonRows = Annotated[
     bool,
@@ -52,7 +60,7 @@ def run(arguments: list[str]) -> int:
         warnings.simplefilter("always", HomologWarning)
         warnings.showwarning = output.show_warning
         try:
-            status = command.main(args=arguments, prog_name="homolog", standalone_mode=False)
+            status = command.main(args=_present(arguments), prog_name="homolog", standalone_mode=False)
         except UsageError as error:
             context = error.ctx
             where = f"{context.command_path} --help" if context is not None else "homolog --help"
@@ -70,6 +78,17 @@ def run(arguments: list[str]) -> int:
     if status == INTERRUPTED:  # some versions of typer return it, and say nothing
         return output.fail("interrupted.", status=INTERRUPTED)
     return status if isinstance(status, int) else 0
+
+
+def _present(arguments: list[str]) -> list[str]:
+    """Return arguments with options that were called otherwise in the release before by their present names."""
+    text = "\0".join(arguments)
+    for former, present in FORMER.items():
+        words = former.replace(" ", "[\0=]")
+        text, count = re.subn(rf"(?<![^\0]){words}(?![^\0=])", present.replace(" ", "\0"), text)
+        if count:
+            output.show_warning(sentence(former, present))
+    return text.split("\0") if arguments else []
 
 
 @app.callback(invoke_without_command=True)
@@ -92,10 +111,10 @@ def demo(
 
     Needs: pip install "homolog[demo]"
     """
-    from homolog import demo as demonstration
-
     for module in ("torch", "sklearn", "matplotlib"):
         optional(module, "demo", "the demonstration")
+    from homolog.paper import demo as demonstration
+
     demonstration.run(out, lambda line: print(line, flush=True))
 
 
@@ -130,7 +149,7 @@ def extract(
     ] = None,
     channels: Annotated[str, typer.Option(help="Where maps keep their channels: first or last.")] = "first",
     batch_size: Annotated[int, typer.Option(help="Examples per batch, where the data are one array.")] = 64,
-    limit: Annotated[int | None, typer.Option(help="Most examples to take.")] = None,
+    max_examples: Annotated[int | None, typer.Option(help="Most examples to take.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float16, float32 or float64 to store.")] = None,
     device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; the model's own by default.")] = None,
     resume: Annotated[
@@ -154,7 +173,7 @@ def extract(
             reduce=loading.reductions(reduce or ["flatten"]),
             channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes
             batch_size=batch_size,
-            limit=limit,
+            max_examples=max_examples,
             dtype=dtype,
             device=device,
             memory=memory,
@@ -208,7 +227,10 @@ def compare(
         typer.Option(min=1, help="Test every pair against this many random orders of the examples, such as 999."),
     ] = None,
     interval: Annotated[
-        str | None, typer.Option(help="jackknife or subsample: standard errors and 95 % intervals over examples.")
+        bool, typer.Option("--interval", help="Add standard errors and 95 % intervals over examples.")
+    ] = False,
+    method: Annotated[
+        str | None, typer.Option(help="How --interval finds them: jackknife, which is the default, or subsample.")
     ] = None,
     diagnosed: Annotated[
         bool, typer.Option("--diagnose", help="Put what `homolog diagnose` finds into the page; for one or two files.")
@@ -239,8 +261,10 @@ def compare(
         raise ValueError("--diagnose needs --report and one or two files: or use `homolog diagnose`.")
     if permutations is not None:
         chosen |= {"null": "permutation", "n_permutations": permutations}
-    if interval is not None:
-        chosen["interval"] = interval
+    if method is not None and not interval:
+        raise ValueError(f"--method is for intervals, got no --interval with --method {method}: pass it too.")
+    if interval:
+        chosen |= {"interval": True, "method": method or "jackknife"}
     result = homolog.compare(*models.values(), **chosen) if len(files) <= 2 else homolog.compare(models, **chosen)
     output.print_result(result)
     if out is not None:

@@ -22,7 +22,7 @@ from homolog.files import write_whole
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure, measures
 from homolog.names import printable, quoted, shown
-from homolog.results import measure_names, two_by_two, without_diagonal
+from homolog.results import companion, measure_names, two_by_two, without_diagonal
 
 if TYPE_CHECKING:
     import xarray
@@ -32,6 +32,7 @@ _SPOKEN = {
     "homolog.measure('deconfounded_cka', inputs=x)": "-m 'deconfounded_cka(inputs=FILE)'",
     "homolog.measures() lists them": "`homolog measures` lists them",
     "resume=True": "--resume",
+    "max_examples": "--max-examples",
 }
 # The names between the parentheses may hold parentheses too.
 _COMMON_ROWS = re.compile(r"homolog\.common_rows\(.*\)(?= keeps|\.$)", re.DOTALL)
@@ -193,7 +194,7 @@ def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> li
         low, high = (float(result[f"{name}_{end}"].sel(at)) for end in ("low", "high"))
         found.append(f"{low:.4f} to {high:.4f}")
     if "n_permutations" in result.attrs:
-        found.append(f"{float(result[f'{name}_p_discovery'].sel(at)):.2g}")
+        found.append(f"{float(companion(result, name, 'p_fdr').sel(at)):.2g}")
     return found
 
 

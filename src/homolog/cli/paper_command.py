@@ -11,6 +11,7 @@ import typer
 
 from homolog.arrays import optional
 from homolog.cli import loading, output
+from homolog.machine import whole_memory
 
 
 def paper(
@@ -59,8 +60,12 @@ def paper(
 
     Example:  homolog paper table2 --data fashion-mnist --scale small
     """
-    optional("matplotlib", "paper", "the paper's experiments").use("Agg")
-    from homolog.paper import experiments, study
+    optional("safetensors", "paper", "homolog paper")
+    optional("matplotlib", "paper", "homolog paper").use("Agg")
+    from homolog.paper import experiments
+    from homolog.paper.indexes import tried
+    from homolog.paper.scale import scaled
+    from homolog.paper.study import Study
 
     chosen = experiments.named(experiment)
     if measure:
@@ -74,15 +79,16 @@ def paper(
         "n_examples": examples,
         "seeds": seeds,
     }
-    run_on = study.Study(
+    run_on = Study(
         data=data,
-        scale=study.scaled(scale, **changes),
+        scale=scaled(scale, **changes),
         out=out,
         folder=data_folder,
         second_data=second_data,
         second_folder=second_folder,
         download=download,
-        measures=study.tried(loading.chosen_measures(measure)) if measure else None,
+        measures=tried(loading.chosen_measures(measure)) if measure else None,
+        memory=whole_memory(),
         command=shlex.join(["homolog", *sys.argv[1:]]),
         say=lambda line: print(line, flush=True),
     )

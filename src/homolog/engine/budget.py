@@ -1,29 +1,88 @@
-"""What a group of measures takes in memory, wherever the layers lie, and how few layers at a time will do."""
+"""What measures that share operands take in memory, wherever the layers lie, and how they are computed within it.
+
+The table of decisions is in `blocks.budget`; `Request.group` follows it from top to bottom.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from homolog.arrays import is_numpy, itemsize, on_host
+from homolog.arrays import format_bytes, is_numpy, itemsize, on_host
+from homolog.blocks.budget import Cost, Form, Sizes, TooLittleError, WholeError
 from homolog.inference.uncertainty import Requested
 from homolog.machine import usable_cores
 from homolog.measures.record import Measure
-from homolog.operands.family import Cost, Family
-from homolog.operands.permuted import AT_ONCE, bytes_of_grams
+from homolog.operands.family import Family, TogetherFamily
+from homolog.operands.gram_permutations import AT_ONCE, bytes_of_grams
 from homolog.rows import Rows
 
 FLOOR = 32 << 20
 """Bytes below which nothing is refused of layers that are in memory already: less is hardly seen beside the libraries."""
-AS_GIVEN = ("function", "statistics")
-"""Families whose operand is the array itself."""
+
+
+class Batch(NamedTuple):
+    """Some of the pairs."""
+
+    needed: np.ndarray
+    """(layers, layers) bool"""
+    form: Form | None
 
 
 @dataclass(frozen=True)
-class Asking:
+class Group:
+    """Measures that share operands, one family and equal options of its `prepare`, and how they are computed."""
+
+    family: Family
+    options: dict[str, Any]
+    measures: Mapping[str, Measure]
+    cost: Cost
+    """What it takes with all layers in memory at once."""
+    memory: int
+    """Bytes that may be used."""
+    bytes: int
+    """Bytes that are used."""
+    at_once: tuple[int, int]
+    """Layers that are prepared at a time, and pairs that meet."""
+    form: Form | None = None
+    """How all pairs meet at once, or block by block; None where they meet one by one."""
+    batches: tuple[Batch, ...] = ()
+    """Pairs that meet before layers make room for others; none where all layers are held at once."""
+    batch: int = 0
+    """Layers that are held at a time, where there are batches."""
+    items: tuple[int, ...] = ()
+    """Bytes per number in which each layer is computed."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether layers are read block by block."""
+        return self.form is not None and self.form.blocked
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations, to leading order."""
+        return self.cost.flops
+
+    @property
+    def ignores_offset(self) -> bool:
+        """Whether no measure depends on what is added to all examples."""
+        return all(record.ignores_offset for record in self.measures.values())
+
+    def __str__(self) -> str:
+        how = "pair by pair" if self.form is None else str(self.form)
+        if self.batches:
+            how = f"{self.batch} of {len(self.items)} layers at a time"
+        cost = f"{self.flops:.2g} floating-point operations, {format_bytes(self.bytes)}"
+        return f"{', '.join(self.measures)}: {self.family.name} family, {how}; {cost}"
+
+
+@dataclass(frozen=True)
+class Request:
     """What is asked of some layers by the measures of one family."""
 
     family: Family
@@ -33,19 +92,18 @@ class Asking:
     needed: np.ndarray
     """(arrays, arrays) bool"""
     memory: int
-    asked: Requested
+    companions: Requested
+    executor: Executor | None
 
-    @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """(examples, features) of every layer."""
-        return [tuple(array.shape) for array in self.arrays]
-
-    @property
-    def sizes(self) -> list[int]:
-        """Bytes per number in which each layer is computed."""
+    @cached_property
+    def sizes(self) -> Sizes:
+        """What is asked in numbers."""
         family, n = self.family, self.arrays[0].shape[0]
-        single = family.float32 == "all pairs" and family.single(n) and not family.exact(**self.options)
-        return [itemsize(array, single=single) for array in self.arrays]
+        single = isinstance(family, TogetherFamily) and family.single(n) and not family.exact(**self.options)
+        items = [itemsize(array, single=single) for array in self.arrays]
+        found = Sizes.of(self.arrays, items, self.needed, self.memory)
+        spread = self.executor is not None
+        return replace(found, workers=1 if spread else usable_cores(), spread=spread)
 
     @property
     def on_host(self) -> bool:
@@ -66,23 +124,29 @@ class Asking:
     @property
     def counted(self) -> bool:
         """Whether what is used counts: on a device, operands of the size of the layers are the caller's own concern."""
-        blocked = self.family.on_disk is not None and self.options.get("kernel", "linear") == "linear"
-        return self.on_host or not blocked
+        features = self.family.blockwise and self.options.get("kernel", "linear") == "linear"
+        return self.on_host or not features
 
-    def in_memory(self) -> tuple[Any, Cost]:
+    @property
+    def elsewhere(self) -> bool:
+        """Whether an executor does the work."""
+        return self.executor is not None and self.family.blockwise
+
+    def in_memory(self) -> tuple[Form | None, Cost]:
         """Return the form, and what all of it takes at once."""
-        family, shapes, sizes = self.family, self.shapes, self.sizes
-        form = None if family.choose is None else family.choose(shapes, sizes, self.needed, self.memory, **self.options)
-        cost = family.cost(shapes, sizes, self.needed, form, **self.options)
-        stored = [n * p * size for (n, p), size in zip(shapes, sizes, strict=True)]
-        converted = [
-            number * (isinstance(array, Rows) or not str(array.dtype).endswith(f"float{8 * size}"))
-            for number, array, size in zip(stored, self.arrays, sizes, strict=True)
-        ]
-        if family.name in AS_GIVEN:
-            cost = replace(cost, held=cost.held + sum(converted))
+        family, sizes = self.family, self.sizes
+        form = family.choose(sizes, **self.options) if isinstance(family, TogetherFamily) else None
+        cost = family.cost(sizes, **self.options) if form is None else form.cost
+        numbers = [int(sizes.n * width * item) for width, item in zip(sizes.widths, sizes.items, strict=True)]
+        if family.as_given:
+            kinds = [f"float{8 * item}" for item in sizes.items]
+            copied = [
+                isinstance(x, Rows) or not str(x.dtype).endswith(kind)
+                for x, kind in zip(self.arrays, kinds, strict=True)
+            ]
+            cost = replace(cost, held=cost.held + int(np.dot(numbers, copied)))
         else:
-            cost = replace(cost, preparing=cost.preparing + _to_load(self.arrays, stored))
+            cost = replace(cost, per_layer=cost.per_layer + _to_load(self.arrays, numbers))
         return form, _with_companions(self, cost)
 
     def least(self) -> int:
@@ -92,21 +156,95 @@ class Asking:
             needed = again
         return needed
 
-    def of(self, layers: Sequence[int]) -> Asking:
+    def group(self) -> Group:
+        """Choose how measures are computed: all layers at once, block by block, a few layers at a time, or not at all."""
+        form, cost = self.in_memory()
+        taken, at_once = cost.bytes(self.memory, self.threads), cost.at_once(self.memory, self.threads)
+        items = tuple(self.sizes.items.tolist())
+        group = Group(self.family, self.options, self.measures, cost, self.allowed, taken, at_once, form, items=items)
+        if not self.elsewhere and (cost.least <= self.allowed or not self.counted):
+            return group
+        whole = self.least()
+        self.companions.refuse_in_parts(whole, self.memory, elsewhere=self.elsewhere)
+        blocked = self.blocked()
+        if blocked is not None:
+            return replace(group, form=blocked, bytes=self.memory, cost=blocked.cost)
+        batch, two = (None, whole) if self.elsewhere else self._batch()
+        if batch is None:
+            raise ValueError(self._too_little(min(two, whole)))
+        return self._in_batches(group, batch)
+
+    def blocked(self, memory: int | None = None) -> Form | None:
+        """Return the form in which layers are read block by block, or None where there is none or memory is too little."""
+        family: Any = self.family
+        if not family.blockwise or not self.on_host:
+            return None
+        sizes = self.sizes if memory is None else replace(self.sizes, memory=memory)
+        try:
+            return family.blocked(sizes, **self.options)
+        except TooLittleError:
+            return None
+        except WholeError:
+            if self.elsewhere:
+                raise
+            return None
+
+    def _of(self, layers: Sequence[int]) -> Request:
         """Return the same of some of the layers, all pairs of them."""
         some = [self.arrays[i] for i in layers]
         return replace(self, arrays=some, needed=np.ones((len(some), len(some)), dtype=bool))
 
-    def batch(self) -> tuple[int | None, int]:
+    def _batch(self) -> tuple[int | None, int]:
         """Return how many layers fit at a time; None, and what two take, where not even two do."""
         widest = sorted(range(len(self.arrays)), key=lambda i: -self.arrays[i].shape[1])
 
         def fits(count: int) -> bool:
-            return self.of(widest[:count]).in_memory()[1].least <= self.allowed
+            return self._of(widest[:count]).in_memory()[1].least <= self.allowed
 
         if len(widest) < 2 or not fits(2):
-            return None, self.of(widest[:2]).least()
+            return None, self._of(widest[:2]).least()
         return _largest(fits, 2, len(widest)), 0
+
+    def _in_batches(self, group: Group, batch: int) -> Group:
+        """Return a group that holds so many layers at a time, and prepares those again that have to make room."""
+        passing = max(1, batch // 4)
+        staying, count = batch - passing, len(self.arrays)
+        found, flops, taken = [], 0.0, 0
+        for start in range(0, count, staying):
+            first = np.arange(start, min(start + staying, count))
+            for second in (first, *np.split(np.arange(first[-1] + 1, count), range(passing, count, passing))):
+                asked = np.zeros_like(self.needed)
+                asked[np.ix_(first, second)] = asked[np.ix_(second, first)] = True
+                asked &= self.needed
+                if asked.any():
+                    used = np.flatnonzero(asked.any(axis=0) | asked.any(axis=1))
+                    part = replace(self._of(used.tolist()), needed=asked[np.ix_(used, used)])
+                    form, cost = part.in_memory()
+                    found.append(Batch(asked, form))
+                    flops, taken = flops + cost.flops, max(taken, cost.bytes(self.memory, self.threads))
+        some = self._of(sorted(range(count), key=lambda i: -self.arrays[i].shape[1])[:batch]).in_memory()[1]
+        cost, at_once = replace(group.cost, flops=flops), some.at_once(self.memory, self.threads)
+        return replace(group, cost=cost, bytes=taken, at_once=at_once, batches=tuple(found), batch=batch)
+
+    def _too_little(self, whole: int) -> str:
+        """Say what memory would do."""
+        most = max(whole, self.memory) * (64 if self.elsewhere else 1)
+        least = min([*([] if self.elsewhere else [whole]), *self._least_blocked(most)], default=most)
+        return (
+            f"{', '.join(self.measures)} of these layers need a memory of {format_bytes(1.06 * least)}, got "
+            f"{format_bytes(self.memory)}: raise memory, take fewer examples or narrower layers, or reduce their features when "
+            f"extracting."
+        )
+
+    def _least_blocked(self, most: int) -> Iterator[int]:
+        """Yield the least memory, to a few per cent, with which layers may be read block by block."""
+        low, high = self.memory, most
+        if self.blocked(high) is None:
+            return
+        while high > 1.02 * low:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.blocked(middle) is not None else (middle, high)
+        yield high
 
 
 def _to_load(arrays: Sequence[Any], sizes: Sequence[int]) -> int:
@@ -122,40 +260,37 @@ def _largest(fits: Callable[[int], bool], low: int, high: int) -> int:
     return low
 
 
-def _with_companions(asking: Asking, cost: Cost) -> Cost:
+def _with_companions(request: Request, cost: Cost) -> Cost:
     """Add what permutations and parts of the examples take."""
-    for wanted, more in ((asking.asked.null, _of_permutations), (asking.asked.interval, _of_parts)):
-        if wanted is not None:
-            each, once = more(asking, cost)
-            cost = replace(cost, meeting=max(cost.meeting, each), together=max(cost.together, once))
+    asked = request.companions
+    for wanted, more in ((asked.null, _of_permutations), (asked.interval, _of_parts)):
+        if wanted:
+            each, once = more(request, cost)
+            cost = replace(cost, per_pair=max(cost.per_pair, each), together=max(cost.together, once))
     return cost
 
 
-def _of_permutations(asking: Asking, cost: Cost) -> tuple[int, int]:
+def _of_permutations(request: Request, cost: Cost) -> tuple[int, int]:
     """Return the bytes of one order of the examples, and those that are taken once."""
-    family, shapes, sizes, count = asking.family, asking.shapes, asking.sizes, len(asking.arrays)
-    n, widest = shapes[0][0], max(p for _, p in shapes)
-    once = 24 * (1 + asking.asked.n_permutations) * count**2 * len(asking.measures)
-    if family.permuted is None:
-        alone = family.cost(shapes, sizes, asking.needed, None, **asking.options)
-        # Neighbours that tie are looked for again.
-        again = alone.preparing if family.name == "neighbors" else family.reordering(n)
-        return cost.held + again + alone.meeting, once
-    if asking.options["kernel"] == "linear":
-        copies = 0 if min(sizes) == 8 else 16 * n * sum(p for _, p in shapes)
-        return 8 * n * widest + 24 * widest**2, once + copies
-    return 8 * AT_ONCE * (count + 4), once + bytes_of_grams(n, count, count)
+    sizes, count = request.sizes, len(request.arrays)
+    once = 24 * (1 + request.companions.n_permutations) * count**2 * len(request.measures)
+    if request.family.name != "structure":
+        alone = request.family.cost(sizes, **request.options)
+        return cost.held + alone.reordering + alone.per_pair, once
+    if request.options["kernel"] == "linear":
+        copies = 0 if int(sizes.items.min()) == 8 else 16 * sizes.n * int(sizes.widths.sum())
+        return 8 * sizes.n * sizes.widest + 24 * sizes.widest**2, once + copies
+    return 8 * AT_ONCE * (count + 4), once + bytes_of_grams(sizes.n, count, count)
 
 
-def _of_parts(asking: Asking, cost: Cost) -> tuple[int, int]:
+def _of_parts(request: Request, cost: Cost) -> tuple[int, int]:
     """Return the bytes of one part of the examples, or of one pair without each, and those that are taken once."""
-    shapes, count = asking.shapes, len(asking.arrays)
-    n, widest = shapes[0][0], max(p for _, p in shapes)
-    copies = 8 * n * sum(p for _, p in shapes)
-    alone = asking.family.cost(shapes, [8] * count, asking.needed, None, **asking.options)
-    values = 24 * n * count**2 * len(asking.measures)
-    if asking.family.name == "structure":
-        narrow = asking.options["kernel"] == "linear" and widest <= n
-        return alone.meeting + (64 * n * widest if narrow else 40 * n * n), copies + alone.held + values
-    part = copies + alone.held + alone.preparing + alone.meeting
-    return part + 64 * n * min(n, widest), copies + alone.held + values
+    sizes, count = request.sizes, len(request.arrays)
+    n, widest = sizes.n, sizes.widest
+    copies = 8 * n * int(sizes.widths.sum())
+    alone = request.family.cost(replace(sizes, items=np.full(count, 8)), **request.options)
+    once = copies + alone.held + 24 * n * count**2 * len(request.measures)
+    if request.family.name == "structure":
+        narrow = request.options["kernel"] == "linear" and widest <= n
+        return alone.per_pair + (64 * n * widest if narrow else 40 * n * n), once
+    return copies + alone.held + alone.per_layer + alone.per_pair + 64 * n * min(n, widest), once

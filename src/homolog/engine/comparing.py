@@ -13,7 +13,9 @@ from homolog.engine.inputs import Measures, Pairs, Source
 from homolog.engine.planning import Plan, make_plan
 from homolog.engine.result import dataset
 from homolog.engine.run import run
-from homolog.inference.uncertainty import Requested
+from homolog.inference.resampling import Method
+from homolog.inference.uncertainty import Requested, interval_by_name
+from homolog.renamed import renamed
 
 if TYPE_CHECKING:
     import xarray
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 DEFAULT = ("cka", "cka(estimator=debiased)")
 
 
+@renamed(interval=interval_by_name)
 def compare(
     a: Source,
     b: Source | None = None,
@@ -31,10 +34,11 @@ def compare(
     memory: str | int = "2GiB",
     progress: bool | None = None,
     null: Literal["permutation"] | None = None,
-    interval: Literal["jackknife", "subsample"] | None = None,
+    interval: bool = False,
     n_permutations: int = 999,
     groups: Any = None,
     level: float = 0.95,
+    method: Method = "jackknife",
     rng: int | np.random.Generator = 0,
 ) -> xarray.Dataset:
     """Compare every layer of one model with every layer of another, or of itself, or of many models with each other.
@@ -59,13 +63,15 @@ def compare(
     progress
         show a progress bar; by default when standard error is a terminal.
     null
-        "permutation" adds, from `n_permutations` random orders of the examples of b, `<measure>_p`, `<measure>_p_familywise`
-        (adjusted for all pairs by the largest standardised value), `<measure>_p_discovery` (Benjamini-Hochberg), and
+        "permutation" adds, from `n_permutations` random orders of the examples of b, `<measure>_p`, `<measure>_p_fwer`
+        (adjusted for all pairs by the largest standardised value), `<measure>_p_fdr` (Benjamini-Hochberg), and
         `<measure>_null` where no formula gives it.
     interval
-        "jackknife" or "subsample" adds `<measure>_se`, `_low` and `_high` over examples, at `level`; see `confidence_interval`.
+        whether to add `<measure>_se`, `_low` and `_high` over examples.
     groups
         (n,) labels within which examples are permuted; see `permutation_test`.
+    level, method
+        of the intervals; see `confidence_interval`.
     rng
         seed or NumPy generator for orders and parts.
 
@@ -106,16 +112,17 @@ def compare(
     >>> result.cka.sel(layer_a="late", layer_b="late").item()
     1.0
     """
-    asked = Requested(null, interval, n_permutations, groups, level, rng)
+    asked = Requested(null, interval, n_permutations, groups, level, method, rng)
     planned = make_plan(a, b, measures, pairs, memory, asked, executor)
     known = row_identity(list(planned.models.values()))
     outcome = run(planned, progress)
     if known == "unknown" and all(map(identified, planned.models.values())):
         outcome.cautions = unknown_pairing(list(planned.models)) + outcome.cautions
-    give(outcome.cautions, stacklevel=1)
+    give(outcome.cautions)
     return dataset(planned, outcome).assign_attrs(row_identity=known)
 
 
+@renamed(interval=interval_by_name)
 def plan(
     a: Source,
     b: Source | None = None,
@@ -126,17 +133,18 @@ def plan(
     memory: str | int = "2GiB",
     progress: bool | None = None,
     null: Literal["permutation"] | None = None,
-    interval: Literal["jackknife", "subsample"] | None = None,
+    interval: bool = False,
     n_permutations: int = 999,
     groups: Any = None,
     level: float = 0.95,
+    method: Method = "jackknife",
     rng: int | np.random.Generator = 0,
 ) -> Plan:
     """Say what `compare` would compute, in which form, and at what cost, without computing it.
 
     Parameters
     ----------
-    a, b, measures, pairs, executor, memory, null, interval, n_permutations, groups, level, rng
+    a, b, measures, pairs, executor, memory, null, interval, n_permutations, groups, level, method, rng
         as for `compare`; what permutations and parts of the examples take is counted.
     progress
         of no effect here: nothing is computed.
@@ -161,7 +169,7 @@ def plan(
       cca: subspace family, pair by pair; 3.7e+08 floating-point operations, ... MiB
     in all 4.5e+08 floating-point operations, at most ... MiB at a time
     """
-    asked = Requested(null, interval, n_permutations, groups, level, rng)
+    asked = Requested(null, interval, n_permutations, groups, level, method, rng)
     planned = make_plan(a, b, measures, pairs, memory, asked, executor)
     _ = planned.groups  # what cannot be done is said here, not when the plan is printed
     return planned

@@ -16,23 +16,24 @@ from homolog.activations import Activations, check_pairing, unknown_layer
 from homolog.arrays import (
     array_remedy,
     check_finite,
-    check_representation,
     described,
     enough_rows,
     is_array,
     on_disk,
     same_library,
 )
+from homolog.inference.uncertainty import MEANINGS
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure
 from homolog.names import layer_of, quoted, shown, writable
+from homolog.results import FORMER
 from homolog.rows import Rows
 
 Source = Any
 RESERVED = ("a", "b", *(f"{what}_{side}" for what in ("model", "layer", "features", "rank") for side in "ab"))
 """Names of the coordinates of a result."""
-COMPANIONS = ("_null", "_reversed", "_p", "_p_familywise", "_p_discovery", "_low", "_high", "_se")
-"""Endings of the variables that stand beside a measure."""
+COMPANIONS = tuple(f"_{kind}" for kind in ("reversed", *MEANINGS, *FORMER.values()))
+"""Endings of the variables that stand beside a measure, also in results of earlier versions."""
 
 Measures = str | Measure | Callable[..., Any] | Sequence[str | Measure | Callable[..., Any]] | Mapping[str, Any]
 Pairs = str | Sequence[tuple[Any, Any]]
@@ -135,12 +136,9 @@ def _activations_of(source: Source, side: str) -> Activations:
     if isinstance(source, Mapping):
         if not source:
             raise ValueError(f"{shown(side)} must hold at least one layer, got an empty mapping.")
-        for name, array in source.items():
-            check_representation(array, layer_of(name, side))
-        return Activations(source)
+        return Activations.of_model(source, side)
     if is_array(source):
-        check_representation(source, shown(side))
-        return Activations({side: source})
+        return Activations.of_model({side: source}, side)
     raise TypeError(
         f"{shown(side)} must be an array (n, p), a mapping of layer names to arrays, Activations, or a path, got "
         f"{described(source)}: {array_remedy(source)}; homolog.extract takes layers from a model."

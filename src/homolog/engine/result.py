@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.engine.planning import Plan
+from homolog.engine.run import Outcome
 from homolog.inference.uncertainty import MEANINGS
 from homolog.measures.record import Measure
 
 if TYPE_CHECKING:
     import xarray
-
-    from homolog.engine.run import Outcome
 
 
 def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:
@@ -31,7 +30,7 @@ def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:
         companions: dict[str, tuple[np.ndarray, str]] = {}
         if record.symmetric is False:
             companions["reversed"] = values.T, "the measure with the roles of the two layers exchanged"
-        found = outcome.sureness.get(name, {}) | ({"null": outcome.nulls[name]} if name in outcome.nulls else {})
+        found = outcome.companions.get(name, {}) | ({"null": outcome.nulls[name]} if name in outcome.nulls else {})
         companions |= {kind: (matrix, MEANINGS[kind]) for kind, matrix in found.items()}
         for suffix, (matrix, meaning) in companions.items():
             about = {"companion_of": name, "meaning": meaning}
@@ -83,7 +82,7 @@ def _asked_for(plan: Plan) -> dict[str, Any]:
     if plan.asked.null:
         found["n_permutations"] = np.int32(plan.asked.n_permutations)
     if plan.asked.interval:
-        found |= {"interval": plan.asked.interval, "level": plan.asked.level}
+        found |= {"interval": plan.asked.method, "level": plan.asked.level}
     return found
 
 

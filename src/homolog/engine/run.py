@@ -1,124 +1,250 @@
-"""Plan → what was found: operands once per layer, meetings once per pair, then the last line of every measure."""
+"""Plan → what was found: operands once per layer, what pairs share once per pair, then the formula of every measure.
+
+One road for every family, wherever the rows lie:
+
+    prepare   operands of the layers, of arrays or of rows that are read (`_prepared`)
+    meet      what pairs share, all at once, round by round or pair by pair (`_meet`)
+    evaluate  the formulas, both ways round (`measures.evaluation`)
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
+from math import isnan, prod
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from homolog.arrays import (
-    check_finite,
-    is_array,
-    is_numpy,
-    loaded,
-    namespace,
-    on_disk,
-    on_host,
-    representation,
-    to_numpy,
-)
-from homolog.blocks.source import ArrayRows, exact_rows
+from homolog.arrays import check_finite, converted, is_array, loaded, namespace, on_disk, on_host
+from homolog.blocks.budget import Form, IndexPair
+from homolog.blocks.products import cross_products
+from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
 from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_most, pooled
 from homolog.diagnostics import Caution, explain_nan, null_level, undefined
-from homolog.engine.finishing import Finished, Finishing, finished
-from homolog.engine.planning import Group, Plan
-from homolog.inference.uncertainty import companions
-from homolog.measures.evaluation import examined
-from homolog.operands import blocked
+from homolog.engine.budget import Batch, Group
+from homolog.engine.companions import companions
+from homolog.engine.planning import Layer, Plan
+from homolog.measures.evaluation import PairValues, examined, levels_of_all, values_of_all, values_of_pair
+from homolog.measures.record import Measure
+from homolog.measures.registry import measure
+from homolog.operands.family import Family, ProductFamily, TogetherFamily
+from homolog.operands.representation import ArrayRepresentation, StoredRepresentation
+from homolog.rows import Rows
 
-LIGHT = 1 << 12
+Step = Callable[[float], Any]
+"""Told how many steps of a progress bar were made."""
+SMALL = 1 << 12
 """Numbers of an array from which on it is not kept for what a reader is told."""
-NULL_LEVEL_TOLD = 0.1
+HIGH_LEVEL = 0.1
 """Chance levels above this earn a warning."""
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 
 
 @dataclass
 class Outcome:
-    """What a run found, as (layers, layers) matrices over all layers of the plan."""
+    """What a run found, as (layers, layers) matrices over all layers of the plan, NaN where not asked."""
 
     values: dict[str, np.ndarray]
     nulls: dict[str, np.ndarray]
     ranks: np.ndarray | None = None
     """Rank of every layer, −1 where nobody asked."""
     cautions: list[Caution] = field(default_factory=list)
-    sureness: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    companions: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     """Measure → companion → matrix, where they were asked for."""
+
+    @classmethod
+    def empty(cls, plan: Plan) -> Outcome:
+        """Return an outcome of nothing."""
+        nulls = [name for name, record in plan.measures.items() if record.null is not None]
+        shape = plan.needed.shape
+        return cls({name: np.full(shape, np.nan) for name in plan.measures}, {n: np.full(shape, np.nan) for n in nulls})
+
+    def note(self, pair: IndexPair, found: Mapping[str, PairValues]) -> None:
+        """Put what was found of a pair where it belongs."""
+        i, j = pair
+        for name, values in found.items():
+            self.values[name][i, j] = values.value
+            if not isnan(values.reversed):
+                self.values[name][j, i] = values.reversed
+            if name in self.nulls:
+                self.nulls[name][i, j], self.nulls[name][j, i] = values.null, values.null_reversed
+
+    def note_all(self, measures: Mapping[str, Measure], shared: Any, used: np.ndarray, needed: np.ndarray) -> None:
+        """Evaluate the measures on what all pairs share, and put the values that are needed where they belong."""
+        at, wanted = np.ix_(used, used), needed | needed.T
+        levels = levels_of_all(measures, shared)
+        for name, values in zip(measures, values_of_all(measures, shared, needed.shape), strict=True):
+            self.values[name][at] = np.where(wanted, values, self.values[name][at])
+            if name in levels:
+                self.nulls[name][at] = np.where(wanted, levels[name], self.nulls[name][at])
+
+    def add_companions(
+        self, found: dict[str, dict[str, np.ndarray]], cautions: list[Caution], *, grouped: bool
+    ) -> None:
+        """Add companions; the formulas of null levels are for orders of all examples, not for those within groups."""
+        self.companions |= found
+        self.cautions += cautions
+        if grouped:
+            self.nulls |= {name: kinds["null"] for name, kinds in found.items()}
+
+    def examine(self, plan: Plan, measures: Mapping[str, Measure], operands: Mapping[int, Any]) -> None:
+        """Note what a reader should know of the operands of a family, and their ranks."""
+        family, labels = next(iter(measures.values())).family, [layer.label for layer in plan.layers]
+        named = {labels[i]: operand for i, operand in operands.items()}
+        pairs = [(labels[i], labels[j]) for i, j in unordered(plan.needed)]
+        self.cautions += examined(family, named, pairs, measures.values())
+        if family.ranked:
+            self.ranks = np.full(len(labels), -1, dtype=np.int32)
+            for i, operand in operands.items():
+                self.ranks[i] = operand.rank
+
+    def concluded(self, plan: Plan) -> Outcome:
+        """Add what a reader should be told of the values."""
+        self.cautions = list(dict.fromkeys(self.cautions)) + self._undefined(plan) + self._null_levels(plan)
+        self.nulls = {name: level for name, level in self.nulls.items() if not np.isnan(level).all()}
+        return self
+
+    def _undefined(self, plan: Plan) -> list[Caution]:
+        if explain_nan(self.cautions):
+            return []
+        found = []
+        for name, values in self.values.items():
+            found += undefined(name, _labels(plan, np.argwhere(np.isnan(values) & plan.needed)))
+        return found
+
+    def _null_levels(self, plan: Plan) -> list[Caution]:
+        high = {}
+        for name, level in self.nulls.items():
+            asked = np.where(plan.needed, level, np.nan)
+            if np.isnan(asked).all():
+                continue
+            i, j = np.unravel_index(np.nanargmax(asked), asked.shape)
+            if asked[i, j] > HIGH_LEVEL:
+                high[name] = (float(asked[i, j]), _labels(plan, [(i, j)])[0])
+        return null_level(high, grouped=plan.asked.groups is not None)
+
+
+def unordered(needed: np.ndarray) -> list[IndexPair]:
+    """List every pair of layers once, whichever way round it was asked for."""
+    return [(int(i), int(j)) for i, j in zip(*np.nonzero(np.triu(needed | needed.T)), strict=True)]
+
+
+def _labels(plan: Plan, pairs: Iterable[Any]) -> list[str]:
+    return [f"{plan.layers[i].label} and {plan.layers[j].label}" for i, j in pairs]
 
 
 def run(plan: Plan, progress: bool | None) -> Outcome:
     """Compute a plan."""
-    outcome = empty(plan)
+    outcome = Outcome.empty(plan)
     hidden = None if progress is None else not progress
     steps = len(plan.groups) * (len(plan.used) + len(unordered(plan.needed)) + plan.asked.steps())
     with tqdm(total=steps, desc="comparing", delay=1, leave=False, disable=hidden, bar_format=_BAR) as bar:
-        for preparation in plan.preparations:
-            _run_prepared(plan, preparation, outcome, bar)
-    return concluded(plan, outcome)
+        for groups in plan.preparations:
+            _run_together(plan, groups, outcome, bar.update)
+    return outcome.concluded(plan)
 
 
-def empty(plan: Plan) -> Outcome:
-    """Return an outcome of nothing but NaN."""
-    shape = plan.needed.shape
-    nulls = {name: np.full(shape, np.nan) for name, record in plan.measures.items() if record.null is not None}
-    return Outcome({name: np.full(shape, np.nan) for name in plan.measures}, nulls)
+def _run_together(plan: Plan, groups: Sequence[Group], outcome: Outcome, step: Step) -> None:
+    """Compute groups whose layers are prepared together; often it is one."""
+    lead, most = groups[0], max(max(group.at_once) for group in groups)
+    with pooled(lead.blocked or most > 1) as each, _cache(plan, lead) as cache:
+        held: list[dict[int, Any]] = [{} for _ in groups]
+        light: dict[int, Any] = {}
+        everything = Batch(plan.needed[np.ix_(plan.used, plan.used)], lead.form)
+        for batch in lead.batches or (everything,):
+            places = np.flatnonzero(batch.needed.any(axis=0) | batch.needed.any(axis=1)).tolist()
+            missing = [place for place in places if place not in held[0]]
+            for operands in held:
+                for gone in set(operands) - set(places):
+                    del operands[gone]
+            for place, found in zip(missing, _prepared(plan, groups, missing, each, cache, step), strict=True):
+                for operands, operand in zip(held, found, strict=True):
+                    operands[place] = operand
+                if lead.batches:
+                    light[place] = lightened(found[0])
+            for group, operands in zip(groups, held, strict=True):
+                form = batch.form if group is lead else group.form
+                _meet(plan, group, form, batch.needed, operands, _workers(plan, group, each), outcome, step)
+        for group, operands in zip(groups, held, strict=True):
+            known = {int(plan.used[place]): (light or operands)[place] for place in sorted(light or operands)}
+            if plan.asked.any:
+                beside = companions(plan, group, known, at_most(each, group.at_once[1]), step)
+                outcome.add_companions(*beside, grouped=plan.asked.groups is not None)
+            outcome.examine(plan, group.measures, known)
+            operands.clear()
 
 
-def concluded(plan: Plan, outcome: Outcome) -> Outcome:
-    """Add what a reader should be told of the values."""
-    outcome.cautions = list(dict.fromkeys(outcome.cautions)) + _undefined(plan, outcome) + _null_levels(plan, outcome)
-    outcome.nulls = {name: level for name, level in outcome.nulls.items() if not np.isnan(level).all()}
-    return outcome
+def _workers(plan: Plan, group: Group, each: Any) -> Workers:
+    if group.blocked:
+        return ThreadWorkers(each) if plan.executor is None else ExecutorWorkers(plan.executor)
+    return ThreadWorkers(at_most(each, group.at_once[1]))
 
 
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
-
-
-def unordered(needed: np.ndarray) -> list[tuple[int, int]]:
-    """List every pair of layers once, whichever way round it was asked for."""
-    i, j = np.nonzero(needed)
-    return sorted({(int(min(pair)), int(max(pair))) for pair in zip(i, j, strict=True)})
-
-
-def _run_prepared(plan: Plan, preparation: list[Group], outcome: Outcome, bar: tqdm) -> None:
-    """Compute groups that are prepared together; often it is one."""
-    lead = preparation[0]
-    if lead.parts:
-        _examine(plan, lead, _run_parts(lead, outcome, bar), outcome)
+@contextmanager
+def _cache(plan: Plan, group: Group) -> Iterator[ArrayCache | None]:
+    """Give room for what is large of layers on disk; tasks of other processes leave it in a folder beside the first file."""
+    if not group.blocked or group.form is None:
+        yield None
         return
-    preparing = min(group.at_once[0] for group in preparation)
-    most = max(preparing, *(group.at_once[1] for group in preparation))
-    with pooled(lead.task is not None or most > 1) as each:
-        if lead.task is not None:
-            workers = ThreadWorkers(each) if plan.executor is None else ExecutorWorkers(plan.executor)
-            _examine(plan, lead, _run_on_disk(plan, lead, outcome, workers, bar), outcome)
-            return
-        prepared = list(at_most(each, preparing)(partial(_prepared, plan, preparation, bar.update), plan.used))
-        for place, group in enumerate(preparation):
-            operands = {int(i): layer.pop(place) for i, layer in zip(plan.used, prepared, strict=True)}
-            _run_group(plan, group, operands, outcome, each, bar)
+    folders = [] if group.form.cache else [rows.folder for rows in map(_rows_of, plan.used_layers) if rows.folder]
+    with TemporaryDirectory(prefix=".homolog-", dir=next(iter(folders), None)) as folder:
+        yield ArrayCache(folder, group.form.cache)
 
 
-def _run_parts(group: Group, outcome: Outcome, bar: tqdm) -> dict[int, Any]:
-    """Compute a group part by part, and return its operands without what is large in them."""
-    held: dict[int, Any] = {}
-    light: dict[int, Any] = {}
-    for part in group.parts:
-        some = part.groups[0]
-        for gone in set(held) - set(part.used.tolist()):
-            del held[gone]
-        missing = [int(i) for i in part.used if int(i) not in held]
-        with pooled(max(some.at_once) > 1) as each:
-            work = partial(_prepared, part, [some], lambda: None)
-            held |= zip(missing, (found[0] for found in at_most(each, some.at_once[0])(work, missing)), strict=True)
-            bar.update(len(set(missing) - set(light)))
-            _meet(part, some, {int(i): held[int(i)] for i in part.used}, outcome, each, bar)
-        light |= {i: lightened(held[i]) for i in missing}
-    return dict(sorted(light.items()))
+def _prepared(
+    plan: Plan, groups: Sequence[Group], places: Sequence[int], each: Any, cache: ArrayCache | None, step: Step
+) -> Iterator[list[Any]]:
+    """Yield the operands of some layers, one for each group."""
+    lead, layers = groups[0], [plan.used_layers[place] for place in places]
+    if cache is None or lead.form is None:
+        at_once = min(group.at_once[0] for group in groups)
+        found = ThreadWorkers(each).items(partial(_of_array, groups, plan.n, step), layers, at_once)
+        yield from found
+        return
+    form, workers = lead.form, _workers(plan, lead, each)
+    dtypes = [np.float32 if lead.items[place] == 4 else np.float64 for place in places]
+    panels = form.alone or [None] * len(layers)
+    titled = [(_rows_of(layer), layer.title) for layer in layers]
+    work = partial(_of_rows, family=lead.family, options=lead.options, cache=cache, keep=form.keep)
+    stored = list(zip(titled, dtypes, panels, strict=True))
+    # Layers whose own tiles are formed are prepared one after another, each by all threads.
+    for operand in workers.parts(work, stored) if form.alone else workers.items(work, stored, form.at_once):
+        step(1)
+        yield [operand]
+
+
+def _rows_of(layer: Layer) -> Rows:
+    return exact_rows(on_disk(layer.array) or ArrayRows(layer.array, layer.title))
+
+
+def _of_rows(stored: Any, each: Any = map, *, family: Family, options: Any, cache: ArrayCache, keep: int) -> Any:
+    """Return the operand of a layer whose rows are read."""
+    (rows, title), dtype, panels = stored
+    return family.prepare(StoredRepresentation(rows, title, dtype, cache, panels, keep, each), **options)
+
+
+def _of_array(groups: Sequence[Group], n: int, step: Step, layer: Layer) -> list[Any]:
+    """Return the operands of one layer in memory, one for each group."""
+    family, array = groups[0].family, loaded(layer.array)
+    if array is not layer.array:
+        check_finite(array, layer.title)  # others were checked when they were given
+    array = on_host(array) if family.host else array
+    operands = []
+    try:
+        shifted = all(group.ignores_offset for group in groups)
+        x = ArrayRepresentation(converted(array, layer.title, single=family.single(n), shifted=shifted))
+        for group in groups:
+            operands.append(group.family.prepare(x, **group.options))
+            step(1)
+    except Exception as error:
+        error.add_note(f"while preparing {layer.title}")
+        raise
+    return operands
 
 
 def lightened(operand: Any) -> Any:
@@ -131,174 +257,62 @@ def lightened(operand: Any) -> Any:
 
 def _light(array: Any) -> Any:
     flags = array.ndim == 1 and str(array.dtype).endswith("bool")  # of the examples, which readers are told of
-    if math.prod(array.shape) > LIGHT and not flags:
+    if prod(array.shape) > SMALL and not flags:
         return np.broadcast_to(np.zeros((), dtype=np.float32), array.shape)
     # A view, such as a diagonal, would keep all of what it is a part of.
     return namespace(array).asarray(array, copy=True)
 
 
-def _meet(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, each: Any, bar: tqdm) -> None:
-    """Let the pairs of a plan meet, and note what their measures say."""
-    pairs = unordered(plan.needed)
-    each = at_most(each, group.at_once[1])
-    if group.form is None:
-        list(each(partial(_meet_one, plan, group, operands, outcome, bar), pairs))
+def _meet(
+    plan: Plan,
+    group: Group,
+    form: Form | None,
+    needed: np.ndarray,
+    operands: Mapping[int, Any],
+    workers: Workers,
+    outcome: Outcome,
+    step: Step,
+) -> None:
+    """Let pairs meet, and note what their measures say."""
+    places = sorted(operands)
+    family, some, layers = group.family, [operands[place] for place in places], plan.used[places]
+    needed = needed[np.ix_(places, places)]
+    pairs = unordered(needed)
+    if isinstance(family, TogetherFamily) and form is not None:
+        shared = family.meet_all(some, needed, form, workers, lambda share: step(share * len(pairs)))
+        outcome.note_all(group.measures, shared, layers, needed)
+        return
+    if isinstance(family, ProductFamily) and form is not None:
+        measures = {name: record if workers.here else str(record) for name, record in group.measures.items()}
+        formulas = partial(_of_product, measures=measures, needed=needed)
+        found = cross_products(some, family.rows, pairs, form.rounds, workers, formulas)
     else:
-        _meet_all(plan, group, operands, outcome, each, lambda share: bar.update(share * len(pairs)))
+        titles = [plan.layers[index].title for index in layers]
+        found = zip(pairs, workers.items(partial(_of_pair, group, some, titles, needed), pairs), strict=True)
+    for (i, j), values in found:
+        outcome.note((int(layers[i]), int(layers[j])), values)
+        step(1)
 
 
-def _run_group(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, each: Any, bar: tqdm) -> None:
-    _meet(plan, group, operands, outcome, each, bar)
-    each = at_most(each, group.at_once[1])
-    found, cautions = companions(plan, group, operands, each, bar.update)
-    outcome.sureness |= found
-    outcome.cautions += cautions
-    if plan.asked.groups is not None:
-        # The formulas are for orders of all examples.
-        outcome.nulls |= {name: kinds["null"] for name, kinds in found.items()}
-    _examine(plan, group, operands, outcome)
-
-
-def _examine(plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome) -> None:
-    """Note what a reader should know of the operands, and their ranks."""
-    pairs = unordered(plan.needed)
-    labels = [layer.label for layer in plan.layers]
-    named = {labels[i]: operand for i, operand in operands.items()}
-    outcome.cautions += examined(
-        group.family, named, [(labels[i], labels[j]) for i, j in pairs], group.measures.values()
-    )
-    if group.family.rank is not None:
-        outcome.ranks = np.full(len(labels), -1, dtype=np.int32)
-        for i, operand in operands.items():
-            outcome.ranks[i] = group.family.rank(operand)
-
-
-def _run_on_disk(plan: Plan, group: Group, outcome: Outcome, workers: Workers, bar: tqdm) -> dict[int, Any]:
-    """Compute a group whose layers stay on disk, and return its operands, which hold nothing of their size."""
-    used = plan.used.tolist()
-    layers = [plan.layers[i] for i in used]
-    rows = [exact_rows(on_disk(layer.array) or ArrayRows(layer.array, layer.title)) for layer in layers]
-    titles = [layer.title for layer in layers]
-    family, count = group.family.on_disk, len(unordered(plan.needed))
-    assert family is not None  # planned so
-    if family.meet_all is not None:
-
-        def told(share: float) -> None:
-            bar.update(share * count)
-
-        found, meeting = family.meet_all(rows, titles, group.task, group.form, workers, told, **group.options)
-        bar.update(len(used))
-        _finish_all(plan, group, meeting, outcome)
-        return dict(zip(used, found, strict=True))
-    assert family.summarise is not None  # one of the two is given
-    finish = Finishing(plan.needed, used, group.measures, sent=plan.executor is not None)
-    summaries, finished = blocked.pairs(family.summarise, rows, titles, group.form, workers, finish, bar.update)
-    for (i, j), values in finished:
-        note(outcome, (used[i], used[j]), values)
-    return {i: summary.operand for i, summary in zip(used, summaries, strict=True)}
-
-
-def _prepared(plan: Plan, preparation: list[Group], step: Callable[[], Any], index: int) -> dict[int, Any]:
-    """Return the operands of one layer, by the place of the group that asks for each."""
-    layer, family = plan.layers[index], preparation[0].family
-    array = loaded(layer.array)
-    if array is not layer.array:
-        check_finite(array, layer.title)  # others were checked when they were given
-    array = on_host(array) if family.host else array
-    operands = {}
-    try:
-        shifted = all(group.ignores_offset for group in preparation)
-        x = representation(array, layer.title, single=family.single(plan.n), shifted=shifted)
-        shared = {} if family.begin is None or not is_numpy(x) else {"shared": family.begin(x)}
-        for place, group in enumerate(preparation):
-            # A family that meets all pairs at once may be told to hold less.
-            rebuilt = {} if group.form is None else {"rebuilt": group.form.rebuilt}
-            operands[place] = group.family.prepare(x, **group.options, **rebuilt, **shared)
-            step()
-    except Exception as error:
-        error.add_note(f"while preparing {layer.title}")
-        raise
-    return operands
-
-
-def _meet_all(
-    plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, each: Any, step: Callable[[float], None]
-) -> None:
-    """Let all pairs meet at once."""
-    at = np.ix_(plan.used, plan.used)
-    assert group.family.meet_all is not None  # it chose a form
-    meeting = group.family.meet_all(list(operands.values()), plan.needed[at], group.form, each, step)
-    _finish_all(plan, group, meeting, outcome)
-
-
-def _finish_all(plan: Plan, group: Group, meeting: Any, outcome: Outcome) -> None:
-    """Evaluate the last lines on one meeting that stands for all pairs."""
-    at = np.ix_(plan.used, plan.used)
-    # Other pairs may have been found by another part of the comparison.
-    wanted = (plan.needed | plan.needed.T)[at]
-    for name, record in group.measures.items():
-        values = to_numpy(record.finish(None, None, meeting, **record.finish_options))
-        outcome.values[name][at] = np.where(wanted, values, outcome.values[name][at])
-        level = None if record.null is None else record.null(None, None, meeting, **record.finish_options)
-        if level is not None:
-            outcome.nulls[name][at] = np.where(wanted, to_numpy(level), outcome.nulls[name][at])
-
-
-def _meet_one(
-    plan: Plan, group: Group, operands: dict[int, Any], outcome: Outcome, bar: tqdm, pair: tuple[int, int]
-) -> None:
-    """Let one pair meet."""
+def _of_pair(
+    group: Group, operands: Sequence[Any], titles: Sequence[str], needed: np.ndarray, pair: IndexPair
+) -> dict[str, PairValues]:
+    """Return what every measure says of a pair of operands."""
     i, j = pair
     try:
-        meeting = group.family.meet(operands[i], operands[j])
-        _finish_one(plan, group, outcome, pair, operands[i], operands[j], meeting)
+        x, y = operands[i], operands[j]
+        shared = group.family.meet(x, y)
+        return values_of_pair(group.measures, x, y, shared, same=i == j, both=bool(needed[j, i]))
     except Exception as error:
-        error.add_note(f"while comparing {plan.layers[i].title} with {plan.layers[j].title}")
+        error.add_note(f"while comparing {titles[i]} with {titles[j]}")
         raise
-    bar.update()
 
 
-def _finish_one(
-    plan: Plan, group: Group, outcome: Outcome, pair: tuple[int, int], x: Any, y: Any, meeting: Any
-) -> None:
-    """Evaluate the last lines on one pair, in both directions."""
+def _of_product(
+    pair: IndexPair, x: Any, y: Any, product: Any, *, measures: Mapping[str, Any], needed: np.ndarray
+) -> dict[str, PairValues]:
+    """Return the same from the product of mapped rows; measures travel to other processes as text."""
     i, j = pair
-    values = finished(group.measures, x, y, meeting, same=i == j, back=bool(plan.needed[j, i]))
-    note(outcome, pair, values)
-
-
-def note(outcome: Outcome, pair: tuple[int, int], values: dict[str, Finished]) -> None:
-    """Put what was found of a pair where it belongs."""
-    i, j = pair
-    for name, found in values.items():
-        outcome.values[name][i, j] = found.value
-        if not math.isnan(found.back):
-            outcome.values[name][j, i] = found.back
-        if name in outcome.nulls:
-            outcome.nulls[name][i, j], outcome.nulls[name][j, i] = found.null, found.null_back
-
-
-def _undefined(plan: Plan, outcome: Outcome) -> list[Caution]:
-    if explain_nan(outcome.cautions):
-        return []
-    found = []
-    for name, values in outcome.values.items():
-        missing = np.argwhere(np.isnan(values) & plan.needed)
-        found += undefined(name, _told(plan, missing))
-    return found
-
-
-def _told(plan: Plan, pairs: Iterable[Any]) -> list[str]:
-    return [f"{plan.layers[i].label} and {plan.layers[j].label}" for i, j in pairs]
-
-
-def _null_levels(plan: Plan, outcome: Outcome) -> list[Caution]:
-    high = {}
-    for name, level in outcome.nulls.items():
-        asked = np.where(plan.needed, level, np.nan)
-        if np.isnan(asked).all():
-            continue
-        i, j = np.unravel_index(np.nanargmax(asked), asked.shape)
-        if asked[i, j] > NULL_LEVEL_TOLD:
-            high[name] = (float(asked[i, j]), _told(plan, [(i, j)])[0])
-    return null_level(high, grouped=plan.asked.groups is not None)
+    records = {name: measure(record) for name, record in measures.items()}
+    family: Any = next(iter(records.values())).family
+    return values_of_pair(records, x, y, family.shared(product), same=i == j, both=bool(needed[j, i]))

@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 from homolog.activations import Activations
 from homolog.arrays import optional, parse_bytes
+from homolog.renamed import renamed
 
 Layers = str | Sequence[str] | Callable[[str, Any], bool] | None
 Mask = str | Callable[[Any], Any] | None
 Reduction = Literal["flatten", "mean", "first", "last", "positions"] | Callable[[Any, Any], Any]
 
 
+@renamed(limit="max_examples")
 def extract(
     model: Any,
     data: Any,
@@ -24,7 +26,7 @@ def extract(
     channels: Literal["first", "last"] = "first",
     forward: Callable[[Any, Any], Any] | None = None,
     batch_size: int = 64,
-    limit: int | None = None,
+    max_examples: int | None = None,
     dtype: str | None = None,
     example_ids: Iterable[Any] | str | Callable[[Any], Any] | None = None,
     device: Any = None,
@@ -59,7 +61,7 @@ def extract(
         forward(model, batch), for batches of any other kind; it is called with part of the first batch too.
     batch_size
         examples per batch, where batches are made here.
-    limit
+    max_examples
         most examples to take.
     dtype
         "float16", "float32" or "float64" to store; by default as computed, half precision as float32.
@@ -71,8 +73,8 @@ def extract(
         write to this store (a folder ending in .zarr) as batches come, instead of keeping the activations in memory.
     resume
         go on with a store that an earlier run of the same extraction did not finish, from the last row that is safe; begin
-        where there is none, and do nothing where it is complete. A larger `limit` goes on with a complete store too. Another
-        computation is refused; docs/scaling.md says what counts as the same.
+        where there is none, and do nothing where it is complete. A larger `max_examples` goes on with a complete store
+        too. Another computation is refused; docs/scaling.md says what counts as the same.
     memory
         most memory for the activations, such as "8GiB"; with `out` they are not held.
     progress
@@ -126,7 +128,7 @@ def extract(
         channels=channels,
         forward=forward,
         batch_size=batch_size,
-        limit=limit,
+        max_examples=max_examples,
         dtype=dtype,
         example_ids=example_ids,
         device=device,

@@ -76,7 +76,7 @@ def count_examples(data: Any, options: Options) -> int | None:
     elif isinstance(data, torch.utils.data.DataLoader):
         dataset: Any = data.dataset
         total = None if isinstance(dataset, torch.utils.data.IterableDataset) else len(dataset)
-    return total if options.limit is None or total is None else min(total, options.limit)
+    return total if options.max_examples is None or total is None else min(total, options.max_examples)
 
 
 def check_order(data: Any, options: Options) -> None:

@@ -89,6 +89,6 @@ class InMemory:
         largest_layers = ", ".join(f"{shown(name)} {format_bytes(sizes[name] * factor)}" for name in largest)
         raise ValueError(
             f"the activations must fit in memory={format_bytes(self.options.memory)}, got about {format_bytes(expected)} "
-            f'for {self.total or examples} examples (largest: {largest_layers}): choose fewer layers, reduce="mean", a limit, '
-            f'dtype="float16", a store on disk (out="activations.zarr"), or more memory.'
+            f'for {self.total or examples} examples (largest: {largest_layers}): choose fewer layers, reduce="mean", '
+            f'max_examples, dtype="float16", a store on disk (out="activations.zarr"), or more memory.'
         )

@@ -129,7 +129,7 @@ class IntoStore:
                 f"cannot be told of {values}: extract again if it may not."
             )
             cautions.append(Caution(ExtractionWarning, message))
-        give(cautions, stacklevel=5)
+        give(cautions)
 
     def _find_rows(self) -> None:
         rows = self._writer.rows
@@ -141,16 +141,16 @@ class IntoStore:
     def _is_finished(self, data: Any, options: Options) -> bool:
         """Say whether there is nothing to do, after comparing the data with the rows: digests need no model."""
         contents = self._writer.contents
-        if contents is None or not contents.complete or contents.request.get("limit") != str(options.limit):
+        if contents is None or not contents.complete or contents.request.get("limit") != str(options.max_examples):
             return False
         stored, examples, more, lone = int(self._example[-1]) + 1, 0, False, False
         for raw in batches.raw_batches(data, options):
             batch = batches.prepare_batch(raw, options, torch.device("cpu"), None, lone=lone)
             lone = batch.layout.kind == "items"
-            remaining = None if options.limit is None else options.limit - examples
+            remaining = None if options.max_examples is None else options.max_examples - examples
             more = not self.has(batch, examples, remaining)
             examples += batch.wanted(remaining)
-            if more or examples == options.limit:
+            if more or examples == options.max_examples:
                 break
         if more or examples != stored:
             found = (
@@ -158,9 +158,9 @@ class IntoStore:
                 if more
                 else f"{examples or 'none, as of an iterator used up'}"
             )
-            limit = "a limit to take more of them, " if more else ""
+            further = "max_examples to take more of them, " if more else ""
             raise ValueError(
-                f"{str(self.path)!r} is complete with {stored} examples, got data of {found}: pass the same data, {limit}or "
+                f"{str(self.path)!r} is complete with {stored} examples, got data of {found}: pass the same data, {further}or "
                 f"another name."
             )
         self._ids.check(examples)
@@ -252,7 +252,7 @@ class IntoStore:
         if left > free:
             raise ValueError(
                 f"the activations need about {format_bytes(size)} for {self.total} examples, and {format_bytes(free)} are free "
-                f'in the folder of {str(self.path)!r}: choose fewer layers, reduce="mean", a limit, or another disk.'
+                f'in the folder of {str(self.path)!r}: choose fewer layers, reduce="mean", max_examples, or another disk.'
             )
 
     def finish(self, examples: int) -> None:
@@ -277,14 +277,14 @@ def destination_of(model: nn.Module, data: Any, options: Options, total: int | N
 
 
 def request_of(model: nn.Module, options: Options) -> dict[str, str]:
-    """Say what must be the same for a store to be continued; a larger limit adds to it."""
+    """Say what must be the same for a store to be continued; a larger max_examples adds to it."""
     return {
         "model": f"{type(model).__name__} of weights {digest_of_parameters(model)}",
         **record_of(model, options),
         "axis": as_text(options.axis),
         "channels": options.channels,
         "dtype": str(options.dtype),
-        "limit": str(options.limit),
+        "limit": str(options.max_examples),
     }
 
 

@@ -23,7 +23,7 @@ class Options:
     channels: str
     forward: Callable[[Any, Any], Any] | None
     batch_size: int
-    limit: int | None
+    max_examples: int | None
     dtype: str | None
     example_ids: Any
     device: Any
@@ -46,7 +46,7 @@ class Options:
         _check_axis(self.axis)
         if self.channels not in ("first", "last"):
             raise ValueError(f"channels must be 'first' or 'last', got {self.channels!r}.")
-        for name in ("batch_size", "limit"):
+        for name in ("batch_size", "max_examples"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name} must be a positive integer, got {value!r}.")

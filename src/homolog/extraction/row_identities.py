@@ -18,7 +18,7 @@ class ExampleIds:
         given = options.example_ids
         self.carried = isinstance(given, str) or callable(given)
         self.given = None if given is None or self.carried else np.asarray(given)
-        self._whole = options.limit is None
+        self._whole = options.max_examples is None
         self._known_ids: set[Any] = set()
         self._until = 0
         if self.given is not None:
@@ -43,7 +43,7 @@ class ExampleIds:
         return ids
 
     def check(self, examples: int, *, at_least: bool = False) -> None:
-        """Raise unless there are as many ids given as examples; with a limit, or `at_least`, enough of them."""
+        """Raise unless there are as many ids given as examples; with max_examples, or `at_least`, enough of them."""
         if self.given is None:
             return
         enough = at_least or not self._whole

@@ -93,7 +93,7 @@ def _run_batches(
         for index, raw in enumerate(batches.raw_batches(data, options)):
             batch = batches.prepare_batch(raw, options, *where, lone=lone)
             lone = batch.layout.kind == "items"
-            remaining = None if options.limit is None else options.limit - examples
+            remaining = None if options.max_examples is None else options.max_examples - examples
             if sink.has(batch, examples, remaining):
                 count = batch.wanted(remaining)
             else:
@@ -102,7 +102,7 @@ def _run_batches(
                 count = found.examples
             examples += count
             bar.update(count)
-            if examples == options.limit:
+            if examples == options.max_examples:
                 break  # before the next batch is read
     if not examples:
         raise ValueError("data must hold at least one batch, got none: an iterator may have been consumed before.")
@@ -215,7 +215,7 @@ def _device(device: Any) -> torch.device:
 def give_warnings(recorder: Recorder, *, unknown: bool = False) -> None:
     """Say which layers nobody named were left out, and what could not be known of those taken, or of who the rows are."""
     messages = ([_UNDIGESTED] if unknown else []) + list(_notes_on(recorder))
-    give([Caution(ExtractionWarning, message) for message in messages], stacklevel=3)
+    give([Caution(ExtractionWarning, message) for message in messages])
 
 
 def _notes_on(recorder: Recorder) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """How sure one may be: permutation tests, null levels, standard errors and intervals."""
 
-from homolog.inference.questions import (
+from homolog.inference.two_representations import (
     ConfidenceInterval,
     PairedTest,
     PermutationTest,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from homolog.inference.resampling import Method
 from homolog.measures.record import Measure
 
 
@@ -20,6 +21,12 @@ def check_level(level: Any) -> None:
     """Raise unless a level is a probability."""
     if not isinstance(level, int | float | np.floating) or not 0 < level < 1:
         raise ValueError(f"level must be a probability between 0 and 1, got {level!r}.")
+
+
+def check_method(method: Any) -> None:
+    """Raise unless a method to find intervals is known."""
+    if method not in get_args(Method):
+        raise ValueError(f"an interval must be by jackknife or subsample, got {method!r}.")
 
 
 def check_size(n: int, record: Measure, method: str) -> None:

@@ -120,14 +120,14 @@ def interval(record: Measure, level: float, part: Resampled, unbiased: Resampled
     source = part if unbiased is None else unbiased
     if np.isfinite(tails.unit):
         scale = logarithmic(scale, tails.unit * spread(on_scale(source, scale)))
-    ends = (scale.to(end) for end in record.range)
+    ends = (scale.forward(end) for end in record.range)
     unit = np.abs(part.whole) if np.isinf(record.range[1]) else 1.0
     centre = centred(on_scale(source, scale), tails.share, ROUNDING * (1 + part.bias_factor) * unit)
     # An estimate beyond the range is of a value at its end.
     middle, half = np.clip(centre.value, *ends), centre.reach(level) + centre.slack
     # However large the correction of the bias, the estimate itself is among the values that it does not contradict.
     reached = np.minimum(middle - half, centre.whole), np.maximum(middle + half, centre.whole)
-    low, high = (np.clip(scale.back(end), *record.range) for end in reached)
+    low, high = (np.clip(scale.inverse(end), *record.range) for end in reached)
     if unbiased is not None and record.rooted:
         low, high = np.sqrt(low), np.sqrt(high)
     dubious = centre.dubious
@@ -156,11 +156,11 @@ def difference(
     lowest = min(found.whole, found.value - slack) - half
     highest = max(found.whole, found.value + slack) + half
     # The interval of the difference, halved to either side of the middle of both.
-    ends = scale.to(np.asarray(record.range))
+    ends = scale.forward(np.asarray(record.range))
     middle = sum(np.clip(centred(side).value, *ends) for side in (one, other)) / 2
 
     def back(z: np.ndarray) -> np.ndarray:
-        value = scale.back(z)
+        value = scale.inverse(z)
         return np.sqrt(np.maximum(value, 0.0)) if unbiased is not None and record.rooted else value
 
     low, high = (back(middle + end / 2) - back(middle - end / 2) for end in (lowest, highest))
@@ -189,7 +189,7 @@ def probability(found: Centred, rounding: float) -> float:
 
 def on_scale(part: Resampled, scale: Scale) -> Resampled:
     """Return the same values on another scale."""
-    return part.on(scale.to)
+    return part.on(scale.forward)
 
 
 def spread(part: Resampled) -> np.ndarray:
@@ -208,21 +208,25 @@ def centred(part: Resampled, share: float = BIASED.share, rounding: np.ndarray |
     with np.errstate(invalid="ignore"):
         error = spread(part)
         freedom = degrees_of_freedom(part.values, share) if part.freedom is None else np.asarray(part.freedom)
-        seen = part.bias_factor * (part.values.mean(axis=0) - part.whole)
-        shown = np.full_like(seen, np.nan) if part.halves is None else part.halves.mean(axis=0) - part.whole
-        known = np.isfinite(shown)
-        bias = np.where(known, shown, seen)
+        by_examples = part.bias_factor * (part.values.mean(axis=0) - part.whole)
+        by_halves = np.full_like(by_examples, np.nan) if part.halves is None else part.halves.mean(axis=0) - part.whole
+        known = np.isfinite(by_halves)
+        bias = np.where(known, by_halves, by_examples)
         value = part.whole - np.where(known, sum(ORDERS) / 2, 1.0) * bias
         slack = np.where(known, (ORDERS[1] - ORDERS[0]) / 2 * np.abs(bias), np.maximum(np.abs(bias) - error, 0.0))
         # With a method that has halves alone there is nothing to compare them with.
         doubted = known & (part.freedom is None)
-        dubious = np.where(doubted, endless(seen, shown, error, rounding), np.abs(bias) > MUCH * error + rounding)
+        dubious = np.where(
+            doubted, endless(by_examples, by_halves, error, rounding), np.abs(bias) > MUCH * error + rounding
+        )
         return Centred(part.whole, value, error, freedom, slack, dubious)
 
 
-def endless(seen: np.ndarray, shown: np.ndarray, error: np.ndarray, rounding: np.ndarray | float) -> np.ndarray:
+def endless(
+    by_examples: np.ndarray, by_halves: np.ndarray, error: np.ndarray, rounding: np.ndarray | float
+) -> np.ndarray:
     """Say whether halves show clearly less of a bias than single examples do, so that more examples do not lessen it."""
-    single, half = np.abs(seen), np.abs(shown)
+    single, half = np.abs(by_examples), np.abs(by_halves)
     slow = (half < SETTLED * single) & (half > MUCH * error + rounding)
     # Far from the order 1/n, less is enough to tell.
     erratic = (half < single / 2) & (half > 0.75 * error + rounding) & (single > MUCH * error + rounding)

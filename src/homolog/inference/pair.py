@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import check_finite, enough_rows, representation, same_library, same_rows, scalar, to_numpy
-from homolog.diagnostics import explain_nan, give, undefined
-from homolog.measures.evaluation import check_memory, examined
+from homolog.diagnostics import give
+from homolog.measures.evaluation import check_memory, prepared, remarks
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure as resolved
+from homolog.operands.family import FUNCTION
 
 ALL = np.ones((1, 1), dtype=bool)
 """The one pair that is asked for."""
@@ -51,43 +52,29 @@ class Pair:
         return len(self.x)
 
     @cached_property
-    def operands(self) -> tuple[Any, Any]:
-        """Prepared representations."""
-        return prepare(self.measure, self.x), prepare(self.measure, self.y)
+    def operands(self) -> tuple[Any, Any, Any]:
+        """Prepared representations, and what they share."""
+        x, y = prepared(self.measure, self.x), prepared(self.measure, self.y)
+        return x, y, self.measure.family.meet(x, y)
 
     @cached_property
     def value(self) -> float:
         """The measure of the two."""
-        return scalar(self.finished(self.measure.finish))
+        return scalar(self.measure.value(*self.operands))
 
     @property
     def level(self) -> float | None:
         """Mean under permutation where there is a formula."""
-        found = None if self.measure.null is None else self.finished(self.measure.null)
+        found = self.measure.level(*self.operands)
         return None if found is None else scalar(found)
 
     def caution(self) -> None:
         """Warn of what the measure itself would warn of: constant sides, saturation, ties."""
-        first, second = self.names
-        operands = dict(zip(self.names, self.operands, strict=True))
-        found = examined(self.measure.family, operands, [(first, second)], [self.measure])
-        if np.isnan(self.value) and not explain_nan(found):
-            found += undefined(str(self.measure), [" and ".join(self.names)])
-        give(found, stacklevel=2)
-
-    def finished(self, last_line: Callable[..., Any]) -> Any:
-        """Apply a last line of the measure to the pair."""
-        x, y = self.operands
-        return last_line(x, y, self.measure.family.meet(x, y), **self.measure.finish_options)
+        give(remarks(self.measure, dict(zip(self.names, self.operands, strict=False)), self.value))
 
 
 def host(array: Any, name: str, record: Measure) -> np.ndarray:
     """Return a representation as a NumPy array, its values checked."""
     check_finite(array, name)
     # A function of the caller's may know its own array library alone.
-    return array if record.family.name == "function" else to_numpy(array)
-
-
-def prepare(record: Measure, x: np.ndarray) -> Any:
-    """Return the operand of a representation."""
-    return record.family.prepare(x, **record.prepare_options)
+    return array if record.family is FUNCTION else to_numpy(array)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import scalar, to_numpy
+from homolog.measures.evaluation import value_matrices, values_of_all
 from homolog.measures.record import Measure
+from homolog.operands.family import TogetherFamily, reordered
 
 Orders = Callable[[int], np.ndarray]
 
@@ -83,36 +84,19 @@ def permuted_values(
         a map, perhaps of a pool of threads.
     """
     family = next(iter(measures.values())).family
-    together = None if family.permuted is None else family.permuted(xs, ys, needed, memory)
+    together = family.permuted(xs, ys, needed, memory) if isinstance(family, TogetherFamily) else None
 
-    def one(k: int) -> list[np.ndarray]:
+    def one(k: int) -> np.ndarray:
         rows = order(k)
         if together is not None:
-            meeting = together(rows)
-            found = [
-                np.broadcast_to(to_numpy(record.finish(None, None, meeting, **record.finish_options)), needed.shape)
-                for record in measures.values()
-            ]
+            found = values_of_all(measures, together(rows), needed.shape)
         else:
-            found = _pair_by_pair(measures, xs, [family.reorder(y, rows) for y in ys], needed)
+            found = value_matrices(measures, xs, [reordered(y, rows) for y in ys], needed)
         step()
         return found
 
     values = np.array(list(each(one, range(1 + n_permutations))))
     return {name: np.where(needed, values[:, i], np.nan) for i, name in enumerate(measures)}
-
-
-def _pair_by_pair(
-    measures: Mapping[str, Measure], xs: Sequence[Any], ys: Sequence[Any], needed: np.ndarray
-) -> list[np.ndarray]:
-    family = next(iter(measures.values())).family
-    found = [np.full(needed.shape, np.nan) for _ in measures]
-    leading = sorted(enumerate(measures.values()), key=lambda item: not item[1].decomposes_first)
-    for i, j in zip(*np.nonzero(needed), strict=True):
-        meeting = family.meet(xs[i], ys[j])
-        for place, record in leading:
-            found[place][i, j] = scalar(record.finish(xs[i], ys[j], meeting, **record.finish_options))
-    return found
 
 
 def is_order_free(values: np.ndarray) -> bool:

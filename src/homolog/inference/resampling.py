@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from homolog.arrays import scalar, to_numpy
 from homolog.inference.permutations import Each, seed_of
+from homolog.measures.evaluation import prepared, value_matrices
 from homolog.measures.record import Measure
 
 Method = Literal["jackknife", "subsample"]
@@ -76,7 +77,6 @@ def resampled_values(
     method: Method,
     rng: int | np.random.Generator,
     each: Each,
-    prepare: Callable[[Measure, Any], Any],
     step: Callable[[], Any] = lambda: None,
 ) -> dict[str, Resampled]:
     """Return name → values on parts of the examples, (parts, x, y), of measures that share their operands.
@@ -90,19 +90,17 @@ def resampled_values(
         representations of the two sides.
     needed
         (x, y) bool, the pairs asked for.
-    prepare
-        how an operand of a measure is made of a representation.
     """
     found: dict[str, Resampled] = {}
     if method == "jackknife":
-        found = _shortcuts(measures, xs, ys, needed, each, prepare)
+        found = _shortcuts(measures, xs, ys, needed, each)
 
     def computed(asked: Mapping[str, Measure], rows: list[np.ndarray]) -> np.ndarray:
         """Return (parts, measures, x, y) values."""
 
-        def one(kept: np.ndarray) -> list[np.ndarray]:
+        def one(kept: np.ndarray) -> np.ndarray:
             some = {name: record.of_rows(kept) for name, record in asked.items()}
-            value = _on(some, [x[kept] for x in xs], None if ys is xs else [y[kept] for y in ys], needed, prepare)
+            value = _on(some, [x[kept] for x in xs], None if ys is xs else [y[kept] for y in ys], needed)
             step()
             return value
 
@@ -111,13 +109,13 @@ def resampled_values(
     rest = {name: record for name, record in measures.items() if name not in found}
     if rest:
         rows, factor, freedom = parts(len(xs[0]), method, rng)
-        whole = _on(rest, xs, None if ys is xs else ys, needed, prepare)
+        whole = _on(rest, xs, None if ys is xs else ys, needed)
         values = computed(rest, rows)
         found |= {name: Resampled(whole[i], values[:, i], factor, factor, freedom) for i, name in enumerate(rest)}
     biased = {name: record for name, record in measures.items() if shows_bias(record, len(xs[0]))}
     if biased and method == "jackknife":
-        halved = computed(biased, halves_of(len(xs[0]), rng))
-        found |= {name: found[name]._replace(halves=halved[:, i]) for i, name in enumerate(biased)}
+        condensed_of_blocks = computed(biased, halves_of(len(xs[0]), rng))
+        found |= {name: found[name]._replace(halves=condensed_of_blocks[:, i]) for i, name in enumerate(biased)}
     elif biased:
         found |= {name: found[name]._replace(halves=found[name].values) for name in biased}
     return {name: found[name] for name in measures}
@@ -129,47 +127,37 @@ def shows_bias(record: Measure, n: int) -> bool:
 
 
 def _shortcuts(
-    measures: Mapping[str, Measure], xs: Sequence[Any], ys: Sequence[Any], needed: np.ndarray, each: Each, prepare: Any
+    measures: Mapping[str, Measure], xs: Sequence[Any], ys: Sequence[Any], needed: np.ndarray, each: Each
 ) -> dict[str, Resampled]:
     """Return values without each example, of the measures that have them without computing anything again."""
-    quick = {name: (r, r.without_each) for name, r in measures.items() if r.without_each is not None}
+    quick = {name: record for name, record in measures.items() if record.without_each is not None}
     if not quick:
         return {}
-    record = next(iter(quick.values()))[0]
-    firsts = list(each(lambda x: prepare(record, x), xs))
-    seconds = firsts if ys is xs else list(each(lambda y: prepare(record, y), ys))
-    n = len(xs[0])
+    record = next(iter(quick.values()))
+    firsts = list(each(partial(prepared, record), xs))
+    seconds = firsts if ys is xs else list(each(partial(prepared, record), ys))
     pairs = list(zip(*np.nonzero(needed), strict=True))
 
-    def one(pair: tuple[int, int]) -> list[tuple[np.ndarray | None, float]]:
+    def one(pair: tuple[int, int]) -> dict[str, np.ndarray | None]:
         x, y = firsts[pair[0]], seconds[pair[1]]
-        meeting = record.family.meet(x, y)
-        return [
-            (without_each(x, y, meeting, **r.finish_options), scalar(r.finish(x, y, meeting, **r.finish_options)))
-            for r, without_each in quick.values()
-        ]
+        shared = record.family.meet(x, y)
+        return {name: record.values_without_each(x, y, shared) for name, record in quick.items()}
 
-    values = {name: np.full((n, *needed.shape), np.nan) for name in quick}
-    whole = {name: np.full(needed.shape, np.nan) for name in quick}
-    for (i, j), per_measure in zip(pairs, each(one, pairs), strict=True):
-        for name, (without, value) in zip(quick, per_measure, strict=True):
-            whole[name][i, j] = value
-            if without is None:
+    values = {name: np.full((len(xs[0]), *needed.shape), np.nan) for name in quick}
+    for (i, j), without in zip(pairs, each(one, pairs), strict=True):
+        for name, found in without.items():
+            if found is None:
                 values.pop(name, None)  # with these options there is no shortcut, whatever the pair
             elif name in values:
-                values[name][:, i, j] = to_numpy(without)
+                values[name][:, i, j] = found
+    whole = dict(zip(quick, value_matrices(quick, firsts, seconds, needed), strict=True))
     for name, found in values.items():
-        _recomputed(quick[name][0], found, xs, ys, pairs, prepare)
-    return {name: Resampled(whole[name], found, n - 1, n - 1) for name, found in values.items()}
+        _recomputed(quick[name], found, xs, ys, pairs)
+    return {name: Resampled(whole[name], found, len(found) - 1, len(found) - 1) for name, found in values.items()}
 
 
 def _recomputed(
-    record: Measure,
-    values: np.ndarray,
-    xs: Sequence[Any],
-    ys: Sequence[Any],
-    pairs: list[tuple[int, int]],
-    prepare: Any,
+    record: Measure, values: np.ndarray, xs: Sequence[Any], ys: Sequence[Any], pairs: list[tuple[int, int]]
 ) -> None:
     """Compute anew the few values that a shortcut cannot give: without an example that takes a whole direction with it."""
     n = len(values)
@@ -180,24 +168,14 @@ def _recomputed(
         for example in missing:
             kept = np.arange(n) != example
             one = np.ones((1, 1), dtype=bool)
-            values[example, i, j] = _on({"": record.of_rows(kept)}, [xs[i][kept]], [ys[j][kept]], one, prepare)[0][0, 0]
+            values[example, i, j] = _on({"": record.of_rows(kept)}, [xs[i][kept]], [ys[j][kept]], one)[0, 0, 0]
 
 
-def _on(
-    measures: Mapping[str, Measure], xs: Sequence[Any], ys: Sequence[Any] | None, needed: np.ndarray, prepare: Any
-) -> list[np.ndarray]:
+def _on(measures: Mapping[str, Measure], xs: Sequence[Any], ys: Sequence[Any] | None, needed: np.ndarray) -> np.ndarray:
     """Return the values on some examples, prepared anew."""
     record = next(iter(measures.values()))
-    firsts = [prepare(record, x) for x in xs]
-    seconds = firsts if ys is None else [prepare(record, y) for y in ys]
-    found = [np.full(needed.shape, np.nan) for _ in measures]
-    leading = sorted(enumerate(measures.values()), key=lambda item: not item[1].decomposes_first)
-    for i, j in zip(*np.nonzero(needed), strict=True):
-        meeting = record.family.meet(firsts[i], seconds[j])
-        for place, each_record in leading:
-            value = each_record.finish(firsts[i], seconds[j], meeting, **each_record.finish_options)
-            found[place][i, j] = scalar(value)
-    return found
+    firsts = [prepared(record, x) for x in xs]
+    return value_matrices(measures, firsts, firsts if ys is None else [prepared(record, y) for y in ys], needed)
 
 
 def leave_one_out(

@@ -23,8 +23,8 @@ NEAR_ZERO = 1e-7
 class Scale(NamedTuple):
     """An increasing function of the values of a measure, and its inverse."""
 
-    to: Callable[[Any], np.ndarray]
-    back: Callable[[Any], np.ndarray]
+    forward: Callable[[Any], np.ndarray]
+    inverse: Callable[[Any], np.ndarray]
 
 
 PLAIN = Scale(np.asarray, np.asarray)
@@ -48,45 +48,45 @@ def logarithmic(scale: Scale, unit: np.ndarray) -> Scale:
     unit = np.where(unit > 0, unit, np.inf)
     plain = np.isinf(unit)
 
-    def to(value: Any) -> np.ndarray:
-        z = scale.to(value)
+    def forward(value: Any) -> np.ndarray:
+        z = scale.forward(value)
         with np.errstate(invalid="ignore"):
             return np.where(plain, z, np.arcsinh(z / unit))
 
-    def back(z: Any) -> np.ndarray:
+    def inverse(z: Any) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
-            return scale.back(np.where(plain, z, np.sinh(z) * unit))
+            return scale.inverse(np.where(plain, z, np.sinh(z) * unit))
 
-    return Scale(to, back)
+    return Scale(forward, inverse)
 
 
 def _of_similarity(high: float) -> Scale:
     """Return Fisher's z of a similarity of at most `high`."""
     end = np.arctanh(NEAR_ONE)
 
-    def to(value: Any) -> np.ndarray:
+    def forward(value: Any) -> np.ndarray:
         return np.arctanh(np.clip(np.asarray(value, dtype=float) / high, -NEAR_ONE, NEAR_ONE))
 
-    def back(z: Any) -> np.ndarray:
+    def inverse(z: Any) -> np.ndarray:
         return high * np.where(np.abs(z) < end, np.tanh(z), np.sign(z))
 
-    return Scale(to, back)
+    return Scale(forward, inverse)
 
 
 def _of_distance(high: float) -> Scale:
     """Return −z of the similarity 1 − (d / high)², or cos d of an angle: the nuclear norm, where d is one of Procrustes'."""
     angle = np.isclose(high, np.pi / 2)
 
-    def to(value: Any) -> np.ndarray:
+    def forward(value: Any) -> np.ndarray:
         share = np.clip(np.asarray(value, dtype=float) / high, NEAR_ZERO, 1.0)
         square = 2 * np.sin(share * np.pi / 4) ** 2 if angle else share**2
         return np.log(square / (2 - square)) / 2
 
-    end = to(0.0)
+    end = forward(0.0)
 
-    def back(z: Any) -> np.ndarray:
+    def inverse(z: Any) -> np.ndarray:
         square = 2 / (1 + np.exp(-2 * np.maximum(z, end)))
         found = 2 * np.arcsin(np.sqrt(np.minimum(square / 2, 1.0))) if angle else high * np.sqrt(square)
         return np.where(np.asarray(z) <= end, 0.0, found)
 
-    return Scale(to, back)
+    return Scale(forward, inverse)

@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 from homolog.arrays import Array, carries_gradient, constant_like, count, detached, identity_like, namespace
 from homolog.diagnostics import Caution, cut_ties
 from homolog.gradients import moved, smooth_unless
-from homolog.linalg import at_most_one, settle_ties, squared_norm
+from homolog.linalg import at_most_one, squared_norm, unique_directions
 from homolog.measures.record import KORNBLITH_2019, when
 from homolog.measures.registry import register
 from homolog.operands.canonical import CERTAIN, smooth_pwcca
 from homolog.operands.family import Invariances
 from homolog.operands.leave_one_out import cca_without_each
-from homolog.operands.subspace import Overlap, Subspace, meet, shrunk, weighted_square
-from homolog.operands.subspaces import SUBSPACE, _null_level
+from homolog.operands.subspace import Overlap, Subspace, shrunk, weighted_square
+from homolog.operands.subspaces import SUBSPACE, null_level_of_rank
 
 Statistic = Annotated[Literal["r2", "rho"], '"r2" (mean squared correlation) or "rho" (mean correlation).']
 
@@ -42,13 +42,13 @@ def _leading(side: Subspace, threshold: float) -> Subspace:
 def _cca_null(x: Subspace, y: Subspace, overlap: Overlap, *, statistic: Statistic) -> Array | None:
     if statistic != "r2":
         return None
-    return _null_level(x, max(x.rank, y.rank))
+    return null_level_of_rank(x, max(x.rank, y.rank))
 
 
 def _svcca_null(x: Subspace, y: Subspace, overlap: Overlap, *, threshold: float, statistic: Statistic) -> Array | None:
     if statistic != "r2" or 0 in (x.rank, y.rank):
         return None
-    return _null_level(x, max(x.kept(threshold), y.kept(threshold)))
+    return null_level_of_rank(x, max(x.kept(threshold), y.kept(threshold)))
 
 
 def _svcca_caution(operands: Mapping[str, Subspace], *, threshold: float, statistic: Statistic) -> list[Caution]:
@@ -117,7 +117,7 @@ def svcca(
     1.0
     """
     if carries_gradient(overlap.matrix):
-        overlap = meet(_leading(x, threshold), _leading(y, threshold))
+        overlap = SUBSPACE.meet(_leading(x, threshold), _leading(y, threshold))
         reason = "singular values tie, or explain exactly the threshold, where components are left out"
         value = _mean(overlap, statistic)
         return smooth_unless(value, lambda: x.jumps(threshold) or y.jumps(threshold), reason, overlap.matrix)
@@ -127,7 +127,7 @@ def svcca(
 def _weighted_by_projections(x: Subspace, overlap: Overlap) -> Array:
     xp = namespace(overlap.matrix)
     left, correlations, _ = overlap.svd
-    directions = settle_ties(left, correlations, x.s)
+    directions = unique_directions(left, correlations, x.s)
     # α_i = Σ_j |⟨h_i, x_j⟩| with h_i = U_X p_i and x_j the columns of X = U S V^T.
     projections = (directions.T * x.s[None, :]) @ x.v.T
     weights = xp.sum(xp.abs(projections), axis=1)

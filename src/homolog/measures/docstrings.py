@@ -6,17 +6,17 @@ import inspect
 import math
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-if TYPE_CHECKING:
-    from homolog.measures.record import Measure, Variant
+from homolog.measures.record import Measure, Variant
+
 WIDTH = 120
 _SHOWN = {math.inf: "∞", -math.inf: "−∞", math.sqrt(2): "√2", math.pi / 2: "π/2"}
 
 
 def described(formula: Callable[..., Any]) -> dict[str, str]:
     """Return what the annotations of a formula's parameters say of them: `Annotated[type, "description"]`."""
-    found = {}
+    found = dict.fromkeys(inspect.signature(formula).parameters, "")
     for name, hint in get_type_hints(formula, include_extras=True).items():
         texts = [part for part in get_args(hint)[1:] if isinstance(part, str)] if get_origin(hint) is Annotated else []
         found[name] = " ".join(texts)
@@ -31,10 +31,10 @@ def docstring(record: Measure, formula: Callable[..., Any]) -> str:
     """
     written, _, example = (inspect.getdoc(formula) or "").partition(">>> ")
     what, defined, *notes = [*written.strip().split("\n\n"), ""]
-    told = described(formula)
+    texts = described(formula)
     sections = [
-        ("Parameters", "\n".join(_parameters(record, told))),
-        ("Returns", _wrapped(_returned(record, told.get("return", "")))),
+        ("Parameters", "\n".join(_parameters(record, texts))),
+        ("Returns", _wrapped(_returned(record, texts.get("return", "")))),
         ("Raises", "ValueError, TypeError\n" + textwrap.indent(_wrapped(_raised(record)), "    ")),
         ("Notes", "\n\n".join(filter(None, notes))),
         ("References", _wrapped(f"{record.reference}.")),
@@ -44,13 +44,13 @@ def docstring(record: Measure, formula: Callable[..., Any]) -> str:
     return "\n\n".join(filter(None, [what, defined, *titled])) + "\n"
 
 
-def _parameters(record: Measure, told: dict[str, str]) -> Iterator[str]:
+def _parameters(record: Measure, texts: dict[str, str]) -> Iterator[str]:
     x, y = record.sides
-    yield f"{x} : (n, p) array" + (f", {told[x]}" if told[x] else "")
-    yield f"{y} : (n, q) array, " + (told[y] or "the same examples in the same order.")
+    yield f"{x} : (n, p) array" + (f", {texts[x]}" if texts[x] else "")
+    yield f"{y} : (n, q) array, " + (texts[y] or "the same examples in the same order.")
     for option in record.defaults:
         yield option
-        yield textwrap.indent(_wrapped(told[option]), "    ")
+        yield textwrap.indent(_wrapped(texts[option]), "    ")
 
 
 def _returned(record: Measure, more: str) -> str:

@@ -10,40 +10,40 @@ from homolog.linalg import at_most_one
 from homolog.measures.record import KORNBLITH_2019, when
 from homolog.measures.registry import register
 from homolog.operands.family import Invariances, undefined_where
-from homolog.operands.gram import Kernel, MedianFraction, Structure
-from homolog.operands.gram_statistics import STRUCTURE, Estimator, Meeting, norm, numerator, without_each
+from homolog.operands.gram import Gram, Kernel, MedianFraction
+from homolog.operands.gram_statistics import STRUCTURE, Estimator, GramProducts, inner_product, norm, without_each
 
 
-def dependence(met: Meeting, estimator: Estimator) -> Array:
+def dependence(shared: GramProducts, estimator: Estimator) -> Array:
     """HSIC of whatever kernel the structures have."""
-    n = met.n
+    n = shared.n
     count = (n - 1) ** 2 if estimator == "biased" else n * (n - 3)
-    top = numerator(n, met.inner, met.diagonals, met.x.trace * met.y.trace, estimator)
-    return undefined_where(met.x.constant | met.y.constant, top / count * (met.x.scale * met.y.scale) ** 2)
+    top = inner_product(n, shared.inner, shared.diagonals, shared.x.trace * shared.y.trace, estimator)
+    return undefined_where(shared.x.constant | shared.y.constant, top / count * (shared.x.scale * shared.y.scale) ** 2)
 
 
-def alignment(met: Meeting, estimator: Estimator) -> Array:
+def alignment(shared: GramProducts, estimator: Estimator) -> Array:
     """CKA of whatever kernel the structures have."""
-    top = numerator(met.n, met.inner, met.diagonals, met.x.trace * met.y.trace, estimator)
+    top = inner_product(shared.n, shared.inner, shared.diagonals, shared.x.trace * shared.y.trace, estimator)
     # One division per norm: the product of two self-terms could leave the range of the dtype.
-    value = top / norm(met.x, met.n, estimator) / norm(met.y, met.n, estimator)
+    value = top / norm(shared.x, shared.n, estimator) / norm(shared.y, shared.n, estimator)
     if estimator == "biased":
         value = at_most_one(value)
-    return undefined_where(met.x.constant | met.y.constant, value)
+    return undefined_where(shared.x.constant | shared.y.constant, value)
 
 
-def _cka_null(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array | None:
+def _cka_null(x: Gram, y: Gram, shared: GramProducts, *, estimator: Estimator) -> Array | None:
     if estimator != "biased":
         return None
-    first, second = (own.trace / norm(own, met.n, "biased") for own in (met.x, met.y))
-    return undefined_where(met.x.constant | met.y.constant, first * second / (met.n - 1))
+    first, second = (own.trace / norm(own, shared.n, "biased") for own in (shared.x, shared.y))
+    return undefined_where(shared.x.constant | shared.y.constant, first * second / (shared.n - 1))
 
 
-def _hsic_without_each(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
+def _hsic_without_each(x: Gram, y: Gram, shared: GramProducts, *, estimator: Estimator) -> Array:
     return dependence(without_each(x, y), estimator)
 
 
-def _cka_without_each(x: Structure, y: Structure, met: Meeting, *, estimator: Estimator) -> Array:
+def _cka_without_each(x: Gram, y: Gram, shared: GramProducts, *, estimator: Estimator) -> Array:
     return alignment(without_each(x, y), estimator)
 
 
@@ -73,9 +73,9 @@ _BANDWIDTH: dict[str, Any] = {
     **_BANDWIDTH,
 )
 def hsic(
-    x: Structure,
-    y: Structure,
-    met: Meeting,
+    x: Gram,
+    y: Gram,
+    shared: GramProducts,
     *,
     kernel: Kernel = "linear",
     median_fraction: MedianFraction = 1.0,
@@ -93,7 +93,7 @@ def hsic(
     >>> round(float(hl.hsic(x, x)), 12)  # the squared variance
     2.777777777778
     """
-    return dependence(met, estimator)
+    return dependence(shared, estimator)
 
 
 @register(
@@ -112,9 +112,9 @@ def hsic(
     **_BANDWIDTH,
 )
 def cka(
-    x: Structure,
-    y: Structure,
-    met: Meeting,
+    x: Gram,
+    y: Gram,
+    shared: GramProducts,
     *,
     kernel: Kernel = "linear",
     median_fraction: MedianFraction = 1.0,
@@ -133,7 +133,7 @@ def cka(
     >>> round(float(hl.cka(x, 3 * x @ rotation)), 12)
     1.0
     """
-    return alignment(met, estimator)
+    return alignment(shared, estimator)
 
 
 CONFOUNDER = """(n, ·) array of what both networks were given, or any other confounder, in the same order. Without it nothing is
@@ -152,7 +152,7 @@ removed, the value is that of `cka`, and a MissingInputsWarning says so."""
     variants=(when("estimator", "debiased", range=(-1.0, 1.0), minimal_n=4, formula="⟨D̃, Ẽ⟩ / sqrt(⟨D̃, D̃⟩ · ⟨Ẽ, Ẽ⟩)"),),
 )
 def distance_correlation(
-    x: Structure, y: Structure, met: Meeting, *, estimator: Estimator = "biased"
+    x: Gram, y: Gram, shared: GramProducts, *, estimator: Estimator = "biased"
 ) -> Annotated[Array, "Debiased, about 0 for independent data, and never clipped."]:
     """Distance correlation: whether examples that are far apart in one representation are far apart in the other.
 
@@ -167,7 +167,7 @@ def distance_correlation(
     >>> round(float(hl.distance_correlation(x, x**2)), 1), round(float(hl.cka(x, x**2)), 1)
     (0.6, 0.0)
     """
-    value = alignment(met, estimator)
+    value = alignment(shared, estimator)
     if estimator == "debiased":
         return value
     xp = namespace(value)
@@ -188,9 +188,9 @@ def distance_correlation(
     variants=(when("estimator", "debiased", range=(-1.0, 1.0), minimal_n=4),),
 )
 def deconfounded_cka(
-    x: Structure,
-    y: Structure,
-    met: Meeting,
+    x: Gram,
+    y: Gram,
+    shared: GramProducts,
     *,
     inputs: Annotated[Any, CONFOUNDER] = None,
     estimator: Estimator = "biased",
@@ -210,4 +210,4 @@ def deconfounded_cka(
     >>> round(float(hl.cka(x, y)), 2), round(float(hl.deconfounded_cka(x, y, inputs=inputs)), 2)
     (0.99, 0.03)
     """
-    return alignment(met, estimator)
+    return alignment(shared, estimator)

@@ -11,11 +11,11 @@ from homolog.measures.registry import register
 from homolog.operands.family import Invariances
 from homolog.operands.leave_one_out import regression_without_each
 from homolog.operands.subspace import Overlap, Subspace, between, columns_times, shrunk, times, weighted_square
-from homolog.operands.subspaces import PREDICTIONS, SUBSPACE, _null_level, root
+from homolog.operands.subspaces import PREDICTIONS, SUBSPACE, null_level_of_rank, root
 
 
 def _linear_regression_null(target: Subspace, predictors: Subspace, overlap: Overlap) -> Array:
-    return _null_level(predictors, predictors.rank)
+    return null_level_of_rank(predictors, predictors.rank)
 
 
 @register(

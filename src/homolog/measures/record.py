@@ -16,7 +16,7 @@ import numpy as np
 
 from homolog.arrays import Array, is_array, to_numpy
 from homolog.diagnostics import Caution
-from homolog.measures.spec import _written, write
+from homolog.measures.spec import option_text, write
 from homolog.names import quoted, unknown
 from homolog.operands.family import Family, Invariances
 
@@ -94,7 +94,8 @@ class Measure:
     name: str
     function: Callable[..., Any]
     family: Family
-    finish: Callable[..., Array]
+    compute: Callable[..., Array]
+    """compute(X, Y, what they share, **formula options) → value"""
     kind: Literal["similarity", "distance"]
     range: tuple[float, float]
     symmetric: bool | None
@@ -104,9 +105,9 @@ class Measure:
     minimal_n: int = 2
     differentiable: bool = False
     null: Callable[..., Array | None] | None = None
-    """null(X, Y, meeting, **finish options) → mean over permutations of the examples, or None where there is no formula."""
+    """null(X, Y, shared, **formula options) → mean over permutations of the examples, or None where there is no formula."""
     without_each: Callable[..., Array | None] | None = None
-    """without_each(X, Y, meeting, **finish options) → (n,) values without each example, or None where there is no shortcut."""
+    """without_each(X, Y, shared, **formula options) → (n,) values without each example, or None where there is no shortcut."""
     unbiased: Mapping[str, Any] = field(default_factory=dict)
     """Options of the estimator without bias that has the same value on infinitely many examples."""
     rooted: bool = False
@@ -114,9 +115,9 @@ class Measure:
     long_tailed: bool = False
     """Whether it is a product of variances, whose distribution has a long tail, so that intervals reach further."""
     caution: Callable[..., list[Caution]] | None = None
-    """caution(operands by label, **finish options) → warnings of this measure alone, beside those of its family."""
+    """caution(operands by label, **formula options) → warnings of this measure alone, beside those of its family."""
     decomposes_first: bool = False
-    """Whether it decomposes the meeting in a way that its family's other measures can reuse, and so comes first."""
+    """Whether it decomposes what is shared in a way that its family's other measures can reuse, and so comes first."""
     free_of_rank: bool = False
     """Of the subspace family: whether no value is forced where the ranks reach the number of examples."""
     metric: bool = False
@@ -175,11 +176,11 @@ class Measure:
         """The invariances in words, naming the side where one holds for one side only."""
         if self.invariances is None:
             return "not declared"
-        told = []
+        words = []
         for name, sides in vars(self.invariances).items():
             if sides:
-                told.append(name.replace("_", " ") + ("" if sides == "xy" else f" ({sides})"))
-        return ", ".join(told)
+                words.append(name.replace("_", " ") + ("" if sides == "xy" else f" ({sides})"))
+        return ", ".join(words)
 
     @property
     def ignores_offset(self) -> bool:
@@ -193,8 +194,8 @@ class Measure:
         return {**chosen, **self.fixed}
 
     @property
-    def finish_options(self) -> dict[str, Any]:
-        """The bound or default options that belong to the last line."""
+    def formula_options(self) -> dict[str, Any]:
+        """The bound or default options that belong to the formula."""
         return {name: value for name, value in self.all_options.items() if name not in self.family.options}
 
     @property
@@ -202,9 +203,22 @@ class Measure:
         """Every option, bound or default."""
         return self.defaults | dict(self.options)
 
+    def value(self, x: Any, y: Any, shared: Any) -> Array:
+        """Evaluate the formula on two operands and what they share, or on what all pairs of layers share."""
+        return self.compute(x, y, shared, **self.formula_options)
+
+    def level(self, x: Any, y: Any, shared: Any) -> Array | None:
+        """Return the mean over permutations of the examples, or None where there is no formula."""
+        return None if self.null is None else self.null(x, y, shared, **self.formula_options)
+
+    def values_without_each(self, x: Any, y: Any, shared: Any) -> np.ndarray | None:
+        """Return the (n,) values without each example, or None where there is no shortcut."""
+        found = None if self.without_each is None else self.without_each(x, y, shared, **self.formula_options)
+        return None if found is None else to_numpy(found)
+
     def cautions(self, operands: Mapping[str, Any]) -> list[Caution]:
         """Say what a reader should know of operands by their labels, beside what the family says."""
-        return [] if self.caution is None else self.caution(operands, **self.finish_options)
+        return [] if self.caution is None else self.caution(operands, **self.formula_options)
 
     def bind(self, **options: Any) -> Measure:
         """Return this measure with options bound, checked, and the record adapted to them."""
@@ -285,7 +299,7 @@ def check_options(measure: Measure, options: Mapping[str, Any]) -> None:
         if merged[key] != defaults[key] and merged[other] != required:
             raise ValueError(
                 f"{key} of {measure.name} has an effect only with {other}={required}, got {other}="
-                f"{_written(merged[other])}: add {other}={required}, or leave {key} out."
+                f"{option_text(merged[other])}: add {other}={required}, or leave {key} out."
             )
 
 

@@ -14,7 +14,7 @@ from homolog.measures.evaluation import evaluate
 from homolog.measures.record import Measure, typed
 from homolog.measures.spec import read
 from homolog.names import unknown
-from homolog.operands.family import Family, function_family
+from homolog.operands.family import FUNCTION, Family
 
 _MEASURES: dict[str, Measure] = {}
 Options = ParamSpec("Options")
@@ -71,13 +71,13 @@ def register(family: Family | None = None, **record: Any) -> Callable[[Any], Any
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         name = function.__name__
-        told = record if family is None else {**family.record, **record}
-        _check_record(name, told)
+        whole = record if family is None else {**family.record, **record}
+        _check_record(name, whole)
         public = function if family is None else _of_arrays(function)
-        finish = _call(function) if family is None else family.guard(function)
-        if family is not None and "null" in told:
-            told = {**told, "null": family.guard(told["null"])}
-        _MEASURES[name] = Measure(name, public, family or function_family(), finish, **told)
+        compute = _call(function) if family is None else family.guard(function)
+        if family is not None and "null" in whole:
+            whole = {**whole, "null": family.guard(whole["null"])}
+        _MEASURES[name] = Measure(name, public, family or FUNCTION, compute, **whole)
         if family is not None:
             public.__doc__ = docstring(_MEASURES[name], function)
         return public
@@ -106,7 +106,7 @@ def _of_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
     hints = get_type_hints(formula)
     x, y, _, *options = signature.parameters.values()
     sides = [side.replace(kind=side.POSITIONAL_ONLY, annotation=Array) for side in (x, y)]
-    options = [option.replace(annotation=hints[option.name]) for option in options]
+    options = [option.replace(annotation=hints.get(option.name, Any)) for option in options]
 
     def measured(x: Array, y: Array, /, **options: Any) -> Array:
         return evaluate(_MEASURES[formula.__name__].bind(**options), x, y)
@@ -125,7 +125,7 @@ def unregister(name: str) -> None:
 
 
 def _call(function: Callable[..., Any]) -> Callable[..., Array]:
-    return lambda x, y, meeting, **options: function(x, y, **options)
+    return lambda x, y, shared, **options: function(x, y, **options)
 
 
 def measures() -> Mapping[str, Measure]:
@@ -195,8 +195,8 @@ def _anonymous(function: Callable[..., Any]) -> Measure:
     return Measure(
         name=getattr(function, "__name__", type(function).__name__),
         function=function,
-        family=function_family(),
-        finish=_call(function),
+        family=FUNCTION,
+        compute=_call(function),
         kind="similarity",
         range=(float("-inf"), float("inf")),
         symmetric=None,

@@ -17,11 +17,14 @@ def write(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) ->
     >>> write("cka", {"median_fraction": 0.4, "kernel": "rbf"}, {"kernel": "linear", "median_fraction": 1.0})
     'cka(kernel=rbf,median_fraction=0.4)'
     """
-    parts = [f"{key}={_written(options[key])}" for key in defaults if key in options and options[key] != defaults[key]]
+    parts = [
+        f"{key}={option_text(options[key])}" for key in defaults if key in options and options[key] != defaults[key]
+    ]
     return f"{name}({','.join(parts)})" if parts else name
 
 
-def _written(value: Any) -> str:
+def option_text(value: Any) -> str:
+    """Write the value of an option."""
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
     return value if isinstance(value, str) else repr(value)

@@ -14,8 +14,8 @@ from homolog.measures.record import KORNBLITH_2019
 from homolog.measures.registry import register
 from homolog.operands.family import Invariances, undefined_where
 from homolog.operands.histograms import HISTOGRAMS, Histograms
-from homolog.operands.spans import SPANS, Vectors
 from homolog.operands.subspaces import root
+from homolog.operands.unit_vectors import UNIT_VECTORS, UnitVectors
 from homolog.operands.units import (
     ASSIGNMENTS,
     MAXIMA,
@@ -190,7 +190,7 @@ def _near(units: Array, others: Array, epsilon: float) -> np.ndarray:
     basis = thin_svd(others).u
     residual = units - basis @ (basis.T @ units)
     distance = xp.sqrt(xp.sum(residual**2, axis=0))
-    # Vectors inside the span are within any epsilon, rounding or not.
+    # UnitVectors inside the span are within any epsilon, rounding or not.
     return to_numpy(distance <= epsilon + 1e-9)
 
 
@@ -201,7 +201,7 @@ def _columns(units: Array, flags: np.ndarray) -> Array:
 
 
 @register(
-    SPANS,
+    UNIT_VECTORS,
     kind="similarity",
     range=(0.0, 1.0),
     symmetric=True,
@@ -211,9 +211,9 @@ def _columns(units: Array, flags: np.ndarray) -> Array:
     bounds={"epsilon": (0, 1)},
 )
 def maximum_match(
-    x: Vectors,
-    y: Vectors,
-    meeting: None,
+    x: UnitVectors,
+    y: UnitVectors,
+    shared: None,
     *,
     epsilon: Annotated[float, "largest relative residual of a matched unit, in (0, 1]."] = 0.3,
 ) -> Array:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, final
 
 import numpy as np
 
 from homolog.arrays import Array, machine_epsilon, namespace, scalar
+from homolog.blocks.budget import Cost, Sizes
 from homolog.blocks.scan import tiles
-from homolog.diagnostics import Caution, constant_layers
+from homolog.diagnostics import Caution
 from homolog.gradients import CORNER, smooth_unless
-from homolog.linalg import centre, power_of_two, unit_rows
-from homolog.operands.family import Cost, Family
-from homolog.operands.gram import squared_distances
+from homolog.linalg import centre, power_of_two, squared_distances, unit_rows
+from homolog.operands.family import Family, Pairs
+from homolog.operands.representation import ArrayRepresentation
 
 ROWS, COLUMNS = 512, 2048
 """Rows and columns whose distances are held at a time."""
@@ -33,6 +34,10 @@ class Cloud:
     """(n, p)"""
     constant: Array
     """0-d bool: nothing varies."""
+
+    def reordered(self, order: np.ndarray) -> Cloud:
+        """Return the same: nothing depends on the order of the examples."""
+        return self
 
     @cached_property
     def magnitude(self) -> Array:
@@ -59,7 +64,9 @@ class Cloud:
             side = max(1, int((DIRECT / points.shape[1]) ** 0.5))
             total = xp.zeros_like(points[0, 0])
             for rows, columns in tiles(n, *((side, side) if far else (ROWS, COLUMNS))):
-                squared = (_direct if far else squared_distances)(points, rows, columns)
+                squared = (_from_differences if far else squared_distances)(
+                    points[rows, :], points[columns, :], same=rows == columns
+                )
                 weight = 1 if rows == columns else 2
                 total = total + weight * xp.sum(xp.exp(-SHARPNESS * (squared * scale) * scale))
         return xp.log(total / n**2)
@@ -84,34 +91,36 @@ def _points_somewhere(mean: Array, n: int) -> bool:
     return scalar(namespace(mean).max(namespace(mean).abs(mean))) > max(n * machine_epsilon(mean), CORNER)
 
 
-def _direct(points: Array, rows: slice, columns: slice) -> Array:
+def _from_differences(x: Array, y: Array, *, same: bool) -> Array:
     """Return squared distances from differences."""
-    differences = points[rows, None, :] - points[None, columns, :]
-    return namespace(points).sum(differences**2, axis=2)
+    return namespace(x).sum((x[:, None, :] - y[None, :, :]) ** 2, axis=2)
 
 
-def examine(operands: Mapping[str, Cloud], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
-    """Name the constant layers."""
-    return constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
+@final
+class StatisticsFamily(Family):
+    """Measures that compare one number of each representation."""
+
+    name = "statistics"
+    as_given = True
+    record: ClassVar = {"kind": "distance", "symmetric": True, "metric": True, "differentiable": True}
+
+    def prepare(self, x: ArrayRepresentation, **_: Any) -> Cloud:
+        """Return the points."""
+        return Cloud(x.array, x.constant)
+
+    def meet(self, x: Cloud, y: Cloud) -> None:
+        """Share nothing."""
+
+    def remarks(self, operands: Mapping[str, Cloud], pairs: Pairs) -> list[Caution]:
+        """Know nothing."""
+        return []
+
+    def cost(self, sizes: Sizes, **_: Any) -> Cost:
+        """Return what uniformity takes, if it is asked for."""
+        n, most = sizes.n, sizes.widest
+        # Rows of a layer that is wider than all of them fit are compared one by one.
+        tile = max(56 * min(n, ROWS) * min(n, COLUMNS), 24 * min(max(DIRECT, most), n * n * most))
+        return Cost(float(np.sum(1.0 * n * n * sizes.widths)), 0, 16 * n * most, 32 * n * most + tile)
 
 
-def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: Any, form: None) -> Cost:
-    """Return floating-point operations, of uniformity if it is asked for, and bytes."""
-    n, most = shapes[0][0], max(p for _, p in shapes)
-    # Rows of a layer that is wider than all of them fit are compared one by one.
-    tile = max(56 * min(n, ROWS) * min(n, COLUMNS), 24 * min(max(DIRECT, most), n * n * most))
-    return Cost(float(sum(1.0 * n * n * p for _, p in shapes)), 0, 16 * n * most, 32 * n * most + tile)
-
-
-STATISTICS = Family(
-    "statistics",
-    lambda x: Cloud(x, namespace(x).all(centre(x).dead)),
-    lambda x, y: None,
-    lambda meeting: meeting,
-    examine,
-    cost=cost,
-    host=True,
-    # Nothing depends on the order of the examples.
-    reorder=lambda cloud, order: cloud,
-    record={"kind": "distance", "symmetric": True, "metric": True, "differentiable": True},
-)
+STATISTICS = StatisticsFamily()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 
-from homolog.arrays import is_numpy, machine_epsilon
+from homolog.arrays import machine_epsilon
 from homolog.blocks.products import PIECE
-from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, Centred, centre, unit_rows
+from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, unit_rows
 
 ROWS = 512
 """Rows of products that are formed at a time."""
-HEAVY = 20
+DOMINANT = 20
 """Rows whose squared norms have a mean square this many times their squared mean are a few heavy ones among many light ones."""
 PLACES = 64
 """Rows of which inner products are looked at, to see what they have in common."""
@@ -25,67 +24,6 @@ FEW = 1e-3
 """Share of the distances that may be small or equal: rounding of so few is not seen."""
 BESIDE = 5e-3
 """Squared distances below this share of the squares of two rows are summed from differences, where float64 is at hand."""
-
-
-class Points:
-    """A representation, and what is computed of its rows whatever becomes of it."""
-
-    def __init__(self, x: np.ndarray) -> None:
-        self.x = x
-
-    @cached_property
-    def centred(self) -> Centred:
-        """Centred features, scaled; in float64 where float32 would round away what a few heavy rows leave to the others."""
-        found = centre(self.x)
-        if is_numpy(self.x) and found.features.dtype == np.float32:
-            norms = squared_rows(found.features)
-            if heavy(norms) or nearly_orthogonal(found.features[evenly(len(self.x), PLACES)], norms):
-                return centre(self.x.astype(float))
-        return found
-
-    # What is kept must not be the points themselves: a circle would hold them until the collector comes.
-    @property
-    def exact(self) -> Points:
-        """The same in float64."""
-        return self._in_float64 if self.x.dtype == np.float32 else self
-
-    @property
-    def apart(self) -> Points:
-        """The same in a dtype whose products tell the distances between rows."""
-        return self if self._single_suffices else self.exact
-
-    @cached_property
-    def _in_float64(self) -> Points:
-        return Points(self.x.astype(float))
-
-    @cached_property
-    def _single_suffices(self) -> bool:
-        return single_suffices(self.centred.features)
-
-    @cached_property
-    def squared(self) -> np.ndarray:
-        """(n(n−1)/2,) squared distances between centred rows."""
-        return squared_half(self.centred.features) if self.apart is self else self.apart.squared
-
-    @cached_property
-    def by_cosine(self) -> tuple[np.ndarray, np.ndarray]:
-        """(n(n−1)/2,) 2(1 − cosine) of rows, and (n,) which of them have no direction."""
-        return self._between_units(about_mean=False)
-
-    @cached_property
-    def by_correlation(self) -> tuple[np.ndarray, np.ndarray]:
-        """(n(n−1)/2,) 2(1 − correlation) of rows over the features, and (n,) which of them have no direction."""
-        return self._between_units(about_mean=True)
-
-    def _between_units(self, *, about_mean: bool) -> tuple[np.ndarray, np.ndarray]:
-        units, absent = near_units(self.x, about_mean=about_mean)
-        found = squared_half(units, floor=UNIT_ROUNDINGS * machine_epsilon(units) ** 2)
-        starts = row_starts(len(units))
-        for i in np.flatnonzero(absent):
-            # A row without direction is at a right angle to all.
-            found[starts[i] : starts[i + 1]] = 2
-            found[starts[:i] + i - 1 - np.arange(i)] = 2
-        return found, absent
 
 
 def near_units(x: np.ndarray, *, about_mean: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +42,7 @@ def near_units(x: np.ndarray, *, about_mean: bool) -> tuple[np.ndarray, np.ndarr
         total += some.sum(axis=0)
     for part in parts:
         units[part] = unit_rows(x[part].astype(float), about_mean=about_mean) - total / n
-    if single_suffices(units) and not (x.dtype == np.float32 and heavy(squared_rows(units))):
+    if single_suffices(units) and not (x.dtype == np.float32 and few_rows_dominate(squared_rows(units))):
         return units, absent
     return near_units(x.astype(float), about_mean=about_mean)
 
@@ -118,16 +56,16 @@ def single_suffices(points: np.ndarray) -> bool:
     if points.dtype != np.float32:
         return True
     some = points[:: -(-len(points) // SAMPLE)].astype(float)
-    squared = np.sort(squared_half(some))
+    squared = np.sort(condensed_squared_distances(some))
     mean = float(squared.mean())
     near = np.count_nonzero(squared < NEAR * mean)
     tied = np.count_nonzero(np.diff(squared) <= TIED * mean)
     return bool(near <= FEW * len(squared) and tied <= FEW * len(squared) and squared.std() > SPREAD * mean)
 
 
-def squared_half(points: np.ndarray, floor: float = 0.0) -> np.ndarray:
+def condensed_squared_distances(points: np.ndarray, floor: float = 0.0) -> np.ndarray:
     """Return squared distances of every pair of rows; 0 where rounding, or less than the floor, is left of them."""
-    return halved(squared_blocks(points, floor), len(points))
+    return condensed_of_blocks(squared_blocks(points, floor), len(points))
 
 
 def squared_rows(points: np.ndarray) -> np.ndarray:
@@ -136,10 +74,10 @@ def squared_rows(points: np.ndarray) -> np.ndarray:
     return found
 
 
-def heavy(squared_norms: np.ndarray) -> bool:
+def few_rows_dominate(squared_norms: np.ndarray) -> bool:
     """Say whether a few rows carry almost everything, so that float32 would round away what sets the others apart."""
     total = float(squared_norms.sum())
-    return HEAVY * total**2 < len(squared_norms) * float(np.vdot(squared_norms, squared_norms))
+    return DOMINANT * total**2 < len(squared_norms) * float(np.vdot(squared_norms, squared_norms))
 
 
 def evenly(n: int, count: int) -> np.ndarray:
@@ -198,7 +136,7 @@ def row_starts(n: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.arange(n - 1, -1, -1))])
 
 
-def halved(block: Callable[[slice, slice], np.ndarray], n: int) -> np.ndarray:
+def condensed_of_blocks(block: Callable[[slice, slice], np.ndarray], n: int) -> np.ndarray:
     """Return what lies above the diagonal of a matrix of which blocks can be formed, row after row."""
     starts, found = row_starts(n), None
     for top in range(0, n, ROWS):
@@ -215,35 +153,35 @@ def halved(block: Callable[[slice, slice], np.ndarray], n: int) -> np.ndarray:
     return found
 
 
-def row_sums(half: np.ndarray, n: int, diagonal: float) -> np.ndarray:
+def row_sums(condensed: np.ndarray, n: int, diagonal: float) -> np.ndarray:
     """Return the sums of the rows of a symmetric matrix, in float64."""
     sums = np.full(n, diagonal)
     starts = row_starts(n)
     for i in range(n - 1):
-        row = half[starts[i] : starts[i + 1]]
+        row = condensed[starts[i] : starts[i + 1]]
         sums[i] += row.sum(dtype=float)
         sums[i + 1 :] += row
     return sums
 
 
-def centre_half(half: np.ndarray, n: int, diagonal: float, means: np.ndarray) -> np.ndarray:
+def centre_condensed(condensed: np.ndarray, n: int, diagonal: float, means: np.ndarray) -> np.ndarray:
     """Subtract the means of rows and columns, in place, and return the diagonal of the centred matrix."""
     whole, starts = means.mean(), row_starts(n)
     # Of a kernel near 1 everywhere the means carry what centring takes away.
-    columns = (means - whole).astype(half.dtype)
+    columns = (means - whole).astype(condensed.dtype)
     for i in range(n - 1):
-        row = half[starts[i] : starts[i + 1]]
+        row = condensed[starts[i] : starts[i + 1]]
         row -= columns[i + 1 :]
-        row -= half.dtype.type(means[i])
+        row -= condensed.dtype.type(means[i])
     centred: np.ndarray = diagonal - 2 * means + whole
     return centred
 
 
-def whole(half: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+def whole(condensed: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     """Return the symmetric matrix."""
     n = len(diagonal)
-    found, starts = np.empty((n, n), dtype=half.dtype), row_starts(n)
+    found, starts = np.empty((n, n), dtype=condensed.dtype), row_starts(n)
     for i in range(n):
         found[i, i] = diagonal[i]
-        found[i, i + 1 :] = found[i + 1 :, i] = half[starts[i] : starts[i + 1]]
+        found[i, i + 1 :] = found[i + 1 :, i] = condensed[starts[i] : starts[i + 1]]
     return found

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 import scipy
@@ -23,13 +23,16 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
-from homolog.blocks.products import PIECE, pieces
-from homolog.diagnostics import Caution, all_equal, constant_layers, without_direction
+from homolog.blocks.budget import Cost, Form, Sizes
+from homolog.blocks.products import PIECE, Step, stacked_products
+from homolog.blocks.workers import Workers
+from homolog.diagnostics import Caution, all_equal, without_direction
 from homolog.gradients import factors
-from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, squared_norm, thin_svd, unit_rows
-from homolog.operands.condensed import ROWS, Points, squared_half
-from homolog.operands.family import Cost, Family
-from homolog.operands.gram import radial, squared_distances
+from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, squared_distances, squared_norm, thin_svd, unit_rows
+from homolog.operands.condensed import ROWS, condensed_squared_distances
+from homolog.operands.family import Pairs, TogetherFamily, is_constant
+from homolog.operands.gram import RadialKernel
+from homolog.operands.representation import ArrayRepresentation
 
 Dissimilarity = Annotated[
     Literal["correlation", "euclidean", "cosine", "mahalanobis"],
@@ -40,6 +43,7 @@ Comparison = Annotated[
     Literal["spearman", "pearson", "kendall", "cosine"],
     'of the two vectors: "spearman", "pearson", "kendall" (τ_b) or "cosine" (not centred).',
 ]
+RANKED = ("spearman", "kendall")
 SPARED = {4: 5, 8: 14}
 """Last bits of a float, by its size in bytes, in which equal dissimilarities may differ by the rounding of products."""
 MOST_PLACES = 1 << 24
@@ -58,13 +62,26 @@ class Dissimilarities:
     comparison: str
     constant: Array
     """0-d bool: the layer does not vary, or its dissimilarities leave nothing to compare."""
-    dead: bool
-    """Whether the layer does not vary."""
+    left: str = ""
+    """Why nothing is left although the layer varies: all dissimilarities are equal."""
     dissimilarity: str = "euclidean"
     equal_rows: bool = False
     """Whether a gradient flows through a distance of 0, which is a corner."""
     absent: Array | None = None
     """(n,) bool: examples without a direction, where the dissimilarity is of directions."""
+
+    def reordered(self, order: np.ndarray) -> Dissimilarities:
+        """Return the dissimilarities of the same examples in another order."""
+        xp, n, order = namespace(self.values), self.n, to_numpy(order)
+        step, parts = max(1, PIECE // n), []
+        for top in range(0, n - 1, step):
+            rows = order[top : top + step, None]
+            columns = order[None, top:]
+            low, high = np.minimum(rows, columns), np.maximum(rows, columns)
+            # The pair (i, j) stands at i·n − i(i+1)/2 + j − i − 1.
+            flat = (low * n - low * (low + 1) // 2 + high - low - 1)[np.triu(np.ones(low.shape, dtype=bool), 1)]
+            parts.append(xp.take(self.values, from_numpy(flat, self.values), axis=0))
+        return replace(self, values=xp.concat(parts))
 
 
 class Compared(NamedTuple):
@@ -74,83 +91,37 @@ class Compared(NamedTuple):
     undefined: Array
 
 
-@dataclass(frozen=True)
-class StackedForm:
-    """All pairs by one product of stacked vectors."""
-
-    bytes: int
-    rebuilt: bool = False
-
-    def __str__(self) -> str:
-        return "stacked vectors"
-
-
-def prepare(
-    x: Array,
-    *,
-    dissimilarity: str = "correlation",
-    comparison: str = "spearman",
-    rebuilt: bool = False,
-    shared: Points | None = None,
-) -> Dissimilarities:
-    """Return the dissimilarities of all pairs of rows; `shared` is what other measures have in common with this one."""
-    xp, n = namespace(x), x.shape[0]
-    points = shared or Points(x if is_numpy(x) else precise(x))
-    if is_numpy(x) and exact(dissimilarity=dissimilarity, comparison=comparison):
-        points = points.exact
-    centred = points.centred
-    values, absent = _squares(points, dissimilarity, ranked=comparison in ("spearman", "kendall"))
-    low, high, dead = xp.min(values), xp.max(values), xp.all(centred.dead)
-    equal_rows = False
-    # Ranks of squares are those of what they are squares of.
-    if comparison not in ("spearman", "kendall"):
-        rooted = dissimilarity in ("euclidean", "mahalanobis")
-        values = -radial(values, None) if rooted else values / 2
-        equal_rows = carries_gradient(values) and rooted and count(values == 0) > 0
-    if comparison == "difference":
-        values = values * centred.scale
-        return Dissimilarities(n, values, comparison, dead, bool(dead), equal_rows=equal_rows)
-    equal = (high if comparison == "cosine" else high - low) <= 8 * max(x.shape) * machine_epsilon(values) * high
-    ready = _ready(values, comparison)
-    return Dissimilarities(n, ready, comparison, dead | equal, bool(dead), dissimilarity, equal_rows, absent)
-
-
-def exact(*, dissimilarity: str, comparison: str) -> bool:
-    """Say whether float32 would be seen: whitened features, ties of ranks that are not averaged, differences of distances."""
-    return dissimilarity == "mahalanobis" or comparison in ("kendall", "difference")
-
-
-def _squares(points: Points, dissimilarity: str, *, ranked: bool) -> tuple[Array, Array | None]:
+def _squares(points: ArrayRepresentation, dissimilarity: str, *, ranked: bool) -> tuple[Array, Array | None]:
     """Return squares of dissimilarities, or their doubles, and which rows have no direction; for ranks from the host."""
-    if is_numpy(points.x):
+    if is_numpy(points.array):
         return _half(points, dissimilarity)
     if not ranked:
         return _above_diagonal(points, dissimilarity)
-    values, absent = _half(Points(to_numpy(points.x)), dissimilarity)
-    return from_numpy(values, points.x), absent
+    values, absent = _half(ArrayRepresentation(to_numpy(points.array)), dissimilarity)
+    return from_numpy(values, points.array), absent
 
 
-def _half(points: Points, dissimilarity: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _half(points: ArrayRepresentation, dissimilarity: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Return squares, of which the dissimilarities of the pairs i < j are roots or halves, and which rows have no direction."""
     if dissimilarity == "mahalanobis":
-        return squared_half(thin_svd(points.centred.features).u), None
+        return condensed_squared_distances(thin_svd(points.centred.features).u), None
     if dissimilarity == "euclidean":
         return points.squared, None
     return points.by_cosine if dissimilarity == "cosine" else points.by_correlation
 
 
-def _above_diagonal(given: Points, dissimilarity: str) -> tuple[Array, Array | None]:
+def _above_diagonal(given: ArrayRepresentation, dissimilarity: str) -> tuple[Array, Array | None]:
     """Return the same in the library of the points."""
-    x, centred, absent = given.x, given.centred.features, None
+    x, centred, absent = given.array, given.centred.features, None
     xp, n, epsilon = namespace(x), x.shape[0], machine_epsilon(x)
     if dissimilarity in ("euclidean", "mahalanobis"):
         points = centred if dissimilarity == "euclidean" else factors(centred).u
-        squared, floor = squared_distances(points), 0.0
+        squared, floor = squared_distances(points, points, same=True), 0.0
     else:
         rows = unit_rows(x, about_mean=dissimilarity == "correlation")
         absent = ~xp.any(rows != 0, axis=1)
         points = rows - xp.mean(rows, axis=0, keepdims=True)
-        squared, floor = squared_distances(points), UNIT_ROUNDINGS * epsilon**2
+        squared, floor = squared_distances(points, points, same=True), UNIT_ROUNDINGS * epsilon**2
         right_angle = absent[:, None] | absent[None, :]
         squared = xp.where(right_angle, xp.full_like(squared, 2.0), squared)
     norms = xp.linalg.vecdot(points, points)
@@ -230,34 +201,6 @@ def _ranks_by_sorting(places: np.ndarray) -> np.ndarray:
     return found
 
 
-def reorder(x: Dissimilarities, order: np.ndarray) -> Dissimilarities:
-    """Return the dissimilarities of the same examples in another order."""
-    xp, n, order = namespace(x.values), x.n, to_numpy(order)
-    step, parts = max(1, PIECE // n), []
-    for top in range(0, n - 1, step):
-        rows = order[top : top + step, None]
-        columns = order[None, top:]
-        low, high = np.minimum(rows, columns), np.maximum(rows, columns)
-        # The pair (i, j) stands at i·n − i(i+1)/2 + j − i − 1.
-        flat = (low * n - low * (low + 1) // 2 + high - low - 1)[np.triu(np.ones(low.shape, dtype=bool), 1)]
-        parts.append(xp.take(x.values, from_numpy(flat, x.values), axis=0))
-    return replace(x, values=xp.concat(parts))
-
-
-def meet(x: Dissimilarities, y: Dissimilarities) -> Compared:
-    """Compare one pair."""
-    xp = namespace(x.values)
-    undefined = x.constant | y.constant
-    if x.comparison == "difference":
-        return Compared(_distance(x.values, y.values), undefined)
-    if x.comparison == "kendall":
-        value = (
-            0.0 if bool(undefined) else float(scipy.stats.kendalltau(to_numpy(x.values), to_numpy(y.values)).statistic)
-        )
-        return Compared(constant_like(value, precise(x.values)), undefined)
-    return Compared(xp.sum(precise(x.values) * precise(y.values)), undefined)
-
-
 def _distance(x: Array, y: Array) -> Array:
     """‖D − E‖_F: each pair of rows stands twice in the matrix."""
     if is_numpy(x):
@@ -283,31 +226,9 @@ def _distance_by_pieces(x: np.ndarray, y: np.ndarray) -> float:
     return size * math.sqrt(2 * sum(float(np.vdot(part, part)) for part in differences))
 
 
-def choose(
-    shapes: Any, itemsizes: Sequence[int], needed: np.ndarray, memory: int, *, comparison: str = "", **_: Any
-) -> StackedForm | None:
-    """Multiply stacked vectors where the comparison is an inner product."""
-    if comparison == "kendall":
-        return None
-    n = shapes[0][0]
-    return StackedForm(len(shapes) * min(PIECE, n * (n - 1) // 2) * 8)
-
-
-def meet_all(
-    vectors: Sequence[Dissimilarities], needed: np.ndarray, form: StackedForm, each: Any, step: Callable[[float], None]
-) -> Compared:
-    """Compare all pairs, piece by piece of the vectors."""
-    found = np.zeros((len(vectors), len(vectors)))
-    for share, products in pieces([to_numpy(vector.values) for vector in vectors]):
-        found += products
-        step(share)
-    if vectors[0].comparison == "difference":
-        found = _differences(vectors, needed, found, each)
-    constant = np.array([bool(v.constant) for v in vectors])
-    return Compared(found, constant[:, None] | constant[None, :])
-
-
-def _differences(vectors: Sequence[Dissimilarities], needed: np.ndarray, products: np.ndarray, each: Any) -> np.ndarray:
+def _differences(
+    vectors: Sequence[Dissimilarities], needed: np.ndarray, products: np.ndarray, workers: Workers
+) -> np.ndarray:
     """Return the distances of all pairs from inner products, where nothing cancels, else one by one."""
     own = np.diag(products)
     both = own[:, None] + own[None, :]
@@ -317,71 +238,105 @@ def _differences(vectors: Sequence[Dissimilarities], needed: np.ndarray, product
     safe = np.isfinite(products) & (squared > NEAR * both)
     found = np.sqrt(2 * np.where(safe, squared, 0.0))
     left = [(i, j) for i, j in zip(*np.nonzero(np.triu((needed | needed.T) & ~safe)), strict=True)]
-    values = each(lambda pair: scalar(_distance(*(vectors[k].values for k in pair))), left)
+    values = workers.items(lambda pair: scalar(_distance(*(vectors[k].values for k in pair))), left)
     for (i, j), value in zip(left, values, strict=True):
         found[i, j] = found[j, i] = value
     return found
 
 
-def examine(operands: Mapping[str, Dissimilarities], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
-    """Name the constant layers, and those whose dissimilarities are all equal."""
-    equal = [label for label, operand in operands.items() if bool(operand.constant) and not operand.dead]
-    which = next(iter(operands.values())).dissimilarity
-    lost = {
-        label: count(operand.absent)
-        for label, operand in operands.items()
-        if operand.absent is not None and not bool(operand.constant)
-    }
-    what = "have all features equal" if which == "correlation" else "are 0 in all features"
-    told = without_direction(lost, what, f"their {which} dissimilarity from all others is taken as 1")
-    return (
-        constant_layers([label for label, operand in operands.items() if operand.dead]) + all_equal(equal, which) + told
-    )
+@final
+class DissimilarityFamily(TogetherFamily):
+    """Measures of the distances between all pairs of examples."""
+
+    name = "dissimilarities"
+    options = ("dissimilarity", "comparison")
+    record: ClassVar = {"symmetric": True}
+    shares = "distances"
+    float32 = "all pairs"
+
+    def exact(self, *, dissimilarity: str = "", comparison: str = "", **_: Any) -> bool:
+        """Say whether float32 would be seen: whitened features, ties of ranks not averaged, differences of distances."""
+        return dissimilarity == "mahalanobis" or comparison in ("kendall", "difference")
+
+    def prepare(
+        self, x: ArrayRepresentation, *, dissimilarity: str = "correlation", comparison: str = "spearman", **_: Any
+    ) -> Dissimilarities:
+        """Return the dissimilarities of all pairs of rows, made ready for a comparison."""
+        if not is_numpy(x.array) or self.exact(dissimilarity=dissimilarity, comparison=comparison):
+            x = x.exact
+        values, absent = _squares(x, dissimilarity, ranked=comparison in RANKED)
+        xp = namespace(values)
+        low, high, dead = xp.min(values), xp.max(values), x.constant
+        equal_rows = False
+        # Ranks of squares are those of what they are squares of.
+        if comparison not in RANKED:
+            rooted = dissimilarity in ("euclidean", "mahalanobis")
+            values = -RadialKernel().of(values) if rooted else values / 2
+            equal_rows = carries_gradient(values) and rooted and count(values == 0) > 0
+        if comparison == "difference":
+            values = values * x.centred.scale
+            return Dissimilarities(x.n, values, comparison, dead, equal_rows=equal_rows)
+        size = max(x.array.shape) * machine_epsilon(values)
+        equal = (high if comparison == "cosine" else high - low) <= 8 * size * high
+        left = "all equal" if bool(equal) and not bool(dead) else ""
+        ready = _ready(values, comparison)
+        return Dissimilarities(x.n, ready, comparison, dead | equal, left, dissimilarity, equal_rows, absent)
+
+    def meet(self, x: Dissimilarities, y: Dissimilarities) -> Compared:
+        """Compare one pair."""
+        xp = namespace(x.values)
+        undefined = x.constant | y.constant
+        if x.comparison == "difference":
+            return Compared(_distance(x.values, y.values), undefined)
+        if x.comparison == "kendall":
+            values = [to_numpy(side.values) for side in (x, y)]
+            value = 0.0 if bool(undefined) else float(scipy.stats.kendalltau(*values).statistic)
+            return Compared(constant_like(value, precise(x.values)), undefined)
+        return Compared(xp.sum(precise(x.values) * precise(y.values)), undefined)
+
+    def choose(self, sizes: Sizes, *, comparison: str = "", **options: Any) -> Form | None:
+        """Multiply stacked vectors where the comparison is an inner product."""
+        if comparison == "kendall":
+            return None
+        count, half = len(sizes.widths), sizes.n * (sizes.n - 1) // 2
+        cost = self.cost(sizes, comparison=comparison, **options)
+        stacked = replace(cost, per_pair=0, together=count * min(PIECE, half) * 8)
+        return Form(stacked, tiled=tuple(range(count)))
+
+    def meet_all(
+        self, operands: Sequence[Dissimilarities], needed: np.ndarray, form: Form, workers: Workers, step: Step
+    ) -> Compared:
+        """Compare all pairs, piece by piece of the vectors."""
+        found = stacked_products([to_numpy(vector.values) for vector in operands], step)
+        if operands[0].comparison == "difference":
+            found = _differences(operands, needed, found, workers)
+        constant = np.array([is_constant(vector) for vector in operands])
+        return Compared(found, constant[:, None] | constant[None, :])
+
+    def permuted(self, xs: Any, ys: Any, needed: np.ndarray, memory: int) -> None:
+        """Put vectors in other orders one by one."""
+
+    def remarks(self, operands: Mapping[str, Dissimilarities], pairs: Pairs) -> list[Caution]:
+        """Name the layers whose dissimilarities are all equal, and those with rows that have no direction."""
+        which = next(iter(operands.values())).dissimilarity
+        varying = {label: x.absent for label, x in operands.items() if x.absent is not None and not is_constant(x)}
+        what = "have all features equal" if which == "correlation" else "are 0 in all features"
+        taken = f"their {which} dissimilarity from all others is taken as 1"
+        lost = without_direction({label: count(absent) for label, absent in varying.items()}, what, taken)
+        return all_equal([label for label, x in operands.items() if x.left], which) + lost
+
+    def cost(self, sizes: Sizes, *, dissimilarity: str = "", comparison: str = "", **_: Any) -> Cost:
+        """Return what products of rows take, then of vectors."""
+        n, half = sizes.n, sizes.n * (sizes.n - 1) // 2
+        # Whitened rows are in float64.
+        items = np.full_like(sizes.items, 8) if dissimilarity == "mahalanobis" else sizes.items
+        item = int(items.max())
+        flops = 1.0 * n * n * float(sizes.widths.sum()) + float(len(sizes.pairs()[0])) * n * n
+        vectors = 40 if comparison == "spearman" else 24 if item == 4 else 32
+        per_layer = vectors * half + (4 * min(ROWS, n) + 6 * sizes.widest) * n * item
+        per_pair = 100 * half if comparison == "kendall" else 24 * half
+        # Places are looked up some at a time.
+        return Cost(flops, half * int(items.sum()), per_layer, per_pair, reordering=64 * max(n, PIECE))
 
 
-def cost(
-    shapes: Sequence[tuple[int, int]],
-    itemsizes: Sequence[int],
-    needed: np.ndarray,
-    form: StackedForm | None,
-    *,
-    dissimilarity: str = "",
-    comparison: str = "",
-) -> Cost:
-    """Return floating-point operations (products of rows, then of vectors) and bytes."""
-    n, width = shapes[0][0], max(p for _, p in shapes)
-    # Whitened rows are in float64.
-    items = [8] * len(shapes) if dissimilarity == "mahalanobis" else itemsizes
-    item, half = max(items), n * (n - 1) // 2
-    pairs = np.count_nonzero(np.triu(needed | needed.T))
-    flops = float(sum(1.0 * n * n * p for _, p in shapes)) + float(pairs) * n * n
-    held = half * sum(items)
-    vectors = 40 if comparison == "spearman" else 24 if item == 4 else 32
-    preparing = vectors * half + (4 * min(ROWS, n) + 6 * width) * n * item
-    alone = 100 * half if comparison == "kendall" else 0 if form is not None else 24 * half
-    return Cost(flops, held, preparing, alone, 0 if form is None else form.bytes)
-
-
-def reordering(n: int) -> int:
-    """Return the bytes of the places that are looked up at a time."""
-    return 64 * max(n, PIECE)
-
-
-DISSIMILARITIES = Family(
-    "dissimilarities",
-    prepare,
-    meet,
-    lambda compared: compared,
-    examine,
-    options=("dissimilarity", "comparison"),
-    cost=cost,
-    choose=choose,
-    meet_all=meet_all,
-    reorder=reorder,
-    reordering=reordering,
-    float32="all pairs",
-    exact=exact,
-    host=True,
-    begin=Points,
-    record={"symmetric": True},
-)
+DISSIMILARITIES = DissimilarityFamily()

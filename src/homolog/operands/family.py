@@ -1,113 +1,155 @@
-"""What measures share: how a representation is prepared, and how two prepared ones meet."""
+"""What measures share: how a representation is prepared, once, and how two prepared ones meet, once per pair.
+
+Three kinds of family, by what a pair needs of the examples:
+
+| kind | a pair needs | so that it works |
+|---|---|---|
+| `Family` | both operands | in memory, pair by pair |
+| `ProductFamily` | one product Σ_i f_i g_iᵀ of mapped rows | in memory, block by block, by an executor, in a stream |
+| `TogetherFamily` | a sum over pairs of examples | in memory, all pairs of layers at once; structures also block by block |
+
+Methods are abstract, or final and never overridden; what is only said of a family is an attribute.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, final
 
-from homolog.arrays import Array, namespace
-from homolog.diagnostics import Caution
+import numpy as np
+
+from homolog.arrays import Array, is_array, namespace
+from homolog.blocks.budget import Cost, Form, Sizes, by_products
+from homolog.blocks.products import Step
+from homolog.blocks.workers import Workers
+from homolog.diagnostics import Caution, constant_layers
 
 MANY_EXAMPLES = 1024
 """Fewer examples than this are cheap in float64, and too few for the rounding of float32 to average out."""
+Pairs = Sequence[tuple[str, str]]
+"""Labels of the layers that are compared."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a comparison takes, to leading order; bytes are at most what is then used."""
+class Family(ABC):
+    """Measures that share what is computed once per representation, its operand, and once per pair.
 
-    flops: float = 0.0
-    held: int = 0
-    """Bytes of the operands of all layers."""
-    preparing: int = 0
-    """Most bytes beyond its operand while one layer is prepared."""
-    meeting: int = 0
-    """Most bytes while one pair meets and its last lines are evaluated."""
-    together: int = 0
-    """Bytes that are taken once, however many threads there are, while pairs meet."""
+    An operand says whether its representation is `constant`, and takes another order of the examples by `reordered`. What a pair
+    shares has a transpose `T` where it differs for (y, x).
+    """
 
-    def at_once(self, memory: int, most: int) -> tuple[int, int]:
-        """Return how many layers may be prepared at a time, and how many pairs may meet, in a memory; at least one."""
-        left = memory - self.held
-        counts = left // max(self.preparing, 1), (left - self.together) // max(self.meeting, 1)
-        return max(1, min(counts[0], most)), max(1, min(counts[1], most))
-
-    def bytes(self, memory: int, most: int) -> int:
-        """Return what is used of a memory."""
-        preparing, meeting = self.at_once(memory, most)
-        return self.held + max(preparing * self.preparing, meeting * self.meeting + self.together)
-
-    @property
-    def least(self) -> int:
-        """The least memory that will do: one layer, and one pair, after another."""
-        return self.bytes(0, 1)
-
-
-Shapes = Sequence[tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class OnDisk:
-    """How a family works on representations that are read block by block."""
-
-    plan: Callable[..., Any]
-    """plan(task, **options) → form"""
-    meet_all: Callable[..., tuple[list[Any], Any]] | None = None
-    """meet_all(rows, titles, task, form, workers, step, **options) → operands, and one meeting for all pairs."""
-    summarise: Callable[..., Any] | None = None
-    """summarise(rows, title, shelf) → summary, where pairs meet one by one."""
-    meet: Callable[[Any], Any] = lambda product: product
-    """meet(product of mapped rows) → what all measures of the family need of the pair."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """Measures that share what is computed once per representation and once per pair."""
-
-    name: str
-    prepare: Callable[..., Any]
-    """prepare(x, **options) → operand, from a representation in the working dtype."""
-    meet: Callable[[Any, Any], Any]
-    """meet(operand of x, operand of y) → what all measures of the family need of the pair."""
-    swap: Callable[[Any], Any]
-    """The meeting of (y, x) from that of (x, y)."""
-    examine: Callable[[Mapping[str, Any], Sequence[tuple[str, str]]], list[Caution]]
-    """examine(operands by label, pairs of labels) → warnings, one per kind."""
-    record: Mapping[str, Any] = field(default_factory=dict)
+    name: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ()
+    """The options that `prepare` takes; the others belong to the formula of each measure."""
+    record: ClassVar[Mapping[str, Any]] = {}
     """What holds of its measures unless they say otherwise; see `Measure`."""
-    guard: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda formula: formula
+    guard: ClassVar[Any] = staticmethod(lambda formula: formula)
     """guard(formula) → the formula, NaN where it is not defined for any measure of the family."""
-    options: tuple[str, ...] = ()
-    """The options that prepare takes; the others belong to the last line of each measure."""
-    rank: Callable[[Any], int] | None = None
-    """The numerical rank an operand retained, for families that cut at one."""
-    cost: Callable[..., Cost] = lambda shapes, itemsizes, needed, form, **options: Cost()
-    """cost(shapes, itemsizes, needed pairs, form, **options) → operations and bytes; without a form, where pairs meet alone."""
-    choose: Callable[..., Any] | None = None
-    """choose(shapes, itemsizes, needed pairs, memory, **options) → form, for families that meet all pairs at once."""
-    meet_all: Callable[..., Any] | None = None
-    """meet_all(operands, needed pairs, form, each, step) → one meeting whose fields stand for all pairs (layers, layers)."""
-    reorder: Callable[[Any, Any], Any] = lambda operand, order: operand[order]
-    """reorder(operand, order) → the operand of the same examples in another order, without preparing it again."""
-    reordering: Callable[[int], int] = lambda n: 0
-    """reordering(examples) → most bytes beyond its operand while one layer is reordered."""
-    permuted: Callable[..., Callable[[Any], Any]] | None = None
-    """permuted(operands of x, of y, needed pairs, memory) → order of the examples of y → one meeting over (x, y)."""
-    float32: Literal["never", "all pairs", "as given"] = "never"
-    """Whether `prepare` takes float32 input as it is: never, for the products of `meet_all`, or always."""
-    exact: Callable[..., bool] = lambda **options: False
-    """exact(**options) → whether `prepare` computes in float64 whatever it is given, for "all pairs"."""
-    host: bool = False
+    float32: ClassVar[Literal["never", "all pairs", "as given"]] = "never"
+    """Whether `prepare` takes float32 input as it is: never, of many examples, or always."""
+    host: ClassVar[bool] = True
     """Whether arrays on the host may be taken as NumPy's, whatever their library."""
-    begin: Callable[[Any], Any] | None = None
-    """begin(x) → `shared`, which prepare takes: what families with the same `begin` compute alike of a NumPy array."""
-    on_disk: OnDisk | None = None
-    """How to work on representations that stay on disk, or None where they must be in memory."""
+    as_given: ClassVar[bool] = False
+    """Whether the operand holds the array itself."""
+    shares: ClassVar[str] = ""
+    """What families that are prepared together compute of a representation but once."""
+    ranked: ClassVar[bool] = False
+    """Whether operands retain a numerical `rank`."""
+    blockwise: ClassVar[bool] = False
+    """Whether it works on rows that are read block by block: `blocked(sizes, **options)` is then how."""
 
+    @abstractmethod
+    def prepare(self, x: Any, **options: Any) -> Any:
+        """Return the operand of a representation; see `representation`."""
+
+    @abstractmethod
+    def meet(self, x: Any, y: Any) -> Any:
+        """Return what all measures of the family need of a pair of operands."""
+
+    @abstractmethod
+    def remarks(self, operands: Mapping[str, Any], pairs: Pairs) -> list[Caution]:
+        """Return warnings, one per kind, beside those of constant layers."""
+
+    @abstractmethod
+    def cost(self, sizes: Sizes, **options: Any) -> Cost:
+        """Return what layers take, where pairs meet one by one."""
+
+    @final
+    def examine(self, operands: Mapping[str, Any], pairs: Pairs) -> list[Caution]:
+        """Return what a reader should know of operands by their labels."""
+        explained = [label for label, x in operands.items() if getattr(x, "left", "")]
+        constant = [label for label, x in operands.items() if label not in explained and is_constant(x)]
+        return constant_layers(constant) + self.remarks(operands, pairs)
+
+    @final
     def single(self, examples: int) -> bool:
         """Say whether float32 input of so many examples is prepared as it is."""
         return self.float32 == "as given" or (self.float32 == "all pairs" and examples >= MANY_EXAMPLES)
+
+
+class ProductFamily(Family):
+    """A family whose pairs need one product Σ over examples of f_i g_iᵀ, f and g rows of each side mapped to what it needs."""
+
+    passes: ClassVar[int]
+    """Times that `prepare` reads a representation on disk."""
+    squares: ClassVar[bool]
+    """Whether a matrix (features, columns) maps the rows; else their columns are only scaled."""
+    blockwise = True
+
+    @abstractmethod
+    def rows(self, x: Any) -> Any:
+        """Return the mapped rows (n, columns) of an operand: an array, or what reads or stands for one."""
+
+    @abstractmethod
+    def shared(self, product: Any) -> Any:
+        """Return what all measures of the family need of a pair, of the product of its mapped rows."""
+
+    @abstractmethod
+    def workspace(self, n: int, width: int) -> int:
+        """Return the bytes that it takes to prepare a representation on disk."""
+
+    @final
+    def meet(self, x: Any, y: Any) -> Any:
+        """Return what a pair shares where all of its mapped rows are at hand."""
+        return self.shared(self.rows(x).T @ self.rows(y))
+
+    @final
+    def blocked(self, sizes: Sizes, **_: Any) -> Form:
+        """Return how pairs meet block by block."""
+        workspace = max(self.workspace(sizes.n, int(width)) for width in sizes.widths)
+        form = by_products(sizes, squares=self.squares, passes=self.passes, workspace=workspace)
+        return replace(form, cost=replace(form.cost, flops=self.cost(sizes).flops))
+
+
+class TogetherFamily(Family):
+    """A family that meets all pairs of layers at once: what they share has fields over (layers, layers)."""
+
+    @abstractmethod
+    def exact(self, **options: Any) -> bool:
+        """Say whether `prepare` computes in float64 whatever it is given."""
+
+    @abstractmethod
+    def choose(self, sizes: Sizes, **options: Any) -> Form | None:
+        """Return the form in which all pairs meet, or None where they meet one by one."""
+
+    @abstractmethod
+    def meet_all(self, operands: Sequence[Any], needed: np.ndarray, form: Form, workers: Workers, step: Step) -> Any:
+        """Return what all pairs share."""
+
+    @abstractmethod
+    def permuted(self, xs: Sequence[Any], ys: Sequence[Any], needed: np.ndarray, memory: int) -> Any:
+        """Return order of the examples of y → what pairs share over (x, y); None where they are reordered one by one."""
+
+
+def is_constant(operand: Any) -> bool:
+    """Say whether a representation does not vary."""
+    return bool(getattr(operand, "constant", False))
+
+
+def reordered(operand: Any, order: np.ndarray) -> Any:
+    """Return the operand of the same examples in another order, without preparing it again."""
+    return operand[order] if is_array(operand) else operand.reordered(order)
 
 
 Sides = Literal["xy", "x", "y", ""]
@@ -127,15 +169,31 @@ class Invariances:
     translation: Sides = "xy"
 
 
-def function_family() -> Family:
-    """Return the family of a measure that shares nothing: its operand is the array itself."""
-    return Family(
-        name="function",
-        prepare=lambda x: x,
-        meet=lambda x, y: None,
-        swap=lambda meeting: meeting,
-        examine=lambda operands, pairs: [],
-    )
+@final
+class FunctionFamily(Family):
+    """Measures that share nothing: the operand is the array itself."""
+
+    name = "function"
+    host = False
+    as_given = True
+
+    def prepare(self, x: Any, **_: Any) -> Array:
+        """Return the array."""
+        return x.array
+
+    def meet(self, x: Array, y: Array) -> None:
+        """Share nothing."""
+
+    def remarks(self, operands: Mapping[str, Any], pairs: Pairs) -> list[Caution]:
+        """Know nothing."""
+        return []
+
+    def cost(self, sizes: Sizes, **_: Any) -> Cost:
+        """Count nothing: what a function takes is its own."""
+        return Cost()
+
+
+FUNCTION = FunctionFamily()
 
 
 def undefined_where(constant: Array, value: Array) -> Array:

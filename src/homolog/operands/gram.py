@@ -1,11 +1,15 @@
-"""The operand of the structure family: a centred n×n similarity structure, whole or by blocks."""
+"""Centred n×n similarity structures: Gram matrices of features, of kernels of distances, or of any kernel.
+
+What is held differs: centred features, the half above the diagonal, the whole matrix, or nothing but what forms it tile by tile.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, final
 
 import numpy as np
 
@@ -15,7 +19,6 @@ from homolog.arrays import (
     check_representation,
     detached,
     from_numpy,
-    identity_like,
     is_numpy,
     machine_epsilon,
     namespace,
@@ -25,19 +28,21 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
+from homolog.blocks.median import median_of_condensed, median_of_rows, sample
+from homolog.blocks.scan import ROWS, Tile
 from homolog.gradients import EQUAL_ROWS, TIE, smooth_unless
-from homolog.linalg import ROUNDINGS, Centred, centre, column_means, power_of_two, squared_distances_of, squared_norm
+from homolog.linalg import Centred, centre, double_centred, power_of_two, squared_distances, squared_norm
 from homolog.operands.condensed import (
     PLACES,
-    Points,
-    centre_half,
+    centre_condensed,
     evenly,
-    halved,
-    heavy,
+    few_rows_dominate,
     nearly_orthogonal,
     row_sums,
+    single_suffices,
     whole,
 )
+from homolog.operands.representation import ArrayRepresentation, Representation, StoredRepresentation
 
 NEAR_ONE = 10
 """Fractions of the median distance above which an RBF kernel is near 1 for most pairs of rows."""
@@ -47,158 +52,213 @@ Kernel = Annotated[
     Literal["linear", "rbf"] | Callable[[Any], Any],
     '"linear", "rbf" (σ = median_fraction × median distance), or a function X → (n, n) Gram matrix.',
 ]
+"""The kernels one may ask for; "distance" and "residual" are those of distance correlation and of deconfounded CKA."""
 MedianFraction = Annotated[
     float, "σ of the RBF kernel, as a fraction of the median over all n² distances, zero diagonal included."
 ]
-"""The kernels one may ask for; "distance" and "residual" are those of distance correlation and of deconfounded CKA."""
 
 
+@final
 @dataclass(frozen=True)
-class Bell:
-    """The RBF kernel; of one that is near 1 everywhere, what sets it apart from 1, times `enlarged` squared."""
+class RadialKernel:
+    """The RBF kernel, or minus the distance; of an RBF kernel near 1 everywhere what sets it apart from 1, `enlarged` squared."""
 
-    width: Array
-    """0-d: 2σ²."""
-    enlarged: float
-    """1, or the fraction of the median where the kernel is near 1."""
+    width: Any = None
+    """2σ², or None for minus the distance."""
+    enlarged: float = 1.0
+    """1, or the fraction of the median where the kernel is near 1: float64 would keep few of its digits beside the 1."""
+    near: Any = None
+    """(n,) estimated means of the rows of the kernel, which its tiles are less."""
+
+    @classmethod
+    def of_median(cls, middle: Any, median_fraction: float) -> RadialKernel:
+        """Return the RBF kernel with σ² = fraction² · median(d²), the median over all n² distances; 1 for a median of 0."""
+        large = 1.0 if median_fraction <= NEAR_ONE else min(median_fraction, WIDEST)
+        if scalar(middle) == 0:
+            return cls(namespace(middle).ones_like(middle), large)
+        return cls(2 * min(max(median_fraction, 1 / WIDEST), WIDEST) ** 2 * middle, large)
 
     @property
     def peak(self) -> float:
         """The kernel of a row with itself."""
-        return 0.0 if self.enlarged > 1 else 1.0
+        return 0.0 if self.width is None or self.enlarged > 1 else 1.0
 
-    def of(self, squared: Array) -> Array:
-        """Return the kernel of squared distances."""
+    def of(self, squared: Array, out: np.ndarray | None = None) -> Array:
+        """Return the kernel of squared distances; of NumPy's in `out`, which may be they themselves."""
+        if is_numpy(squared):
+            return self._of_numpy(squared, out)
         xp = namespace(squared)
-        if is_numpy(squared):  # in one array of its size
-            found = squared / -np.asarray(self.width)
-            if self.enlarged == 1:
-                return np.exp(found, out=found)
-            np.expm1(found, out=found)
-            return np.multiply(found, self.enlarged**2, out=found)
+        if self.width is None:
+            # The gradient of sqrt is infinite at 0: equal rows are a corner, not a slope.
+            positive = squared > 0
+            return -xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), 0 * squared)
         if self.enlarged == 1:
             return xp.exp(-squared / self.width)
         return xp.expm1(-squared / self.width) * self.enlarged**2
 
+    def _of_numpy(self, squared: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+        if self.width is None:
+            found: np.ndarray = np.sqrt(squared, out=out)
+            return np.negative(found, out=found)
+        found = np.divide(squared, -squared.dtype.type(self.width), out=out)
+        if self.enlarged == 1:
+            return np.exp(found, out=found)
+        np.expm1(found, out=found)
+        return np.multiply(found, self.enlarged**2, out=found)
 
-@dataclass(frozen=True)
-class Radial:
-    """A kernel of the distances between some points, formed block by block: nothing of size n² is held."""
-
-    points: Array
-    """(n, p) centred features."""
-    bell: Bell | None
-    """The RBF kernel; None for minus the distances themselves."""
-    scale: Array
-    """0-d power of two by which the Gram matrix is divided."""
-    means: Array
-    """(n,) means of the rows of the Gram matrix."""
-
-    def block(self, rows: slice, columns: slice) -> Array:
-        """Part of the centred Gram matrix."""
-        raw = radial(squared_distances(self.points, rows, columns), self.bell) / self.scale
-        return raw - self.means[rows, None] - self.means[None, columns] + namespace(self.points).mean(self.means)
+    def tile(self, x: np.ndarray, y: np.ndarray, at: Tile) -> np.ndarray:
+        """Return the kernel between rows, less what the estimated means explain of it."""
+        squared = squared_distances(x, y, same=at[0] == at[1])
+        found = self.of(squared, out=squared)
+        rows, columns = (self.near[part].astype(x.dtype) for part in at)
+        found -= (rows - rows.dtype.type(self.near.mean()))[:, None]
+        found -= columns[None, :]
+        return found
 
 
-@dataclass(frozen=True)
-class Structure:
+@dataclass(frozen=True, kw_only=True)
+class Gram(ABC):
     """The centred similarity structure of a representation, divided by `scale` squared."""
 
-    n: int
-    features: Array | None
-    """(n, p) centred features for the linear kernel, else None."""
-    given_gram: Array | None
-    """(n, n) centred Gram matrix for the other kernels, else None."""
-    kernel: Radial | None
-    """A kernel of distances where its Gram matrix is not held, else None."""
     diagonal: Array
     """(n,) diagonal of the centred Gram matrix, in float64 where the device has it."""
     scale: Array
     """0-d: the Gram matrix in the units of the input is gram · scale², squared only where HSIC needs it."""
     constant: Array
     """0-d bool: nothing varies."""
-    half: Array | None = None
-    """(n(n−1)/2,) the centred Gram matrix above its diagonal, row after row, where that is what is held."""
-    explained: bool = False
-    """Whether nothing is left because the inputs explain all of it."""
-    no_width: bool = False
-    """Whether an RBF kernel has no width, since over half of the distances are 0, although the layer varies."""
+    left: Literal["", "explained", "no width"] = ""
+    """Why nothing is left although the layer varies: the inputs explain it, or over half of the distances are 0."""
     lacks_inputs: bool = False
     """Whether what the inputs explain was to be removed, and nobody gave them."""
 
     @property
+    def n(self) -> int:
+        """Number of examples."""
+        return int(self.diagonal.shape[0])
+
+    @property
+    @abstractmethod
+    def held(self) -> Array:
+        """What the Gram matrix is formed of, in the dtype in which it is."""
+
+    @abstractmethod
+    def formed(self) -> Array:
+        """Return the (n, n) centred Gram matrix without keeping it."""
+
+    @final
+    @cached_property
+    def gram(self) -> Array:
+        """(n, n) centred Gram matrix."""
+        return self.formed()
+
+    @final
+    @property
     def epsilon(self) -> float:
         """Spacing at 1 of the floats in which the Gram matrix is formed."""
-        if self.kernel is not None:
-            return machine_epsilon(self.kernel.points)
-        if self.half is not None:
-            return machine_epsilon(self.half)
-        return machine_epsilon(self.given_gram if self.features is None else self.features)
+        return float(np.finfo(self.held.dtype).eps) if hasattr(self.held, "read") else machine_epsilon(self.held)
 
+    @final
     @cached_property
     def own(self) -> tuple[Array, Array]:
         """Off-diagonal part of ⟨K, K⟩, and k·k."""
         return products(self, self)
 
-    @cached_property
-    def gram(self) -> Array:
-        """(n, n) centred Gram matrix."""
-        return self.block(slice(None), slice(None))
 
-    def block(self, rows: slice, columns: slice) -> Array:
-        """Part of the centred Gram matrix."""
-        if self.given_gram is not None:
-            return self.given_gram[rows, columns]
-        if self.kernel is not None:
-            return self.kernel.block(rows, columns)
-        if self.half is not None:
-            return whole(self.half, self.diagonal)[rows, columns]
-        assert self.features is not None  # one of the three is given
-        return self.features[rows, :] @ self.features[columns, :].T
+@final
+@dataclass(frozen=True, kw_only=True)
+class LinearGram(Gram):
+    """The Gram matrix of features."""
+
+    features: Any
+    """(n, p) centred features, or what reads them."""
+
+    @property
+    def held(self) -> Any:
+        """The features."""
+        return self.features
+
+    def formed(self) -> Array:
+        """Return the products of rows."""
+        return self.features @ self.features.T
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class CondensedGram(Gram):
+    """A Gram matrix on the host."""
+
+    condensed: np.ndarray
+    """(n(n−1)/2,) what is above its diagonal, row after row."""
+
+    @property
+    def held(self) -> np.ndarray:
+        """The half."""
+        return self.condensed
+
+    def formed(self) -> np.ndarray:
+        """Return both halves and the diagonal."""
+        return whole(self.condensed, self.diagonal)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class DenseGram(Gram):
+    """A Gram matrix as it is."""
+
+    matrix: Array
+    """(n, n) centred Gram matrix."""
+
+    @property
+    def held(self) -> Array:
+        """The matrix."""
+        return self.matrix
+
+    def formed(self) -> Array:
+        """Return the matrix."""
+        return self.matrix
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RadialGram(Gram):
+    """A kernel of the distances between rows that are read, formed tile by tile; its diagonal is that of estimated means."""
+
+    points: Any
+    """What reads (n, p) centred features."""
+    kernel: RadialKernel
+
+    @property
+    def held(self) -> Any:
+        """The features."""
+        return self.points
+
+    def formed(self) -> Array:
+        """Refuse: it may be larger than the memory."""
+        raise NotImplementedError("a kernel of rows that are read is formed tile by tile.")
 
 
 def prepare(
-    x: Array,
+    x: Representation,
     *,
     kernel: Kernel | Literal["distance", "residual"] = "linear",
     median_fraction: float = 1.0,
     inputs: Any = None,
-    rebuilt: bool = False,
-    shared: Points | None = None,
-) -> Structure:
-    """Centre the features (linear kernel) or the Gram matrix (any other kernel; `rebuilt` forgets it where it can be remade).
-
-    `shared` is what other measures of the same representation have in common with this one.
-    """
-    points = shared or Points(x)
+) -> Gram:
+    """Centre the features (linear kernel) or the Gram matrix (any other kernel)."""
+    fraction = median_fraction if kernel == "rbf" else None
+    if isinstance(x, StoredRepresentation):
+        return _linear_of_rows(x) if kernel == "linear" else _radial_of_rows(x, fraction)
+    assert isinstance(x, ArrayRepresentation)  # structures are of rows
     if kernel == "linear":
-        return _linear(x, points.centred)
-    if is_numpy(x):
-        points = points.exact if exact(kernel=kernel, median_fraction=median_fraction) else points
-    else:
-        points = Points(precise(x))
-    x = points.x
-    if not callable(kernel) and kernel != "residual":
-        fraction = median_fraction if kernel == "rbf" else None
-        if is_numpy(x):
-            return _of_half(points.apart, fraction, rebuilt=rebuilt)
-        centred = points.centred
-        squared = squared_distances(centred.features)
-        middle = None if fraction is None else median(squared)
-        bell = None if middle is None or fraction is None else Bell(rbf_width_of(middle, fraction), enlarged(fraction))
-        raw = radial(squared, bell)
-        if bell is None:
-            raw = smooth_unless(raw, lambda: _equal_rows(squared), EQUAL_ROWS)
-        remade = Radial(centred.features, bell, centred.scale, x[:, 0]) if rebuilt else None
-        found = _held(x, centred, raw, remade)
-        found = found if bell is None else replace(found, scale=found.scale / bell.enlarged)
-        return _without_width(found) if middle is not None and scalar(middle) == 0 else found
-    centred = points.centred
+        return _linear(x)
+    x = x.exact if not is_numpy(x.array) or exact(kernel=kernel, median_fraction=median_fraction) else x
+    if callable(kernel):
+        return _dense(x.centred, _called(kernel, x.array))
     if kernel == "residual":
-        found = _held(x, centred, residual(centred.features, inputs), None)
-        explained = inputs is not None and bool(found.constant) and not bool(namespace(x).all(centred.dead))
-        return replace(found, explained=explained, lacks_inputs=inputs is None)
-    return _held(x, centred, _called(kernel, x), None)
+        found = _dense(x.centred, residual(x.centred.features, inputs))
+        explained = inputs is not None and bool(found.constant) and not bool(x.constant)
+        return replace(found, left="explained" if explained else "", lacks_inputs=inputs is None)
+    return _condensed(x.apart, fraction) if is_numpy(x.array) else _of_distances(x, fraction)
 
 
 def exact(*, kernel: Any, median_fraction: float = 1.0, **_: Any) -> bool:
@@ -206,69 +266,97 @@ def exact(*, kernel: Any, median_fraction: float = 1.0, **_: Any) -> bool:
     return callable(kernel) or kernel == "residual" or (kernel == "rbf" and not 0.1 <= median_fraction <= 2)
 
 
-def _linear(x: Array, centred: Centred) -> Structure:
-    xp = namespace(x)
-    features = centred.features
+def _linear(x: ArrayRepresentation) -> LinearGram:
+    features = x.centred.features
+    xp = namespace(features)
     diagonal = precise(xp.linalg.vecdot(features, features))
-    if features.dtype != diagonal.dtype and not is_numpy(x):
-        # As `Points` has it for NumPy's arrays.
-        some = xp.take(features, from_numpy(evenly(x.shape[0], PLACES), features), axis=0)
-        if heavy(to_numpy(diagonal)) or nearly_orthogonal(to_numpy(some), to_numpy(diagonal)):
-            return prepare(precise(x))
-    return Structure(x.shape[0], features, None, None, diagonal, centred.scale, xp.all(centred.dead))
+    if features.dtype != diagonal.dtype and not is_numpy(features):
+        # As `ArrayRepresentation.centred` has it for NumPy's arrays.
+        some = xp.take(features, from_numpy(evenly(x.n, PLACES), features), axis=0)
+        if few_rows_dominate(to_numpy(diagonal)) or nearly_orthogonal(to_numpy(some), to_numpy(diagonal)):
+            return _linear(x.exact)
+    return LinearGram(features=features, diagonal=diagonal, scale=x.centred.scale, constant=x.constant)
 
 
-def _of_half(points: Points, median_fraction: float | None, *, rebuilt: bool) -> Structure:
-    """Return a kernel of distances, of which half is formed and, unless it is to be `rebuilt`, held."""
-    n, features = points.x.shape[0], points.centred.features
-    middle = None if median_fraction is None else _median_of_half(points.squared, n)
-    bell = None
-    if middle is not None and median_fraction is not None:
-        bell = Bell(rbf_width_of(middle, median_fraction), enlarged(median_fraction))
-    half = radial(points.squared, bell)
-    peak = 0.0 if bell is None else bell.peak
-    means = row_sums(half, n, peak) / n
-    diagonal = centre_half(half, n, peak, means)
-    constant = np.all(points.centred.dead) | ~(np.max(diagonal) > n * machine_epsilon(features))
-    one = np.asarray(features.dtype.type(1))
-    scale = one if bell is None else one / one.dtype.type(bell.enlarged)
-    if rebuilt:
-        kernel = Radial(features, bell, one, means.astype(features.dtype))
-        found = Structure(n, None, None, kernel, diagonal, scale, constant)
-    else:
-        found = Structure(n, None, None, None, diagonal, scale, constant, half=half)
-    return _without_width(found) if middle == 0 else found
+def _linear_of_rows(x: StoredRepresentation) -> LinearGram:
+    features, places, some = x.centred.features, evenly(x.n, PLACES), []
+    diagonal = np.empty(x.n)
+    for first, block in x.blocks():
+        diagonal[first : first + len(block)] = np.einsum("ij,ij->i", block, block, dtype=float)
+        some.append(block[places[(places >= first) & (places < first + len(block))] - first])
+    if features.dtype == np.float32 and (
+        few_rows_dominate(diagonal) or nearly_orthogonal(np.concatenate(some), diagonal)
+    ):
+        return _linear_of_rows(x.again(np.float64))
+    return LinearGram(features=features, diagonal=diagonal, scale=np.asarray(x.centred.scale), constant=x.constant)
 
 
-def _without_width(x: Structure) -> Structure:
-    """Return a structure of which no value is defined, for want of a width, unless it is constant anyway."""
-    return replace(x, constant=namespace(x.constant).ones_like(x.constant), no_width=not bool(x.constant))
+def _condensed(x: ArrayRepresentation, median_fraction: float | None) -> CondensedGram:
+    """Return a kernel of distances, of which half is formed and held."""
+    n, features, middle, kernel = x.n, x.centred.features, None, RadialKernel()
+    if median_fraction is not None:
+        middle = median_of_condensed(x.squared, n)
+        kernel = RadialKernel.of_median(middle, median_fraction)
+    condensed = kernel.of(x.squared)
+    diagonal = centre_condensed(condensed, n, kernel.peak, row_sums(condensed, n, kernel.peak) / n)
+    constant = x.constant | ~(np.max(diagonal) > n * machine_epsilon(features))
+    scale = np.asarray(features.dtype.type(1) / features.dtype.type(kernel.enlarged))
+    return _with_width(CondensedGram(condensed=condensed, diagonal=diagonal, scale=scale, constant=constant), middle)
 
 
-def _held(x: Array, centred: Centred, raw: Array, remade: Radial | None) -> Structure:
-    """Return the structure of a Gram matrix; it is let go where it can be remade."""
-    xp, n = namespace(x), x.shape[0]
+def _of_distances(x: ArrayRepresentation, median_fraction: float | None) -> DenseGram:
+    """Return the same in the library of the points."""
+    features = x.centred.features
+    squared = squared_distances(features, features, same=True)
+    middle, kernel = None, RadialKernel()
+    if median_fraction is not None:
+        middle = median_of_matrix(squared)
+        kernel = RadialKernel.of_median(middle, median_fraction)
+    raw = kernel.of(squared)
+    if median_fraction is None:
+        raw = smooth_unless(raw, lambda: _equal_rows(squared), EQUAL_ROWS)
+    found = _dense(x.centred, raw)
+    assert isinstance(found, DenseGram)  # it is not NumPy's
+    return _with_width(replace(found, scale=found.scale / kernel.enlarged), middle)
+
+
+def _radial_of_rows(x: StoredRepresentation, median_fraction: float | None) -> RadialGram:
+    """Return a kernel of distances between rows that are read."""
+    assert x.panels is not None  # planned so
+    points, n = x.centred.features, x.n
+    some = sample(points)
+    if not single_suffices(some):
+        return _radial_of_rows(x.again(np.float64), median_fraction)
+    kernel, middle = RadialKernel(), None
+    if median_fraction is not None:
+        middle = points.dtype.type(median_of_rows(points, some, x.panels, x.keep, x.each))
+        kernel = RadialKernel.of_median(middle, median_fraction)
+    near = np.empty(n)
+    for first, block in x.blocks():
+        for start in range(0, len(block), ROWS):
+            squared = squared_distances(block[start : start + ROWS], some, same=False)
+            near[first + start : first + start + len(squared)] = kernel.of(squared, out=squared).mean(axis=1)
+    kernel = replace(kernel, near=near)
+    own = kernel.peak - 2 * near + near.mean()
+    scale = np.asarray(1 / kernel.enlarged)
+    return _with_width(RadialGram(points=points, kernel=kernel, diagonal=own, scale=scale, constant=x.constant), middle)
+
+
+def _with_width(x: Any, middle: Any) -> Any:
+    """Return a structure, of which no value is defined where it wants a width, unless it is constant anyway."""
+    if middle is None or scalar(middle) != 0:
+        return x
+    left = "" if bool(x.constant) else "no width"
+    return replace(x, constant=namespace(x.constant).ones_like(x.constant), left=left)
+
+
+def _dense(centred: Centred, raw: Array) -> Gram:
+    """Return the structure of a Gram matrix."""
+    xp, n = namespace(raw), raw.shape[0]
     gram, scale = _centre_gram(raw)
     # The Gram matrix was scaled to about 1, so what centring leaves of a constant one is rounding.
-    constant = xp.all(centred.dead) | ~(xp.max(xp.abs(gram)) > n * machine_epsilon(x))
-    if remade is not None:
-        remade = replace(remade, scale=scale, means=xp.reshape(column_means(raw / scale), (-1,)))
-    diagonal = precise(xp.linalg.diagonal(gram))
-    return Structure(n, None, gram if remade is None else None, remade, diagonal, xp.sqrt(scale), constant)
-
-
-def radial(squared: Array, bell: Bell | None) -> Array:
-    """Return a kernel of squared distances: RBF, or minus the distance where there is no bell."""
-    if bell is None and is_numpy(squared):
-        # As below, in one array of its size: squares are never negative.
-        found = np.sqrt(squared)
-        return np.negative(found, out=found)
-    xp = namespace(squared)
-    if bell is not None:
-        return bell.of(squared)
-    # The gradient of sqrt is infinite at 0: equal rows are a corner, not a slope.
-    positive = squared > 0
-    return -xp.where(positive, xp.sqrt(xp.where(positive, squared, xp.ones_like(squared))), xp.zeros_like(squared))
+    constant = xp.all(centred.dead) | ~(xp.max(xp.abs(gram)) > n * machine_epsilon(raw))
+    return DenseGram(matrix=gram, diagonal=precise(xp.linalg.diagonal(gram)), scale=xp.sqrt(scale), constant=constant)
 
 
 def residual(features: Array, inputs: Any) -> Array:
@@ -296,25 +384,23 @@ def residual(features: Array, inputs: Any) -> Array:
     return namespace(gram).where(nothing, namespace(gram).zeros_like(left), left)
 
 
-def reorder(x: Structure, order: Array) -> Structure:
-    """Return the structure of the same examples in another order."""
-    return replace(
-        x,
-        features=None if x.features is None else x.features[order, :],
-        given_gram=None if x.given_gram is None else x.given_gram[order, :][:, order],
-        kernel=None
-        if x.kernel is None
-        else replace(x.kernel, points=x.kernel.points[order, :], means=x.kernel.means[order]),
-        diagonal=x.diagonal[order],
-        half=None if x.half is None else halved(lambda rows, columns: x.gram[order[rows], :][:, order[columns]], x.n),
+def median_of_matrix(values: Array) -> Array:
+    """Return NumPy's median (mean of the middle pair) of all entries, as a 0-d array that carries gradients."""
+    xp = namespace(values)
+    flat = xp.reshape(values, (-1,))
+    low, high = (flat.shape[0] - 1) // 2, flat.shape[0] // 2
+    # Selecting on the host costs O(n²), sorting O(n² log n); the two indices then pick from the array itself.
+    order = np.argpartition(to_numpy(flat), [low, high])
+    middle = (flat[int(order[low])] + flat[int(order[high])]) / 2
+    return smooth_unless(
+        middle, lambda: _tied_middle(to_numpy(flat), order[[low, high]]), "distances tie at their median"
     )
 
 
-def _median_of_half(pairs: np.ndarray, n: int) -> Any:
-    """Return the median of all n² squared distances from those of the pairs."""
-    places = [(place - n) // 2 for place in ((n * n - 1) // 2, n * n // 2)]
-    middle = [np.partition(pairs, max(place, 0))[place] if place >= 0 else 0 for place in dict.fromkeys(places)]
-    return pairs.dtype.type((middle[0] + middle[-1]) / 2)
+def _tied_middle(values: np.ndarray, places: np.ndarray) -> bool:
+    """Say whether a middle value of a symmetric matrix stands in it more than twice."""
+    near = np.abs(values[None, :] - values[places, None]) <= TIE * values[places, None]
+    return bool(np.any(near.sum(axis=1) > 2))
 
 
 def _equal_rows(squared: Array) -> bool:
@@ -342,74 +428,19 @@ def _centre_gram(gram: Array) -> tuple[Array, Array]:
     """Return HKH divided by a power of two, and that power."""
     xp = namespace(gram)
     scale = power_of_two(xp.max(xp.abs(detached(gram))))
-    gram = gram / scale
-    # Twice, because the first means are rounded: one entry may be much larger than what centring leaves.
-    for _ in range(2):
-        gram = gram - column_means(gram)
-        gram = gram - column_means(gram.T).T
-    return gram, scale
+    return double_centred(gram / scale), scale
 
 
-def squared_distances(points: Array, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
-    """Return squared Euclidean distances between centred rows, 0 where rounding is left, those of a row to itself exactly 0.
-
-    The two slices must be one or have no row in common.
-    """
-    xp = namespace(points)
-    first, second = points[rows, :], points[columns, :]
-    if is_numpy(points):
-        return squared_distances_of(first, second, same=rows == columns)
-    norms = [xp.linalg.vecdot(side, side) for side in (first, second)]
-    together = norms[0][:, None] + norms[1][None, :]
-    squared = together - 2 * (first @ second.T)
-    left = squared > ROUNDINGS * machine_epsilon(points) * detached(together)
-    positive = xp.where(left, squared, xp.zeros_like(squared))
-    return positive * (1 - identity_like(first)) if rows == columns else positive
-
-
-def rbf_width_of(middle: Array, median_fraction: float) -> Array:
-    """Return 2σ² = 2·fraction²·median(d²), the median over all n×n squared distances, zero diagonal included.
-
-    1 where the median is 0, for which no value is defined.
-    """
-    if scalar(middle) == 0:
-        return namespace(middle).ones_like(middle)
-    return 2 * min(max(median_fraction, 1 / WIDEST), WIDEST) ** 2 * middle
-
-
-def enlarged(median_fraction: float | None) -> float:
-    """Return by what a kernel is enlarged that is near 1 everywhere: float64 would keep few of its digits beside the 1."""
-    return 1.0 if median_fraction is None or median_fraction <= NEAR_ONE else min(median_fraction, WIDEST)
-
-
-def median(values: Array) -> Array:
-    """Return NumPy's median (mean of the middle pair) of all entries, as a 0-d array that carries gradients."""
-    xp = namespace(values)
-    flat = xp.reshape(values, (-1,))
-    low, high = (flat.shape[0] - 1) // 2, flat.shape[0] // 2
-    # Selecting on the host costs O(n²), sorting O(n² log n); the two indices then pick from the array itself.
-    order = np.argpartition(to_numpy(flat), [low, high])
-    middle = (flat[int(order[low])] + flat[int(order[high])]) / 2
-    return smooth_unless(
-        middle, lambda: _tied_middle(to_numpy(flat), order[[low, high]]), "distances tie at their median"
-    )
-
-
-def _tied_middle(values: np.ndarray, places: np.ndarray) -> bool:
-    """Say whether a middle value of a symmetric matrix stands in it more than twice."""
-    near = np.abs(values[None, :] - values[places, None]) <= TIE * values[places, None]
-    return bool(np.any(near.sum(axis=1) > 2))
-
-
-def products(x: Structure, y: Structure) -> tuple[Array, Array]:
+def products(x: Gram, y: Gram) -> tuple[Array, Array]:
     """Return the off-diagonal part of ⟨K, L⟩, and k·l.
 
     Through features, ‖X^T Y‖², where both have at most n of them; else through Gram matrices.
     """
     xp = namespace(x.diagonal)
     diagonals = xp.sum(x.diagonal * y.diagonal)
-    if x.half is not None and y.half is not None:
-        return np.asarray(2 * np.vdot(precise(x.half), precise(y.half))), diagonals
-    if x.features is not None and y.features is not None and max(x.features.shape[1], y.features.shape[1]) <= x.n:
-        return squared_norm(precise(x.features.T @ y.features)) - diagonals, diagonals
+    if isinstance(x, CondensedGram) and isinstance(y, CondensedGram):
+        return np.asarray(2 * np.vdot(precise(x.condensed), precise(y.condensed))), diagonals
+    features = [side.features for side in (x, y) if isinstance(side, LinearGram)]
+    if len(features) == 2 and max(side.shape[1] for side in features) <= x.n:
+        return squared_norm(precise(features[0].T @ features[1])) - diagonals, diagonals
     return xp.sum(precise(x.gram * y.gram)) - diagonals, diagonals

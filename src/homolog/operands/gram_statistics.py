@@ -1,4 +1,4 @@
-"""Structure family: centred n×n similarity structures, and their inner products (HSIC, CKA).
+"""Structure family: inner products of centred n×n similarity structures (HSIC, CKA).
 
 Every statistic comes from the centred Gram matrix K = HKH: the off-diagonal part of the inner product ⟨K, L⟩, the diagonals
 k, l and the traces. U-centring removes what is additive in rows and columns, and so does centring; hence for every kernel
@@ -11,26 +11,35 @@ and the biased and the debiased estimators share one operand and one inner produ
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 
-from homolog.arrays import Array, machine_epsilon, namespace, precise, to_numpy
+from homolog.arrays import Array, format_bytes, namespace, precise, scalar, to_numpy
+from homolog.blocks.budget import Cost, Form, Sizes, TooLittleError, WholeError, blocked, panels_for, rounds, tiles_for
+from homolog.blocks.products import PIECE, Step, Structure, cross_products, stacked_products, tile_products
 from homolog.blocks.workers import Workers
-from homolog.diagnostics import Caution, constant_layers, missing_inputs, nothing_left, without_width
-from homolog.operands.blocked import BlockedForm, Task, plan_structures, structures
-from homolog.operands.condensed import Points
-from homolog.operands.family import Family, Invariances, OnDisk
-from homolog.operands.gram import Kernel, Structure, enlarged, exact, prepare, products, reorder
+from homolog.diagnostics import Caution, missing_inputs, nothing_left, without_width
+from homolog.linalg import squared_norm
+from homolog.operands.condensed import ROWS as CONDENSED_ROWS
+from homolog.operands.family import Invariances, Pairs, TogetherFamily
+from homolog.operands.gram import (
+    CondensedGram,
+    Gram,
+    RadialGram,
+    exact,
+    prepare,
+    products,
+)
+from homolog.operands.gram_permutations import permuted_inner_products
 from homolog.operands.leave_one_out import inner_without_each, trace_without_each
-from homolog.operands.permuted import permuted_inner_products
-from homolog.operands.walk import Each, WalkForm, choose, cost, inner_products
-from homolog.rows import Rows
+from homolog.operands.representation import Representation
 
 Estimator = Annotated[Literal["biased", "debiased"], '"biased" or "debiased" (n >= 4).']
 
 
-class Side(NamedTuple):
+class GramSums(NamedTuple):
     """What the estimators need of one side of a pair, or of many: fields broadcast against each other."""
 
     inner: Array
@@ -44,7 +53,7 @@ class Side(NamedTuple):
     """Spacing at 1 of the floats in which the Gram matrix was formed."""
 
 
-class Meeting(NamedTuple):
+class GramProducts(NamedTuple):
     """What the estimators need of a pair (0-d fields), or of all pairs at once (fields over layers of x, layers of y)."""
 
     n: int
@@ -52,121 +61,277 @@ class Meeting(NamedTuple):
     """Off-diagonal part of ⟨K, L⟩."""
     diagonals: Array
     """k·l."""
-    x: Side
-    y: Side
+    x: GramSums
+    y: GramSums
 
-    def swapped(self) -> Meeting:
-        """The meeting of (y, x); of one pair."""
+    @property
+    def T(self) -> GramProducts:
+        """The same of (y, x), of one pair."""
         return self._replace(x=self.y, y=self.x)
 
+    @classmethod
+    def of_all(cls, n: int, inner: np.ndarray, diagonals: np.ndarray, sums: Sequence[GramSums]) -> GramProducts:
+        """Return what all pairs of layers share; of `sums` all but the inner products count."""
+        trace, scale, constant, epsilon = (np.array([to_numpy(own[k]) for own in sums]) for k in (2, 3, 4, 5))
+        own = GramSums(np.diag(inner), np.diag(diagonals), trace, scale, constant, epsilon)
+        return cls(n, inner, diagonals, _along(own, (-1, 1)), _along(own, (1, -1)))
 
-def meet(x: Structure, y: Structure) -> Meeting:
-    """Return all statistics of one pair."""
-    cross = x.own if y is x else products(x, y)
-    return Meeting(x.n, *cross, side(x, *x.own), side(y, *y.own))
+
+def _along(own: GramSums, shape: tuple[int, int]) -> GramSums:
+    return GramSums(*(np.reshape(field, shape) for field in own))
 
 
-def side(x: Structure, inner: Array, diagonals: Array) -> Side:
+def sums(x: Gram, inner: Array, diagonals: Array) -> GramSums:
     """Return what the estimators need of one representation."""
-    return Side(inner, diagonals, namespace(x.diagonal).sum(x.diagonal), precise(x.scale), x.constant, x.epsilon)
+    trace = namespace(x.diagonal).sum(x.diagonal)
+    return GramSums(inner, diagonals, trace, precise(x.scale), x.constant, x.epsilon)
 
 
-def numerator(n: int, inner: Array, diagonals: Array, traces: Array, estimator: Estimator) -> Array:
+def inner_product(n: int, inner: Array, diagonals: Array, traces: Array, estimator: Estimator) -> Array:
     """⟨K, L⟩ (biased) or ⟨Ã, B̃⟩ (debiased), from centred statistics."""
     if estimator == "biased":
         return inner + diagonals
     return inner - 2 / (n - 2) * diagonals + traces / ((n - 1) * (n - 2))
 
 
-def norm(own: Side, n: int, estimator: Estimator) -> Array:
+def norm(own: GramSums, n: int, estimator: Estimator) -> Array:
     """Norm that CKA divides by: square root of the estimator's self-term."""
     xp = namespace(own.inner)
-    squared = numerator(n, own.inner, own.diagonals, own.trace**2, estimator)
+    squared = inner_product(n, own.inner, own.diagonals, own.trace**2, estimator)
     # U-centring can leave nothing but rounding, for instance of one example that differs from all others.
     vanishes = squared <= n * own.epsilon * (own.inner + own.diagonals)
     return xp.sqrt(xp.where(vanishes, xp.full_like(squared, float("nan")), squared))
 
 
-def examine(operands: Mapping[str, Structure], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
-    """Name the constant layers, and say where no inputs were given whose similarity could be removed."""
-    explained = [label for label, operand in operands.items() if operand.explained]
-    no_width = [label for label, operand in operands.items() if operand.no_width]
-    told = (*explained, *no_width)
-    constant = [label for label, operand in operands.items() if bool(operand.constant) and label not in told]
-    found = constant_layers(constant) + nothing_left(explained) + without_width(no_width)
-    return found + missing_inputs([label for label, operand in operands.items() if operand.lacks_inputs])
+@final
+class StructureFamily(TogetherFamily):
+    """Measures of inner products of structures."""
+
+    name = "structure"
+    options = ("kernel", "median_fraction", "inputs")
+    record: ClassVar = {"symmetric": True, "differentiable": True, "invariances": Invariances(orthogonal="xy")}
+    shares = "distances"
+    float32 = "all pairs"
+    blockwise = True
+
+    def prepare(self, x: Representation, **options: Any) -> Gram:
+        """Return the centred structure of a representation."""
+        return prepare(x, **options)
+
+    def meet(self, x: Gram, y: Gram) -> GramProducts:
+        """Return all statistics of one pair."""
+        cross = x.own if y is x else products(x, y)
+        return GramProducts(x.n, *cross, sums(x, *x.own), sums(y, *y.own))
+
+    def exact(self, **options: Any) -> bool:
+        """Say whether a kernel is formed in float64 whatever is given."""
+        return exact(**options)
+
+    def remarks(self, operands: Mapping[str, Gram], pairs: Pairs) -> list[Caution]:
+        """Say of which layers nothing is left, and where no inputs were given whose similarity could be removed."""
+        explained, no_width = (
+            [label for label, x in operands.items() if x.left == why] for why in ("explained", "no width")
+        )
+        missing = missing_inputs([label for label, x in operands.items() if x.lacks_inputs])
+        return nothing_left(explained) + without_width(no_width) + missing
+
+    def cost(self, sizes: Sizes, *, kernel: Any = "linear", **_: Any) -> Cost:
+        """Return what operands take, and pairs that meet one by one."""
+        n, width, item = sizes.n, sizes.widest, sizes.item
+        flops = _flops(sizes, np.arange(len(sizes.widths)))
+        small = 16 * n * len(sizes.widths)
+        if kernel == "linear":
+            held = int(n * np.sum(sizes.widths * sizes.items))
+            # A pair goes through Gram matrices where features outnumber examples.
+            per_pair = 24 * width**2 if width <= n else 24 * n * n
+            return Cost(flops, held + small, 2 * n * width * item, per_pair)
+        if callable(kernel) or kernel == "residual":
+            held = n * n * int(np.sum(sizes.items))
+            return Cost(flops, held + small, (6 if kernel == "residual" else 3) * n * n * item, 24 * n * n)
+        condensed = n * (n - 1) // 2
+        # Squared distances, and the kernel of them.
+        per_layer = 2 * condensed * item + 4 * (min(CONDENSED_ROWS, n) + width) * n * item
+        return Cost(flops, condensed * int(np.sum(sizes.items)) + small, per_layer, 16 * n * n // 2)
+
+    def choose(self, sizes: Sizes, *, kernel: Any = "linear", **_: Any) -> Form:
+        """Choose the cheapest form by its floating-point operations.
+
+        Linear structures are ordered by width, and the k widest are formed tile by tile, for the k of least total cost:
+
+        | form | cost |
+        |---|---|
+        | tiles | n²·p per layer (its upper half), n² per pair of tiled layers |
+        | features | 2·n·p·q per pair, n·p² per layer for its self-term; only where p, q <= n |
+
+        Others are held as vectors, of which all pairs are one product.
+        """
+        cost, n, everything = self.cost(sizes, kernel=kernel), sizes.n, tuple(range(len(sizes.widths)))
+        if kernel != "linear":
+            dense = callable(kernel) or kernel == "residual"
+            stacked = len(everything) * min(PIECE, n * n if dense else n * n // 2) * sizes.item
+            flops = n**2 * float(sizes.widths.sum()) + n**2 * float(len(everything) ** 2)
+            return Form(replace(cost, flops=flops, per_pair=0, together=stacked), tiled=everything)
+        tiled = cheapest_tiled(sizes)
+        panels = tiles_for(sizes, len(tiled), (sizes.memory - cost.held) // sizes.workers)
+        tiles = (2 * len(tiled) + 1) * panels.rows * panels.columns * sizes.item * sizes.workers if tiled else 0
+        through = 24 * min(sizes.widest, n) ** 2 if len(tiled) < len(everything) else 0
+        cost = replace(cost, flops=_flops(sizes, np.array(tiled, dtype=int)), per_pair=through, together=tiles)
+        return Form(cost, tiled, panels if tiled else None)
+
+    def blocked(self, sizes: Sizes, *, kernel: Any = "linear", **_: Any) -> Form:
+        """Choose which structures walk, as `choose` does, and how many rows are held."""
+        if callable(kernel) or kernel == "residual":
+            what = "deconfounded_cka" if kernel == "residual" else "a kernel of one's own"
+            instead = "" if kernel == "residual" else ", or use kernel='linear' or 'rbf'"
+            raise WholeError(
+                f"{what} takes a whole representation, got layers on disk that need more than memory="
+                f"{format_bytes(sizes.memory)}: raise memory{instead}."
+            )
+        linear, count = kernel == "linear", len(sizes.widths)
+        # What is kept per example and per column.
+        left = sizes.memory - 8 * sizes.n * count * (1 if linear else 4) - 40 * int(sizes.widths.sum())
+        if left <= 0:
+            raise TooLittleError
+        if not linear:
+            return _radial_form(sizes, left, median=kernel == "rbf")
+        tiled = cheapest_tiled(sizes)
+        row = int(np.sum(sizes.widths[list(tiled)] * sizes.items[list(tiled)]))
+        panels = panels_for(sizes, row, len(tiled), left) if tiled else None
+        pairs = sorted({*sizes.index_pairs(), *((index, index) for index in range(count))})
+        parts = rounds([pair for pair in pairs if not set(pair) <= set(tiled)], sizes, left)
+        read = sizes.read(share=2) + sum(sizes.read(part.layers) for part in parts)
+        if panels is not None:
+            read += sizes.read(list(tiled), panels.rows_read(sizes.n, sizes.share) / sizes.n)
+        return blocked(sizes, _flops(sizes, np.array(tiled, dtype=int)), read, tiled=tiled, panels=panels, rounds=parts)
+
+    def meet_all(
+        self, operands: Sequence[Gram], needed: np.ndarray, form: Form, workers: Workers, step: Step
+    ) -> GramProducts:
+        """Return the statistics of all pairs at once, as NumPy arrays over (layers, layers)."""
+        diagonals = np.stack([to_numpy(x.diagonal) for x in operands])
+        if isinstance(operands[0], RadialGram):
+            inner, diagonals = _radial_products(operands, form, workers, step)
+        elif form.panels is None and form.tiled:
+            inner = _stacked(operands, diagonals, step)
+        else:
+            inner = _linear_products(operands, diagonals, needed, form, workers, step)
+        own = [
+            sums(x, x.diagonal, x.diagonal)._replace(trace=k.sum()) for x, k in zip(operands, diagonals, strict=True)
+        ]
+        return GramProducts.of_all(operands[0].n, inner, diagonals @ diagonals.T, own)
+
+    def permuted(
+        self, xs: Sequence[Gram], ys: Sequence[Gram], needed: np.ndarray, memory: int
+    ) -> Callable[[np.ndarray], GramProducts]:
+        """Return order → the statistics of all pairs with the examples of y in this order, over (x, y)."""
+        inner = permuted_inner_products(xs, ys, needed, memory)
+        first, second = (np.stack([to_numpy(x.diagonal) for x in part]) for part in (xs, ys))
+        rows, columns = (
+            _along(GramSums(*(np.array([to_numpy(sums(x, *x.own)[k]) for x in part]) for k in range(6))), shape)
+            for part, shape in ((xs, (-1, 1)), (ys, (1, -1)))
+        )
+        n = xs[0].n
+        return lambda order: GramProducts(n, inner(order), first @ second[:, order].T, rows, columns)
 
 
-def meet_all(
-    structures: Sequence[Structure],
+def cheapest_tiled(sizes: Sizes) -> tuple[int, ...]:
+    """Return which linear structures walk: those with more features than examples, and as many more as is cheapest."""
+    order = np.argsort(-sizes.widths, kind="stable")
+    fewest = int(np.sum(sizes.widths > sizes.n))
+    best = min(range(fewest, len(order) + 1), key=lambda k: _flops(sizes, order[:k]))
+    return tuple(sorted(int(i) for i in order[:best]))
+
+
+def _flops(sizes: Sizes, tiled: np.ndarray) -> float:
+    widths, n = sizes.widths.astype(float), sizes.n
+    inside = np.zeros(len(widths), dtype=bool)
+    inside[tiled] = True
+    # The stacked product forms all pairs of tiled layers, wanted or not.
+    by_tiles = n**2 * float(np.sum(widths[inside]) + inside.sum() ** 2)
+    i, j = np.nonzero(np.triu(sizes.needed | sizes.needed.T, 1) & ~(inside[:, None] & inside[None, :]))
+    return by_tiles + 2 * n * float(widths[i] @ widths[j]) + n * float(np.sum(widths[~inside] ** 2))
+
+
+def _radial_form(sizes: Sizes, left: int, *, median: bool) -> Form:
+    """Plan kernels of distances, block by block: a walk over each layer for its median, and one over all."""
+    count, item, n = len(sizes.widths), sizes.item, sizes.n
+    panels = panels_for(sizes, int(np.sum(sizes.widths)) * item, count, left)
+    whole = replace(sizes, spread=False)
+    alone = tuple(
+        panels_for(whole, int(width) * int(own), 3, left - left // 4)
+        for width, own in zip(sizes.widths, sizes.items, strict=True)
+    )
+    read = sizes.read(share=2 + panels.rows_read(n, sizes.share) / n)
+    # A sample twice, one walk for the median, and the means of rows; where the guess is poor the walk is repeated.
+    read += sum(sizes.read([index], 3 + median * own.rows_read(n) / n) for index, own in enumerate(alone))
+    flops = n**2 * float(count**2 + sizes.widths.sum() * (1 + median))
+    # Kept distances are put together, and ordered: three copies.
+    how = {"tiled": tuple(range(count)), "panels": panels, "alone": alone, "keep": left // 4 // 16}
+    return blocked(sizes, flops, read, **how)
+
+
+def _stacked(grams: Sequence[Any], diagonals: np.ndarray, step: Step) -> np.ndarray:
+    """Return off-diagonal inner products of structures that are held as vectors."""
+    if all(isinstance(x, CondensedGram) for x in grams):
+        return 2 * stacked_products([x.condensed for x in grams], step)
+    vectors = [namespace(x.gram).reshape(x.gram, (-1,)) for x in grams]
+    return stacked_products(vectors, step) - diagonals @ diagonals.T
+
+
+def _linear_products(
+    grams: Sequence[Any],
+    diagonals: np.ndarray,
     needed: np.ndarray,
-    form: WalkForm,
-    each: Each,
-    step: Callable[[float], None],
-) -> Meeting:
-    """Return the statistics of all pairs at once, as NumPy arrays over (layers, layers)."""
-    inner, diagonals = inner_products(structures, needed, form, each, step)
-    own = _stacked(structures, np.diag(inner), np.diag(diagonals))
-    return Meeting(structures[0].n, inner, diagonals, _along(own, (-1, 1)), _along(own, (1, -1)))
-
-
-def meet_all_on_disk(
-    rows: Sequence[Rows],
-    titles: Sequence[str],
-    task: Task,
-    form: BlockedForm,
+    form: Form,
     workers: Workers,
-    step: Callable[[float], None],
-    *,
-    kernel: Kernel | Literal["distance"],
-    median_fraction: float = 1.0,
-) -> tuple[list[Structure], Meeting]:
-    """Return operands without features, and the statistics of all pairs, of representations that stay on disk."""
-    options = {"kernel": kernel, "median_fraction": median_fraction}
-    summaries, inner, diagonals = structures(rows, titles, task, form, workers, step, **options)
-    operands = []
-    for summary, diagonal in zip(summaries, diagonals, strict=True):
-        epsilon = machine_epsilon(np.empty(0, dtype=summary.dtype))
-        constant = summary.constant or (kernel != "linear" and not diagonal.max() > task.n * epsilon)
-        wide = enlarged(median_fraction) if kernel == "rbf" else 1.0
-        no_width = summary.no_width and not constant
-        scale = np.asarray(summary.columns.scale if kernel == "linear" else 1 / wide)
-        # Nothing is formed of it any more; the dtype says in what the structure was.
-        none = np.empty((0, 0), dtype=summary.dtype)
-        undefined = np.asarray(constant or no_width)
-        operands.append(Structure(task.n, none, None, None, diagonal, scale, undefined, no_width=no_width))
-    products = diagonals @ diagonals.T
-    own = _stacked(operands, np.diag(inner), np.diag(products))
-    return operands, Meeting(task.n, inner, products, _along(own, (-1, 1)), _along(own, (1, -1)))
+    step: Step,
+) -> np.ndarray:
+    """Return off-diagonal inner products of linear structures: tile by tile, or through products of features."""
+    count, tiled = len(grams), list(form.tiled)
+    inner = np.full((count, count), np.nan)
+    features = [x.features for x in grams]
+    if tiled:
+        assert form.panels is not None  # structures are tiled
+        structures = [Structure(features[index]) for index in tiled]
+        inner[np.ix_(tiled, tiled)] = tile_products(structures, form.panels, workers, step, form.share)[0]
+    left = np.triu(needed | needed.T | np.eye(count, dtype=bool)) & np.isnan(inner)
+    pairs = [(int(i), int(j)) for i, j in zip(*np.nonzero(left), strict=True)]
+    for (i, j), squared in cross_products(features, _itself, pairs, form.rounds, workers, _squared):
+        inner[i, j] = inner[j, i] = squared - diagonals[i] @ diagonals[j]
+        # Where structures are tiled, that is the main part of the work, and the bar follows it alone.
+        step(0.0 if tiled else 1 / len(pairs))
+    return inner
 
 
-def _stacked(structures: Sequence[Structure], inner: np.ndarray, diagonals: np.ndarray) -> Side:
-    """Return what the estimators need of many representations, with fields over them."""
-    sides = [side(x, x.diagonal, x.diagonal) for x in structures]
-    trace, scale, constant = (np.array([to_numpy(s[k]) for s in sides]) for k in (2, 3, 4))
-    return Side(inner, diagonals, trace, scale, constant, np.array([s.epsilon for s in sides]))
+def _itself(x: Any) -> Any:
+    return x
 
 
-def _along(own: Side, shape: tuple[int, int]) -> Side:
-    return Side(*(np.reshape(field, shape) for field in own))
+def _squared(pair: Any, x: Any, y: Any, product: Array) -> float:
+    return scalar(squared_norm(precise(product)))
 
 
-def permuted(
-    xs: Sequence[Structure], ys: Sequence[Structure], needed: np.ndarray, memory: int
-) -> Callable[[np.ndarray], Meeting]:
-    """Return order → the statistics of all pairs with the examples of y in this order, over (x, y)."""
-    inner = permuted_inner_products(xs, ys, needed, memory)
-    owns = [_stacked(part, *(np.array([to_numpy(s.own[k]) for s in part]) for k in (0, 1))) for part in (xs, ys)]
-    rows, columns = _along(owns[0], (-1, 1)), _along(owns[1], (1, -1))
-    first, second = (np.stack([to_numpy(s.diagonal) for s in part]) for part in (xs, ys))
-    n = xs[0].n
-    return lambda order: Meeting(n, inner(order), first @ second[:, order].T, rows, columns)
+def _radial_products(grams: Sequence[Any], form: Form, workers: Workers, step: Step) -> tuple[np.ndarray, np.ndarray]:
+    """Return off-diagonal inner products of kernels of distances, and (layers, n) their diagonals.
+
+    Centring removes whatever is added to whole rows and columns of a structure. Means of the rows, estimated from a few columns,
+    are subtracted before the products, so that the exact ones, known only at the end, leave little to cancel.
+    """
+    assert form.panels is not None  # all structures are tiled
+    tiled = [Structure(x.points, x.kernel) for x in grams]
+    total, along = tile_products(tiled, form.panels, workers, step, form.share)
+    own, n = np.stack([x.diagonal for x in grams]), grams[0].n
+    means = along / n
+    # ⟨HKH, HLH⟩ = ⟨K, L⟩ − 2/n k·l + Σk Σl / n², k and l the row sums.
+    whole = total + own @ own.T - 2 * n * means @ means.T + n * n * np.outer(means.mean(axis=1), means.mean(axis=1))
+    diagonals = own - 2 * means + means.mean(axis=1, keepdims=True)
+    return whole - diagonals @ diagonals.T, diagonals
 
 
-def without_each(x: Structure, y: Structure) -> Meeting:
+def without_each(x: Gram, y: Gram) -> GramProducts:
     """Return the statistics without each example, as fields over the examples left out."""
     sides = [
-        Side(
+        GramSums(
             *inner_without_each(own, own),
             trace_without_each(own),
             to_numpy(own.scale),
@@ -175,25 +340,7 @@ def without_each(x: Structure, y: Structure) -> Meeting:
         )
         for own in (x, y)
     ]
-    return Meeting(x.n - 1, *inner_without_each(x, y), *sides)
+    return GramProducts(x.n - 1, *inner_without_each(x, y), *sides)
 
 
-STRUCTURE = Family(
-    "structure",
-    prepare,
-    meet,
-    Meeting.swapped,
-    examine,
-    options=("kernel", "median_fraction", "inputs"),
-    choose=choose,
-    meet_all=meet_all,
-    cost=cost,
-    reorder=reorder,
-    permuted=permuted,
-    float32="all pairs",
-    exact=exact,
-    host=True,
-    begin=Points,
-    on_disk=OnDisk(plan_structures, meet_all=meet_all_on_disk),
-    record={"symmetric": True, "differentiable": True, "invariances": Invariances(orthogonal="xy")},
-)
+STRUCTURE = StructureFamily()

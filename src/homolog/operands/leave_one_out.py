@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from homolog.operands.gram import Gram, LinearGram
 from homolog.operands.subspace import Overlap, Subspace
 
-if TYPE_CHECKING:
-    from homolog.operands.gram import Structure
 CERTAIN = 1e-10
 """An example that leaves less than this of a column space or of a norm takes all of it: there is no value without it."""
 
 
-def inner_without_each(x: Structure, y: Structure) -> tuple[np.ndarray, np.ndarray]:
+def inner_without_each(x: Gram, y: Gram) -> tuple[np.ndarray, np.ndarray]:
     """Return, without each example, the off-diagonal part of ⟨K, L⟩ and k·h, the diagonals, of Gram matrices centred again.
 
     Rows of a centred K sum to 0, so that without row and column i row j sums to −K_ji and the whole to K_ii. The bandwidth of an
@@ -38,23 +37,22 @@ def inner_without_each(x: Structure, y: Structure) -> tuple[np.ndarray, np.ndarr
     return whole - diagonals, diagonals
 
 
-def trace_without_each(x: Structure) -> np.ndarray:
+def trace_without_each(x: Gram) -> np.ndarray:
     """Return tr K without each example, of the Gram matrix centred again."""
     k = np.asarray(x.diagonal)
     trace: np.ndarray = k.sum() - k * x.n / (x.n - 1)
     return trace
 
 
-def _row_products(x: Structure, y: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _row_products(x: Gram, y: Gram) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the row sums of K∘L, K h and L k: through features where they are narrow, else through Gram matrices."""
     k, h = np.asarray(x.diagonal), np.asarray(y.diagonal)
-    first, second = (None if side.features is None else np.asarray(side.features, dtype=float) for side in (x, y))
-    if first is not None and second is not None and max(first.shape[1], second.shape[1]) <= x.n:
+    features = [np.asarray(side.features, dtype=float) for side in (x, y) if isinstance(side, LinearGram)]
+    if len(features) == 2 and max(side.shape[1] for side in features) <= x.n:
+        first, second = features
         shared = np.sum((first @ (first.T @ second)) * second, axis=1)
         return shared, first @ (first.T @ h), second @ (second.T @ k)
-    # A Gram matrix that is not held is not held here either.
-    parts = [side.gram if side.kernel is None else side.block(slice(None), slice(None)) for side in (x, y)]
-    grams = [np.asarray(part, dtype=float) for part in parts]
+    grams = [np.asarray(side.gram, dtype=float) for side in (x, y)]
     return np.einsum("ij,ij->i", *grams), grams[0] @ h, grams[1] @ k
 
 

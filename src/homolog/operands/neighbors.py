@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, ClassVar, final
 
 import numpy as np
 
-from homolog.arrays import Array, count, machine_epsilon, namespace, to_numpy
-from homolog.diagnostics import Caution, SaturationWarning, TiesWarning, constant_layers, listed, without_direction
-from homolog.linalg import UNIT_ROUNDINGS, centre, unit_rows
+from homolog.arrays import Array, count, machine_epsilon, to_numpy
+from homolog.blocks.budget import Cost, Sizes
+from homolog.diagnostics import Caution, all_neighbors, tied_neighbors, without_direction
+from homolog.linalg import UNIT_ROUNDINGS, unit_rows
 from homolog.operands.condensed import near_units, squared_apart, squared_blocks
-from homolog.operands.family import Cost, Family, Invariances
+from homolog.operands.family import Family, Invariances, Pairs, is_constant
+from homolog.operands.representation import ArrayRepresentation
 
 BLOCK, SMALL, TALL = 48 << 20, 16 << 20, 128
 """Bytes of similarities, and of what is made of them, that are held at a time; fewer where so many rows are left."""
@@ -56,6 +59,17 @@ class Neighbors:
         """Neighbours of every row."""
         return int(self.nearest.shape[1])
 
+    def reordered(self, order: Array) -> Neighbors:
+        """Return the neighbours of the same examples in another order."""
+        order = to_numpy(order)
+        if self.tied:
+            # Whoever comes first now wins the ties: an order of the examples changes that too.
+            nearest, similar, _ = nearest_rows(self.rows[order], self.k)
+            return replace(self, nearest=nearest, similar=similar, rows=self.rows[order])
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        return replace(self, nearest=place[self.nearest[order]], similar=self.similar[order], rows=self.rows[order])
+
 
 class Shared:
     """What two lists of neighbours have in common."""
@@ -91,16 +105,6 @@ class Shared:
     def places(self) -> np.ndarray:
         """(n, k) where in the list of y those neighbours stand."""
         return np.concatenate([equal.argmax(axis=2) for equal in self._equal()])
-
-
-def prepare(x: Array, *, k: int = 10) -> Neighbors:
-    """Find the nearest rows, a block of rows at a time."""
-    given = to_numpy(x)
-    nearest, similar, tied = nearest_rows(given, min(k, len(given) - 1))
-    rows = unit_rows(given, about_mean=False)
-    return Neighbors(
-        len(given), k, nearest, similar, rows, tied, namespace(x).all(centre(x).dead), count(~rows.any(axis=1))
-    )
 
 
 def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -218,68 +222,51 @@ def _rows(n: int, size: int) -> int:
     return max(1, min(BLOCK // of_row, max(SMALL // of_row, TALL)))
 
 
-def reorder(x: Neighbors, order: Array) -> Neighbors:
-    """Return the neighbours of the same examples in another order."""
-    order = to_numpy(order)
-    if x.tied:
-        # Whoever comes first now wins the ties: an order of the examples changes that too.
-        nearest, similar, _ = nearest_rows(x.rows[order], x.k)
-        return replace(x, nearest=nearest, similar=similar, rows=x.rows[order])
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return replace(x, nearest=place[x.nearest[order]], similar=x.similar[order], rows=x.rows[order])
+@final
+class NeighborFamily(Family):
+    """Measures of which rows are near each other."""
 
-
-def examine(operands: Mapping[str, Neighbors], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
-    """Name the constant layers, and say where every row is a neighbour."""
-    found = constant_layers([label for label, operand in operands.items() if bool(operand.constant)])
-    some = next(iter(operands.values()))
-    if some.asked >= some.n - 1:
-        message = (
-            f"{listed(operands)}: k = {some.asked} with {some.n} examples, so that every example is a neighbour of every other: "
-            f"use more examples or a smaller k."
-        )
-        found.append(Caution(SaturationWarning, message))
-    ties = [label for label, operand in operands.items() if operand.tied > MANY and not bool(operand.constant)]
-    if ties:
-        message = (
-            f"{listed(ties)}: for more than a twentieth of the examples several others are equally near, and the first of them "
-            f"count as neighbours on both sides, which raises agreement: compare with a permutation test, which does the same."
-        )
-        found.append(Caution(TiesWarning, message))
-    lost = {label: operand.absent for label, operand in operands.items() if not bool(operand.constant)}
-    return found + without_direction(lost, "are 0 in all features", "their cosine with all others is taken as 0")
-
-
-def cost(
-    shapes: Sequence[tuple[int, int]], itemsizes: Sequence[int], needed: np.ndarray, form: None, *, k: int = 10
-) -> Cost:
-    """Return floating-point operations of the products, and bytes."""
-    n, item, most = shapes[0][0], max(itemsizes), max(p for _, p in shapes)
-    k = min(k, n - 1)
-    held = sum(n * (p * item + k * (item + 8)) for (_, p), item in zip(shapes, itemsizes, strict=True))
-    # While a layer is prepared: its rows in the two factors of a product, and a block; keys of k + 1 neighbours among it.
-    block = min(n, _rows(n, item)) * (n * (2 * item + 25) + 64 * (k + 1))
-    # While lists meet: similarities to neighbours as sparse matrices, and rows of the neighbours of some.
-    meeting = min(3 * SHARING, 8 * n * k * (k + most)) + 100 * n * k + 32 * k * most
-    return Cost(float(sum(2.0 * n * n * p for _, p in shapes)), held, 5 * n * most * item + block, meeting)
-
-
-NEIGHBORS = Family(
-    "neighbors",
-    prepare,
-    Shared,
-    lambda shared: shared,
-    examine,
-    options=("k",),
-    cost=cost,
-    reorder=reorder,
-    host=True,
-    record={
+    name = "neighbors"
+    options = ("k",)
+    record: ClassVar = {
         "kind": "similarity",
         "symmetric": True,
         "invariances": Invariances(orthogonal="xy", translation=""),
         "bounds": {"k": (0, float("inf"))},
         "exceptions": TIES,
-    },
-)
+    }
+
+    def prepare(self, x: ArrayRepresentation, *, k: int = 10, **_: Any) -> Neighbors:
+        """Find the nearest rows, a block of rows at a time."""
+        given = to_numpy(x.array)
+        nearest, similar, tied = nearest_rows(given, min(k, len(given) - 1))
+        rows = unit_rows(given, about_mean=False)
+        return Neighbors(len(given), k, nearest, similar, rows, tied, x.constant, count(~rows.any(axis=1)))
+
+    def meet(self, x: Neighbors, y: Neighbors) -> Shared:
+        """Return what two lists of neighbours have in common."""
+        return Shared(x, y)
+
+    def remarks(self, operands: Mapping[str, Neighbors], pairs: Pairs) -> list[Caution]:
+        """Say where every row is a neighbour, where ties decide, and which rows have no direction."""
+        some = next(iter(operands.values()))
+        varying = {label: x for label, x in operands.items() if not is_constant(x)}
+        found = all_neighbors(operands, some.asked, some.n) if some.asked >= some.n - 1 else []
+        found += tied_neighbors([label for label, x in varying.items() if x.tied > MANY])
+        lost = {label: x.absent for label, x in varying.items()}
+        return found + without_direction(lost, "are 0 in all features", "their cosine with all others is taken as 0")
+
+    def cost(self, sizes: Sizes, *, k: int = 10, **_: Any) -> Cost:
+        """Return what the products of rows take, and lists of neighbours."""
+        n, item, most = sizes.n, sizes.item, sizes.widest
+        k = min(k, n - 1)
+        held = int(np.sum(n * (sizes.widths * sizes.items + k * (sizes.items + 8))))
+        # While a layer is prepared: its rows in the two factors of a product, and a block; keys of k + 1 neighbours among it.
+        per_layer = 5 * n * most * item + min(n, _rows(n, item)) * (n * (2 * item + 25) + 64 * (k + 1))
+        # While lists meet: similarities to neighbours as sparse matrices, and rows of the neighbours of some.
+        per_pair = min(3 * SHARING, 8 * n * k * (k + most)) + 100 * n * k + 32 * k * most
+        # Neighbours that tie are looked for again.
+        return Cost(float(np.sum(2.0 * n * n * sizes.widths)), held, per_layer, per_pair, reordering=per_layer)
+
+
+NEIGHBORS = NeighborFamily()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
-from homolog.arrays import Array, count, detached, identity_like, machine_epsilon, namespace, precise, scalar
-from homolog.gradients import VANISHING, Whole, factors, smooth_nuclear_norm, smooth_unless, splits
-from homolog.linalg import TIE_TOLERANCE, centre, squared_norm
+from homolog.arrays import Array, count, detached, identity_like, namespace, scalar
+from homolog.blocks.products import opened
+from homolog.gradients import VANISHING, Whole, smooth_nuclear_norm, smooth_unless, splits
+from homolog.linalg import TIE_TOLERANCE, overlap_svd, squared_norm
+from homolog.operands.representation import Representation
 
 BORDER = 1e-11
 """Shares of the variance this near to a threshold are at it."""
@@ -18,12 +21,12 @@ class Subspace:
     """Thin SVD of the centred features, cut at the numerical rank."""
 
     n: int
-    u: Array
-    """(n, r) orthonormal columns."""
+    u: Any
+    """(n, r) orthonormal columns, or what reads them."""
     s: Array
     """(r,) singular values of the features divided by a power of two, descending."""
-    v: Array
-    """(p, r) orthonormal columns."""
+    v: Any
+    """(p, r) orthonormal columns, or what reads them."""
     constant: Array
     """0-d bool: nothing varies, and the rank is 0."""
     cut: bool
@@ -64,6 +67,14 @@ class Subspace:
         below = explained < threshold * (1 - 1e-12)
         return min(count(below) + 1, self.rank)
 
+    def reordered(self, order: Array) -> Subspace:
+        """Return the decomposition of the same examples in another order."""
+        return replace(self, u=self.u[order, :])
+
+    def opened(self) -> Subspace:
+        """Return the same with what a cache holds of it in memory."""
+        return replace(self, u=opened(self.u), v=self.v[:])
+
     def jumps(self, threshold: float) -> bool:
         """Say whether the least change may change that count, or which components they are."""
         explained = namespace(self.s).cumulative_sum(self.weights**2)[:-1]
@@ -76,14 +87,12 @@ class Subspace:
         return kept < self.rank and scalar(self.s[kept - 1] - self.s[kept]) <= TIE_TOLERANCE * scalar(self.s[0])
 
 
-def prepare(x: Array) -> Subspace:
-    """Centre and decompose a representation, in float64 where the device has it."""
-    centred = centre(precise(x))
-    found = factors(centred.features)
-    cut = scalar(found.dropped) > max(x.shape) * machine_epsilon(x)
-    constant = namespace(x).all(centred.dead)
-    whole, core = found.whole, None if found.whole is None else found.core
-    return Subspace(x.shape[0], found.u, found.s, found.v, constant, cut, centred.scale, core, whole)
+def prepare(x: Representation) -> Subspace:
+    """Return the decomposition of a representation, in float64 where the device has it."""
+    found, precise = x.svd, x.exact
+    cut = scalar(found.dropped) > max(x.n, found.v.shape[0]) * x.epsilon
+    core, scale = None if found.whole is None else found.core, precise.centred.scale
+    return Subspace(x.n, found.u, found.s, found.v, precise.constant, cut, scale, core, found.whole)
 
 
 def times(first: Array, matrix: Array) -> Array:
@@ -120,11 +129,6 @@ def shrunk(spectrum: Array, slope: float, offset: float) -> Array:
     return namespace(squared).linalg.solve(squared * slope + offset * identity_like(squared), squared)
 
 
-def reorder(x: Subspace, order: Array) -> Subspace:
-    """Return the decomposition of the same examples in another order."""
-    return replace(x, u=x.u[order, :])
-
-
 @dataclass(frozen=True)
 class Overlap:
     """C = U_X^T U_Y of a pair; its decomposition, if asked for, serves both directions."""
@@ -139,7 +143,7 @@ class Overlap:
         if self.mirror is not None:
             left, correlations, right = self.mirror.svd
             return right, correlations, left
-        left, correlations, right = namespace(self.matrix).linalg.svd(self.matrix, full_matrices=False)
+        left, correlations, right = overlap_svd(self.matrix)
         return left, correlations, right.T
 
     @cached_property
@@ -159,11 +163,7 @@ class Overlap:
         reason = "a canonical correlation is 0, where a nuclear norm has a corner"
         return smooth_unless(smooth_nuclear_norm(matrix), lambda: self.vanishes, reason)
 
-    def swapped(self) -> Overlap:
+    @property
+    def T(self) -> Overlap:
         """The overlap of (y, x)."""
         return Overlap(self.matrix.T, self)
-
-
-def meet(x: Subspace, y: Subspace) -> Overlap:
-    """Return the overlap of two column spaces."""
-    return Overlap(x.u.T @ y.u)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar, final
 
 import numpy as np
 import scipy
 
 from homolog.arrays import Array, carries_gradient, count, detached, namespace, to_numpy
-from homolog.blocks.column_statistics import columns_of
-from homolog.blocks.scan import stretches
-from homolog.blocks.source import ArrayCache, Summary
-from homolog.diagnostics import Caution, constant_layers, dead_units
+from homolog.blocks.budget import Cost, Sizes
+from homolog.diagnostics import Caution, dead_units
 from homolog.gradients import TIE, moved
-from homolog.linalg import centre, squared_norm
-from homolog.operands.blocked import plan_pairs
-from homolog.operands.family import Cost, Family, Invariances, OnDisk
-from homolog.rows import Rows
+from homolog.linalg import squared_norm
+from homolog.operands.family import Invariances, Pairs, ProductFamily
+from homolog.operands.representation import ArrayRepresentation, Representation
 
 
 def weighted_correlations(x: Neurons, y: Neurons, correlations: Array) -> Array:
@@ -40,8 +36,8 @@ MAXIMA = "a unit has several best matches, where the best has a corner"
 class Neurons:
     """Standardised units."""
 
-    units: Array
-    """(n, p) columns of mean 0 and norm 1; a unit that never varies is 0."""
+    units: Any
+    """(n, p) columns of mean 0 and norm 1, or what reads them; a unit that never varies is 0."""
     weights: Array
     """(p,) norms of the centred columns, of a representation of unit Frobenius norm."""
     dead: int
@@ -51,23 +47,9 @@ class Neurons:
     moving: Array | None = None
     """Where a gradient flows, (n, p) centred columns of a representation of unit Frobenius norm."""
 
-
-def prepare(x: Array) -> Neurons:
-    """Standardise every unit."""
-    xp = namespace(x)
-    centred = centre(x)
-    # Each column to its own largest magnitude first: squares of a faint unit beside a strong one would vanish.
-    largest = xp.max(xp.abs(centred.features), axis=0, keepdims=True)
-    columns = centred.features / xp.where(largest > 0, largest, xp.ones_like(largest))
-    squared = xp.sum(columns * columns, axis=0, keepdims=True)
-    norms = xp.sqrt(xp.where(squared > 0, squared, xp.ones_like(squared)))
-    sizes = xp.where(squared > 0, norms * largest, xp.zeros_like(norms))[0, :]
-    moving = None
-    if carries_gradient(x):
-        moving = x / centred.scale - xp.mean(x / centred.scale, axis=0, keepdims=True)
-        size = squared_norm(moving)
-        moving = moving / xp.sqrt(xp.where(size > 0, size, xp.ones_like(size)))
-    return Neurons(columns / norms, unit_norm(sizes), count(centred.dead), xp.all(centred.dead), moving)
+    def reordered(self, order: np.ndarray) -> Neurons:
+        """Return the units over the same examples in another order."""
+        return replace(self, units=self.units[order, :])
 
 
 def unit_norm(sizes: Array) -> Array:
@@ -79,77 +61,58 @@ def unit_norm(sizes: Array) -> Array:
     return sizes / xp.sqrt(xp.where(squared > 0, squared, xp.ones_like(squared)))
 
 
-def reorder(x: Neurons, order: Array) -> Neurons:
-    """Return the units over the same examples in another order."""
-    return replace(x, units=x.units[order, :])
+@final
+class NeuronFamily(ProductFamily):
+    """Measures of the correlations of units with units."""
+
+    name = "neurons"
+    record: ClassVar = {"symmetric": True, "differentiable": True, "invariances": Invariances()}
+    # Columns, largest magnitudes, and norms.
+    passes = 3
+    squares = False
+
+    def prepare(self, x: Representation, **_: Any) -> Neurons:
+        """Standardise every unit."""
+        norms, dead = x.norms, x.centred.dead
+        xp = namespace(norms)
+        units = x.divided(xp.where(norms > 0, norms, xp.ones_like(norms)))
+        return Neurons(units, unit_norm(norms), count(dead), x.constant, _moving(x))
+
+    def rows(self, x: Neurons) -> Any:
+        """Return the standardised units."""
+        return x.units
+
+    def shared(self, product: Array) -> Array:
+        """Return the (p, q) correlations of the units of x with those of y."""
+        return product
+
+    def remarks(self, operands: Mapping[str, Neurons], pairs: Pairs) -> list[Caution]:
+        """Name the layers with dead units."""
+        return dead_units({label: x.dead for label, x in operands.items() if x.dead and not bool(x.constant)})
+
+    def cost(self, sizes: Sizes, **_: Any) -> Cost:
+        """Return what correlations take, without the assignments."""
+        i, j = sizes.pairs()
+        flops, most = float(np.sum(2.0 * sizes.n * sizes.widths[i] * sizes.widths[j])), sizes.widest
+        # While units are assigned to each other there are several matrices of pairs of units.
+        return Cost(flops, 8 * sizes.n * int(sizes.widths.sum()), 32 * sizes.n * most, 96 * most**2)
+
+    def workspace(self, n: int, width: int) -> int:
+        """Return the bytes of a few blocks of rows."""
+        return 32 << 20
 
 
-def meet(x: Neurons, y: Neurons) -> Array:
-    """(p, q) correlations of the units of x with those of y."""
-    return x.units.T @ y.units
+def _moving(x: Representation) -> Array | None:
+    """Return centred columns of unit Frobenius norm, where a gradient flows."""
+    if not isinstance(x, ArrayRepresentation) or not carries_gradient(x.array):
+        return None
+    xp, scaled = namespace(x.array), x.array / x.centred.scale
+    moving = scaled - xp.mean(scaled, axis=0, keepdims=True)
+    size = squared_norm(moving)
+    return moving / xp.sqrt(xp.where(size > 0, size, xp.ones_like(size)))
 
 
-def examine(operands: Mapping[str, Neurons], pairs: Sequence[tuple[str, str]]) -> list[Caution]:
-    """Name the constant layers, and the layers with dead units."""
-    constant = [label for label, operand in operands.items() if bool(operand.constant)]
-    dead = {label: op.dead for label, op in operands.items() if op.dead and label not in constant}
-    return constant_layers(constant) + dead_units(dead)
-
-
-def cost(shapes: Sequence[tuple[int, int]], itemsizes: Any, needed: np.ndarray, form: None) -> Cost:
-    """Return floating-point operations (correlations, without the assignments) and bytes."""
-    n = shapes[0][0]
-    widths = np.array([p for _, p in shapes], dtype=float)
-    i, j = np.nonzero(np.triu(needed | needed.T))
-    most = int(widths.max())
-    # While units are assigned to each other there are several matrices of pairs of units.
-    return Cost(float(np.sum(2.0 * n * widths[i] * widths[j])), 8 * n * int(widths.sum()), 32 * n * most, 96 * most**2)
-
-
-class NeuronRows(Summary):
-    """Standardised units."""
-
-    def __init__(self, rows: Rows, title: str, shelf: ArrayCache) -> None:
-        self._rows = rows
-        self._columns = columns = columns_of(rows, title, np.float64)
-        largest = np.zeros(rows.shape[1])
-        for first, last in stretches(rows):
-            np.maximum(largest, np.abs(columns.centred(rows.read(first, last))).max(axis=0), out=largest)
-        # Each column to its own largest magnitude first: squares of a faint unit beside a strong one would vanish.
-        self._largest = np.where(largest > 0, largest, 1)
-        squared = np.zeros(rows.shape[1])
-        for first, last in stretches(rows):
-            squared += np.sum((columns.centred(rows.read(first, last)) / self._largest) ** 2, axis=0)
-        self._norms = np.sqrt(np.where(squared > 0, squared, 1))
-        dead = columns.dead
-        self.width = rows.shape[1]
-        sizes = np.where(squared > 0, self._norms * self._largest, 0)
-        self.operand = Neurons(np.empty((0, self.width)), unit_norm(sizes), int(dead.sum()), np.asarray(dead.all()))
-
-    def features(self, start: int, stop: int) -> np.ndarray:
-        """Return standardised rows."""
-        found = self._columns.centred(self._rows.read(start, stop))
-        found /= self._largest
-        found /= self._norms
-        return found
-
-
-NEURONS = Family(
-    "neurons",
-    prepare,
-    meet,
-    lambda correlations: correlations.T,
-    examine,
-    cost=cost,
-    host=True,
-    reorder=reorder,
-    on_disk=OnDisk(
-        # Columns, largest magnitudes, and norms.
-        partial(plan_pairs, mapped=False, passes=3, needs=lambda n, p: 32 << 20),
-        summarise=NeuronRows,
-    ),
-    record={"symmetric": True, "differentiable": True, "invariances": Invariances()},
-)
+NEURONS = NeuronFamily()
 
 
 def alive(side: Neurons) -> np.ndarray:

@@ -1,11 +1,12 @@
-"""The experiments of Kornblith et al. (2019) as functions: networks, data, one training recipe, results and pictures.
+"""The experiments of Kornblith et al. (2019) as functions: networks, data, one training loop, results and pictures.
 
-Written with homolog's public names only, so that each is an example of how to use them.
+The demonstration is the smallest of them. They are written with homolog's public names only, so that each is an example of how
+to use them.
 """
 
 from importlib.util import find_spec
 
-for _module, _package in (("torch", "torch"), ("sklearn", "scikit-learn"), ("safetensors", "safetensors")):
+for _module, _package in (("torch", "torch"), ("sklearn", "scikit-learn")):
     if find_spec(_module) is None:
         raise ImportError(
             f'the experiments of the paper need {_package}, which is not installed: pip install "homolog[paper]"'

@@ -9,10 +9,11 @@ import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper import training
-from homolog.paper.experiment import Experiment, figure_of, order_kept
+from homolog.paper.checkpoints import Trained, untrained
+from homolog.paper.experiment import Experiment, figure_of, heatmap_per_index, layers_in_place, order_kept
+from homolog.paper.indexes import FIGURE_2, title
 from homolog.paper.study import Study
-from homolog.paper.table2 import FIGURE_2, bars, by_measures, indexes, tiny_networks, title
+from homolog.paper.table2 import bars, by_measures, comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,14 +25,8 @@ FEW = 4
 
 def run_thresholds(study: Study) -> xarray.Dataset:
     """Return layer identification by SVCCA, over the threshold."""
-    measures = {
-        f"svcca(threshold={threshold},statistic={statistic})": hl.measure(
-            "svcca", threshold=threshold, statistic=statistic
-        )
-        for statistic in ("r2", "rho")
-        for threshold in THRESHOLDS
-    }
-    everything = study.compared("tiny-10", lambda: tiny_networks(study), measures)
+    forms = [f"svcca(threshold={value},statistic={name})" for name in ("r2", "rho") for value in THRESHOLDS]
+    everything = comparison(study, {form: hl.measure(form) for form in forms})
     found = hl.layer_identification(everything)
     shape = (2, len(THRESHOLDS))
     return xarray.Dataset(
@@ -61,14 +56,12 @@ def tell_thresholds(result: xarray.Dataset) -> list[str]:
 
 def run_untrained(study: Study) -> xarray.Dataset:
     """Return layer identification between untrained networks, by all indexes."""
-    architecture = study.architecture("tiny-10", width=study.scale.width)
+    architecture = study.architecture("tiny-10")
 
-    def models() -> dict[str, hl.Activations]:
-        images = study.examples()
-        raw = {f"seed {seed}": training.untrained(architecture, study.images, seed) for seed in list(study.seeds)[:FEW]}
-        return study.all_activations(raw, images)
+    def networks() -> dict[str, Trained]:
+        return {f"seed {seed}": untrained(architecture, study.images, seed) for seed in list(study.seeds)[:FEW]}
 
-    everything = study.compared("untrained tiny-10", models, indexes(study))
+    everything = study.compared("untrained tiny-10", networks, study.examples(), study.indexes)
     found = hl.layer_identification(everything)
     found.attrs |= {"networks": min(FEW, len(study.seeds)), "n_examples": everything.attrs["n_examples"]}
     return found
@@ -92,21 +85,18 @@ def tell_identification(found: xarray.Dataset) -> list[str]:
 def run_batch_norm(study: Study) -> xarray.Dataset:
     """Compare networks with batch norm, and without it, among each other and with each other."""
     seeds = list(study.seeds)[:FEW]
-    models = {}
-    for kind, norm in (("with", True), ("without", False)):
-        architecture = study.architecture("tiny-10", width=study.scale.width, batch_norm=norm)
-        for seed, network in zip(seeds, study.networks([(architecture, seed) for seed in seeds]), strict=True):
-            models[f"{kind} {seed}"] = network
-    images = study.examples()
-    measures = {"cka": hl.measure("cka")}
-    everything = study.compared("batch norm", lambda: study.all_activations(models, images), measures)
-    names = {kind: [f"{kind} {seed}" for seed in seeds] for kind in ("with", "without")}
+    kinds = {
+        name: study.tiny_networks(seeds, batch_norm=norm, name=name)
+        for name, norm in (("with", True), ("without", False))
+    }
+    networks = kinds["with"] | kinds["without"]
+    everything = study.compared("batch norm", lambda: networks, study.examples())
     parts = []
     for a, b in (("with", "with"), ("without", "without"), ("with", "without")):
-        mean = hl.mean_over_models(everything, names[a], names[b])
+        mean = hl.mean_over_models(everything, list(kinds[a]), list(kinds[b]))
         parts.append(mean[["cka", "cka_se"]].assign_coords(networks=f"{a} and {b}").expand_dims("networks"))
     merged = xarray.concat(parts, "networks", combine_attrs="override")
-    accuracy = {kind: float(np.mean([models[name].accuracy for name in names[kind]])) for kind in names}
+    accuracy = {kind: float(np.mean([network.accuracy for network in named.values()])) for kind, named in kinds.items()}
     return merged.assign_attrs(test_accuracy=json.dumps(accuracy))
 
 
@@ -124,28 +114,25 @@ def tell_batch_norm(result: xarray.Dataset) -> list[str]:
         "Same layer found in the mean:",
     ]
     for name in result.networks.values:
-        found = hl.correspondence(result.sel(networks=name))
-        right = int((found.best_b.values == found.layer_a.values).sum())
-        lines.append(f"  {name:20} {right} of {found.sizes['layer_a']} layers")
+        lines.append(f"  {name:20} {layers_in_place(result.sel(networks=name))}")
     return lines
 
 
 def run_within_class(study: Study) -> xarray.Dataset:
     """Return linear CKA of two Tiny-10 networks over all examples, and the mean over classes of CKA within one."""
-    architecture = study.architecture("tiny-10", width=study.scale.width)
-    trained = study.networks([(architecture, seed) for seed in (0, 1)])
+    networks = study.tiny_networks((0, 1))
     images = study.examples()
     labels = study.images.train_labels[: len(images)]
 
     def over(rows: np.ndarray) -> np.ndarray:
-        taken = {f"seed {seed}": study.activations(network, images[rows]) for seed, network in enumerate(trained)}
-        result = hl.compare(taken, measures="cka(estimator=debiased)", progress=study.progress)
+        layers = {name: study.activations(network, images[rows]) for name, network in networks.items()}
+        result = hl.compare(layers, measures="cka(estimator=debiased)", progress=study.progress)
         values: np.ndarray = hl.between(result, "seed 0", "seed 1")["cka(estimator=debiased)"].values
         return values
 
     whole = over(np.arange(len(labels)))
     within = [over(np.flatnonzero(labels == kind)) for kind in np.unique(labels)]
-    layers = architecture.layers()
+    layers = networks["seed 0"].architecture.layers()
     return xarray.Dataset(
         {
             "whole": (("layer_a", "layer_b"), whole),
@@ -194,22 +181,16 @@ def tell_within_class(result: xarray.Dataset) -> list[str]:
 
 def run_tiny_resnet(study: Study) -> xarray.Dataset:
     """Compare a Tiny-10 network with a ResNet-14 by the indexes of Figure 2."""
-    names = {"Tiny-10": study.architecture("tiny-10", width=study.scale.width)}
-    names["ResNet-14"] = study.architecture("resnet-14", width=study.scale.residual_width)
-    trained = study.networks([(architecture, 0) for architecture in names.values()])
-    images = study.examples()
+    networks = study.networks({name: (study.architecture(name.lower()), 0) for name in ("Tiny-10", "ResNet-14")})
     measures = {name: hl.measure(name) for name in FIGURE_2}
-    models = dict(zip(names, trained, strict=True))
-    everything = study.compared("tiny-resnet", lambda: study.all_activations(models, images), measures)
+    everything = study.compared("tiny-resnet", lambda: networks, study.examples(), measures)
     part = hl.between(everything, "Tiny-10", "ResNet-14")
     return part[list(measures)].assign_attrs(measures=json.dumps(list(measures)))
 
 
 def draw_tiny_resnet(result: xarray.Dataset) -> Figure:
     """Draw a heatmap for each index."""
-    names = json.loads(result.attrs["measures"])
-    titled = {title(name): result.assign_attrs(measures=json.dumps([name])) for name in names}
-    return hl.plot.heatmaps(titled, title=f"Tiny-10 (rows) and ResNet-14, n = {result.attrs['n_examples']}")
+    return heatmap_per_index(result, "Tiny-10 (rows) and ResNet-14")
 
 
 def tell_tiny_resnet(result: xarray.Dataset) -> list[str]:

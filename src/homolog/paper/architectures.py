@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper.experiment import Experiment, order_kept
-from homolog.paper.networks import Architecture
+from homolog.paper.experiment import Experiment, order_kept, with_accuracies
 from homolog.paper.study import Study
 
 if TYPE_CHECKING:
@@ -19,24 +19,16 @@ if TYPE_CHECKING:
 PAIRS = (("Plain-10", "Plain-18"), ("Plain-10", "ResNet-14"), ("Plain-18", "ResNet-32"), ("ResNet-14", "ResNet-32"))
 
 
-def _compared(study: Study, what: str, architectures: dict[str, Architecture]) -> xarray.Dataset:
-    """Compare trained networks over test images."""
-    networks = study.networks([(architecture, 0) for architecture in architectures.values()])
-    images = study.examples(held_out=True)
-
-    def models() -> dict[str, hl.Activations]:
-        return study.all_activations(dict(zip(architectures, networks, strict=True)), images)
-
-    accuracies = {name: network.accuracy for name, network in zip(architectures, networks, strict=True)}
-    return study.compared(what, models, {"cka": hl.measure("cka")}).assign_attrs(test_accuracy=json.dumps(accuracies))
+def _compared(study: Study, what: str, names: Iterable[str]) -> xarray.Dataset:
+    """Compare one trained network of each architecture over test images."""
+    networks = study.networks({name: (study.architecture(name.lower()), 0) for name in names})
+    result = study.compared(what, lambda: networks, study.examples(held_out=True))
+    return with_accuracies(result, networks)
 
 
 def run_figure_5(study: Study) -> xarray.Dataset:
     """Compare two plain and two residual networks."""
-    names = dict.fromkeys(name for pair in PAIRS for name in pair)
-    widths = {"plain": study.scale.deep_width, "resnet": study.scale.residual_width}
-    chosen = {name: study.architecture(name.lower(), width=widths[name.lower().partition("-")[0]]) for name in names}
-    return _compared(study, "architectures", chosen)
+    return _compared(study, "architectures", dict.fromkeys(name for pair in PAIRS for name in pair))
 
 
 def draw_figure_5(result: xarray.Dataset) -> Figure:
@@ -62,24 +54,22 @@ def tell_figure_5(result: xarray.Dataset) -> list[str]:
 def run_figure_4(study: Study) -> xarray.Dataset:
     """Compare a deep residual network with itself."""
     name = f"ResNet-{study.scale.residual_depth}"
-    everything = _compared(
-        study, "residual", {name: study.architecture(name.lower(), width=study.scale.residual_width)}
-    )
+    everything = _compared(study, "residual", [name])
     return hl.between(everything, name, name).assign_attrs(test_accuracy=everything.attrs["test_accuracy"])
 
 
-def _own(result: xarray.Dataset) -> dict[str, xarray.Dataset]:
+def _by_kind(result: xarray.Dataset) -> dict[str, xarray.Dataset]:
     """Return all layers, those after a residual sum, and those inside blocks."""
     inside = np.array([str(layer).endswith("inside") for layer in result.layer_a.values])
     sums = np.array([str(layer).endswith("sum") for layer in result.layer_a.values])
     parts = {"all layers": inside | True, "after a residual sum": sums, "inside blocks": inside}
-    return {name: result.isel(layer_a=kept, layer_b=kept) for name, kept in parts.items()}
+    return {name: result.isel(layer_a=chosen, layer_b=chosen) for name, chosen in parts.items()}
 
 
 def draw_figure_4(result: xarray.Dataset) -> Figure:
     """Draw all layers, those after a residual sum, and those inside blocks."""
     title = f"linear CKA of a residual network with itself, n = {result.attrs['n_examples']}"
-    return hl.plot.heatmaps(_own(result), best=False, title=title)
+    return hl.plot.heatmaps(_by_kind(result), best=False, title=title)
 
 
 def tell_figure_4(result: xarray.Dataset) -> list[str]:

@@ -34,6 +34,11 @@ class Images:
         """Training images and labels, test images and labels."""
         return self.train, self.train_labels, self.test, self.test_labels
 
+    @property
+    def whole(self) -> np.ndarray:
+        """All images, those of training first."""
+        return np.concatenate([self.train, self.test])
+
     def shrunk(self, size: int | None) -> Images:
         """Return the images averaged over squares of pixels, down to a size that divides theirs."""
         full = self.train.shape[-1]
@@ -143,8 +148,8 @@ def _cifar(name: str, fine: bool) -> Callable[[Path | None, bool], Images]:
 
     def loaded(folder: Path | None, download: bool) -> Images:
         if folder is not None:
-            parts = [part for names in files for part in _cifar_files(name, folder, names, 2 if fine else 1)]
-            return Images(name, parts[0], parts[1], parts[2], parts[3], classes, mirrored=True)
+            train, test = (_cifar_files(name, folder, names, 2 if fine else 1) for names in files)
+            return Images(name, *train, *test, classes, mirrored=True)
         if download:
             return _from_openml(name, "CIFAR-100" if fine else "CIFAR_10", 50_000, (3, 32, 32), classes, True)
         raise FileNotFoundError(
@@ -174,12 +179,8 @@ def _idx_folder(folder: Path) -> Parts:
                 f"{str(folder)!r} must hold as many labels as images, got shapes {images.shape} and {labels.shape}: fetch the "
                 f"files again."
             )
-    return (
-        _scaled(train[:, None]),
-        train_labels.astype(np.int64),
-        _scaled(test[:, None]),
-        test_labels.astype(np.int64),
-    )
+    train, test = _scaled(train[:, None]), _scaled(test[:, None])
+    return train, train_labels.astype(np.int64), test, test_labels.astype(np.int64)
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper.experiment import Experiment
+from homolog.paper.experiment import Experiment, with_accuracies
 from homolog.paper.study import Study
 
 if TYPE_CHECKING:
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
 def run(study: Study) -> xarray.Dataset:
     """Compare every plain network with itself over test images, and probe all its layers."""
-    names = {
-        f"Plain-{depth}": study.architecture(f"plain-{depth}", width=study.scale.deep_width)
-        for depth in study.scale.depths
-    }
-    networks = dict(zip(names, study.networks([(architecture, 0) for architecture in names.values()]), strict=True))
+    names = [f"Plain-{depth}" for depth in study.scale.depths]
+    networks = study.networks({name: (study.architecture(name.lower()), 0) for name in names})
     images = study.examples(held_out=True)
 
     def probed() -> xarray.Dataset:
@@ -36,20 +33,14 @@ def run(study: Study) -> xarray.Dataset:
             parts.append(part.assign_coords(layer=[f"{name} {layer}" for layer in part.layer.values]))
         return xarray.concat(parts, "layer", combine_attrs="override")
 
-    def models() -> dict[str, hl.Activations]:
-        return study.all_activations(networks, images)
-
-    everything = study.compared("plain", models, {"cka": hl.measure("cka")})
+    everything = study.compared("plain", lambda: networks, images)
     probes = study.recorded("plain-probes", probed)
     columns = {key: ("a", probes[key].values) for key in ("accuracy", "accuracy_se", "strength")}
-    return everything.assign(columns).assign_attrs(
-        test_accuracy=json.dumps({name: network.accuracy for name, network in networks.items()}),
-        chance=probes.attrs["chance"],
-        n_probed=probes.attrs["n_examples"],
-    )
+    about = {"chance": probes.attrs["chance"], "n_probed": probes.attrs["n_examples"]}
+    return with_accuracies(everything.assign(columns).assign_attrs(about), networks)
 
 
-def of(result: xarray.Dataset, name: str) -> tuple[xarray.Dataset, xarray.Dataset]:
+def one_network(result: xarray.Dataset, name: str) -> tuple[xarray.Dataset, xarray.Dataset]:
     """Return a network's comparison with itself, and its probes."""
     own = hl.between(result, name, name)
     probes = xarray.Dataset(
@@ -69,7 +60,7 @@ def draw(result: xarray.Dataset) -> Figure:
         2, len(accuracies), figsize=(4 * len(accuracies), 7), layout="compressed", height_ratios=(3, 2), squeeze=False
     )
     for (name, accuracy), above, below in zip(accuracies.items(), *axes, strict=True):
-        own, probes = of(result, name)
+        own, probes = one_network(result, name)
         hl.plot.heatmap(own, ax=above, best=False, title=f"{name}, {accuracy:.1%}")
         above.set(xlabel="", ylabel="")
         hl.plot.probe(probes, ax=below)
@@ -99,7 +90,7 @@ def tell(result: xarray.Dataset) -> list[str]:
         "comes within 1 % of its best:",
     ]
     for name, accuracy in json.loads(result.attrs["test_accuracy"]).items():
-        own, probes = of(result, name)
+        own, probes = one_network(result, name)
         values = probes.accuracy.values
         first = int(np.argmax(values >= values.max() - 0.01)) + 1
         count = len(values)

@@ -1,9 +1,9 @@
-"""An experiment: what is computed, how it is drawn, what is said of it."""
+"""An experiment: what is computed, how it is drawn, what is said of it; and what several experiments need for that."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ import xarray
 from scipy.stats import spearmanr
 
 import homolog as hl
+from homolog.paper.checkpoints import Trained
+from homolog.paper.indexes import title
 from homolog.paper.study import Study
 
 if TYPE_CHECKING:
@@ -76,3 +78,28 @@ def order_kept(result: xarray.Dataset, measure: str) -> tuple[np.ndarray, float]
     if np.ptp(depth) == 0:
         return depth, 0.0
     return depth, float(spearmanr(depth, np.arange(len(depth))).statistic)
+
+
+def layers_in_place(result: xarray.Dataset, measure: str = "cka") -> str:
+    """Return for how many layers of a the most alike layer of b is the one of the same name."""
+    found = hl.correspondence(result, measure)
+    return f"{int((found.best_b.values == found.layer_a.values).sum())} of {found.sizes['layer_a']} layers"
+
+
+def same_layer(result: xarray.Dataset, a: Sequence[str], b: Sequence[str], **labels: Any) -> xarray.Dataset:
+    """Return the mean CKA of corresponding layers of networks a with networks b; labels become dimensions."""
+    mean = hl.mean_over_models(result, a, b)
+    values = {name: ("layer", mean[name].values.diagonal()) for name in ("cka", "cka_se")}
+    return xarray.Dataset(values, {"layer": mean.layer_a.values, **labels}).expand_dims(list(labels))
+
+
+def with_accuracies(result: xarray.Dataset, networks: Mapping[str, Trained]) -> xarray.Dataset:
+    """Return a result with the accuracy of every network on the test images."""
+    return result.assign_attrs(test_accuracy=json.dumps({name: network.accuracy for name, network in networks.items()}))
+
+
+def heatmap_per_index(result: xarray.Dataset, heading: str) -> Figure:
+    """Draw a heatmap for each of a result's indexes, under the paper's names."""
+    names = json.loads(result.attrs["measures"])
+    titled = {title(name): result.assign_attrs(measures=json.dumps([name])) for name in names}
+    return hl.plot.heatmaps(titled, title=f"{heading}, n = {result.attrs['n_examples']}")

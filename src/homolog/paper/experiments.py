@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from homolog.paper import appendix, architectures, datasets, depth, dots, sharing, table2, widths
+from homolog.paper import (
+    across_datasets,
+    appendix,
+    architectures,
+    depth,
+    principal_components,
+    shared_directions,
+    table2,
+    widths,
+)
 from homolog.paper.experiment import Experiment, perform
 
 EXPERIMENTS = {
@@ -11,12 +20,12 @@ EXPERIMENTS = {
         table2.TABLE_2,
         table2.FIGURE_2_EXPERIMENT,
         depth.FIGURE_3,
-        sharing.FIGURE_8,
+        shared_directions.FIGURE_8,
         architectures.FIGURE_5,
-        datasets.FIGURE_7,
+        across_datasets.FIGURE_7,
         widths.FIGURE_6,
         architectures.FIGURE_4,
-        dots.FIGURE_1,
+        principal_components.FIGURE_1,
         appendix.THRESHOLDS_EXPERIMENT,
         appendix.UNTRAINED,
         appendix.BATCH_NORM,

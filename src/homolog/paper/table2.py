@@ -3,59 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper.experiment import Experiment, figure_of
-from homolog.paper.study import Study, described
+from homolog.paper.experiment import Experiment, figure_of, heatmap_per_index, layers_in_place
+from homolog.paper.indexes import FIGURE_2, INDEXES, REGRESSION, described, title
+from homolog.paper.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INDEXES = {
-    "cca(statistic=rho)": ("CCA (ρ̄)", 1.4),
-    "cca": ("CCA (R²)", 10.6),
-    "svcca(statistic=rho)": ("SVCCA (ρ̄)", 9.9),
-    "svcca": ("SVCCA (R²)", 15.1),
-    "pwcca": ("PWCCA", 11.1),
-    "linear_regression": ("Linear regression", 45.4),
-    "hsic": ("HSIC (linear)", 22.2),
-    "cka": ("CKA (linear)", 99.3),
-    "cka(kernel=rbf,median_fraction=0.2)": ("CKA (RBF 0.2)", 80.6),
-    "cka(kernel=rbf,median_fraction=0.4)": ("CKA (RBF 0.4)", 99.1),
-    "cka(kernel=rbf,median_fraction=0.8)": ("CKA (RBF 0.8)", 99.3),
-}
-"""Measure → the paper's name for it, and its accuracy in % on CIFAR-10."""
-REGRESSION = "linear_regression"
-"""Which the paper finds between CKA and the rest, so that all are tested against it."""
-FIGURE_2 = ("cca", "linear_regression", "svcca(statistic=rho)", "svcca", "cka", "cka(kernel=rbf,median_fraction=0.4)")
 
-
-def indexes(study: Study) -> dict[str, hl.Measure]:
-    """Return the measures asked for, or the paper's."""
-    return dict(study.measures or {name: hl.measure(name) for name in INDEXES})
-
-
-def tiny_networks(study: Study) -> dict[str, hl.Activations]:
-    """Return the layers of Tiny-10 networks from several seeds, over training images."""
-    architecture = study.architecture("tiny-10", width=study.scale.width)
-    networks = study.networks([(architecture, seed) for seed in study.seeds])
-    named = {f"seed {seed}": network for seed, network in zip(study.seeds, networks, strict=True)}
-    return study.all_activations(named, study.examples())
-
-
-def comparison(study: Study) -> xarray.Dataset:
-    """Compare all layers of Tiny-10 networks from several seeds by all indexes."""
-    return study.compared("tiny-10", lambda: tiny_networks(study), indexes(study))
+def comparison(study: Study, measures: Mapping[str, hl.Measure]) -> xarray.Dataset:
+    """Compare all layers of Tiny-10 networks from several seeds over training images."""
+    return study.compared("tiny-10", partial(study.tiny_networks, study.seeds), study.examples(), measures)
 
 
 def run(study: Study) -> xarray.Dataset:
     """Return the layer identification of all indexes."""
-    everything = comparison(study)
+    everything = comparison(study, study.indexes)
     found = hl.layer_identification(everything)
     if REGRESSION in found.measure:
         tested = hl.layer_identification(everything, against=REGRESSION)
@@ -64,11 +36,6 @@ def run(study: Study) -> xarray.Dataset:
     found["paper"].attrs["long_name"] = "accuracy in Table 2 of the paper (CIFAR-10, ten Tiny-10 networks)"
     found.attrs |= {"networks": len(study.seeds), "n_examples": everything.attrs["n_examples"]}
     return found
-
-
-def title(measure: str) -> str:
-    """Return the paper's name of a measure."""
-    return INDEXES.get(measure, (measure, 0.0))[0]
 
 
 def bars(found: xarray.Dataset) -> Axes:
@@ -100,9 +67,9 @@ def tell(found: xarray.Dataset) -> list[str]:
     for i, name in enumerate(found.measure.values):
         row = found.isel(measure=i)
         lines.append(
-            f"  {title(str(name)):20} {100 * float(row.accuracy):6.1f} {_told(100 * float(row.accuracy_se)):>6} "
-            f"{_told(100 * float(row.paper)):>9} {_told(float(row.z)):>21} {_chance(float(row.p)):>8}"
-            + (f" {_told(float(row.z_regression)):>15} {_chance(float(row.p_regression)):>8}" if tested else "")
+            f"  {title(str(name)):20} {100 * float(row.accuracy):6.1f} {_number(100 * float(row.accuracy_se)):>6} "
+            f"{_number(100 * float(row.paper)):>9} {_number(float(row.z)):>21} {_probability(float(row.p)):>8}"
+            + (f" {_number(float(row.z_regression)):>15} {_probability(float(row.p_regression)):>8}" if tested else "")
         )
     if np.isinf(found.z.values).any() or (tested and np.isinf(found.z_regression.values).any()):
         lines.append(
@@ -114,45 +81,40 @@ def tell(found: xarray.Dataset) -> list[str]:
     return lines
 
 
-def _told(value: float) -> str:
+def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.1f}"
 
 
-def _chance(p: float) -> str:
+def _probability(p: float) -> str:
     """Return a probability; what a normal tail says far out is not worth its digits."""
     return "" if np.isnan(p) else "< 1e-6" if p < 1e-6 else f"{p:.2g}"
 
 
 def run_figure_2(study: Study) -> xarray.Dataset:
     """Return the mean of six indexes over all pairs of different networks."""
-    names = [name for name in FIGURE_2 if study.measures is None] or list(indexes(study))
-    everything = comparison(study)
+    names = [name for name in FIGURE_2 if study.measures is None] or list(study.indexes)
+    everything = comparison(study, study.indexes)
     mean = hl.mean_over_models(everything)
-    kept = [name for variable in names for name in (variable, f"{variable}_se", f"{variable}_null") if name in mean]
-    return mean[kept].assign_attrs(measures=json.dumps(names))
+    variables = [name for index in names for name in (index, f"{index}_se", f"{index}_null") if name in mean]
+    return mean[variables].assign_attrs(measures=json.dumps(names))
 
 
 def draw_figure_2(mean: xarray.Dataset) -> Figure:
     """Draw a heatmap for each index."""
-    names = json.loads(mean.attrs["measures"])
-    titled = {title(name): mean.assign_attrs(measures=json.dumps([name])) for name in names}
-    pairs, n = mean.attrs["averaged_pairs"], mean.attrs["n_examples"]
-    return hl.plot.heatmaps(titled, title=f"mean over {pairs} pairs of networks, n = {n}")
+    return heatmap_per_index(mean, f"mean over {mean.attrs['averaged_pairs']} pairs of networks")
 
 
 def tell_figure_2(mean: xarray.Dataset) -> list[str]:
     """Return in how many rows of the mean the diagonal is the largest entry."""
     lines = ["In the mean over pairs of networks the most alike layer is the one in the same place for"]
     for name in json.loads(mean.attrs["measures"]):
-        found = hl.correspondence(mean, name)
-        right = int((found.best_b.values == found.layer_a.values).sum())
-        lines.append(f"  {title(name):20} {right} of {found.sizes['layer_a']} layers")
+        lines.append(f"  {title(name):20} {layers_in_place(mean, name)}")
     return lines
 
 
 def by_measures(study: Study) -> dict[str, str]:
     """Return the measures, on which the results depend."""
-    return {name: described(measure) for name, measure in indexes(study).items()}
+    return {name: described(measure) for name, measure in study.indexes.items()}
 
 
 TABLE_2 = Experiment("table2", "Table 2, layer identification", run, draw, tell, by_measures)

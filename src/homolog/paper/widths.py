@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper.experiment import Experiment
+from homolog.paper.experiment import Experiment, same_layer
 from homolog.paper.study import Study
 
 if TYPE_CHECKING:
@@ -20,30 +21,22 @@ SAME, WIDEST = "another of the same width", "the widest"
 
 def run(study: Study) -> xarray.Dataset:
     """Return the mean CKA of corresponding layers with other networks of the same width, and with the widest ones."""
-    seeds = list(study.seeds)[:SEEDS]
-    widths = study.scale.widths
-    every = [(width, seed) for width in widths for seed in seeds]
-    trained = study.networks([(study.architecture(f"width-{width}"), seed) for width, seed in every])
-    images = study.examples(held_out=True)
-
-    def models() -> dict[str, hl.Activations]:
-        named = {f"width {width} seed {seed}": network for (width, seed), network in zip(every, trained, strict=True)}
-        return study.all_activations(named, images)
-
-    result = study.compared("widths", models, {"cka": hl.measure("cka")})
+    seeds, widths = list(study.seeds)[:SEEDS], study.scale.widths
     names = {width: [f"width {width} seed {seed}" for seed in seeds] for width in widths}
-    parts = []
-    for width in widths:
-        for partner, others in ((SAME, names[width]), (WIDEST, names[widths[-1]])):
-            mean = hl.mean_over_models(result, names[width], others)
-            values = {key: ("layer", mean[key].values.diagonal()) for key in ("cka", "cka_se")}
-            part = xarray.Dataset(values, {"layer": mean.layer_a.values, "width": width, "partner": partner})
-            parts.append(part.expand_dims(["width", "partner"]))
-    merged = xarray.concat([xarray.concat(parts[k : k + 2], "partner") for k in range(0, len(parts), 2)], "width")
-    accuracies = {
-        width: [n.accuracy for (w, _), n in zip(every, trained, strict=True) if w == width] for width in widths
+    chosen = {
+        name: (study.architecture(f"width-{width}"), seed)
+        for width in widths
+        for name, seed in zip(names[width], seeds, strict=True)
     }
-    merged["accuracy"] = ("width", [sum(values) / len(values) for values in accuracies.values()])
+    networks, images = study.networks(chosen), study.examples(held_out=True)
+    result = study.compared("widths", lambda: networks, images)
+    rows = []
+    for width in widths:
+        partners = {SAME: names[width], WIDEST: names[widths[-1]]}
+        parts = [same_layer(result, names[width], b, width=width, partner=name) for name, b in partners.items()]
+        accuracy = np.mean([networks[name].accuracy for name in names[width]])
+        rows.append(xarray.concat(parts, "partner").assign(accuracy=("width", [accuracy])))
+    merged = xarray.concat(rows, "width")
     return merged.assign_attrs(n_examples=len(images), networks_per_width=len(seeds))
 
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.arrays import optional
-from homolog.plot.heatmaps import label_axis, plain
+from homolog.plot.heatmaps import drawn_in, label_axis, plain
 
 if TYPE_CHECKING:
     import xarray
@@ -66,7 +65,7 @@ def lines(
         held = ", ".join(f"{name} over {' and '.join(map(str, values.dims))}" for name, values in data.items())
         raise KeyError(f"the data must hold {variable!r} over {' and '.join(dims)}, got {held or 'no variable'}.")
     if ax is None:
-        _, ax = optional("matplotlib.pyplot", "plot", "drawing").subplots(figsize=(6, 3.8), layout="compressed")
+        ax = drawn_in(None, 6, 3.8).subplots()
     places = data[x].values
     numeric = np.issubdtype(places.dtype, np.number)
     across = places.astype(float) if numeric else np.arange(len(places))

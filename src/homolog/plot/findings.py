@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.arrays import optional
-from homolog.plot.heatmaps import label_axis, plain
+from homolog.plot.heatmaps import drawn_in, label_axis, plain
+from homolog.renamed import renamed
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 
 def identification(found: xarray.Dataset, *, ax: Axes | None = None) -> Axes:
@@ -46,8 +45,7 @@ def identification(found: xarray.Dataset, *, ax: Axes | None = None) -> Axes:
     """
     names = [str(name) for name in found.measure.values]
     if ax is None:
-        pyplot = optional("matplotlib.pyplot", "plot", "drawing")
-        _, ax = pyplot.subplots(figsize=(6.4, 1.2 + 0.34 * len(names)), layout="compressed")
+        ax = drawn_in(None, 6.4, 1.2 + 0.34 * len(names)).subplots()
     percent = 100 * found.accuracy.values
     places = np.arange(len(names))[::-1]
     ax.barh(places, percent, color="#3b6ea8", height=0.62)
@@ -68,23 +66,26 @@ def identification(found: xarray.Dataset, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def shared_subspace(shared: xarray.Dataset, *, axes: Sequence[Axes] | None = None, title: str | None = None) -> Figure:
+@renamed(axes="figure")
+def shared_subspace(
+    shared: xarray.Dataset, *, title: str | None = None, figure: Figure | SubFigure | None = None
+) -> Figure:
     """Draw the panels of the paper's Figure 8 from `homolog.shared_subspace`.
 
     Parameters
     ----------
     shared
         what `homolog.shared_subspace` returned.
-    axes
-        three, where to draw; a new figure by default.
     title
         above the panels.
+    figure
+        where to draw, a figure or a part of one (`figure.subfigures`); a new figure of fitting size by default.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Over the principal components of x: their norms under XX^T and YY^T, the cosine, and the singular values of Y^T X with
-        the level of chance and the shared rank.
+        What was drawn in. Over the principal components of x: their norms under XX^T and YY^T, the cosine, and the singular
+        values of Y^T X with the level of chance and the shared rank.
 
     Raises
     ------
@@ -98,11 +99,9 @@ def shared_subspace(shared: xarray.Dataset, *, axes: Sequence[Axes] | None = Non
     >>> len(hl.plot.shared_subspace(hl.shared_subspace(x, x + y)).axes)
     3
     """
-    if axes is None:
-        pyplot = optional("matplotlib.pyplot", "plot", "drawing")
-        axes = pyplot.subplots(1, 3, figsize=(11, 3.3), layout="compressed")[1]
+    # By the former name the three axes come themselves.
+    axes: Any = drawn_in(figure, 11, 3.3).subplots(1, 3) if hasattr(figure, "subplots") or figure is None else figure
     norms, cosines, directions = axes
-    figure: Any = norms.figure
     components = shared.component.values
     norms.plot(components, shared.x_norm.values, label="‖XX$^T$u‖")
     norms.plot(components, shared.y_norm.values, ".", markersize=3, label="‖YY$^T$u‖")
@@ -125,12 +124,18 @@ def shared_subspace(shared: xarray.Dataset, *, axes: Sequence[Axes] | None = Non
     for ax in (norms, cosines, directions):
         ax.set_xscale("log")
     if title is not None:
-        figure.suptitle(plain(title))
-    drawn: Figure = figure
+        norms.figure.suptitle(plain(title))
+    drawn: Figure = norms.figure
     return drawn
 
 
-def explanation(explained: xarray.Dataset, *, components: int = 12, title: str | None = None) -> Figure:
+def explanation(
+    explained: xarray.Dataset,
+    *,
+    components: int = 12,
+    title: str | None = None,
+    figure: Figure | SubFigure | None = None,
+) -> Figure:
     """Draw what `homolog.explain_cka` found: contributions of pairs of components, and influences of examples.
 
     Parameters
@@ -141,10 +146,13 @@ def explanation(explained: xarray.Dataset, *, components: int = 12, title: str |
         how many of either side to show.
     title
         instead of the value of CKA.
+    figure
+        where to draw, a figure or a part of one (`figure.subfigures`); a new figure of fitting size by default.
 
     Returns
     -------
     matplotlib.figure.Figure
+        What was drawn in.
 
     Raises
     ------
@@ -158,8 +166,8 @@ def explanation(explained: xarray.Dataset, *, components: int = 12, title: str |
     >>> hl.plot.explanation(hl.explain_cka(x, x + y)).get_suptitle()
     'linear CKA = 0.57, n = 100'
     """
-    pyplot = optional("matplotlib.pyplot", "plot", "drawing")
-    figure, (parts, examples) = pyplot.subplots(1, 2, figsize=(9, 3.8), layout="compressed")
+    figure = drawn_in(figure, 9, 3.8)
+    parts, examples = figure.subplots(1, 2)
     shown: Any = explained.contribution[:components, :components]
     image = parts.imshow(shown.values, origin="lower", cmap="magma", interpolation="none", vmin=0)
     for axis, side in ((parts.yaxis, "x"), (parts.xaxis, "y")):

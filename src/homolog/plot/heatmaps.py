@@ -13,7 +13,7 @@ from homolog.results import by_chance, chosen_measure, colour_limits, marks, mea
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 MOST_LABELS = 40
 """Axes with more layers than this, or than there is room for, label every k-th."""
 INCHES_PER_LABEL = 0.13
@@ -120,6 +120,7 @@ def heatmaps(
     columns: int = 3,
     best: bool = True,
     title: str | None = None,
+    figure: Figure | SubFigure | None = None,
 ) -> Figure:
     """Draw a grid of heatmaps: several measures of a result, or one or more measures of several results.
 
@@ -135,10 +136,13 @@ def heatmaps(
         mark the best match of every row.
     title
         above the grid.
+    figure
+        where to draw, a figure or a part of one (`figure.subfigures`); a new figure of fitting size by default.
 
     Returns
     -------
     matplotlib.figure.Figure
+        What was drawn in.
 
     Raises
     ------
@@ -167,17 +171,16 @@ def heatmaps(
         ]
     if not panels:
         raise ValueError("a grid of heatmaps needs at least one result, got none.")
-    pyplot = optional("matplotlib.pyplot", "plot", "drawing")
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = pyplot.subplots(
-        rows, columns, figsize=(4.2 * columns, 3.9 * rows), layout="compressed", squeeze=False
-    )
+    figure = drawn_in(figure, 4.2 * columns, 3.9 * rows)
+    there = len(figure.axes)
+    axes = figure.subplots(rows, columns, squeeze=False)
     for ax, (name, result, measure) in zip(axes.flat, panels, strict=False):
         heatmap(result, measure, ax=ax, best=best, title=plain(name))
     for ax in axes.flat[len(panels) :]:
         ax.remove()
-    for bar in (ax for ax in figure.axes if ax.get_label() == "<colorbar>"):
+    for bar in (ax for ax in figure.axes[there:] if ax.get_label() == "<colorbar>"):
         bar.set_ylabel("")  # small panels have no room for it
     crossed = any(by_chance(result, chosen_measure(result, measure)).any() for _, result, measure in panels)
     told = ["○ best match of a row"] * best + ["× no more alike than by chance"] * crossed
@@ -198,13 +201,18 @@ def _names(result: xarray.Dataset, side: str, many: bool) -> list[str]:
     )
 
 
+def drawn_in(figure: Any, width: float, height: float) -> Figure:
+    """Return a figure or the part of one that was given, or a new one of some inches."""
+    pyplot = optional("matplotlib.pyplot", "plot", "drawing")
+    found: Figure = figure or pyplot.figure(figsize=(width, height), layout="compressed")
+    return found
+
+
 def _new_axes(rows: list[str], columns: list[str]) -> Axes:
     """Make a figure that leaves the heatmap its size beside labels of any length."""
-    pyplot = optional("matplotlib.pyplot", "plot", "drawing")
     width, height = (min(max(1.6 + 0.22 * len(names), 3.4), 11.0) for names in (columns, rows))
     beside, below = (0.08 * min(max(map(len, names)), LONGEST_LABEL) for names in (rows, columns))
-    _, ax = pyplot.subplots(figsize=(width + beside + 1.6, height + below + 0.6), layout="compressed")
-    return ax
+    return drawn_in(None, width + beside + 1.6, height + below + 0.6).subplots()
 
 
 def plain(text: Any) -> str:

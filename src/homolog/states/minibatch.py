@@ -11,17 +11,20 @@ import numpy as np
 import scipy
 
 from homolog.arrays import check_finite, described, detached, machine_epsilon, namespace, precise, scalar, to_numpy
+from homolog.blocks.products import off_diagonal_products
 from homolog.diagnostics import give
 from homolog.engine.inputs import Measures
 from homolog.engine.planning import Plan
 from homolog.engine.result import dataset
-from homolog.engine.run import Outcome, concluded, empty
+from homolog.engine.run import Outcome
 from homolog.inference.checks import check_level
 from homolog.inference.intervals import degrees_of_freedom
-from homolog.linalg import power_of_two
+from homolog.inference.resampling import standard_error
+from homolog.linalg import double_centred, power_of_two
 from homolog.measures.record import Measure
-from homolog.operands.gram_statistics import numerator
-from homolog.states.layers import TITLES, Batch, Sides, check_size, chosen_titles
+from homolog.operands.gram_statistics import inner_product
+from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, check_size, chosen_titles
+from homolog.states.distributed import of_all
 
 if TYPE_CHECKING:
     import xarray
@@ -79,7 +82,7 @@ class MinibatchHSIC:
     """
 
     def __init__(self) -> None:
-        self.sides: Sides | None = None
+        self.sides: ComparedLayers | None = None
         self.titles = TITLES
         self.terms: list[Term] = []
         self._scales = np.empty(0)
@@ -100,11 +103,11 @@ class MinibatchHSIC:
         ValueError, TypeError
             For layers that differ from those of the first batch, unequal rows, NaN or infinity.
         """
-        sides = self.sides or Sides(a, b)
+        sides = self.sides or ComparedLayers(a, b)
         arrays = [at_least_single(x) for x in sides.arrays(a, b)]
         self._take(sides, arrays)
 
-    def _take(self, sides: Sides, arrays: list[Any]) -> None:
+    def _take(self, sides: ComparedLayers, arrays: list[Any]) -> None:
         """Add a batch; with the one before it where either has too few rows. Nothing changes where it raises."""
         before = self._last
         replaces = False
@@ -124,7 +127,7 @@ class MinibatchHSIC:
         # A copy, because the caller may use the same memory again.
         self._last = [namespace(x).asarray(x, copy=True) for x in arrays]
 
-    def add(self, sides: Sides, grams: list[np.ndarray]) -> None:
+    def add(self, sides: ComparedLayers, grams: list[np.ndarray]) -> None:
         """Add a batch of at least four rows, given its centred Gram matrices, in the order of the layers."""
         self.sides = sides
         if not len(self._scales):
@@ -132,11 +135,10 @@ class MinibatchHSIC:
         n = len(grams[0])
         stacked = np.stack([gram / scale**2 for gram, scale in zip(grams, self._scales, strict=True)])
         diagonals = np.einsum("kii->ki", stacked).copy()
-        np.einsum("kii->ki", stacked)[:] = 0
-        flat = stacked.reshape(len(stacked), -1)
         traces = diagonals.sum(axis=1)
-        inner = numerator(n, flat @ flat.T, diagonals @ diagonals.T, np.outer(traces, traces), "debiased")
-        self.terms.append(Term(np.asarray(inner), n * (n - 3.0), n, self._part))
+        off = off_diagonal_products(stacked)
+        inner = inner_product(n, off, diagonals @ diagonals.T, np.outer(traces, traces), "debiased")
+        self.terms.append(Term(inner, n * (n - 3.0), n, self._part))
 
     def keep(self, places: Sequence[int]) -> None:
         """Keep the terms of some of the layers, by their places."""
@@ -148,7 +150,7 @@ class MinibatchHSIC:
 
     def new_pass(self) -> None:
         """Say that the batches from here on are the same rows again, in other batches."""
-        self.settle()
+        self.check_no_rows_wait()
         self._part += 1
         self._last = None
 
@@ -189,16 +191,18 @@ class MinibatchHSIC:
         self._part = max(self._part, other._part)
 
     def all_reduce(self, group: Any = None) -> None:
-        """Add up the states of all processes of `torch.distributed`, each of which then holds the whole."""
-        from homolog.states.distributed import reduce_batches
-
-        reduce_batches(self, group)
+        """Add up the states of all processes of `torch.distributed`, each of which then holds the whole, in order of ranks."""
+        whole = MinibatchHSIC()
+        whole.titles = self.titles
+        for other in of_all(self, group):
+            whole.merge(other)
+        self.__dict__.update(whole.__dict__)
 
     def _few(self) -> bool:
         """Say whether the last rows are too few to be a batch, and wait for the next one."""
         return self._last is not None and self._last[0].shape[0] < FEWEST
 
-    def settle(self) -> None:
+    def check_no_rows_wait(self) -> None:
         """Raise where rows wait that are too few to be a batch."""
         if self._few():
             raise ValueError(
@@ -232,13 +236,13 @@ class MinibatchHSIC:
         passes, is counted once for all of them.
         """
         check_level(level)
-        self.settle()
+        self.check_no_rows_wait()
         if self.sides is None:
             raise ValueError("a result needs batches, got none: update the state with batches first.")
         # Several passes see the same examples again.
         rows = max(sum(term.rows for term in self.terms if term.part == part) for part in range(self._part + 1))
         plan = self.sides.plan(rows, measures, self.titles)
-        outcome = empty(plan)
+        outcome = Outcome.empty(plan)
         for name, record in plan.measures.items():
             if (
                 record.name not in ("cka", "hsic")
@@ -249,8 +253,8 @@ class MinibatchHSIC:
                     f"batches give cka(estimator=debiased) and hsic(estimator=debiased), got {name!r}: use Moments or compare."
                 )
             self._evaluate(outcome, name, record, level)
-        outcome = concluded(plan, outcome)
-        give(outcome.cautions, stacklevel=1)
+        outcome = outcome.concluded(plan)
+        give(outcome.cautions)
         return self._result(plan, outcome, level)
 
     def _evaluate(self, outcome: Outcome, name: str, record: Measure, level: float) -> None:
@@ -265,22 +269,22 @@ class MinibatchHSIC:
         parts = [part for part in parts if len(part)]
         if min(map(len, parts)) < 2:
             return
-        error, freedom = standard_error(terms, weights, parts, ratio)
+        error, freedom = error_over_batches(terms, weights, parts, ratio)
         error = factor * error
         reach = scipy.stats.t.ppf((1 + level) / 2, freedom) * error
         low, high = record.range
         ends = {"se": error, "low": np.maximum(value - reach, low), "high": np.minimum(value + reach, high)}
-        outcome.sureness[name] = ends
+        outcome.companions[name] = ends
 
     def _result(self, plan: Plan, outcome: Outcome, level: float) -> xarray.Dataset:
         found = dataset(plan, outcome)
         found.attrs |= {"n_batches": np.int32(len(self.terms)), "n_passes": np.int32(self._part + 1)}
-        if outcome.sureness:
+        if outcome.companions:
             found.attrs |= {"interval": "jackknife over batches", "level": level}
         return found
 
 
-def standard_error(
+def error_over_batches(
     terms: np.ndarray, weights: np.ndarray, parts: list[np.ndarray], ratio: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return standard errors over batches, by the jackknife within every pass, and their degrees of freedom, a mean.
@@ -290,9 +294,9 @@ def standard_error(
     """
     variances, values, freedoms = [], [], []
     for part in parts:
-        total, weight, size = terms[part].sum(axis=0), weights[part].sum(), len(part)
+        total, weight = terms[part].sum(axis=0), weights[part].sum()
         without = np.stack([ratio(total - terms[b], weight - weights[b]) for b in part])
-        variances.append((size - 1) / size * np.sum((without - without.mean(axis=0)) ** 2, axis=0))
+        variances.append(standard_error(without) ** 2)
         values.append(ratio(total, weight))
         freedoms.append(degrees_of_freedom(without))
     one, passes, freedom = np.mean(variances, axis=0), len(parts), np.mean(freedoms, axis=0)
@@ -348,15 +352,7 @@ def _centred(gram: np.ndarray) -> tuple[float, np.ndarray | None]:
     raw = float(np.abs(gram).max())
     if not math.isfinite(raw):
         return math.inf, None
-    return raw, centred(gram)
-
-
-def centred(gram: np.ndarray) -> np.ndarray:
-    """Return HKH; twice, since the first means are rounded."""
-    for _ in range(2):
-        gram = gram - gram.mean(axis=0)
-        gram = gram - gram.mean(axis=1, keepdims=True)
-    return gram
+    return raw, double_centred(gram)
 
 
 def _gram(x: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from homolog.arrays import optional
 from homolog.engine.inputs import Measures
 from homolog.extraction import Layers, Mask, Reduction
+from homolog.renamed import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import xarray
 
 
+@renamed(limit="max_examples")
 def compare_models(
     model_a: Any,
     model_b: Any,
@@ -35,7 +37,7 @@ def compare_models(
     forward_b: Callable[[Any, Any], Any] | None = None,
     batch_size: int = 128,
     passes: int = 1,
-    limit: int | None = None,
+    max_examples: int | None = None,
     device: Any = None,
     level: float = 0.95,
     rng: int | np.random.Generator = 0,
@@ -54,8 +56,10 @@ def compare_models(
         batches, as for `extract`. Its order does not matter, but its batches should be random samples.
     data_b
         the same examples as model_b takes them; by default both take `data`. Batches must be as many and as large.
-    layers_a, layers_b, reduce, channels, batch_size, device, progress, mask, axis
+    layers_a, layers_b, reduce, channels, device, progress, mask, axis
         as for `extract`; layers_b as layers_a where both are one model.
+    batch_size
+        as for `extract`, but larger: the standard error of the debiased terms of a batch goes with its size.
     exact
         sum moments instead of batches' terms: the values of all examples at once, for memory of p·q per pair of layers.
     measures
@@ -65,7 +69,7 @@ def compare_models(
     passes
         how often to go through the data, which takes noise from the split into batches: arrays are split anew each time, an
         iterable must be one that can be read again, and shuffle itself.
-    limit
+    max_examples
         most examples of a pass.
     level
         of the intervals.
@@ -104,7 +108,7 @@ def compare_models(
         channels=channels,
         forward=forward_a,
         batch_size=batch_size,
-        limit=limit,
+        max_examples=max_examples,
         dtype=None,
         example_ids=None,
         device=device,

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from homolog.arrays import check_finite, constant_like, described, detached, namespace, precise, scalar
+import numpy as np
+
+from homolog.arrays import check_finite, constant_like, described, detached, namespace, precise, scalar, to_numpy
+from homolog.blocks.budget import IndexPair
 from homolog.diagnostics import give
 from homolog.engine.inputs import Measures
 from homolog.engine.result import dataset
 from homolog.linalg import power_of_two
-from homolog.states.finishing import outcome_of
-from homolog.states.layers import TITLES, Batch, Sides, check_size, chosen_titles
+from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, check_size, chosen_titles
+from homolog.states.distributed import of_all, reduced
+from homolog.states.summed import SummedRepresentation, outcome_of
 
 if TYPE_CHECKING:
     import xarray
-IndexPair = tuple[int, int]
 LARGEST = 1e70
 """Sums of fourth powers end at 1e308."""
 
@@ -82,7 +86,7 @@ class Moments:
 
     def __init__(self) -> None:
         self.n = 0
-        self.sides: Sides | None = None
+        self.sides: ComparedLayers | None = None
         self.titles = TITLES
         self.layers: list[LayerMoments] = []
         self.crosses: dict[IndexPair, CrossMoments] = {}
@@ -100,14 +104,14 @@ class Moments:
         ValueError, TypeError
             For layers that differ from those of the first batch, unequal rows, NaN or infinity.
         """
-        sides = self.sides or Sides(a, b)
+        sides = self.sides or ComparedLayers(a, b)
         arrays = sides.arrays(a, b)
         for x, title in zip(arrays, sides.names, strict=True):
             check_finite(x, title)
             check_size(x, title, LARGEST)
         arrays = [precise(detached(x)) for x in arrays]
         if self.sides is None:
-            self.begin(sides, arrays)
+            self.reset(sides, arrays)
         self.n += int(arrays[0].shape[0])
         rows, norms = [], []
         for x, layer in zip(arrays, self.layers, strict=True):
@@ -132,7 +136,7 @@ class Moments:
         new = {old: place for place, old in enumerate(places)}
         self.crosses = {(new[i], new[j]): c for (i, j), c in self.crosses.items() if i in new and j in new}
 
-    def begin(self, sides: Sides, arrays: Sequence[Any]) -> None:
+    def reset(self, sides: ComparedLayers, arrays: Sequence[Any]) -> None:
         """Set all sums to 0, about the means of some rows of every layer."""
         self.sides = sides
         self.layers = [_empty(x) for x in arrays]
@@ -186,10 +190,27 @@ class Moments:
         return found
 
     def all_reduce(self, group: Any = None) -> None:
-        """Add up the states of all processes of `torch.distributed`, each of which then holds the whole."""
-        from homolog.states.distributed import reduce_moments
+        """Add up the states of all processes of `torch.distributed`, each of which then holds the whole.
 
-        reduce_moments(self, group)
+        The sums of all are moved to the shifts of the first that has any, and added up array by array.
+        """
+        shifts = [to_numpy(shift) for shift in self.shifts()]
+        every = of_all((self.sides and shifts, self.sides, self.scales(), self.titles), group)
+        known = next(((shifts, sides, scales) for shifts, sides, scales, _ in every if sides is not None), None)
+        if known is None:
+            return
+        if self.sides is None:
+            self.reset(known[1], [np.broadcast_to(shift, (2, len(shift))) for shift in known[0]])
+        moved = self.about(known[0], known[2])
+        moved.n = int(reduced(np.array([float(moved.n)]), "SUM", group)[0])
+        for layer in moved.layers:
+            layer.total, layer.norms = (reduced(part, "SUM", group) for part in (layer.total, layer.norms))
+            layer.low, layer.high = reduced(layer.low, "MIN", group), reduced(layer.high, "MAX", group)
+        for cross in moved.crosses.values():
+            for name, value in vars(cross).items():
+                setattr(cross, name, reduced(value, "SUM", group))
+        titles = reduce(chosen_titles, (its for *_, its in every), self.titles)
+        self.__dict__.update(moved.__dict__ | {"titles": titles})
 
     def centred(self) -> Moments:
         """Return the sums about the means."""
@@ -216,8 +237,10 @@ class Moments:
         if self.sides is None or self.n < 2:
             raise ValueError(f"a result needs at least 2 rows, got {self.n}: update the state with batches first.")
         plan = self.sides.plan(self.n, measures, self.titles)
-        outcome = outcome_of(plan, self.centred(), self.sides)
-        give(outcome.cautions, stacklevel=1)
+        sums = self.centred()
+        layers = [SummedRepresentation(sums.n, index, layer, sums.cross) for index, layer in enumerate(sums.layers)]
+        outcome = outcome_of(plan, layers)
+        give(outcome.cautions)
         return dataset(plan, outcome)
 
     def cross(self, i: int, j: int) -> CrossMoments:

@@ -21,8 +21,9 @@ from homolog.extraction.layer_selection import select
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.session import borrowed, check_model, give_warnings, run_batch, unwrapped
-from homolog.states.layers import Sides
-from homolog.states.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred, centred_gram
+from homolog.linalg import double_centred
+from homolog.states.compared_layers import ComparedLayers
+from homolog.states.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred_gram
 from homolog.states.moments import Moments
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: floa
     return state.finalise(**chosen) if isinstance(state, Moments) else state.finalise(**chosen, level=level)
 
 
-class Gram:
-    """The centred Gram matrix of one batch of one layer, which stands for its features."""
+class BatchGram:
+    """The centred BatchGram matrix of one batch of one layer, which stands for its features."""
 
     def __init__(self, gram: np.ndarray, width: int) -> None:
         self.gram, self.shape = gram, (len(gram), width)
@@ -95,8 +96,8 @@ class Gram:
     def __len__(self) -> int:
         return len(self.gram)
 
-    def __getitem__(self, rows: slice) -> Gram:
-        return Gram(centred(self.gram[rows, rows]), self.shape[1])
+    def __getitem__(self, rows: slice) -> BatchGram:
+        return BatchGram(double_centred(self.gram[rows, rows]), self.shape[1])
 
 
 def _recorder(pair: TwoModels, models: list[nn.Module], exact: bool, side: int) -> Recorder:
@@ -104,15 +105,17 @@ def _recorder(pair: TwoModels, models: list[nn.Module], exact: bool, side: int) 
     if exact:
         return Recorder(selection, pair.options[side])  # which copies to the host
 
-    def gram(name: str, features: torch.Tensor) -> Gram:
+    def gram(name: str, features: torch.Tensor) -> BatchGram:
         # At once, because what runs later may change the output in place; and nothing of its size is kept.
-        return Gram(centred_gram(at_least_single(features), f"layer {name!r} of {'ab'[side]}"), int(features.shape[1]))
+        return BatchGram(
+            centred_gram(at_least_single(features), f"layer {name!r} of {'ab'[side]}"), int(features.shape[1])
+        )
 
     return Recorder(selection, pair.options[side], gram)
 
 
 def _one_pass(runner: Runner, state: Any, bar: tqdm) -> None:
-    examples, limit = 0, runner.pair.options[0].limit
+    examples, limit = 0, runner.pair.options[0].max_examples
     for index, raws in enumerate(_raw_batches(runner.pair)):
         taken = runner.taken(raws, index + 1, None if limit is None else limit - examples)
         _add(state, taken, runner.pair.same)
@@ -169,7 +172,7 @@ def _add(state: Any, taken: list[BatchOutput], same: bool) -> None:
         state.update(a, b)
         return
     layers = [a] if b is None else [a, b]
-    sides = state.sides or Sides.of([{name: int(x.shape[1]) for name, x in side.items()} for side in layers])
+    sides = state.sides or ComparedLayers.of([{name: int(x.shape[1]) for name, x in side.items()} for side in layers])
     sizes = sorted({len(x) for side in layers for x in side.values()})
     if len(sizes) > 1:
         raise ValueError(
@@ -227,7 +230,7 @@ def _split(pair: TwoModels) -> Iterator[tuple[Any, ...]]:
         yield (data,) if data_b is None else (data, data_b)
         return
     if isinstance(data, torch.Tensor | np.ndarray | Mapping):
-        size = batches.count_examples(data, replace(pair.options[0], limit=None)) or 0
+        size = batches.count_examples(data, replace(pair.options[0], max_examples=None)) or 0
         order = pair.rng.permutation(size)
         for start in range(0, size, pair.options[0].batch_size):
             part = order[start : start + pair.options[0].batch_size]

@@ -1,4 +1,4 @@
-"""Figure 1: the same images, seen by the same layer of two networks, along principal components."""
+"""Figure 1: the same images in the same layer of two networks, along principal components."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ MOST_DOTS = 2000
 
 def run(study: Study) -> xarray.Dataset:
     """Return the first two principal components of a layer of two Tiny-10 networks, over test images."""
-    architecture = study.architecture("tiny-10", width=study.scale.width)
-    trained = study.networks([(architecture, seed) for seed in (0, 1)])
+    networks = study.tiny_networks((0, 1))
     images = study.examples(held_out=True)[:MOST_DOTS]
-    layers = [study.activations(network, images, [LAYER])[LAYER] for network in trained]
+    layers = [study.activations(network, images, [LAYER])[LAYER] for network in networks.values()]
     scores = np.stack([_components(np.asarray(layer, dtype=float)) for layer in layers])
     return xarray.Dataset(
         {"score": (("network", "example", "component"), scores)},
-        {"network": ["seed 0", "seed 1"], "component": [1, 2]},
+        {"network": list(networks), "component": [1, 2]},
         {"layer": LAYER, "cka": float(hl.cka(*layers)), "n_examples": len(images)},
     )
 

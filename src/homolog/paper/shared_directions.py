@@ -18,8 +18,7 @@ LAYERS = ("conv1", "conv5", "conv8", "pool")
 
 def run(study: Study) -> xarray.Dataset:
     """Return the shared subspace of four layers of two Tiny-10 networks, over test images."""
-    architecture = study.architecture("tiny-10", width=study.scale.width)
-    networks = study.networks([(architecture, seed) for seed in (0, 1)])
+    networks = study.tiny_networks((0, 1)).values()
     images = study.examples(held_out=True)
     parts = []
     for layer in LAYERS:
@@ -30,12 +29,13 @@ def run(study: Study) -> xarray.Dataset:
         }
         parts.append(shared.expand_dims(layer=[layer]).assign(numbers))
     merged = xarray.concat(parts, "layer", join="outer", combine_attrs="override")
-    kept = {name: shared.attrs[name] for name in ("threshold", "n_examples")}
-    merged.attrs = {**kept, "classes": study.images.classes}
+    merged.attrs = {name: shared.attrs[name] for name in ("threshold", "n_examples")} | {
+        "classes": study.images.classes
+    }
     return merged
 
 
-def of(result: xarray.Dataset, layer: str) -> xarray.Dataset:
+def one_layer(result: xarray.Dataset, layer: str) -> xarray.Dataset:
     """Return the shared subspace of one layer, as `homolog.shared_subspace` gives it."""
     one = result.sel(layer=layer)
     numbers = {name: one[name].item() for name in ("shared_rank", "rank_x", "rank_y", "cka", "chance")}
@@ -49,11 +49,11 @@ def draw(result: xarray.Dataset) -> Figure:
     from matplotlib import pyplot
 
     layers = [str(layer) for layer in result.layer.values]
-    figure, axes = pyplot.subplots(len(layers), 3, figsize=(11, 2.9 * len(layers)), layout="compressed")
-    for row, layer in zip(axes, layers, strict=True):
-        one = of(result, layer)
-        hl.plot.shared_subspace(one, axes=row)
-        row[0].set_title(f"{layer}: CKA {one.attrs['cka']:.2f}", fontsize=10, loc="left")
+    figure = pyplot.figure(figsize=(11, 2.9 * len(layers)), layout="compressed")
+    for part, layer in zip(figure.subfigures(len(layers), 1, squeeze=False).flat, layers, strict=True):
+        one = one_layer(result, layer)
+        hl.plot.shared_subspace(one, figure=part)
+        part.axes[0].set_title(f"{layer}: CKA {one.attrs['cka']:.2f}", fontsize=10, loc="left")
     figure.suptitle(f"what seed 1 shares with seed 0, n = {result.attrs['n_examples']}")
     return figure
 
@@ -63,7 +63,7 @@ def tell(result: xarray.Dataset) -> list[str]:
     threshold, classes = result.attrs["threshold"], result.attrs["classes"]
     lines = [f"Directions that make up {threshold:.0%} of what two networks share ({classes} classes):"]
     for layer in result.layer.values:
-        one = of(result, str(layer)).attrs
+        one = one_layer(result, str(layer)).attrs
         shared, rank = int(one["shared_rank"]), int(one["rank_x"])
         lines.append(f"  {layer!s:6} shared rank {shared:4} of {rank}, linear CKA {one['cka']:.3f}")
     return lines

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import itertools
-from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper import training
-from homolog.paper.experiment import Experiment
+from homolog.paper.checkpoints import Trained, digest_of, untrained
+from homolog.paper.experiment import Experiment, same_layer
+from homolog.paper.indexes import LINEAR_CKA
 from homolog.paper.study import Study
-from homolog.paper.training import Trained, digest_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SEEDS = 3
 """Networks of each kind, at most."""
+UNTRAINED = "untrained"
 
 
-def networks(study: Study) -> dict[str, list[Trained]]:
-    """Return Tiny-10 networks trained on either data set, and untrained ones."""
+def networks(study: Study) -> dict[str, dict[str, Trained]]:
+    """Return Tiny-10 networks trained on either data set, and untrained ones, each under its kind and a seed."""
     seeds = list(study.seeds)[:SEEDS]
-    found = {}
-    for images in (study.images, study.second_images):
-        architecture = study.architecture("tiny-10", images, width=study.scale.width)
-        found[images.name] = study.networks([(architecture, seed) for seed in seeds], images)
-    first = study.architecture("tiny-10", width=study.scale.width)
-    found["untrained"] = [training.untrained(first, study.images, seed) for seed in seeds]
-    return found
+    kinds = {
+        images.name: study.tiny_networks(seeds, images, name=images.name)
+        for images in (study.images, study.second_images)
+    }
+    first = study.architecture("tiny-10")
+    return kinds | {UNTRAINED: {f"{UNTRAINED} {seed}": untrained(first, study.images, seed) for seed in seeds}}
 
 
 def run(study: Study) -> xarray.Dataset:
@@ -39,33 +37,16 @@ def run(study: Study) -> xarray.Dataset:
     kinds = networks(study)
     one, other, raw = kinds
     pairs = [(one, one), (other, other), (one, other), (raw, raw), (one, raw), (other, raw)]
+    together = {name: network for named in kinds.values() for name, network in named.items()}
     columns = []
     for images in (study.images, study.second_images):
-        taken = partial(_layers, study, kinds, study.examples(images, held_out=True))
-        result = study.compared(f"tiny-10-on-{images.name}", taken, {"cka": hl.measure("cka")}, **second(study))
-        parts = []
-        for a, b in pairs:
-            mean = hl.mean_over_models(result, _names(a, kinds[a]), _names(b, kinds[b]))
-            same_layer = {key: ("layer", mean[key].values.diagonal()) for key in ("cka", "cka_se")}
-            part = xarray.Dataset(same_layer, {"layer": mean.layer_a.values, "networks": f"{a} and {b}"})
-            parts.append(part.expand_dims("networks"))
+        examples = study.examples(images, held_out=True)
+        result = study.compared(f"tiny-10-on-{images.name}", lambda: together, examples, LINEAR_CKA, **second(study))
+        parts = [same_layer(result, list(kinds[a]), list(kinds[b]), networks=f"{a} and {b}") for a, b in pairs]
         columns.append(xarray.concat(parts, "networks").assign_coords(examples=images.name).expand_dims("examples"))
         columns[-1].attrs[f"n_{images.name}"] = result.attrs["n_examples"]
-    counts = {f"networks_{kind}": len(trained) for kind, trained in kinds.items()}
+    counts = {f"networks_{kind}": len(named) for kind, named in kinds.items()}
     return xarray.concat(columns, "examples", combine_attrs="no_conflicts").assign_attrs(counts)
-
-
-def _layers(study: Study, kinds: dict[str, list[Trained]], examples: np.ndarray) -> dict[str, hl.Activations]:
-    named = {
-        name: network
-        for kind, trained in kinds.items()
-        for name, network in zip(_names(kind, trained), trained, strict=True)
-    }
-    return study.all_activations(named, examples)
-
-
-def _names(kind: str, trained: list[Trained]) -> list[str]:
-    return [f"{kind} {seed}" for seed in range(len(trained))]
 
 
 def second(study: Study) -> dict[str, str]:

@@ -26,7 +26,7 @@ def chosen_titles(own: tuple[str, str], other: tuple[str, str]) -> tuple[str, st
     return other if own == TITLES else own
 
 
-class SummedRows(Rows):
+class PassedRows(Rows):
     """A representation whose rows have been seen, and were not kept."""
 
     def __init__(self, name: str, n: int, width: int) -> None:
@@ -37,7 +37,7 @@ class SummedRows(Rows):
         raise ValueError(f"{self.where} was not kept: only its sums are known.")
 
 
-class Sides:
+class ComparedLayers:
     """The layers of two models, or of one compared with itself, as the first batch had them."""
 
     def __init__(self, a: Batch, b: Batch | None) -> None:
@@ -45,7 +45,7 @@ class Sides:
         self._set([{name: int(x.shape[1]) for name, x in side.items()} for side in layers])
 
     @classmethod
-    def of(cls, widths: Sequence[Mapping[str, int]]) -> Sides:
+    def of(cls, widths: Sequence[Mapping[str, int]]) -> ComparedLayers:
         """Return sides of layers of known widths."""
         found = cls.__new__(cls)
         found._set([dict(side) for side in widths])
@@ -87,7 +87,8 @@ class Sides:
             widths = {name: int(x.shape[1]) for name, x in now.items()}
             if widths != known:
                 raise ValueError(
-                    f"every batch of {model} must have the layers and features of the first, {_told(known)}, got {_told(widths)}."
+                    f"every batch of {model} must have the layers and features of the first, {_described(known)}, got "
+                    f"{_described(widths)}."
                 )
         found = [now[name] for now, known in zip(given, self.sides, strict=True) for name in known]
         sizes = {int(x.shape[0]) for x in found}
@@ -102,32 +103,32 @@ class Sides:
         kept = {(model, name) for model, names in zip("ab", layers, strict=False) for name in names}
         return [place for place, key in enumerate(self.keys) if key in kept]
 
-    def part(self, places: Sequence[int]) -> Sides:
+    def part(self, places: Sequence[int]) -> ComparedLayers:
         """Return the sides of some of the layers."""
         kept = {self.keys[place] for place in places}
         sides = [
             {name: width for name, width in side.items() if (model, name) in kept}
             for model, side in zip("ab", self.sides, strict=True)
         ]
-        return Sides.of(sides[:1] if self.same else sides)
+        return ComparedLayers.of(sides[:1] if self.same else sides)
 
-    def check_equal(self, other: Sides) -> None:
+    def check_equal(self, other: ComparedLayers) -> None:
         """Raise unless two states are of the same layers."""
         if (self.sides, self.same) != (other.sides, other.same):
             raise ValueError(
-                f"states of the same layers can be merged, got {self._told()} in one and {other._told()} in the other: feed all "
-                f"states the same layers."
+                f"states of the same layers can be merged, got {self._described()} in one and {other._described()} in the "
+                f"other: feed all states the same layers."
             )
 
-    def _told(self) -> str:
+    def _described(self) -> str:
         """Name the layers and their features."""
-        sides = [_told(side) for side in self.sides]
+        sides = [_described(side) for side in self.sides]
         return " against ".join(sides[:1] if self.same else sides)
 
     def plan(self, n: int, measures: Measures, titles: Sequence[str] | None, pairs: Pairs = "all") -> Plan:
         """Return the plan of a comparison of n rows, for the shape of the result."""
         passed = [
-            Activations({name: SummedRows(name, n, p) for name, p in side.items()}) for side in self.sides if side
+            Activations({name: PassedRows(name, n, p) for name, p in side.items()}) for side in self.sides if side
         ]
         if titles is None or len(set(titles)) < len(titles):
             titles = [f"{title} ({side})" if titles else side for title, side in zip(titles or "ab", "ab", strict=True)]
@@ -144,7 +145,7 @@ def check_size(x: Any, title: str, most: float) -> None:
         )
 
 
-def _told(widths: Mapping[str, int]) -> str:
+def _described(widths: Mapping[str, int]) -> str:
     """Name layers and their features."""
     return listed(f"{name} of {width} features" for name, width in widths.items())
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from homolog.arrays import format_bytes
-from homolog.operands.gram import Structure
+from homolog.operands.gram import Gram, LinearGram
 
 Inner = Callable[[np.ndarray], np.ndarray]
 GATHERED = 60
@@ -22,7 +22,7 @@ def bytes_of_grams(n: int, first: int, second: int) -> int:
     return 8 * (halves * (first + 3) + n * n * (second + 2))
 
 
-def permuted_inner_products(xs: Sequence[Structure], ys: Sequence[Structure], needed: np.ndarray, memory: int) -> Inner:
+def permuted_inner_products(xs: Sequence[Gram], ys: Sequence[Gram], needed: np.ndarray, memory: int) -> Inner:
     """Return order → (x, y) off-diagonal parts of ⟨K, L⟩ with the examples of y in this order, NaN where not needed.
 
     Through features, ‖X^T Y‖² for 2·n·p·q operations per pair, or through the upper halves of Gram matrices, n²/2 picked
@@ -30,13 +30,14 @@ def permuted_inner_products(xs: Sequence[Structure], ys: Sequence[Structure], ne
     """
     n = xs[0].n
     halves = n * (n - 1) // 2
-    linear = all(side.features is not None for side in (*xs, *ys))
+    diagonals = [np.stack([np.asarray(side.diagonal) for side in part]) for part in (xs, ys)]
     held = bytes_of_grams(n, len(xs), len(ys))
-    if linear:
-        widths = [np.array([side.features.shape[1] for side in part if side.features is not None]) for part in (xs, ys)]
+    features = [[side.features for side in part if isinstance(side, LinearGram)] for part in (xs, ys)]
+    if len(features[0]) == len(xs) and len(features[1]) == len(ys):
+        widths = [np.array([side.shape[1] for side in part]) for part in features]
         through_features = 2.0 * n * widths[0] @ needed @ widths[1]
         if through_features < halves * len(ys) * (2 * len(xs) + GATHERED) or held > memory:
-            return _through_features(xs, ys, needed)
+            return _through_features(features, diagonals, needed)
     if held > memory:
         raise ValueError(
             f"permuting needs the Gram matrices of all layers, {format_bytes(held)} for {len(xs)} × {len(ys)} layers and n = "
@@ -45,10 +46,11 @@ def permuted_inner_products(xs: Sequence[Structure], ys: Sequence[Structure], ne
     return _through_grams(xs, ys)
 
 
-def _through_features(xs: Sequence[Structure], ys: Sequence[Structure], needed: np.ndarray) -> Inner:
+def _through_features(
+    sides: Sequence[Sequence[np.ndarray]], diagonals: Sequence[np.ndarray], needed: np.ndarray
+) -> Inner:
     # In float64, since orders that leave the value as it is must be seen to do so.
-    first, second = ([np.asarray(side.features, dtype=float) for side in part] for part in (xs, ys))
-    diagonals = [np.stack([np.asarray(side.diagonal) for side in part]) for part in (xs, ys)]
+    first, second = ([np.asarray(features, dtype=float) for features in part] for part in sides)
 
     def inner(order: np.ndarray) -> np.ndarray:
         found = np.full(needed.shape, np.nan)
@@ -63,14 +65,14 @@ def _through_features(xs: Sequence[Structure], ys: Sequence[Structure], needed: 
     return inner
 
 
-def _through_grams(xs: Sequence[Structure], ys: Sequence[Structure]) -> Inner:
+def _through_grams(xs: Sequence[Gram], ys: Sequence[Gram]) -> Inner:
     n = xs[0].n
     rows, columns = (places.astype(np.int32) for places in np.triu_indices(n, 1))
     first, second = np.empty((len(xs), len(rows))), np.empty((n * n, len(ys)))
     for half, side in zip(first, xs, strict=True):
-        np.multiply(_gram(side)[rows, columns], 2, out=half)
+        np.multiply(np.asarray(side.formed(), dtype=float)[rows, columns], 2, out=half)
     for j, side in enumerate(ys):
-        second[:, j] = _gram(side).reshape(-1)
+        second[:, j] = np.asarray(side.formed(), dtype=float).reshape(-1)
 
     def inner(order: np.ndarray) -> np.ndarray:
         total = np.zeros((len(xs), len(ys)))
@@ -81,8 +83,3 @@ def _through_grams(xs: Sequence[Structure], ys: Sequence[Structure]) -> Inner:
         return total
 
     return inner
-
-
-def _gram(side: Structure) -> np.ndarray:
-    """Return a Gram matrix without leaving it behind."""
-    return np.asarray(side.block(slice(None), slice(None)), dtype=float)

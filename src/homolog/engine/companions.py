@@ -1,0 +1,170 @@
+"""What stands beside the values of a comparison where it was asked for: probabilities, null levels, errors and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from homolog.arrays import converted, is_numpy, on_host, to_numpy
+from homolog.diagnostics import Caution, dominated_by_bias, few_permutations, no_interval, order_free
+from homolog.engine.budget import Group
+from homolog.engine.planning import Plan
+from homolog.inference.intervals import intervals
+from homolog.inference.permutations import is_order_free, orders, permuted_values
+from homolog.inference.pvalues import false_discovery, familywise, pvalues
+from homolog.inference.resampling import Resampled, resampled_values
+from homolog.inference.uncertainty import ALPHA
+from homolog.measures.evaluation import prepared
+from homolog.measures.record import Measure
+from homolog.operands.family import FUNCTION
+from homolog.rows import Rows
+
+
+@dataclass(frozen=True)
+class RowsAndColumns:
+    """The layers that stand in rows and in columns, and what of them is computed."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    needed: np.ndarray
+    """(rows, columns) bool: of layers compared with themselves by symmetric measures the upper half."""
+    same: bool
+
+    @classmethod
+    def of(cls, plan: Plan, group: Group) -> RowsAndColumns:
+        """Return the sides of a group of measures."""
+        rows, columns = (side[np.isin(side, plan.used)] for side in (plan.rows, plan.columns))
+        needed = plan.needed[np.ix_(rows, columns)]
+        condensed_of_blocks = plan.same and all(record.symmetric for record in group.measures.values())
+        return cls(rows, columns, np.triu(needed | needed.T) if condensed_of_blocks else needed, plan.same)
+
+    def whole(self, values: np.ndarray, record: Measure) -> np.ndarray:
+        """Mirror the upper half of a symmetric measure, along the last two axes: other orders would give other numbers."""
+        if not (self.same and record.symmetric):
+            return values
+        upper = np.triu(np.ones(values.shape[-2:], dtype=bool))
+        return np.where(upper, values, np.swapaxes(values, -1, -2))
+
+    def together(self, record: Measure) -> np.ndarray:
+        """Return the pairs that are adjusted for each other: each once, and no layer with itself, which is never by chance."""
+        if not self.same:
+            return self.needed
+        return (
+            np.triu(self.needed | self.needed.T, 1)
+            if record.symmetric
+            else self.needed & ~np.eye(len(self.rows), dtype=bool)
+        )
+
+    def labels(self, plan: Plan, marked: np.ndarray) -> list[str]:
+        """Name the pairs that are marked."""
+        names = [layer.label for layer in plan.layers]
+        return [f"{names[self.rows[i]]} and {names[self.columns[j]]}" for i, j in np.argwhere(marked)]
+
+    def spread(self, values: np.ndarray, size: int) -> np.ndarray:
+        """Return values over all layers, NaN where there are none."""
+        found = np.full((size, size), np.nan)
+        found[np.ix_(self.rows, self.columns)] = values
+        return found
+
+
+def companions(
+    plan: Plan,
+    group: Group,
+    operands: dict[int, Any],
+    each: Any,
+    step: Callable[..., Any],
+) -> tuple[dict[str, dict[str, np.ndarray]], list[Caution]]:
+    """Return measure → companion → (layers, layers) matrix, NaN where not asked, and what a reader should be told of them."""
+    sides = RowsAndColumns.of(plan, group)
+    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in group.measures}
+    cautions: list[Caution] = []
+    if plan.asked.null:
+        for name, kinds in _nulls(plan, group, operands, sides, each, step).items():
+            free = bool(kinds.pop("order_free"))
+            found[name] |= kinds
+            if free:
+                cautions.append(order_free(name))
+                continue
+            together = sides.together(group.measures[name])
+            lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_fdr"] > ALPHA)
+            cautions += few_permutations(name, int(lost.sum()), int(together.sum()), plan.asked.n_permutations, ALPHA)
+    if plan.asked.interval:
+        for name, kinds in _intervals(plan, group, sides, each).items():
+            for flag, caution in (("dubious", dominated_by_bias), ("missing", no_interval)):
+                where = sides.labels(plan, kinds.pop(flag) == 1)
+                cautions += [caution(name, where)] if where else []
+            found[name] |= kinds
+    size = len(plan.layers)
+    return {name: {key: sides.spread(m, size) for key, m in kinds.items()} for name, kinds in found.items()}, cautions
+
+
+def _nulls(
+    plan: Plan, group: Group, operands: dict[int, Any], sides: RowsAndColumns, each: Any, step: Callable[..., Any]
+) -> dict[str, dict[str, np.ndarray]]:
+    asked, some = plan.asked, next(iter(group.measures.values()))
+    taken = {
+        i: operands[i] if _stays(plan, group, i) else prepared(some, _array(plan, group, i))
+        for i in map(int, plan.used)
+    }
+    values = permuted_values(
+        group.measures,
+        [taken[int(i)] for i in sides.rows],
+        [taken[int(j)] for j in sides.columns],
+        sides.needed,
+        orders(plan.n, asked.rng, asked.groups),
+        asked.n_permutations,
+        each,
+        max(group.memory - group.cost.held, 0),
+        partial(step, 1),
+    )
+    found = {}
+    for name, record in group.measures.items():
+        p, together = pvalues(values[name], record.kind), sides.together(record)
+        adjusted = familywise(values[name], record.kind, together)
+        free = is_order_free(values[name])
+        if free:
+            p, adjusted = np.full_like(p, np.nan), np.full_like(p, np.nan)
+        kinds = {
+            "null": values[name][1:].mean(axis=0),
+            "p": p,
+            "p_fwer": adjusted,
+            "p_fdr": false_discovery(p, together),
+        }
+        found[name] = {kind: sides.whole(matrix, record) for kind, matrix in kinds.items()} | {
+            "order_free": np.asarray(free)
+        }
+    return found
+
+
+def _intervals(plan: Plan, group: Group, sides: RowsAndColumns, each: Any) -> dict[str, dict[str, np.ndarray]]:
+    asked = plan.asked
+    arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
+    xs = [arrays[int(i)] for i in sides.rows]
+    ys = xs if plan.same else [arrays[int(j)] for j in sides.columns]
+
+    def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
+        return resampled_values(measures, xs, ys, sides.needed, asked.method, asked.rng, each)
+
+    found = {}
+    for name, ends in intervals(group.measures, asked.level, resampled).items():
+        whole = {kind: np.asarray(matrix, dtype=float) for kind, matrix in ends._asdict().items()}
+        found[name] = {kind: sides.whole(matrix, group.measures[name]) for kind, matrix in whole.items()}
+    return found
+
+
+def _stays(plan: Plan, group: Group, index: int) -> bool:
+    """Say whether an operand can be reordered as it is: it is NumPy's, or a function's own array."""
+    array = plan.layers[index].array
+    given = group.family is FUNCTION or isinstance(array, Rows)
+    return given or is_numpy(on_host(array) if group.family.host else array)
+
+
+def _array(plan: Plan, group: Group, index: int) -> Any:
+    layer = plan.layers[index]
+    array = converted(layer.array, layer.title, shifted=group.ignores_offset)
+    # A function of the caller's may know its own array library alone.
+    return array if group.family is FUNCTION else to_numpy(array)
