@@ -24,7 +24,6 @@ from homolog.measures import evaluation
 from homolog.operands import dissimilarities
 from homolog.operands.dissimilarities import DISSIMILARITIES
 from homolog.operands.representation import ArrayRepresentation
-from homolog.states import summed
 
 MIB = 1 << 20
 SLACK = 64 * MIB
@@ -406,22 +405,3 @@ def test_a_pool_has_as_many_threads_as_cores(groups):
 def test_nothing_else_asks_how_many_cores_there_are():
     sources = Path(hl.__file__).parent.rglob("*.py")
     assert [path.name for path in sources if "cpu_count" in path.read_text()] == ["machine.py"]
-
-
-def test_moments_of_a_pair_meet_once_for_all_measures(monkeypatch, rng):
-    names = ("cca", "pwcca", "procrustes_distance", "linear_regression", "cka", "hsic", "semi_match", "bipartite_match")
-    layers = {f"{p}": rng.normal(size=(80, p)) for p in (3, 5)}
-    state = hl.Moments()
-    state.update(layers)
-    products, plain = [], summed.SummedRows.__matmul__
-    monkeypatch.setattr(summed.SummedRows, "__matmul__", lambda x, y: products.append((x, y)) or plain(x, y))
-    decomposed, svd = [], np.linalg.svd
-    monkeypatch.setattr(np.linalg, "svd", lambda *given, **how: decomposed.append(given) or svd(*given, **how))
-    found, _ = with_messages(lambda: state.finalise(measures=names))
-    assert (len(products), len(decomposed)) == (
-        6,
-        6,
-    )  # of three pairs: overlaps and correlations; overlaps, and those weighted
-    for name in names:
-        alone, _ = with_messages(lambda name=name: state.finalise(measures=name))
-        np.testing.assert_array_equal(found[name], alone[name])
