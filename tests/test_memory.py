@@ -117,7 +117,7 @@ def test_a_few_layers_at_a_time_give_what_all_at_once_give(name, strict, rng):
             batches = {}
             for memory in range(2000, 4_000_000, 9000):
                 try:
-                    group = hl.plan(**given, memory=memory).groups[0]
+                    group = hl.plan(**given, memory=memory).measure_groups[0]
                 except ValueError:
                     continue
                 if not group.batches:

@@ -305,7 +305,7 @@ def test_the_plan_counts_what_is_read(big):
     text = str(hl.plan(*big, memory="12MiB"))
     assert "products of rows in" in text
     assert "passes," in text
-    group = hl.plan(*big, memory="12MiB").groups[0]
+    group = hl.plan(*big, memory="12MiB").measure_groups[0]
     size = 2 * 4 * BIG["rows"] * sum(BIG["widths"])
     assert group.form.read == pytest.approx(group.form.passes * size, rel=1e-6)
     assert group.form.passes >= 3

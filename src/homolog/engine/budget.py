@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Group:
+class MeasureGroup:
     """Measures that share operands, one family and equal options of its `prepare`, and how they are computed."""
 
     family: Family
@@ -103,7 +103,11 @@ class Request:
         items = [itemsize(array, single=single) for array in self.arrays]
         found = Sizes.of(self.arrays, items, self.needed, self.memory)
         spread = self.executor is not None
-        return replace(found, workers=1 if spread else usable_cores(), spread=spread)
+        return replace(found, workers=1 if spread else self._cores, spread=spread)
+
+    @cached_property
+    def _cores(self) -> int:
+        return usable_cores()
 
     @property
     def on_host(self) -> bool:
@@ -114,7 +118,7 @@ class Request:
     @property
     def threads(self) -> int:
         """Layers or pairs that are worked on at a time, if the memory suffices."""
-        return usable_cores() if self.family.host and self.on_host else 1
+        return self._cores if self.family.host and self.on_host else 1
 
     @property
     def allowed(self) -> int:
@@ -156,12 +160,14 @@ class Request:
             needed = again
         return needed
 
-    def group(self) -> Group:
+    def group(self) -> MeasureGroup:
         """Choose how measures are computed: all layers at once, block by block, a few layers at a time, or not at all."""
         form, cost = self.in_memory()
         taken, at_once = cost.bytes(self.memory, self.threads), cost.at_once(self.memory, self.threads)
         items = tuple(self.sizes.items.tolist())
-        group = Group(self.family, self.options, self.measures, cost, self.allowed, taken, at_once, form, items=items)
+        group = MeasureGroup(
+            self.family, self.options, self.measures, cost, self.allowed, taken, at_once, form, items=items
+        )
         if not self.elsewhere and (cost.least <= self.allowed or not self.counted):
             return group
         whole = self.least()
@@ -205,7 +211,7 @@ class Request:
             return None, self._of(widest[:2]).least()
         return _largest(fits, 2, len(widest)), 0
 
-    def _in_batches(self, group: Group, batch: int) -> Group:
+    def _in_batches(self, group: MeasureGroup, batch: int) -> MeasureGroup:
         """Return a group that holds so many layers at a time, and prepares those again that have to make room."""
         passing = max(1, batch // 4)
         staying, count = batch - passing, len(self.arrays)

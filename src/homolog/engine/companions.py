@@ -11,7 +11,7 @@ import numpy as np
 
 from homolog.arrays import converted, is_numpy, on_host, to_numpy
 from homolog.diagnostics import Caution, dominated_by_bias, few_permutations, no_interval, order_free
-from homolog.engine.budget import Group
+from homolog.engine.budget import MeasureGroup
 from homolog.engine.planning import Plan
 from homolog.inference.intervals import intervals
 from homolog.inference.permutations import is_order_free, orders, permuted_values
@@ -35,12 +35,12 @@ class RowsAndColumns:
     same: bool
 
     @classmethod
-    def of(cls, plan: Plan, group: Group) -> RowsAndColumns:
+    def of(cls, plan: Plan, group: MeasureGroup) -> RowsAndColumns:
         """Return the sides of a group of measures."""
         rows, columns = (side[np.isin(side, plan.used)] for side in (plan.rows, plan.columns))
         needed = plan.needed[np.ix_(rows, columns)]
-        condensed_of_blocks = plan.same and all(record.symmetric for record in group.measures.values())
-        return cls(rows, columns, np.triu(needed | needed.T) if condensed_of_blocks else needed, plan.same)
+        once = plan.same and all(record.symmetric for record in group.measures.values())
+        return cls(rows, columns, np.triu(needed | needed.T) if once else needed, plan.same)
 
     def whole(self, values: np.ndarray, record: Measure) -> np.ndarray:
         """Mirror the upper half of a symmetric measure, along the last two axes: other orders would give other numbers."""
@@ -73,7 +73,7 @@ class RowsAndColumns:
 
 def companions(
     plan: Plan,
-    group: Group,
+    group: MeasureGroup,
     operands: dict[int, Any],
     each: Any,
     step: Callable[..., Any],
@@ -103,7 +103,12 @@ def companions(
 
 
 def _nulls(
-    plan: Plan, group: Group, operands: dict[int, Any], sides: RowsAndColumns, each: Any, step: Callable[..., Any]
+    plan: Plan,
+    group: MeasureGroup,
+    operands: dict[int, Any],
+    sides: RowsAndColumns,
+    each: Any,
+    step: Callable[..., Any],
 ) -> dict[str, dict[str, np.ndarray]]:
     asked, some = plan.asked, next(iter(group.measures.values()))
     taken = {
@@ -140,7 +145,7 @@ def _nulls(
     return found
 
 
-def _intervals(plan: Plan, group: Group, sides: RowsAndColumns, each: Any) -> dict[str, dict[str, np.ndarray]]:
+def _intervals(plan: Plan, group: MeasureGroup, sides: RowsAndColumns, each: Any) -> dict[str, dict[str, np.ndarray]]:
     asked = plan.asked
     arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
     xs = [arrays[int(i)] for i in sides.rows]
@@ -156,14 +161,14 @@ def _intervals(plan: Plan, group: Group, sides: RowsAndColumns, each: Any) -> di
     return found
 
 
-def _stays(plan: Plan, group: Group, index: int) -> bool:
+def _stays(plan: Plan, group: MeasureGroup, index: int) -> bool:
     """Say whether an operand can be reordered as it is: it is NumPy's, or a function's own array."""
     array = plan.layers[index].array
     given = group.family is FUNCTION or isinstance(array, Rows)
     return given or is_numpy(on_host(array) if group.family.host else array)
 
 
-def _array(plan: Plan, group: Group, index: int) -> Any:
+def _array(plan: Plan, group: MeasureGroup, index: int) -> Any:
     layer = plan.layers[index]
     array = converted(layer.array, layer.title, shifted=group.ignores_offset)
     # A function of the caller's may know its own array library alone.

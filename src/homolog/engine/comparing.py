@@ -171,5 +171,5 @@ def plan(
     """
     asked = Requested(null, interval, n_permutations, groups, level, method, rng)
     planned = make_plan(a, b, measures, pairs, memory, asked, executor)
-    _ = planned.groups  # what cannot be done is said here, not when the plan is printed
+    _ = planned.measure_groups  # what cannot be done is said here, not when the plan is printed
     return planned

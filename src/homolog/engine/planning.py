@@ -12,7 +12,7 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import format_bytes, parse_bytes
-from homolog.engine.budget import Group, Request
+from homolog.engine.budget import MeasureGroup, Request
 from homolog.engine.inputs import (
     Measures,
     Pairs,
@@ -110,15 +110,15 @@ class Plan:
         return [self.layers[index] for index in self.used]
 
     @cached_property
-    def groups(self) -> list[Group]:
+    def measure_groups(self) -> list[MeasureGroup]:
         """The measures in groups that share operands."""
         return list(grouped(self))
 
     @cached_property
-    def preparations(self) -> list[list[Group]]:
+    def preparations(self) -> list[list[MeasureGroup]]:
         """The groups that are prepared together: they share what they begin with, and their operands fit side by side."""
-        found: list[list[Group]] = []
-        for group in self.groups:
+        found: list[list[MeasureGroup]] = []
+        for group in self.measure_groups:
             shares = "" if group.blocked or group.batches else group.family.shares
             for preparation in found if shares else []:
                 size, lead = group.bytes + sum(other.bytes for other in preparation), preparation[0]
@@ -133,7 +133,7 @@ class Plan:
     @property
     def flops(self) -> float:
         """Floating-point operations, to leading order."""
-        return sum(group.flops for group in self.groups)
+        return sum(group.flops for group in self.measure_groups)
 
     @property
     def bytes(self) -> int:
@@ -155,8 +155,8 @@ class Plan:
     __repr__ = __str__
 
 
-def grouped(plan: Plan) -> Iterator[Group]:
-    """Group the measures of a plan, and choose the form of each group."""
+def grouped(plan: Plan) -> Iterator[MeasureGroup]:
+    """MeasureGroup the measures of a plan, and choose the form of each group."""
     found: list[tuple[Family, dict[str, Any], dict[str, Measure]]] = []
     for name, record in plan.measures.items():
         for family, options, members in found:

@@ -26,10 +26,10 @@ from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
 from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_most, pooled
 from homolog.diagnostics import Caution, explain_nan, null_level, undefined
-from homolog.engine.budget import Batch, Group
+from homolog.engine.budget import Batch, MeasureGroup
 from homolog.engine.companions import companions
 from homolog.engine.planning import Layer, Plan
-from homolog.measures.evaluation import PairValues, examined, levels_of_all, values_of_all, values_of_pair
+from homolog.measures.evaluation import PairValues, examined, null_levels_of_all, values_of_all, values_of_pair
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure
 from homolog.operands.family import Family, ProductFamily, TogetherFamily
@@ -77,7 +77,7 @@ class Outcome:
     def note_all(self, measures: Mapping[str, Measure], shared: Any, used: np.ndarray, needed: np.ndarray) -> None:
         """Evaluate the measures on what all pairs share, and put the values that are needed where they belong."""
         at, wanted = np.ix_(used, used), needed | needed.T
-        levels = levels_of_all(measures, shared)
+        levels = null_levels_of_all(measures, shared)
         for name, values in zip(measures, values_of_all(measures, shared, needed.shape), strict=True):
             self.values[name][at] = np.where(wanted, values, self.values[name][at])
             if name in levels:
@@ -142,14 +142,14 @@ def run(plan: Plan, progress: bool | None) -> Outcome:
     """Compute a plan."""
     outcome = Outcome.empty(plan)
     hidden = None if progress is None else not progress
-    steps = len(plan.groups) * (len(plan.used) + len(unordered(plan.needed)) + plan.asked.steps())
+    steps = len(plan.measure_groups) * (len(plan.used) + len(unordered(plan.needed)) + plan.asked.steps())
     with tqdm(total=steps, desc="comparing", delay=1, leave=False, disable=hidden, bar_format=_BAR) as bar:
         for groups in plan.preparations:
             _run_together(plan, groups, outcome, bar.update)
     return outcome.concluded(plan)
 
 
-def _run_together(plan: Plan, groups: Sequence[Group], outcome: Outcome, step: Step) -> None:
+def _run_together(plan: Plan, groups: Sequence[MeasureGroup], outcome: Outcome, step: Step) -> None:
     """Compute groups whose layers are prepared together; often it is one."""
     lead, most = groups[0], max(max(group.at_once) for group in groups)
     with pooled(lead.blocked or most > 1) as each, _cache(plan, lead) as cache:
@@ -179,14 +179,14 @@ def _run_together(plan: Plan, groups: Sequence[Group], outcome: Outcome, step: S
             operands.clear()
 
 
-def _workers(plan: Plan, group: Group, each: Any) -> Workers:
+def _workers(plan: Plan, group: MeasureGroup, each: Any) -> Workers:
     if group.blocked:
         return ThreadWorkers(each) if plan.executor is None else ExecutorWorkers(plan.executor)
     return ThreadWorkers(at_most(each, group.at_once[1]))
 
 
 @contextmanager
-def _cache(plan: Plan, group: Group) -> Iterator[ArrayCache | None]:
+def _cache(plan: Plan, group: MeasureGroup) -> Iterator[ArrayCache | None]:
     """Give room for what is large of layers on disk; tasks of other processes leave it in a folder beside the first file."""
     if not group.blocked or group.form is None:
         yield None
@@ -197,7 +197,7 @@ def _cache(plan: Plan, group: Group) -> Iterator[ArrayCache | None]:
 
 
 def _prepared(
-    plan: Plan, groups: Sequence[Group], places: Sequence[int], each: Any, cache: ArrayCache | None, step: Step
+    plan: Plan, groups: Sequence[MeasureGroup], places: Sequence[int], each: Any, cache: ArrayCache | None, step: Step
 ) -> Iterator[list[Any]]:
     """Yield the operands of some layers, one for each group."""
     lead, layers = groups[0], [plan.used_layers[place] for place in places]
@@ -228,7 +228,7 @@ def _of_rows(stored: Any, each: Any = map, *, family: Family, options: Any, cach
     return family.prepare(StoredRepresentation(rows, title, dtype, cache, panels, keep, each), **options)
 
 
-def _of_array(groups: Sequence[Group], n: int, step: Step, layer: Layer) -> list[Any]:
+def _of_array(groups: Sequence[MeasureGroup], n: int, step: Step, layer: Layer) -> list[Any]:
     """Return the operands of one layer in memory, one for each group."""
     family, array = groups[0].family, loaded(layer.array)
     if array is not layer.array:
@@ -265,7 +265,7 @@ def _light(array: Any) -> Any:
 
 def _meet(
     plan: Plan,
-    group: Group,
+    group: MeasureGroup,
     form: Form | None,
     needed: np.ndarray,
     operands: Mapping[int, Any],
@@ -295,7 +295,7 @@ def _meet(
 
 
 def _of_pair(
-    group: Group, operands: Sequence[Any], titles: Sequence[str], needed: np.ndarray, pair: IndexPair
+    group: MeasureGroup, operands: Sequence[Any], titles: Sequence[str], needed: np.ndarray, pair: IndexPair
 ) -> dict[str, PairValues]:
     """Return what every measure says of a pair of operands."""
     i, j = pair

@@ -63,9 +63,9 @@ class Pair:
         return scalar(self.measure.value(*self.operands))
 
     @property
-    def level(self) -> float | None:
+    def null_level(self) -> float | None:
         """Mean under permutation where there is a formula."""
-        found = self.measure.level(*self.operands)
+        found = self.measure.null_level(*self.operands)
         return None if found is None else scalar(found)
 
     def caution(self) -> None:

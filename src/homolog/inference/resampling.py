@@ -114,8 +114,8 @@ def resampled_values(
         found |= {name: Resampled(whole[i], values[:, i], factor, factor, freedom) for i, name in enumerate(rest)}
     biased = {name: record for name, record in measures.items() if shows_bias(record, len(xs[0]))}
     if biased and method == "jackknife":
-        condensed_of_blocks = computed(biased, halves_of(len(xs[0]), rng))
-        found |= {name: found[name]._replace(halves=condensed_of_blocks[:, i]) for i, name in enumerate(biased)}
+        halved = computed(biased, halves_of(len(xs[0]), rng))
+        found |= {name: found[name]._replace(halves=halved[:, i]) for i, name in enumerate(biased)}
     elif biased:
         found |= {name: found[name]._replace(halves=found[name].values) for name in biased}
     return {name: found[name] for name in measures}

@@ -189,7 +189,7 @@ def null_level(
     """
     pair = Pair.of(x, y, measure)
     pair.caution()
-    exact = pair.level if groups is None else None
+    exact = pair.null_level if groups is None else None
     return float(_permuted(pair, n_permutations, groups, rng, memory)[1:].mean()) if exact is None else exact
 
 

@@ -111,7 +111,7 @@ def values_of_pair(measures: Measures, x: Any, y: Any, shared: Any, *, same: boo
         if not (record.symmetric or same):
             asked = record.symmetric is False or both
             reverse = _number(name, record.value(y, x, transposed)) if asked else math.nan
-        levels = record.level(x, y, shared), record.level(y, x, transposed)
+        levels = record.null_level(x, y, shared), record.null_level(y, x, transposed)
         found[name] = PairValues(value, reverse, *(math.nan if level is None else scalar(level) for level in levels))
     return found
 
@@ -133,9 +133,9 @@ def values_of_all(measures: Measures, shared: Any, shape: tuple[int, int]) -> np
     return np.array([np.broadcast_to(value, shape) for value in values])
 
 
-def levels_of_all(measures: Measures, shared: Any) -> dict[str, np.ndarray]:
+def null_levels_of_all(measures: Measures, shared: Any) -> dict[str, np.ndarray]:
     """Return the null level of every pair, of measures that have a formula for it."""
-    levels = {name: record.level(None, None, shared) for name, record in measures.items()}
+    levels = {name: record.null_level(None, None, shared) for name, record in measures.items()}
     return {name: to_numpy(level) for name, level in levels.items() if level is not None}
 
 

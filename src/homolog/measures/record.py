@@ -153,19 +153,19 @@ class Measure:
             return None
         return self.bind(**self.unbiased)
 
-    @property
+    @cached_property
     def defaults(self) -> dict[str, Any]:
         """The options in signature order with their default values."""
         parameters = inspect.signature(self.function).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
-    @property
+    @cached_property
     def sides(self) -> tuple[str, str]:
         """The names of the two representations."""
         x, y = list(inspect.signature(self.function).parameters)[:2]
         return x, y
 
-    @property
+    @cached_property
     def choices(self) -> dict[str, tuple[Any, ...]]:
         """The options that choose among names, with these names."""
         hints = get_type_hints(self.function)
@@ -187,18 +187,18 @@ class Measure:
         """Whether a vector that is added to every example of either side changes nothing."""
         return self.invariances is not None and self.invariances.translation == "xy"
 
-    @property
+    @cached_property
     def prepare_options(self) -> dict[str, Any]:
         """The bound or default options that determine the operand."""
         chosen = {name: value for name, value in self.all_options.items() if name in self.family.options}
         return {**chosen, **self.fixed}
 
-    @property
+    @cached_property
     def formula_options(self) -> dict[str, Any]:
         """The bound or default options that belong to the formula."""
         return {name: value for name, value in self.all_options.items() if name not in self.family.options}
 
-    @property
+    @cached_property
     def all_options(self) -> dict[str, Any]:
         """Every option, bound or default."""
         return self.defaults | dict(self.options)
@@ -207,7 +207,7 @@ class Measure:
         """Evaluate the formula on two operands and what they share, or on what all pairs of layers share."""
         return self.compute(x, y, shared, **self.formula_options)
 
-    def level(self, x: Any, y: Any, shared: Any) -> Array | None:
+    def null_level(self, x: Any, y: Any, shared: Any) -> Array | None:
         """Return the mean over permutations of the examples, or None where there is no formula."""
         return None if self.null is None else self.null(x, y, shared, **self.formula_options)
 
