@@ -35,7 +35,7 @@ def make(folder: Path, rows: int) -> None:
         signals = np.random.default_rng(1)
         with Writer(folder / f"{name}-{rows}.zarr", {}, resume=False) as writer:
             layers = {f"layer {i}": (FEATURES, np.dtype("float32")) for i in range(LAYERS)}
-            writer.begin(layers, {}, {"model": name})
+            writer.start(layers, {}, {"model": name})
             for start in range(0, rows, 1024):
                 count = min(1024, rows - start)
                 z = signals.normal(size=(count, SHARED)).astype(np.float32)

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from cases import ROOTS
+from representation_pairs import ROOTS
 
 import homolog as hl
 from homolog.arrays import to_numpy

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 import homolog as hl
-from homolog.analysis.matching import assignment, monotone_path
-from homolog.analysis.sharing import shared_rank
+from homolog.analysis.common_subspace import shared_rank
+from homolog.analysis.corresponding_layers import assignment, monotone_path
 
 
 def networks(rng, count=4, noise=1.0, widths=(4, 5, 6)):

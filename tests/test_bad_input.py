@@ -14,7 +14,7 @@ import xarray
 from conftest import command_line
 
 import homolog as hl
-from homolog.cli.loading import named
+from homolog.cli.loading import imported_object
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 Y = np.random.default_rng(1).normal(size=(20, 4))
@@ -55,7 +55,7 @@ LONG = "x" * 10_000
         lambda: hl.correspondence(RESULT, LONG),
         lambda: hl.open(LONG),
         lambda: hl.save({f"homolog:{LONG}": X}, "a.npz"),
-        lambda: named(f"numpy:{LONG}"),
+        lambda: imported_object(f"numpy:{LONG}"),
     ],
 )
 def test_long_names_are_not_repeated_whole(call):
@@ -199,8 +199,12 @@ CASES = {
     ),
     "threshold kind": (lambda: hl.shared_subspace(X, Y, threshold=2), ValueError, r"in \(0, 1\], got 2: 0\.99 keeps"),
     "threshold text": (lambda: hl.shared_subspace(X, Y, threshold="all"), ValueError, r"in \(0, 1\], got 'all'"),
-    "name in a module": (lambda: named("numpy:layers_of"), KeyError, "unknown name 'layers_of'.* [Tt]he names are"),
-    "name in a class": (lambda: named("numpy:linalg.nrm"), KeyError, "unknown name 'nrm', did you mean norm"),
+    "name in a module": (
+        lambda: imported_object("numpy:layers_of"),
+        KeyError,
+        "unknown name 'layers_of'.* [Tt]he names are",
+    ),
+    "name in a class": (lambda: imported_object("numpy:linalg.nrm"), KeyError, "unknown name 'nrm', did you mean norm"),
     "dtype": (lambda: hl.extract(CONVOLUTION, SEQUENCES, dtype="bfloat16"), ValueError, "float16, float32, float64"),
     "device": (lambda: hl.extract(CONVOLUTION, SEQUENCES, device="gpu"), ValueError, "one that PyTorch can use"),
     "companion": (lambda: hl.compare(X, Y, measures={"m": "cka", "m_null": "cca"}), ValueError, "companion of another"),

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import CASES, related
+from representation_pairs import CASES, related
 
 import homolog as hl
 from homolog.blocks import budget, products

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import xarray
-from cases import related
+from representation_pairs import related
 
 import homolog as hl
 

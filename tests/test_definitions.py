@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from cases import CASES
+from representation_pairs import CASES
 
 import homolog as hl
 

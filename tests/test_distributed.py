@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import warnings
 
-import forked
+import distributed_process
+import forked_processes
 import pytest
-import reduced
 import xarray
-from test_streaming import same
+from streamed_results import assert_results_agree
 
 import homolog as hl
 
@@ -22,17 +22,17 @@ def _quiet():
 
 
 def test_processes_of_torch_distributed_hold_the_whole(tmp_path):
-    forked.run("reduced:process", 3, tmp_path)
-    x, y, parts = reduced.data()
-    expected = hl.compare(x, y, measures=reduced.FORMS)
+    forked_processes.run("distributed_process:process", 3, tmp_path)
+    x, y, parts = distributed_process.data()
+    expected = hl.compare(x, y, measures=distributed_process.FORMS)
     state = hl.MinibatchHSIC()
     for rows in parts:
         state.update(x[rows], y[rows])
     for rank in range(3):
         moments, batches = (xarray.load_dataset(tmp_path / f"{kind}-{rank}.nc") for kind in ("moments", "batches"))
-        same(moments, expected)
-        same(batches, state.finalise())
-        assert json.loads(moments.attrs["measures"]) == list(reduced.FORMS)
+        assert_results_agree(moments, expected)
+        assert_results_agree(batches, state.finalise())
+        assert json.loads(moments.attrs["measures"]) == list(distributed_process.FORMS)
 
 
 def test_all_reduce_alone_says_what_is_missing(rng):

@@ -9,10 +9,10 @@ import warnings
 import numpy as np
 import pytest
 import xarray
-from cases import CASES, related
 from conftest import LIBRARIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from representation_pairs import CASES, related
 
 import homolog as hl
 from homolog.blocks.budget import Cost, Form, Sizes

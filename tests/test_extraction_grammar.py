@@ -200,7 +200,7 @@ def cases(draw):
     return model, torch.randn(max(rows, 2), tokens, width), batch, reduce
 
 
-def taken(model, x, batch, reduce, **options):
+def extracted(model, x, batch, reduce, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return hl.extract(model, x, reduce=reduce, batch_size=batch, **options)
@@ -212,11 +212,11 @@ def taken(model, x, batch, reduce, **options):
 def test_the_rows_follow_the_examples_or_extraction_refuses(case):
     model, x, batch, reduce = case
     try:
-        layers = taken(model, x, batch, reduce)
+        layers = extracted(model, x, batch, reduce)
     except ValueError:
         return
     order = np.random.default_rng(0).permutation(len(x))
-    again = taken(model, x[order], batch, reduce, layers=list(layers), axis={name: 0 for name in layers})
+    again = extracted(model, x[order], batch, reduce, layers=list(layers), axis={name: 0 for name in layers})
     coarse = any(isinstance(module, QUANTISED.Linear) for module in model.modules())
     for name, rows in layers.items():
         per_example = len(rows) // len(x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -216,3 +218,167 @@ def test_a_reduction_of_ones_own_is_given_the_masked_tensor():
     with pytest.raises(ZeroDivisionError) as caught:
         hl.extract(model, X, layers="odd", reduce=lambda output, mask: 1 / 0)
     assert "while reduce was given the output of layer 'odd', MaskedTensor of shape (6, 3)" in caught.value.__notes__
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def dense():
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+class Denoiser(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(3, 4)
+
+    def forward(self, sample, timestep, table=None):
+        return self.line(sample) + timestep
+
+
+@pytest.mark.parametrize("step", [torch.tensor(10), torch.tensor([10]), 10, 10.0])
+@pytest.mark.parametrize("batched", [True, False])
+def test_scalars_of_a_mapping_belong_to_all_examples(step, batched):
+    data = {"timestep": step, "sample": torch.randn(6, 3)}
+    taken = hl.extract(Denoiser(), [data] if batched else data, layers=["line", "input"], batch_size=4)
+    assert taken["line"].shape == (6, 4)
+    np.testing.assert_array_equal(taken["input"], data["sample"])
+    later = hl.extract(Denoiser(), {**data, "timestep": 11}, batch_size=4)
+    assert not set(taken.digests) & set(later.digests)
+
+
+def test_a_mapping_whose_entries_disagree_is_one_batch():
+    class Nodes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lift = nn.Linear(3, 5)
+
+        def forward(self, edges, x):
+            assert len(x) == 90
+            return self.lift(x)
+
+    graph = {"edges": torch.randint(0, 90, (2, 200)), "x": torch.randn(90, 3)}
+    assert hl.extract(Nodes(), graph, batch_size=16)["lift"].shape == (90, 5)
+    result = hl.compare_models(Nodes(), Nodes(), graph, batch_size=16)
+    assert dict(result.sizes) == {"layer_a": 1, "layer_b": 1}
+
+
+@dataclass
+class Record:
+    pictures: torch.Tensor
+    labels: torch.Tensor
+
+
+class Own:
+    def __init__(self, x):
+        self.x = x
+
+
+def test_batches_of_ones_own_classes():
+    x = torch.randn(6, 3)
+    model = dense()
+    expected = hl.extract(model, x)
+    for wrap in (lambda x: Record(x, torch.arange(len(x))), Own):
+        name = "x" if wrap is Own else "pictures"
+        taken = hl.extract(
+            model, [wrap(x[:4]), wrap(x[4:])], forward=lambda model, batch, name=name: model(getattr(batch, name))
+        )
+        np.testing.assert_allclose(taken["2"], expected["2"], atol=1e-6)
+
+    class Sealed:
+        __slots__ = ("rows",)
+
+    with pytest.raises(
+        TypeError, match=r"a batch for forward must hold a tensor or a list .* got a Sealed in which none"
+    ):
+        hl.extract(model, [Sealed()], forward=lambda model, batch: model(batch.rows))
+
+
+def test_empty_batches_and_other_byte_orders():
+    x = torch.randn(6, 3)
+    with pytest.raises(
+        ValueError, match=r"at least one example, got a tensor of shape \(0, 3\): leave empty batches out"
+    ):
+        hl.extract(dense(), [x, x[:0]])
+    model = dense()
+    swapped = hl.extract(model, x.numpy().astype(">f4"))
+    np.testing.assert_array_equal(swapped["2"], hl.extract(model, x)["2"])
+    np.testing.assert_array_equal(swapped.digests, hl.extract(model, x).digests)
+    with pytest.raises(TypeError, match="arrays of at most 64 bits"):
+        hl.extract(model, [x.numpy().astype(np.longdouble)])
+
+
+def pictures(count=6):
+    return [torch.randn(3, 9, 9, generator=torch.Generator().manual_seed(i)) for i in range(count)]
+
+
+def test_lists_of_images_are_one_example_each():
+    model = nn.Sequential(nn.Conv2d(3, 2, 3))
+    stacked = hl.extract(model, torch.stack(pictures()))
+
+    def forward(model, batch):
+        return model(torch.stack(batch))
+
+    taken = hl.extract(model, [pictures()[:5], pictures()[5:]], forward=forward)
+    np.testing.assert_allclose(taken["0"], stacked["0"], atol=1e-6)
+    turned = hl.extract(model, [pictures()[::-1]], forward=forward)
+    with pytest.raises(ValueError, match="the same inputs in another order"):
+        hl.compare(taken, turned)
+    with pytest.raises(TypeError, match="got a list of 6 that look like one example each"):
+        hl.extract(model, [pictures()])
+
+
+def test_everything_that_reaches_the_model_is_digested():
+    x, y = torch.randn(6, 3), torch.randn(6, 3)
+
+    def forward(model, batch):
+        return model(batch[0] + batch[1])
+
+    first = hl.extract(dense(), [(x, y)], forward=forward)
+    second = hl.extract(dense(), [(x, y.flip(0))], forward=forward)
+    assert not set(first.digests) & set(second.digests)
+    np.testing.assert_array_equal(hl.extract(dense(), [(x, y)]).digests, hl.extract(dense(), x).digests)
+    texts = [f"text {i}" for i in range(6)]
+
+    def embed(model, batch):
+        return model(torch.stack([torch.full((3,), float(text[5:])) for text in batch]))
+
+    taken, turned = (hl.extract(dense(), [batch], forward=embed) for batch in (texts, texts[::-1]))
+    assert taken.digests.tolist() == turned.digests.tolist()[::-1]
+
+
+def test_lists_of_images_go_through_two_models():
+    models = [nn.Sequential(nn.Conv2d(3, width, 3)) for width in (2, 4)]
+    batches = [pictures(24)[i : i + 6] for i in (0, 6, 12)] + [pictures(24)[18:21], pictures(24)[21:]]
+
+    def forward(model, batch):
+        return model(torch.stack(batch))
+
+    result = hl.compare_models(
+        *models, batches[:3], forward_a=forward, forward_b=forward, exact=True, measures="cka(estimator=debiased)"
+    )
+    a, b = (hl.extract(model, torch.stack(pictures(18))) for model in models)
+    expected = hl.compare(a, b, measures=("cka(estimator=debiased)",))["cka(estimator=debiased)"]
+    np.testing.assert_allclose(result["cka(estimator=debiased)"], expected, atol=1e-6)
+    joined = hl.compare_models(*models, batches[:4], forward_a=forward, forward_b=forward)  # three join the six before
+    assert np.isfinite(joined["cka(estimator=debiased)"]).all()
+
+
+def test_inputs_and_targets_of_one_kind_are_no_examples():
+    x = torch.randn(6, 3)
+    model = dense()
+    batch = [{"x": x}, {"y": torch.arange(6)}]
+    taken = hl.extract(model, [batch], forward=lambda model, batch: model(batch[0]["x"]))
+    np.testing.assert_array_equal(taken["2"], hl.extract(model, x)["2"])
+    items = [{"x": row} for row in x]
+    one_by_one = hl.extract(
+        model, [items], forward=lambda model, batch: model(torch.stack([item["x"] for item in batch]))
+    )
+    np.testing.assert_array_equal(one_by_one["2"], taken["2"])
+    pairs = [(row, i) for i, row in enumerate(x)]
+    of_pairs = hl.extract(model, [pairs], forward=lambda model, batch: model(torch.stack([row for row, _ in batch])))
+    np.testing.assert_array_equal(of_pairs["2"], taken["2"])
+    with pytest.raises(TypeError, match=r"got a list of 6 that look like one example each \(the first a dict\)"):
+        hl.extract(model, [items])

@@ -189,29 +189,29 @@ def test_frames_are_fewer_than_samples():
     np.testing.assert_allclose(said, mean_of(outputs(model, padded)["frames"], SOURCE), atol=1e-6)
 
 
-class Pair(nn.Module):
-    """Two sequences of names of one's own, met in one layer."""
+class TwoSequences(nn.Module):
+    """Two sequences of names of one's own, both in one layer."""
 
     def __init__(self):
         super().__init__()
-        self.met = nn.Linear(4, 4)
+        self.both = nn.Linear(4, 4)
 
     def forward(self, left, right, left_attention_mask, right_attention_mask):
-        return self.met(left + right)
+        return self.both(left + right)
 
 
 def test_two_masks_that_could_be_meant_are_refused():
     data = {"left": torch.randn(5, 6, 4), "right": torch.randn(5, 6, 4)}
     data |= {"left_attention_mask": keep(SOURCE), "right_attention_mask": keep(TARGET)}
-    message = "'met' could be padded as left_attention_mask or as right_attention_mask says"
+    message = "'both' could be padded as left_attention_mask or as right_attention_mask says"
     with pytest.raises(ValueError, match=message):
-        hl.extract(Pair(), [data], reduce="mean")
-    model = Pair()
-    said = hl.extract(model, [data], reduce="mean", mask={"met": "right_attention_mask"})["met"]
-    np.testing.assert_allclose(said, mean_of(outputs(model, data)["met"], TARGET), atol=1e-6)
+        hl.extract(TwoSequences(), [data], reduce="mean")
+    model = TwoSequences()
+    said = hl.extract(model, [data], reduce="mean", mask={"both": "right_attention_mask"})["both"]
+    np.testing.assert_allclose(said, mean_of(outputs(model, data)["both"], TARGET), atol=1e-6)
     same = {**data, "right_attention_mask": keep(SOURCE)}
     np.testing.assert_allclose(
-        hl.extract(model, [same], reduce="mean")["met"], mean_of(outputs(model, same)["met"], SOURCE), atol=1e-6
+        hl.extract(model, [same], reduce="mean")["both"], mean_of(outputs(model, same)["both"], SOURCE), atol=1e-6
     )
 
 

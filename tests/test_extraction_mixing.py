@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import homolog as hl
-from homolog.extraction.orders import OF_TWO, doubled, in_another_order, orders_of, some_of
+from homolog.extraction.trial_examples import ORDER_OF_TWO, reordered, repeated_examples, trial_orders, tried_examples
 
 
 def halves(x):
@@ -117,13 +117,13 @@ def test_what_follows_the_examples_is_taken(name, fixed):
 
 def test_orders_hold_what_is_looked_at():
     for size in range(2, 40):
-        for order in orders_of(size):
+        for order in trial_orders(size):
             assert len(order) != size
             assert set(order) <= set(range(size))
-        assert set(some_of(size)) <= set(orders_of(size)[0])
-        assert sorted(in_another_order(size)) == list(range(size))
-        assert len(doubled(size)) == size
-    assert set(OF_TWO) == set(some_of(2))
+        assert set(tried_examples(size)) <= set(trial_orders(size)[0])
+        assert sorted(reordered(size)) == list(range(size))
+        assert len(repeated_examples(size)) == size
+    assert set(ORDER_OF_TWO) == set(tried_examples(2))
 
 
 class Patches(nn.Module):

@@ -18,8 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import homolog as hl
 from homolog.cli.output import print_summary
-from homolog.names import printable, shortened
-from homolog.reporting.contents import contents
+from homolog.reporting.page_data import data_for_page
 from homolog.results import check_result, measure_names
 
 pytestmark = pytest.mark.filterwarnings(
@@ -331,7 +330,7 @@ def test_altered_results_are_one_sentence_or_harmless(many, rng, tmp_path):
 
     for case, altered in _altered_results(result):
         said = []
-        for use in (lambda r: contents(r, None), loaded):
+        for use in (lambda r: data_for_page(r, None), loaded):
             try:
                 use(altered)
             except (ValueError, KeyError) as error:
@@ -350,82 +349,17 @@ def test_altered_results_are_one_sentence_or_harmless(many, rng, tmp_path):
 def test_the_report_says_where_it_fails(rng, monkeypatch):
     """Layers without namesakes are no failure, and nothing else is taken for them."""
     x, y = ({name: rng.normal(size=(99, 3)) for name in names} for names in ("pq", "rs"))
-    assert contents(hl.compare(x, y), None)["identification"] == []
-    assert contents(hl.compare(x), None)["identification"] == []
-    assert len(contents(hl.compare(x, x | y), None)["identification"]) == 2
-    assert len(contents(hl.compare({"1": x, "2": x, "3": y}), None)["identification"]) == 2
+    assert data_for_page(hl.compare(x, y), None)["identification"] == []
+    assert data_for_page(hl.compare(x), None)["identification"] == []
+    assert len(data_for_page(hl.compare(x, x | y), None)["identification"]) == 2
+    assert len(data_for_page(hl.compare({"1": x, "2": x, "3": y}), None)["identification"]) == 2
 
     def broken(*_):
         raise ValueError("of another kind")
 
-    monkeypatch.setitem(contents.__globals__, "layer_identification", broken)
+    monkeypatch.setitem(data_for_page.__globals__, "layer_identification", broken)
     with pytest.raises(ValueError, match="of another kind"):
-        contents(hl.compare(x, x | y), None)
-
-
-ODD = "conv\x1b[31m\x9b2J\u202e\u2028\r\n\x07" + "x" * 10_000
-
-
-def test_names_reach_no_terminal_as_they_are(rng, tmp_path, recwarn):
-    """Warnings, errors, what is printed of objects, and the command line."""
-    constant = {ODD: np.ones((30, 4)), "other": rng.normal(size=(30, 3))}
-    with pytest.warns(hl.ConstantLayerWarning) as warned:
-        result = hl.compare(hl.Activations(constant, provenance={"model": ODD}))
-    said = [str(warning.message) for warning in warned]
-    said += [text for pair in json.loads(result.attrs["warnings"]) for text in pair]
-    activations = hl.Activations(constant)
-    said += [repr(activations), str(hl.plan({ODD: constant, "b": constant}))]
-    calls = [
-        lambda: activations["nothing"],
-        lambda: activations[ODD + "y"],
-        lambda: activations.select("nothing*"),
-        lambda: activations.rename({ODD: "other"}).rename(lambda _: ODD),
-        lambda: hl.Activations({ODD: np.ones((30, 2, 2))}),
-        lambda: hl.Activations({"a": np.ones((30, 2)), ODD: np.ones((20, 2))}),
-        lambda: hl.compare({ODD: {ODD: np.full((30, 2), np.nan)}, "b": constant}),
-        lambda: hl.compare({ODD: {ODD: np.ones((30, 2))}, "b": {"x": np.ones((20, 2))}}),
-        lambda: hl.compare(constant, pairs=[("nothing", ODD)]),
-        lambda: hl.open(tmp_path / "absent" / "\x1b[31m.npz"),
-    ]
-    for call in calls:
-        with pytest.raises((KeyError, ValueError, TypeError, FileNotFoundError)) as caught:
-            call()
-        said.append(str(caught.value.args[0]))
-    for text in said:
-        assert printable(text, lines=True) == text
-        assert len(text) < 1500, text[:300]
-
-
-def test_the_command_line_prints_no_control_characters(rng, tmp_path):
-    odd = ODD[:40]
-    layers = {odd: rng.normal(size=(30, 4)), "constant": np.ones((30, 2)), "other": rng.normal(size=(30, 3))}
-    notes = {"model": f"{odd} net", "torch": odd}
-    hl.save(hl.Activations(layers, provenance=notes), tmp_path / "a.npz")
-    hl.save({"other": rng.normal(size=(30, 4))}, tmp_path / "\x1b[31mb.npz")
-    commands = [
-        ["info", "a.npz"],
-        ["compare", "a.npz"],
-        ["compare", "a.npz", "\x1b[31mb.npz", "--out", "r.nc"],
-        ["info", "r.nc"],
-        ["diagnose", "a.npz"],
-        ["compare", "a.npz", "--layers", "nothing\x1b[31m"],
-        ["compare", "\x1b[31mabsent.npz"],
-        ["compare", "a.npz", "--\x1b[31m"],
-        ["\x1b[31m"],
-    ]
-    for command in commands:
-        status, out, told = command_line(command, tmp_path)
-        assert status in (0, 2)
-        for text in (out, told):
-            assert printable(text, lines=True) == text, command
-
-
-def test_printable_keeps_what_people_write():
-    for text in ("Schicht 1 (früh)", "層", "layer#2", "a/b c", "🙂"):
-        assert printable(text) == text
-    assert printable("a\x00\x1b\x7f\x85\x9b\u200f\u2066\ud800") == r"a\x00\x1b\x7f\x85\x9b\u200f\u2066\ud800"
-    assert shortened("x" * 200) == "x" * 200
-    assert len(shortened("x" * 201)) <= 200
+        data_for_page(hl.compare(x, x | y), None)
 
 
 def test_what_could_not_be_read_is_not_called_missing(layers, tmp_path, monkeypatch):

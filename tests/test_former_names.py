@@ -214,11 +214,11 @@ def test_options_of_the_command_line_by_former_names(tmp_path):
 
 
 def test_the_command_line_takes_limit(tmp_path):
-    (tmp_path / "nets.py").write_text(
+    (tmp_path / "former_nets.py").write_text(
         "import torch\nmodel = lambda: torch.nn.Linear(3, 2)\ndata = lambda: torch.ones(9, 3)\n"
     )
     for options in (["--limit", "4"], ["--limit=4"], ["--max-examples", "4"]):
-        line = ["extract", "nets.py:model", "--data", "nets.py:data", "--out", "a.npz", *options]
+        line = ["extract", "former_nets.py:model", "--data", "former_nets.py:data", "--out", "a.npz", *options]
         status, _, said = command_line(line, tmp_path)
         assert status == 0, said
         assert hl.open(tmp_path / "a.npz").n == 4

@@ -38,7 +38,7 @@ def truth(measure, strength, shape, distribution):
     return float(hl.measure("cka" if measure.startswith("cka") else measure)(entries[:, :p], entries[:, p:]))
 
 
-def held(measure, distribution, shape, strength, n, draws):
+def share_covered(measure, distribution, shape, strength, n, draws):
     """The share of intervals that hold the value of the population, and the share that have a BiasWarning."""
     rng, value, covered, told = np.random.default_rng(11), truth(measure, strength, shape, distribution), 0, 0
     for _ in range(draws):
@@ -69,16 +69,16 @@ def held(measure, distribution, shape, strength, n, draws):
     ],
 )
 def test_intervals_hold_the_value_of_the_population(measure, distribution, shape, strength, n, draws):
-    assert held(measure, distribution, shape, strength, n, draws)[0] >= 0.9
+    assert share_covered(measure, distribution, shape, strength, n, draws)[0] >= 0.9
 
 
 @pytest.mark.parametrize("measure", ["procrustes_distance", "gulp_distance", "size_and_shape_distance"])
 def test_a_bias_without_an_end_is_told_and_others_are_not(measure):
     """With as many directions as examples on both sides nothing says where the bias ends; with few it does."""
-    assert held(measure, "normal", (30, 30), 1.0, 20, 5)[1] >= 0.6
+    assert share_covered(measure, "normal", (30, 30), 1.0, 20, 5)[1] >= 0.6
     if measure != "size_and_shape_distance":  # which grows with the number of examples
-        assert held(measure, "normal", (3, 30), 1.0, 20, 5)[1] <= 0.2
-        assert held(measure, "normal", (4, 3), 1.0, 20, 5)[1] == 0
+        assert share_covered(measure, "normal", (3, 30), 1.0, 20, 5)[1] <= 0.2
+        assert share_covered(measure, "normal", (4, 3), 1.0, 20, 5)[1] == 0
 
 
 @pytest.mark.parametrize(

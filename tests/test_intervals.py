@@ -78,7 +78,7 @@ def on(measure, value):
     return -np.arctanh(1 - np.square(value) / 2) if measure == "procrustes_distance" else np.arctanh(value)
 
 
-def back(measure, z):
+def from_scale(measure, z):
     if measure in ("hsic", "gulp_distance"):
         return z
     return np.sqrt(2 - 2 * np.tanh(-z)) if measure == "procrustes_distance" else np.tanh(z)
@@ -105,7 +105,7 @@ def test_an_interval_is_that_of_the_jackknife(pair, measure):
     with np.errstate(divide="ignore"):
         centre = np.clip(centre, *to(on(measure, np.array(record.range))))
     ends = min(centre - half, to(whole)), max(centre + half, to(whole))
-    expected = np.clip([back(measure, back_to(end)) for end in ends], *record.range)
+    expected = np.clip([from_scale(measure, back_to(end)) for end in ends], *record.range)
     assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-5)
 
 
@@ -128,7 +128,7 @@ def test_a_difference_is_tested_on_the_scale_of_the_measure(pair, rng, measure):
     middle = sum(pseudo(*both, halves=half)[0] for *both, half in zip(wholes, values, halves, strict=True)) / 2
     half = student.ppf(0.95, 29) * error(each)
     lowest, highest = min(whole, centre - slack) - half, max(whole, centre + slack) + half
-    ends = [back(measure, middle + end / 2) - back(measure, middle - end / 2) for end in (lowest, highest)]
+    ends = [from_scale(measure, middle + end / 2) - from_scale(measure, middle - end / 2) for end in (lowest, highest)]
     assert (found.low, found.high) == pytest.approx(tuple(sorted(sign * np.array(ends))), rel=1e-5)
     least = min(abs(whole), max(abs(centre) - slack, 0)) if whole * centre > 0 else 0
     assert found.pvalue == pytest.approx(2 * student.sf(least / error(each), 29), rel=1e-5)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from array_api_compat import array_namespace
-from cases import CASES, ROOTS, related
 from conftest import LIBRARIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from undefined import undefined
+from representation_pairs import CASES, ROOTS, related
+from undefined_values import undefined
 
 import homolog as hl
 from homolog.arrays import to_numpy

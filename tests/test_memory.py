@@ -24,7 +24,6 @@ from homolog.measures import evaluation
 from homolog.operands import dissimilarities
 from homolog.operands.dissimilarities import DISSIMILARITIES
 from homolog.operands.representation import ArrayRepresentation
-from homolog.states import summed
 
 MIB = 1 << 20
 SLACK = 64 * MIB
@@ -71,7 +70,7 @@ def test_memory_is_kept_for_layers_in_memory(place, growth):
     assert found["used"] <= found["planned"] + SLACK, found["told"]
 
 
-def told(call):
+def with_messages(call):
     """Return what a call gives, and the warnings it gave on the way."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -155,11 +154,11 @@ def _same(found, whole):
 def test_layers_in_memory_are_read_block_by_block_where_their_operands_do_not_fit(measure, put, rng, monkeypatch):
     shared = rng.normal(size=(400, 10))
     layers = {f"{p}": put(shared @ rng.normal(size=(10, p)) + rng.normal(size=(400, p))) for p in (20, 50, 30, 40)}
-    whole, _ = told(lambda: hl.compare(layers, measures=measure))
+    whole, _ = with_messages(lambda: hl.compare(layers, measures=measure))
     monkeypatch.setattr(budget.Cost, "least", 1 << 60)
     needed = _refused(lambda: hl.plan(layers, measures=measure, memory="8KiB"))
     assert "block by block" in str(hl.plan(layers, measures=measure, memory=needed))
-    found, _ = told(lambda: hl.compare(layers, measures=measure, memory=needed))
+    found, _ = with_messages(lambda: hl.compare(layers, measures=measure, memory=needed))
     single = "bfloat16" in str(layers["20"].dtype)
     np.testing.assert_allclose(found[measure], whole[measure], rtol=0, atol=2e-6 if single else 1e-9)
 
@@ -248,7 +247,7 @@ def test_permutations_and_intervals_are_refused_with_what_they_need(measure, ask
 def test_little_that_is_in_memory_is_never_refused(rng):
     layers = {f"{p}": rng.normal(size=(50, p)) for p in (3, 5)}
     for measure in ("rsa", "cca", "cka(kernel=rbf)", "mutual_knn"):
-        found, _ = told(lambda measure=measure: hl.compare(layers, measures=measure, memory=1))
+        found, _ = with_messages(lambda measure=measure: hl.compare(layers, measures=measure, memory=1))
         assert found[measure].notnull().all()
 
 
@@ -300,10 +299,10 @@ def test_a_layer_without_a_median_distance_stops_no_other(memory, with_copies, t
     if memory in ("block by block", "on disk"):
         monkeypatch.setattr(budget.Cost, "least", 1 << 60)
     size = memory if memory in ("2GiB", "100kB") else "64MiB"
-    found, messages = told(lambda: hl.compare(given, measures=RBF, memory=size))
+    found, messages = with_messages(lambda: hl.compare(given, measures=RBF, memory=size))
     assert any(message.startswith("copies" + WITHOUT) for message in messages)
     assert not [message for message in messages if "constant" in message or "has no value" in message]
-    others, _ = told(lambda: hl.compare({name: with_copies[name] for name in ("3", "9")}, measures=RBF))
+    others, _ = with_messages(lambda: hl.compare({name: with_copies[name] for name in ("3", "9")}, measures=RBF))
     for name in RBF:
         assert found[name].sel(layer_a="copies").isnull().all()
         kept = found[name].sel(layer_a=["3", "9"], layer_b=["3", "9"])
@@ -313,16 +312,18 @@ def test_a_layer_without_a_median_distance_stops_no_other(memory, with_copies, t
 def test_one_pair_without_a_median_distance_is_not_a_number(with_copies):
     for put in (np.asarray, torch.tensor):
         x, y = put(with_copies["copies"]), put(with_copies["3"])
-        value, messages = told(lambda x=x, y=y: float(hl.cka(x, y, kernel="rbf")))
+        value, messages = with_messages(lambda x=x, y=y: float(hl.cka(x, y, kernel="rbf")))
         assert np.isnan(value)
         assert [message[: len(WITHOUT) + 1] for message in messages] == ["x" + WITHOUT]
-    value, messages = told(lambda: float(hl.cka(np.ones((60, 2)), with_copies["3"], kernel="rbf")))
+    value, messages = with_messages(lambda: float(hl.cka(np.ones((60, 2)), with_copies["3"], kernel="rbf")))
     assert np.isnan(value)
     assert [message[:13] for message in messages] == ["x is constant"]
 
 
 def test_permutations_beside_a_layer_without_a_median_distance(with_copies):
-    found, messages = told(lambda: hl.compare(with_copies, measures=RBF[0], null="permutation", n_permutations=19))
+    found, messages = with_messages(
+        lambda: hl.compare(with_copies, measures=RBF[0], null="permutation", n_permutations=19)
+    )
     assert any(message.startswith("copies" + WITHOUT) for message in messages)
     p = found[f"{RBF[0]}_p"]
     assert p.sel(layer_a="copies").isnull().all()
@@ -404,22 +405,3 @@ def test_a_pool_has_as_many_threads_as_cores(groups):
 def test_nothing_else_asks_how_many_cores_there_are():
     sources = Path(hl.__file__).parent.rglob("*.py")
     assert [path.name for path in sources if "cpu_count" in path.read_text()] == ["machine.py"]
-
-
-def test_moments_of_a_pair_meet_once_for_all_measures(monkeypatch, rng):
-    names = ("cca", "pwcca", "procrustes_distance", "linear_regression", "cka", "hsic", "semi_match", "bipartite_match")
-    layers = {f"{p}": rng.normal(size=(80, p)) for p in (3, 5)}
-    state = hl.Moments()
-    state.update(layers)
-    products, plain = [], summed.SummedRows.__matmul__
-    monkeypatch.setattr(summed.SummedRows, "__matmul__", lambda x, y: products.append((x, y)) or plain(x, y))
-    decomposed, svd = [], np.linalg.svd
-    monkeypatch.setattr(np.linalg, "svd", lambda *given, **how: decomposed.append(given) or svd(*given, **how))
-    found, _ = told(lambda: state.finalise(measures=names))
-    assert (len(products), len(decomposed)) == (
-        6,
-        6,
-    )  # of three pairs: overlaps and correlations; overlaps, and those weighted
-    for name in names:
-        alone, _ = told(lambda name=name: state.finalise(measures=name))
-        np.testing.assert_array_equal(found[name], alone[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import unicodedata
 
@@ -11,6 +12,7 @@ import xarray
 from conftest import command_line
 
 import homolog as hl
+from homolog.names import printable, shortened
 
 pytestmark = pytest.mark.filterwarnings("ignore::homolog.NullLevelWarning")
 LAYERS = {"x": np.random.default_rng(0).normal(size=(30, 4)), "y": np.random.default_rng(1).normal(size=(30, 4))}
@@ -117,3 +119,68 @@ def test_layers_of_any_name_come_back(ending, tmp_path):
     for name, x in layers.items():
         np.testing.assert_array_equal(np.asarray(back[name]), x)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"x{ending}"]
+
+
+UNPRINTABLE = "conv\x1b[31m\x9b2J\u202e\u2028\r\n\x07" + "x" * 10_000
+
+
+def test_names_reach_no_terminal_as_they_are(rng, tmp_path, recwarn):
+    """Warnings, errors, what is printed of objects, and the command line."""
+    constant = {UNPRINTABLE: np.ones((30, 4)), "other": rng.normal(size=(30, 3))}
+    with pytest.warns(hl.ConstantLayerWarning) as warned:
+        result = hl.compare(hl.Activations(constant, provenance={"model": UNPRINTABLE}))
+    said = [str(warning.message) for warning in warned]
+    said += [text for pair in json.loads(result.attrs["warnings"]) for text in pair]
+    activations = hl.Activations(constant)
+    said += [repr(activations), str(hl.plan({UNPRINTABLE: constant, "b": constant}))]
+    calls = [
+        lambda: activations["nothing"],
+        lambda: activations[UNPRINTABLE + "y"],
+        lambda: activations.select("nothing*"),
+        lambda: activations.rename({UNPRINTABLE: "other"}).rename(lambda _: UNPRINTABLE),
+        lambda: hl.Activations({UNPRINTABLE: np.ones((30, 2, 2))}),
+        lambda: hl.Activations({"a": np.ones((30, 2)), UNPRINTABLE: np.ones((20, 2))}),
+        lambda: hl.compare({UNPRINTABLE: {UNPRINTABLE: np.full((30, 2), np.nan)}, "b": constant}),
+        lambda: hl.compare({UNPRINTABLE: {UNPRINTABLE: np.ones((30, 2))}, "b": {"x": np.ones((20, 2))}}),
+        lambda: hl.compare(constant, pairs=[("nothing", UNPRINTABLE)]),
+        lambda: hl.open(tmp_path / "absent" / "\x1b[31m.npz"),
+    ]
+    for call in calls:
+        with pytest.raises((KeyError, ValueError, TypeError, FileNotFoundError)) as caught:
+            call()
+        said.append(str(caught.value.args[0]))
+    for text in said:
+        assert printable(text, lines=True) == text
+        assert len(text) < 1500, text[:300]
+
+
+def test_the_command_line_prints_no_control_characters(rng, tmp_path):
+    odd = UNPRINTABLE[:40]
+    layers = {odd: rng.normal(size=(30, 4)), "constant": np.ones((30, 2)), "other": rng.normal(size=(30, 3))}
+    notes = {"model": f"{odd} net", "torch": odd}
+    hl.save(hl.Activations(layers, provenance=notes), tmp_path / "a.npz")
+    hl.save({"other": rng.normal(size=(30, 4))}, tmp_path / "\x1b[31mb.npz")
+    commands = [
+        ["info", "a.npz"],
+        ["compare", "a.npz"],
+        ["compare", "a.npz", "\x1b[31mb.npz", "--out", "r.nc"],
+        ["info", "r.nc"],
+        ["diagnose", "a.npz"],
+        ["compare", "a.npz", "--layers", "nothing\x1b[31m"],
+        ["compare", "\x1b[31mabsent.npz"],
+        ["compare", "a.npz", "--\x1b[31m"],
+        ["\x1b[31m"],
+    ]
+    for command in commands:
+        status, out, told = command_line(command, tmp_path)
+        assert status in (0, 2)
+        for text in (out, told):
+            assert printable(text, lines=True) == text, command
+
+
+def test_printable_keeps_what_people_write():
+    for text in ("Schicht 1 (früh)", "層", "layer#2", "a/b c", "🙂"):
+        assert printable(text) == text
+    assert printable("a\x00\x1b\x7f\x85\x9b\u200f\u2066\ud800") == r"a\x00\x1b\x7f\x85\x9b\u200f\u2066\ud800"
+    assert shortened("x" * 200) == "x" * 200
+    assert len(shortened("x" * 201)) <= 200

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import CASES, ROOTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from representation_pairs import CASES, ROOTS
 
 import homolog as hl
 from homolog.arrays import parse_bytes

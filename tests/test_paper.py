@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from cases import related
+from representation_pairs import related
 
 import homolog as hl
 

@@ -21,14 +21,14 @@ import torch
 from torch import nn
 
 import homolog as hl
-from homolog.extraction.contents import layout_of
+from homolog.extraction.batch_contents import layout_of
 from homolog.extraction.row_digests import digests_of
 
 VALUES = np.random.default_rng(0).integers(0, 255, (20, 2, 2, 3), dtype=np.uint8)
 
 
 @dataclasses.dataclass
-class Held:
+class Values:
     values: list
 
 
@@ -66,7 +66,7 @@ KINDS = {
     "deque": (lambda v: collections.deque(v.ravel().tolist()), list),
     "array": (lambda v: array.array("i", v.ravel().tolist()), list),
     "scalars of numpy": (lambda v: tuple(np.float32(one) for one in v.ravel()), list),
-    "dataclass": (lambda v: Held(v.ravel().tolist()), lambda h: h.values),
+    "dataclass": (lambda v: Values(v.ravel().tolist()), lambda h: h.values),
     "slots": (lambda v: Slotted(v.ravel().tolist()), lambda h: h.values),
     "own": (lambda v: Own(v.ravel().tolist()), lambda h: h.inner.values),
     "decimals": (lambda v: tuple(decimal.Decimal(int(one)) for one in v.ravel()), lambda v: [float(d) for d in v]),
@@ -74,7 +74,7 @@ KINDS = {
 }
 
 
-def taken(kind, values, labels=False, make=None, **options):
+def extracted(kind, values, labels=False, make=None, **options):
     make, read = KINDS[kind] if make is None else make
 
     def forward(model, batch):
@@ -92,34 +92,34 @@ def taken(kind, values, labels=False, make=None, **options):
 def test_examples_of_any_kind_are_told_apart(kind, labels, tmp_path):
     if labels and kind == "array of objects":
         pytest.skip("an array of objects beside labels is one entry per example")
-    first = taken(kind, VALUES, labels, out=tmp_path / "a.zarr")
+    first = extracted(kind, VALUES, labels, out=tmp_path / "a.zarr")
     assert len(set(first.digests.tolist())) == 20
-    np.testing.assert_array_equal(taken(kind, VALUES, labels).digests, first.digests)
+    np.testing.assert_array_equal(extracted(kind, VALUES, labels).digests, first.digests)
     if not labels:
         with pytest.raises(ValueError, match="the same inputs in another order"):
-            hl.compare(first, taken(kind, VALUES[::-1]))
-    taken(kind, VALUES, labels, out=tmp_path / "a.zarr", resume=True)
+            hl.compare(first, extracted(kind, VALUES[::-1]))
+    extracted(kind, VALUES, labels, out=tmp_path / "a.zarr", resume=True)
     with pytest.raises(ValueError, match="inputs it was begun with, got others from row 0"):
-        taken(kind, 255 - VALUES, labels, out=tmp_path / "a.zarr", resume=True)
+        extracted(kind, 255 - VALUES, labels, out=tmp_path / "a.zarr", resume=True)
 
 
 def test_what_cannot_be_digested_is_not_known(tmp_path):
     locked = (lambda v: Locked(v.ravel().tolist()), lambda held: held.values)
     with pytest.warns(hl.ExtractionWarning, match=r"cannot be told which example made each row.*pass example_ids="):
-        first, turned = (taken("", some, make=locked) for some in (VALUES, VALUES[::-1]))
+        first, turned = (extracted("", some, make=locked) for some in (VALUES, VALUES[::-1]))
     assert first.digests is None
     with pytest.warns(hl.UnknownPairingWarning):
         assert hl.compare(first, turned, measures="cka").attrs["row_identity"] == "unknown"
     with pytest.warns(hl.ExtractionWarning, match="pass example_ids="):
-        stored = taken("", VALUES, make=locked, out=tmp_path / "a.zarr")
+        stored = extracted("", VALUES, make=locked, out=tmp_path / "a.zarr")
     assert stored.digests is None
     with pytest.warns(hl.UnknownPairingWarning):
         hl.compare(stored, turned, measures="cka")
     with pytest.raises(ValueError, match=r"inputs of which this cannot be told, .*pass example_ids="):
-        taken("", VALUES, make=locked, out=tmp_path / "a.zarr", resume=True)
+        extracted("", VALUES, make=locked, out=tmp_path / "a.zarr", resume=True)
     ids = {"out": tmp_path / "b.zarr", "example_ids": range(20)}
-    taken("", VALUES, make=locked, **ids)
-    again = taken("", VALUES, make=locked, resume=True, **ids)
+    extracted("", VALUES, make=locked, **ids)
+    again = extracted("", VALUES, make=locked, resume=True, **ids)
     np.testing.assert_array_equal(again["0"][:], first["0"])
 
 
@@ -210,7 +210,7 @@ def test_nothing_is_claimed_of_what_says_nothing(value):
 def test_the_same_in_every_process():
     """Texts are hashed otherwise in every process, and sets come in that order."""
     code = (
-        "import torch, decimal, pathlib; from homolog.extraction.contents import layout_of; "
+        "import torch, decimal, pathlib; from homolog.extraction.batch_contents import layout_of; "
         "from homolog.extraction.row_digests import digests_of; "
         "x = {'x': torch.zeros(2, 1), 's': {'a', 'b', 'c', ('d', 1)}, 'f': {frozenset('xyz'): 1}, "
         "'p': pathlib.PurePosixPath('a'), 'd': decimal.Decimal(1)}; print(digests_of(x, layout_of(x)).tolist())"

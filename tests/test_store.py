@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 from pathlib import Path
 
-import forked
+import forked_processes
 import numpy as np
 import pytest
 import torch
 import zarr
 from numpy.testing import assert_allclose, assert_array_equal
+from small_extractions import files_of, inputs, network
 from torch import nn
 
 import homolog as hl
@@ -25,22 +25,7 @@ from homolog.store import Writer, layout
 GOLDEN = Path(__file__).parent / "reference" / "store-v1.zarr"
 
 
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 2))
-
-
-def inputs(n: int = 100) -> torch.Tensor:
-    return torch.randn(n, 6, generator=torch.Generator().manual_seed(1))
-
-
-def files_of(store: Path) -> dict[str, bytes]:
-    """Everything in a store but the lock."""
-    found = sorted(path for path in store.rglob("*") if path.is_file() and path.name != layout.LOCK)
-    return {str(path.relative_to(store)): path.read_bytes() for path in found}
-
-
-def same(first: hl.Activations, second: hl.Activations) -> None:
+def assert_equal_activations(first: hl.Activations, second: hl.Activations) -> None:
     assert list(first) == list(second)
     for name in first:
         assert first[name].dtype == second[name].dtype
@@ -69,10 +54,10 @@ def test_round_trip(ids, rng, tmp_path):
     given = hl.Activations(layers, example_ids=ids, digests=digests, provenance={"model": "the model"})
     hl.save(given, tmp_path / "a.zarr")
     opened = hl.open(tmp_path / "a.zarr")
-    same(given, opened)
+    assert_equal_activations(given, opened)
     assert opened.provenance == given.provenance
     hl.save(opened, tmp_path / "b.npz")
-    same(hl.open(tmp_path / "b.npz"), opened)
+    assert_equal_activations(hl.open(tmp_path / "b.npz"), opened)
     hl.save(opened.select("a/b"), tmp_path / "b.safetensors")
     hl.save(hl.open(tmp_path / "b.safetensors"), tmp_path / "a.zarr")  # an older store is replaced
     assert list(hl.open(tmp_path / "a.zarr")) == ["a/b"]
@@ -118,11 +103,11 @@ def test_extracts_into_a_store(tmp_path, small_chunks):
     model, data = network(), inputs()
     held = hl.extract(model, data, batch_size=7)
     stored = hl.extract(model, data, batch_size=7, out=tmp_path / "a.zarr")
-    same(held, stored)
+    assert_equal_activations(held, stored)
     assert stored.provenance.keys() == held.provenance.keys() | {"weights"}
     before = files_of(tmp_path / "a.zarr")
     again = hl.extract(model, data, batch_size=7, out=tmp_path / "a.zarr", resume=True)
-    same(held, again)
+    assert_equal_activations(held, again)
     assert files_of(tmp_path / "a.zarr") == before
 
 
@@ -146,7 +131,7 @@ def test_killed_at_every_write(reduce, tmp_path, small_chunks, monkeypatch):
     whole = hl.extract(model, data, out=tmp_path / "whole.zarr", **options)
     monkeypatch.undo()
     monkeypatch.setattr(layout, "CHUNK_ROWS", 16)
-    same(whole, hl.extract(model, data, **options))
+    assert_equal_activations(whole, hl.extract(model, data, **options))
     total = len(written)
     assert total > 25
     for last in range(reduce == "positions", total, 2):
@@ -195,7 +180,7 @@ def killed_extraction(index: int, out: str, writes: str) -> None:
 
 def test_a_killed_process_leaves_its_rows_and_no_lock(tmp_path, small_chunks):
     store = tmp_path / "a.zarr"
-    forked.run("test_store:killed_extraction", -2, store, "17,9")
+    forked_processes.run("test_store:killed_extraction", -2, store, "17,9")
     for left in (store, tmp_path / "a.zarr-1.zarr"):
         with pytest.raises(
             ValueError, match=r"must be complete, got a store whose extraction ended after .* rows: run"
@@ -319,82 +304,6 @@ def test_refuses_a_second_writer(tmp_path):
         yield inputs(2)
 
     assert hl.extract(network(), data(), out=tmp_path / "a.zarr").n == 7
-
-
-def _damage(kind: str, chunk: Path) -> None:
-    content = bytearray(chunk.read_bytes())
-    if kind == "altered":
-        content[len(content) // 2] ^= 1
-    elif kind == "truncated":
-        del content[-20:]
-    if kind == "missing":
-        chunk.unlink()
-    else:
-        chunk.write_bytes(bytes(content))
-
-
-@pytest.mark.parametrize("kind", ["altered", "truncated", "missing"])
-def test_damage_is_an_error_with_a_place(kind, rng, tmp_path, small_chunks):
-    layers = {"early": rng.normal(size=(100, 4)), "late": rng.normal(size=(100, 3))}
-    hl.save(layers, tmp_path / "a.zarr")
-    _damage(kind, tmp_path / "a.zarr" / "layers" / "1" / "c" / "2" / "0")
-    opened = hl.open(tmp_path / "a.zarr")
-    assert_array_equal(opened["late"][:32], layers["late"][:32])
-    assert_array_equal(opened["late"][48:], layers["late"][48:])
-    told = {"altered": "checksum", "truncated": "holds 368 bytes instead of 388", "missing": "their file is gone"}[kind]
-    message = rf"layer 'late' of '.*a\.zarr' must be as it was written, got damage in rows 32 to 47: .*{told}"
-    with pytest.raises(ValueError, match=message):
-        opened["late"][:]
-    with pytest.raises(ValueError, match=message):
-        hl.compare(opened)
-
-
-def test_opens_nothing_but_its_own_format(rng, tmp_path):
-    """A store that names other codecs, another version or other folders is refused before anything is decoded."""
-    store = tmp_path / "a.zarr"
-
-    def edited(file: str, change) -> None:
-        shutil.rmtree(store, ignore_errors=True)
-        hl.save({"x": rng.normal(size=(20, 4))}, store)
-        content = json.loads((store / file).read_text())
-        change(content)
-        (store / file).write_text(json.dumps(content))
-
-    def attributes(**changes):
-        return lambda content: content["attributes"].update(changes)
-
-    edited("zarr.json", attributes(format_version=2))
-    with pytest.raises(ValueError, match="must be of format version 1, got 2"):
-        hl.open(store)
-    edited("zarr.json", attributes(layers=[{"name": "x", "key": "layers/../../other"}]))
-    with pytest.raises(ValueError, match="must hold layers of at least 2 rows below 'layers'"):
-        hl.open(store)
-    edited("zarr.json", attributes(format_version="1"))
-    with pytest.raises(ValueError, match="must be of format version 1, got '1'"):
-        hl.open(store)
-    edited("zarr.json", attributes(rows=19))
-    with pytest.raises(ValueError, match="must have the 19 rows that the store says it holds, got 20"):
-        hl.open(store)
-    edited("zarr.json", attributes(rows=21))
-    with pytest.raises(ValueError, match="must hold 21 rows of numbers"):
-        hl.open(store)
-    edited("zarr.json", attributes(rows="many"))
-    with pytest.raises(ValueError, match=r"must hold what docs/fileformat\.md says"):
-        hl.open(store)
-    edited("zarr.json", attributes(format="something else"))
-    with pytest.raises(ValueError, match="got a folder without its attributes"):
-        hl.open(store)
-    edited("zarr.json", attributes(rows=10.5))
-    with pytest.raises(ValueError, match=r"must hold what docs/fileformat\.md says"):
-        hl.open(store)
-    edited("layers/0/zarr.json", lambda content: content["codecs"][0]["configuration"].update(endian="big"))
-    with pytest.raises(ValueError, match="got another byte order, chunks or version of zarr"):
-        hl.open(store)
-    edited("layers/0/zarr.json", lambda content: content["codecs"].append({"name": "numcodecs.pickle"}))
-    with pytest.raises(
-        ValueError, match=r"must be an array of zarr as homolog writes it, got the codecs numcodecs\.pickle"
-    ):
-        hl.open(store)
 
 
 def test_measures_take_stored_layers(rng, tmp_path):

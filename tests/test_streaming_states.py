@@ -11,7 +11,7 @@ from scipy.stats import t as student
 from torch import nn
 
 import homolog as hl
-from homolog.states import minibatch
+from homolog.states import minibatch, summed
 
 DEBIASED = "cka(estimator=debiased)"
 
@@ -217,3 +217,19 @@ def test_a_last_batch_of_four_stands_alone():
     for sizes, batches in (([10, 4], 2), ([11, 3], 1), ([4, 4, 4, 2], 3)):
         found = hl.compare_models(model, nn.Linear(5, 4), list(rows.split(sizes)))
         assert int(found.attrs["n_batches"]) == batches
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_moments_of_a_pair_meet_once_for_all_measures(monkeypatch, rng):
+    """Of three pairs of two layers: overlaps and correlations; singular values of overlaps, and of those weighted."""
+    names = ("cca", "pwcca", "procrustes_distance", "linear_regression", "cka", "hsic", "semi_match", "bipartite_match")
+    state = hl.Moments()
+    state.update({f"{p}": rng.normal(size=(80, p)) for p in (3, 5)})
+    products, plain = [], summed.SummedRows.__matmul__
+    monkeypatch.setattr(summed.SummedRows, "__matmul__", lambda x, y: products.append((x, y)) or plain(x, y))
+    decomposed, svd = [], np.linalg.svd
+    monkeypatch.setattr(np.linalg, "svd", lambda *given, **how: decomposed.append(given) or svd(*given, **how))
+    found = state.finalise(measures=names)
+    assert (len(products), len(decomposed)) == (6, 6)
+    for name in names:
+        np.testing.assert_array_equal(found[name], state.finalise(measures=name)[name])

@@ -57,9 +57,9 @@ class Activations(Mapping[str, Array]):
     ) -> None:
         self._arrays = _checked_layers(arrays, lambda name: f"layer {quoted(name)}")
         self.n = next(iter(self._arrays.values())).shape[0]
-        self.example_ids = _identity(example_ids, self.n, "example_ids")
-        self.positions = _identity(positions, self.n, "positions")
-        self.digests = _identity(digests, self.n, "digests")
+        self.example_ids = _checked_identity(example_ids, self.n, "example_ids")
+        self.positions = _checked_identity(positions, self.n, "positions")
+        self.digests = _checked_identity(digests, self.n, "digests")
         # Of where layers come from nothing is refused: names of files may be of any encoding.
         self.provenance = {
             writable(key): writable(note) if isinstance(note, str) else note for key, note in (provenance or {}).items()
@@ -160,7 +160,7 @@ def _checked_layers(arrays: Mapping[str, Array], title: Callable[[str], str]) ->
     return dict(arrays)
 
 
-def _identity(values: Any, n: int, name: str) -> np.ndarray | None:
+def _checked_identity(values: Any, n: int, name: str) -> np.ndarray | None:
     if values is None:
         return None
     array = np.asarray(values)
@@ -178,10 +178,10 @@ def unknown_layer(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     >>> unknown_layer("block.1", ["blocks.1", "head"])
     "unknown layer 'block.1', did you mean blocks.1? The layers are blocks.1, head."
     """
-    return unknown("layer", name, known)
+    return unknown_among("layer", name, known)
 
 
-def unknown(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+def unknown_among(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     """Word the error for a name that nobody knows, with the nearest ones."""
     known = list(dict.fromkeys(known))
     # Comparing very long names takes hours and finds nothing.
@@ -222,7 +222,7 @@ def check_pairing(a: Activations, b: Activations, names: tuple[str, str] = ("a",
     """Raise unless the rows of both are, as far as known, the same examples in the same order."""
     names = (shown(names[0]), shown(names[1]))
     if a.n != b.n:
-        matched = _both(a, b, "example_ids") or _both(a, b, "digests")
+        matched = _both_have(a, b, "example_ids") or _both_have(a, b, "digests")
         remedy = f"homolog.common_rows({', '.join(names)}) keeps the rows of both" if matched else "extract both alike"
         raise ValueError(
             f"{names[1]} must have as many rows as {names[0]} ({a.n}), got {b.n}: both must hold the same examples in "
@@ -282,7 +282,7 @@ def row_identity(models: Sequence[Activations]) -> str:
     pairs = list(itertools.pairwise(models))
     if all(_says_who(a) and _says_who(b) for a, b in pairs):
         return "example ids"
-    if all((_says_who(a) and _says_who(b)) or _equal(a.digests, b.digests) for a, b in pairs):
+    if all((_says_who(a) and _says_who(b)) or _are_equal(a.digests, b.digests) for a, b in pairs):
         return "digests of inputs"
     return "unknown"
 
@@ -306,7 +306,7 @@ NOT_DIGESTED = "cannot be digested"
 """What the provenance says of inputs that hold something of which equality cannot be told."""
 
 
-def _equal(first: np.ndarray | None, second: np.ndarray | None) -> bool:
+def _are_equal(first: np.ndarray | None, second: np.ndarray | None) -> bool:
     return first is not None and second is not None and np.array_equal(first, second)
 
 
@@ -356,7 +356,7 @@ def common_rows(a: Activations, b: Activations) -> tuple[Activations, Activation
 def matched_rows(a: Activations, b: Activations, names: tuple[str, str]) -> tuple[Activations, Activations]:
     """Keep the rows that both hold, in the order of the first; errors call the sides by these names."""
     names = (shown(names[0]), shown(names[1]))
-    ids, digests = _both(a, b, "example_ids"), _both(a, b, "digests")
+    ids, digests = _both_have(a, b, "example_ids"), _both_have(a, b, "digests")
     if not ids and not digests:
         raise ValueError(
             f"the rows of {names[0]} and {names[1]} are matched by example ids or by digests of their inputs, got none that both "
@@ -380,7 +380,7 @@ def _carried(side: Activations) -> str:
     return "example ids" if side.example_ids is not None else "digests" if side.digests is not None else "neither"
 
 
-def _both(a: Activations, b: Activations, name: str) -> bool:
+def _both_have(a: Activations, b: Activations, name: str) -> bool:
     return getattr(a, name) is not None and getattr(b, name) is not None
 
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import Array, described, optional, to_numpy, widened
-from homolog.names import quoted, shortened, shown, writable
+from homolog.names import first_line, quoted, shortened, shown, writable
 from homolog.store import open_store, save_store
-from homolog.store.disk import beside, check_file, recover, room_for
+from homolog.store.disk import check_file, recover, room_for, temporary_path
 from homolog.store.layout import LOCK, SUFFIX
 
 _IDENTITIES = ("example_ids", "positions", "digests")
@@ -85,7 +85,7 @@ def open(path: str | PathLike[str]) -> Activations:
         raise
     except Exception as error:
         raise ValueError(
-            f"{str(path)!r} must be a readable {path.suffix} file of plain arrays, got: {_first_line(error)} Write it "
+            f"{str(path)!r} must be a readable {path.suffix} file of plain arrays, got: {_what_is_wrong(error)} Write it "
             f"again, for instance with homolog.save."
         ) from error
     identities = {name: notes.get(name) for name in _IDENTITIES}
@@ -102,9 +102,8 @@ def _provenance(text: str) -> dict[str, str]:
     return found
 
 
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0].split(". ")[0].rstrip(".")
-    line = shown(line)
+def _what_is_wrong(error: Exception) -> str:
+    line = shown(first_line(error).split(". ")[0])
     if line.isdigit():  # pickle's own errors may be a single opcode
         line = "something that is no such file"
     if "pickle" in str(error).lower() or "weights_only" in str(error).lower().replace(" ", "_"):
@@ -124,15 +123,17 @@ def _read_npz(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if len(set(names)) < len(names):
             raise ValueError("two arrays of one name")
-        return _split({name: _member(archive, full) for name, full in zip(names, archive.namelist(), strict=True)})
+        return _layers_and_notes(
+            {name: _read_member(archive, full) for name, full in zip(names, archive.namelist(), strict=True)}
+        )
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(name) as member:
         return np.lib.format.read_array(member, allow_pickle=False)
 
 
-def _split(members: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
+def _layers_and_notes(members: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
     layers = {name: array for name, array in members.items() if not name.startswith(_RESERVED)}
     notes = {name.removeprefix(_RESERVED): a for name, a in members.items() if name.startswith(_RESERVED)}
     return layers, notes
@@ -148,7 +149,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             for name in file.offset_keys()
         }
         about = file.metadata() or {}
-    layers, notes = _split(members)
+    layers, notes = _layers_and_notes(members)
     order = json.loads(about.get("homolog:layers", "[]"))
     notes |= {"provenance": about.get("homolog:provenance", "{}")}
     if "homolog:example_ids" in about:
@@ -281,7 +282,7 @@ def write_whole(path: Path, write: Callable[[str], Any]) -> None:
     check_path(path)
     _check_target(path)
     # An ordinary file: one from tempfile would be readable by its owner alone.
-    unfinished = beside(path)
+    unfinished = temporary_path(path)
     try:
         unfinished.touch(exist_ok=False)
     except OSError as error:

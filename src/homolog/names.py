@@ -62,6 +62,15 @@ def quoted(name: object) -> str:
     return repr(shortened(name)) if isinstance(name, str) else shortened(repr(name))
 
 
+def first_line(error: Exception) -> str:
+    """Return what an error of a library says first, as part of a sentence.
+
+    >>> first_line(ValueError("no such file.\\nTraceback")), first_line(KeyError())
+    ('no such file', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def layer_of(name: object, model: str) -> str:
     """Return what sentences call a layer of a model."""
     return f"layer {quoted(name)} of {shown(model)}"

@@ -62,14 +62,14 @@ def best_in_rows(matrix: np.ndarray, preferred: np.ndarray | None = None) -> np.
     """Return the column of each row's largest value, −1 for a row of NaN; among equals a preferred one, else the first."""
     missing = np.isnan(matrix)
     ranked = np.where(missing, -np.inf, matrix)
-    equal = tied(matrix)
+    equal = equal_to_largest(matrix)
     if preferred is not None:
         equal = np.where((equal & preferred).any(axis=1, keepdims=True), equal & preferred, equal)
         return np.where(missing.all(axis=1), -1, np.argmax(equal, axis=1))
     return np.where(missing.all(axis=1), -1, np.argmax(ranked, axis=1))
 
 
-def tied(matrix: np.ndarray) -> np.ndarray:
+def equal_to_largest(matrix: np.ndarray) -> np.ndarray:
     """Return which entries equal the largest of their row up to rounding."""
     ranked = np.where(np.isnan(matrix), -np.inf, matrix)
     largest = ranked.max(axis=1, keepdims=True)
@@ -327,7 +327,7 @@ def colour_limits(variable: xarray.DataArray) -> tuple[float, float]:
     """Return colour limits: the measure's range where it is bounded, the data's where it is not."""
     low, high = json.loads(variable.attrs.get("range", "[null, null]"))
     values = variable.values[np.isfinite(variable.values)]
-    seen = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    found = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     # Debiased values may reach −1 but hardly pass below 0: a full scale would waste half of the colours.
-    low = seen[0] if low is None else (min(seen[0], 0.0) if low < 0 else low)
-    return low, seen[1] if high is None else high
+    low = found[0] if low is None else (min(found[0], 0.0) if low < 0 else low)
+    return low, found[1] if high is None else high

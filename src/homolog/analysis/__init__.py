@@ -1,14 +1,14 @@
 """After comparing: which layers correspond, how sure the index is of it, what two layers share and what a value is made of."""
 
 from homolog.analysis.averaging import mean_over_models
+from homolog.analysis.common_subspace import shared_subspace
+from homolog.analysis.corresponding_layers import correspondence
 from homolog.analysis.diagnosis import Diagnosis, diagnose
+from homolog.analysis.diagnosis_checks import Finding
 from homolog.analysis.explaining import explain_cka
-from homolog.analysis.halving import split_half
 from homolog.analysis.identification import layer_identification
-from homolog.analysis.matching import correspondence
 from homolog.analysis.probing import probe
-from homolog.analysis.sharing import shared_subspace
-from homolog.analysis.symptoms import Finding
+from homolog.analysis.split_halves import split_half
 from homolog.results import between
 
 __all__ = [

@@ -113,10 +113,12 @@ def _too_few(sides: list[list[str]]) -> str:
     return "leaving one model out must leave a pair, which takes two models on one side, got one on each"
 
 
-def _error(values: np.ndarray, groups: list[list[str]], pairs: list[tuple[str, str]]) -> np.ndarray:
+def _error(values: np.ndarray, resampled: list[list[str]], pairs: list[tuple[str, str]]) -> np.ndarray:
     """Return standard errors of the mean of (pairs, layers, layers) over models."""
-    if not groups:
+    if not resampled:
         return np.full(values.shape[1:], np.nan)
-    errors = [standard_error(leave_one_out(models, lambda kept: values[kept].mean(axis=0), pairs)) for models in groups]
+    errors = [
+        standard_error(leave_one_out(models, lambda kept: values[kept].mean(axis=0), pairs)) for models in resampled
+    ]
     total: np.ndarray = np.sqrt(sum(error**2 for error in errors))
     return total

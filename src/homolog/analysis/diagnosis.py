@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.activations import identified
-from homolog.analysis.symptoms import Finding, of_layer, of_model, of_pair, of_pairing
+from homolog.analysis.diagnosis_checks import Finding, layer_findings, model_findings, pair_findings, pairing_findings
 from homolog.arrays import to_numpy
 from homolog.diagnostics import HomologWarning
 from homolog.engine import compare
@@ -120,10 +120,10 @@ def diagnose(
             for side, layers in models.items()
         }
         trusted = result.attrs["row_identity"] == "unknown" and any(map(identified, models.values()))
-        return Diagnosis((*_of_identity(trusted), *_findings(sides, result)), result)
+        return Diagnosis((*_identity_findings(trusted), *_findings(sides, result)), result)
 
 
-def _of_identity(trusted: bool) -> Iterator[Finding]:
+def _identity_findings(trusted: bool) -> Iterator[Finding]:
     """Say that rows are paired on trust."""
     if trusted:
         yield Finding(
@@ -137,17 +137,19 @@ def _of_identity(trusted: bool) -> Iterator[Finding]:
 
 def _findings(sides: Mapping[str, Mapping[str, np.ndarray]], result: xarray.Dataset) -> Iterator[Finding]:
     for side, layers in sides.items():
-        yield from of_model(side, layers)
+        yield from model_findings(side, layers)
         for name, array in layers.items():
-            yield from of_layer(f"{side}: {name}" if len(layers) > 1 or len(sides) == 1 else side, array)
+            yield from layer_findings(f"{side}: {name}" if len(layers) > 1 or len(sides) == 1 else side, array)
     first, second = next(iter(sides.items())), list(sides.items())[-1]
     chosen = _pairs(result, same=len(sides) == 1)
-    lost = of_pairing(result) if len(sides) == 2 else []
-    yield from lost
+    unrelated = pairing_findings(result) if len(sides) == 2 else []
+    yield from unrelated
     for i, j in chosen:
         names = [list(layers)[k] for (_, layers), k in ((first, i), (second, j))]
         where = f"{first[0]}: {names[0]} and {second[0]}: {names[1]}"
-        yield from of_pair(where, first[1][names[0]], second[1][names[1]], result, (i, j), told=bool(lost))
+        yield from pair_findings(
+            where, first[1][names[0]], second[1][names[1]], result, (i, j), none_related=bool(unrelated)
+        )
 
 
 def _pairs(result: xarray.Dataset, same: bool) -> list[tuple[int, int]]:

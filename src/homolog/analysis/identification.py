@@ -11,7 +11,7 @@ import scipy
 from homolog.arrays import described
 from homolog.diagnostics import give, skipped_pairs, untested_networks
 from homolog.inference.resampling import leave_one_out, standard_error
-from homolog.results import chosen_measure, measure_names, symmetrised, tied, two_by_two, two_models
+from homolog.results import chosen_measure, equal_to_largest, measure_names, symmetrised, two_by_two, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -113,13 +113,13 @@ def layer_identification(
     total = decisions.sum(axis=1)
     accuracy = right.sum(axis=1) / total
     reference = int(np.argmax(accuracy)) if against is None else _place(chosen_measure(pooled[0], against), names)
-    sureness, told = _sureness(pooled, right, decisions, reference)
-    if told.startswith(NOTHING):
-        give([untested_networks("standard errors, z and p over networks are", told.removeprefix(NOTHING))])
-    columns = {"accuracy": accuracy, **sureness}
+    uncertainty, test = _uncertainty(pooled, right, decisions, reference)
+    if test.startswith(NOTHING):
+        give([untested_networks("standard errors, z and p over networks are", test.removeprefix(NOTHING))])
+    columns = {"accuracy": accuracy, **uncertainty}
     columns |= {"chance": chances.sum(axis=1) / total, "decisions": total.astype(np.int32)}
     attributes = {"title": "layer identification", "comparisons": np.int32(len(pooled)), "against": names[reference]}
-    attributes["test"] = told
+    attributes["test"] = test
     return xarray.Dataset({key: ("measure", column) for key, column in columns.items()}, {"measure": names}, attributes)
 
 
@@ -168,7 +168,7 @@ def _tally(result: xarray.Dataset, measure: str) -> Tally:
     layers_a, layers_b = result.layer_a.values.astype(str), result.layer_b.values.astype(str)
     for rows, columns, values in ((layers_a, layers_b, matrix), (layers_b, layers_a, matrix.T)):
         candidates = (~np.isnan(values)).sum(axis=1)
-        for name, line, equal, among in zip(rows, values, tied(values), candidates, strict=True):
+        for name, line, equal, among in zip(rows, values, equal_to_largest(values), candidates, strict=True):
             if among < 2 or name not in columns or np.isnan(line[columns == name]).all():
                 continue
             found = bool(equal[columns == name].any())
@@ -178,7 +178,7 @@ def _tally(result: xarray.Dataset, measure: str) -> Tally:
     return Tally(right, chances, decisions)
 
 
-def _sureness(
+def _uncertainty(
     pooled: Sequence[xarray.Dataset], right: np.ndarray, decisions: np.ndarray, reference: int
 ) -> tuple[dict[str, np.ndarray], str]:
     """Return standard errors and the test against a measure, and what was tested; right and decisions are (measures, pairs)."""
@@ -205,14 +205,14 @@ def _sureness(
     ahead[np.abs(ahead) <= ROUNDING] = 0
     z = np.divide(ahead, error, out=np.where(ahead == 0, 0.0, np.copysign(np.inf, ahead)), where=~steady)
     p = 2 * scipy.special.ndtr(-np.abs(z))
-    told = f"jackknife over {len(models)} networks"
+    test = f"jackknife over {len(models)} networks"
     exact = np.flatnonzero(np.isinf(z))
     shares = right / np.where(decisions > 0, decisions, 1)
     for place in exact:
         p[place] = _sign_test(pairs, shares[place] - shares[reference])
     if len(exact):
-        told += "; where z is infinite no network changes the difference, and p is of a sign test over disjoint pairs of networks"
-    return {"accuracy_se": standard_error(estimates), "z": z, "p": p}, told
+        test += "; where z is infinite no network changes the difference, and p is of a sign test over disjoint pairs of networks"
+    return {"accuracy_se": standard_error(estimates), "z": z, "p": p}, test
 
 
 def _sign_test(pairs: Sequence[tuple[str, str]], differences: np.ndarray) -> float:

@@ -88,9 +88,9 @@ def probe(
     from sklearn.model_selection import StratifiedKFold, train_test_split
 
     random = np.random.RandomState(np.random.default_rng(rng).integers(2**31))
-    layers, classes = _checked(activations, labels, "labels", folds)
+    layers, classes = _layers_and_classes(activations, labels, "labels", folds)
     if isinstance(held_out, tuple):
-        others, other_classes = _checked(*held_out, "held-out labels", 1)
+        others, other_classes = _layers_and_classes(*held_out, "held-out labels", 1)
         _check_same_layers(layers, others)
     else:
         if not 0 < held_out < 1:
@@ -107,8 +107,8 @@ def probe(
     with threadpool_limits(limits=1):
         for name, array in tqdm(layers.items(), desc="probing", delay=1, leave=False, disable=hidden):
             fitted_on, measured_on = _rotated(array, others[name])
-            strength, validated = _chosen(fitted_on, classes, splits, strengths)
-            predicted = _fitted(fitted_on, classes, strength).predict(measured_on)
+            strength, validated = _best_strength(fitted_on, classes, splits, strengths)
+            predicted = _classifier(fitted_on, classes, strength).predict(measured_on)
             rows.append((np.mean(predicted == other_classes), strength, validated))
     accuracy, chosen, validation = (np.array(column) for column in zip(*rows, strict=True))
     n_held_out = len(other_classes)
@@ -128,7 +128,7 @@ def probe(
     )
 
 
-def _checked(
+def _layers_and_classes(
     activations: Mapping[str, Any], labels: Any, what: str, fewest: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     if not isinstance(activations, Mapping) or not activations:
@@ -172,7 +172,7 @@ def _rotated(fitted_on: np.ndarray, measured_on: np.ndarray) -> tuple[np.ndarray
     return left * values, second @ right.T
 
 
-def _chosen(
+def _best_strength(
     features: np.ndarray,
     classes: np.ndarray,
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
@@ -184,13 +184,13 @@ def _chosen(
     for rows, others in splits:
         model = None
         for i, strength in enumerate(ordered):
-            model = _fitted(features[rows], classes[rows], strength, model)
+            model = _classifier(features[rows], classes[rows], strength, model)
             scores[i] += np.mean(model.predict(features[others]) == classes[others]) / len(splits)
     best = int(np.argmax(scores))
     return float(ordered[best]), float(scores[best])
 
 
-def _fitted(features: np.ndarray, classes: np.ndarray, strength: float, start: Any = None) -> Any:
+def _classifier(features: np.ndarray, classes: np.ndarray, strength: float, start: Any = None) -> Any:
     """Fit a classifier, or go on from one of another strength, which is near."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression

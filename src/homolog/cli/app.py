@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from homolog import __version__
+import homolog
 from homolog.activations import Activations
 from homolog.arrays import optional
-from homolog.cli import experiments, loading, output
+from homolog.cli import loading, output, paper_command
 from homolog.diagnostics import HomologWarning
 from homolog.renamed import sentence
+from homolog.store.layout import contents_of
 
 # Click's UsageError, wherever this version of typer keeps it.
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -36,6 +37,12 @@ CommonRows = Annotated[
         "layers of a .zarr are read into memory.",
     ),
 ]
+
+LayersOfAll = Annotated[
+    list[str] | None, typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".')
+]
+
+Workspace = Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")]
 
 app = typer.Typer(
     help="Find which layers of two neural networks correspond, how alike they are, and how sure one may be of it.",
@@ -65,7 +72,7 @@ def run(arguments: list[str]) -> int:
         except ImportError as error:
             return output.fail(str(error), status=1)
         except (ValueError, TypeError, KeyError, OSError) as error:
-            return output.fail(output.told(error))
+            return output.fail(output.error_sentence(error))
         except MemoryError as error:
             return output.fail(output.out_of_memory(error), status=1)
     if status == INTERRUPTED:  # some versions of typer return it, and say nothing
@@ -91,7 +98,7 @@ def root(
 ) -> None:
     """Find which layers of two neural networks correspond."""
     if version:
-        print(f"homolog {__version__}")
+        print(f"homolog {homolog.__version__}")
     elif context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -154,16 +161,14 @@ def extract(
 
     Example:  homolog extract mynets:resnet --data mynets:images --layers "layer*" --reduce mean --out a.zarr
     """
-    import homolog
-
     output.check_target(out, "--out", (".npz", ".safetensors", ".zarr"))
     into_store = out.suffix == ".zarr"
     if resume and not into_store:
         raise ValueError(f"--resume needs --out with a .zarr, which is written as batches come, got {out.name!r}.")
     with output.interruptible(lambda: _how_to_go_on(out, resume)):
-        taken = homolog.extract(
-            loading.made(model),
-            loading.made(data),
+        extracted = homolog.extract(
+            loading.model_or_data(model),
+            loading.model_or_data(data),
             layers=layers or None,
             reduce=loading.reductions(reduce or ["flatten"]),
             channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes
@@ -176,14 +181,12 @@ def extract(
             resume=resume,
         )
     if not into_store:
-        output.write(out, lambda unfinished: homolog.save(taken, unfinished))
-    output.print_activations(taken)
+        output.write_file(out, lambda unfinished: homolog.save(extracted, unfinished))
+    output.print_activations(extracted)
 
 
 def _how_to_go_on(out: Path, resume: bool) -> str:
     """Say what is left of an extraction that was interrupted, and which command goes on."""
-    from homolog.store.layout import contents_of
-
     if out.suffix != ".zarr":
         return "nothing was written; an extraction into a .zarr (--out) goes on where it was interrupted."
     begun = contents_of(out)
@@ -212,10 +215,7 @@ def compare(
         ),
     ] = None,
     pairs: Annotated[str, typer.Option(help="Pairs of layers to compare: all, or same_name.")] = "all",
-    layers: Annotated[
-        list[str] | None,
-        typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".'),
-    ] = None,
+    layers: LayersOfAll = None,
     layers_a: Annotated[list[str] | None, typer.Option(help="Layers of the first file instead.")] = None,
     layers_b: Annotated[list[str] | None, typer.Option(help="Layers of the second file instead.")] = None,
     common_rows: CommonRows = False,
@@ -235,7 +235,7 @@ def compare(
     diagnosed: Annotated[
         bool, typer.Option("--diagnose", help="Put what `homolog diagnose` finds into the page; for one or two files.")
     ] = False,
-    memory: Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")] = "2GiB",
+    memory: Workspace = "2GiB",
 ) -> None:
     """Compare the layers of two models, of one with itself, or of many with each other, from files of activations.
 
@@ -244,8 +244,6 @@ def compare(
 
     Example:  homolog compare a.npz b.npz -m cka -m "cka(estimator=debiased)" --out result.nc --report report.html
     """
-    import homolog
-
     output.check_target(out, "--out", (".nc",))
     output.check_target(plot, "--plot", (".png", ".pdf", ".svg"))
     output.check_target(report, "--report", (".html",))
@@ -258,7 +256,7 @@ def compare(
         )
     chosen: dict[str, Any] = {"pairs": pairs, "memory": memory}
     if measure:
-        chosen["measures"] = loading.measures(measure)
+        chosen["measures"] = loading.chosen_measures(measure)
     if diagnosed and (report is None or len(files) > 2):
         raise ValueError("--diagnose needs --report and one or two files: or use `homolog diagnose`.")
     if permutations is not None:
@@ -270,12 +268,12 @@ def compare(
     result = homolog.compare(*models.values(), **chosen) if len(files) <= 2 else homolog.compare(models, **chosen)
     output.print_result(result)
     if out is not None:
-        output.write(out, result.to_netcdf)
+        output.write_file(out, result.to_netcdf)
     if plot is not None:
-        output.draw(plot, result)
+        output.draw_heatmaps(plot, result)
     if report is not None:
         found = homolog.diagnose(*models.values(), memory=memory) if diagnosed else None
-        output.write(report, lambda unfinished: homolog.report(result, unfinished, diagnosis=found))
+        output.write_file(report, lambda unfinished: homolog.report(result, unfinished, diagnosis=found))
 
 
 def _opened(files: list[Path], layers: list[list[str] | None], common_rows: bool) -> dict[str, Activations]:
@@ -293,21 +291,16 @@ def diagnose(
     files: Annotated[
         list[Path], typer.Argument(help="Activations of one or two models: .npz, .safetensors, .zarr, .pt or .npy.")
     ],
-    layers: Annotated[
-        list[str] | None,
-        typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".'),
-    ] = None,
+    layers: LayersOfAll = None,
     common_rows: CommonRows = False,
     out: Annotated[Path | None, typer.Option(help="Write values, null levels and p-values here (.nc).")] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Random orders of the examples.")] = 199,
-    memory: Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")] = "2GiB",
+    memory: Workspace = "2GiB",
 ) -> None:
     """Say what may be wrong with a comparison before you believe its numbers, and what to do about it.
 
     Example:  homolog diagnose a.npz b.npz
     """
-    import homolog
-
     output.check_target(out, "--out", (".nc",))
     if len(files) > 2:
         raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
@@ -315,7 +308,7 @@ def diagnose(
     found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
     output.print_diagnosis(found)
     if out is not None:
-        output.write(out, found.result.to_netcdf)
+        output.write_file(out, found.result.to_netcdf)
 
 
 @app.command()
@@ -324,22 +317,18 @@ def report(
     out: Annotated[Path, typer.Option(help="Where to write the page (.html).")] = Path("report.html"),
 ) -> None:
     """Write a result as one HTML page that opens anywhere, offline."""
-    import homolog
-
     output.check_target(out, "--out", (".html",))
     loaded = loading.result(result)
-    output.write(out, lambda unfinished: homolog.report(loaded, unfinished))
+    output.write_file(out, lambda unfinished: homolog.report(loaded, unfinished))
 
 
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.nc).")]) -> None:
     """Say what a file holds."""
-    import homolog
-
     if file.suffix == ".nc":
         output.print_summary(loading.result(file))
     else:
         output.print_activations(homolog.open(file))
 
 
-app.command()(experiments.paper)
+app.command()(paper_command.paper)

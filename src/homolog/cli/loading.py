@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from homolog import files
-from homolog.activations import Activations, matched_rows, unknown
+from homolog.activations import Activations, matched_rows, unknown_among
 from homolog.arrays import described
 from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-def named(text: str) -> Any:
+def imported_object(text: str) -> Any:
     """Return what `package.module:name` or `file.py:name` stands for; modules of the current folder are found."""
     where, colon, name = text.rpartition(":")
     if not colon or not where or not name:
@@ -36,7 +36,7 @@ def named(text: str) -> Any:
             found = getattr(found, part)
         except AttributeError:
             public = [other for other in dir(found) if not other.startswith("_")]
-            raise KeyError(unknown("name", part, public)) from None
+            raise KeyError(unknown_among("name", part, public)) from None
     return found
 
 
@@ -77,9 +77,9 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())} (line {last.lineno} of {last.filename})"
 
 
-def made(text: str) -> Any:
+def model_or_data(text: str) -> Any:
     """Return what a factory makes, or a model or data named themselves."""
-    found = named(text)
+    found = imported_object(text)
     is_factory = callable(found) and not hasattr(found, "forward")
     if not is_factory:
         return found
@@ -91,18 +91,18 @@ def made(text: str) -> Any:
         ) from None
 
 
-def measures(forms: Sequence[str]) -> dict[str, Any]:
+def chosen_measures(forms: Sequence[str]) -> dict[str, Any]:
     """Return text → measure; `module:function` is anybody's own, and an option that is an array the name of a file."""
     chosen: dict[str, Any] = {}
     for form in forms:
-        record, name = _own(form) if ":" in form else _known(form)
+        record, name = _imported_measure(form) if ":" in form else _registered(form)
         if name in chosen:
             raise ValueError(f"measures must differ, got {name!r} twice: leave one out.")
         chosen[name] = record
     return chosen
 
 
-def _known(form: str) -> tuple[Measure, str]:
+def _registered(form: str) -> tuple[Measure, str]:
     name, written = read(form)
     record = measure(name)
     # An option that is an array is given as the file that holds it.
@@ -120,7 +120,7 @@ def _one_layer(path: Path) -> Any:
     return next(iter(layers.values()))
 
 
-def _own(form: str) -> tuple[Measure, str]:
+def _imported_measure(form: str) -> tuple[Measure, str]:
     """Return the measure that `module:function` or `module:function(option=value)` names, and what it is called."""
     where, _, rest = form.partition("(")
     record = measure(_function(where))
@@ -137,7 +137,7 @@ def import_module(where: str) -> None:
 
 
 def _function(text: str) -> Callable[..., Any]:
-    found = named(text)
+    found = imported_object(text)
     if not callable(found):
         raise TypeError(f"{text!r} must be a function of two arrays, got {described(found)}.")
     return found

@@ -57,7 +57,7 @@ def interruptible(how: Callable[[], str]) -> Iterator[None]:
         raise Interruption(f"interrupted: {how()}") from stop
 
 
-def told(error: Exception) -> str:
+def error_sentence(error: Exception) -> str:
     """Return the sentence of an exception; a KeyError would quote it, and the system's own errors are no sentences."""
     if isinstance(error, OSError) and error.strerror:
         where = f" with {quoted(error.filename)}" if error.filename is not None else ""
@@ -100,7 +100,7 @@ def check_target(path: Path | None, option: str, suffixes: Sequence[str]) -> Non
         raise FileNotFoundError(f"{option} must be in a folder that exists, got {str(path.parent)!r}: make it first.")
 
 
-def write(path: Path, save: Callable[[str], Any]) -> None:
+def write_file(path: Path, save: Callable[[str], Any]) -> None:
     """Write a file and say so."""
     write_whole(path, save)
     print(f"written: {printable(str(path))}", file=sys.stderr)
@@ -112,14 +112,14 @@ def tell_common_rows(before: Mapping[str, Activations], n: int) -> None:
     print(f"note: {n} rows are kept, which all files hold ({counts}).", file=sys.stderr)
 
 
-def draw(path: Path, result: xarray.Dataset) -> None:
+def draw_heatmaps(path: Path, result: xarray.Dataset) -> None:
     """Draw every measure of a result side by side."""
     from homolog.plot import heatmap, heatmaps
 
     optional("matplotlib", "plot", "--plot").use("Agg")
     names = measure_names(result)
     figure: Any = heatmap(result).figure if len(names) == 1 else heatmaps(result)
-    write(path, lambda target: figure.savefig(target, dpi=150))
+    write_file(path, lambda target: figure.savefig(target, dpi=150))
 
 
 def print_table(
@@ -157,7 +157,7 @@ def print_result(result: xarray.Dataset) -> None:
         "value",
         "mutual",
     ]
-    columns += _sure_columns(result)
+    columns += _uncertainty_columns(result)
     if many:
         columns = ["a", "b", *columns]
     title = "" if many else f"{result.attrs['model_a']} and {result.attrs['model_b']}, "
@@ -173,21 +173,21 @@ def _best_rows(result: xarray.Dataset) -> list[list[str]]:
             at = found.sel(layer_a=layer)
             mutual = "yes" if bool(at.mutual_a) else ""
             best = str(at.best_b.item())
-            sure = _sure(result, name, str(layer), best)
-            rows.append([name, str(layer), best, f"{float(at.value_b):.4f}", mutual, *sure])
+            uncertainty = _uncertainty(result, name, str(layer), best)
+            rows.append([name, str(layer), best, f"{float(at.value_b):.4f}", mutual, *uncertainty])
     return rows
 
 
-def _sure_columns(result: xarray.Dataset) -> list[str]:
+def _uncertainty_columns(result: xarray.Dataset) -> list[str]:
     """Return the headings of what a result says about how sure it is."""
     interval = f"{float(result.attrs['level']):.0%} interval" if "level" in result.attrs else ""
     return [interval] * bool(interval) + ["p (Benjamini-Hochberg)"] * ("n_permutations" in result.attrs)
 
 
-def _sure(result: xarray.Dataset, name: str, layer: str, best: str) -> list[str]:
+def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> list[str]:
     """Return the interval and the adjusted p-value of one pair, where the result has them."""
     if not best:
-        return ["" for _ in _sure_columns(result)]
+        return ["" for _ in _uncertainty_columns(result)]
     at = {"layer_a": layer, "layer_b": best}
     found = []
     if "level" in result.attrs:
@@ -214,8 +214,8 @@ def print_activations(activations: Activations) -> None:
         "positions in examples": activations.positions,
         "digests of inputs": activations.digests,
     }
-    told = ", ".join(what for what, values in known.items() if values is not None)
-    about = {"rows": str(activations.n), "rows are identified by": told or "nothing"} | activations.provenance
+    identities = ", ".join(what for what, values in known.items() if values is not None)
+    about = {"rows": str(activations.n), "rows are identified by": identities or "nothing"} | activations.provenance
     print_table(["layer", "features", "dtype"], rows, about=about)
 
 
@@ -224,8 +224,8 @@ def print_summary(result: xarray.Dataset) -> None:
     rows = []
     for name in measure_names(result):
         values = result[name].values
-        seen = values[np.isfinite(values)]
-        span = f"{seen.min():.4f} to {seen.max():.4f}" if seen.size else "no value"
+        finite = values[np.isfinite(values)]
+        span = f"{finite.min():.4f} to {finite.max():.4f}" if finite.size else "no value"
         rows.append([name, result[name].attrs["kind"], " × ".join(map(str, values.shape)), span])
     about = {"examples": str(int(result.attrs["n_examples"])), "homolog": str(result.attrs["homolog_version"])}
     print_table(["measure", "kind", "layers", "values"], rows, about=about)
@@ -249,7 +249,7 @@ def print_measures(names: Sequence[str]) -> None:
             record = measure(name)
             lines = zip(_COLUMNS, _measure_row(record), strict=True)
             rows = [
-                ["what", _what(record)],
+                ["what", _summary_of(record)],
                 *([key, value] for key, value in lines if value),
                 ["source", record.reference],
             ]
@@ -259,10 +259,10 @@ def print_measures(names: Sequence[str]) -> None:
     if not sys.stdout.isatty():
         print_table([*_COLUMNS], [_measure_row(record) for record in records])
         return
-    rows = [[record.name, _letters(record), record.kind, _what(record)] for record in records]
+    rows = [[record.name, _letters(record), record.kind, _summary_of(record)] for record in records]
     print_table(["measure", "unchanged by", "kind", "what it says"], rows, "Measures")
-    told = ", ".join(f"{letter} {name.replace('_', ' ')}" for letter, name in INVARIANCES.items())
-    print(f"Unchanged by {told} (of one side: x or y). Options, ranges and formulas: homolog measures NAME")
+    letters = ", ".join(f"{letter} {name.replace('_', ' ')}" for letter, name in INVARIANCES.items())
+    print(f"Unchanged by {letters} (of one side: x or y). Options, ranges and formulas: homolog measures NAME")
 
 
 _COLUMNS = (
@@ -278,15 +278,15 @@ _COLUMNS = (
 )
 
 
-def _what(record: Measure) -> str:
+def _summary_of(record: Measure) -> str:
     return " ".join((record.function.__doc__ or record.formula).strip().split("\n\n")[0].split())
 
 
 def _letters(record: Measure) -> str:
     if record.invariances is None:
         return "not declared"
-    held = {letter: getattr(record.invariances, name) for letter, name in INVARIANCES.items()}
-    return " ".join(letter if sides == "xy" else f"{letter}({sides})" for letter, sides in held.items() if sides)
+    sides_of = {letter: getattr(record.invariances, name) for letter, name in INVARIANCES.items()}
+    return " ".join(letter if sides == "xy" else f"{letter}({sides})" for letter, sides in sides_of.items() if sides)
 
 
 def _measure_row(record: Measure) -> list[str]:

@@ -120,7 +120,7 @@ def extract(
     """
     optional("torch", "torch", "extracting activations")
     from homolog.extraction.options import Options
-    from homolog.extraction.session import run
+    from homolog.extraction.session import run_extraction
 
     options = Options(
         layers=layers,
@@ -139,4 +139,4 @@ def extract(
         mask=mask,
         axis=axis,
     )
-    return run(model, data, options)
+    return run_extraction(model, data, options)

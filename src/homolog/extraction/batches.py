@@ -12,10 +12,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
 from homolog.diagnostics import listed
-from homolog.extraction.contents import Layout, each, is_items, joined, layout_of
-from homolog.extraction.contents import part as part_of
+from homolog.extraction.batch_contents import Layout, is_items, joined, layout_of, map_leaves, part_of
+from homolog.extraction.input_checks import check_converted, check_data, check_plain, is_numbers, lists_of_numbers
 from homolog.extraction.options import Options
-from homolog.extraction.refusals import check_converted, check_data, check_plain, is_numbers, numbers_told
 from homolog.extraction.row_digests import digests_of, form_of
 
 
@@ -36,13 +35,17 @@ class Batch:
         """Number of examples."""
         return self.layout.size
 
+    def wanted(self, remaining: int | None) -> int:
+        """Return how many of its examples are wanted where so many remain to be taken; None for no end."""
+        return self.size if remaining is None else min(self.size, remaining)
+
     @property
     def main(self) -> Any:
         """The tensor, or the packed sequences, whose rows are the examples."""
         return self.layout.main
 
 
-def read(data: Any, options: Options) -> Iterator[Any]:
+def raw_batches(data: Any, options: Options) -> Iterator[Any]:
     """Yield raw batches from all examples at once, or from an iterable of batches."""
     check_order(data, options)
     if isinstance(data, torch.Tensor | np.ndarray):
@@ -51,7 +54,7 @@ def read(data: Any, options: Options) -> Iterator[Any]:
         for start in range(0, len(data), options.batch_size):
             yield data[start : start + options.batch_size]
     elif isinstance(data, Mapping):
-        yield from _cut(data, options.batch_size)
+        yield from _batches_of_mapping(data, options.batch_size)
     elif isinstance(data, PackedSequence):
         yield data
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
@@ -62,7 +65,7 @@ def read(data: Any, options: Options) -> Iterator[Any]:
         )
 
 
-def count(data: Any, options: Options) -> int | None:
+def count_examples(data: Any, options: Options) -> int | None:
     """Return how many examples there will be, or None where nobody can know."""
     check_data(data)
     total: int | None = None
@@ -93,12 +96,12 @@ def check_order(data: Any, options: Options) -> None:
         )
 
 
-def prepare(
+def prepare_batch(
     raw: Any, options: Options, device: torch.device, dtype: torch.dtype | None, *, lone: bool = False
 ) -> Batch:
     """Move a batch to the device, and find its examples and their ids; `lone` as for `is_items`."""
     content, ids = _take_ids(raw, options.example_ids)
-    content = each(_as_tensor, content)
+    content = map_leaves(_as_tensor, content)
     if options.forward is None:
         check_converted(content)
         content = _input_of(content)
@@ -112,7 +115,7 @@ def prepare(
         )
     # Digested as it came, so that models in other dtypes or on other devices agree about it.
     digests, form = digests_of(content, layout), form_of(content, layout)
-    content = _moved(content, device, dtype if options.forward is None else None)
+    content = _on_device(content, device, dtype if options.forward is None else None)
     if ids is not None and len(ids) != layout.size:
         raise ValueError(f"example_ids must give one id per example of the batch ({layout.size}), got {len(ids)}.")
     moved = layout_of(content, lone=layout.kind == "items")
@@ -143,7 +146,7 @@ def _input_of(content: Any) -> Any:
 def _no_examples(raw: Any, options: Options) -> str:
     keys = [str(key) for key, value in raw.items() if is_numbers(value)] if isinstance(raw, Mapping) else []
     if options.forward is None and keys:
-        return f"a batch must hold tensors or arrays, got {numbers_told(keys)}."
+        return f"a batch must hold tensors or arrays, got {lists_of_numbers(keys)}."
     if options.forward is None:
         return (
             f"a batch must be a tensor, a tuple or a mapping that holds one, got {described(raw)}: pass "
@@ -159,7 +162,7 @@ def _kind_of(main: Any) -> str:
     return f"a tensor of shape {tuple(main.shape)}" if isinstance(main, torch.Tensor) else described(main)
 
 
-def told(batch: Batch) -> str:
+def describe(batch: Batch) -> str:
     """Say in a few words what a batch is."""
     shape = (
         f"first tensor of shape {tuple(batch.main.shape)}, {str(batch.main.dtype).removeprefix('torch.')}"
@@ -169,7 +172,7 @@ def told(batch: Batch) -> str:
     return f"a list of {batch.size} examples" if batch.layout.kind == "items" else shape
 
 
-def part(batch: Batch, index: Sequence[int]) -> Batch:
+def part_of_batch(batch: Batch, index: Sequence[int]) -> Batch:
     """Return a batch of some of the examples of a batch, in the order asked for."""
     content = part_of(batch.content, batch.layout, index)
     layout = layout_of(content, lone=batch.layout.kind == "items")
@@ -179,7 +182,7 @@ def part(batch: Batch, index: Sequence[int]) -> Batch:
     return Batch(content, layout, None, None)
 
 
-def pair_of(batch: Batch, before: Batch | None) -> Batch | None:
+def pair_with(batch: Batch, before: Batch | None) -> Batch | None:
     """Return a batch of one example and that of the batch before it; None where they cannot be put together."""
     if before is None or {batch.layout.kind, before.layout.kind} != {"rows"} or {batch.size, before.size} != {1}:
         return None
@@ -192,13 +195,13 @@ def pair_of(batch: Batch, before: Batch | None) -> Batch | None:
     return Batch(content, layout._replace(size=2, kind="rows"), None, None)
 
 
-def fresh(batch: Batch) -> Batch:
+def copied(batch: Batch) -> Batch:
     """Return a batch whose tensors a model may change in place without anybody else noticing."""
-    copied = each(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, batch.content)
+    copied = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, batch.content)
     return replace(batch, content=copied)
 
 
-def call(model: Any, batch: Batch, options: Options) -> Any:
+def call_model(model: Any, batch: Batch, options: Options) -> Any:
     """Run the model on a batch."""
     if options.forward is not None:
         return options.forward(model, batch.content)
@@ -234,7 +237,7 @@ def _as_tensor(leaf: Any) -> Any:
     return torch.from_numpy(np.array(leaf, dtype=leaf.dtype.newbyteorder("=")))
 
 
-def _moved(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+def _on_device(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     def move(leaf: Any) -> Any:
         # A model in one floating dtype takes floating input in that dtype only.
         if isinstance(leaf, torch.Tensor):
@@ -246,7 +249,7 @@ def _moved(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
             return packed.to(device=device, dtype=dtype if leaf.data.is_floating_point() else None)
         return leaf
 
-    return each(move, value)
+    return map_leaves(move, value)
 
 
 def has_rows(value: Any, size: int) -> bool:
@@ -263,12 +266,12 @@ def size_of(data: Mapping[str, Any]) -> tuple[int, bool]:
         keys = [str(key) for key, value in data.items() if is_numbers(value)]
         raise TypeError(
             f"a mapping of data must hold at least one tensor or array whose rows are the examples, got "
-            f"{numbers_told(keys) if keys else 'none'}."
+            f"{lists_of_numbers(keys) if keys else 'none'}."
         )
     return layout.size, layout.kind == "rows"
 
 
-def _cut(data: Mapping[str, Any], batch_size: int) -> Iterator[Any]:
+def _batches_of_mapping(data: Mapping[str, Any], batch_size: int) -> Iterator[Any]:
     """Yield batches of a mapping, or all of it where its tensors disagree about the number of examples, as of a graph."""
     size, cuts = size_of(data)
     if not cuts:

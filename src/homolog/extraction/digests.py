@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,12 @@ def written_digest(of: Callable[[], bytes], name: str = "code") -> str:
         return f"{name}, which {UNKNOWN} because it holds {error}"
     except Exception as error:  # an object may do anything when it is looked at
         return f"{name}, which {UNKNOWN} because looking at it raised {type(error).__name__}"
+
+
+def reduced(value: Any) -> Any:
+    """Return what pickle would keep of an object."""
+    special = copyreg.dispatch_table.get(type(value))
+    return special(value) if special else value.__reduce_ex__(4)
 
 
 def hashed(*parts: str | bytes) -> bytes:

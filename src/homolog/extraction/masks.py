@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from homolog.activations import glob_expression
 from homolog.arrays import described
 from homolog.diagnostics import listed
-from homolog.extraction.contents import is_items, named
-from homolog.extraction.likeness import is_added, is_binary, kept_of, reach_of
-from homolog.extraction.padding import Trace, places, traces_of
+from homolog.extraction.batch_contents import entries_of, is_items
+from homolog.extraction.layer_selection import rule_for
+from homolog.extraction.mask_recognition import is_added, is_binary, kept_of, reach_of
+from homolog.extraction.suspected_padding import SuspectedPadding, located_leaves, suspected_padding_in
 
 SUFFIXES = ("attention_mask", "key_padding_mask")
 """How the names of padding masks end in Hugging Face models and in PyTorch's transformers."""
@@ -39,7 +39,7 @@ IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True)
-class Stream:
+class InputSequence:
     """Inputs that are one sequence, such as token ids and their types, and the mask of their padding."""
 
     inputs: tuple[str, ...]
@@ -56,11 +56,11 @@ class Stream:
         return any(name.startswith(ENCODER_INPUTS) for name in (*self.inputs, self.mask or ""))
 
 
-def streams_of(content: Any, size: int) -> tuple[Stream, ...]:
+def input_sequences(content: Any, size: int) -> tuple[InputSequence, ...]:
     """Say which inputs of a batch belong together, and which mask is theirs; nothing where there is no mask."""
     tensors = {
         key: value
-        for key, value in named(content).items()
+        for key, value in entries_of(content).items()
         if isinstance(value, torch.Tensor) and value.ndim and not value.is_nested
     }
     masks = [key for key in tensors if _is_mask(key)]
@@ -71,16 +71,18 @@ def streams_of(content: Any, size: int) -> tuple[Stream, ...]:
     for mask in sorted(masks, key=lambda key: not _prefix(key)):  # a mask without a prefix takes what is left
         covered = [key for key in inputs if _covers(mask, key, tensors)]
         inputs = [key for key in inputs if key not in covered]
-        found.append(Stream(tuple(covered), mask))
+        found.append(InputSequence(tuple(covered), mask))
     if not found:
         return ()
     # The encoder's output has the mask of the encoder's input.
     found = [
-        stream for stream in found if stream.inputs or not str(stream.mask).startswith("memory_") or len(found) == 1
+        sequence
+        for sequence in found
+        if sequence.inputs or not str(sequence.mask).startswith("memory_") or len(found) == 1
     ]
     decoder = tuple(key for key in inputs if key.startswith(DECODER_INPUTS))
-    rest = [Stream((key,), None) for key in inputs if key not in decoder]
-    return (*found, *([Stream(decoder, None)] if decoder else []), *rest)
+    rest = [InputSequence((key,), None) for key in inputs if key not in decoder]
+    return (*found, *([InputSequence(decoder, None)] if decoder else []), *rest)
 
 
 def _is_mask(key: str) -> bool:
@@ -119,12 +121,12 @@ class Masks:
 
     content: Any
     size: int
-    asked: Any
+    rules: Any
     """The caller's `mask`: None, a key, a function of the batch, or a mapping glob → any of these."""
-    streams: tuple[Stream, ...]
-    owners: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    sequences: tuple[InputSequence, ...]
+    depends_on: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Layer → numbers of the streams it depends on, where that was tried."""
-    strangers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    foreign_masks: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Layer → masks of which it has not the positions, though it may have as many."""
 
     def of(self, layer: str, positions: int | None) -> torch.Tensor | None:
@@ -132,48 +134,49 @@ class Masks:
 
         `positions` is the number that the mask must have; None where any will do.
         """
-        told = self._asked_for(layer)
-        if told is not _NOT_ASKED:
-            return None if told is None else self._fitting(layer, _name(told), self._told(told), positions)
+        rule = self._rule_of(layer)
+        if rule is not _NO_RULE:
+            return None if rule is None else self._fitting(layer, _rule_name(rule), self._mask_by(rule), positions)
         self._refuse_unknown(layer, positions)
-        known = self._streams_of_layer(layer)
-        if known and all(stream.mask is None for stream in known):
+        known = self._sequences_of_layer(layer)
+        if known and all(sequence.mask is None for sequence in known):
             self._refuse_padded_labels(layer, known)
-        masked = [(stream.mask, self._read(stream.mask)) for stream in known if stream.mask is not None]
+        masked = [(sequence.mask, self._read(sequence.mask)) for sequence in known if sequence.mask is not None]
         masked = [(name, keep) for name, keep in masked if not bool(keep.all())]
         if not masked:
             return None
         fitting = [(name, keep) for name, keep in masked if positions in (None, keep.shape[1])]
-        if not fitting:
-            return None if self._is_free(layer) else self._fitting(layer, *masked[0], positions)
-        if self._has_rival(layer, known, fitting, positions):
-            if self._is_free(layer):
-                return None
+        name, keep = (fitting or masked)[0]
+        rival = bool(fitting) and self._has_rival(layer, known, fitting, positions)
+        foreign = bool(fitting) and name in self.foreign_masks.get(layer, ())
+        if self._is_free(layer) and (rival or foreign or not fitting):
+            return None
+        if rival:
             raise AmbiguousMaskError(
                 f"layer {layer!r} could be padded as {' or as '.join(self._names(known))} says, which are of one length: say "
-                f'which, mask={{"{layer}": "{fitting[0][0]}"}}, or mask={{"{layer}": None}} to count every position.'
+                f'which, mask={{"{layer}": "{name}"}}, or mask={{"{layer}": None}} to count every position.'
             )
-        if fitting[0][0] in self.strangers.get(layer, ()):
-            if self._is_free(layer):
-                return None
+        if foreign:
             raise AmbiguousMaskError(
-                f"layer {layer!r} must have the positions of what {fitting[0][0]} masks, got as many that are not known to be "
-                f'those: say mask={{"{layer}": "{fitting[0][0]}"}} if they are, or mask={{"{layer}": None}} to count all.'
+                f"layer {layer!r} must have the positions of what {name} masks, got as many that are not known to be "
+                f'those: say mask={{"{layer}": "{name}"}} if they are, or mask={{"{layer}": None}} to count all.'
             )
-        return self._fitting(layer, *fitting[0], positions)
+        return self._fitting(layer, name, keep, positions)
 
     def for_function(self, layer: str, positions: int | None) -> torch.Tensor | None:
         """Return the mask that a reduction of one's own is given: the layer's, of whatever length, all true included."""
-        told = self._asked_for(layer)
-        if told is not _NOT_ASKED:
-            return None if told is None else self._told(told)
+        rule = self._rule_of(layer)
+        if rule is not _NO_RULE:
+            return None if rule is None else self._mask_by(rule)
         known = [
-            stream for stream in self._streams_of_layer(layer) if stream.mask is not None and stream.mask not in OF_MAPS
+            sequence
+            for sequence in self._sequences_of_layer(layer)
+            if sequence.mask is not None and sequence.mask not in OF_MAPS
         ]
-        keeps = [self._read(str(stream.mask)) for stream in known]
+        keeps = [self._read(str(sequence.mask)) for sequence in known]
         fitting = [keep for keep in keeps if positions in (None, keep.shape[1])] or keeps
         if any(not torch.equal(keep, fitting[0]) for keep in fitting[1:]):
-            names = " or ".join(str(stream.mask) for stream in known)
+            names = " or ".join(str(sequence.mask) for sequence in known)
             raise AmbiguousMaskError(
                 f"layer {layer!r} could be padded as {names} says: say which its reduction is to be given, "
                 f'mask={{"{layer}": "{known[0].mask}"}}, or mask={{"{layer}": None}}.'
@@ -181,69 +184,64 @@ class Masks:
         return fitting[0] if fitting else None
 
     @cached_property
-    def _traces(self) -> list[Trace]:
-        return traces_of(self.content, self.size)
+    def _suspected(self) -> list[SuspectedPadding]:
+        return suspected_padding_in(self.content, self.size)
 
-    def trace_of(self, layer: str, positions: int) -> Trace | None:
+    def suspected_padding_of(self, layer: str, positions: int) -> SuspectedPadding | None:
         """Return what looks like the padding of a layer of which no mask tells, neither the caller's nor one of its inputs."""
-        if self.is_told(layer) or is_items(self.content):
+        if self.has_rule(layer) or is_items(self.content):
             return None
-        known = self._streams_of_layer(layer)
-        if any(stream.mask is not None and stream.mask not in OF_MAPS for stream in known):
+        known = self._sequences_of_layer(layer)
+        if any(sequence.mask is not None and sequence.mask not in OF_MAPS for sequence in known):
             return None
-        inputs = {key for stream in known for key in stream.inputs}
-        fitting = [trace for trace in self._traces if trace.fits(positions)]
-        return next((trace for trace in fitting if not inputs or trace.name in inputs or not trace.name), None)
+        inputs = {key for sequence in known for key in sequence.inputs}
+        fitting = [suspect for suspect in self._suspected if suspect.fits(positions)]
+        return next((suspect for suspect in fitting if not inputs or suspect.name in inputs or not suspect.name), None)
 
     def pads(self, layer: str, sizes: tuple[int, ...]) -> bool:
         """Say whether a mask of a layer says that places are padding along an axis of one of these sizes."""
-        told = self._asked_for(layer)
-        if told is None:
+        rule = self._rule_of(layer)
+        if rule is None:
             return False
-        names = [str(stream.mask) for stream in self._streams_of_layer(layer) if stream.mask not in (None, *OF_MAPS)]
-        names = [name for name in names if named(self.content)[name].ndim == 2]
-        keeps = [self._told(told)] if told is not _NOT_ASKED else [self._read(name) for name in names]
+        names = [
+            str(sequence.mask) for sequence in self._sequences_of_layer(layer) if sequence.mask not in (None, *OF_MAPS)
+        ]
+        names = [name for name in names if entries_of(self.content)[name].ndim == 2]
+        keeps = [self._mask_by(rule)] if rule is not _NO_RULE else [self._read(name) for name in names]
         return any(keep.shape[1] in sizes and not bool(keep.all()) for keep in keeps)
 
-    def is_told(self, layer: str) -> bool:
+    def has_rule(self, layer: str) -> bool:
         """Say whether the caller has said what is padding in a layer."""
-        return self._asked_for(layer) is not _NOT_ASKED
+        return self._rule_of(layer) is not _NO_RULE
 
     def check_maps(self, layer: str) -> None:
         """Raise for maps of padded images, whose padding nobody can leave out after a convolution."""
-        if self._asked_for(layer) is not _NOT_ASKED:
+        if self._rule_of(layer) is not _NO_RULE:
             return
-        for stream in self._streams_of_layer(layer):
-            if stream.mask in OF_MAPS and not bool((named(self.content)[stream.mask] != 0).all()):
+        for sequence in self._sequences_of_layer(layer):
+            if sequence.mask in OF_MAPS and not bool((entries_of(self.content)[sequence.mask] != 0).all()):
                 raise AmbiguousMaskError(
-                    f"layer {layer!r} puts out maps of images that {stream.mask} says are padded: resize the images to one size, "
-                    f'pass reduce=function(output, mask), or mask={{"{layer}": None}} to count the padding too.'
+                    f"layer {layer!r} puts out maps of images that {sequence.mask} says are padded: resize the images to one "
+                    f'size, pass reduce=function(output, mask), or mask={{"{layer}": None}} to count the padding too.'
                 )
 
-    def _asked_for(self, layer: str) -> Any:
-        if not isinstance(self.asked, Mapping):
-            return _NOT_ASKED if self.asked is None else self.asked
-        base = layer.split("#")[0]
-        for pattern, told in self.asked.items():
-            expression = glob_expression(pattern)
-            if expression.fullmatch(layer) or expression.fullmatch(base):
-                return told
-        return _NOT_ASKED
+    def _rule_of(self, layer: str) -> Any:
+        return _NO_RULE if self.rules is None else rule_for(layer, self.rules, _NO_RULE)
 
-    def _told(self, told: Any) -> torch.Tensor:
-        if callable(told):
-            return self._checked(_name(told), told(self.content))
-        entries = named(self.content)
-        if told not in entries:
+    def _mask_by(self, rule: Any) -> torch.Tensor:
+        if callable(rule):
+            return self._checked(_rule_name(rule), rule(self.content))
+        entries = entries_of(self.content)
+        if rule not in entries:
             keys = f"the keys {', '.join(entries)}" if entries else described(self.content)
             raise KeyError(
-                f"mask={told!r} must be a key of every batch, got {keys}: name one of them, or pass a function of the batch."
+                f"mask={rule!r} must be a key of every batch, got {keys}: name one of them, or pass a function of the batch."
             )
-        return self._read(told)
+        return self._read(rule)
 
     def _read(self, key: str) -> torch.Tensor:
         """Return a mask of the batch, true where a position counts."""
-        return self._checked(key, named(self.content)[key])
+        return self._checked(key, entries_of(self.content)[key])
 
     def _checked(self, name: str, mask: Any) -> torch.Tensor:
         mask = torch.as_tensor(mask) if isinstance(mask, torch.Tensor | np.ndarray | list) else mask
@@ -277,53 +275,53 @@ class Masks:
             )
         return keep
 
-    def _streams_of_layer(self, layer: str) -> list[Stream]:
+    def _sequences_of_layer(self, layer: str) -> list[InputSequence]:
         """Return the streams whose padding may be a layer's: of those it depends on, the decoder's if there is one."""
-        if len(self.streams) < 2:
-            return list(self.streams)
-        numbers = self.owners.get(layer) or None
-        found = list(self.streams) if numbers is None else [self.streams[i] for i in sorted(numbers)]
+        if len(self.sequences) < 2:
+            return list(self.sequences)
+        numbers = self.depends_on.get(layer) or None
+        found = list(self.sequences) if numbers is None else [self.sequences[i] for i in sorted(numbers)]
         if numbers is None:
             parts = layer.lower().split(".")
             sides = [any(word in part for part in parts) for word in ("decoder", "encoder")]
             if sides[0] != sides[1]:
-                found = [stream for stream in found if stream.decoder == sides[0]] or found
+                found = [sequence for sequence in found if sequence.decoder == sides[0]] or found
             return found
-        found = [stream for stream in found if stream.decoder] or found
-        return [stream for stream in found if not stream.encoder] or found
+        found = [sequence for sequence in found if sequence.decoder] or found
+        return [sequence for sequence in found if not sequence.encoder] or found
 
     def _is_free(self, layer: str) -> bool:
         """Say whether a layer depends on no input, such as one of positions."""
-        return self.owners.get(layer) == frozenset()
+        return self.depends_on.get(layer) == frozenset()
 
     def _has_rival(
-        self, layer: str, known: list[Stream], fitting: list[tuple[str, Any]], positions: int | None
+        self, layer: str, known: list[InputSequence], fitting: list[tuple[str, Any]], positions: int | None
     ) -> bool:
         """Say whether another stream could be meant as well, with another mask or none."""
         if any(not torch.equal(keep, fitting[0][1]) for _, keep in fitting[1:]):
             return True
         full = [s for s in known if s.mask is not None and s.mask not in dict(fitting)]
-        lengths = {self._length(stream) for stream in known if stream.mask is None} | {
-            self._length(stream) for stream in full
+        lengths = {self._length(sequence) for sequence in known if sequence.mask is None} | {
+            self._length(sequence) for sequence in full
         }
         return positions is not None and positions in lengths
 
-    def _length(self, stream: Stream) -> int | None:
+    def _length(self, sequence: InputSequence) -> int | None:
         """Return the positions of a stream; None for maps, whose layers have as many as they like."""
-        content = named(self.content)
-        shapes = [content[key].shape for key in stream.inputs]
-        if stream.mask is not None and stream.mask not in OF_MAPS:
-            shapes.append(content[stream.mask].shape)
+        content = entries_of(self.content)
+        shapes = [content[key].shape for key in sequence.inputs]
+        if sequence.mask is not None and sequence.mask not in OF_MAPS:
+            shapes.append(content[sequence.mask].shape)
         return next((int(shape[1]) for shape in shapes if len(shape) in (2, 3)), None)
 
     @staticmethod
-    def _names(known: list[Stream]) -> list[str]:
-        return [stream.mask or f"no mask (of {', '.join(stream.inputs)})" for stream in known]
+    def _names(known: list[InputSequence]) -> list[str]:
+        return [sequence.mask or f"no mask (of {', '.join(sequence.inputs)})" for sequence in known]
 
-    def _refuse_padded_labels(self, layer: str, known: list[Stream]) -> None:
+    def _refuse_padded_labels(self, layer: str, known: list[InputSequence]) -> None:
         """A decoder fed with shifted labels has padding that no mask tells of."""
-        for key in (key for stream in known for key in stream.inputs if key == "labels"):
-            if bool((named(self.content)[key] == IGNORED_LABEL).any()):
+        for key in (key for sequence in known for key in sequence.inputs if key == "labels"):
+            if bool((entries_of(self.content)[key] == IGNORED_LABEL).any()):
                 raise AmbiguousMaskError(
                     f"layer {layer!r} depends on labels that hold padding ({IGNORED_LABEL}), got no mask for it: pass "
                     f"decoder_attention_mask with the batch, or mask=function(batch) → (examples, positions)."
@@ -332,7 +330,7 @@ class Masks:
     def _refuse_masked_items(self, layer: str) -> None:
         """Masks of single examples are not put together here."""
         for item in self.content:
-            for key, value in named(item).items():
+            for key, value in entries_of(item).items():
                 if _is_mask(key) and isinstance(value, torch.Tensor) and not bool((value == value.flatten()[0]).all()):
                     raise AmbiguousMaskError(
                         f"layer {layer!r} may be padded as {key!r} of each example says: pass mask=function(batch) → (examples, "
@@ -346,25 +344,25 @@ class Masks:
         if is_items(self.content):
             self._refuse_masked_items(layer)
         exempt = (*(key for key in NO_PADDING if key not in OF_SCORES), *NO_MASK)
-        honoured = [id(value) for key, value in named(self.content).items() if _is_mask(key)]
-        for where, name, value in places(self.content):
+        honoured = [id(value) for key, value in entries_of(self.content).items() if _is_mask(key)]
+        for where, name, value in located_leaves(self.content):
             if not isinstance(value, torch.Tensor) or name in exempt or id(value) in honoured:
                 continue
             reach = reach_of(value, name, self.size, positions, of_scores=name in OF_SCORES)
             if reach is not None:
-                told = repr(name) if name else "a tensor of the batch"
+                what = repr(name) if name else "a tensor of the batch"
                 raise AmbiguousMaskError(
-                    f"layer {layer!r} has as many positions as {told}, which could mark padding: pass "
+                    f"layer {layer!r} has as many positions as {what}, which could mark padding: pass "
                     f"{reach.format(where=where)}, or mask={{'**': None}} to count every position."
                 )
 
 
-class _NotAsked:
+class _NoRule:
     pass
 
 
-_NOT_ASKED = _NotAsked()
+_NO_RULE = _NoRule()
 
 
-def _name(told: Any) -> str:
-    return f"mask function {getattr(told, '__name__', type(told).__name__)}" if callable(told) else str(told)
+def _rule_name(rule: Any) -> str:
+    return f"mask function {getattr(rule, '__name__', type(rule).__name__)}" if callable(rule) else str(rule)

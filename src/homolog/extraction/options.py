@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from homolog.activations import glob_expression
 from homolog.arrays import described
+from homolog.extraction.layer_selection import rule_for
 
 DTYPES = ("float16", "float32", "float64")
 REDUCTIONS = ("flatten", "mean", "first", "last", "positions")
@@ -61,28 +61,22 @@ class Options:
 
     def axis_of(self, layer: str) -> int | None:
         """Return where the caller says that the examples of a layer lie; None where nothing is said."""
-        if not isinstance(self.axis, Mapping):
-            return self.axis
-        base = layer.split("#")[0]
-        for pattern, axis in self.axis.items():
-            expression = glob_expression(pattern)
-            if expression.fullmatch(layer) or expression.fullmatch(base):
-                return int(axis)
-        return None
+        axis: int | None = rule_for(layer, self.axis, None)
+        return axis
 
 
 def _check_mask(mask: Any) -> None:
-    for told in mask.values() if isinstance(mask, Mapping) else [mask]:
-        if told is not None and not isinstance(told, str) and not callable(told):
+    for rule in mask.values() if isinstance(mask, Mapping) else [mask]:
+        if rule is not None and not isinstance(rule, str) and not callable(rule):
             raise TypeError(
                 f"mask must be a key of the batch, a function of the batch, or a mapping glob → key, function or None, got "
-                f"{described(told)}."
+                f"{described(rule)}."
             )
 
 
 def _check_axis(axis: Any) -> None:
-    for told in axis.values() if isinstance(axis, Mapping) else [axis]:
-        if told is not None and (isinstance(told, bool) or not isinstance(told, int)):
+    for rule in axis.values() if isinstance(axis, Mapping) else [axis]:
+        if rule is not None and (isinstance(rule, bool) or not isinstance(rule, int)):
             raise TypeError(
-                f"axis must be the number of the axis of the examples, or a mapping glob → number, got {described(told)}."
+                f"axis must be the number of the axis of the examples, or a mapping glob → number, got {described(rule)}."
             )

@@ -11,7 +11,7 @@ from torch.masked import MaskedTensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from homolog.arrays import described
-from homolog.extraction.contents import plain
+from homolog.extraction.batch_contents import axes_of, dense
 
 SMALL_FLOATS = ("float8", "float4")
 """Floating types in which PyTorch does not compute."""
@@ -34,7 +34,7 @@ def output_of(output: Any, *, numbers: bool = False) -> Output:
     """Find the output of a layer. With `numbers`, whole numbers will do, as for the input of a model."""
     found = list(_tensors(output))
     floating = [tensor for tensor in found if _floats(tensor) or (numbers and _is_plain_number(tensor))]
-    chosen = next((t for t in floating if _axes(t) >= 2), next((t for t in floating if _axes(t) == 1), None))
+    chosen = next((t for t in floating if axes_of(t) >= 2), next((t for t in floating if axes_of(t) == 1), None))
     if chosen is None or _is_empty(chosen):
         first = found[0] if found else None
         raw = first if isinstance(first, torch.Tensor) and not _is_structure(output) else output
@@ -73,10 +73,6 @@ def _tensors(output: Any) -> Iterator[Any]:
             yield from _tensors(getattr(output, field.name, None))
 
 
-def _axes(tensor: Any) -> int:
-    return 3 if isinstance(tensor, PackedSequence) else int(tensor.ndim)
-
-
 def _floats(tensor: Any) -> bool:
     """Say whether a tensor holds floating numbers, or quantised ones, which stand for floating ones."""
     values = tensor.data if isinstance(tensor, PackedSequence) else tensor
@@ -97,12 +93,12 @@ def _problem(found: list[Any], output: Any) -> str:
     first = found[0]
     if isinstance(first, PackedSequence):
         return f"packed {first.data.dtype} values".replace("torch.", "")
-    told = f"{first.dtype} values".replace("torch.", "")
+    description = f"{first.dtype} values".replace("torch.", "")
     if first.ndim == 0:
-        return f"a single number ({told})"
+        return f"a single number ({description})"
     if _is_empty(first):
         return "no numbers, on the meta device" if first.is_meta else f"no numbers, shape {tuple(first.shape)}"
-    return told
+    return description
 
 
 def _is_ragged(nested: torch.Tensor) -> bool:
@@ -117,10 +113,10 @@ def _dense(chosen: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
         return padded, _mask_of(lengths.to(padded.device), padded.shape[1])
     if chosen.is_nested:
         lengths = torch.tensor([len(row) for row in chosen.unbind()], device=chosen.device)
-        padded = plain(chosen)
+        padded = dense(chosen)
         # Sequences of single numbers are sequences of one feature.
         return (padded[:, :, None] if padded.ndim == 2 else padded), _mask_of(lengths, padded.shape[1])
-    tensor = plain(chosen)
+    tensor = dense(chosen)
     if tensor.dtype == torch.bool:  # of an input; 0 and 1 are numbers
         return tensor.to(torch.uint8), None
     return (tensor.float() if str(tensor.dtype).removeprefix("torch.").startswith(SMALL_FLOATS) else tensor), None

@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from homolog.extraction import batches
-from homolog.extraction.against import Against, axis_of
 from homolog.extraction.batches import Batch
-from homolog.extraction.masks import Stream
-from homolog.extraction.orders import OF_TWO, doubled, in_another_order, orders_of, some_of
-from homolog.extraction.outputs import is_transformed, output_of
-from homolog.extraction.reductions import Rows, UnfitError
-from homolog.extraction.unchanged import unchanged
-
-if TYPE_CHECKING:
-    from homolog.extraction.options import Options
-    from homolog.extraction.recorder import Recorder
-
-SPREAD_ROWS = 8
-"""Rows of a layer whose differences say what is more than rounding."""
-FLOAT64, FLOAT32, ROUNDED, HALF = 1e-6, 1e-3, 1e-2, 0.1
-"""Differences, as parts of the spread of a layer, that another size of the batch may make: in float64, in float32, on a device
-that may round products to fewer digits or with quantised weights, and in half precision."""
-
-
-class Sample(NamedTuple):
-    """Rows of one layer for the examples that are tried."""
-
-    rows: torch.Tensor
-    spread: torch.Tensor
-    """(features,) largest difference between rows, of no feature less than a hundredth of that of another."""
-    largest: float
-
-
-def sample_of(rows: Rows, index: Sequence[int]) -> Sample:
-    """Keep the rows of some examples; a copy, because what runs later may change the output in place."""
-    kept = rows_at(rows, index)
-    few = torch.cat([rows.features[:SPREAD_ROWS].detach(), kept]).double()
-    if not len(few):
-        return Sample(kept, torch.zeros(few.shape[1]), 0.0)
-    spread = few.amax(0) - few.amin(0)
-    return Sample(kept, torch.maximum(spread, spread.amax() / 100), float(few.abs().amax()))
-
-
-def rows_at(rows: Rows, index: Sequence[int]) -> torch.Tensor:
-    """Copy the rows of some examples."""
-    features = rows.features.detach()
-    if rows.example is None:
-        return features[list(index)].clone()
-    return torch.cat([features[rows.example == i] for i in index])
-
+from homolog.extraction.layer_selection import module_of
+from homolog.extraction.objections import Objection, axis_of
+from homolog.extraction.options import Options
+from homolog.extraction.recorder import Recorder
+from homolog.extraction.reductions import UnfitError
+from homolog.extraction.samples import Sample, differences, is_quantised, rows_at, tolerance_of
+from homolog.extraction.trial_examples import ORDER_OF_TWO, reordered, repeated_examples, trial_orders, tried_examples
+from homolog.extraction.trial_runs import run_trial
 
 Tried = Mapping[str, torch.Tensor | UnfitError | None]
 """Layer → its rows, or how it does not fit; None where its reduction failed."""
@@ -76,25 +37,25 @@ def prove(
     # are shorter without the longest of them.
     ends = {0, batch.size - 1} if any(recorder.lengths for recorder in recorders) else set()
     alone = [
-        trials.of([i, i], look=False) for i in sorted({batch.size // 3, 2 * batch.size // 3} | ends) if batch.size > 1
+        trials.run([i, i], look=False) for i in sorted({batch.size // 3, 2 * batch.size // 3} | ends) if batch.size > 1
     ]
-    part = trials.of_some()
+    part = trials.run_some()
     if part is not None:
         trials.check_calls()
     turned = repeated = None
     more = []
     if (part is None or trials.any_other_shape(part)) and batch.size > 1:
         # A model of one size of batch, or sequences as long as the longest of the batch: as many examples, in other places.
-        turned = trials.of(in_another_order(batch.size))
-        more.append(doubled(batch.size))
+        turned = trials.run(reordered(batch.size))
+        more.append(repeated_examples(batch.size))
     if part is not None and batch.size == 2:
-        more.append(OF_TWO)
-    others = [(order, trials.of(order)) for order in more]
+        more.append(ORDER_OF_TWO)
+    others = [(order, trials.run(order)) for order in more]
     if part is not None and trials.any_difference(part):
-        repeated = trials.of_some(seed=1)
+        repeated = trials.run_some(seed=1)
     if part is not None and is_quantised(model):
         for order in ([0, 0], [batch.size - 1] * 2, trials.index):
-            trials.note_mixing(order, trials.of(order))
+            trials.note_mixing(order, trials.run(order))
     for number, recorder in enumerate(recorders):
         for found in (one[number] for one in alone if one is not None):
             unfit = {name: problem for name, problem in found.items() if isinstance(problem, UnfitError)}
@@ -113,35 +74,35 @@ class _Trials:
         self, model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], before: Batch | None
     ) -> None:
         self.model, self.batch, self.options, self.recorders = model, batch, options, recorders
-        self.index = some_of(batch.size)
-        self.orders = orders_of(batch.size)
+        self.index = tried_examples(batch.size)
+        self.orders = trial_orders(batch.size)
         if is_quantised(model):
             # Quantised layers may round by the largest value of the batch: all examples, one of them twice.
-            self.orders = [[*in_another_order(batch.size), 0]]
+            self.orders = [[*reordered(batch.size), 0]]
         self.order = self.orders[0]
         """The order that was run."""
-        self.pair = None if is_quantised(model) else batches.pair_of(batch, before)
+        self.pair = None if is_quantised(model) else batches.pair_with(batch, before)
         self.part, self.spacing = tolerance_of(model, [s for recorder in recorders for s in recorder.samples.values()])
 
-    def of(self, order: Sequence[int], seed: int = 0, *, look: bool = True) -> list[Tried] | None:
+    def run(self, order: Sequence[int], seed: int = 0, *, look: bool = True) -> list[Tried] | None:
         """Run examples in some order, and return the rows of those that were sampled, by layer; None where that fails."""
-        return self._of(self.batch, order, seed, look=look)
+        return self._run(self.batch, order, seed, look=look)
 
-    def of_some(self, seed: int = 0) -> list[Tried] | None:
+    def run_some(self, seed: int = 0) -> list[Tried] | None:
         """Run those that are tried, a single example beside that of the batch before it; None where the model takes none."""
-        pair = None if self.pair is None else self._of(self.pair, [1, 0], seed, look=True)
+        pair = None if self.pair is None else self._run(self.pair, [1, 0], seed, look=True)
         if pair is not None:
             return pair
         for order in self.orders:
             for self.order in (order, sorted(order)):
-                found = self.of(self.order, seed)
+                found = self.run(self.order, seed)
                 if found is not None:
                     return found
         return None
 
-    def _of(self, batch: Batch, order: Sequence[int], seed: int, *, look: bool) -> list[Tried] | None:
+    def _run(self, batch: Batch, order: Sequence[int], seed: int, *, look: bool) -> list[Tried] | None:
         try:
-            tried = batches.part(batch, order)
+            tried = batches.part_of_batch(batch, order)
         except (RuntimeError, NotImplementedError):  # of layouts that PyTorch does not index
             return None
         # The last place of an example, where others came before it.
@@ -150,7 +111,7 @@ class _Trials:
         found: list[dict[str, Any]] = [{} for _ in self.recorders]
         pairs = zip(self.recorders, found, strict=True)
         listeners = [_listener(recorder, into, tried, places) for recorder, into in pairs]
-        return list(found) if _run(self.model, tried, self.options, self.recorders, listeners, seed) else None
+        return list(found) if run_trial(self.model, tried, self.options, self.recorders, listeners, seed) else None
 
     def check_calls(self) -> None:
         """Speak against layers that run more often the more examples there are: their rows are something of one example."""
@@ -165,23 +126,25 @@ class _Trials:
             first, others = alike[0], alike[1]
         for recorder, whole, part in zip(self.recorders, first, others, strict=True):
             for name in recorder.samples:
-                module = name.split("#")[0]
+                module = module_of(name)
                 times, fewer = whole.get(module, 0), part.get(module, 0)
                 if times != fewer and recorder.options.axis_of(name) is None:
                     reason = f"it runs {times} times with {size} examples and {fewer} times with {count}"
-                    recorder.contradicted[name] = Against(reason)
+                    recorder.contradicted[name] = Objection(reason)
 
     def _calls_of(self, order: Sequence[int]) -> list[dict[str, int]] | None:
         """Count how often modules run for examples in some order; None where the model does not take them."""
-        ran = self.of(order, look=False) is not None
+        ran = self.run(order, look=False) is not None
         return [recorder.calls_tried for recorder in self.recorders] if ran else None
 
     def note_mixing(self, order: Sequence[int], found: list[Tried] | None) -> None:
         """Note the layers that have other values without most of the examples: quantised by the largest value of the batch."""
         for recorder, name, sample, rows in [] if found is None else self._rows(found):
-            there = self._sampled(sample, order)
+            expected = self._sampled(sample, order)
             # As part of their own size: the spread of all rows is that of an outlier.
-            apart = rows.shape == there.shape and _differences(there, rows).amax() > self.part * there.abs().amax()
+            apart = (
+                rows.shape == expected.shape and differences(expected, rows).amax() > self.part * expected.abs().amax()
+            )
             if bool(apart) and name not in recorder.mixing:
                 recorder.mixing.append(name)
 
@@ -208,16 +171,16 @@ class _Trials:
                 if isinstance(rows, torch.Tensor):
                     yield recorder, name, sample, rows
 
-    def _differs(self, recorder: Recorder, name: str, rows: torch.Tensor, there: torch.Tensor | None = None) -> bool:
+    def _differs(self, recorder: Recorder, name: str, rows: torch.Tensor, expected: torch.Tensor | None = None) -> bool:
         sample = recorder.samples[name]
         allowed = self.part * sample.spread + self.spacing * sample.largest
-        return bool((_differences(sample.rows if there is None else there, rows) > allowed).any())
+        return bool((differences(sample.rows if expected is None else expected, rows) > allowed).any())
 
     def _differs_in(self, recorder: Recorder, name: str, order: Sequence[int], rows: Any) -> bool:
         """Say whether a layer has other values, of the same shape, for examples in some order."""
-        there = self._sampled(recorder.samples[name], order)
-        alike = isinstance(rows, torch.Tensor) and rows.shape == there.shape
-        return alike and self._differs(recorder, name, rows, there)
+        expected = self._sampled(recorder.samples[name], order)
+        alike = isinstance(rows, torch.Tensor) and rows.shape == expected.shape
+        return alike and self._differs(recorder, name, rows, expected)
 
     def judge(
         self,
@@ -240,23 +203,23 @@ class _Trials:
             and isinstance(repeated, torch.Tensor)
             and isinstance(part, torch.Tensor)
             and part.shape == repeated.shape
-            and bool((_differences(part, repeated) > 0).any())
+            and bool((differences(part, repeated) > 0).any())
         ):
             recorder.random += [] if name in recorder.random else [name]
         elif reason and not (asserted and not isinstance(part, UnfitError)):
             recorder.contradicted[name] = (
                 self.unfit(recorder, name, part, len(self.order))
                 if isinstance(part, UnfitError)
-                else Against(reason, mixes=True)
+                else Objection(reason, mixes=True)
             )
             return
         if reason is not None or asserted:
             recorder.proved.add(name)
 
-    def unfit(self, recorder: Recorder, name: str, problem: UnfitError, count: int) -> Against:
+    def unfit(self, recorder: Recorder, name: str, problem: UnfitError, count: int) -> Objection:
         """Say how a layer does not fit for so many examples, and which axis follows their number."""
         axis = axis_of(recorder.shapes.get(name, ()), self.batch.size, problem.shape, count)
-        return Against(f"with {count} examples it has {problem.reason}", axis)
+        return Objection(f"with {count} examples it has {problem.reason}", axis)
 
     def _against(self, recorder: Recorder, name: str, part: Any, turned: Any) -> str | None:
         """Return what speaks against a layer, "" for nothing, None where nothing is known."""
@@ -286,7 +249,7 @@ def _listener(
             return
         try:
             rows = recorder.reduced(name, output, module, masks)
-            recorder.heard(name, rows, tried)
+            recorder.note_length(name, rows, tried)
             into[name] = rows_at(rows, places) if places else None
         except UnfitError as problem:
             into[name] = problem
@@ -294,105 +257,3 @@ def _listener(
             into[name] = None
 
     return listen
-
-
-def _differences(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    first, second = before.double(), after.double()
-    same = (first == second) | (first.isnan() & second.isnan())
-    return torch.where(same, 0.0, (first - second).abs()).nan_to_num(nan=torch.inf)
-
-
-def tolerance_of(model: nn.Module, samples: Iterable[Sample]) -> tuple[float, float]:
-    """Return the differences that rounding may make in batches of another size: of the spread, and of the largest value."""
-    dtypes = {held.dtype for held in model.parameters()} | {sample.rows.dtype for sample in samples}
-    if dtypes & {torch.float16, torch.bfloat16}:
-        return HALF, torch.finfo(torch.bfloat16).eps
-    if dtypes == {torch.float64}:
-        return FLOAT64, 64 * torch.finfo(torch.float64).eps
-    exact = all(sample.rows.device.type == "cpu" for sample in samples) and not is_quantised(model)
-    return FLOAT32 if exact else ROUNDED, 64 * torch.finfo(torch.float32).eps
-
-
-def is_quantised(model: nn.Module) -> bool:
-    """Say whether a model has quantised layers."""
-    return any("quantized" in type(module).__module__ for module in model.modules())
-
-
-def _run(
-    model: nn.Module,
-    batch: Batch,
-    options: Options,
-    recorders: Sequence[Recorder],
-    listeners: Sequence[Callable[..., None]],
-    seed: int = 0,
-) -> bool:
-    """Run a batch for nothing but its shapes and values; say whether the model took it."""
-    with ExitStack() as stack:
-        for recorder, listen in zip(recorders, listeners, strict=True):
-            stack.enter_context(recorder.listening(listen))
-        stack.enter_context(unchanged(model, seed))
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        try:
-            batches.call(model, batches.fresh(batch), options)
-        except Exception:  # a model may refuse batches of other sizes: then it cannot be tried
-            return False
-    return True
-
-
-def owners_of(
-    model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], streams: Sequence[Stream]
-) -> list[dict[str, frozenset[int]]]:
-    """Say of every layer on which inputs it depends: those that change it when they are exchanged. Empty where that fails."""
-    unknown: list[dict[str, frozenset[int]]] = [{} for _ in recorders]
-    if len(streams) < 2 or batch.layout.kind != "rows" or not isinstance(batch.content, Mapping):
-        return unknown
-    tried = batches.part(batch, some_of(batch.size))
-    plain, repeated = (outputs_of_layers(model, tried, options, recorders) for _ in range(2))
-    if plain is None or repeated is None:
-        return unknown
-    found: list[dict[str, set[int]]] = [{name: set() for name in layers} for layers in plain]
-    for number, stream in enumerate(streams):
-        other = {key: _exchanged(tried.content[key]) for key in stream.inputs}
-        changed = None
-        if any(not torch.equal(value, tried.content[key]) for key, value in other.items()):
-            content = {**tried.content, **other}
-            changed = outputs_of_layers(model, replace(tried, content=content), options, recorders)
-        if changed is None:
-            return unknown
-        for layers, before, after in zip(found, plain, changed, strict=True):
-            for name, owners in layers.items():
-                if name in after and not _is_equal(before[name], after[name]):
-                    owners.add(number)
-    return [
-        {name: frozenset(owners) for name, owners in layers.items() if _is_equal(before[name], after.get(name))}
-        for layers, before, after in zip(found, plain, repeated, strict=True)
-    ]
-
-
-def _exchanged(values: torch.Tensor) -> torch.Tensor:
-    """Return other values of the same kind: those of another example, at another place."""
-    return values.flip(0).roll(1, dims=1)
-
-
-def _is_equal(first: torch.Tensor, second: torch.Tensor | None) -> bool:
-    if second is None or first.shape != second.shape:
-        return False
-    return bool(((first == second) | (first.isnan() & second.isnan())).all())
-
-
-def outputs_of_layers(
-    model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder]
-) -> list[dict[str, torch.Tensor]] | None:
-    """Return what the layers put out; None where the model does not take the batch."""
-    found: list[dict[str, torch.Tensor]] = [{} for _ in recorders]
-
-    def listener(into: dict[str, torch.Tensor]) -> Callable[[str, Any, nn.Module], None]:
-        def listen(name: str, output: Any, module: nn.Module) -> None:
-            tensor = None if is_transformed(output) else output_of(output).tensor
-            if tensor is not None:
-                into[name] = tensor.detach().clone()
-
-        return listen
-
-    return found if _run(model, batch, options, recorders, [listener(into) for into in found]) else None

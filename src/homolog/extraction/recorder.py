@@ -13,18 +13,26 @@ from torch import nn
 from homolog.activations import unknown_layer
 from homolog.diagnostics import listed
 from homolog.extraction import reductions
-from homolog.extraction.against import Against, hint_for, not_first, not_of_nodes, not_whole, nothing_left, padded
+from homolog.extraction.axis_sizes import shape_of, shapes_of, sizes_beside, sizes_of
+from homolog.extraction.batch_contents import entries_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.channels import check_channels
-from homolog.extraction.contents import named
-from homolog.extraction.layers import INPUT, Selection
-from homolog.extraction.masks import Masks, Stream, streams_of
+from homolog.extraction.layer_selection import INPUT, Selection, module_of, rule_for
+from homolog.extraction.masks import InputSequence, Masks, input_sequences
+from homolog.extraction.objections import (
+    Objection,
+    hint_for,
+    no_layer_left,
+    not_first,
+    not_of_nodes,
+    not_whole,
+    padded_by_model,
+)
 from homolog.extraction.options import Options
-from homolog.extraction.orders import some_of
 from homolog.extraction.outputs import is_transformed, output_of
-from homolog.extraction.padding import Trace
-from homolog.extraction.proof import Sample, sample_of
-from homolog.extraction.shapes import shape_of, shapes_of, sizes_beside, sizes_of
+from homolog.extraction.samples import Sample, sample_of
+from homolog.extraction.suspected_padding import SuspectedPadding
+from homolog.extraction.trial_examples import tried_examples
 
 
 class BatchOutput(NamedTuple):
@@ -39,10 +47,10 @@ class BatchOutput(NamedTuple):
 
 
 class Recorder:
-    """Takes reduced outputs, batch by batch, in order of execution; `take(layer, tensor)` makes what is to be kept of it."""
+    """Takes reduced outputs, batch by batch, in order of execution; `convert(layer, tensor)` makes what is to be kept of it."""
 
     def __init__(
-        self, selection: Selection, options: Options, take: Callable[[str, torch.Tensor], Any] | None = None
+        self, selection: Selection, options: Options, convert: Callable[[str, torch.Tensor], Any] | None = None
     ) -> None:
         self.selection = selection
         self.options = options
@@ -51,7 +59,7 @@ class Recorder:
         self.samples: dict[str, Sample] = {}
         """Rows of the first batch, to be proved."""
         self.proved: set[str] = set()
-        self.contradicted: dict[str, Against] = {}
+        self.contradicted: dict[str, Objection] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         """Layer → the shape of its output, in the batch that is tried."""
         self.hint = ""
@@ -64,28 +72,28 @@ class Recorder:
         """Quantised layers, whose values depend on the other examples."""
         self.random: list[str] = []
         """Layers that put out other values every time."""
-        self.unmasked: dict[str, Trace] = {}
+        self.unmasked: dict[str, SuspectedPadding] = {}
         """Layers in which something that looks like padding counts."""
         self.stored: frozenset[str] | None = None
         """The layers of a store that is continued: what nobody named and was left out of it stays left out."""
-        self._keep = take or self._stored
+        self._convert = convert or self._stored
         self._batch: Batch | None = None
         self._masks: Masks | None = None
-        self._streams: tuple[Stream, ...] | None = None
-        self._owners: dict[str, frozenset[int]] = {}
-        self._strangers: dict[str, frozenset[str]] = {}
+        self._sequences: tuple[InputSequence, ...] | None = None
+        self._depends_on: dict[str, frozenset[int]] = {}
+        self._foreign_masks: dict[str, frozenset[str]] = {}
         self._listen: Callable[[str, Any, nn.Module], None] | None = None
         self._calls: dict[str, int] = {}
         self.calls_tried: dict[str, int] = {}
         """Module → how often it ran when outputs were last listened to."""
-        self._taken: dict[str, reductions.Rows] = {}
+        self._rows: dict[str, reductions.LayerRows] = {}
         self._expected: dict[str, int] | None = None
         self._widths: dict[str, int] = {}
         self._layouts: dict[tuple[int, ...], str] = {}
         self._sizes: dict[str, set[int]] = {}
         self._input_sizes: set[int] = set()
         self._first = 0
-        self.index = 0
+        self.n_batches = 0
         """Batches so far."""
         self.before: Batch | None = None
         """The last batch, if it held one example."""
@@ -99,7 +107,7 @@ class Recorder:
             yield
 
     def _hook(self, name: str) -> Any:
-        def take(module: nn.Module, arguments: Any, output: Any) -> None:
+        def record(module: nn.Module, arguments: Any, output: Any) -> None:
             if self._batch is None and self._listen is None:
                 return
             self._calls[name] = calls = self._calls.get(name, 0) + 1
@@ -107,9 +115,9 @@ class Recorder:
             if self._listen is not None:
                 self._listen(call, output, module)
             else:
-                self._take(call, output, module)
+                self._record(call, output, module)
 
-        return take
+        return record
 
     @contextmanager
     def listening(self, listen: Callable[[str, Any, nn.Module], None]) -> Iterator[None]:
@@ -128,38 +136,41 @@ class Recorder:
 
     def masks_of(self, batch: Batch) -> Masks:
         """Return the masks of a batch."""
-        streams = streams_of(batch.content, batch.size) if self._streams is None else self._streams
-        owners = dict(self._owners)
-        entries = named(batch.content)
+        sequences = input_sequences(batch.content, batch.size) if self._sequences is None else self._sequences
+        depends_on = dict(self._depends_on)
+        entries = entries_of(batch.content)
         if entries:
             main = next((key for key, value in entries.items() if value is batch.main), None)
-            owners[INPUT] = frozenset(i for i, stream in enumerate(streams) if main in stream.inputs)
-        return Masks(batch.content, batch.size, self.options.mask, streams, owners, self._strangers)
+            depends_on[INPUT] = frozenset(i for i, sequence in enumerate(sequences) if main in sequence.inputs)
+        return Masks(batch.content, batch.size, self.options.mask, sequences, depends_on, self._foreign_masks)
 
     def learn(
-        self, streams: tuple[Stream, ...], owners: dict[str, frozenset[int]], strangers: dict[str, frozenset[str]]
+        self,
+        sequences: tuple[InputSequence, ...],
+        depends_on: dict[str, frozenset[int]],
+        foreign_masks: dict[str, frozenset[str]],
     ) -> None:
         """Take note of which inputs belong together, which layers depend on them, and which have not their positions."""
-        self._streams, self._owners, self._strangers = streams, owners, strangers
+        self._sequences, self._depends_on, self._foreign_masks = sequences, depends_on, foreign_masks
 
     @property
     def proves(self) -> bool:
         """Whether this batch is tried in part: the first, the second, the fourth, the eighth and so on."""
-        return self.index & (self.index + 1) == 0
+        return self.n_batches & (self.n_batches + 1) == 0
 
-    def begin(self, batch: Batch) -> None:
+    def start_batch(self, batch: Batch) -> None:
         """Open a batch."""
         self.samples, self._layouts = {}, {}
-        self._batch, self._calls, self._taken = batch, {}, {}
-        if self._streams is not None and streams_of(batch.content, batch.size) != self._streams:
-            self._streams = None  # other inputs than the first batch: nothing is known of them
-            self._owners, self._strangers = {}, {}
+        self._batch, self._calls, self._rows = batch, {}, {}
+        if self._sequences is not None and input_sequences(batch.content, batch.size) != self._sequences:
+            self._sequences = None  # other inputs than the first batch: nothing is known of them
+            self._depends_on, self._foreign_masks = {}, {}
         self._masks = self.masks_of(batch)
         if self.selection.with_input:
-            self._take(INPUT, batch.main)
+            self._record(INPUT, batch.main)
 
-    def _take(self, name: str, output: Any, module: nn.Module | None = None) -> None:
-        assert self._batch is not None  # begin() came first
+    def _record(self, name: str, output: Any, module: nn.Module | None = None) -> None:
+        assert self._batch is not None  # start_batch() came first
         assert self._masks is not None
         if name in self.skipped or not self.selection.keep(name):
             return
@@ -174,21 +185,21 @@ class Recorder:
             if self._batch.layout.kind == "whole":
                 raise ValueError(not_of_nodes(name, self._batch.size, problem.reason)) from None
             raise
-        if rows.trace is not None:
-            self.unmasked.setdefault(name, rows.trace)
+        if rows.suspected_padding is not None:
+            self.unmasked.setdefault(name, rows.suspected_padding)
         if self.proves and module is not None:
-            self.samples[name] = sample_of(rows, some_of(self._batch.size))
+            self.samples[name] = sample_of(rows, tried_examples(self._batch.size))
             self._sizes[name] = sizes_beside(output, module, self.options.axis_of(name) or 0)
             self.shapes[name] = shape_of(output)
         if rows.length is not None and self._is_padded(name, rows.length, shapes_of(self._batch)):
             if self._is_named(name):
-                raise ValueError(padded(name))
-            return  # left out when the batch is settled
-        self._taken[name] = rows._replace(features=self._keep(name, rows.features))
+                raise ValueError(padded_by_model(name))
+            return  # left out when the batch is judged
+        self._rows[name] = rows._replace(features=self._convert(name, rows.features))
 
     def _is_late(self, name: str) -> bool:
         """Leave out a layer of which the batches before hold no rows."""
-        if self.index and name not in self._widths:
+        if self.n_batches and name not in self._widths:
             self._leave_out(name, "ran in a later batch, not in the first")
         elif self.stored is not None and name not in self.stored:
             self._leave_out(name, "left out of the rows that are stored")
@@ -196,7 +207,7 @@ class Recorder:
 
     def _leave_out(self, name: str, reason: str) -> None:
         self.skipped[name] = reason
-        self._taken.pop(name, None)
+        self._rows.pop(name, None)
 
     def _is_padded(self, name: str, length: int, shapes: tuple[tuple[int, ...], ...]) -> bool:
         """Say whether inputs of the same shape have given another number of positions: the model pads them itself."""
@@ -205,36 +216,36 @@ class Recorder:
         self.padded.add(name)
         return True
 
-    def heard(self, name: str, rows: reductions.Rows, batch: Batch) -> None:
+    def note_length(self, name: str, rows: reductions.LayerRows, batch: Batch) -> None:
         """Take note of how many positions part of a batch has."""
         if rows.length is not None and name in self.lengths:
             self._is_padded(name, rows.length, shapes_of(batch))
 
     def _is_named(self, name: str) -> bool:
         """Say whether somebody asked for this very layer, not for many of which some may not fit."""
-        return bool({name, _module_of(name)} & self.selection.required)
+        return bool({name, module_of(name)} & self.selection.required)
 
-    def reduced(self, name: str, output: Any, module: nn.Module | None, masks: Masks) -> reductions.Rows:
+    def reduced(self, name: str, output: Any, module: nn.Module | None, masks: Masks) -> reductions.LayerRows:
         """Return the rows of an output."""
         if is_transformed(output):
             raise reductions.UnfitError(
                 not_whole(name), "it runs inside torch.func or torch.vmap, on one example at a time"
             )
         found = output_of(output, numbers=module is None)
-        rule = reductions.rule_for(name, self.options.reduce)
+        rule = rule_for(name, self.options.reduce, "flatten")
         axis = None if module is None else self.options.axis_of(name)  # the examples come first in the data
         check_channels(name, module, found.tensor, rule, self.options.channels, self._layouts)
         if found.tensor is not None:
             found = found._replace(tensor=found.tensor.detach())
-        return reductions.apply(name, found, rule, masks, self.options.channels, axis or 0)
+        return reductions.reduce_output(name, found, rule, masks, self.options.channels, axis or 0)
 
-    def settle(self) -> None:
+    def drop_contradicted(self) -> None:
         """Leave out, or refuse, the layers that do not follow the examples."""
         assert self._batch is not None  # it has just been run
         for name in [name for name in self.padded if name not in self.skipped]:
             if self._is_named(name):
-                raise ValueError(padded(name))
-            self.contradicted[name] = Against("padded inside the model, say where with mask=")
+                raise ValueError(padded_by_model(name))
+            self.contradicted[name] = Objection("padded inside the model, say where with mask=")
         for name, against in self.contradicted.items():
             self.hint = self.hint or hint_for(against, self.shapes.get(name, ()), self._batch.main)
         named = [name for name in self.contradicted if self._is_named(name)]
@@ -242,7 +253,7 @@ class Recorder:
             raise ValueError(not_first(named[0], len(named) - 1, self.contradicted[named[0]], self.hint))
         for name, against in self.contradicted.items():
             self._leave_out(name, against.reason)
-        self.contradicted = {}  # told; a later batch has its own
+        self.contradicted = {}  # said; a later batch has its own
 
     def _stored(self, name: str, features: torch.Tensor) -> np.ndarray:
         """Copy to the host in the dtype to keep: nothing that runs later can change it."""
@@ -259,35 +270,35 @@ class Recorder:
             )
         return kept
 
-    def end(self, remaining: int | None, number: int) -> BatchOutput:
+    def finish_batch(self, remaining: int | None, number: int) -> BatchOutput:
         """Close the batch: check it against the first one, and return what was taken of at most `remaining` examples."""
         batch = self._batch
-        assert batch is not None  # begin() came first
+        assert batch is not None  # start_batch() came first
         self._batch = self._masks = None
         self._check_calls(number)
-        if self.index == 0:
-            self._tell_unheard()
-            reductions.check_patterns(self.options.reduce, [*self._taken, *self.skipped])
-            for told in (self.options.mask, self.options.axis):
-                reductions.check_patterns(told, [*self._taken, *self.skipped, *self.selection.modules])
+        if self.n_batches == 0:
+            self._note_unused()
+            reductions.check_patterns(self.options.reduce, [*self._rows, *self.skipped])
+            for rules in (self.options.mask, self.options.axis):
+                reductions.check_patterns(rules, [*self._rows, *self.skipped, *self.selection.modules])
             self._first = batch.size
             self._input_sizes = sizes_of(batch)
         elif batch.size != self._first:
-            self.proved |= set(self._taken)  # their first axis has changed with the batch, and nothing else
-        taken = batch.size if remaining is None else min(batch.size, remaining)
-        for name in list(self._taken):
-            self._check_width(name, self._taken[name], number)
-        example, position = self._identity(batch.size, taken)
+            self.proved |= set(self._rows)  # their first axis has changed with the batch, and nothing else
+        count = batch.wanted(remaining)
+        for name in list(self._rows):
+            self._check_width(name, self._rows[name], number)
+        example, position = self._identity(batch.size, count)
         features = {}
         for name in self._widths:  # in the order of the first batch
-            if name in self._taken:
-                kept = self._taken[name].features
+            if name in self._rows:
+                kept = self._rows[name].features
                 # Rows come in the order of their examples, so that those to keep come first.
                 features[name] = kept if len(example) == len(kept) else kept[: len(example)]
-        self.index += 1
+        self.n_batches += 1
         self.before = batch if batch.size == 1 else None
-        self._taken = {}
-        return BatchOutput(features, example, position, taken)
+        self._rows = {}
+        return BatchOutput(features, example, position, count)
 
     def unproved(self) -> list[str]:
         """Return the layers that could not be tried, and whose first axis could be another: it is as long as one beside it."""
@@ -300,12 +311,12 @@ class Recorder:
             and self._first in self._sizes[name] | inputs
         ]
 
-    def _identity(self, size: int, taken: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _identity(self, size: int, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return example and position of every row, the same for all layers."""
         first: tuple[str, np.ndarray, np.ndarray | None] | None = None
-        for name, rows in self._taken.items():
+        for name, rows in self._rows.items():
             example = _example_of(rows, size)
-            kept = example < taken
+            kept = example < count
             position = None if rows.position is None else rows.position.cpu().numpy()[kept]
             if first is None:
                 first = name, example[kept], position
@@ -315,7 +326,7 @@ class Recorder:
                     f'{int(kept.sum())}: choose layers with the same number of positions, or use reduce="mean".'
                 )
         if first is None:
-            raise ValueError(nothing_left(self.skipped, self.hint))
+            raise ValueError(no_layer_left(self.skipped, self.hint))
         return first[1], first[2]
 
     def _check_calls(self, number: int) -> None:
@@ -325,12 +336,12 @@ class Recorder:
             self._expected = dict(self._calls)
         changed = [name for name in self._expected | self._calls if self._expected.get(name) != self._calls.get(name)]
         for module in changed:
-            known = [name for name in self._widths if _module_of(name) == module and name not in self.skipped]
+            known = [name for name in self._widths if module_of(name) == module and name not in self.skipped]
             first, now = self._expected.get(module, 0), self._calls.get(module, 0)
-            named = any(_module_of(pattern) == module for pattern in self.selection.required)
+            named = any(module_of(pattern) == module for pattern in self.selection.required)
             for name in known:
                 self._leave_out(name, f"ran {_times(first)} before, {_times(now)} in batch {number}")
-            if named or (known and not self._taken):
+            if named or (known and not self._rows):
                 raise ValueError(
                     f"layer {module!r} must run as often in every batch ({first} times in the first), got {now} times in "
                     f"batch {number}: text generation does this, so run one forward per batch, or pass forward."
@@ -338,8 +349,8 @@ class Recorder:
 
     def _check_ran(self) -> None:
         """Raise for a name, or a glob, none of whose layers ran."""
-        ran = list(self._taken) or ["none"]
-        missing = [n for n in self.selection.required if n not in self._calls and n not in self._taken]
+        ran = list(self._rows) or ["none"]
+        missing = [n for n in self.selection.required if n not in self._calls and n not in self._rows]
         if missing:
             module = self.selection.modules.get(missing[0])
             if module is not None and any(module.children()):
@@ -348,24 +359,24 @@ class Recorder:
                     f"{missing[0] + '.**'!r}."
                 )
             raise KeyError(f"layer {missing[0]!r} did not run in the forward; " + unknown_layer(missing[0], ran))
-        for pattern, names in self.selection.globs.items() if self.index == 0 else ():
+        for pattern, names in self.selection.globs.items() if self.n_batches == 0 else ():
             if not any(name in self._calls for name in names):
                 raise KeyError(
                     f"{pattern!r} matches only layers that did not run in the forward ({listed(names)}); "
                     + unknown_layer(pattern, ran)
                 )
 
-    def _tell_unheard(self) -> None:
+    def _note_unused(self) -> None:
         """Name layers that nobody named, that did not run, and whose weights belong to no layer that did."""
         if not self.selection.default:
             return
         ran = [self.selection.modules[name] for name in self._calls]
-        used = {id(held) for module in ran for held in module.parameters()}
+        used = {id(weight) for module in ran for weight in module.parameters()}
         for name, module in self.selection.modules.items():
-            if any(id(held) not in used for held in module.parameters()):
+            if any(id(weight) not in used for weight in module.parameters()):
                 self.skipped[name] = "did not run"
 
-    def _check_width(self, name: str, rows: reductions.Rows, number: int) -> None:
+    def _check_width(self, name: str, rows: reductions.LayerRows, number: int) -> None:
         first, width = self._widths.setdefault(name, int(rows.features.shape[1])), int(rows.features.shape[1])
         if width == first:
             return
@@ -383,10 +394,5 @@ def _times(count: int) -> str:
     return "1 time" if count == 1 else f"{count} times"
 
 
-def _module_of(name: str) -> str:
-    """Return the name of the module of a call."""
-    return name.split("#")[0]
-
-
-def _example_of(rows: reductions.Rows, size: int) -> np.ndarray:
+def _example_of(rows: reductions.LayerRows, size: int) -> np.ndarray:
     return np.arange(size) if rows.example is None else rows.example.cpu().numpy()

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 import torch
 from torch.masked import MaskedTensor
 
-from homolog.activations import glob_expression, matching
-from homolog.extraction.against import said_axis
+from homolog.activations import matching
+from homolog.extraction.layer_selection import module_of
 from homolog.extraction.masks import Masks
+from homolog.extraction.objections import axis_remedy
 from homolog.extraction.outputs import Output
-from homolog.extraction.padding import Trace
+from homolog.extraction.suspected_padding import SuspectedPadding
 
 
-class Rows(NamedTuple):
+class LayerRows(NamedTuple):
     """Rows of one layer for one batch, and the example and position each came from."""
 
     features: Any
@@ -27,7 +28,7 @@ class Rows(NamedTuple):
     """Number of positions where all count and nobody has said so; None where there are none, or a mask tells."""
     stretches: bool = False
     """Whether the features are positions too, of which a longer batch has more."""
-    trace: Trace | None = None
+    suspected_padding: SuspectedPadding | None = None
     """What looks like padding that counts."""
 
 
@@ -37,19 +38,7 @@ OVER_POSITIONS = ("mean", "first", "last", "positions")
 def check_patterns(reduce: Any, names: list[str]) -> None:
     """Raise for a glob of `reduce` that matches no layer: a typo would flatten."""
     if isinstance(reduce, Mapping):
-        matching(list(dict.fromkeys([*names, *(name.split("#")[0] for name in names)])), list(reduce))
-
-
-def rule_for(name: str, reduce: Any) -> Any:
-    """Return the reduction of a layer: the first matching glob of a mapping, "flatten" where none matches."""
-    if not isinstance(reduce, Mapping):
-        return reduce
-    base = name.split("#")[0]
-    for pattern, rule in reduce.items():
-        expression = glob_expression(pattern)
-        if expression.fullmatch(name) or expression.fullmatch(base):
-            return rule
-    return "flatten"
+        matching(list(dict.fromkeys([*names, *map(module_of, names)])), list(reduce))
 
 
 class UnfitError(ValueError):
@@ -62,10 +51,10 @@ class UnfitError(ValueError):
         self.shape = shape
 
 
-def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis: int) -> Rows:
+def reduce_output(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis: int) -> LayerRows:
     """Reduce one output of one batch; `axis` is where the examples lie in it."""
     if callable(rule):
-        return _called(name, found, rule, masks, axis)
+        return _by_function(name, found, rule, masks, axis)
     if found.tensor is None:
         raise UnfitError(
             f"layer {name!r} must put out a floating tensor of at least two axes, got {found.problem}: leave it out of layers, "
@@ -75,7 +64,7 @@ def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis
     output = _examples_first(name, found.tensor, masks.size, axis)
     size = masks.size
     if output.ndim <= 2:
-        return Rows(output.reshape(size, -1), None, None)
+        return LayerRows(output.reshape(size, -1), None, None)
     if output.ndim > 4:
         raise UnfitError(
             f"layer {name!r} must put out (n, features), (n, positions, features) or a map of four axes, got shape "
@@ -85,9 +74,9 @@ def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis
     if output.ndim == 4:
         _check_maps(name, output, rule, masks)
     mask = _mask_for(name, output, found, masks)
-    whole = output.ndim == 3 and mask is None and found.mask is None and not masks.is_told(name)
+    whole = output.ndim == 3 and mask is None and found.mask is None and not masks.has_rule(name)
 
-    def reduced(values: torch.Tensor) -> Rows:
+    def reduced(values: torch.Tensor) -> LayerRows:
         if rule == "flatten":
             return _flattened(name, values, mask)
         return _over_positions(as_positions(values, channels), mask, rule)
@@ -95,17 +84,21 @@ def apply(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis
     rows = reduced(output)._replace(stretches=rule == "flatten")
     if not whole:
         return rows
-    return rows._replace(length=int(output.shape[1]), trace=_trace_of(name, output, masks, reduced))
+    return rows._replace(
+        length=int(output.shape[1]), suspected_padding=_suspected_padding(name, output, masks, reduced)
+    )
 
 
-def _trace_of(name: str, output: torch.Tensor, masks: Masks, reduced: Callable[[torch.Tensor], Rows]) -> Trace | None:
+def _suspected_padding(
+    name: str, output: torch.Tensor, masks: Masks, reduced: Callable[[torch.Tensor], LayerRows]
+) -> SuspectedPadding | None:
     """Return what looks like padding, where other values there would change the rows."""
-    trace = masks.trace_of(name, int(output.shape[1]))
-    if trace is None:
+    suspected_padding = masks.suspected_padding_of(name, int(output.shape[1]))
+    if suspected_padding is None:
         return None
-    padding = ~trace.of(int(output.shape[1]))[:, :, None].to(output.device)
+    padding = ~suspected_padding.of(int(output.shape[1]))[:, :, None].to(output.device)
     before, after = (reduced(torch.where(padding, value, output)).features for value in (0.0, 1.0))
-    return None if before.shape == after.shape and torch.equal(before, after) else trace
+    return None if before.shape == after.shape and torch.equal(before, after) else suspected_padding
 
 
 def _check_maps(name: str, output: torch.Tensor, rule: str, masks: Masks) -> None:
@@ -133,7 +126,7 @@ def _examples_first(name: str, output: torch.Tensor, size: int, axis: int) -> to
     other = next((at for at in range(output.ndim) if shape[at] == size and at != axis), None)
     raise UnfitError(
         f"layer {name!r} must put out one entry per example along its {place} ({size}), got shape {shape}: leave it out of "
-        f"layers, {said_axis(name, other)}or pass reduce=function(output, mask) → (examples, features) for it.",
+        f"layers, {axis_remedy(name, other)}or pass reduce=function(output, mask) → (examples, features) for it.",
         f"shape {shape}",
         shape,
     )
@@ -156,7 +149,7 @@ def as_positions(output: torch.Tensor, channels: str) -> torch.Tensor:
     return output.reshape(output.shape[0], -1, output.shape[-1])
 
 
-def _called(name: str, found: Output, rule: Any, masks: Masks, axis: int) -> Rows:
+def _by_function(name: str, found: Output, rule: Any, masks: Masks, axis: int) -> LayerRows:
     output = found.raw
     plain = found.tensor is not None and isinstance(output, torch.Tensor)
     known = int(output.shape[1]) if plain and output.ndim == 3 and axis == 0 else None
@@ -164,21 +157,23 @@ def _called(name: str, found: Output, rule: Any, masks: Masks, axis: int) -> Row
     try:
         reduced = rule(output, mask)
     except Exception as error:
-        error.add_note(f"while reduce was given the output of layer {name!r}, {_told_of(output)}")
+        error.add_note(f"while reduce was given the output of layer {name!r}, {_described_output(output)}")
         raise
-    features = _checked(name, reduced, masks.size)
+    features = _checked_rows(name, reduced, masks.size)
     if known is None or mask is not None or len(output) != masks.size:
-        return Rows(features, None, None)
-    trace = _trace_of(name, output, masks, lambda changed: Rows(rule(changed, None), None, None))
-    return Rows(features, None, None, trace=trace)
+        return LayerRows(features, None, None)
+    suspected_padding = _suspected_padding(
+        name, output, masks, lambda changed: LayerRows(rule(changed, None), None, None)
+    )
+    return LayerRows(features, None, None, suspected_padding=suspected_padding)
 
 
-def _told_of(output: Any) -> str:
+def _described_output(output: Any) -> str:
     whole = isinstance(output, torch.Tensor) and not output.is_nested
     return f"{type(output).__name__}{f' of shape {tuple(output.shape)}' if whole else ''}"
 
 
-def _checked(name: str, features: Any, size: int) -> torch.Tensor:
+def _checked_rows(name: str, features: Any, size: int) -> torch.Tensor:
     """Return what a reduction of one's own made, if it is rows of the examples."""
     plain = isinstance(features, torch.Tensor) and not isinstance(features, MaskedTensor)
     plain = plain and not features.is_nested and not features.is_meta
@@ -191,35 +186,35 @@ def _checked(name: str, features: Any, size: int) -> torch.Tensor:
     return features
 
 
-def _flattened(name: str, output: torch.Tensor, mask: torch.Tensor | None) -> Rows:
+def _flattened(name: str, output: torch.Tensor, mask: torch.Tensor | None) -> LayerRows:
     if mask is not None:
         raise ValueError(
             f"layer {name!r} holds padding, which flatten would count as features: use "
             f'reduce="mean", "first", "last" or "positions".'
         )
-    return Rows(output.reshape(len(output), -1), None, None)
+    return LayerRows(output.reshape(len(output), -1), None, None)
 
 
-def _over_positions(sequence: torch.Tensor, mask: torch.Tensor | None, rule: str) -> Rows:
+def _over_positions(sequence: torch.Tensor, mask: torch.Tensor | None, rule: str) -> LayerRows:
     n, length, _ = sequence.shape
     if rule == "mean":
         if mask is None:
-            return Rows(_precise(sequence).mean(dim=1), None, None)
+            return LayerRows(_precise(sequence).mean(dim=1), None, None)
         # Padding may hold anything, NaN included: select it away instead of multiplying by 0.
         kept = torch.where(mask[:, :, None], _precise(sequence), 0.0)
-        return Rows(kept.sum(dim=1) / mask.sum(dim=1, keepdim=True), None, None)
+        return LayerRows(kept.sum(dim=1) / mask.sum(dim=1, keepdim=True), None, None)
     places = torch.arange(length, device=sequence.device).expand(n, length)
     if rule == "positions":
         kept = torch.ones(n, length, dtype=torch.bool, device=sequence.device) if mask is None else mask
         example = torch.arange(n, device=sequence.device)[:, None].expand(n, length)
-        return Rows(sequence[kept], example[kept], places[kept])
+        return LayerRows(sequence[kept], example[kept], places[kept])
     if mask is None:
         place = torch.full((n,), 0 if rule == "first" else length - 1, device=sequence.device)
     elif rule == "first":
         place = torch.where(mask, places, length).amin(dim=1)
     else:
         place = torch.where(mask, places, -1).amax(dim=1)
-    return Rows(sequence[torch.arange(n, device=sequence.device), place], None, None)
+    return LayerRows(sequence[torch.arange(n, device=sequence.device), place], None, None)
 
 
 def _precise(sequence: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
 import enum
 import hashlib
 from collections import deque
@@ -14,10 +13,10 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from homolog.extraction.contents import Layout, is_per_example, is_record, plain, rows_of
-from homolog.extraction.digests import IncomparableError, hashed
+from homolog.extraction.batch_contents import Layout, dense, is_per_example, is_record, rows_of
+from homolog.extraction.digests import IncomparableError, hashed, reduced
 
-MOST_TOLD = 200
+MOST_LETTERS = 200
 """Letters of the form of a batch, beyond which it is written as a digest."""
 MOST_NESTED = 60
 """Containers and objects around a value, beyond which nobody looks."""
@@ -34,8 +33,8 @@ def digests_of(content: Any, layout: Layout) -> np.ndarray | None:
 
 def form_of(content: Any, layout: Layout) -> str:
     """Write the names, types and shapes of what a batch holds, which digests of rows do not all tell."""
-    told = "a list of examples" if layout.kind == "items" else _form_of(content)
-    return told if len(told) <= MOST_TOLD else hashed(told).hex()
+    form = "a list of examples" if layout.kind == "items" else _form_of(content)
+    return form if len(form) <= MOST_LETTERS else hashed(form).hex()
 
 
 def _form_of(content: Any) -> str:
@@ -54,13 +53,13 @@ def _of_rows(content: Any, size: int) -> list[bytes]:
     places = list(_places(content, size))
     if len(places) == 1:
         # The same input is the same example, whatever name one model or another gives it.
-        return [hashlib.blake2b(row, digest_size=8).digest() for row in _rows(places[0][1], size)]
+        return [hashlib.blake2b(row, digest_size=8).digest() for row in _row_contents(places[0][1], size)]
     rows: list[Any] = []
     shared: list[bytes] = []
     for name, leaf in places:
         shared.append(name)
-        if _has_rows(leaf, size):
-            rows.append(_rows(leaf, size))
+        if _is_by_row(leaf, size):
+            rows.append(_row_contents(leaf, size))
         else:
             shared.append(_digest_of(leaf))
     common = hashed(*shared)
@@ -91,11 +90,11 @@ def _entries(content: Any) -> list[tuple[bytes, Any]] | None:
     return None
 
 
-def _has_rows(leaf: Any, size: int) -> bool:
+def _is_by_row(leaf: Any, size: int) -> bool:
     return rows_of(leaf) == size or is_per_example(leaf, size)
 
 
-def _rows(leaf: Any, size: int) -> Any:
+def _row_contents(leaf: Any, size: int) -> Any:
     """Return the bytes of every row of a leaf, or the digests of its entries; the same for all where it has no rows."""
     if is_per_example(leaf, size):
         return [_digest_of(item) for item in leaf]
@@ -109,7 +108,7 @@ def _row_bytes(leaf: Any) -> Any:
     if isinstance(leaf, PackedSequence):
         padded, lengths = pad_packed_sequence(leaf, batch_first=True)
         return [bytes(_row_bytes(row[None, : int(length)])[0]) for row, length in zip(padded, lengths, strict=True)]
-    tensor = plain(leaf.detach())
+    tensor = dense(leaf.detach())
     if not tensor.numel():
         return [b""] * len(tensor)
     return tensor.cpu().reshape(len(tensor), -1).contiguous().view(torch.uint8).numpy()
@@ -166,8 +165,8 @@ def _array_parts(value: Any, around: tuple[Any, ...]) -> Iterator[str | bytes]:
     elif isinstance(value, torch.Tensor):
         if value.is_meta:
             raise IncomparableError("a tensor without values")
-        dense = plain(value.detach())
-        yield from (f"{value.dtype} {tuple(dense.shape)}", b"".join(map(bytes, _row_bytes(dense[None]))))
+        whole = dense(value.detach())
+        yield from (f"{value.dtype} {tuple(whole.shape)}", b"".join(map(bytes, _row_bytes(whole[None]))))
     elif value.dtype.hasobject or value.dtype.kind in "SUTV":
         yield from (f"{value.dtype.kind} {value.shape}", _digest_of(value.tolist(), around))
     elif value.dtype.kind in "fc" and value.dtype.itemsize > (8 if value.dtype.kind == "f" else 16):
@@ -184,32 +183,31 @@ def _object_parts(value: Any, around: tuple[Any, ...]) -> Iterator[str | bytes]:
         raise IncomparableError("code")
     yield _type_name(type(value))
     try:
-        special = copyreg.dispatch_table.get(type(value))
-        reduced = special(value) if special else value.__reduce_ex__(4)
+        kept = reduced(value)
     except Exception:
-        numbers = _numbers_of(value)
+        numbers = _as_numbers(value)
         if numbers is None:
             raise
         yield _digest_of(numbers, around)
         return
-    if isinstance(reduced, str):
-        yield reduced
+    if isinstance(kept, str):
+        yield kept
         return
-    made_by, arguments, *rest = reduced
+    made_by, arguments, *rest = kept
     yield _type_name(made_by)
     # The class that is made is told by its name.
-    held = [item for item in arguments if item is not type(value)]
+    contained = [item for item in arguments if item is not type(value)]
     contents = [list(item) if isinstance(item, Iterator) else item for item in rest[:4]]
-    if not held and all(item is None for item in contents):
-        numbers = _numbers_of(value)
+    if not contained and all(item is None for item in contents):
+        numbers = _as_numbers(value)
         if numbers is None:
             raise IncomparableError(f"an object of type {type(value).__name__}, which says nothing of what it holds")
         contents = [numbers]
-    for item in (*held, *contents):
+    for item in (*contained, *contents):
         yield _type_name(item) if isinstance(item, type) else _digest_of(item, around)
 
 
-def _numbers_of(value: Any) -> np.ndarray | None:
+def _as_numbers(value: Any) -> np.ndarray | None:
     """Return the numbers of an object that can be read as an array; None where it cannot."""
     if not any(hasattr(type(value), way) for way in ("__array__", "__array_interface__", "__buffer__", "__dlpack__")):
         return None

@@ -15,17 +15,19 @@ from homolog.activations import Activations
 from homolog.arrays import described
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
-from homolog.extraction.collecting import InMemory
-from homolog.extraction.layers import select
-from homolog.extraction.masks import streams_of
+from homolog.extraction.in_memory import InMemory
+from homolog.extraction.input_checks import odd_kind
+from homolog.extraction.input_dependence import sequences_of_layers
+from homolog.extraction.into_store import IntoStore, destination_of
+from homolog.extraction.layer_selection import select
+from homolog.extraction.masked_positions import foreign_masks_of
+from homolog.extraction.masks import input_sequences
 from homolog.extraction.options import Options
-from homolog.extraction.padding import counted
-from homolog.extraction.positions import strangers_of
-from homolog.extraction.proof import owners_of, prove
+from homolog.extraction.proof import prove
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.reductions import UnfitError
-from homolog.extraction.refusals import odd_kind
-from homolog.extraction.storing import IntoStore, sink_for
+from homolog.extraction.suspected_padding import unmasked_padding_sentence
+from homolog.names import first_line
 
 _ARGUMENTS = re.compile(r"unexpected keyword argument|missing \d+ required|takes \d+ positional|takes from \d+")
 """What Python says where a batch does not fit the arguments of a forward."""
@@ -36,18 +38,18 @@ _UNDIGESTED = (
 )
 
 
-def run(model: Any, data: Any, options: Options) -> Activations:
+def run_extraction(model: Any, data: Any, options: Options) -> Activations:
     """Run the model over the data and collect."""
     check_model(model)
     model = unwrapped(model)
     recorder = Recorder(select(model, options.layers), options)
-    total = batches.count(data, options)
-    with sink_for(model, data, options, total) as sink:
+    total = batches.count_examples(data, options)
+    with destination_of(model, data, options, total) as sink:
         if not sink.finished:
             recorder.stored = sink.layers
             with borrowed(model, options.device) as (device, dtype), recorder.attached():
                 _run_batches(model, data, options, recorder, sink, total, (device, dtype))
-            tell(recorder, unknown=sink.unknown)
+            give_warnings(recorder, unknown=sink.unknown)
         return sink.result()
 
 
@@ -68,7 +70,7 @@ def check_model(model: Any) -> None:
 
 
 def _check_weights(tensors: list[torch.Tensor]) -> None:
-    missing = sum(held.is_meta for held in tensors)
+    missing = sum(tensor.is_meta for tensor in tensors)
     if missing:
         raise ValueError(
             f"model must have its weights in memory, got {missing} of {len(tensors)} tensors on the meta device, as of a model "
@@ -88,18 +90,18 @@ def _run_batches(
     examples, lone = 0, False
     hidden = None if options.progress is None else not options.progress
     with tqdm(total=total, desc="extracting", unit="example", delay=1, leave=False, disable=hidden) as bar:
-        for index, raw in enumerate(batches.read(data, options)):
-            batch = batches.prepare(raw, options, *where, lone=lone)
+        for index, raw in enumerate(batches.raw_batches(data, options)):
+            batch = batches.prepare_batch(raw, options, *where, lone=lone)
             lone = batch.layout.kind == "items"
             remaining = None if options.max_examples is None else options.max_examples - examples
             if sink.has(batch, examples, remaining):
-                taken = batch.size if remaining is None else min(batch.size, remaining)
+                count = batch.wanted(remaining)
             else:
-                (found,) = taken_of(model, batch, options, [recorder], index + 1, remaining)
+                (found,) = run_batch(model, batch, options, [recorder], index + 1, remaining)
                 sink.add(found, batch, examples)
-                taken = found.examples
-            examples += taken
-            bar.update(taken)
+                count = found.examples
+            examples += count
+            bar.update(count)
             if examples == options.max_examples:
                 break  # before the next batch is read
     if not examples:
@@ -119,7 +121,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return inner
 
 
-def taken_of(
+def run_batch(
     model: nn.Module,
     batch: batches.Batch,
     options: Options,
@@ -128,22 +130,21 @@ def taken_of(
     remaining: int | None,
 ) -> list[BatchOutput]:
     """Run the model on a batch, and return what the recorders took of at most `remaining` examples."""
-    first = recorders[0].index == 0
+    first = recorders[0].n_batches == 0
     if first:
         _learn_masks(model, batch, options, recorders)
     for recorder in recorders:
-        recorder.begin(batch)
+        recorder.start_batch(batch)
     try:
         # A copy, since a model may change its input in place, and the data are the caller's.
-        batches.call(model, batches.fresh(batch), options)
+        batches.call_model(model, batches.copied(batch), options)
     except Exception as error:
         odd = None if isinstance(error, UnfitError) else odd_kind(batch.content)  # what is unfit is said already
         if odd is not None:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             raise TypeError(
-                f"batch {number} must be what the model takes, got {odd[0]} ({reason}): pass {odd[1]}."
+                f"batch {number} must be what the model takes, got {odd[0]} ({first_line(error)}): pass {odd[1]}."
             ) from error
-        error.add_note(f"while running the model on batch {number} ({batches.told(batch)})")
+        error.add_note(f"while running the model on batch {number} ({batches.describe(batch)})")
         if isinstance(error, TypeError) and options.forward is None and _ARGUMENTS.search(str(error)):
             error.add_note(
                 "the batch must hold what the model's forward takes: say how it is given to the model, as in forward=lambda "
@@ -153,19 +154,21 @@ def taken_of(
     if recorders[0].proves:
         prove(model, batch, options, recorders, recorders[0].before)
     for recorder in recorders:
-        recorder.settle()
-    return [recorder.end(remaining, number) for recorder in recorders]
+        recorder.drop_contradicted()
+    return [recorder.finish_batch(remaining, number) for recorder in recorders]
 
 
 def _learn_masks(model: nn.Module, batch: batches.Batch, options: Options, recorders: Sequence[Recorder]) -> None:
     """Find out which mask belongs to which layer, where a batch has several inputs."""
-    streams = streams_of(batch.content, batch.size)
-    told = options.mask is not None and not isinstance(options.mask, Mapping)
-    several = len(streams) > 1 and not told
-    owners = owners_of(model, batch, options, recorders, streams) if several else [{} for _ in recorders]
-    strangers = strangers_of(model, batch, options, recorders, () if told else streams)
-    for recorder, known, (masks, free) in zip(recorders, owners, strangers, strict=True):
-        recorder.learn(streams, {name: frozenset() for name in free} | known, masks)
+    sequences = input_sequences(batch.content, batch.size)
+    one_rule = options.mask is not None and not isinstance(options.mask, Mapping)
+    several = len(sequences) > 1 and not one_rule
+    depends_on = (
+        sequences_of_layers(model, batch, options, recorders, sequences) if several else [{} for _ in recorders]
+    )
+    foreign_masks = foreign_masks_of(model, batch, options, recorders, () if one_rule else sequences)
+    for recorder, known, (masks, free) in zip(recorders, depends_on, foreign_masks, strict=True):
+        recorder.learn(sequences, {name: frozenset() for name in free} | known, masks)
 
 
 @contextmanager
@@ -204,42 +207,39 @@ def _device(device: Any) -> torch.device:
     try:
         return torch.zeros(1, device=device).device
     except (RuntimeError, AssertionError, TypeError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0].rstrip(".")
-        raise ValueError(f"device must be one that PyTorch can use here, got {device!r}: {reason}.") from error
+        raise ValueError(
+            f"device must be one that PyTorch can use here, got {device!r}: {first_line(error)}."
+        ) from error
 
 
-def tell(recorder: Recorder, *, unknown: bool = False) -> None:
+def give_warnings(recorder: Recorder, *, unknown: bool = False) -> None:
     """Say which layers nobody named were left out, and what could not be known of those taken, or of who the rows are."""
-    cautions = [Caution(ExtractionWarning, _UNDIGESTED)] if unknown else []
+    messages = ([_UNDIGESTED] if unknown else []) + list(_notes_on(recorder))
+    give([Caution(ExtractionWarning, message) for message in messages])
+
+
+def _notes_on(recorder: Recorder) -> Iterator[str]:
     if recorder.skipped:
-        told = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
-        message = (
-            f"left out, because nobody named them and they cannot be taken as they are: {told}. Name layers to choose them "
+        omitted = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
+        yield (
+            f"left out, because nobody named them and they cannot be taken as they are: {omitted}. Name layers to choose them "
             f"yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)"
             f"{f'; {recorder.hint}' if recorder.hint else ''}."
         )
-        cautions.append(Caution(ExtractionWarning, message))
-    unproved = recorder.unproved()
-    if unproved:
-        message = (
+    if unproved := recorder.unproved():
+        yield (
             f"{listed(unproved)}: it could not be tried whether the first axis is that of the examples, and another has the same "
             f"size: give batches of different sizes, or say so, axis=0."
         )
-        cautions.append(Caution(ExtractionWarning, message))
-    mixing = [name for name in recorder.mixing if name not in recorder.skipped]
-    if mixing:
-        message = (
+    if mixing := [name for name in recorder.mixing if name not in recorder.skipped]:
+        yield (
             f"{listed(mixing)}: values depend on the other examples of the batch, since quantised layers round by its largest "
             f"value: compare models with the same batches, and look for outliers."
         )
-        cautions.append(Caution(ExtractionWarning, message))
-    unmasked = {name: trace for name, trace in recorder.unmasked.items() if name not in recorder.skipped}
-    if unmasked:
-        cautions.append(Caution(ExtractionWarning, counted(unmasked)))
+    if unmasked := {name: padding for name, padding in recorder.unmasked.items() if name not in recorder.skipped}:
+        yield unmasked_padding_sentence(unmasked)
     if recorder.random:
-        message = (
+        yield (
             f"{listed(recorder.random)}: other values at every run, as by sampling or dropout that is always on: seed the model, "
             f"or compare layers before it."
         )
-        cautions.append(Caution(ExtractionWarning, message))
-    give(cautions)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from homolog.arrays import optional
 from homolog.files import write_whole
-from homolog.reporting.contents import contents
+from homolog.reporting.page_data import data_for_page
 
 if TYPE_CHECKING:
     import xarray
@@ -73,6 +73,6 @@ def report(
         raise ValueError(f"a report must be written to a file ending in .html, got {path.name!r}: change its name.")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    html = page.render(plotly=plotly.get_plotlyjs(), **contents(result, title, diagnosis))
+    html = page.render(plotly=plotly.get_plotlyjs(), **data_for_page(result, title, diagnosis))
     write_whole(path, lambda unfinished: Path(unfinished).write_text(html, encoding="utf-8"))
     return path

@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from homolog.arrays import described
 from homolog.extraction import batches
-from homolog.extraction.contents import is_items, layout_of
-from homolog.extraction.layers import select
+from homolog.extraction.batch_contents import is_items, layout_of
+from homolog.extraction.layer_selection import select
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import BatchOutput, Recorder
-from homolog.extraction.session import borrowed, check_model, taken_of, tell, unwrapped
+from homolog.extraction.session import borrowed, check_model, give_warnings, run_batch, unwrapped
 from homolog.linalg import double_centred
 from homolog.states.compared_layers import ComparedLayers
 from homolog.states.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred_gram
@@ -63,7 +63,7 @@ def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: floa
     state.titles = (type(models[0]).__name__, type(models[1]).__name__)
     recorders = [_recorder(pair, models, exact, side) for side in range(1 if pair.same else 2)]
     hidden = None if pair.options[0].progress is None else not pair.options[0].progress
-    total = batches.count(pair.data[0], pair.options[0])
+    total = batches.count_examples(pair.data[0], pair.options[0])
     bar = tqdm(
         total=None if total is None else passes * total,
         desc="comparing",
@@ -82,7 +82,7 @@ def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: floa
                 state.new_pass()
             _one_pass(runner, state, bar)
     for recorder in recorders:
-        tell(recorder)
+        give_warnings(recorder)
     chosen = {} if measures is None else {"measures": measures}
     return state.finalise(**chosen) if isinstance(state, Moments) else state.finalise(**chosen, level=level)
 
@@ -145,7 +145,7 @@ class Runner:
         """Run a batch."""
         sides = 1 if self.pair.one_forward else 2
         prepared = [
-            batches.prepare(raw, options, *home)
+            batches.prepare_batch(raw, options, *home)
             for raw, options, home in zip((raws * 2)[:sides], self.pair.options, self.homes, strict=False)
         ]
         if prepared[0].size != prepared[-1].size:
@@ -154,10 +154,10 @@ class Runner:
                 f"{prepared[0].size}: batch both alike."
             )
         if self.pair.one_forward:
-            return taken_of(self.models[0], prepared[0], self.pair.options[0], self.recorders, number, remaining)
+            return run_batch(self.models[0], prepared[0], self.pair.options[0], self.recorders, number, remaining)
         several = zip(self.models, prepared, self.pair.options, self.recorders, strict=True)
         return [
-            taken_of(model, batch, options, [recorder], number, remaining)[0]
+            run_batch(model, batch, options, [recorder], number, remaining)[0]
             for model, batch, options, recorder in several
         ]
 
@@ -230,7 +230,7 @@ def _split(pair: TwoModels) -> Iterator[tuple[Any, ...]]:
         yield (data,) if data_b is None else (data, data_b)
         return
     if isinstance(data, torch.Tensor | np.ndarray | Mapping):
-        size = batches.count(data, replace(pair.options[0], max_examples=None)) or 0
+        size = batches.count_examples(data, replace(pair.options[0], max_examples=None)) or 0
         order = pair.rng.permutation(size)
         for start in range(0, size, pair.options[0].batch_size):
             part = order[start : start + pair.options[0].batch_size]
@@ -240,7 +240,9 @@ def _split(pair: TwoModels) -> Iterator[tuple[Any, ...]]:
         # Both see the same batch, in whatever order it comes.
         yield from ((batch,) for batch in _iterable(data))
         return
-    for first, second in zip_longest(batches.read(data, pair.options[0]), batches.read(data_b, pair.options[1])):
+    for first, second in zip_longest(
+        batches.raw_batches(data, pair.options[0]), batches.raw_batches(data_b, pair.options[1])
+    ):
         if first is None or second is None:
             raise ValueError(
                 "data_b must have as many batches as data, got another number: both must hold the same examples."

@@ -27,12 +27,12 @@ _HERE = -100
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def beside(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Return a new name in the same folder, with the same ending and short, since a name may be as long as names can be."""
     return path.parent / f".homolog-{secrets.token_hex(8)}{path.suffix}"
 
 
-def aside(path: Path) -> Path:
+def path_put_aside(path: Path) -> Path:
     """Return where an old folder lies while a new one takes its name, on systems that cannot exchange two."""
     return path.parent / f".homolog-{hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}-old"
 
@@ -66,7 +66,7 @@ def exchanged(first: Path, second: Path) -> bool:
 
 
 def _put_aside(new: Path, path: Path) -> None:
-    old = aside(path)
+    old = path_put_aside(path)
     shutil.rmtree(old, ignore_errors=True)
     try:
         os.rename(path, old)
@@ -80,28 +80,28 @@ def _put_aside(new: Path, path: Path) -> None:
 
 def recover(path: Path, lock: str) -> None:
     """Bring an old folder back whose process was killed after it had put it aside and before the new one was there."""
-    old = aside(path)
+    old = path_put_aside(path)
     if path.exists() or not old.is_dir():
         return
-    held = locked(old, lock, path)
+    file_lock = locked(old, lock, path)
     try:
         with suppress(OSError):  # another process was faster
             os.rename(old, path)
     finally:
-        held.release()
+        file_lock.release()
 
 
 def locked(folder: Path, lock: str, path: Path) -> Any:
     """Take the lock of the process that writes a folder, or say that somebody else has it."""
     filelock = optional("filelock", "store", "writing a store")
-    held = filelock.FileLock(str(folder / lock))
+    file_lock = filelock.FileLock(str(folder / lock))
     try:
-        held.acquire(timeout=0)
+        file_lock.acquire(timeout=0)
     except filelock.Timeout:
         raise BlockingIOError(
             f"{str(path)!r} is being written by another process: wait for it, or choose another name."
         ) from None
-    return held
+    return file_lock
 
 
 @contextmanager
@@ -113,11 +113,11 @@ def room_for(path: Path, remedy: str) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         free = format_bytes(shutil.disk_usage(path.parent).free)
-        told = OSError(
+        explained = OSError(
             f"cannot write {str(path)!r}: {os.strerror(error.errno)} ({free} are free in its folder): {remedy}."
         )
-        told.errno = error.errno
-        raise told from error
+        explained.errno = error.errno
+        raise explained from error
 
 
 def check_file(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import optional
-from homolog.names import quoted, shown
+from homolog.names import first_line, quoted, shown
 from homolog.store.disk import read_json
 
 SUFFIX = ".zarr"
@@ -57,11 +57,6 @@ def zarr_library() -> Any:
     return optional("zarr", "store", "a .zarr store")
 
 
-def is_store(path: Path) -> bool:
-    """Say whether a folder holds a store, begun or complete."""
-    return contents_of(path) is not None
-
-
 def contents_of(path: Path) -> Contents | None:
     """Read the attributes of a store; None where nobody has begun one."""
     try:
@@ -72,7 +67,7 @@ def contents_of(path: Path) -> Contents | None:
         raise PermissionError(f"{str(path / 'zarr.json')!r} must be readable, got: {error.strerror}.") from error
     except ValueError as error:
         raise ValueError(
-            f"{str(path)!r} must be a store, got a damaged zarr.json ({first_line(error)}): extract again."
+            f"{str(path)!r} must be a store, got a damaged zarr.json ({shown(first_line(error))}): extract again."
         ) from error
     attributes = content.get("attributes", {}) if isinstance(content, dict) else {}
     if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
@@ -88,7 +83,7 @@ def contents_of(path: Path) -> Contents | None:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{str(path)!r} must hold what docs/fileformat.md says in the attributes of its zarr.json, got "
-            f"{type(error).__name__}({first_line(error)}): it was altered, so extract again."
+            f"{type(error).__name__}({shown(first_line(error))}): it was altered, so extract again."
         ) from error
 
 
@@ -101,11 +96,6 @@ def _checked_attributes(attributes: dict[str, Any]) -> Contents:
     if type(rows) is not int or type(complete) is not bool or len(named) < len(layers):
         raise ValueError("rows, complete or layers of another kind")
     return Contents(named, rows, complete, dict(texts[0]), dict(texts[1]))
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error of a library says, as part of a sentence."""
-    return shown((str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."))
 
 
 def chunk_rows(width: int, dtype: np.dtype) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.names import quoted, writable
+from homolog.names import first_line, quoted, shown, writable
 from homolog.rows import Rows
 from homolog.store.disk import read_json
 from homolog.store.layout import (
@@ -24,7 +24,6 @@ from homolog.store.layout import (
     SUFFIX,
     Contents,
     contents_of,
-    first_line,
     zarr_library,
 )
 
@@ -37,7 +36,7 @@ class StoredRows(Rows):
     def __init__(self, folder: Path, name: str, key: str, rows: int) -> None:
         self.store, self.name, self.key = folder, name, key
         self.where = f"layer {quoted(name)} of {str(folder)!r}"
-        self._array = array = _opened(folder, key, self.where)
+        self._array = array = _open_array(folder, key, self.where)
         known = array.dtype.name in DTYPES or key.startswith(f"{ROWS}/")
         if len(array.shape) not in (1, 2) or array.shape[0] < rows or array.chunks[1:] != array.shape[1:] or not known:
             raise ValueError(
@@ -84,7 +83,7 @@ class StoredRows(Rows):
         except Exception as error:
             raise ValueError(
                 f"{self.where} must be as it was written, got damage in rows {rows.start} to {rows.stop - 1}: "
-                f"{first_line(error)}. Extract again, or leave these rows out with .take."
+                f"{shown(first_line(error))}. Extract again, or leave these rows out with .take."
             ) from error
         return found
 
@@ -104,7 +103,7 @@ def _lies_in(store: Path, place: Path) -> bool:
     return os.path.realpath(place) == os.path.join(os.path.realpath(store), place.relative_to(store))
 
 
-def _opened(store: Path, key: str, where: str) -> Any:
+def _open_array(store: Path, key: str, where: str) -> Any:
     """Open an array after a look at how it is encoded: only what this format uses is ever decoded."""
     folder = store / key
     try:
@@ -122,13 +121,15 @@ def _opened(store: Path, key: str, where: str) -> Any:
     except ImportError:
         raise
     except Exception as error:  # whatever a file that was altered makes zarr stumble over
-        raise ValueError(f"{where} must be an array of zarr as homolog writes it, got {first_line(error)}.") from error
+        raise ValueError(
+            f"{where} must be an array of zarr as homolog writes it, got {shown(first_line(error))}."
+        ) from error
 
 
 def open_store(path: Path) -> Activations:
     """Open a store; nothing is read but what it says of itself and who its rows are."""
     zarr_library()
-    contents = _checked(path)
+    contents = _checked_contents(path)
     arrays = {name: StoredRows(path, name, key, contents.rows) for name, key in contents.layers.items()}
     longer = next((array for array in arrays.values() if array.written != contents.rows), None)
     if longer is not None:
@@ -157,7 +158,7 @@ def identity(path: Path, name: str, rows: int) -> np.ndarray | None:
     return np.array(found.tolist(), dtype=np.str_) if found.dtype.kind in "OT" else found
 
 
-def _checked(path: Path) -> Contents:
+def _checked_contents(path: Path) -> Contents:
     contents = contents_of(path)
     if contents is None:
         raise ValueError(

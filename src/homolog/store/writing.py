@@ -19,7 +19,7 @@ from homolog.activations import Activations
 from homolog.arrays import optional, to_numpy
 from homolog.names import check_text, shown
 from homolog.rows import READ_AT_ONCE, Rows
-from homolog.store.disk import beside, locked, put_in_place, recover, room_for
+from homolog.store.disk import locked, put_in_place, recover, room_for, temporary_path
 from homolog.store.layout import (
     IDENTITIES,
     LAYERS,
@@ -31,7 +31,7 @@ from homolog.store.layout import (
     zarr_library,
 )
 
-HALF = "*.partial"
+PARTIAL = "*.partial"
 """What zarr calls files that it has not finished; a process that was killed leaves them behind."""
 
 
@@ -109,11 +109,16 @@ class Writer:
         request: Mapping[str, str],
         *,
         resume: bool,
-        unsaid: Mapping[str, str | None] = MappingProxyType({}),
-        apart: Collection[str] = (),
+        unrecorded: Mapping[str, str | None] = MappingProxyType({}),
+        compared_by_caller: Collection[str] = (),
     ) -> None:
         recover(path, LOCK)
-        self.path, self.request, self._unsaid, self._apart = path, dict(request), unsaid, {*apart, "limit"}
+        self.path, self.request, self._unrecorded, self._compared_by_caller = (
+            path,
+            dict(request),
+            unrecorded,
+            {*compared_by_caller, "limit"},
+        )
         self.presumed: list[str] = []
         self.contents: Contents | None = None
         self._columns: dict[str, Column] = {}
@@ -128,15 +133,15 @@ class Writer:
         self._lock = locked(path, LOCK, path)
         with ExitStack() as undo:
             undo.callback(self._lock.release)
-            for half in path.rglob(HALF):
-                half.unlink(missing_ok=True)
+            for partial in path.rglob(PARTIAL):
+                partial.unlink(missing_ok=True)
             self._find(resume)
             undo.pop_all()  # nothing went wrong: the lock is held until close()
 
     def _check_abandoned(self) -> None:
         """Refuse a folder of anything else; a store that was killed before it had attributes is no loss."""
         known = {LOCK, "zarr.json", LAYERS, ROWS}
-        odd = next((c.name for c in self.path.iterdir() if c.name not in known and not c.match(HALF)), None)
+        odd = next((c.name for c in self.path.iterdir() if c.name not in known and not c.match(PARTIAL)), None)
         if odd is not None:
             raise FileExistsError(
                 f"{str(self.path)!r} must be a store or a new name, got a folder that holds {odd!r}: choose another name."
@@ -150,18 +155,18 @@ class Writer:
             raise FileExistsError(
                 f"{str(self.path)!r} holds a store of {self.contents.rows} rows: pass resume=True to go on with it, or remove it."
             )
-        for what, asked in self.request.items():
-            found = self.contents.request.get(what, self._unsaid.get(what))
-            if found is None and self.contents.request and what in self._unsaid:
+        for what, now in self.request.items():
+            found = self.contents.request.get(what, self._unrecorded.get(what))
+            if found is None and self.contents.request and what in self._unrecorded:
                 self.presumed.append(what)
-            elif found != asked and what not in self._apart:
-                self.refuse(what, found, asked)
+            elif found != now and what not in self._compared_by_caller:
+                self.refuse(what, found, now)
 
-    def refuse(self, what: str, begun: str | None, asked: str) -> None:
+    def refuse(self, what: str, begun: str | None, now: str) -> None:
         """Refuse to go on with another request."""
         raise ValueError(
-            f"{str(self.path)!r} must be continued as it was begun, with {_chosen(what, begun)}, got "
-            f"{_chosen(what, asked)}: use the same model, layers, functions, inputs and dtype, or another name."
+            f"{str(self.path)!r} must be continued as it was begun, with {_described_choice(what, begun)}, got "
+            f"{_described_choice(what, now)}: use the same model, layers, functions, inputs and dtype, or another name."
         )
 
     @property
@@ -191,7 +196,7 @@ class Writer:
         for key in gone:
             shutil.rmtree(self.path / key, ignore_errors=True)
 
-    def begin(
+    def start(
         self,
         layers: Mapping[str, tuple[int, np.dtype]],
         identities: Mapping[str, np.dtype | str],
@@ -206,7 +211,7 @@ class Writer:
         self._check_layers(layers)
         self.contents = replace(self.contents, request=self.request)
         self._keys = {name: key for name, key in self.contents.layers.items()}
-        self._keys |= {_identity(name): f"{ROWS}/{name}" for name in identities}
+        self._keys |= {_identity_key(name): f"{ROWS}/{name}" for name in identities}
         self._columns = {name: Column(self.path, key, self.rows) for name, key in self._keys.items()}
 
     def _make(self, layers: Any, identities: Mapping[str, Any], provenance: Mapping[str, str]) -> None:
@@ -217,21 +222,21 @@ class Writer:
         digits = len(str(len(layers)))
         keys = {name: f"{LAYERS}/{str(index).zfill(digits)}" for index, name in enumerate(layers)}
         for name, (width, dtype) in layers.items():
-            _array(root, keys[name], (0, width), (steps[name], width), dtype, name)
+            _make_array(root, keys[name], (0, width), (steps[name], width), dtype, name)
         for name, dtype in identities.items():
-            _array(root, f"{ROWS}/{name}", (0,), (max(steps.values()),), dtype, name)
+            _make_array(root, f"{ROWS}/{name}", (0,), (max(steps.values()),), dtype, name)
         self._commit(Contents(keys, 0, False, provenance, self.request))
 
     def _check_layers(self, layers: Mapping[str, tuple[int, np.dtype]]) -> None:
         assert self.contents is not None
         known = {name: zarr_library().open_array(str(self.path / key)) for name, key in self.contents.layers.items()}
-        told = {name: (int(array.shape[1]), array.dtype) for name, array in known.items()}
+        stored = {name: (int(array.shape[1]), array.dtype) for name, array in known.items()}
         found = {name: (width, np.dtype(dtype)) for name, (width, dtype) in layers.items()}
-        if list(told.items()) != list(found.items()):
-            odd = next((n for n in [*told, *found] if told.get(n) != found.get(n)), "their order")
+        if list(stored.items()) != list(found.items()):
+            odd = next((n for n in [*stored, *found] if stored.get(n) != found.get(n)), "their order")
             raise ValueError(
                 f"{str(self.path)!r} must be continued with the layers it holds, got others (first {odd!r}: "
-                f"{told.get(odd, 'none')} there, {found.get(odd, 'none')} now): use the same model and layers, or another name."
+                f"{stored.get(odd, 'none')} there, {found.get(odd, 'none')} now): use the same model and layers, or another name."
             )
 
     def append(self, layers: Mapping[str, np.ndarray], identities: Mapping[str, np.ndarray]) -> None:
@@ -240,7 +245,7 @@ class Writer:
             for name, rows in layers.items():
                 self._columns[name].append(rows)
             for name, rows in identities.items():
-                self._columns[_identity(name)].append(rows)
+                self._columns[_identity_key(name)].append(rows)
             self._commit_rows(min(column.written for column in self._columns.values()), False)
 
     def note(self, request: Mapping[str, str]) -> None:
@@ -262,7 +267,7 @@ class Writer:
         return room_for(self.path, f"make room and run it again with resume=True, {self.rows} rows are safe")
 
     def _commit_rows(self, rows: int, complete: bool) -> None:
-        assert self.contents is not None  # begin() came first
+        assert self.contents is not None  # start() came first
         if (rows, complete) != (self.contents.rows, self.contents.complete):
             self._commit(replace(self.contents, rows=rows, complete=complete))
 
@@ -282,19 +287,19 @@ class Writer:
         self.close()
 
 
-def _chosen(what: str, value: str | None) -> str:
+def _described_choice(what: str, value: str | None) -> str:
     """Say how an extraction was asked for, by what the store or this call records of it."""
     if value is None:
         return f"no record of its {what}"
     return f"{what} by default" if value == "None" else f"{what} {shown(value)}"
 
 
-def _identity(name: str) -> str:
+def _identity_key(name: str) -> str:
     # Apart from a layer of the same name.
     return f"{ROWS}\0{name}"
 
 
-def _array(root: Any, key: str, shape: tuple, chunks: tuple, dtype: Any, name: str) -> None:
+def _make_array(root: Any, key: str, shape: tuple, chunks: tuple, dtype: Any, name: str) -> None:
     codecs = optional("zarr.codecs", "store", "writing a store")
     text = dtype == "string"
     root.create_array(
@@ -316,12 +321,12 @@ def save_store(layers: Activations, path: Path) -> None:
     recover(path, LOCK)
     if path.exists() and (not path.is_dir() or contents_of(path) is None):
         raise FileExistsError(f"{str(path)!r} must be a store or a new name, got something else: choose another name.")
-    unfinished = beside(path)
-    with ExitStack() as held:
+    unfinished = temporary_path(path)
+    with ExitStack() as cleanup:
         if path.is_dir():
             # Whoever writes the old one would go on in a folder that is gone.
-            held.callback(locked(path, LOCK, path).release)
-        held.callback(shutil.rmtree, unfinished, ignore_errors=True)
+            cleanup.callback(locked(path, LOCK, path).release)
+        cleanup.callback(shutil.rmtree, unfinished, ignore_errors=True)
         with room_for(path, "make room, or choose another disk; what was there before is unchanged"):
             with Writer(unfinished, {}, resume=False) as writer:
                 _copy(layers, writer)
@@ -333,7 +338,7 @@ def _copy(layers: Activations, writer: Writer) -> None:
     kept = {name: ids for name, ids in identities.items() if ids is not None}
     kinds: dict[str, Any] = {name: IDENTITIES[name] or id_dtype(ids) for name, ids in kept.items()}
     shapes = {name: (int(array.shape[1]), _stored_dtype(array)) for name, array in layers.items()}
-    writer.begin(shapes, kinds, layers.provenance)
+    writer.start(shapes, kinds, layers.provenance)
     step = max(1, READ_AT_ONCE // max(width * dtype.itemsize for width, dtype in shapes.values()))
     for start in range(0, layers.n, step):
         part = slice(start, min(start + step, layers.n))

@@ -1,0 +1,42 @@
+"""Sizes of the axes of outputs and batches, for which the axis of the examples could be mistaken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from homolog.extraction.batch_contents import leaves
+from homolog.extraction.batches import Batch
+from homolog.extraction.outputs import output_of
+
+
+def sizes_beside(output: Any, module: nn.Module, axis: int) -> set[int]:
+    """Return the sizes that a first axis could be mistaken for: of the output's other axes, and of the module's weights."""
+    tensor = output_of(output).tensor
+    other = set() if tensor is None else {size for place, size in enumerate(tensor.shape) if place != axis}
+    return other | {size for weight in module.parameters() for size in weight.shape}
+
+
+def shape_of(output: Any) -> tuple[int, ...]:
+    """Return the shape of an output; nothing where it is no tensor."""
+    tensor = output_of(output).tensor
+    return () if tensor is None else tuple(tensor.shape)
+
+
+def _has_shape(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and not leaf.is_nested and leaf.ndim > 0
+
+
+def shapes_of(batch: Batch) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of one example of every tensor of a batch; of lists of examples nothing, since they differ."""
+    if batch.layout.kind == "items":
+        return ()
+    return tuple(tuple(leaf.shape[1:]) for leaf in leaves(batch.content) if _has_shape(leaf))
+
+
+def sizes_of(batch: Batch) -> set[int]:
+    """Return the sizes of all axes of a batch but those of the examples."""
+    tensors = filter(_has_shape, leaves(batch.content))
+    return {size for tensor in tensors for size in tensor.shape[int(tensor.shape[0] == batch.size) :]}

@@ -1,0 +1,94 @@
+"""Rows of layers, kept in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from homolog.activations import NOT_DIGESTED, Activations
+from homolog.arrays import format_bytes
+from homolog.extraction.batches import Batch
+from homolog.extraction.options import Options
+from homolog.extraction.provenance import provenance_of
+from homolog.extraction.recorder import BatchOutput
+from homolog.extraction.row_identities import ExampleIds, identities_of
+from homolog.names import shown
+
+
+class InMemory:
+    """Keeps everything, as long as it fits."""
+
+    finished = False
+    layers: frozenset[str] | None = None
+    """No layers are there already."""
+
+    def __init__(self, model: nn.Module, options: Options, total: int | None) -> None:
+        self.options, self.total = options, total
+        self._ids = ExampleIds(options, total)
+        self._provenance = provenance_of(model, options)
+        self._chunks: dict[str, list[np.ndarray]] = {}
+        self._sizes: dict[str, int] = {}
+        self._identities: dict[str, list[np.ndarray]] = {}
+        self._digested = True
+        """Whether every batch so far could be digested."""
+
+    def __enter__(self) -> InMemory:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def has(self, batch: Batch, before: int, remaining: int | None) -> bool:
+        """Say whether the rows of a batch are there already."""
+        return False
+
+    def add(self, output: BatchOutput, batch: Batch, before: int) -> None:
+        """Keep the rows of a batch, and drop what is there of layers that it leaves out."""
+        for name in set(self._chunks) - set(output.features):
+            del self._chunks[name], self._sizes[name]
+        for name, features in output.features.items():
+            self._chunks.setdefault(name, []).append(features)
+            self._sizes[name] = self._sizes.get(name, 0) + features.nbytes
+        ids = self._ids.of(batch, before, output.examples)
+        self._digested = self._digested and batch.digests is not None
+        for name, values in identities_of(output, batch, before, ids).items():
+            self._identities.setdefault(name, []).append(values)
+        if not self._digested:  # rows of which only some say who they are say nothing
+            self._identities.pop("digests", None)
+            self._provenance["inputs"] = NOT_DIGESTED
+        self._check_memory(before + output.examples)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing says who the rows are."""
+        return not self._digested and self.options.example_ids is None
+
+    def finish(self, examples: int) -> None:
+        """Check what can be known at the end."""
+        self._ids.check(examples)
+
+    def result(self) -> Activations:
+        """Put the batches together."""
+        found: dict[str, Any] = {name: np.concatenate(parts) for name, parts in self._identities.items()}
+        example = found.pop("example", None)
+        # Layer by layer, so that no more than one layer exists twice.
+        arrays = {name: np.concatenate(self._chunks.pop(name)) for name in list(self._chunks)}
+        found["example_ids"] = found.get("example_ids", example)
+        return Activations(arrays, **found, provenance=self._provenance)
+
+    def _check_memory(self, examples: int) -> None:
+        """Refuse to go on when all examples will not fit."""
+        sizes = self._sizes
+        factor = 1.0 if self.total is None else self.total / max(examples, 1)
+        expected = sum(sizes.values()) * factor
+        if expected <= self.options.memory:
+            return
+        largest = sorted(sizes, key=lambda name: -sizes[name])[:5]
+        largest_layers = ", ".join(f"{shown(name)} {format_bytes(sizes[name] * factor)}" for name in largest)
+        raise ValueError(
+            f"the activations must fit in memory={format_bytes(self.options.memory)}, got about {format_bytes(expected)} "
+            f'for {self.total or examples} examples (largest: {largest_layers}): choose fewer layers, reduce="mean", '
+            f'max_examples, dtype="float16", a store on disk (out="activations.zarr"), or more memory.'
+        )

@@ -1,0 +1,101 @@
+"""What data and batches cannot be, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.masked import MaskedTensor
+
+from homolog.arrays import array_remedy, described
+from homolog.extraction.batch_contents import leaves
+
+
+def check_plain(value: Any, what: str) -> None:
+    """Raise for tensors and arrays whose numbers are not all there, or not all meant."""
+    if isinstance(value, MaskedTensor):
+        raise TypeError(
+            f"{what} must hold plain tensors, got a MaskedTensor, whose mask would be ignored: pass its numbers, .get_data(), "
+            f"and say with mask= which positions count, or fill it, .to_tensor(0.0)."
+        )
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{what} must hold arrays without gaps, got a masked array, whose mask would be ignored: fill it, .filled(0.0), or "
+            f"leave the masked examples out."
+        )
+    if isinstance(value, torch.Tensor) and value.is_meta:
+        raise ValueError(
+            f"{what} must hold its numbers, got a tensor on the meta device, which has none: make or load it on another device."
+        )
+    if type(value).__module__.split(".")[0] == "scipy":
+        raise TypeError(f"{what} must hold tensors or arrays, got {described(value)}: {array_remedy(value)}.")
+
+
+def check_data(data: Any) -> None:
+    """Raise for data of one tensor that cannot be cut into batches."""
+    check_plain(data, "data")
+    if not isinstance(data, torch.Tensor):
+        return
+    if data.is_nested:
+        raise TypeError(
+            "data must be dense, got a nested tensor: pass it as one batch, [data], or padded, "
+            "torch.nested.to_padded_tensor(data, 0.0), and say with mask= which positions count."
+        )
+    if data.layout != torch.strided:
+        raise TypeError(
+            f"data must be dense, got a tensor of layout {data.layout}: convert it with .to_dense(), or pass batches."
+        )
+
+
+_KINDS: list[tuple[Callable[[torch.Tensor], bool], str, str]] = [
+    (lambda t: t.is_nested, "a nested tensor", "torch.nested.to_padded_tensor(batch, 0.0), with mask="),
+    (lambda t: t.layout != torch.strided, "a sparse tensor", "batch.to_dense()"),
+    (lambda t: t.is_quantized, "a quantised tensor", "batch.dequantize()"),
+    (lambda t: t.is_complex(), "complex numbers", "torch.view_as_real(batch), or batch.abs()"),
+    (lambda t: "float8" in str(t.dtype) or "float4" in str(t.dtype), "small floating numbers", "batch.float()"),
+]
+
+
+def odd_kind(content: Any) -> tuple[str, str] | None:
+    """Return which of its tensors a model may not take, and what it might; None where all are of ordinary kinds."""
+    tensors = [leaf for leaf in leaves(content) if isinstance(leaf, torch.Tensor)]
+    return next(((kind, remedy) for is_kind, kind, remedy in _KINDS if any(map(is_kind, tensors))), None)
+
+
+def check_converted(content: Any) -> None:
+    """Raise for lists of numbers where a model takes tensors."""
+    if isinstance(content, Mapping):
+        odd = [str(key) for key, value in content.items() if is_table(value)]
+        if odd:
+            raise TypeError(f"a batch must hold tensors or arrays, got {lists_of_numbers(odd)}.")
+    elif isinstance(content, list) and _first_number(content) is not None:
+        raise TypeError(
+            "a batch must be a tensor, an array, or a mapping of them, got a list of numbers: convert it, torch.tensor(batch)."
+        )
+
+
+def lists_of_numbers(keys: list[str]) -> str:
+    """Say under which keys there are lists of numbers, and what makes tensors of them."""
+    return (
+        f"lists of numbers under {', '.join(keys)}: let the tokenizer make tensors, tokenizer(texts, padding=True, "
+        f'return_tensors="pt"), or convert them, torch.tensor(batch[{keys[0]!r}])'
+    )
+
+
+def is_table(value: Any) -> bool:
+    """Say whether a list holds lists of numbers, one of every example."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list) and _first_number(value) is not None
+
+
+def is_numbers(value: Any) -> bool:
+    """Say whether a list holds numbers, whatever is around them."""
+    return isinstance(value, list) and _first_number(value) is not None
+
+
+def _first_number(value: Any) -> int | float | None:
+    """Return the first number of nested lists; None where anything else comes first."""
+    while isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, int | float) else None

@@ -1,0 +1,312 @@
+"""Rows of layers, appended to a store as batches come, after the rows that it holds already."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from homolog.activations import NOT_DIGESTED, Activations
+from homolog.arrays import format_bytes
+from homolog.diagnostics import Caution, ExtractionWarning, give, listed
+from homolog.extraction import batches
+from homolog.extraction.batches import Batch
+from homolog.extraction.computation_record import (
+    VALUES,
+    first_difference,
+    has_plain_bytes,
+    incomparable_in,
+    record_of,
+    with_notes,
+    without_changes,
+)
+from homolog.extraction.in_memory import InMemory
+from homolog.extraction.options import Options
+from homolog.extraction.provenance import as_text, provenance_of
+from homolog.extraction.recorder import BatchOutput
+from homolog.extraction.row_identities import ExampleIds, identities_of
+from homolog.store import Writer, open_store
+from homolog.store.reading import identity
+from homolog.store.writing import as_stored, id_dtype
+
+FORM = "inputs"
+"""Key of the names, types and shapes of the first batch."""
+UNRECORDED = {"code of the model": None, "forward": None, VALUES: None, "mask": "None", "axis": "None"}
+"""What stores of earlier versions do not record, and what it was: None where nobody knows."""
+
+
+class IntoStore:
+    """Appends to a store as batches come, after the rows that it holds already."""
+
+    def __init__(self, model: nn.Module, data: Any, options: Options, total: int | None) -> None:
+        assert options.out is not None  # sink_for() looked
+        self.path, self.total = options.out, total
+        self._ids = ExampleIds(options, total)
+        self._model, self._options = model, options
+        self._provenance = provenance_of(model, options) | {"weights": digest_of_model(model)}
+        self._request = request_of(model, options)
+        self._writer = Writer(
+            self.path, self._request, resume=options.resume, unrecorded=UNRECORDED, compared_by_caller=("model", VALUES)
+        )
+        self._begun = False
+        self._digested: bool | None = None
+        """Whether the rows have digests; None before the first batch."""
+        with ExitStack() as undo:
+            undo.callback(self._writer.close)
+            self._check_request(model)
+            self._find_rows()
+            self.finished = self._is_finished(data, options)
+            undo.pop_all()  # nothing went wrong: the writer stays open
+
+    def __enter__(self) -> IntoStore:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        try:
+            # The same model may be used again in this process, after an interruption too; what went wrong stays the error.
+            with suppress(OSError, ValueError):
+                if self._begun:
+                    self._note_changes()
+        finally:
+            self._writer.close()
+
+    @property
+    def layers(self) -> frozenset[str] | None:
+        """Return the layers of which there are rows already; None where there are none."""
+        return frozenset(self._writer.layers) if self._writer.rows else None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing says who the rows are."""
+        return self._digested is False and self._options.example_ids is None
+
+    def _note_changes(self) -> None:
+        """Note which values the computation itself changed: they need not be the same when it is continued."""
+        self._writer.note(without_changes(self._writer.request, record_of(self._model, self._options)))
+
+    def _check_request(self, model: nn.Module) -> None:
+        """Refuse to go on with other weights or values, or where nobody can say whether functions are those of the beginning."""
+        if self._writer.contents is None:
+            return
+        begun = self._writer.contents.request
+        known = VALUES in begun or not begun
+        weights = self._request["model"] if known else f"{type(model).__name__} of weights {digest_of_model(model)}"
+        if begun and begun.get("model") != weights:
+            self._writer.refuse("model", str(begun.get("model")), weights)
+        other = first_difference(begun, self._request) if VALUES in begun else None
+        if other is not None:
+            self._writer.refuse(*other)
+        form = {FORM: begun[FORM]} if FORM in begun else {}
+        self._writer.request = with_notes(begun, self._request) | form
+        self._tell_presumed(begun)
+
+    def _tell_presumed(self, begun: Mapping[str, str]) -> None:
+        cautions = []
+        if self._writer.presumed:
+            message = (
+                f"{str(self.path)!r} was begun by a version of homolog that did not record {listed(self._writer.presumed)}: it "
+                f"is continued as if these were the same as now; extract again if they are not."
+            )
+            cautions.append(Caution(ExtractionWarning, message))
+        given, others = incomparable_in(self._request)
+        for what, text in given.items():
+            raise ValueError(
+                f"{str(self.path)!r} must be continued with the {what.split(':')[0]} it was begun with, got a function of which "
+                f"this cannot be told, {what}: {text}: use a function whose defaults, closure and globals are numbers, text, "
+                f"arrays or other functions, or another name."
+            )
+        if others:
+            values = listed(f"{name}, {text}" for name, text in others.items())
+            message = (
+                f"{str(self.path)!r} is continued as if the model read the same values as when it was begun, although this "
+                f"cannot be told of {values}: extract again if it may not."
+            )
+            cautions.append(Caution(ExtractionWarning, message))
+        give(cautions)
+
+    def _find_rows(self) -> None:
+        rows = self._writer.rows
+        names = ("digests", "example", "example_ids")
+        self._digests, example, self._stored_ids = (identity(self.path, name, rows) if rows else None for name in names)
+        self._by_position = example is not None
+        self._example = np.arange(rows) if example is None else example
+
+    def _is_finished(self, data: Any, options: Options) -> bool:
+        """Say whether there is nothing to do, after comparing the data with the rows: digests need no model."""
+        contents = self._writer.contents
+        if contents is None or not contents.complete or contents.request.get("limit") != str(options.max_examples):
+            return False
+        stored, examples, more, lone = int(self._example[-1]) + 1, 0, False, False
+        for raw in batches.raw_batches(data, options):
+            batch = batches.prepare_batch(raw, options, torch.device("cpu"), None, lone=lone)
+            lone = batch.layout.kind == "items"
+            remaining = None if options.max_examples is None else options.max_examples - examples
+            more = not self.has(batch, examples, remaining)
+            examples += batch.wanted(remaining)
+            if more or examples == options.max_examples:
+                break
+        if more or examples != stored:
+            found = (
+                f"{self.total or f'at least {examples}'}"
+                if more
+                else f"{examples or 'none, as of an iterator used up'}"
+            )
+            further = "max_examples to take more of them, " if more else ""
+            raise ValueError(
+                f"{str(self.path)!r} is complete with {stored} examples, got data of {found}: pass the same data, {further}or "
+                f"another name."
+            )
+        self._ids.check(examples)
+        return True
+
+    def has(self, batch: Batch, before: int, remaining: int | None) -> bool:
+        """Say whether the rows of a batch are there already, and compare who they are."""
+        count = batch.wanted(remaining)
+        first, last = np.searchsorted(self._example, [before, before + count])
+        if first == last:
+            return False
+        stored = self._example[first:last] - before
+        ids = self._ids.of(batch, before, count)
+        if (ids is None) != (self._stored_ids is None):
+            with_or_without = ("without", "some") if ids is not None else ("with", "none")
+            raise ValueError(
+                f"{str(self.path)!r} must be continued as it was begun, {with_or_without[0]} example_ids, got "
+                f"{with_or_without[1]}: pass the same example_ids, or choose another name."
+            )
+        form = self._writer.request.get(FORM, batch.form)
+        if before == 0 and form != batch.form:
+            self._writer.refuse(FORM, form, batch.form)
+        self._check_identified(batch.digests is not None, ids is not None)
+        if batch.digests is not None and self._digests is not None:
+            self._check_same("inputs", self._digests[first:last], batch.digests[stored], int(first))
+        if ids is not None and self._stored_ids is not None:
+            self._check_same("example ids", self._stored_ids[first:last], ids[stored], int(first))
+        # Of the last example only some positions may be there.
+        whole = last < len(self._example) or not self._by_position or self._writer.complete
+        return bool(whole and stored[-1] == count - 1)
+
+    def _check_identified(self, digested: bool, identified: bool) -> None:
+        """Refuse to go on where nothing says whether the inputs are those of the rows that are there."""
+        if (digested and self._digests is not None) or identified:
+            return
+        raise ValueError(
+            f"{str(self.path)!r} must be continued with the inputs it was begun with, got inputs of which this cannot be told, "
+            f"since the batches hold something that cannot be digested: pass example_ids= from the beginning, or make the "
+            f"batches of tensors, arrays, numbers and text."
+        )
+
+    def _check_same(self, what: str, stored: np.ndarray, now: np.ndarray, row: int) -> None:
+        if not np.array_equal(stored, now):
+            at = row + int(np.argmax(stored != now))
+            raise ValueError(
+                f"{str(self.path)!r} must be continued with the {what} it was begun with, got others from row {at} on: pass the "
+                f"same data in the same order, or choose another name."
+            )
+
+    def add(self, output: BatchOutput, batch: Batch, before: int) -> None:
+        """Append the rows of a batch that are not there yet, and drop what is there of layers that it leaves out."""
+        if self._begun or self._writer.rows:
+            self._writer.leave_out([name for name in self._writer.layers if name not in output.features])
+        identities = identities_of(output, batch, before, self._ids.of(batch, before, output.examples))
+        if not self._are_digested(batch):
+            identities.pop("digests", None)
+            self._provenance["inputs"] = NOT_DIGESTED
+        kinds = {name: id_dtype(ids) if name == "example_ids" else str(ids.dtype) for name, ids in identities.items()}
+        if not self._begun:
+            self._check_disk(output)
+            shapes = {name: (features.shape[1], features.dtype) for name, features in output.features.items()}
+            self._begun = True
+            if before == 0 and not self._writer.rows:
+                self._writer.request[FORM] = batch.form
+            self._writer.start(shapes, kinds, self._provenance)
+            self._note_changes()
+        stored = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
+        features = {name: rows[stored:] for name, rows in output.features.items()}
+        self._writer.append(features, {name: as_stored(ids[stored:], kinds[name]) for name, ids in identities.items()})
+
+    def _are_digested(self, batch: Batch) -> bool:
+        """Say whether the rows of the store have digests, as its first batch has; a later one without them is refused."""
+        digested = batch.digests is not None
+        if self._digested is None:
+            self._digested = self._digests is not None if self._writer.rows else digested
+        if self._digested and not digested:
+            raise ValueError(
+                f"{str(self.path)!r} must hold who every row is, got a batch with something that cannot be digested after others "
+                f"that could be: make all batches of tensors, arrays, numbers and text."
+            )
+        return self._digested
+
+    def _check_disk(self, output: BatchOutput) -> None:
+        if self.total is None:
+            return
+        size = sum(rows.nbytes for rows in output.features.values()) / max(output.examples, 1) * self.total
+        free = shutil.disk_usage(self.path).free
+        left = size * (1 - len(self._example) / max(self.total, len(self._example)))
+        if left > free:
+            raise ValueError(
+                f"the activations need about {format_bytes(size)} for {self.total} examples, and {format_bytes(free)} are free "
+                f'in the folder of {str(self.path)!r}: choose fewer layers, reduce="mean", max_examples, or another disk.'
+            )
+
+    def finish(self, examples: int) -> None:
+        """Call the store complete."""
+        if len(self._example) and examples <= self._example[-1]:
+            raise ValueError(
+                f"{str(self.path)!r} holds rows of {self._example[-1] + 1} examples, got data of {examples}: pass the same "
+                f"data, or choose another name."
+            )
+        self._ids.check(examples)
+        if self._begun:
+            self._writer.finish()
+
+    def result(self) -> Activations:
+        """Open what was written."""
+        return open_store(self.path)
+
+
+def destination_of(model: nn.Module, data: Any, options: Options, total: int | None) -> InMemory | IntoStore:
+    """Return where the rows go."""
+    return InMemory(model, options, total) if options.out is None else IntoStore(model, data, options, total)
+
+
+def request_of(model: nn.Module, options: Options) -> dict[str, str]:
+    """Say what must be the same for a store to be continued; a larger max_examples adds to it."""
+    return {
+        "model": f"{type(model).__name__} of weights {digest_of_parameters(model)}",
+        **record_of(model, options),
+        "axis": as_text(options.axis),
+        "channels": options.channels,
+        "dtype": str(options.dtype),
+        "limit": str(options.max_examples),
+    }
+
+
+def digest_of_model(model: nn.Module) -> str:
+    """Digest the structure and all weights of a model, for a reader."""
+    # Representations of functions carry addresses.
+    return _digest(re.sub(r"0x[0-9a-f]+", "", str(model)), model.state_dict())
+
+
+def digest_of_parameters(model: nn.Module) -> str:
+    """Digest the structure and the parameters of a model, without buffers, which a forward pass may change."""
+    kinds = [(name, type(module).__qualname__) for name, module in model.named_modules()]
+    buffers = dict(model.named_buffers(remove_duplicate=False))
+    return _digest(str(kinds), {name: value for name, value in model.state_dict().items() if name not in buffers})
+
+
+def _digest(structure: str, weights: Mapping[str, Any]) -> str:
+    state = hashlib.blake2b(structure.encode(), digest_size=8)
+    for name, value in sorted(weights.items()):
+        state.update(name.encode())
+        if has_plain_bytes(value):
+            state.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            host = value.detach().cpu().reshape(-1).contiguous()
+            state.update(host.view(torch.uint8).numpy().data)
+    return state.hexdigest()

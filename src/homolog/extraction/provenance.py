@@ -1,0 +1,37 @@
+"""How activations were made, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from homolog.arrays import described
+from homolog.extraction.options import Options
+
+
+def provenance_of(model: nn.Module, options: Options) -> dict[str, str]:
+    """Say how activations were made."""
+    return {
+        "model": type(model).__name__,
+        "reduce": as_text(options.reduce),
+        "channels": options.channels,
+        "torch": torch.__version__,
+    } | ({} if options.example_ids is None else {"example_ids": "given"})
+
+
+def as_text(rules: Any, function: Callable[[Any], str] | None = None) -> str:
+    """Write layers or reductions as text; functions by their names, or as `function` writes them."""
+    if isinstance(rules, Mapping):
+        return ", ".join(f"{pattern}: {as_text(rule, function)}" for pattern, rule in rules.items())
+    if isinstance(rules, str | int) or rules is None:
+        return str(rules)
+    if callable(rules):
+        return (function or _name_of)(rules)
+    return ", ".join(map(str, rules)) if isinstance(rules, Iterable) else described(rules)
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__name__))

@@ -1,0 +1,57 @@
+"""Runs of a model for nothing but what its layers put out, which leave it as it was."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+
+from homolog.extraction import batches
+from homolog.extraction.batches import Batch
+from homolog.extraction.options import Options
+from homolog.extraction.outputs import is_transformed, output_of
+from homolog.extraction.recorder import Recorder
+from homolog.extraction.restoring import unchanged
+
+
+def run_trial(
+    model: nn.Module,
+    batch: Batch,
+    options: Options,
+    recorders: Sequence[Recorder],
+    listeners: Sequence[Callable[..., None]],
+    seed: int = 0,
+) -> bool:
+    """Run a batch for nothing but its shapes and values; say whether the model took it."""
+    with ExitStack() as stack:
+        for recorder, listen in zip(recorders, listeners, strict=True):
+            stack.enter_context(recorder.listening(listen))
+        stack.enter_context(unchanged(model, seed))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        try:
+            batches.call_model(model, batches.copied(batch), options)
+        except Exception:  # a model may refuse batches of other sizes: then it cannot be tried
+            return False
+    return True
+
+
+def outputs_of_layers(
+    model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder]
+) -> list[dict[str, torch.Tensor]] | None:
+    """Return what the layers put out; None where the model does not take the batch."""
+    found: list[dict[str, torch.Tensor]] = [{} for _ in recorders]
+
+    def listener(into: dict[str, torch.Tensor]) -> Callable[[str, Any, nn.Module], None]:
+        def listen(name: str, output: Any, module: nn.Module) -> None:
+            tensor = None if is_transformed(output) else output_of(output).tensor
+            if tensor is not None:
+                into[name] = tensor.detach().clone()
+
+        return listen
+
+    return found if run_trial(model, batch, options, recorders, [listener(into) for into in found]) else None
