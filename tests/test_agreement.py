@@ -12,7 +12,7 @@ from representation_pairs import ROOTS
 
 import homolog as hl
 from homolog.arrays import to_numpy
-from homolog.engine import budget
+from homolog.engine import measure_groups as budget
 
 SPECIAL = (
     "cka(kernel=rbf,median_fraction=0.3)",

@@ -18,7 +18,7 @@ import homolog as hl
 from homolog.blocks.budget import Cost, Form, Sizes
 from homolog.blocks.scan import Panels
 from homolog.blocks.workers import ThreadWorkers
-from homolog.engine import budget
+from homolog.engine import measure_groups as budget
 from homolog.operands.gram_statistics import STRUCTURE
 from homolog.operands.representation import ArrayRepresentation
 

@@ -17,9 +17,10 @@ import torch
 
 import homolog as hl
 from homolog import machine
-from homolog.arrays import parse_bytes
 from homolog.blocks.workers import ThreadWorkers, at_most, pooled
-from homolog.engine import budget, planning
+from homolog.engine import measure_groups as budget
+from homolog.engine import planning
+from homolog.machine import parse_bytes
 from homolog.measures import evaluation
 from homolog.operands import dissimilarities
 from homolog.operands.dissimilarities import DISSIMILARITIES

@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
 import homolog as hl
-from homolog.engine import budget
+from homolog.engine import measure_groups as budget
 from homolog.measures.evaluation import prepared
 
 pytestmark = pytest.mark.filterwarnings("ignore::homolog.NullLevelWarning")

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from representation_pairs import CASES, ROOTS
 
 import homolog as hl
-from homolog.arrays import parse_bytes
 from homolog.blocks import budget as block_budget
 from homolog.blocks import median, scan
 from homolog.blocks.budget import Sizes, panels_for
@@ -22,8 +21,9 @@ from homolog.blocks.products import Structure, tile_products
 from homolog.blocks.scan import Panels
 from homolog.blocks.source import ArrayRows
 from homolog.blocks.workers import ThreadWorkers
-from homolog.engine import budget
+from homolog.engine import measure_groups as budget
 from homolog.linalg import squared_distances
+from homolog.machine import parse_bytes
 from homolog.operands import gram_statistics
 
 STRUCTURE = (

@@ -6,9 +6,7 @@ namespace found here. No library is imported that the caller has not imported.
 
 from __future__ import annotations
 
-import importlib
 import math
-import re
 import sys
 from collections.abc import Mapping
 from types import ModuleType
@@ -18,6 +16,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_jax_array, is_torch_array
 from array_api_compat import device as device_of
 
+from homolog.machine import _FACTORS
 from homolog.rows import Mapped, Rows, is_whole_map
 
 Array = Any
@@ -381,47 +380,4 @@ def check_finite(x: Array, name: str) -> None:
         )
 
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b\s*", re.IGNORECASE)
-_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _FACTORS |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-
-
-def parse_bytes(size: str | int) -> int:
-    """Read a size of memory.
-
-    >>> parse_bytes("2GiB"), parse_bytes("500 MB"), parse_bytes(4096)
-    (2147483648, 500000000, 4096)
-    """
-    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
-        return size
-    match = _SIZE.fullmatch(size) if isinstance(size, str) else None
-    if match is None:
-        raise ValueError(
-            f"a size of memory must be a positive number of bytes or text such as '2GiB' or '500 MB' (units B, kB, MB, GB, TB, "
-            f"KiB, MiB, GiB, TiB), got {size!r}."
-        )
-    return int(float(match[1]) * _FACTORS[(match[2] or "").lower()])
-
-
-def format_bytes(size: float) -> str:
-    """Write a size of memory for a sentence.
-
-    >>> format_bytes(3 * 2**30), format_bytes(512)
-    ('3.0 GiB', '512 B')
-    """
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            break
-        size /= 1024
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-
-
-def optional(module: str, extra: str, purpose: str) -> Any:
-    """Import an optional library, or say what to install."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        name = module.split(".")[0]
-        if name in sys.modules:
-            raise
-        raise ImportError(f'{purpose} needs {name}, which is not installed: pip install "homolog[{extra}]"') from error

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.arrays import Array, described, optional, to_numpy, widened
+from homolog.arrays import Array, described, to_numpy, widened
+from homolog.machine import optional
 from homolog.names import first_line, quoted, shortened, shown, writable
 from homolog.store import open_store, save_store
 from homolog.store.disk import check_file, recover, room_for, temporary_path

@@ -23,19 +23,14 @@ from homolog.linalg import nuclear_norm, numerical_rank, thin_svd
 
 CORNER = 1e-13
 """What was scaled to about 1 and lies this near to the corner of a root, a modulus or an arc cosine is rounding."""
-
 TIE = 1e-12
 """Of numbers of about 1 that are nearer than this none is the largest."""
-
 EQUAL_ROWS = "two examples are equal, where their distance has a corner"
 """Why what is made of distances has no gradient."""
-
 SAME = "the representations are the same to this distance, which has a corner at 0"
 """Why a distance has no gradient."""
-
 VANISHING = 1e-12
 """Canonical correlations below this are 0 up to rounding, where a nuclear norm has a corner."""
-
 SPLIT = 1e-11
 """Singular values nearer than this fraction of the largest are one, and no part of their directions can be left out."""
 
@@ -53,12 +48,12 @@ class Factors(NamedTuple):
     """0-d: largest singular value that was cut, as a fraction of the largest."""
     core: Array
     """s itself or, where a gradient flows, the symmetric (r, r) matrix H of value diag(s) with X X^T = U H² U^T."""
-    whole: Whole | None
+    whole: Decomposition | None
     """The decomposition before the cut where a gradient flows, else None."""
 
 
 @dataclass(frozen=True)
-class Whole:
+class Decomposition:
     """Features that carry a gradient, and their decomposition, which does not."""
 
     features: Array
@@ -100,7 +95,7 @@ def factors(centred: Array) -> Factors:
         return Factors(*svd, svd.s, None)
     u, s, vt = namespace(centred).linalg.svd(detached(centred), full_matrices=False)
     rank = numerical_rank(s)
-    whole = Whole(centred, u, s, vt.T)
+    whole = Decomposition(centred, u, s, vt.T)
     basis, core = whole.leading(rank) if rank else (u[:, :0], s[:0])
     if splits(s, rank):
         basis = without_gradient(basis, "singular values tie where the rank rule leaves directions out")

@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from homolog.activations import Activations
-from homolog.arrays import optional, to_numpy
+from homolog.arrays import to_numpy
+from homolog.machine import optional
 
 if TYPE_CHECKING:
     import xarray

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import format_bytes
 from homolog.blocks.scan import COLUMNS, ROWS, Panels
+from homolog.machine import format_bytes
 from homolog.rows import Rows
 
 

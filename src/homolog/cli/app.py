@@ -11,9 +11,9 @@ import typer
 
 import homolog
 from homolog.activations import Activations
-from homolog.arrays import optional
 from homolog.cli import loading, output, paper_command
 from homolog.diagnostics import HomologWarning
+from homolog.machine import optional
 from homolog.renamed import sentence
 from homolog.store.layout import contents_of
 

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from homolog.activations import Activations
 from homolog.analysis import Diagnosis, correspondence
-from homolog.arrays import optional
 from homolog.files import write_whole
+from homolog.machine import optional
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure, measures
 from homolog.names import printable, quoted, shown

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from homolog.arrays import optional
 from homolog.cli import loading, output
-from homolog.machine import whole_memory
+from homolog.machine import optional, whole_memory
 
 
 def paper(

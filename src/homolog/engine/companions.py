@@ -11,7 +11,7 @@ import numpy as np
 
 from homolog.arrays import converted, is_numpy, on_host, to_numpy
 from homolog.diagnostics import Caution, dominated_by_bias, few_permutations, no_interval, order_free
-from homolog.engine.budget import MeasureGroup
+from homolog.engine.measure_groups import MeasureGroup
 from homolog.engine.planning import Plan
 from homolog.inference.intervals import intervals
 from homolog.inference.permutations import is_order_free, orders, permuted_values

@@ -13,15 +13,7 @@ import numpy as np
 
 from homolog import files
 from homolog.activations import Activations, check_pairing, unknown_layer
-from homolog.arrays import (
-    array_remedy,
-    check_finite,
-    described,
-    enough_rows,
-    is_array,
-    on_disk,
-    same_library,
-)
+from homolog.arrays import array_remedy, check_finite, described, enough_rows, is_array, on_disk, same_library
 from homolog.inference.uncertainty import MEANINGS
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.arrays import format_bytes, parse_bytes
-from homolog.engine.budget import MeasureGroup, Request
 from homolog.engine.inputs import (
     Measures,
     Pairs,
@@ -24,7 +22,9 @@ from homolog.engine.inputs import (
     resolve_measures,
     wanted_pairs,
 )
+from homolog.engine.measure_groups import MeasureGroup, Request
 from homolog.inference.uncertainty import Requested
+from homolog.machine import format_bytes, parse_bytes
 from homolog.measures.record import Measure
 from homolog.names import layer_of, printable, shown
 from homolog.operands.family import Family

@@ -26,8 +26,8 @@ from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
 from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_most, pooled
 from homolog.diagnostics import Caution, explain_nan, null_level, undefined
-from homolog.engine.budget import Batch, MeasureGroup
 from homolog.engine.companions import companions
+from homolog.engine.measure_groups import MeasureGroup, PairBatch
 from homolog.engine.planning import Layer, Plan
 from homolog.measures.evaluation import PairValues, examined, null_levels_of_all, values_of_all, values_of_pair
 from homolog.measures.record import Measure
@@ -155,7 +155,7 @@ def _run_together(plan: Plan, groups: Sequence[MeasureGroup], outcome: Outcome, 
     with pooled(lead.blocked or most > 1) as each, _cache(plan, lead) as cache:
         held: list[dict[int, Any]] = [{} for _ in groups]
         light: dict[int, Any] = {}
-        everything = Batch(plan.needed[np.ix_(plan.used, plan.used)], lead.form)
+        everything = PairBatch(plan.needed[np.ix_(plan.used, plan.used)], lead.form)
         for batch in lead.batches or (everything,):
             places = np.flatnonzero(batch.needed.any(axis=0) | batch.needed.any(axis=1)).tolist()
             missing = [place for place in places if place not in held[0]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from homolog.activations import Activations
-from homolog.arrays import optional, parse_bytes
+from homolog.machine import optional, parse_bytes
 from homolog.renamed import renamed
 
 Layers = str | Sequence[str] | Callable[[str, Any], bool] | None

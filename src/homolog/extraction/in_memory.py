@@ -8,12 +8,12 @@ import numpy as np
 from torch import nn
 
 from homolog.activations import NOT_DIGESTED, Activations
-from homolog.arrays import format_bytes
 from homolog.extraction.batches import Batch
 from homolog.extraction.options import Options
 from homolog.extraction.provenance import provenance_of
 from homolog.extraction.recorder import BatchOutput
 from homolog.extraction.row_identities import ExampleIds, identities_of
+from homolog.machine import format_bytes
 from homolog.names import shown
 
 

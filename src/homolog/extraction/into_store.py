@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from homolog.activations import NOT_DIGESTED, Activations
-from homolog.arrays import format_bytes
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
@@ -32,6 +31,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.provenance import as_text, provenance_of
 from homolog.extraction.recorder import BatchOutput
 from homolog.extraction.row_identities import ExampleIds, identities_of
+from homolog.machine import format_bytes
 from homolog.store import Writer, open_store
 from homolog.store.reading import identity
 from homolog.store.writing import as_stored, id_dtype

@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 
 from homolog.inference.resampling import Resampled
-from homolog.inference.scales import PLAIN, Scale, logarithmic, scale_of
+from homolog.inference.scales import PLAIN, ValueScale, logarithmic, scale_of
 from homolog.measures.record import Measure
 
 ROUNDING = 1e-7
@@ -69,7 +69,7 @@ class Difference(NamedTuple):
     missing: bool
 
 
-class Centred(NamedTuple):
+class CentredEstimate(NamedTuple):
     """A value, the same less its bias, and what Student's t needs, on some scale."""
 
     whole: np.ndarray
@@ -175,7 +175,7 @@ def difference(
     )
 
 
-def probability(found: Centred, rounding: float) -> float:
+def probability(found: CentredEstimate, rounding: float) -> float:
     """Return the two-sided probability of a difference at least as large where there is none: its interval just leaves out 0."""
     if found.error <= rounding and abs(found.whole - found.value) <= rounding:
         # Without spread any difference is certain, and none is none.
@@ -187,7 +187,7 @@ def probability(found: Centred, rounding: float) -> float:
     return float(2 * scipy.stats.t.sf(least / found.error, found.freedom))
 
 
-def on_scale(part: Resampled, scale: Scale) -> Resampled:
+def on_scale(part: Resampled, scale: ValueScale) -> Resampled:
     """Return the same values on another scale."""
     return part.on(scale.forward)
 
@@ -198,7 +198,7 @@ def spread(part: Resampled) -> np.ndarray:
         return np.sqrt(part.variance_factor * np.mean((part.values - part.values.mean(axis=0)) ** 2, axis=0))
 
 
-def centred(part: Resampled, share: float = BIASED.share, rounding: np.ndarray | float = 0.0) -> Centred:
+def centred(part: Resampled, share: float = BIASED.share, rounding: np.ndarray | float = 0.0) -> CentredEstimate:
     """Return the value less its bias, its standard error, and the degrees of freedom of that.
 
     Parts show a bias of order 1/n. Halves, where there are some, show one of any order: what they add to the value is the bias if
@@ -219,7 +219,7 @@ def centred(part: Resampled, share: float = BIASED.share, rounding: np.ndarray |
         dubious = np.where(
             doubted, endless(by_examples, by_halves, error, rounding), np.abs(bias) > MUCH * error + rounding
         )
-        return Centred(part.whole, value, error, freedom, slack, dubious)
+        return CentredEstimate(part.whole, value, error, freedom, slack, dubious)
 
 
 def endless(

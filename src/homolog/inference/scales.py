@@ -20,17 +20,17 @@ NEAR_ZERO = 1e-7
 """What rounding leaves of a distance between equals, as a share of the range: below it counts as none."""
 
 
-class Scale(NamedTuple):
+class ValueScale(NamedTuple):
     """An increasing function of the values of a measure, and its inverse."""
 
     forward: Callable[[Any], np.ndarray]
     inverse: Callable[[Any], np.ndarray]
 
 
-PLAIN = Scale(np.asarray, np.asarray)
+PLAIN = ValueScale(np.asarray, np.asarray)
 
 
-def scale_of(record: Measure) -> Scale:
+def scale_of(record: Measure) -> ValueScale:
     """Return the scale of a measure: Fisher's where its range has an end."""
     low, high = record.range
     if not np.isfinite(high) or high <= 0:
@@ -40,7 +40,7 @@ def scale_of(record: Measure) -> Scale:
     return _of_similarity(high) if low >= -high else PLAIN
 
 
-def logarithmic(scale: Scale, unit: np.ndarray) -> Scale:
+def logarithmic(scale: ValueScale, unit: np.ndarray) -> ValueScale:
     """Return a scale that is near a given one where that is within a unit of 0, and near its logarithm far from 0.
 
     A unit of 0 changes nothing.
@@ -57,10 +57,10 @@ def logarithmic(scale: Scale, unit: np.ndarray) -> Scale:
         with np.errstate(over="ignore", invalid="ignore"):
             return scale.inverse(np.where(plain, z, np.sinh(z) * unit))
 
-    return Scale(forward, inverse)
+    return ValueScale(forward, inverse)
 
 
-def _of_similarity(high: float) -> Scale:
+def _of_similarity(high: float) -> ValueScale:
     """Return Fisher's z of a similarity of at most `high`."""
     end = np.arctanh(NEAR_ONE)
 
@@ -70,10 +70,10 @@ def _of_similarity(high: float) -> Scale:
     def inverse(z: Any) -> np.ndarray:
         return high * np.where(np.abs(z) < end, np.tanh(z), np.sign(z))
 
-    return Scale(forward, inverse)
+    return ValueScale(forward, inverse)
 
 
-def _of_distance(high: float) -> Scale:
+def _of_distance(high: float) -> ValueScale:
     """Return −z of the similarity 1 − (d / high)², or cos d of an angle: the nuclear norm, where d is one of Procrustes'."""
     angle = np.isclose(high, np.pi / 2)
 
@@ -89,4 +89,4 @@ def _of_distance(high: float) -> Scale:
         found = 2 * np.arcsin(np.sqrt(np.minimum(square / 2, 1.0))) if angle else high * np.sqrt(square)
         return np.where(np.asarray(z) <= end, 0.0, found)
 
-    return Scale(forward, inverse)
+    return ValueScale(forward, inverse)

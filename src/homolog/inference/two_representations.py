@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import parse_bytes
 from homolog.blocks.workers import pooled
 from homolog.diagnostics import dominated_by_bias, give, no_interval, order_free
 from homolog.inference.checks import check_count, check_level, check_method, check_size
@@ -17,6 +16,7 @@ from homolog.inference.pair import ALL, Pair
 from homolog.inference.permutations import is_order_free, orders, permuted_values, seed_of
 from homolog.inference.pvalues import pvalues
 from homolog.inference.resampling import Method, Resampled, resampled_values
+from homolog.machine import parse_bytes
 from homolog.measures.record import Measure
 from homolog.operands.family import FUNCTION
 from homolog.renamed import tell

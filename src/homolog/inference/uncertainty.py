@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from homolog.arrays import format_bytes
 from homolog.inference.checks import check_count, check_level, check_method, check_size
 from homolog.inference.permutations import numbered
 from homolog.inference.resampling import Method
+from homolog.machine import format_bytes
 from homolog.measures.record import Measure
 
 ALPHA = 0.05

@@ -15,7 +15,6 @@ from homolog.arrays import (
     check_finite,
     described,
     enough_rows,
-    format_bytes,
     is_known,
     is_numpy,
     is_traced,
@@ -31,7 +30,7 @@ from homolog.arrays import (
 )
 from homolog.blocks.budget import Sizes
 from homolog.diagnostics import Caution, explain_nan, give, undefined
-from homolog.machine import whole_memory
+from homolog.machine import format_bytes, whole_memory
 from homolog.measures.record import Measure
 from homolog.operands.family import Family
 from homolog.operands.representation import ArrayRepresentation

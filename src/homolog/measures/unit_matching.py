@@ -7,9 +7,10 @@ from typing import Annotated
 import numpy as np
 import scipy
 
-from homolog.arrays import Array, constant_like, from_numpy, namespace, optional, to_numpy
+from homolog.arrays import Array, constant_like, from_numpy, namespace, to_numpy
 from homolog.gradients import TIE, smooth_unless
 from homolog.linalg import at_most_one, thin_svd
+from homolog.machine import optional
 from homolog.measures.record import KORNBLITH_2019
 from homolog.measures.registry import register
 from homolog.operands.family import Invariances, undefined_where

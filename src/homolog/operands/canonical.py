@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from homolog.arrays import Array, count, detached, namespace, scalar
-from homolog.gradients import SPLIT, VANISHING, Whole, moved, smooth_unless, to_first_order, without_gradient
+from homolog.gradients import SPLIT, VANISHING, Decomposition, moved, smooth_unless, to_first_order, without_gradient
 from homolog.linalg import TIE_TOLERANCE, at_most_one, tied
 from homolog.operands.subspace import Overlap, Subspace
 
@@ -46,7 +46,7 @@ def _directions(x: Subspace, overlap: Overlap, forced: int) -> tuple[Array, Arra
     """
     xp, matrix = namespace(overlap.matrix), overlap.matrix
     left, s, right = xp.linalg.svd(detached(matrix), full_matrices=False)
-    basis, _ = Whole(matrix, left, s, right.T).leading(s.shape[0])
+    basis, _ = Decomposition(matrix, left, s, right.T).leading(s.shape[0])
     sure, rest = basis[:, :forced], basis[:, forced:]
     if forced:
         change = moved(matrix)

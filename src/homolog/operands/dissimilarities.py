@@ -31,7 +31,7 @@ from homolog.gradients import factors
 from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, squared_distances, squared_norm, thin_svd, unit_rows
 from homolog.operands.condensed import ROWS, condensed_squared_distances
 from homolog.operands.family import Pairs, TogetherFamily, is_constant
-from homolog.operands.gram import RadialKernel
+from homolog.operands.radial_kernel import RadialKernel
 from homolog.operands.representation import ArrayRepresentation
 
 Dissimilarity = Annotated[

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from homolog.arrays import format_bytes
+from homolog.machine import format_bytes
 from homolog.operands.gram import Gram, LinearGram
 
 Inner = Callable[[np.ndarray], np.ndarray]

@@ -16,22 +16,16 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
 
-from homolog.arrays import Array, format_bytes, namespace, precise, scalar, to_numpy
+from homolog.arrays import Array, namespace, precise, scalar, to_numpy
 from homolog.blocks.budget import Cost, Form, Sizes, TooLittleError, WholeError, blocked, panels_for, rounds, tiles_for
 from homolog.blocks.products import PIECE, Step, Structure, cross_products, stacked_products, tile_products
 from homolog.blocks.workers import Workers
 from homolog.diagnostics import Caution, missing_inputs, nothing_left, without_width
 from homolog.linalg import squared_norm
+from homolog.machine import format_bytes
 from homolog.operands.condensed import ROWS as CONDENSED_ROWS
 from homolog.operands.family import Invariances, Pairs, TogetherFamily
-from homolog.operands.gram import (
-    CondensedGram,
-    Gram,
-    RadialGram,
-    exact,
-    prepare,
-    products,
-)
+from homolog.operands.gram import CondensedGram, Gram, RadialGram, exact, prepare, products
 from homolog.operands.gram_permutations import permuted_inner_products
 from homolog.operands.leave_one_out import inner_without_each, trace_without_each
 from homolog.operands.representation import Representation

@@ -8,7 +8,7 @@ from typing import Any
 
 from homolog.arrays import Array, count, detached, identity_like, namespace, scalar
 from homolog.blocks.products import opened
-from homolog.gradients import VANISHING, Whole, smooth_nuclear_norm, smooth_unless, splits
+from homolog.gradients import VANISHING, Decomposition, smooth_nuclear_norm, smooth_unless, splits
 from homolog.linalg import TIE_TOLERANCE, overlap_svd, squared_norm
 from homolog.operands.representation import Representation
 
@@ -35,7 +35,7 @@ class Subspace:
     """0-d power of two by which the features were divided."""
     core: Array | None = None
     """Where a gradient flows, the symmetric (r, r) matrix of value diag(s) that carries that of the singular values."""
-    whole: Whole | None = None
+    whole: Decomposition | None = None
     """Where a gradient flows, the decomposition before the cut."""
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.arrays import optional
+from homolog.machine import optional
 from homolog.results import by_chance, chosen_measure, colour_limits, marks, measure_names, two_models
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from homolog.arrays import optional
 from homolog.files import write_whole
+from homolog.machine import optional
 from homolog.reporting.page_data import data_for_page
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import optional, to_numpy
+from homolog.arrays import to_numpy
+from homolog.machine import optional
 
 
 def _library() -> Any:

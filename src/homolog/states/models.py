@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.arrays import optional
 from homolog.engine.inputs import Measures
 from homolog.extraction import Layers, Mask, Reduction
+from homolog.machine import optional
 from homolog.renamed import renamed
 
 if TYPE_CHECKING:

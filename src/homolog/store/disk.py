@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from homolog.arrays import format_bytes, optional
+from homolog.machine import format_bytes, optional
 
 LARGEST_JSON = 64 << 20
 """Bytes of metadata that are read at most."""

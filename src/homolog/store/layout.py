@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import optional
+from homolog.machine import optional
 from homolog.names import first_line, quoted, shown
 from homolog.store.disk import read_json
 

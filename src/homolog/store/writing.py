@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.arrays import optional, to_numpy
+from homolog.arrays import to_numpy
+from homolog.machine import optional
 from homolog.names import check_text, shown
 from homolog.rows import READ_AT_ONCE, Rows
 from homolog.store.disk import locked, put_in_place, recover, room_for, temporary_path

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from homolog.arrays import format_bytes, is_numpy, itemsize, on_host
+from homolog.arrays import is_numpy, itemsize, on_host
 from homolog.blocks.budget import Cost, Form, Sizes, TooLittleError, WholeError
 from homolog.inference.uncertainty import Requested
-from homolog.machine import usable_cores
+from homolog.machine import format_bytes, usable_cores
 from homolog.measures.record import Measure
 from homolog.operands.family import Family, TogetherFamily
 from homolog.operands.gram_permutations import AT_ONCE, bytes_of_grams
@@ -26,7 +26,7 @@ FLOOR = 32 << 20
 """Bytes below which nothing is refused of layers that are in memory already: less is hardly seen beside the libraries."""
 
 
-class Batch(NamedTuple):
+class PairBatch(NamedTuple):
     """Some of the pairs."""
 
     needed: np.ndarray
@@ -51,7 +51,7 @@ class MeasureGroup:
     """Layers that are prepared at a time, and pairs that meet."""
     form: Form | None = None
     """How all pairs meet at once, or block by block; None where they meet one by one."""
-    batches: tuple[Batch, ...] = ()
+    batches: tuple[PairBatch, ...] = ()
     """Pairs that meet before layers make room for others; none where all layers are held at once."""
     batch: int = 0
     """Layers that are held at a time, where there are batches."""
@@ -226,7 +226,7 @@ class Request:
                     used = np.flatnonzero(asked.any(axis=0) | asked.any(axis=1))
                     part = replace(self._of(used.tolist()), needed=asked[np.ix_(used, used)])
                     form, cost = part.in_memory()
-                    found.append(Batch(asked, form))
+                    found.append(PairBatch(asked, form))
                     flops, taken = flops + cost.flops, max(taken, cost.bytes(self.memory, self.threads))
         some = self._of(sorted(range(count), key=lambda i: -self.arrays[i].shape[1])[:batch]).in_memory()[1]
         cost, at_once = replace(group.cost, flops=flops), some.at_once(self.memory, self.threads)
