@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from homolog.arrays import Array, described, to_numpy, widened
 from homolog.machine import optional
 from homolog.names import first_line, quoted, shortened, shown, writable
 from homolog.store import open_store, save_store
-from homolog.store.disk import check_file, recover, room_for, temporary_path
+from homolog.store.disk import check_file, check_path, check_target, recover, write_whole
 from homolog.store.layout import LOCK, SUFFIX
 
 _IDENTITIES = ("example_ids", "positions", "digests")
@@ -235,7 +235,7 @@ def save(activations: Activations | Mapping[str, Array], path: str | PathLike[st
     if path.suffix == SUFFIX:
         save_store(layers, path)
         return
-    _check_target(path)
+    check_target(path)
     odd = next((name for name in layers if "\0" in name), None)
     if odd is not None:
         raise ValueError(f"a layer name must not hold the character NUL in a file, got {quoted(odd)}: rename it.")
@@ -259,41 +259,6 @@ def _path(path: Any) -> Path:
             raise
         raise OSError(f"a name must not be longer than its folder allows, got {shortened(path.name)!r}.") from None
     return path
-
-
-def check_path(path: Path) -> None:
-    """Raise where a path is text that no system takes for one."""
-    try:
-        impossible = b"\0" in os.fsencode(path)
-    except UnicodeEncodeError:
-        impossible = True
-    if impossible:
-        raise ValueError(f"a path must be text that the system can write, got {quoted(str(path))}: change the name.")
-
-
-def _check_target(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {str(path.parent)!r}: make it first.")
-    if path.is_dir():
-        raise IsADirectoryError(f"a file must be written to a new name or over a file, got the folder {str(path)!r}.")
-
-
-def write_whole(path: Path, write: Callable[[str], Any]) -> None:
-    """Write a file so that an older one is replaced only by a complete new one."""
-    check_path(path)
-    _check_target(path)
-    # An ordinary file: one from tempfile would be readable by its owner alone.
-    unfinished = temporary_path(path)
-    try:
-        unfinished.touch(exist_ok=False)
-    except OSError as error:
-        raise OSError(f"cannot write in the folder {str(path.parent)!r}: {error.strerror or error}.") from None
-    try:
-        with room_for(path, "make room, or choose another disk; what was there before is unchanged"):
-            write(str(unfinished))
-            os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _arrays_of(layers: Activations) -> dict[str, np.ndarray]:

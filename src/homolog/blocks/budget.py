@@ -1,13 +1,13 @@
 """How layers are compared in a memory: the one place where it is decided how many rows, layers and pairs are worked on at a time.
 
-`engine.budget` asks in this order, and takes the first that fits:
+`engine.measure_groups` asks in this order, and takes the first that fits:
 
 | what fits into the memory | how | decided by |
 |---|---|---|
 | all operands and what one pair takes | all in memory; threads as many as fit | `Cost.at_once` |
 | blocks of rows of one pair, where sums over rows are enough | block by block, wherever rows lie | `rounds`, `panels_for` |
-| two layers and what a pair takes | a few layers at a time, those that made room being prepared again | `engine.budget` |
-| nothing of this | refused with the memory that would do | `engine.budget` |
+| two layers and what a pair takes | a few layers at a time, those that made room being prepared again | `engine.measure_groups` |
+| nothing of this | refused with the memory that would do | `engine.measure_groups` |
 
 Block by block, products of mapped rows are summed in rounds over few layers, and structures are formed between panels of rows
 that stay and others that pass by. With an executor all of it is in many small parts, each within the memory.

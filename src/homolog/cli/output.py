@@ -17,12 +17,12 @@ from rich.text import Text
 
 from homolog.activations import Activations
 from homolog.analysis import Diagnosis, correspondence
-from homolog.files import write_whole
 from homolog.machine import optional
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure, measures
 from homolog.names import printable, quoted, shown
 from homolog.results import companion, measure_names, two_by_two, without_diagonal
+from homolog.store.disk import write_whole
 
 if TYPE_CHECKING:
     import xarray

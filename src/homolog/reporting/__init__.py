@@ -7,9 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from homolog.files import write_whole
 from homolog.machine import optional
 from homolog.reporting.page_data import data_for_page
+from homolog.store.disk import write_whole
 
 if TYPE_CHECKING:
     import xarray

@@ -11,12 +11,50 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from homolog.machine import format_bytes, optional
+from homolog.names import quoted
+
+
+def check_path(path: Path) -> None:
+    """Raise where a path is text that no system takes for one."""
+    try:
+        impossible = b"\0" in os.fsencode(path)
+    except UnicodeEncodeError:
+        impossible = True
+    if impossible:
+        raise ValueError(f"a path must be text that the system can write, got {quoted(str(path))}: change the name.")
+
+
+def check_target(path: Path) -> None:
+    """Raise where no file can be written at a path."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(path.parent)!r}: make it first.")
+    if path.is_dir():
+        raise IsADirectoryError(f"a file must be written to a new name or over a file, got the folder {str(path)!r}.")
+
+
+def write_whole(path: Path, write: Callable[[str], Any]) -> None:
+    """Write a file so that an older one is replaced only by a complete new one."""
+    check_path(path)
+    check_target(path)
+    # An ordinary file: one from tempfile would be readable by its owner alone.
+    unfinished = temporary_path(path)
+    try:
+        unfinished.touch(exist_ok=False)
+    except OSError as error:
+        raise OSError(f"cannot write in the folder {str(path.parent)!r}: {error.strerror or error}.") from None
+    try:
+        with room_for(path, "make room, or choose another disk; what was there before is unchanged"):
+            write(str(unfinished))
+            os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
 
 LARGEST_JSON = 64 << 20
 """Bytes of metadata that are read at most."""
