@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -102,8 +103,9 @@ def cast(x, dtype):
 
 def drawn(seed):
     """Draw a measure in turn, and two representations of the same examples."""
-    rng = np.random.default_rng([20190515, seed])
     form = FORMS[seed % len(FORMS)]
+    # By the name of the measure, so that another measure changes no draw.
+    rng = np.random.default_rng([20190515, seed // len(FORMS), zlib.crc32(str(form).encode())])
     n = int(rng.integers(max(4, form.minimal_n), 41))
     widths = rng.integers(1, 61, size=2) if rng.random() < 0.6 else rng.integers(1, 8, size=2)
     shared = rng.normal(size=(n, 3))

@@ -65,7 +65,7 @@ def test_what_is_missing_is_named(monkeypatch, tmp_path, capsys):
         raise ModuleNotFoundError(f"No module named {name!r}")
 
     monkeypatch.delitem(sys.modules, "torch")
-    monkeypatch.setattr("homolog.arrays.importlib.import_module", missing)
+    monkeypatch.setattr("homolog.machine.importlib.import_module", missing)
     assert run(["demo", "--out", str(tmp_path)]) == 1
     assert (
         'the demonstration needs torch, which is not installed: pip install "homolog[demo]"' in capsys.readouterr().err

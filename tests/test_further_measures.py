@@ -194,7 +194,7 @@ def test_transport_without_its_library(monkeypatch, rng):
     def missing(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr("homolog.arrays.importlib.import_module", missing)
+    monkeypatch.setattr("homolog.machine.importlib.import_module", missing)
     x = rng.normal(size=(30, 4))
     assert float(hl.soft_matching_distance(x, x[:, ::-1])) < 1e-6
     with pytest.raises(

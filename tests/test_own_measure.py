@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import subprocess
 import sys
@@ -126,6 +127,27 @@ def test_a_family_in_memory_on_disk_in_other_processes_and_in_a_stream(tmp_path,
     finally:
         sys.modules.pop("covariance", None)
         hl.unregister("covariance_share")
+
+
+def test_a_formula_over_the_operands_of_a_family(tmp_path, monkeypatch):
+    code = re.search(r"```python\n(# angle\.py\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    (tmp_path / "angle.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    angle = __import__("angle")
+    try:
+        a, b = layers(0), layers(1)
+        plan = hl.plan(a, b, measures=("cka", "cka_angle"))
+        assert [list(group.measures) for group in plan.measure_groups] == [["cka", "cka_angle"]]
+        result = hl.compare(a, b, measures=("cka", "cka_angle"))
+        np.testing.assert_allclose(result["cka_angle"], np.arccos(result["cka"]), rtol=1e-12)
+        assert "cka_angle_reversed" not in result
+        example = doctest.DocTestFinder(recurse=False).find(angle.cka_angle, globs=vars(angle))
+        assert [doctest.DocTestRunner().run(each) for each in example] == [(0, 3)]
+        with pytest.warns(hl.ConstantLayerWarning):
+            assert np.isnan(angle.cka_angle(np.ones((9, 2)), a["layer 3"][:9]))
+    finally:
+        sys.modules.pop("angle", None)
+        hl.unregister("cka_angle")
 
 
 def covariance_of(a, b):

@@ -92,7 +92,7 @@ class Sizes:
 
     @property
     def share(self) -> float:
-        """Most of a walk that is one part."""
+        """Most of all tiles that are one part."""
         return 1 / 24 if self.spread else 1.0
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +178,7 @@ class Form:
     at_once: int = 1
     """Layers that are prepared at a time."""
     share: float = 1.0
-    """Most of a walk that is one part."""
+    """Most of all tiles that are one part."""
     alone: tuple[Panels, ...] = ()
     """How tiles of every layer are formed while it is prepared,"""
     keep: int = 0

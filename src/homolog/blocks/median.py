@@ -1,4 +1,4 @@
-"""The exact median of all distances between the rows of a representation: of those at hand, or from walks over tiles of rows."""
+"""The exact median of all distances between the rows of a representation: of those at hand, or from passes over tiles of rows."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def median_of_condensed(pairs: np.ndarray, n: int) -> Any:
 
 
 def median_of_rows(points: Any, sample: np.ndarray, panels: Panels, keep: int, each: Any) -> float:
-    """Return the same exactly of rows that are read, from one walk over their tiles where the guess from a sample is good."""
+    """Return the same exactly of rows that are read, from one pass over their tiles where the guess from a sample is good."""
     n = points.shape[0]
     places = places_of_median(n)
     guess = squared_distances(sample, sample, same=True)[np.triu_indices(len(sample), 1)]
@@ -68,7 +68,7 @@ def median_of_rows(points: Any, sample: np.ndarray, panels: Panels, keep: int, e
 def ordered_bits(values: np.ndarray) -> np.ndarray:
     """Return floats that are not negative as integers in the same order, without a gap between neighbours.
 
-    Bounds that are halved in them find ties, near zero too, in as many walks as a float has bits.
+    Bounds that are halved in them find ties, near zero too, in as many passes as a float has bits.
     """
     return (values + values.dtype.type(0)).view(np.dtype(f"uint{8 * values.dtype.itemsize}"))
 

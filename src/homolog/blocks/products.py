@@ -46,7 +46,7 @@ def cross_products(
     workers: Workers,
     formulas: Callable[[IndexPair, Any, Any, Any], Any],
 ) -> Iterator[tuple[IndexPair, Any]]:
-    """Yield every pair of layers with finish(pair, x, y, Σ_i f_i g_iᵀ), f and g being `rows` of x and y.
+    """Yield every pair of layers with formulas(pair, x, y, Σ_i f_i g_iᵀ), f and g being `rows` of x and y.
 
     Block by block in `rounds`, where there are any; else pair by pair, of arrays.
     """
@@ -64,7 +64,7 @@ def cross_products(
 
 
 def _of_round(part: Round, each: Any, *, layers: Any, rows: Any, formulas: Any) -> list[tuple[IndexPair, Any]]:
-    """Return what `finish` makes of every pair of one round."""
+    """Return what `formulas` make of every pair of one round."""
     known = {index: opened(layers[index]) for index in part.layers}
     read = {index: rows(layer) for index, layer in known.items()}
     sums = {(i, j): np.zeros((read[i].shape[1], read[j].shape[1])) for i, j in part.pairs}

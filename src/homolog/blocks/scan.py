@@ -71,7 +71,7 @@ class Part:
     last: int
 
     def share(self, n: int) -> float:
-        """Share of the whole walk."""
+        """Share of all tiles."""
         size = self.stop - self.start
         return (self.inside * size**2 + 2 * size * (self.last - self.first)) / n**2
 

@@ -156,7 +156,7 @@ class Plan:
 
 
 def grouped(plan: Plan) -> Iterator[MeasureGroup]:
-    """MeasureGroup the measures of a plan, and choose the form of each group."""
+    """Group the measures of a plan, and choose the form of each group."""
     found: list[tuple[Family, dict[str, Any], dict[str, Measure]]] = []
     for name, record in plan.measures.items():
         for family, options, members in found:

@@ -1,4 +1,8 @@
-"""Inner products of centred similarity structures: HSIC, CKA, distance correlation, and CKA without what inputs explain."""
+"""Inner products of centred similarity structures: HSIC, CKA, distance correlation, and CKA without what inputs explain.
+
+The formulas read nothing but what a pair shares: the kernel is in it, and where all pairs of layers meet at once `shared` has
+fields over all of them, and there are no operands x and y. The arithmetic of the estimators is `operands.gram_statistics.inner_product`.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,13 @@ def dependence(shared: GramProducts, estimator: Estimator) -> Array:
     """HSIC of whatever kernel the structures have."""
     n = shared.n
     count = (n - 1) ** 2 if estimator == "biased" else n * (n - 3)
-    top = inner_product(n, shared.inner, shared.diagonals, shared.x.trace * shared.y.trace, estimator)
+    top = inner_product(n, shared.off_diagonal, shared.diagonals, shared.x.trace * shared.y.trace, estimator)
     return undefined_where(shared.x.constant | shared.y.constant, top / count * (shared.x.scale * shared.y.scale) ** 2)
 
 
 def alignment(shared: GramProducts, estimator: Estimator) -> Array:
     """CKA of whatever kernel the structures have."""
-    top = inner_product(shared.n, shared.inner, shared.diagonals, shared.x.trace * shared.y.trace, estimator)
+    top = inner_product(shared.n, shared.off_diagonal, shared.diagonals, shared.x.trace * shared.y.trace, estimator)
     # One division per norm: the product of two self-terms could leave the range of the dtype.
     value = top / norm(shared.x, shared.n, estimator) / norm(shared.y, shared.n, estimator)
     if estimator == "biased":

@@ -189,9 +189,9 @@ class Measure:
 
     @cached_property
     def prepare_options(self) -> dict[str, Any]:
-        """The bound or default options that determine the operand."""
+        """The options that determine the operand: bound, default, or as the family has them."""
         chosen = {name: value for name, value in self.all_options.items() if name in self.family.options}
-        return {**chosen, **self.fixed}
+        return {**self.family.options, **chosen, **self.fixed}
 
     @cached_property
     def formula_options(self) -> dict[str, Any]:

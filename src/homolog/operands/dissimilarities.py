@@ -249,7 +249,7 @@ class DissimilarityFamily(TogetherFamily):
     """Measures of the distances between all pairs of examples."""
 
     name = "dissimilarities"
-    options = ("dissimilarity", "comparison")
+    options: ClassVar = {"dissimilarity": "correlation", "comparison": "spearman"}
     record: ClassVar = {"symmetric": True}
     shares = "distances"
     float32 = "all pairs"

@@ -40,8 +40,8 @@ class Family(ABC):
     """
 
     name: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ()
-    """The options that `prepare` takes; the others belong to the formula of each measure."""
+    options: ClassVar[Mapping[str, Any]] = {}
+    """The options that `prepare` takes, with what they are where a measure has none; others belong to the formula."""
     record: ClassVar[Mapping[str, Any]] = {}
     """What holds of its measures unless they say otherwise; see `Measure`."""
     guard: ClassVar[Any] = staticmethod(lambda formula: formula)

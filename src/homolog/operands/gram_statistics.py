@@ -36,7 +36,7 @@ Estimator = Annotated[Literal["biased", "debiased"], '"biased" or "debiased" (n 
 class GramSums(NamedTuple):
     """What the estimators need of one side of a pair, or of many: fields broadcast against each other."""
 
-    inner: Array
+    off_diagonal: Array
     """Off-diagonal part of ⟨K, K⟩."""
     diagonals: Array
     """k·k."""
@@ -51,7 +51,7 @@ class GramProducts(NamedTuple):
     """What the estimators need of a pair (0-d fields), or of all pairs at once (fields over layers of x, layers of y)."""
 
     n: int
-    inner: Array
+    off_diagonal: Array
     """Off-diagonal part of ⟨K, L⟩."""
     diagonals: Array
     """k·l."""
@@ -81,19 +81,19 @@ def sums(x: Gram, inner: Array, diagonals: Array) -> GramSums:
     return GramSums(inner, diagonals, trace, precise(x.scale), x.constant, x.epsilon)
 
 
-def inner_product(n: int, inner: Array, diagonals: Array, traces: Array, estimator: Estimator) -> Array:
+def inner_product(n: int, off_diagonal: Array, diagonals: Array, traces: Array, estimator: Estimator) -> Array:
     """⟨K, L⟩ (biased) or ⟨Ã, B̃⟩ (debiased), from centred statistics."""
     if estimator == "biased":
-        return inner + diagonals
-    return inner - 2 / (n - 2) * diagonals + traces / ((n - 1) * (n - 2))
+        return off_diagonal + diagonals
+    return off_diagonal - 2 / (n - 2) * diagonals + traces / ((n - 1) * (n - 2))
 
 
 def norm(own: GramSums, n: int, estimator: Estimator) -> Array:
     """Norm that CKA divides by: square root of the estimator's self-term."""
-    xp = namespace(own.inner)
-    squared = inner_product(n, own.inner, own.diagonals, own.trace**2, estimator)
+    xp = namespace(own.off_diagonal)
+    squared = inner_product(n, own.off_diagonal, own.diagonals, own.trace**2, estimator)
     # U-centring can leave nothing but rounding, for instance of one example that differs from all others.
-    vanishes = squared <= n * own.epsilon * (own.inner + own.diagonals)
+    vanishes = squared <= n * own.epsilon * (own.off_diagonal + own.diagonals)
     return xp.sqrt(xp.where(vanishes, xp.full_like(squared, float("nan")), squared))
 
 
@@ -102,7 +102,7 @@ class StructureFamily(TogetherFamily):
     """Measures of inner products of structures."""
 
     name = "structure"
-    options = ("kernel", "median_fraction", "inputs")
+    options: ClassVar = {"kernel": "linear", "median_fraction": 1.0, "inputs": None}
     record: ClassVar = {"symmetric": True, "differentiable": True, "invariances": Invariances(orthogonal="xy")}
     shares = "distances"
     float32 = "all pairs"
@@ -173,7 +173,7 @@ class StructureFamily(TogetherFamily):
         return Form(cost, tiled, panels if tiled else None)
 
     def blocked(self, sizes: Sizes, *, kernel: Any = "linear", **_: Any) -> Form:
-        """Choose which structures walk, as `choose` does, and how many rows are held."""
+        """Choose which structures are formed tile by tile, as `choose` does, and how many rows are held."""
         if callable(kernel) or kernel == "residual":
             what = "deconfounded_cka" if kernel == "residual" else "a kernel of one's own"
             instead = "" if kernel == "residual" else ", or use kernel='linear' or 'rbf'"
@@ -229,7 +229,7 @@ class StructureFamily(TogetherFamily):
 
 
 def cheapest_tiled(sizes: Sizes) -> tuple[int, ...]:
-    """Return which linear structures walk: those with more features than examples, and as many more as is cheapest."""
+    """Return which linear structures are formed tile by tile: those wider than there are examples, and those it pays for."""
     order = np.argsort(-sizes.widths, kind="stable")
     fewest = int(np.sum(sizes.widths > sizes.n))
     best = min(range(fewest, len(order) + 1), key=lambda k: _flops(sizes, order[:k]))
@@ -247,7 +247,7 @@ def _flops(sizes: Sizes, tiled: np.ndarray) -> float:
 
 
 def _radial_form(sizes: Sizes, left: int, *, median: bool) -> Form:
-    """Plan kernels of distances, block by block: a walk over each layer for its median, and one over all."""
+    """Plan kernels of distances, block by block: a pass over the tiles of each layer for its median, and one over all."""
     count, item, n = len(sizes.widths), sizes.item, sizes.n
     panels = panels_for(sizes, int(np.sum(sizes.widths)) * item, count, left)
     whole = replace(sizes, spread=False)
@@ -256,7 +256,7 @@ def _radial_form(sizes: Sizes, left: int, *, median: bool) -> Form:
         for width, own in zip(sizes.widths, sizes.items, strict=True)
     )
     read = sizes.read(share=2 + panels.rows_read(n, sizes.share) / n)
-    # A sample twice, one walk for the median, and the means of rows; where the guess is poor the walk is repeated.
+    # A sample twice, one pass over tiles for the median, and the means of rows; where the guess is poor it is repeated.
     read += sum(sizes.read([index], 3 + median * own.rows_read(n) / n) for index, own in enumerate(alone))
     flops = n**2 * float(count**2 + sizes.widths.sum() * (1 + median))
     # Kept distances are put together, and ordered: three copies.

@@ -227,7 +227,7 @@ class NeighborFamily(Family):
     """Measures of which rows are near each other."""
 
     name = "neighbors"
-    options = ("k",)
+    options: ClassVar = {"k": 10}
     record: ClassVar = {
         "kind": "similarity",
         "symmetric": True,
