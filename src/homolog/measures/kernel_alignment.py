@@ -1,7 +1,8 @@
 """Inner products of centred similarity structures: HSIC, CKA, distance correlation, and CKA without what inputs explain.
 
 The formulas read nothing but what a pair shares: the kernel is in it, and where all pairs of layers meet at once `shared` has
-fields over all of them, and there are no operands x and y. The arithmetic of the estimators is `operands.gram_statistics.inner_product`.
+fields over all of them, and there are no operands x and y. The arithmetic of the estimators is
+`operands.gram_statistics.inner_product`.
 """
 
 from __future__ import annotations
