@@ -5,12 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from threading import Semaphore
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from threadpoolctl import threadpool_limits
 
 from homolog.machine import usable_cores
+
+if TYPE_CHECKING:
+    computed_once = cached_property
+else:
+
+    class computed_once:
+        """A property that is computed when it is first asked for, and kept.
+
+        Unlike functools.cached_property, which until Python 3.12 has one lock for the property of all objects: threads that
+        decompose a layer each would wait for one another. Two threads that ask the same object may both compute it.
+        """
+
+        def __init__(self, compute: Callable[[Any], Any]) -> None:
+            self._compute, self.__doc__ = compute, compute.__doc__
+
+        def __set_name__(self, owner: type, name: str) -> None:
+            self._name = name
+
+        def __get__(self, instance: Any, owner: type | None = None) -> Any:
+            if instance is None:
+                return self
+            found = vars(instance)[self._name] = self._compute(instance)
+            return found
 
 
 @contextmanager

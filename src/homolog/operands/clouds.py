@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from homolog.arrays import Array, machine_epsilon, namespace, scalar
 from homolog.blocks.budget import Cost, Sizes
 from homolog.blocks.scan import tiles
+from homolog.blocks.workers import computed_once
 from homolog.diagnostics import Caution
 from homolog.gradients import CORNER, smooth_unless
 from homolog.linalg import centre, power_of_two, squared_distances, unit_rows
@@ -39,7 +39,7 @@ class Cloud:
         """Return the same: nothing depends on the order of the examples."""
         return self
 
-    @cached_property
+    @computed_once
     def magnitude(self) -> Array:
         """0-d: norm of the mean."""
         xp = namespace(self.points)
@@ -51,7 +51,7 @@ class Cloud:
         norm = scale * xp.where(positive, root, xp.zeros_like(root))
         return smooth_unless(norm, lambda: not _points_somewhere(mean, self.points.shape[0]), _NO_MEAN, mean)
 
-    @cached_property
+    @computed_once
     def uniformity(self) -> Array:
         """0-d: logarithm of the mean of exp(−2·d²) over all pairs, a row with itself included."""
         xp, n = namespace(self.points), self.points.shape[0]
@@ -71,7 +71,7 @@ class Cloud:
                 total = total + weight * xp.sum(xp.exp(-SHARPNESS * (squared * scale) * scale))
         return xp.log(total / n**2)
 
-    @cached_property
+    @computed_once
     def concentricity(self) -> Array:
         """0-d: mean cosine of the rows with their mean."""
         xp = namespace(self.points)

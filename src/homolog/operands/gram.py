@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Annotated, Any, Literal, final
 
 import numpy as np
@@ -30,6 +29,7 @@ from homolog.arrays import (
 )
 from homolog.blocks.median import median_of_condensed, median_of_rows, sample
 from homolog.blocks.scan import ROWS
+from homolog.blocks.workers import computed_once
 from homolog.gradients import EQUAL_ROWS, TIE, smooth_unless
 from homolog.linalg import Centred, centre, double_centred, power_of_two, squared_distances, squared_norm
 from homolog.operands.condensed import (
@@ -85,7 +85,7 @@ class Gram(ABC):
         """Return the (n, n) centred Gram matrix without keeping it."""
 
     @final
-    @cached_property
+    @computed_once
     def gram(self) -> Array:
         """(n, n) centred Gram matrix."""
         return self.formed()
@@ -97,7 +97,7 @@ class Gram(ABC):
         return float(np.finfo(self.held.dtype).eps) if hasattr(self.held, "read") else machine_epsilon(self.held)
 
     @final
-    @cached_property
+    @computed_once
     def own(self) -> tuple[Array, Array]:
         """Off-diagonal part of ⟨K, K⟩, and k·k."""
         return products(self, self)

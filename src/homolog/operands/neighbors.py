@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, ClassVar, final
 
 import numpy as np
 
 from homolog.arrays import Array, count, machine_epsilon, to_numpy
 from homolog.blocks.budget import Cost, Sizes
+from homolog.blocks.workers import computed_once
 from homolog.diagnostics import Caution, all_neighbors, tied_neighbors, without_direction
 from homolog.linalg import UNIT_ROUNDINGS, unit_rows
 from homolog.operands.condensed import near_units, squared_apart, squared_blocks
@@ -84,24 +84,24 @@ class Shared:
             part = slice(start, start + step)
             yield self._x.nearest[part, :, None] == self._y.nearest[part, None, :]
 
-    @cached_property
+    @computed_once
     def counts(self) -> np.ndarray:
         """(n,) number of neighbours in both lists."""
         return np.concatenate([np.count_nonzero(equal, axis=(1, 2)) for equal in self._equal()])
 
-    @cached_property
+    @computed_once
     def ranks(self) -> np.ndarray:
         """(n,) Σ over shared neighbours of 2 / ((1 + |r − s|)(r + s)), r and s their ranks."""
         r, s = np.arange(1.0, self._x.k + 1)[:, None], np.arange(1.0, self._y.k + 1)[None, :]
         weights = 2 / ((1 + np.abs(r - s)) * (r + s))
         return np.concatenate([np.einsum("irs,rs->i", equal, weights) for equal in self._equal()])
 
-    @cached_property
+    @computed_once
     def common(self) -> np.ndarray:
         """(n, k) bool: which neighbours of x are neighbours of y too."""
         return np.concatenate([equal.any(axis=2) for equal in self._equal()])
 
-    @cached_property
+    @computed_once
     def places(self) -> np.ndarray:
         """(n, k) where in the list of y those neighbours stand."""
         return np.concatenate([equal.argmax(axis=2) for equal in self._equal()])
@@ -150,7 +150,7 @@ class _Every:
     def __init__(self, units: np.ndarray, absent: np.ndarray, few: int) -> None:
         self._units, self._absent, self._few = units, absent, few
 
-    @cached_property
+    @computed_once
     def _squared(self) -> Callable[[slice, slice], np.ndarray]:
         return squared_blocks(self._units, _floor(self._units), beside=BESIDE)
 

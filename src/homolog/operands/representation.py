@@ -7,7 +7,6 @@ an array, on rows that are read block by block, or on the sums of a stream (`sta
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -16,6 +15,7 @@ from homolog.arrays import Array, is_numpy, machine_epsilon, namespace, precise
 from homolog.blocks.column_statistics import CentredRows, columns_of
 from homolog.blocks.scan import stretches
 from homolog.blocks.source import ArrayCache
+from homolog.blocks.workers import computed_once
 from homolog.gradients import Factors, factors
 from homolog.linalg import RANK_TOLERANCE, UNIT_ROUNDINGS, Centred, centre, numerical_rank
 from homolog.operands.condensed import (
@@ -88,7 +88,7 @@ class ArrayRepresentation(Representation):
         """Spacing at 1 of the floats that were given."""
         return machine_epsilon(self.array)
 
-    @cached_property
+    @computed_once
     def centred(self) -> Centred:
         """Centred features; in float64 where float32 would round away what a few heavy rows leave to the others."""
         found = centre(self.array)
@@ -109,15 +109,15 @@ class ArrayRepresentation(Representation):
         """The same in a dtype whose products tell the distances between rows."""
         return self if self._single_suffices else self.exact
 
-    @cached_property
+    @computed_once
     def _in_float64(self) -> ArrayRepresentation:
         return ArrayRepresentation(precise(self.array))
 
-    @cached_property
+    @computed_once
     def _single_suffices(self) -> bool:
         return single_suffices(self.centred.features)
 
-    @cached_property
+    @computed_once
     def norms(self) -> Array:
         """(p,) norms of the centred features."""
         features = self.centred.features
@@ -133,22 +133,22 @@ class ArrayRepresentation(Representation):
         """Return the centred features divided by numbers (p,)."""
         return self.centred.features / norms[None, :]
 
-    @cached_property
+    @computed_once
     def svd(self) -> Factors:
         """The thin SVD of the centred features."""
         return factors(self.exact.centred.features) if self.exact is self else self.exact.svd
 
-    @cached_property
+    @computed_once
     def squared(self) -> np.ndarray:
         """(n(n−1)/2,) squared distances between centred rows, of NumPy's arrays as the two below."""
         return condensed_squared_distances(self.centred.features) if self.apart is self else self.apart.squared
 
-    @cached_property
+    @computed_once
     def by_cosine(self) -> tuple[np.ndarray, np.ndarray]:
         """(n(n−1)/2,) 2(1 − cosine) of rows, and (n,) which of them have no direction."""
         return self._between_units(about_mean=False)
 
-    @cached_property
+    @computed_once
     def by_correlation(self) -> tuple[np.ndarray, np.ndarray]:
         """(n(n−1)/2,) 2(1 − correlation) of rows over the features, and (n,) which of them have no direction."""
         return self._between_units(about_mean=True)
@@ -201,7 +201,7 @@ class StoredRepresentation(Representation):
         features = self.centred.features
         return ((first, features.read(first, last)) for first, last in stretches(features))
 
-    @cached_property
+    @computed_once
     def norms(self) -> np.ndarray:
         """(p,) norms of the centred features, in two passes."""
         largest, squared = np.zeros(self.rows.shape[1]), np.zeros(self.rows.shape[1])
@@ -217,7 +217,7 @@ class StoredRepresentation(Representation):
         """Return what reads the centred features divided by numbers (p,)."""
         return CentredRows(self.rows, self._columns, norms=norms)
 
-    @cached_property
+    @computed_once
     def svd(self) -> Factors:
         """The thin SVD of the centred features, its large parts in the cache."""
         if self.rows.shape[1] >= self.n:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from homolog.arrays import Array, count, detached, identity_like, namespace, scalar
 from homolog.blocks.products import opened
+from homolog.blocks.workers import computed_once
 from homolog.gradients import VANISHING, Decomposition, smooth_nuclear_norm, smooth_unless, splits
 from homolog.linalg import TIE_TOLERANCE, overlap_svd, squared_norm
 from homolog.operands.representation import Representation
@@ -137,7 +137,7 @@ class Overlap:
     """(r_x, r_y)"""
     mirror: Overlap | None = None
 
-    @cached_property
+    @computed_once
     def svd(self) -> tuple[Array, Array, Array]:
         """Canonical directions of x, canonical correlations, canonical directions of y."""
         if self.mirror is not None:
@@ -146,14 +146,14 @@ class Overlap:
         left, correlations, right = overlap_svd(self.matrix)
         return left, correlations, right.T
 
-    @cached_property
+    @computed_once
     def correlations(self) -> Array:
         """Canonical correlations, from the decomposition where there is one already."""
         if "svd" in vars(self):
             return self.svd[1]
         return namespace(self.matrix).linalg.svdvals(self.matrix)
 
-    @cached_property
+    @computed_once
     def vanishes(self) -> bool:
         """Whether some canonical correlation is 0 up to rounding."""
         return scalar(namespace(self.matrix).linalg.svdvals(detached(self.matrix))[-1]) <= VANISHING
