@@ -272,7 +272,7 @@ def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Cau
     return [replace(caution, of_ranks=True) for caution in found]
 
 
-def null_level(levels: Mapping[str, tuple[float, str]], *, grouped: bool = False) -> list[Caution]:
+def high_null_level(levels: Mapping[str, tuple[float, str]], *, grouped: bool = False) -> list[Caution]:
     """Say which indexes score high by chance: index → (highest level, where)."""
     if not levels:
         return []

@@ -13,7 +13,7 @@ from homolog.linalg import centre
 from homolog.measures import cka
 from homolog.names import printable, shown
 from homolog.operands.representation import ArrayRepresentation
-from homolog.operands.subspace import prepare
+from homolog.operands.subspace import subspace_of
 
 if TYPE_CHECKING:
     import xarray
@@ -87,7 +87,7 @@ def layer_findings(where: str, array: np.ndarray) -> Iterator[Finding]:
             f"{copies} of {p} features are copies of others, up to scale, and weigh in CKA as often as they occur",
             "drop them if they are an artefact, as of padding or tied weights",
         )
-    subspace = prepare(ArrayRepresentation(array))
+    subspace = subspace_of(ArrayRepresentation(array))
     if subspace.rank >= n - 1:
         yield Finding(
             "saturation",

@@ -12,7 +12,7 @@ from homolog.arrays import check_finite, representation, same_library, same_rows
 from homolog.measures.evaluation import prepared
 from homolog.measures.registry import measure
 from homolog.operands.representation import ArrayRepresentation
-from homolog.operands.subspace import prepare
+from homolog.operands.subspace import subspace_of
 
 if TYPE_CHECKING:
     import xarray
@@ -35,7 +35,7 @@ class DecomposedPair:
         same_rows(checked[0], checked[1])
         for value, name in zip(checked, "xy", strict=True):
             check_finite(value, name)
-        decomposed = [prepare(ArrayRepresentation(value)) for value in checked]
+        decomposed = [subspace_of(ArrayRepresentation(value)) for value in checked]
         for name, subspace in zip("xy", decomposed, strict=True):
             if subspace.rank == 0:
                 raise ValueError(

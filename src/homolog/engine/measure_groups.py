@@ -83,10 +83,8 @@ class MeasureGroup:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of some layers by the measures of one family."""
+    """What is asked of some layers by measures of one family with equal options."""
 
-    family: Family
-    options: dict[str, Any]
     measures: Mapping[str, Measure]
     arrays: Sequence[Any]
     needed: np.ndarray
@@ -94,6 +92,16 @@ class Request:
     memory: int
     companions: Requested
     executor: Executor | None
+
+    @property
+    def family(self) -> Family:
+        """Of the measures."""
+        return next(iter(self.measures.values())).family
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the operands."""
+        return next(iter(self.measures.values())).prepare_options
 
     @cached_property
     def sizes(self) -> Sizes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +27,6 @@ from homolog.inference.uncertainty import Requested
 from homolog.machine import format_bytes, parse_bytes
 from homolog.measures.record import Measure
 from homolog.names import layer_of, printable, shown
-from homolog.operands.family import Family
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,19 @@ class Plan:
 
     @cached_property
     def measure_groups(self) -> list[MeasureGroup]:
-        """The measures in groups that share operands."""
-        return list(grouped(self))
+        """The measures in groups that share operands, one family and equal options each, and how they are computed."""
+        found: list[dict[str, Measure]] = []
+        for name, record in self.measures.items():
+            for members in found:
+                first = next(iter(members.values()))
+                if first.family is record.family and first.prepare_options == record.prepare_options:
+                    members[name] = record
+                    break
+            else:
+                found.append({name: record})
+        arrays = [layer.array for layer in self.used_layers]
+        needed = self.needed[np.ix_(self.used, self.used)]
+        return [Request(members, arrays, needed, self.memory, self.asked, self.executor).group() for members in found]
 
     @cached_property
     def preparations(self) -> list[list[MeasureGroup]]:
@@ -153,23 +163,6 @@ class Plan:
         return printable("\n".join(lines), lines=True)
 
     __repr__ = __str__
-
-
-def grouped(plan: Plan) -> Iterator[MeasureGroup]:
-    """Group the measures of a plan, and choose the form of each group."""
-    found: list[tuple[Family, dict[str, Any], dict[str, Measure]]] = []
-    for name, record in plan.measures.items():
-        for family, options, members in found:
-            if family is record.family and options == record.prepare_options:
-                members[name] = record
-                break
-        else:
-            found.append((record.family, record.prepare_options, {name: record}))
-    arrays = [plan.layers[i].array for i in plan.used]
-    needed = plan.needed[np.ix_(plan.used, plan.used)]
-    for family, options, members in found:
-        request = Request(family, options, members, arrays, needed, plan.memory, plan.asked, plan.executor)
-        yield request.group()
 
 
 def make_plan(

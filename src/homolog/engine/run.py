@@ -25,7 +25,7 @@ from homolog.blocks.budget import Form, IndexPair
 from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
 from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_most, pooled
-from homolog.diagnostics import Caution, explain_nan, null_level, undefined
+from homolog.diagnostics import Caution, explain_nan, high_null_level, undefined
 from homolog.engine.companions import companions
 from homolog.engine.measure_groups import MeasureGroup, PairBatch
 from homolog.engine.planning import Layer, Plan
@@ -126,7 +126,7 @@ class Outcome:
             i, j = np.unravel_index(np.nanargmax(asked), asked.shape)
             if asked[i, j] > HIGH_LEVEL:
                 high[name] = (float(asked[i, j]), _labels(plan, [(i, j)])[0])
-        return null_level(high, grouped=plan.asked.groups is not None)
+        return high_null_level(high, grouped=plan.asked.groups is not None)
 
 
 def unordered(needed: np.ndarray) -> list[IndexPair]:

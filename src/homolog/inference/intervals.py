@@ -159,11 +159,11 @@ def difference(
     ends = scale.forward(np.asarray(record.range))
     middle = sum(np.clip(centred(side).value, *ends) for side in (one, other)) / 2
 
-    def back(z: np.ndarray) -> np.ndarray:
+    def inverse_of(z: np.ndarray) -> np.ndarray:
         value = scale.inverse(z)
         return np.sqrt(np.maximum(value, 0.0)) if unbiased is not None and record.rooted else value
 
-    low, high = (back(middle + end / 2) - back(middle - end / 2) for end in (lowest, highest))
+    low, high = (inverse_of(middle + end / 2) - inverse_of(middle - end / 2) for end in (lowest, highest))
     if sign < 0:
         low, high = -high, -low
     rounding = NO_SPREAD * max(1.0, float(np.max(np.abs(one.values))))

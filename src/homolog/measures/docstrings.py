@@ -14,7 +14,7 @@ WIDTH = 120
 _SHOWN = {math.inf: "∞", -math.inf: "−∞", math.sqrt(2): "√2", math.pi / 2: "π/2"}
 
 
-def described(formula: Callable[..., Any]) -> dict[str, str]:
+def descriptions_of(formula: Callable[..., Any]) -> dict[str, str]:
     """Return what the annotations of a formula's parameters say of them: `Annotated[type, "description"]`."""
     found = dict.fromkeys(inspect.signature(formula).parameters, "")
     for name, hint in get_type_hints(formula, include_extras=True).items():
@@ -31,7 +31,7 @@ def docstring(record: Measure, formula: Callable[..., Any]) -> str:
     """
     written, _, example = (inspect.getdoc(formula) or "").partition(">>> ")
     what, defined, *notes = [*written.strip().split("\n\n"), ""]
-    texts = described(formula)
+    texts = descriptions_of(formula)
     sections = [
         ("Parameters", "\n".join(_parameters(record, texts))),
         ("Returns", _wrapped(_returned(record, texts.get("return", "")))),
@@ -54,10 +54,10 @@ def _parameters(record: Measure, texts: dict[str, str]) -> Iterator[str]:
 
 
 def _returned(record: Measure, more: str) -> str:
-    parts = [f"0-d array of the library of the inputs, in {interval(record.range)}"]
+    parts = [f"0-d array of the library of the inputs, in {range_text(record.range)}"]
     for variant in record.variants:
         if "range" in variant.changes:
-            parts.append(f"in {interval(variant.changes['range'])} with {_chosen(variant)}")
+            parts.append(f"in {range_text(variant.changes['range'])} with {_chosen(variant)}")
     ranged = "; ".join(parts) + "."
     metric = "A metric: the triangle inequality holds." if record.metric else ""
     missing = "NaN, with a warning, if a side is constant."
@@ -84,10 +84,10 @@ def _chosen(variant: Variant) -> str:
     return f"{variant.option}={value}"
 
 
-def interval(ends: tuple[float, float]) -> str:
+def range_text(ends: tuple[float, float]) -> str:
     """Write a range as the field does.
 
-    >>> interval((0.0, float("inf"))), interval((-1.0, 1.0))
+    >>> range_text((0.0, float("inf"))), range_text((-1.0, 1.0))
     ('[0, ∞)', '[−1, 1]')
     """
     low, high = (_SHOWN.get(end) or f"{end:g}".replace("-", "−") for end in ends)

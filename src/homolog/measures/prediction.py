@@ -10,7 +10,7 @@ from homolog.measures.record import KORNBLITH_2019
 from homolog.measures.registry import register
 from homolog.operands.family import Invariances
 from homolog.operands.leave_one_out import regression_without_each
-from homolog.operands.subspace import Overlap, Subspace, between, columns_times, shrunk, times, weighted_square
+from homolog.operands.subspace import Overlap, Subspace, columns_times, shrunk, times, weighted_matrix, weighted_square
 from homolog.operands.subspaces import PREDICTIONS, SUBSPACE, null_level_of_rank, root
 
 
@@ -92,7 +92,7 @@ def linear_predictivity(
     xp, n = namespace(overlap.matrix), target.n
     rows = columns_times(target.u, target.unit_spectrum)
     kept = shrunk(predictors.unit_spectrum, 1, regularization / predictors.rank)
-    fitted = predictors.u @ between(kept, overlap.matrix.T, target.unit_spectrum)
+    fitted = predictors.u @ weighted_matrix(kept, overlap.matrix.T, target.unit_spectrum)
     # What a fit without an example misses of it (Allen's PRESS); the mean is fitted too.
     leverage = _leverages(predictors.u, kept) + 1 / n
     missed = xp.sum((rows - fitted) ** 2, axis=1) / (1 - leverage) ** 2

@@ -23,7 +23,7 @@ from homolog.linalg import at_most_one, squared_norm
 from homolog.measures.record import when
 from homolog.measures.registry import register
 from homolog.operands.family import Invariances, undefined_where
-from homolog.operands.subspace import Overlap, Subspace, between, columns_times
+from homolog.operands.subspace import Overlap, Subspace, columns_times, weighted_matrix
 from homolog.operands.subspaces import PREDICTIONS, ROUNDINGS, SUBSPACE, root
 from homolog.operands.units import ASSIGNMENTS, NEURONS, Neurons, assignments_tie, weighted_correlations
 
@@ -53,14 +53,14 @@ def procrustes_distance(
     >>> round(float(hl.procrustes_distance(x, y)) ** 2, 12) == round(2 - 2 * 0.5**0.5, 12)
     True
     """
-    return root(2 - 2 * overlap.nuclear_norm(between(x.unit_spectrum, overlap.matrix, y.unit_spectrum)))
+    return root(2 - 2 * overlap.nuclear_norm(weighted_matrix(x.unit_spectrum, overlap.matrix, y.unit_spectrum)))
 
 
 def _cosine(overlap: Overlap, first: Array, second: Array) -> Array:
     """‖X^T Y‖_* / (‖X‖_F ‖Y‖_F) of X = U_X diag(first), Y = U_Y diag(second)."""
     xp = namespace(overlap.matrix)
     first, second = (side / xp.sqrt(squared_norm(side)) for side in (first, second))
-    return at_most_one(overlap.nuclear_norm(between(first, overlap.matrix, second)))
+    return at_most_one(overlap.nuclear_norm(weighted_matrix(first, overlap.matrix, second)))
 
 
 def _whitened(side: Subspace, alpha: float) -> Array:
@@ -225,7 +225,9 @@ def aligned_cosine(x: Subspace, y: Subspace, overlap: Overlap) -> Array:
     least = 8 * x.n * machine_epsilon(x.s)
     defined = (norms[0] > least * xp.max(norms[0])) & (norms[1] > least * xp.max(norms[1]))
     if carries_gradient(overlap.matrix):
-        products = xp.sum((first @ polar_factor(between(x.spectrum, overlap.matrix, y.spectrum))) * second, axis=1)
+        products = xp.sum(
+            (first @ polar_factor(weighted_matrix(x.spectrum, overlap.matrix, y.spectrum))) * second, axis=1
+        )
     else:
         left, _, right = xp.linalg.svd(x.s[:, None] * overlap.matrix * y.s[None, :], full_matrices=False)
         products = xp.sum((first @ left) * (second @ right.T), axis=1)

@@ -176,7 +176,7 @@ class RadialGram(Gram):
         raise NotImplementedError("a kernel of rows that are read is formed tile by tile.")
 
 
-def prepare(
+def gram_of(
     x: Representation,
     *,
     kernel: Kernel | Literal["distance", "residual"] = "linear",

@@ -25,7 +25,7 @@ from homolog.linalg import squared_norm
 from homolog.machine import format_bytes
 from homolog.operands.condensed import ROWS as CONDENSED_ROWS
 from homolog.operands.family import Invariances, Pairs, TogetherFamily
-from homolog.operands.gram import CondensedGram, Gram, RadialGram, exact, prepare, products
+from homolog.operands.gram import CondensedGram, Gram, RadialGram, exact, gram_of, products
 from homolog.operands.gram_permutations import permuted_inner_products
 from homolog.operands.leave_one_out import inner_without_each, trace_without_each
 from homolog.operands.representation import Representation
@@ -110,7 +110,7 @@ class StructureFamily(TogetherFamily):
 
     def prepare(self, x: Representation, **options: Any) -> Gram:
         """Return the centred structure of a representation."""
-        return prepare(x, **options)
+        return gram_of(x, **options)
 
     def meet(self, x: Gram, y: Gram) -> GramProducts:
         """Return all statistics of one pair."""

@@ -87,7 +87,7 @@ class Subspace:
         return kept < self.rank and scalar(self.s[kept - 1] - self.s[kept]) <= TIE_TOLERANCE * scalar(self.s[0])
 
 
-def prepare(x: Representation) -> Subspace:
+def subspace_of(x: Representation) -> Subspace:
     """Return the decomposition of a representation, in float64 where the device has it."""
     found, precise = x.svd, x.exact
     cut = scalar(found.dropped) > max(x.n, found.v.shape[0]) * x.epsilon
@@ -105,7 +105,7 @@ def columns_times(matrix: Array, second: Array) -> Array:
     return matrix * second[None, :] if second.ndim == 1 else matrix @ second
 
 
-def between(first: Array, matrix: Array, second: Array) -> Array:
+def weighted_matrix(first: Array, matrix: Array, second: Array) -> Array:
     """Return diag(first) · matrix · diag(second), or the same of matrices."""
     if first.ndim == second.ndim == 1:
         return first[:, None] * matrix * second[None, :]

@@ -19,7 +19,7 @@ from homolog.diagnostics import Caution, dropped_directions, saturation
 from homolog.gradients import CORNER, SAME, smooth_unless
 from homolog.operands.family import Family, Invariances, Pairs, ProductFamily
 from homolog.operands.representation import Representation
-from homolog.operands.subspace import Overlap, Subspace, prepare
+from homolog.operands.subspace import Overlap, Subspace, subspace_of
 
 
 def nan_at_rank_zero(formula: Callable[..., Array]) -> Callable[..., Array]:
@@ -53,7 +53,7 @@ class SubspaceFamily(ProductFamily):
 
     def prepare(self, x: Representation, **_: Any) -> Subspace:
         """Decompose a representation, in float64 where the device has it."""
-        return prepare(x)
+        return subspace_of(x)
 
     def rows(self, x: Subspace) -> Any:
         """Return the left singular vectors."""
@@ -98,7 +98,7 @@ class PredictionFamily(Family):
 
     def prepare(self, x: Representation, **_: Any) -> Subspace:
         """Decompose a representation."""
-        return prepare(x)
+        return subspace_of(x)
 
     def meet(self, x: Subspace, y: Subspace) -> Overlap:
         """Return the overlap of two column spaces."""

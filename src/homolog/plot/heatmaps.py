@@ -108,8 +108,8 @@ def heatmap(
         # A best match that is no more alike than by chance is none.
         _mark_best(ax, np.where((found >= 0) & chance[rows, found], -1, found))
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04)
-    told = ["○ best match of a row"] * best + ["× no more alike than by chance"] * bool(chance.any())
-    bar.set_label(variable.attrs["kind"] + "".join(f"\n{part}" for part in told))
+    sentences = ["○ best match of a row"] * best + ["× no more alike than by chance"] * bool(chance.any())
+    bar.set_label(variable.attrs["kind"] + "".join(f"\n{part}" for part in sentences))
     return ax
 
 
@@ -183,9 +183,9 @@ def heatmaps(
     for bar in (ax for ax in figure.axes[there:] if ax.get_label() == "<colorbar>"):
         bar.set_ylabel("")  # small panels have no room for it
     crossed = any(by_chance(result, chosen_measure(result, measure)).any() for _, result, measure in panels)
-    told = ["○ best match of a row"] * best + ["× no more alike than by chance"] * crossed
-    if told:
-        figure.supxlabel(", ".join(told), fontsize=9)
+    sentences = ["○ best match of a row"] * best + ["× no more alike than by chance"] * crossed
+    if sentences:
+        figure.supxlabel(", ".join(sentences), fontsize=9)
     if title is not None:
         figure.suptitle(plain(title))
     return figure

@@ -136,7 +136,7 @@ class ComparedLayers:
         return make_plan(named[0], None if self.same else named[1], measures, pairs, "1GiB")
 
 
-def check_size(x: Any, title: str, most: float) -> None:
+def check_magnitude(x: Any, title: str, most: float) -> None:
     """Raise where sums over a representation would leave the range of float64."""
     largest = scalar(namespace(x).max(namespace(x).abs(x)))
     if largest > most:

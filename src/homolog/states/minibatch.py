@@ -23,7 +23,7 @@ from homolog.inference.resampling import standard_error
 from homolog.linalg import double_centred, power_of_two
 from homolog.measures.record import Measure
 from homolog.operands.gram_statistics import inner_product
-from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, check_size, chosen_titles
+from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, check_magnitude, chosen_titles
 from homolog.states.distributed import of_all
 
 if TYPE_CHECKING:
@@ -336,7 +336,7 @@ def centred_gram(x: Any, name: str) -> np.ndarray:
         xp = namespace(x)
         near = x - xp.mean(x, axis=0, keepdims=True)
         near = near - xp.mean(near, axis=0, keepdims=True)
-        check_size(near, name, LARGEST)
+        check_magnitude(near, name, LARGEST)
         size = scalar(power_of_two(xp.max(xp.abs(near))))
         raw, gram = _centred(_gram(near / size))
         assert gram is not None  # its entries are about 1

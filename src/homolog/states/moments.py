@@ -15,7 +15,7 @@ from homolog.diagnostics import give
 from homolog.engine.inputs import Measures
 from homolog.engine.result import dataset
 from homolog.linalg import power_of_two
-from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, check_size, chosen_titles
+from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, check_magnitude, chosen_titles
 from homolog.states.distributed import of_all, reduced
 from homolog.states.summed import SummedRepresentation, outcome_of
 
@@ -108,7 +108,7 @@ class Moments:
         arrays = sides.arrays(a, b)
         for x, title in zip(arrays, sides.names, strict=True):
             check_finite(x, title)
-            check_size(x, title, LARGEST)
+            check_magnitude(x, title, LARGEST)
         arrays = [precise(detached(x)) for x in arrays]
         if self.sides is None:
             self.reset(sides, arrays)
