@@ -266,6 +266,7 @@ import errno, os, signal, warnings
 import homolog as hl
 
 def interrupted(x, y):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which commands in the background of a shell are without
     signal.raise_signal(signal.SIGINT)
 
 def memory(x, y):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import re
 import subprocess
 import sys
@@ -141,8 +140,6 @@ def test_a_formula_over_the_operands_of_a_family(tmp_path, monkeypatch):
         result = hl.compare(a, b, measures=("cka", "cka_angle"))
         np.testing.assert_allclose(result["cka_angle"], np.arccos(result["cka"]), rtol=1e-12)
         assert "cka_angle_reversed" not in result
-        example = doctest.DocTestFinder(recurse=False).find(angle.cka_angle, globs=vars(angle))
-        assert [doctest.DocTestRunner().run(each) for each in example] == [(0, 3)]
         with pytest.warns(hl.ConstantLayerWarning):
             assert np.isnan(angle.cka_angle(np.ones((9, 2)), a["layer 3"][:9]))
     finally:
