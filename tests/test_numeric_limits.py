@@ -300,3 +300,22 @@ def test_why_nothing_is_left_is_true_of_equidistant_rows_too(case, rng):
         hl.UndefinedValueWarning, match="as where all examples are equally far .* or all but one are equal"
     ):
         assert np.isnan(compared(EQUAL[case], rng.normal(size=(12, 2)), "cka(estimator=debiased)"))
+
+
+@pytest.mark.parametrize(
+    ("lowest", "gap"), [(1.05e-4, 2e-8), (1.05e-4, 1e-6), (3e-4, 3e-8), (1e-3, 3e-8), (1e-2, 3e-8), (1e-3, 1e-3)]
+)
+def test_canonical_directions_of_near_and_small_correlations(lowest, gap):
+    """Eigenvectors of products would mix directions whose squares are near."""
+    rng, r, n = np.random.default_rng(0), 32, 120
+    q = rng.normal(size=(n, 2 * r))
+    q = np.linalg.qr(q - q.mean(axis=0))[0]
+    a, b = q[:, :r], q[:, r:]
+    for leading in (1, 16):
+        c = np.r_[np.linspace(0.9, 0.99, leading), lowest + gap * np.arange(r - leading)]
+        rotation = np.linalg.qr(rng.normal(size=(r, r)))[0]
+        x, y = a @ rotation * np.geomspace(1, 0.1, r), a * c + b * np.sqrt(1 - c**2)
+        u, s, vt = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+        left, correlations, _ = np.linalg.svd(u.T @ np.linalg.svd(y - y.mean(axis=0), full_matrices=False)[0])
+        weights = np.abs((left.T * s) @ vt).sum(axis=1)
+        assert float(hl.pwcca(x, y)) == pytest.approx(weights @ correlations / weights.sum(), rel=1e-9)

@@ -147,5 +147,31 @@ def test_a_formula_over_the_operands_of_a_family(tmp_path, monkeypatch):
         hl.unregister("cka_angle")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"range": 1}, "range of wrong must be"),
+        ({"range": (1, 0)}, "range of wrong must be"),
+        ({"symmetric": "yes"}, "symmetric of wrong must be True, False or None"),
+        ({"minimal_n": "a"}, "minimal_n of wrong must be"),
+        ({"invariances": "xy"}, "invariances of wrong must be"),
+        ({"formula": None}, "formula of wrong must be"),
+    ],
+)
+def test_a_wrong_record_is_refused_when_it_is_registered(wrong, said):
+    record = {"kind": "similarity", "range": (0, 1), "symmetric": True, "formula": "c", "reference": "none"} | wrong
+    with pytest.raises((TypeError, ValueError), match=said):
+        hl.register(**record)(named_wrong)
+    with pytest.raises(TypeError, match="must be an instance of a Family"):
+        hl.register(hl.Family, **record)(named_wrong)
+
+
+def named_wrong(x, y):
+    return 0.0
+
+
+named_wrong.__name__ = "wrong"
+
+
 def covariance_of(a, b):
     return float(hl.measure("covariance_share")(a["layer 3"], b["layer 3"]))

@@ -24,8 +24,9 @@ from homolog.arrays import (
 
 RANK_TOLERANCE = 1e-6
 """The one rank rule: singular values above this fraction of the largest are kept."""
-EIGENVECTORS_FROM, FAR_FROM_ZERO = 32, 1e-4
-"""Rank from which eigenvectors pay, and the share of the largest singular value above which they tell the least."""
+FEWEST, MOST, LEAST_GAP = 32, 128, 2e-7
+"""Ranks for which eigenvectors pay, since more of one size have correlations near 0; and the least square, and difference of
+squares, of canonical correlations that they tell apart."""
 TIE_TOLERANCE = 1e-8
 """Singular values of an overlap closer than this are one, whose directions are any basis of one subspace."""
 
@@ -130,17 +131,18 @@ def thin_svd(centred: Array) -> ThinSVD:
 def overlap_svd(x: Array) -> tuple[Array, Array, Array]:
     """Return U, S and V^T of the overlap of two column spaces, whose singular values are at most 1.
 
-    Eigenvectors of its products take two thirds of the time of an SVD. They know a singular value s up to eps / s, and so are
-    taken where all are far from 0.
+    Eigenvectors of its products take two thirds of the time of an SVD. They know a direction up to eps over the gap between its
+    square and the next, and up to eps over the square: they are taken where no gap and no square is small.
     """
-    if not is_numpy(x) or min(x.shape) < EIGENVECTORS_FROM:
+    fewer, more = min(x.shape), max(x.shape)
+    if not is_numpy(x) or fewer < FEWEST or (fewer > MOST and more < 1.25 * fewer):
         u, s, vt = namespace(x).linalg.svd(x, full_matrices=False)
         return u, s, vt
     if x.shape[0] < x.shape[1]:
         u, s, vt = overlap_svd(x.T)
         return vt.T, s, u.T
     squares, v = np.linalg.eigh(x.T @ x)
-    if squares[0] <= FAR_FROM_ZERO**2 * squares[-1]:
+    if squares[0] < LEAST_GAP or np.diff(squares).min() < LEAST_GAP:
         u, s, vt = np.linalg.svd(x, full_matrices=False)
         return u, s, vt
     s, v = np.sqrt(squares[::-1]), v[:, ::-1]

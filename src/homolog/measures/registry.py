@@ -14,7 +14,7 @@ from homolog.measures.evaluation import evaluate
 from homolog.measures.record import Measure, typed
 from homolog.measures.spec import read
 from homolog.names import unknown
-from homolog.operands.family import FUNCTION, Family
+from homolog.operands.family import FUNCTION, Family, Invariances
 
 _MEASURES: dict[str, Measure] = {}
 Options = ParamSpec("Options")
@@ -71,6 +71,8 @@ def register(family: Family | None = None, **record: Any) -> Callable[[Any], Any
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         name = function.__name__
+        if family is not None and not isinstance(family, Family):
+            raise TypeError(f"the family of {name} must be an instance of a Family, got {family!r}: call its class.")
         whole = record if family is None else {**family.record, **record}
         _check_record(name, whole)
         public = function if family is None else _of_arrays(function)
@@ -96,6 +98,14 @@ def _check_record(name: str, record: Mapping[str, Any]) -> None:
             raise TypeError(f"a measure must be registered with {key}=, got none for {name}: see homolog.register.")
     if record["kind"] not in ("similarity", "distance"):
         raise ValueError(f"kind of {name} must be 'similarity' or 'distance', got {record['kind']!r}.")
+    low_and_high = record["range"]
+    if not isinstance(low_and_high, tuple | list) or len(low_and_high) != 2 or not low_and_high[0] < low_and_high[1]:
+        raise ValueError(f"range of {name} must be (lowest, highest), such as (0, 1), got {low_and_high!r}.")
+    if record["symmetric"] not in (True, False, None):
+        raise ValueError(f"symmetric of {name} must be True, False or None, got {record['symmetric']!r}.")
+    for key, kind in (("invariances", Invariances | None), ("minimal_n", int), ("formula", str), ("reference", str)):
+        if not isinstance(record.get(key, known[key].default), kind) and key in record:
+            raise TypeError(f"{key} of {name} must be of type {kind}, got {record[key]!r}.")
     if name in _MEASURES:
         raise ValueError(f"a measure must have a new name, got {name!r}, which is registered: rename the function.")
 
