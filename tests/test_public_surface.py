@@ -269,3 +269,10 @@ def test_a_grid_leaves_what_was_there():
     figure.colorbar(image).set_label("before")
     hl.plot.heatmaps(RESULT, figure=figure)
     assert figure.axes[1].get_ylabel() == "before"
+
+
+def test_a_method_without_an_interval_is_an_error():
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    for door in (hl.compare, hl.plan):
+        with pytest.raises(ValueError, match="method='subsample' is for intervals, got none: pass interval=True"):
+            door(x, x[:, :2], method="subsample")

@@ -62,6 +62,8 @@ class Requested:
         if self.interval:
             for record in measures.values():
                 check_size(n, record, self.method)
+        elif self.method != Requested.method:
+            raise ValueError(f"method={self.method!r} is for intervals, got none: pass interval=True.")
 
     def refuse_in_parts(self, needed: int, memory: int, *, elsewhere: bool) -> None:
         """Raise where not all can be in memory at once: permutations and parts of the examples need it there."""
