@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from representation_pairs import CASES, related
 import homolog as hl
 from homolog.blocks.budget import Cost, Form, Sizes
 from homolog.blocks.scan import Panels
-from homolog.blocks.workers import ThreadWorkers
+from homolog.blocks.workers import ThreadWorkers, computed_once
 from homolog.engine import measure_groups as budget
 from homolog.operands.gram_statistics import STRUCTURE
 from homolog.operands.representation import ArrayRepresentation
@@ -266,3 +268,19 @@ def test_plan_takes_what_compare_takes(rng):
         hl.plan(layers, null="bootstrap")
     with pytest.raises(TypeError, match="executor must be a concurrent"):
         hl.plan(layers, executor="four")
+
+
+def test_what_is_computed_once_of_one_layer_keeps_no_other_waiting():
+    """One lock for the property of all objects, as functools has it in Python 3.11, would let one thread in at a time."""
+    together = threading.Barrier(2, timeout=30)
+
+    class Layer:
+        @computed_once
+        def found(self):
+            together.wait()
+            return object()
+
+    layers = [Layer(), Layer()]
+    with ThreadPoolExecutor(2) as pool:
+        first = list(pool.map(lambda layer: layer.found, layers))
+    assert [layer.found for layer in layers] == first
