@@ -86,6 +86,40 @@ class Browser:
         """Move the mouse."""
         self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
+    def click(self, x: float, y: float) -> None:
+        """Move the mouse and click."""
+        self.move(x, y)
+        for kind in ("mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def press(self, key: str) -> None:
+        """Press a key by its name, such as ArrowUp."""
+        for kind in ("keyDown", "keyUp"):
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+
+    def wait(self, condition: str) -> Any:
+        """Return the value of an expression as soon as it is true, looking once a frame."""
+        look = "const look = () => { const found = (CONDITION); found ? resolve(found) : requestAnimationFrame(look); };"
+        return self.evaluate(f"new Promise(resolve => {{ {look.replace('CONDITION', condition)} look(); }})")
+
+    def show(self, width: int, scheme: str = "light", media: str = "screen") -> None:
+        """Take a width, a colour scheme and a medium for what is opened from now on."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.send("Emulation.setDeviceMetricsOverride", **size)
+        self.send("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def downloaded(self, folder: str, do: str) -> str:
+        """Return the name of the file that an expression makes the page offer, once it lies in a folder."""
+        self.send("Page.setDownloadBehavior", behavior="allow", downloadPath=folder)
+        self.events.clear()
+        self.evaluate(do)
+        while True:
+            for event in self.events:
+                if event.get("method") == "Page.downloadProgress" and event["params"]["state"] == "completed":
+                    begun = [e for e in self.events if e.get("method") == "Page.downloadWillBegin"]
+                    return str(begun[-1]["params"]["suggestedFilename"])
+            self.events.append(self._receive())
+
     def complaints(self) -> list[str]:
         """Return exceptions and errors that the page logged."""
         found = []
