@@ -125,7 +125,11 @@ def test_files_stay_small(rng, tmp_path, count, most):
     for measure in "abcd":
         several[measure] = (("layer_a", "layer_b"), values, about)
         for kind in ("null", "p", "p_fdr", "p_fwer", "low", "high"):
-            several[f"{measure}_{kind}"] = (("layer_a", "layer_b"), rng.uniform(size=(count, count)), {"companion_of": measure})
+            several[f"{measure}_{kind}"] = (
+                ("layer_a", "layer_b"),
+                rng.uniform(size=(count, count)),
+                {"companion_of": measure},
+            )
     sides = {f"layer_{side}": [f"encoder.blocks.{i}.attention.output" for i in range(count)] for side in "ab"}
     features = {f"features_{side}": (f"layer_{side}", np.full(count, 512)) for side in "ab"}
     wide = xarray.Dataset(several, sides | features, result.attrs | {"measures": json.dumps(list("abcd"))})

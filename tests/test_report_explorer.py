@@ -40,6 +40,7 @@ def opened(browser, tmp_path):
         browser.show(width, scheme, media)
         browser.open(hl.report(result, tmp_path / "report.html", **options).as_uri())
         browser.wait(DRAWN)
+        browser.move(0, 0)
         return browser
 
     yield open_report
@@ -129,7 +130,7 @@ def test_choices_of_measure_quantity_and_range(rng, opened):
     offered = browser.evaluate("[...place('quantity').options].map(each => each.value)")
     assert offered == ["values", "above", "null", "p", "p_fdr", "p_fwer", "width", "se"]
     choose(browser, "quantity", "above")
-    shown = browser.evaluate("place('heatmap').data.map(each => each.z)")
+    shown = browser.evaluate("place('heatmap').data.flatMap(each => (each.z ? [each.z] : []))")
     beyond = result.cka.values - result.cka_null.values
     together = np.nansum(np.array(shown, dtype=float), axis=0)
     np.testing.assert_allclose(together, beyond, atol=2e-4)
@@ -212,7 +213,9 @@ def test_pictures_become_files(rng, opened, tmp_path, picture):
     result.attrs["model_a"] = "../a model: v2"
     browser = opened(result)
     names = [
-        browser.downloaded(str(tmp_path), f"document.querySelector('[data-picture={picture}][data-format={kind}]').click()")
+        browser.downloaded(
+            str(tmp_path), f"document.querySelector('[data-picture={picture}][data-format={kind}]').click()"
+        )
         for kind in ("png", "svg")
     ]
     kind = {"heatmap": "heatmap", "profile-picture": "same-name", "matches-picture": "best-matches"}[picture]

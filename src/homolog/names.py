@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable
 
 import numpy as np
@@ -114,7 +113,7 @@ def folded_prefix(names: Iterable[str]) -> str:
     several = list(dict.fromkeys(names))
     if len(several) < 2:
         return ""
-    shared = os.path.commonprefix(several)
+    shared = _common_start(several)
     end = max(shared.rfind(mark) for mark in "._/: ") + 1
     return shared[:end] if end > 3 and all(len(name) > end for name in several) else ""
 
@@ -122,8 +121,8 @@ def folded_prefix(names: Iterable[str]) -> str:
 def labels(names: Iterable[str], most: int = 28) -> list[str]:
     """Return short names for a picture, of which no two are equal unless the names are.
 
-    Where names are long, what all begin with is folded, then the middle is left out. Names that would look alike show where they differ; a number
-    says which is which where even that does not.
+    Where names are long, what all begin with is folded, then the middle is left out. Names that would look alike show where
+    they differ; a number says which is which where even that does not.
 
     >>> labels(["encoder.layer.0", "encoder.layer.1"], most=12)
     ['…0', '…1']
@@ -144,6 +143,13 @@ def labels(names: Iterable[str], most: int = 28) -> list[str]:
     return [short[name] for name in every]
 
 
+def _common_start(texts: list[str]) -> str:
+    """Return the letters with which all texts begin."""
+    first, last = min(texts), max(texts)
+    same = (k for k, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return first[: next(same, len(first))]
+
+
 def _alike(short: dict[str, str]) -> list[list[str]]:
     """Return groups of names whose short forms are equal."""
     groups: dict[str, list[str]] = {}
@@ -154,8 +160,8 @@ def _alike(short: dict[str, str]) -> list[list[str]]:
 
 def _apart(texts: dict[str, str], most: int) -> dict[str, str]:
     """Shorten texts to where they differ, with as much around it as there is room for."""
-    start = len(os.path.commonprefix(list(texts.values())))
-    shared = len(os.path.commonprefix([text[start:][::-1] for text in texts.values()]))
+    start = len(_common_start(list(texts.values())))
+    shared = len(_common_start([text[start:][::-1] for text in texts.values()]))
     found = {}
     for name, text in texts.items():
         end = len(text) - shared

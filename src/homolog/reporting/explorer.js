@@ -109,9 +109,12 @@ const choosePair = (a, b) => {
 
 // ---- the mouse ----
 
+/** The cell under the mouse, null outside: plotly's own events lag behind a quick hand. */
 const pointed = event => {
-  const point = event.points.find(each => each.data.type === "heatmap");
-  return point ? [view.rows[point.pointIndex[0]], view.columns[point.pointIndex[1]]] : null;
+  const target = place("heatmap"), box = target.getBoundingClientRect(), { xaxis, yaxis } = target._fullLayout;
+  const along = (axis, pixels) => (pixels < 0 || pixels > axis._length ? -1 : Math.round(axis.p2l(pixels)));
+  const column = view.columns[along(xaxis, event.clientX - box.left - xaxis._offset)], row = view.rows[along(yaxis, event.clientY - box.top - yaxis._offset)];
+  return row === undefined || column === undefined ? null : [row, column];
 };
 
 /** Hovering draws at most once a frame. */
@@ -125,11 +128,26 @@ const hover = cell => {
   });
 };
 
+/** Whether the mouse has moved: what moves under a resting mouse, as by the keyboard, is not hovered over. */
+const seen = { x: null, y: null };
+const hasMoved = ({ clientX: x, clientY: y }) => {
+  const moved = x !== seen.x || y !== seen.y;
+  Object.assign(seen, { x, y });
+  return moved;
+};
+
 const listenToPictures = () => {
   const heatmap = place("heatmap");
-  heatmap.on("plotly_hover", event => pointed(event) && hover(pointed(event)));
-  heatmap.on("plotly_unhover", () => hover(state.cell));
-  heatmap.on("plotly_click", event => pointed(event) && choose(pointed(event)));
+  let pressed = null;
+  heatmap.addEventListener("mousemove", event => hasMoved(event) && hover(pointed(event) || state.cell));
+  heatmap.addEventListener("mouseleave", () => hover(state.cell));
+  heatmap.addEventListener("pointerdown", event => (pressed = event));
+  window.addEventListener("pointerup", event => {
+    const isClick = pressed !== null && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 5;
+    const cell = isClick ? pointed(event) : null;
+    pressed = null;
+    if (cell) choose(cell);
+  });
   const along = (id, cellAt) => place(id).on && place(id).on("plotly_click", event => choose(cellAt(event.points[0].pointIndex)));
   along("row", k => [state.cell[0], view.columns[k]]);
   along("column", k => [view.rows[k], state.cell[1]]);
@@ -210,6 +228,7 @@ const start = async () => {
   await (matchMedia("print").matches ? forPrint(true) : refresh());
   listenToPictures();
   watchWidth();
+  performance.mark("drawn");
   document.body.dataset.drawn = "yes";
 };
 

@@ -38,7 +38,9 @@ def data_for_page(
         "title": printable(title or _listed(models)),
         "n": int(result.attrs["n_examples"]),
         "models": models,
-        "size": " × ".join(str(result.sizes[dimension]) for dimension in (("a", "b") if many else ("layer_a", "layer_b"))),
+        "size": " × ".join(
+            str(result.sizes[dimension]) for dimension in (("a", "b") if many else ("layer_a", "layer_b"))
+        ),
         "summary": _summary(result),
         "warnings": grouped(json.loads(result.attrs["warnings"])),
         "findings": None if diagnosis is None else grouped((finding.kind, vars(finding)) for finding in diagnosis),

@@ -148,6 +148,12 @@ const separators = view => {
           ...ends("rows").map(y => ({ type: "line", y0: y - 0.5, y1: y - 0.5, x0: 0, x1: 1, xref: "paper", line }))];
 };
 
+/** What is shown, above the picture, for those who see it outside of the page. */
+const heading = (view, shape) => ({
+  text: plain(view.measure.name + (state.quantity === "values" ? "" : ": " + QUANTITIES[state.quantity])), showarrow: false,
+  x: 0, xref: "paper", xanchor: "left", y: 1, yref: "paper", yanchor: "bottom", yshift: shape.narrow ? 42 : 4, font: { size: 13 },
+});
+
 const marked = (view, cell) => {
   const row = cell ? view.rows.indexOf(cell[0]) : -1, column = cell ? view.columns.indexOf(cell[1]) : -1;
   return [...separators(view), ...(row >= 0 && column >= 0 ? [outline(row, column)] : [])];
@@ -162,7 +168,7 @@ const drawHeatmap = (view, target, cell) => {
     margin: { l: shape.left, r: shape.right, t: shape.top, b: shape.bottom }, plot_bgcolor: colour("missing"),
     xaxis: { ...axis(shape.columns, shape.cell), tickangle: shape.level ? 0 : -90, title: title(view.titles[1]) },
     yaxis: { ...axis(shape.rows, shape.high), title: title(view.titles[0]) },
-    title: { text: plain(view.measure.name + (state.quantity === "values" ? "" : ": " + QUANTITIES[state.quantity])), x: 0, xref: "paper", y: 1, yref: "container", yanchor: "top", pad: { t: 6 }, font: { size: 13 } },
+    annotations: [heading(view, shape)],
     shapes: marked(view, cell), hovermode: "closest",
   });
   const coarse = matchMedia("(pointer: coarse)").matches;

@@ -25,7 +25,9 @@ class Explorer:
     height: int
 
     def __str__(self) -> str:
-        return f"Explorer of {self.title}: a notebook shows it, and hl.report(result, 'report.html') writes it to a file."
+        return (
+            f"Explorer of {self.title}: a notebook shows it, and hl.report(result, 'report.html') writes it to a file."
+        )
 
     __repr__ = __str__
 
