@@ -1,7 +1,7 @@
 """How long the explorer of a report takes to be drawn in a browser: python benchmarks/page.py
 
 Needs Debian's chromium. Opens pages of two models of 24 and of 150 layers, and of six models of eight, five times each, in a
-browser of its own each time. Drawn is when every picture and table stands; after it comes how long the change to another measure takes.
+browser of its own each time. Drawn is when every picture and table stands; after it comes how long another measure takes.
 """
 
 from __future__ import annotations
