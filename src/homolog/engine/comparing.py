@@ -20,7 +20,7 @@ from homolog.renamed import renamed
 if TYPE_CHECKING:
     import xarray
 
-DEFAULT = ("cka", "cka(estimator=debiased)")
+DEFAULT = ("cka(estimator=debiased)", "cka")
 
 
 @renamed(interval=interval_by_name)

@@ -34,6 +34,8 @@ def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:
         companions |= {kind: (matrix, MEANINGS[kind]) for kind, matrix in found.items()}
         for suffix, (matrix, meaning) in companions.items():
             about = {"companion_of": name, "meaning": meaning}
+            if suffix in ("p", "p_fdr", "p_fwer"):
+                about["method"] = "permutation" if plan.asked.null else "moments"
             variables[f"{name}_{suffix}"] = (dimensions, _asked(plan, matrix), about)
     return xarray.Dataset(variables, _coordinates(plan, outcome, dimensions), _attributes(plan, outcome))
 
