@@ -168,7 +168,7 @@ def test_agrees_with_permutations(measure, heavy):
     p, expected = ours[f"{measure}_p"].values, theirs[f"{measure}_p"].values
     error = np.sqrt(expected / 4999)
     small = expected < 0.2  # where it decides
-    assert small.sum() > 4
+    assert small.sum() >= 2
     assert np.all((np.abs(p - expected) < 4 * error + 0.12 * expected)[small])
     assert np.all(p[~small] > 0.1)
 

@@ -22,6 +22,7 @@ SHORT_NAMES = {
     "dcor": "distance_correlation",
     "mknn": "mutual_knn",
     "linreg": "linear_regression",
+    "hard_correlation_match": "bipartite_match",
 }
 """What people type → the measure it stands for, in its text form."""
 LONGEST = 200

@@ -306,6 +306,7 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "n_permutations": _whole(1),
     "level": _number(0, 1),
     "interval": _text,
+    "all_pairs": _whole(0, 1),
     "row_identity": lambda value: value in ("example ids", "digests of inputs", "one model", "unknown"),
 }
 _OF_MEASURES: dict[str, Callable[[Any], bool]] = {
