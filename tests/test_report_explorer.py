@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 import warnings
@@ -36,7 +37,7 @@ def browser(tmp_path_factory):
 def opened(browser, tmp_path):
     """Write a report, open it, and see afterwards that it made no complaint and asked nobody for anything."""
 
-    def open_report(result, width=1300, scheme="light", media="screen", **options):
+    def open_report(result, width=1300, scheme="light", media="", **options):
         browser.show(width, scheme, media)
         browser.open(hl.report(result, tmp_path / "report.html", **options).as_uri())
         browser.wait(DRAWN)
@@ -149,8 +150,8 @@ def test_every_pair_of_six_models(rng, opened):
     result = hl.compare(models, measures=("cka(estimator=debiased)", "cka"), null="permutation", n_permutations=19)
     browser = opened(result)
     assert browser.evaluate("document.querySelectorAll('#models-table button').length") == 36
-    for number in range(36):
-        a, b = divmod(number, 6)
+    for a, b in [*itertools.combinations(range(6), 2), (4, 2), (5, 5)]:
+        number = 6 * a + b
         browser.evaluate(f"document.querySelectorAll('#models-table button')[{number}].click()")
         assert text_of(browser, "now") == f"cka(estimator=debiased): seed {a} × seed {b}"
         part = hl.between(result, f"seed {a}", f"seed {b}")["cka(estimator=debiased)"].values

@@ -42,16 +42,27 @@ const keepCell = () => {
   if (!view.rows.includes(i) || !view.columns.includes(j)) state.cell = firstCell();
 };
 
+/** What counts as chance, for the measure at hand. */
+const ruleOfChance = () => {
+  const rules = { p_fdr: "adjusted p above " + data.alpha, null: "no more alike than the null level" };
+  return Object.keys(rules).filter(kind => kind in view.measure.companions).map(kind => rules[kind]).join(", or ");
+};
+
+const describe = (id, text) => place(id).setAttribute("aria-label", text);
+
 const tell = () => {
   place("now").textContent = view.measure.name + ": " + view.titles.join(" × ");
   place("reading").textContent = data.about[view.measure.name].reading;
   const prefixes = new Set(["rows", "columns"].filter(side => view.table[side].labels.some((label, i) => label !== view.table[side].names[i])).map(side => view.table[side].prefix).filter(Boolean));
   const legend = [
     view.measure.distance ? "Light is alike (a small distance)" : "Light is alike", view.all ? null : "a white dot marks the best match of a row",
-    view.measure.chance ? "grey and × are no better than chance" : null, "an empty cell has no value", prefixes.size ? "a label that begins with … leaves out " + [...prefixes].map(prefix => "“" + prefix + "”").join(" or ") : null,
+    view.measure.chance ? "grey and × are no better than chance (" + ruleOfChance() + ")" : null, "an empty cell has no value", prefixes.size ? "a label that begins with … leaves out " + [...prefixes].map(prefix => "“" + prefix + "”").join(" or ") : null,
   ];
   place("legend").textContent = legend.filter(Boolean).join("; ") + ".";
-  place("heatmap").setAttribute("aria-label", "Heatmap of " + view.measure.name + ", " + view.titles.join(" by ") + ": " + view.rows.length + " by " + view.columns.length + " layers");
+  describe("heatmap", "Heatmap of " + view.measure.name + ", " + view.titles.join(" by ") + ": " + view.rows.length + " by " + view.columns.length + " layers");
+  describe("profile-picture", "Line of values of layers of the same name; the table below it holds the numbers.");
+  describe("matches-picture", "Lines between best matches; the tables below it hold them.");
+
 };
 
 const showProfile = () => {
@@ -70,6 +81,7 @@ const showMatchSection = () => {
   if (view.all) return [];
   place("matches-told").textContent = "The layers of " + view.titles[0] + " stand on the left, those of " + view.titles[1] + " on the right, the first at the bottom. Lines lead from each layer to the one that is most alike by " + view.measure.name + (view.pair.same ? ", other than itself" : "") + ". Click a name in the legend to hide its lines.";
   showMatches(view, place("matches-a"), "rows");
+  place("matches-picture").parentElement.hidden = matchLines(view).every(lines => lines.length === 0);
   place("matches-b").hidden = view.pair.same && view.measure.symmetric;
   if (!place("matches-b").hidden) showMatches(view, place("matches-b"), "columns");
   return [drawMatches(view, place("matches-picture"))];
@@ -85,6 +97,7 @@ const refresh = async () => {
   fillPanel(view, state.cell);
   const pictures = [drawHeatmap(view, place("heatmap"), state.cell), ...drawStrips(view, state.cell), ...showProfile(), ...showMatchSection()];
   showPairs(view, place("pairs-table"));
+  for (const link of document.querySelectorAll("nav a")) link.hidden = document.querySelector(link.getAttribute("href")).hidden;
   await Promise.all(pictures);
 };
 
@@ -182,7 +195,9 @@ const savePicture = async button => {
 
 const folded = [];
 const forPrint = printing => {
+  if (printing === state.printing) return null;
   state.printing = printing;
+  document.documentElement.toggleAttribute("data-printing", printing);
   if (printing) folded.push(...document.querySelectorAll("details:not([open])"));
   for (const each of printing ? folded : folded.splice(0)) each.open = printing;
   return refresh();
@@ -211,6 +226,9 @@ const listen = () => {
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
   matchMedia("print").addEventListener("change", event => forPrint(event.matches));
+  // Browsers count the pages between this event and the change above.
+  window.addEventListener("beforeprint", () => forPrint(true));
+  window.addEventListener("afterprint", () => forPrint(false));
 };
 
 /** Draw anew when the page has become wider or narrower. */

@@ -19,6 +19,8 @@ from homolog.results import check_result, companion, measure_names, two_by_two, 
 if TYPE_CHECKING:
     import xarray
 
+NAMED = 8
+"""Models that a title names; of more it counts them."""
 LISTED = 5
 """Warnings or findings of one kind that are shown before the rest is folded."""
 
@@ -71,12 +73,17 @@ def model_names(result: xarray.Dataset) -> list[str]:
 
 
 def _listed(models: list[str]) -> str:
+    if len(models) > NAMED:
+        return f"{models[0]}, {models[1]} and {len(models) - 2} more models"
     return ", ".join(models[:-1]) + " and " * (len(models) > 1) + models[-1]
 
 
 def _summary(result: xarray.Dataset) -> list[str]:
     summary = getattr(analysis, "summary", None)
-    return [] if summary is None else [str(sentence) for sentence in summary(result)]
+    try:
+        return [] if summary is None else [str(sentence) for sentence in summary(result)]
+    except ValueError:  # parts of results of which there is nothing to say, such as one model of many
+        return []
 
 
 def grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:

@@ -112,9 +112,11 @@ const heatmapTraces = (view, shape) => {
     const text = () => z.map((line, r) => line.map((value, c) => (value === null ? "" : cellText(view, view.rows[r], view.columns[c]))));
     return { ...common, z, ...more, ...(numbered && { text: text(), texttemplate: "%{text}", textfont: { size: 12 } }) };
   };
-  const traces = [layer(false, { colorscale: MAGMA, colorbar: colourBar(view, limits, shape.narrow) })];
-  if (view.measure.chance) traces.push(layer(true, { colorscale: GREYS, showscale: false }));
-  return traces;
+  const colorbar = colourBar(view, limits, shape.narrow), traces = [layer(false, { colorscale: MAGMA, colorbar })];
+  if (!view.measure.chance) return traces;
+  // Where nothing is beyond chance, the scale is that of the greys.
+  const showscale = traces[0].z.every(line => line.every(value => value === null));
+  return [...traces, layer(true, { colorscale: GREYS, colorbar, showscale })];
 };
 
 /** Signs in cells: where cells are large, in their corner. */

@@ -2,6 +2,7 @@
 // Tables that sort, filter and search, a page at a time.
 
 const A_PAGE = 25;
+const PRINTED = 150; // rows on paper, which has no pages to turn
 
 /** The name of a layer in a table: short on the screen, whole for those who hover, listen or print. */
 const nameCell = (name, label) =>
@@ -105,7 +106,7 @@ class Table {
   }
 
   fill() {
-    const rows = this.chosen(), first = this.page * A_PAGE, page = state.printing ? rows.slice(0, 500) : rows.slice(first, first + A_PAGE);
+    const rows = this.chosen(), first = this.page * A_PAGE, page = state.printing ? rows.slice(0, PRINTED) : rows.slice(first, first + A_PAGE);
     this.head.replaceChildren(element("tr", {}, ...this.columns.map(column => this.heading(column))));
     this.body.replaceChildren(...page.map(row => this.line(row)));
     const start = state.printing ? 0 : first, whole = rows.length === page.length;
