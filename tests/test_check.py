@@ -249,7 +249,11 @@ REFUSED = {
     "no pairs": ({"at_least": "cka=0.9", "pairs": []}, ValueError, "at least one pair"),
     "other pairs": ({"at_least": "cka=0.9", "pairs": "best"}, ValueError, "pairs must be 'all'"),
     "layers twice": ({"at_least": "cka=0.9", "pairs": [("head", "head")], "layers": "head"}, ValueError, "got both"),
-    "a hidden threshold": ({"at_least": {"cka": {"**": 0.9, "head": 0.5}}}, ValueError, "put it before the wider"),
+    "a hidden threshold": (
+        {"at_least": {"cka": {"**": 0.9, "head": 0.5}}},
+        ValueError,
+        "leave it out, or put it first",
+    ),
     "confidence of 95": ({"at_least": "cka=0.9", "confidence": 95}, ValueError, "between 0 and 1"),
 }
 

@@ -45,7 +45,7 @@ class Requirement:
             if not new:
                 raise ValueError(
                     f"every threshold must decide some layer, got {quoted(glob)} for {self.name}, whose layers all have an "
-                    f"earlier threshold: put it before the wider glob."
+                    f"earlier threshold: leave it out, or put it first."
                 )
             found |= dict.fromkeys(new, number)
         return found
