@@ -20,7 +20,12 @@ def junit_xml(check: Check, seconds: float, when: datetime) -> bytes:
     taken = {"time": f"{seconds:.3f}"}
     root = ElementTree.Element("testsuites", {"name": NAME, **counts, **taken})
     about = {"skipped": "0", "timestamp": when.isoformat(timespec="seconds"), "hostname": "localhost"}
-    suite = ElementTree.SubElement(root, "testsuite", {"name": NAME, **counts, **about, **taken})
+    suite = ElementTree.SubElement(
+        root, "testsuite", {"name": NAME, "package": NAME, "id": "0", **counts, **about, **taken}
+    )
+    properties = ElementTree.SubElement(suite, "properties")
+    confidence = "none" if check.confidence is None else f"{check.confidence:g}"
+    ElementTree.SubElement(properties, "property", {"name": "confidence", "value": confidence})
     for layer in check.layers:
         # All pairs are computed together: no case has a time of its own.
         attributes = {"classname": layer.measure, "name": layer.pair, "time": "0"}
@@ -31,6 +36,7 @@ def junit_xml(check: Check, seconds: float, when: datetime) -> bytes:
             failure.text = said
     out = ElementTree.SubElement(suite, "system-out")
     out.text = printable("\n".join([check.verdict, *check.notes]), lines=True)
+    ElementTree.SubElement(suite, "system-err")
     ElementTree.indent(root)
     found: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return found
