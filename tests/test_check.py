@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import command_line
 
 import homolog as hl
 from homolog.analysis.check_result import written
@@ -136,6 +137,14 @@ def test_two_arrays_are_one_layer(before, after):
     assert hl.check(before["encoder.0"], after["encoder.0"], "cka=0.98")
 
 
+def test_two_files_of_one_array_are_one_layer(before, after, tmp_path):
+    for name, layers in (("before.npy", before), ("after.npy", after)):
+        np.save(tmp_path / name, layers["encoder.0"])
+    assert hl.check(tmp_path / "before.npy", str(tmp_path / "after.npy"), "cka=0.98")
+    found = command_line(("check", "before.npy", "after.npy", "--at-least", "cka=0.98"), tmp_path)
+    assert found[:2] == (0, "1 layer holds. Nearest to its threshold is layer: cka is 0.9999, must be at least 0.98.\n")
+
+
 def test_files_are_checked_as_arrays_are(before, after, tmp_path):
     for name, layers in (("before.zarr", before), ("after.npz", after)):
         hl.save(hl.Activations(layers, example_ids=np.arange(120)), tmp_path / name)
@@ -254,6 +263,7 @@ REFUSED = {
         ValueError,
         "leave it out, or put it first",
     ),
+    "a method for no interval": ({"at_least": "cka=0.9", "method": "subsample"}, ValueError, "got no confidence"),
     "confidence of 95": ({"at_least": "cka=0.9", "confidence": 95}, ValueError, "between 0 and 1"),
 }
 
@@ -284,6 +294,13 @@ def test_names_are_data(before):
     assert "\x1b" not in page
     assert "<b>" not in page
     assert "&lt;b&gt;" in page
+
+
+def test_a_check_is_equal_to_the_same_and_short_as_an_object(before, after):
+    first, second = (hl.check(before, after, "cka=0.98") for _ in range(2))
+    assert first == second
+    assert len({first, second}) == 1
+    assert repr(first) == f"<Check: {first.verdict}>"
 
 
 def test_all_layers_are_in_the_table(before, after):

@@ -68,7 +68,7 @@ class CheckedLayer:
         return f"{shown(self.measure)} {value}, must be {self.must_be}{': ' * bool(self.reason)}{self.reason}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Check:
     """Whether all layers reach their thresholds; true where they do. `print` it for the layers that fell short."""
 
@@ -77,11 +77,14 @@ class Check:
     notes: tuple[str, ...]
     """What was not compared, and what the check cannot know."""
     confidence: float | None
-    result: xarray.Dataset = field(repr=False)
+    result: xarray.Dataset = field(compare=False)
     """The values of the pairs, as `homolog.compare` gives them."""
 
     def __bool__(self) -> bool:
         return not self.short
+
+    def __repr__(self) -> str:
+        return f"<Check: {self.verdict}>"
 
     @property
     def short(self) -> tuple[CheckedLayer, ...]:

@@ -6,6 +6,8 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -115,7 +117,7 @@ def check(
     True
     """
     asked = requirements(at_least, at_most)
-    _check_confidence(confidence)
+    _check_confidence(confidence, method)
     models = _models(before, after)
     selected, mask = _selected(models, layers, pairs)
     numbers = {each.name: each.by_layer(selected) for each in asked}
@@ -144,18 +146,26 @@ class Question(NamedTuple):
     threshold: float
 
 
-def _check_confidence(confidence: Any) -> None:
+def _check_confidence(confidence: Any, method: Method) -> None:
     if confidence is None:
+        if method != "jackknife":
+            raise ValueError(f"method={method!r} is for intervals, got no confidence: pass confidence=0.95, too.")
         return
     if isinstance(confidence, bool) or not isinstance(confidence, int | float | np.floating) or not 0 < confidence < 1:
         raise ValueError(f"confidence must be a number between 0 and 1, such as 0.95, got {quoted(confidence)}.")
 
 
 def _models(before: Source, after: Source) -> dict[str, Activations]:
-    """Return both models by the names that sentences call them; two arrays are layers of one name."""
-    if is_array(before) and is_array(after):
-        before, after = {"layer": before}, {"layer": after}
-    return {"before": activations_of(before, "before"), "after": activations_of(after, "after")}
+    """Return both models by the names that sentences call them; two arrays, or files of one, are layers of one name."""
+    models = {"before": activations_of(before, "before"), "after": activations_of(after, "after")}
+    if all(map(_is_unnamed, (before, after))):
+        models = {name: layers.rename(lambda _: "layer") for name, layers in models.items()}
+    return models
+
+
+def _is_unnamed(source: Source) -> bool:
+    """Say whether what was given is one layer without a name."""
+    return is_array(source) or (isinstance(source, str | PathLike) and Path(source).suffix == ".npy")
 
 
 def _selected(
