@@ -104,6 +104,17 @@ def test_a_value_that_rounding_keeps_from_its_threshold_reaches_it(before):
     assert hl.check(before, turned, f"{DEBIASED}=1")
 
 
+@pytest.mark.filterwarnings("ignore::homolog.MissingInputsWarning")
+@pytest.mark.parametrize("name", hl.measures())
+def test_every_measure_tells_a_small_change_from_another_layer(rng, name):
+    x, other = rng.normal(size=(2, 150, 6))
+    record, near = hl.measure(name), noisy(x, 0.001)
+    halfway = {name: (float(record(x, near)) + float(record(x, other))) / 2}
+    asked = {"at_least" if record.kind == "similarity" else "at_most": halfway}
+    assert hl.check(x, near, **asked)
+    assert not hl.check(x, other, **asked)
+
+
 # --- Which layers are compared
 
 
@@ -175,6 +186,12 @@ def test_of_a_distance_the_high_end_must_hold(before, after):
     between = {"procrustes_distance": (float(hl.procrustes_distance(*pair)) + interval.high) / 2}
     assert hl.check(before, after, at_most=between, layers="encoder.1")
     assert not hl.check(before, after, at_most=between, layers="encoder.1", confidence=0.9)
+
+
+def test_a_warning_names_every_pair_once(before, after):
+    with pytest.warns(hl.BiasWarning) as told:
+        hl.check(before, after, "cka=0.01", layers="head", confidence=0.9)
+    assert str(told[0].message).count("before: head") == 1
 
 
 @pytest.mark.filterwarnings("ignore::homolog.UndefinedValueWarning")
