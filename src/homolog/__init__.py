@@ -21,6 +21,7 @@ from homolog.analysis import (
     probe,
     shared_subspace,
     split_half,
+    table,
 )
 from homolog.diagnostics import (
     BiasWarning,
@@ -196,6 +197,7 @@ __all__ = [
     "soft_matching_distance",
     "split_half",
     "svcca",
+    "table",
     "testing",
     "uniformity_difference",
     "unregister",
