@@ -174,7 +174,7 @@ def main(folder: Path) -> None:
     for place, layer in enumerate(before):
         cells = [check.layers[place] for check in checks.values()]
         print(
-            f"| {layer} |", " | ".join(f"{1 - x.value:.2g} ({1 - x.high:.2g} to {1 - x.low:.2g})" for x in cells), "|"
+            f"| {layer} |", " | ".join(f"{1 - x.value:.3g} ({1 - x.high:.3g} to {1 - x.low:.3g})" for x in cells), "|"
         )
     for name, after in layers.items():
         found = neighbours(after[last])
