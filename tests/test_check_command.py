@@ -151,6 +151,9 @@ def test_every_layer_and_measure_is_a_test_case(check, folder):
     measures = (*ASKED, "--at-least", "rsa=0.5")
     root = written(check, folder, "before.zarr", "retrained.zarr", *measures, status=1)
     (suite,) = root
+    # What the schema of Ant demands, in its order; Jenkins takes less.
+    assert {"name", "package", "id", "timestamp", "hostname", "time"} <= suite.attrib.keys()
+    assert [child.tag for child in suite] == ["properties", *["testcase"] * 10, "system-out", "system-err"]
     cases, failures = suite.findall("testcase"), suite.findall("testcase/failure")
     assert (root.tag, suite.tag, len(cases)) == ("testsuites", "testsuite", 10)
     for element in (root, suite):
