@@ -4,12 +4,15 @@ import importlib
 import warnings
 from typing import Any
 
-from homolog import plot
+from homolog import plot, testing
 from homolog.activations import Activations, common_rows
 from homolog.analysis import (
+    Check,
+    CheckedLayer,
     Diagnosis,
     Finding,
     between,
+    check,
     correspondence,
     diagnose,
     explain_cka,
@@ -102,6 +105,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Activations",
     "BiasWarning",
+    "Check",
+    "CheckedLayer",
     "ConfidenceInterval",
     "ConstantLayerWarning",
     "DeadUnitWarning",
@@ -139,6 +144,7 @@ __all__ = [
     "bures_similarity",
     "canonical_ridge",
     "cca",
+    "check",
     "cka",
     "cknna",
     "common_rows",
@@ -192,6 +198,7 @@ __all__ = [
     "split_half",
     "svcca",
     "table",
+    "testing",
     "uniformity_difference",
     "unregister",
 ]

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from homolog.activations import Activations
-from homolog.analysis import Diagnosis, correspondence
+from homolog.analysis import Check, Diagnosis, correspondence
 from homolog.machine import optional
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure, measures
@@ -33,6 +33,8 @@ _SPOKEN = {
     "homolog.measures() lists them": "`homolog measures` lists them",
     "resume=True": "--resume",
     "max_examples": "--max-examples",
+    "at_least": "--at-least",
+    "at_most": "--at-most",
 }
 # The names between the parentheses may hold parentheses too.
 _COMMON_ROWS = re.compile(r"homolog\.common_rows\(.*\)(?= keeps|\.$)", re.DOTALL)
@@ -204,6 +206,16 @@ def print_diagnosis(found: Diagnosis) -> None:
         print(found)
         return
     print_table(["finding", "where", "what", "what to do"], [list(vars(finding).values()) for finding in found])
+
+
+def print_check(found: Check) -> None:
+    """Print the layers that fell short, and below them what came out."""
+    columns, rows = found.table()
+    if rows:
+        print_table(columns, rows)
+    print(printable(found.verdict))
+    for note in found.notes:
+        print(f"note: {printable(spoken(note))}", file=sys.stderr)
 
 
 def print_activations(activations: Activations) -> None:
