@@ -9,6 +9,7 @@ from homolog.activations import Activations, common_rows
 from homolog.analysis import (
     Diagnosis,
     Finding,
+    Summary,
     between,
     correspondence,
     diagnose,
@@ -18,6 +19,7 @@ from homolog.analysis import (
     probe,
     shared_subspace,
     split_half,
+    summary,
 )
 from homolog.diagnostics import (
     BiasWarning,
@@ -128,6 +130,7 @@ __all__ = [
     "Rows",
     "SaturationWarning",
     "SkippedPairWarning",
+    "Summary",
     "TiesWarning",
     "UndefinedValueWarning",
     "UnknownPairingWarning",
@@ -189,6 +192,7 @@ __all__ = [
     "soft_correlation_match",
     "soft_matching_distance",
     "split_half",
+    "summary",
     "svcca",
     "uniformity_difference",
     "unregister",

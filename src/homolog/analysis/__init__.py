@@ -9,11 +9,13 @@ from homolog.analysis.explaining import explain_cka
 from homolog.analysis.identification import layer_identification
 from homolog.analysis.probing import probe
 from homolog.analysis.split_halves import split_half
+from homolog.analysis.summarising import Summary, summary
 from homolog.results import between
 
 __all__ = [
     "Diagnosis",
     "Finding",
+    "Summary",
     "between",
     "correspondence",
     "diagnose",
@@ -23,4 +25,5 @@ __all__ = [
     "probe",
     "shared_subspace",
     "split_half",
+    "summary",
 ]

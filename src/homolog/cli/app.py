@@ -11,7 +11,7 @@ import typer
 
 import homolog
 from homolog.activations import Activations
-from homolog.cli import loading, output, paper_command
+from homolog.cli import loading, output, paper_command, summary_output
 from homolog.diagnostics import HomologWarning
 from homolog.machine import optional
 from homolog.renamed import sentence
@@ -60,7 +60,8 @@ def run(arguments: list[str]) -> int:
         warnings.simplefilter("always", HomologWarning)
         warnings.showwarning = output.show_warning
         try:
-            status = command.main(args=_present(arguments), prog_name="homolog", standalone_mode=False)
+            given = _present(arguments)
+            status = command.main(args=given, prog_name="homolog", standalone_mode=False, obj=given)
         except UsageError as error:
             context = error.ctx
             where = f"{context.command_path} --help" if context is not None else "homolog --help"
@@ -200,6 +201,7 @@ def _how_to_go_on(out: Path, resume: bool) -> str:
 
 @app.command(epilog="See `homolog measures` for what --measure takes.")
 def compare(
+    context: typer.Context,
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -242,6 +244,9 @@ def compare(
     A file holds one array (examples, features) per layer; row i of every array in all files is the same example, or is made
     to be by --common-rows.
 
+    Prints the best match of every layer, and last what the comparison says in a few sentences; where the output goes into a
+    pipe or a file, the sentences go to standard error.
+
     Example:  homolog compare a.npz b.npz -m cka -m "cka(estimator=debiased)" --out result.nc --report report.html
     """
     output.check_target(out, "--out", (".nc",))
@@ -274,6 +279,7 @@ def compare(
     if report is not None:
         found = homolog.diagnose(*models.values(), memory=memory) if diagnosed else None
         output.write_file(report, lambda unfinished: homolog.report(result, unfinished, diagnosis=found))
+    summary_output.print_sentences(result, summary_output.after_comparing(context.obj, files, report))
 
 
 def _opened(files: list[Path], layers: list[list[str] | None], common_rows: bool) -> dict[str, Activations]:
@@ -324,9 +330,11 @@ def report(
 
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.nc).")]) -> None:
-    """Say what a file holds."""
+    """Say what a file holds, and what a result says."""
     if file.suffix == ".nc":
-        output.print_summary(loading.result(file))
+        result = loading.result(file)
+        output.print_contents(result)
+        summary_output.print_sentences(result, summary_output.for_a_file(file))
     else:
         output.print_activations(homolog.open(file))
 

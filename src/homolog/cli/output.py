@@ -219,7 +219,7 @@ def print_activations(activations: Activations) -> None:
     print_table(["layer", "features", "dtype"], rows, about=about)
 
 
-def print_summary(result: xarray.Dataset) -> None:
+def print_contents(result: xarray.Dataset) -> None:
     """Print what a result holds, and its warnings."""
     rows = []
     for name in measure_names(result):
