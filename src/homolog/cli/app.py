@@ -55,7 +55,7 @@ app = typer.Typer(
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit status; wrong use is one sentence and status 2."""
-    command = typer.main.get_command(app)
+    command = _without_types_of_flags(typer.main.get_command(app))
     with warnings.catch_warnings():
         warnings.simplefilter("always", HomologWarning)
         warnings.showwarning = output.show_warning
@@ -79,6 +79,15 @@ def run(arguments: list[str]) -> int:
     if status == INTERRUPTED:  # some versions of typer return it, and say nothing
         return output.fail("interrupted.", status=INTERRUPTED)
     return status if isinstance(status, int) else 0
+
+
+def _without_types_of_flags(command: Any) -> Any:
+    """Return a command whose help shows flags as flags: some versions of typer call them BOOLEAN, as if they took a value."""
+    for each in (command, *command.commands.values()):
+        for option in (*each.params, each.get_help_option(typer.Context(each))):
+            if getattr(option, "is_flag", False):
+                option.metavar = ""
+    return command
 
 
 def _present(arguments: list[str]) -> list[str]:
@@ -301,9 +310,14 @@ def diagnose(
     common_rows: CommonRows = False,
     out: Annotated[Path | None, typer.Option(help="Write values, null levels and p-values here (.nc).")] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Random orders of the examples.")] = 199,
+    every: Annotated[
+        bool, typer.Option("--every", help="One line for every place, instead of one for every kind of finding.")
+    ] = False,
     memory: Workspace = "2GiB",
 ) -> None:
     """Say what may be wrong with a comparison before you believe its numbers, and what to do about it.
+
+    One line for every kind of finding, the most serious first.
 
     Example:  homolog diagnose a.npz b.npz
     """
@@ -312,7 +326,7 @@ def diagnose(
         raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
     models = _opened(files, [layers, layers], common_rows)
     found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
-    output.print_diagnosis(found)
+    output.print_diagnosis(found, every=every)
     if out is not None:
         output.write_file(out, found.result.to_netcdf)
 

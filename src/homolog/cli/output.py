@@ -17,6 +17,7 @@ from rich.text import Text
 
 from homolog.activations import Activations
 from homolog.analysis import Diagnosis, correspondence
+from homolog.analysis.diagnosis_groups import as_row
 from homolog.machine import optional
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure, measures
@@ -198,12 +199,13 @@ def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> li
     return found
 
 
-def print_diagnosis(found: Diagnosis) -> None:
-    """Print findings, or that there are none."""
+def print_diagnosis(found: Diagnosis, *, every: bool) -> None:
+    """Print findings by kind or every one by itself, or that there are none."""
     if not found.findings:
         print(found)
         return
-    print_table(["finding", "where", "what", "what to do"], [list(vars(finding).values()) for finding in found])
+    groups = [(finding,) for finding in found] if every else found.groups
+    print_table(["finding", "where", "what", "what to do"], list(map(as_row, groups)))
 
 
 def print_activations(activations: Activations) -> None:
