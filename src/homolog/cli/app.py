@@ -11,7 +11,7 @@ import typer
 
 import homolog
 from homolog.activations import Activations
-from homolog.cli import loading, output, paper_command, summary_output
+from homolog.cli import loading, measure_tables, output, paper_command, summary_output
 from homolog.diagnostics import HomologWarning
 from homolog.machine import optional
 from homolog.renamed import sentence
@@ -137,10 +137,10 @@ def measures(
         list[str] | None, typer.Option(help="A module or file.py that registers measures of your own; may repeat.")
     ] = None,
 ) -> None:
-    """List every measure; piped, or by name, with range, invariances, options and formula."""
+    """List the measures by subject, and which to start with; piped, or by name, with range, invariances, options and formula."""
     for where in module or []:
         loading.import_module(where)
-    output.print_measures(names or [])
+    measure_tables.print_measures(names or [])
 
 
 @app.command()
@@ -349,6 +349,10 @@ def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.n
         result = loading.result(file)
         output.print_contents(result)
         summary_output.print_sentences(result, summary_output.for_a_file(file))
+        return
+    begun = contents_of(file) if file.suffix == ".zarr" else None
+    if begun is not None and not begun.complete:
+        output.print_unfinished(file, begun)
     else:
         output.print_activations(homolog.open(file))
 
