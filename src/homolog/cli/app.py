@@ -115,13 +115,15 @@ def root(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for heatmap.png and result.nc.")] = Path("homolog-demo"),
+    out: Annotated[Path, typer.Option(help="Folder for report.html, heatmap.png and result.nc.")] = Path(
+        "homolog-demo"
+    ),
 ) -> None:
     """Train four small networks on digits and see which index finds their corresponding layers (a minute).
 
     Needs: pip install "homolog[demo]"
     """
-    for module in ("torch", "sklearn", "matplotlib"):
+    for module in ("torch", "sklearn", "matplotlib", "jinja2"):
         optional(module, "demo", "the demonstration")
     from homolog.paper import demo as demonstration
 
