@@ -74,7 +74,7 @@ def test_layers_without_support_are_named():
     p = np.full((6, 6), SURE)
     p[3] = CHANCE
     found = sentence(made(in_order(6, 6), p), "of 6 layers of base are")
-    assert found.startswith("5 of 6 layers of base are more alike to its best match")
+    assert found.startswith("5 of 6 layers of base are more alike to their best match")
     assert "and that is not shown for l3" in found
 
 

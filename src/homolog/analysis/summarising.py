@@ -109,7 +109,8 @@ def _compared(result: xarray.Dataset, name: str, found: list[View]) -> str:
     rows, columns = map(len, view.layers)
     pairs = int(result.attrs.get("averaged_pairs", 0))
     mean = f" (means over {pairs} pairs of models)" if pairs else ""
-    other = "each other" if view.same else f"{_layers(columns).lower()} of {view.titles[1]}{mean}"
+    itself = "each other" if rows > 1 else "itself"
+    other = itself if view.same else f"{_layers(columns).lower()} of {view.titles[1]}{mean}"
     return f"{_layers(rows)} of {view.titles[0]} {'was' if rows == 1 else 'were'} compared with {other} {examples}."
 
 

@@ -140,7 +140,7 @@ def next_step(result: xarray.Dataset, measure: str, views: Sequence[View]) -> St
     averaged = "averaged_pairs" in result.attrs
     if not known:
         return Step("diagnose", measure)
-    if tested and not any(map(unlike_chance, views)):
+    if tested and not views[0].same and not any(map(unlike_chance, views)):
         if any(view.undecided.any() for view in views):
             more = 10 * int(result.attrs.get("n_permutations", 99)) + 9
             return Step("more permutations", measure, more)

@@ -55,15 +55,14 @@ def support(view: View) -> str:
         )
     if not view.supported[view.known].any():
         return f"{undecided(view.undecided[view.known])}; {values}."
-    pair, short_of = _partner(view), rows - int(supported.sum())
+    short_of = rows - int(supported.sum())
+    allows = f"than chance allows (false discovery rate {ALPHA})"
     if not short_of:
-        every = "Every layer" if rows > 1 else "The one layer"
-        return f"{every} of {view.titles[0]} is more alike to {pair} than chance allows (false discovery rate {ALPHA}); {values}."
-    others = _without_support(view)
-    return (
-        f"{rows - short_of} of {rows} layers of {view.titles[0]} are more alike to {pair} than chance allows (false discovery "
-        f"rate {ALPHA}), {others}; {values}."
-    )
+        missing = " that has a value" if rows < len(view.layers[0]) else ""
+        return f"Every layer of {view.titles[0]}{missing} is more alike to {_partner(view, 'its')} {allows}; {values}."
+    are, partner = ("is", _partner(view, "its")) if rows - short_of == 1 else ("are", _partner(view, "their"))
+    count = f"{rows - short_of} of {rows} layers of {view.titles[0]} {are}"
+    return f"{count} more alike to {partner} {allows}, {_without_support(view)}; {values}."
 
 
 def undecided(which: np.ndarray) -> str:
@@ -120,10 +119,10 @@ def _untested(view: View, values: str) -> str:
     return f"{start}; nothing in this result tests whether that is more than chance."
 
 
-def _partner(view: View) -> str:
+def _partner(view: View, whose: str) -> str:
     if view.chosen:
-        return "its most alike other layer" if view.same else f"its best match in {view.titles[1]}"
-    return "the layer of the same name" if view.picked(view.namesakes).all() else "the layer that it was compared with"
+        return f"{whose} most alike other layer" if view.same else f"{whose} best match in {view.titles[1]}"
+    return "the layer of the same name" if view.picked(view.namesakes).all() else "the layer compared with it"
 
 
 def order(view: View) -> str | None:
@@ -139,7 +138,7 @@ def order(view: View) -> str | None:
         if len(set(best)) == 1:
             only = side.names(1, [best[0]])[0]
             return (
-                f"{negated} in order: {_all(side, len(rows))} of {side.titles[0]} have one best match in {side.titles[1]}, "
+                f"{negated} in order: {_all(side, len(rows))} have one best match in {side.titles[1]}, "
                 f"{only}, and {_among_themselves(side, rows, int(best[0]))}"
             )
     there, back = (_rank_correlation(*each) for each in places)
@@ -156,7 +155,10 @@ def order(view: View) -> str | None:
 
 
 def _all(view: View, count: int) -> str:
-    return f"all {count} layers" if count == len(view.rows) else f"the {count} layers with support"
+    every = len(view.layers[0])
+    if count == every:
+        return f"all {count} layers of {view.titles[0]}"
+    return f"{count} of {every} layers of {view.titles[0]}, all that can be judged,"
 
 
 def _places(view: View) -> tuple[np.ndarray, np.ndarray]:
@@ -223,7 +225,8 @@ def same_names(view: View) -> str | None:
         return f"The {count} layers of the same name are about equally alike ({span(values)})."
     unlike = np.argsort(likeness[rows, columns], kind="stable")[: min(3, count - 1)]
     told = listed((f"{view.names(0, [rows[k]])[0]} ({number(values[k])})" for k in unlike), 3)
-    sentence = f"Of {count} layers of the same name, those that differ most are {told}"
+    those = "the one that differs most is" if len(unlike) == 1 else "those that differ most are"
+    sentence = f"Of {count} layers of the same name, {those} {told}"
     equal = nearly_equal(view)
     if equal is None:
         return f"{sentence}."
