@@ -15,7 +15,8 @@ from made_results import sentence_of as sentence
 import homolog as hl
 from homolog.analysis import summary_many as many
 from homolog.analysis import summary_rules as rules
-from homolog.analysis.summary_views import ALPHA, number
+from homolog.analysis.summary_views import number
+from homolog.results import ALPHA
 
 SURE, CHANCE = 1e-4, 0.4
 

@@ -20,6 +20,7 @@ from homolog.analysis import (
     shared_subspace,
     split_half,
     summary,
+    table,
 )
 from homolog.diagnostics import (
     BiasWarning,
@@ -194,6 +195,7 @@ __all__ = [
     "split_half",
     "summary",
     "svcca",
+    "table",
     "uniformity_difference",
     "unregister",
 ]

@@ -10,6 +10,7 @@ from homolog.analysis.identification import layer_identification
 from homolog.analysis.probing import probe
 from homolog.analysis.split_halves import split_half
 from homolog.analysis.summarising import Summary, summary
+from homolog.analysis.tables import table
 from homolog.results import between
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "shared_subspace",
     "split_half",
     "summary",
+    "table",
 ]

@@ -70,7 +70,7 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
     >>> import numpy as np, homolog as hl
     >>> rng = np.random.default_rng(0)
     >>> a, b = ({f"layer {i}": rng.normal(size=(60, 20)) for i in range(4)} for _ in range(2))
-    >>> found = hl.summary(hl.compare(a, b, measures="cka(estimator=debiased)", null="permutation"))
+    >>> found = hl.summary(hl.compare(a, b, measures="cka(estimator=debiased)"))
     >>> found.sentences[1][:22]
     'No better than chance:'
     """

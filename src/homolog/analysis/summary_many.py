@@ -8,7 +8,8 @@ import numpy as np
 
 from homolog.analysis.identification import tally
 from homolog.analysis.summary_rules import undecided, unlike_chance
-from homolog.analysis.summary_views import ALPHA, View, number, short, span, spread
+from homolog.analysis.summary_views import View, number, short, span, spread
+from homolog.results import ALPHA
 
 ODD = 0.05
 """How far below all others a model must be to be the odd one."""

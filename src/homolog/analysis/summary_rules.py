@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import scipy
 
-from homolog.analysis.summary_views import ALPHA, View, number, short, span, spread
+from homolog.analysis.summary_views import View, number, short, span, spread
 from homolog.diagnostics import listed
+from homolog.results import ALPHA
 
 NEARLY_EQUAL = 0.98
 """Likeness from which layers are called nearly equal, also as a share of the room above what independent layers score."""

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.names import shortened, shown
-from homolog.results import best_in_rows, companion
+from homolog.results import ALPHA, best_in_rows, companion
 
 if TYPE_CHECKING:
     import xarray
 
-ALPHA = 0.01
-"""False discovery rate up to which a pair counts as more alike than chance allows."""
 LONGEST = 60
 """Characters of a name in a summary."""
 
