@@ -320,7 +320,13 @@ def test_warnings_are_told_by_seriousness_and_the_rest_counted():
         "Caution: nothing shows that the rows of both sides are the same examples; some layers do not vary"
     )
     assert found.endswith("2 more in result.attrs['warnings'].")
-    assert not sentence(made(in_order(4, 4), SURE), "Caution: ")
+    assert not sentence(made(in_order(4, 4)), "Caution: ")
+
+
+def test_small_p_values_are_not_said_to_mean_more_than_they_do():
+    told = sentence(made(in_order(4, 4), SURE), "Caution: ")
+    assert told == "Caution: p-values say that layers are not independent, not that they do the same."
+    assert not sentence(made(in_order(4, 4), CHANCE), "Caution: ")
 
 
 def test_every_warning_has_a_consequence():

@@ -35,9 +35,19 @@ def test_many_models_of_one_architecture():
 def test_the_odd_model_out():
     result = made_of_many(seeds(odd=0.3), names_of(4), p=SURE)
     assert sentence_of(
-        result, "seed 4 is the odd one: its mean likeness to the other models is 0.57, theirs to each other 0.86."
+        result,
+        "seed 4 is the odd one: its mean likeness to the other models (over layers of the same name) is 0.57, theirs to each",
     )
     assert not sentence_of(made_of_many(seeds(odd=0.04), names_of(4), p=SURE), "is the odd one")
+
+
+def test_no_model_is_odd_for_a_layer_that_it_lacks():
+    pairs = seeds()
+    for (_, second), values in pairs.items():
+        if second == "seed 4":
+            values[[0, 1, 2], [0, 1, 2]] = np.nan  # the layers that are most alike
+    pairs = {pair: values - np.diag([0, 0, 0, 0.3]) for pair, values in pairs.items()}
+    assert not sentence_of(made_of_many(pairs, names_of(4), p=SURE), "is the odd one")
 
 
 def test_many_models_by_chance():

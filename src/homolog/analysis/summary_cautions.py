@@ -83,6 +83,8 @@ def cautions(result: xarray.Dataset, views: Sequence[View]) -> str | None:
     few = _few_examples(result)
     found += [few] * bool(few) + told
     left = len(several) - len(told) + max(0, len(found) - MOST)
+    if len(found) < MOST and not views[0].same and any(view.supported[view.known].any() for view in views):
+        found.append("p-values say that layers are not independent, not that they do the same")
     if not found:
         return None
     more = f"; {left} more in result.attrs['warnings']" if left else ""

@@ -94,10 +94,10 @@ def odd_model(views: Sequence[View]) -> str | None:
     count = len(names)
     if count < FEWEST_FOR_ODD or len(views) != count * (count - 1) // 2 or not any(map(unlike_chance, views)):
         return None
-    pairs = np.full((count, count), np.nan)
+    pairs, shared = np.full((count, count), np.nan), _shared(views)
     for view in views:
         i, j = map(names.index, view.titles)
-        pairs[i, j] = pairs[j, i] = _mean_likeness(view)
+        pairs[i, j] = pairs[j, i] = _mean_likeness(view, shared)
     if np.isnan(pairs[np.triu_indices(count, 1)]).any():
         return None
     odd = int(np.argmin(np.nanmean(pairs, axis=1)))
@@ -106,16 +106,24 @@ def odd_model(views: Sequence[View]) -> str | None:
     own = pairs[odd, rest]
     if own.max() > among.min() - ODD:
         return None
-    apart = f"its mean likeness to the other models is {span(own)}, theirs to each other {span(among)}"
+    over = "layers of the same name" if shared else "best matches"
+    apart = f"its mean likeness to the other models (over {over}) is {span(own)}, theirs to each other {span(among)}"
     return f"{names[odd]} is the odd one: {apart}."
 
 
-def _mean_likeness(view: View) -> float:
-    """Return the mean likeness of layers of the same name, or else of best matches both ways."""
+def _shared(views: Sequence[View]) -> set[str]:
+    """Return the layers that have a value with their namesake in every pair of models: means are over the same layers."""
+    return set.intersection(
+        *({str(view.layers[0][i]) for i, _ in np.argwhere(view.namesakes & view.known)} for view in views)
+    )
+
+
+def _mean_likeness(view: View, shared: set[str]) -> float:
+    """Return the mean likeness of the layers that all models share, or else of best matches both ways."""
     if view.likeness is None or not view.known.any():
         return np.nan
-    at = view.namesakes & view.known
-    if at.any():
+    if shared:
+        at = view.namesakes & np.isin(view.layers[0], list(shared))[:, None]
         return float(view.likeness[at].mean())
     both = [side.picked(side.likeness) for side in (view, view.transposed) if side.likeness is not None]
     return float(np.mean(np.concatenate(both)))
