@@ -36,7 +36,7 @@ def test_the_odd_model_out():
     result = made_of_many(seeds(odd=0.3), names_of(4), p=SURE)
     assert sentence_of(
         result,
-        "seed 4 is the odd one: its mean likeness to the other models (over layers of the same name) is 0.57, theirs to each",
+        "seed 4 is the odd one: its mean likeness to the other models (over layers of the same name) is 0.57, theirs",
     )
     assert not sentence_of(made_of_many(seeds(odd=0.04), names_of(4), p=SURE), "is the odd one")
 
