@@ -248,6 +248,11 @@ def test_short_runs_are_no_plateau():
     assert not sentence(made(in_order(8, 12), SURE), "have the same best match")
 
 
+def test_all_layers_are_neither_the_first_nor_the_last():
+    values = np.array([[0.9, 0.1, 0.1], [0.8, 0.2, 0.1], [0.7, 0.2, 0.2]])
+    assert sentence(made(values, SURE), "All 3 layers of base (l0 to l2) have the same best match in tuned, l0")
+
+
 def test_missing_layers_are_not_the_last():
     values = with_plateau(0.6)
     values[8] = np.nan
@@ -375,6 +380,19 @@ def test_a_result_that_was_joined_or_lacks_a_side_is_refused():
         hl.summary(result.isel(layer_a=0))
     with pytest.raises(KeyError, match="unknown measure 'cca'"):
         hl.summary(result, "cca")
+
+
+def test_odd_results_have_a_summary_too():
+    assert "0 layers of base" in hl.summary(made(in_order(4, 4)).isel(layer_a=[])).sentences[0]
+    assert "values ∞" in str(hl.summary(made(np.full((2, 2), np.inf), measure="own", range="[0.0, null]")))
+    assert "compared with itself" in hl.summary(made([[1.0]], same_model=np.int32(1), model_b="base")).sentences[0]
+    with pytest.raises(ValueError, match="got a result without any"):
+        hl.summary(made(in_order(4, 4)).drop_vars(DEBIASED))
+
+
+def test_a_function_of_ones_own_is_not_named_in_a_command():
+    assert "measures=..., null=" in hl.summary(made(in_order(4, 4), measure="own")).sentences[-1]
+    assert "measures='cca', null=" in hl.summary(made(in_order(4, 4), measure="cca")).sentences[-1]
 
 
 def test_parts_and_files_are_read_as_well(tmp_path):

@@ -11,8 +11,9 @@ from homolog.analysis import summary_many as many_rules
 from homolog.analysis import summary_rules as rules
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
 from homolog.analysis.summary_views import View, unbiased, views
+from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
-from homolog.results import chosen_measure, two_models
+from homolog.results import chosen_measure, measure_names, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -81,6 +82,10 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
     """Return the summary with its last sentence, the next step, written by a function."""
     if "a" not in result.dims:
         two_models(result)
+    if not measure_names(result):
+        raise ValueError(
+            "a summary is of a measure, got a result without any: keep one of the measures that were compared."
+        )
     name = chosen_measure(result, measure)
     if result[name].ndim != 2:
         dimensions = ", ".join(map(str, result[name].dims))
@@ -138,18 +143,26 @@ def _of_many(found: list[View]) -> list[str]:
     return [many_rules.support_of_many(found), *(sentence for sentence in told if sentence is not None)]
 
 
+def registered(form: str) -> bool:
+    """Say whether a text form is understood: that of a function of the caller's own is not."""
+    try:
+        return str(registered_measure(form)) == form
+    except (KeyError, ValueError, TypeError):
+        return False
+
+
 def in_python(step: Step, result: xarray.Dataset) -> str:
     """Write the next step in Python, and what it is for."""
     given = "a" if int(result.attrs.get("same_model", 0)) else "a, b"
     given = "models" if "a" in result.dims else given
+    compare = f"homolog.compare({given}, measures={repr(step.measure) if registered(step.measure) else '...'}"
     diagnose = f"homolog.diagnose({'a, b' if given == 'models' else given})"
     commands = {
         "diagnose": diagnose,
         "pairing": diagnose,
-        "test": f"homolog.compare({given}, measures={step.measure!r}, null='permutation')",
-        "more permutations": f"homolog.compare({given}, measures={step.measure!r}, null='permutation', "
-        f"n_permutations={step.permutations})",
-        "interval": f"homolog.compare({given}, measures={step.measure!r}, interval=True)",
+        "test": f"{compare}, null='permutation')",
+        "more permutations": f"{compare}, null='permutation', n_permutations={step.permutations})",
+        "interval": f"{compare}, interval=True)",
         "mean": "homolog.plot.heatmap(homolog.mean_over_models(result))",
         "report": "homolog.report(result, 'report.html')",
     }

@@ -280,6 +280,7 @@ def plateau(view: View) -> str | None:
     names, match = side.names(0, rows), side.names(1, [column])[0]
     last = len(side.layers[0]) - 1
     place = "The first " if rows[0] == 0 else "The last " if rows[-1] == last else ""
+    place = "All " if len(rows) == last + 1 else place
     many = f"{place}{len(rows)} layers{'' if place else ' in a row'}"
     return (
         f"{many} of {side.titles[0]} ({names[0]} to {names[-1]}) have the same best match in {side.titles[1]}, {match}, and "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from homolog.analysis.summarising import summarised
+from homolog.analysis.summarising import registered, summarised
 from homolog.analysis.summary_cautions import WHY, Step
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def for_a_file(path: Path) -> Callable[[Step, xarray.Dataset], str]:
 
     def written(step: Step, result: xarray.Dataset) -> str:
         files = ["FILE"] * (1 if int(result.attrs.get("same_model", 0)) and "a" not in result.dims else 2)
-        measure = ["--measure", step.measure]
+        measure = ["--measure", step.measure] if registered(step.measure) else []
         commands = {
             "diagnose": ["diagnose", *files],
             "pairing": ["diagnose", *files],
