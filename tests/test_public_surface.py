@@ -51,6 +51,7 @@ OTHERWISE = {
     ("measure", "confidence_interval"): "cka(estimator=debiased)",
     ("measure", "paired_test"): "cka(estimator=debiased)",
     ("measure", "correspondence"): None,
+    ("measure", "summary"): None,
     ("measure", "plot.heatmap"): None,
     ("memory", "extract"): "8GiB",
     # A change of a network keeps the names of its layers.

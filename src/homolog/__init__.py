@@ -11,6 +11,7 @@ from homolog.analysis import (
     CheckedLayer,
     Diagnosis,
     Finding,
+    Summary,
     between,
     check,
     correspondence,
@@ -21,6 +22,7 @@ from homolog.analysis import (
     probe,
     shared_subspace,
     split_half,
+    summary,
     table,
 )
 from homolog.diagnostics import (
@@ -134,6 +136,7 @@ __all__ = [
     "Rows",
     "SaturationWarning",
     "SkippedPairWarning",
+    "Summary",
     "TiesWarning",
     "UndefinedValueWarning",
     "UnknownPairingWarning",
@@ -196,6 +199,7 @@ __all__ = [
     "soft_correlation_match",
     "soft_matching_distance",
     "split_half",
+    "summary",
     "svcca",
     "table",
     "testing",

@@ -11,6 +11,7 @@ from homolog.analysis.explaining import explain_cka
 from homolog.analysis.identification import layer_identification
 from homolog.analysis.probing import probe
 from homolog.analysis.split_halves import split_half
+from homolog.analysis.summarising import Summary, summary
 from homolog.analysis.tables import table
 from homolog.results import between
 
@@ -19,6 +20,7 @@ __all__ = [
     "CheckedLayer",
     "Diagnosis",
     "Finding",
+    "Summary",
     "between",
     "check",
     "correspondence",
@@ -29,5 +31,6 @@ __all__ = [
     "probe",
     "shared_subspace",
     "split_half",
+    "summary",
     "table",
 ]

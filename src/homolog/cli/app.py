@@ -14,7 +14,7 @@ import typer
 import homolog
 from homolog.activations import Activations
 from homolog.analysis.junit import junit_xml
-from homolog.cli import loading, output, paper_command
+from homolog.cli import loading, measure_tables, output, paper_command, summary_output
 from homolog.diagnostics import HomologWarning
 from homolog.machine import optional
 from homolog.renamed import sentence
@@ -58,12 +58,13 @@ app = typer.Typer(
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit status; wrong use is one sentence and status 2."""
-    command = typer.main.get_command(app)
+    command = _without_types_of_flags(typer.main.get_command(app))
     with warnings.catch_warnings():
         warnings.simplefilter("always", HomologWarning)
         warnings.showwarning = output.show_warning
         try:
-            status = command.main(args=_present(arguments), prog_name="homolog", standalone_mode=False)
+            given = _present(arguments)
+            status = command.main(args=given, prog_name="homolog", standalone_mode=False, obj=given)
         except UsageError as error:
             context = error.ctx
             where = f"{context.command_path} --help" if context is not None else "homolog --help"
@@ -81,6 +82,15 @@ def run(arguments: list[str]) -> int:
     if status == INTERRUPTED:  # some versions of typer return it, and say nothing
         return output.fail("interrupted.", status=INTERRUPTED)
     return status if isinstance(status, int) else 0
+
+
+def _without_types_of_flags(command: Any) -> Any:
+    """Return a command whose help shows flags as flags: some versions of typer call them BOOLEAN, as if they took a value."""
+    for each in (command, *command.commands.values()):
+        for option in (*each.params, each.get_help_option(typer.Context(each))):
+            if getattr(option, "is_flag", False):
+                option.metavar = ""
+    return command
 
 
 def _present(arguments: list[str]) -> list[str]:
@@ -108,13 +118,15 @@ def root(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for heatmap.png and result.nc.")] = Path("homolog-demo"),
+    out: Annotated[Path, typer.Option(help="Folder for report.html, heatmap.png and result.nc.")] = Path(
+        "homolog-demo"
+    ),
 ) -> None:
     """Train four small networks on digits and see which index finds their corresponding layers (a minute).
 
     Needs: pip install "homolog[demo]"
     """
-    for module in ("torch", "sklearn", "matplotlib"):
+    for module in ("torch", "sklearn", "matplotlib", "jinja2"):
         optional(module, "demo", "the demonstration")
     from homolog.paper import demo as demonstration
 
@@ -130,10 +142,10 @@ def measures(
         list[str] | None, typer.Option(help="A module or file.py that registers measures of your own; may repeat.")
     ] = None,
 ) -> None:
-    """List every measure; piped, or by name, with range, invariances, options and formula."""
+    """List the measures by subject, and which to start with; piped, or by name, with range, invariances, options and formula."""
     for where in module or []:
         loading.import_module(where)
-    output.print_measures(names or [])
+    measure_tables.print_measures(names or [])
 
 
 @app.command()
@@ -203,6 +215,7 @@ def _how_to_go_on(out: Path, resume: bool) -> str:
 
 @app.command(epilog="See `homolog measures` for what --measure takes.")
 def compare(
+    context: typer.Context,
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -245,6 +258,9 @@ def compare(
     A file holds one array (examples, features) per layer; row i of every array in all files is the same example, or is made
     to be by --common-rows.
 
+    Prints the best match of every layer, and last what the comparison says in a few sentences; where the output goes into a
+    pipe or a file, the sentences go to standard error.
+
     Example:  homolog compare a.npz b.npz -m cka -m "cka(estimator=debiased)" --out result.nc --report report.html
     """
     output.check_target(out, "--out", (".nc",))
@@ -277,6 +293,7 @@ def compare(
     if report is not None:
         found = homolog.diagnose(*models.values(), memory=memory) if diagnosed else None
         output.write_file(report, lambda unfinished: homolog.report(result, unfinished, diagnosis=found))
+    summary_output.print_sentences(result, summary_output.after_comparing(context.obj, files, report))
 
 
 def _opened(files: list[Path], layers: list[list[str] | None], common_rows: bool) -> dict[str, Activations]:
@@ -353,9 +370,14 @@ def diagnose(
     common_rows: CommonRows = False,
     out: Annotated[Path | None, typer.Option(help="Write values, null levels and p-values here (.nc).")] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Random orders of the examples.")] = 199,
+    every: Annotated[
+        bool, typer.Option("--every", help="One line for every place, instead of one for every kind of finding.")
+    ] = False,
     memory: Workspace = "2GiB",
 ) -> None:
     """Say what may be wrong with a comparison before you believe its numbers, and what to do about it.
+
+    One line for every kind of finding, the most serious first.
 
     Example:  homolog diagnose a.npz b.npz
     """
@@ -364,7 +386,7 @@ def diagnose(
         raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
     models = _opened(files, [layers, layers], common_rows)
     found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
-    output.print_diagnosis(found)
+    output.print_diagnosis(found, every=every)
     if out is not None:
         output.write_file(out, found.result.to_netcdf)
 
@@ -382,9 +404,15 @@ def report(
 
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.nc).")]) -> None:
-    """Say what a file holds."""
+    """Say what a file holds, and what a result says."""
     if file.suffix == ".nc":
-        output.print_summary(loading.result(file))
+        result = loading.result(file)
+        output.print_contents(result)
+        summary_output.print_sentences(result, summary_output.for_a_file(file))
+        return
+    begun = contents_of(file) if file.suffix == ".zarr" else None
+    if begun is not None and not begun.complete:
+        output.print_unfinished(file, begun)
     else:
         output.print_activations(homolog.open(file))
 
