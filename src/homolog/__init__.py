@@ -98,7 +98,7 @@ from homolog.measures import (
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure, measures, register, unregister
 from homolog.operands.family import Family, Invariances
-from homolog.reporting import report
+from homolog.reporting import report, show
 from homolog.rows import Rows
 from homolog.states import MinibatchHSIC, Moments, compare_models
 
@@ -195,6 +195,7 @@ __all__ = [
     "second_order_cosine",
     "semi_match",
     "shared_subspace",
+    "show",
     "size_and_shape_distance",
     "soft_correlation_match",
     "soft_matching_distance",
