@@ -59,8 +59,7 @@ def compared(rng, count, **options):
     shared = network(rng, count)
     other = {name: array + rng.normal(size=array.shape) for name, array in shared.items()}
     other["noise"] = rng.normal(size=(60, 4))
-    measures = options.pop("measures", ("cka(estimator=debiased)", "cka"))
-    return hl.compare(shared, other, measures=measures, **options)
+    return hl.compare(shared, other, **options)
 
 
 def text_of(browser, element):
@@ -115,6 +114,25 @@ def test_hover_click_and_keys_fill_the_panel(rng, opened, count, width, scheme):
     browser.click(*cell(browser, 1, 0))
     browser.move(5, 5)
     browser.wait(f"place('chosen').innerText.includes({json.dumps(f'{values[1, 0]:.5g}'.replace('-', '−'))})")
+
+
+def test_what_a_result_knows_by_default(rng, opened):
+    """p-values by moments, types and shapes of layers, and no interval."""
+    result = compared(rng, 4).assign_coords(
+        type_a=("layer_a", ["Conv2d"] * 4), shape_b=("layer_b", ["64 × 8 × 8"] * 5)
+    )
+    browser = opened(result)
+    told = text_of(browser, "chosen")
+    for words in ("Conv2d", "64 × 8 × 8", "6 features", "from the moments of all orders", "false discovery rate"):
+        assert words in told
+    assert "interval" not in told
+    assert "adjusted p above 0.01" in text_of(browser, "legend")
+    row, column = (result.sizes[f"layer_{side}"] - 1 for side in "ab")
+    browser.evaluate(f"choose([{row}, {column}])")
+    assert "no better than chance" in text_of(browser, "chosen")
+    crossed = browser.evaluate("place('heatmap').data[1].z")
+    assert crossed[row][column] is not None
+    assert browser.evaluate("place('heatmap').data[0].z")[row][column] is None
 
 
 def test_choices_of_measure_quantity_and_range(rng, opened):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog import analysis
 from homolog.analysis import Finding, layer_identification
+from homolog.analysis.summarising import in_python, summarised
+from homolog.analysis.summary_cautions import Step
 from homolog.diagnostics import FewModelsWarning
 from homolog.names import printable
 from homolog.reporting.explorer_data import explorer_data, safe_json
@@ -79,11 +80,19 @@ def _listed(models: list[str]) -> str:
 
 
 def _summary(result: xarray.Dataset) -> list[str]:
-    summary = getattr(analysis, "summary", None)
     try:
-        return [] if summary is None else [str(sentence) for sentence in summary(result)]
+        return list(summarised(result, None, _next_step))
     except ValueError:  # parts of results of which there is nothing to say, such as one model of many
         return []
+
+
+def _next_step(step: Step, result: xarray.Dataset) -> str:
+    """Say what to do next: what the page itself can do, it says of itself."""
+    here = {
+        "report": "Next, to look at every pair of layers: click the cells of the heatmap below.",
+        "mean": "Next, to see the mean over pairs of models: choose it below, under “Models”.",
+    }
+    return here.get(step.kind) or in_python(step, result)
 
 
 def grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
