@@ -118,9 +118,7 @@ def test_hover_click_and_keys_fill_the_panel(rng, opened, count, width, scheme):
 
 def test_what_a_result_knows_by_default(rng, opened):
     """p-values by moments, types and shapes of layers, and no interval."""
-    result = compared(rng, 4).assign_coords(
-        type_a=("layer_a", ["Conv2d"] * 4), shape_b=("layer_b", ["64 × 8 × 8"] * 5)
-    )
+    result = compared(rng, 4).assign_coords(type_a=("layer_a", ["Conv2d"] * 4), shape_b=("layer_b", ["64 × 8 × 8"] * 5))
     browser = opened(result)
     told = text_of(browser, "chosen")
     for words in ("Conv2d", "64 × 8 × 8", "6 features", "from the moments of all orders", "false discovery rate"):
@@ -206,6 +204,9 @@ def test_tables_sort_filter_and_search(rng, opened):
     seek = "(() => { const input = document.querySelector('#pairs-table input'); input.value = 'NOISE';"
     browser.evaluate(seek + "input.dispatchEvent(new Event('input')); })()")
     assert browser.evaluate(f"document.querySelectorAll('{body}').length") == 6
+    choose(browser, "measure", 1)  # what was sought and sorted stays
+    assert browser.evaluate(f"document.querySelectorAll('{body}').length") == 6
+    assert browser.evaluate(sort) == "ascending"
     browser.evaluate(f"document.querySelectorAll('{body}')[0].click()")
     assert chosen_pair(browser)[1] == "noise"
 

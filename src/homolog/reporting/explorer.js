@@ -65,8 +65,10 @@ const tell = () => {
 
 };
 
+const profileCells = () => namesakes(view).filter(cell => at(view, "values", ...cell) !== null);
+
 const showProfile = () => {
-  const cells = namesakes(view).filter(cell => at(view, "values", ...cell) !== null);
+  const cells = profileCells();
   place("profile").hidden = cells.length < 2;
   if (cells.length < 2) return [];
   const extras = ["low" in view.measure.companions ? "the band is the interval" : null, "null" in view.measure.companions ? "the dotted line is the null level, what independent data give on average" : null,
@@ -99,6 +101,7 @@ const refresh = async () => {
   showPairs(view, place("pairs-table"));
   for (const link of document.querySelectorAll("nav a")) link.hidden = document.querySelector(link.getAttribute("href")).hidden;
   await Promise.all(pictures);
+  listenToPoints();
 };
 
 /** Show a pair of layers; keep it if it was clicked. */
@@ -161,9 +164,29 @@ const listenToPictures = () => {
     pressed = null;
     if (cell) choose(cell);
   });
-  const along = (id, cellAt) => place(id).on && place(id).on("plotly_click", event => choose(cellAt(event.points[0].pointIndex)));
-  along("row", k => [state.cell[0], view.columns[k]]);
-  along("column", k => [view.rows[k], state.cell[1]]);
+};
+
+/** Pictures whose points can be clicked: which pair of layers a point stands for. */
+const CELL_OF_POINT = {
+  row: point => [state.cell[0], view.columns[point.pointIndex]],
+  column: point => [view.rows[point.pointIndex], state.cell[1]],
+  "profile-picture": point => profileCells()[point.pointIndex],
+  "matches-picture": point => {
+    const side = point.x === 0 ? "rows" : "columns", match = bestOf(view, side, view[side][point.pointIndex]);
+    return match && [match.row, match.column];
+  },
+};
+const heard = new Set();
+
+const listenToPoints = () => {
+  for (const [id, cellOf] of Object.entries(CELL_OF_POINT)) {
+    if (heard.has(id) || !place(id).on) continue;
+    heard.add(id);
+    place(id).on("plotly_click", event => {
+      const cell = cellOf(event.points[0]);
+      if (cell) choose(cell);
+    });
+  }
 };
 
 // ---- the keyboard ----
