@@ -3,6 +3,7 @@
 
 let view = chosenView();
 let hovered = null;
+let pairsTable = null;
 
 const fillSelect = (id, options, chosen) => {
   const select = place(id);
@@ -98,7 +99,7 @@ const refresh = async () => {
   fillModels(view);
   fillPanel(view, state.cell);
   const pictures = [drawHeatmap(view, place("heatmap"), state.cell), ...drawStrips(view, state.cell), ...showProfile(), ...showMatchSection()];
-  showPairs(view, place("pairs-table"));
+  pairsTable = showPairs(view, place("pairs-table"));
   for (const link of document.querySelectorAll("nav a")) link.hidden = document.querySelector(link.getAttribute("href")).hidden;
   await Promise.all(pictures);
   listenToPoints();
@@ -115,6 +116,7 @@ const choose = (cell, scroll = false) => {
   if (hovered) hovered.cell = undefined; // what was hovered over before counts no more
   look(cell);
   Plotly.relayout(place("heatmap"), { shapes: marked(view, cell) });
+  if (pairsTable.filter.endsWith(OF_CHOSEN)) pairsTable.change({});
   if (scroll) place("now").scrollIntoView({ block: "start" });
 };
 

@@ -3,6 +3,7 @@
 
 const A_PAGE = 25;
 const BRIEF = 18; // letters of a name that is never broken
+const OF_CHOSEN = " of the chosen cell";
 const PRINTED = 150; // rows on paper, which has no pages to turn
 
 /** The name of a layer in a table: short on the screen, whole for those who hover, listen or print. */
@@ -169,8 +170,8 @@ const pairFilters = view => {
     filters.push({ name: "better than chance", keep: row => at(view, "values", ...row) !== null && !byChance(view, ...row) },
                  { name: "no better than chance", keep: row => byChance(view, ...row) });
   }
-  filters.push({ name: "row of the chosen cell", keep: ([i]) => state.cell !== null && i === state.cell[0] },
-               { name: "column of the chosen cell", keep: ([, j]) => state.cell !== null && j === state.cell[1] });
+  filters.push({ name: "row" + OF_CHOSEN, keep: ([i]) => state.cell !== null && i === state.cell[0] },
+               { name: "column" + OF_CHOSEN, keep: ([, j]) => state.cell !== null && j === state.cell[1] });
   return filters;
 };
 
