@@ -35,7 +35,9 @@ def draw(rng: np.random.Generator, kind: str, n: int, p: int) -> np.ndarray:
 def sizes() -> None:
     """Print how often p is at most 0.05 and 0.01 of independent layers."""
     low, high = zip(*(binom.ppf([0.005, 0.995], PAIRS, level) / PAIRS for level in LEVELS[:2]), strict=True)
-    print(f"{PAIRS} pairs; if exact {low[0]:.4f} to {high[0]:.4f} and {low[1]:.4f} to {high[1]:.4f} in 99 of 100 cells\n")
+    print(
+        f"{PAIRS} pairs; if exact {low[0]:.4f} to {high[0]:.4f} and {low[1]:.4f} to {high[1]:.4f} in 99 of 100 cells\n"
+    )
     print("| data |", " | ".join(MEASURES), "|\n|---|" + "---|" * len(MEASURES))
     for kind, n, p in DATA:
         rng, found = np.random.default_rng(0), []
@@ -50,7 +52,9 @@ def sizes() -> None:
 
 def tails(n_permutations: int = 100_000) -> None:
     """Print how far log10 p lies from that of permutations, where these give 0.05, 0.01 and 0.001."""
-    print("| data | estimator | at 0.05 | at 0.01 | at 0.001 | shift of log10 p at 0.001, with its error |\n|---|---|---|---|---|---|")
+    print(
+        "| data | estimator | at 0.05 | at 0.01 | at 0.001 | shift of log10 p at 0.001, with its error |\n|---|---|---|---|---|---|"
+    )
     for kind, n, p in DATA:
         rng = np.random.default_rng(1)
         xs, ys = ([_gram(draw(rng, kind, n, p)) for _ in range(DRAWS)] for _ in range(2))
@@ -86,7 +90,9 @@ def speed() -> None:
         chosen = {"measures": "cka(estimator=debiased)", "progress": False}
         whole = _median(lambda a=a, b=b: hl.compare(a, b, **chosen))
         tested = _median(lambda a=a, b=b: hl.compare(a, b, null="permutation", n_permutations=1000, **chosen), 1)
-        print(f"n = {n}, p = {p}: by moments {whole:.2f} s in all, with 1,000 permutations {tested:.1f} s, {tested / whole:.0f} times")
+        print(
+            f"n = {n}, p = {p}: by moments {whole:.2f} s in all, with 1,000 permutations {tested:.1f} s, {tested / whole:.0f} times"
+        )
 
 
 def _median(work, rounds: int = 5) -> float:
