@@ -141,7 +141,7 @@ const showMatchSection = () => {
     " on the right, the first at the bottom. Lines lead from each layer to the one that is most alike by " +
     view.measure.name +
     (view.pair.same ? ", other than itself" : "") +
-    ". Click a name in the legend to hide its lines.";
+    ". “Mutual” are pairs that are each other’s best match. Click a name in the legend to hide its lines.";
   showMatches(view, place("matches-a"), "rows");
   place("matches-picture").parentElement.hidden = matchLines(view).every(lines => lines.length === 0);
   place("matches-b").hidden = view.pair.same && view.measure.symmetric;

@@ -152,9 +152,9 @@ const drawProfile = (view, target, cells) => {
 // ---- best matches ----
 
 const KINDS_OF_MATCH = [
-  { name: "each other's best", colour: "accent", width: 2.2, dash: "solid" },
-  { name: "best of the left layer", colour: "second", width: 1.3, dash: "solid" },
-  { name: "best of the right layer", colour: "third", width: 1.3, dash: "dash" },
+  { name: "each other's best match", colour: "accent", width: 2.2, dash: "solid" },
+  { name: "best match of the layer on the left", colour: "second", width: 1.3, dash: "solid" },
+  { name: "best match of the layer on the right", colour: "third", width: 1.3, dash: "dash" },
   { name: "no better than chance", colour: "faint", width: 1, dash: "dot" },
 ];
 

@@ -297,15 +297,17 @@ const showMatches = (view, target, side) => {
       i => (cell(i) ? at(view, "values", ...cell(i)) : null),
       v => fixed(v, view.places),
     ),
-    ...companionColumns(view, cell).filter(column => ["adjusted p", "null level"].includes(column.title)),
+    ...companionColumns(view, cell).filter(
+      column => column.title === ("p_fdr" in view.measure.companions ? "adjusted p" : "null level"),
+    ),
     {
-      title: "each other's best",
+      title: "mutual",
       kind: "text",
       get: status,
       show: i => (status(i) === "no better than chance" ? "by chance" : status(i)),
     },
   ];
-  const filters = [{ name: "each other's best", keep: i => status(i) === "yes" }];
+  const filters = [{ name: "mutual", keep: i => status(i) === "yes" }];
   if (view.measure.tested)
     filters.push({ name: "better than chance", keep: i => match(i) !== null && match(i).supported });
   const table = new Table(target, {
