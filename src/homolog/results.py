@@ -330,6 +330,15 @@ def marks(result: xarray.Dataset, name: str) -> np.ndarray:
     return best_in_rows(matrix, namesakes)
 
 
+def written_probability(p: float) -> str:
+    """Write a p-value with two digits; how small one below 0.0001 is says nothing more, and no approximation is so good.
+
+    >>> written_probability(0.0316), written_probability(3e-17)
+    ('0.032', '< 0.0001')
+    """
+    return "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
 def is_tested(result: xarray.Dataset, name: str) -> bool:
     """Say whether a result has p-values of a measure, or the level of independent data."""
     return companion(result, name, "p_fdr") is not None or companion(result, name, "null") is not None

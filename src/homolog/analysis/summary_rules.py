@@ -9,7 +9,7 @@ import scipy
 
 from homolog.analysis.summary_views import View, number, short, span, spread
 from homolog.diagnostics import listed
-from homolog.results import ALPHA
+from homolog.results import ALPHA, written_probability
 
 NEARLY_EQUAL = 0.98
 """Likeness from which layers are called nearly equal, also as a share of the room above what independent layers score."""
@@ -50,7 +50,7 @@ def support(view: View) -> str:
         lowest = float(np.nanmin(view.p[view.known]))  # type: ignore[index]
         return (
             f"No better than chance: no pair of layers is more alike than chance allows (smallest adjusted p-value "
-            f"{lowest:.2g}; {values})."
+            f"{written_probability(lowest)}; {values})."
         )
     if not view.supported[view.known].any():
         return f"{undecided(view.undecided[view.known])}; {values}."
@@ -91,7 +91,7 @@ def _of_one_pair(view: View) -> str:
     if not view.tested:
         known = f", {chance}" if chance else ""
         return f"{x} and {y} have a value of {value}{known}; nothing here tests whether that is more than chance."
-    told = f"{value}{', ' + chance if chance else ''}; adjusted p-value {view.p[i, j]:.2g}"  # type: ignore[index]
+    told = f"{value}{', ' + chance if chance else ''}; adjusted p-value {written_probability(view.p[i, j])}"  # type: ignore[index]
     if view.supported[i, j]:
         return f"{x} and {y} are more alike than chance allows: {told}."
     if view.undecided[i, j]:
