@@ -52,6 +52,7 @@ OTHERWISE = {
     ("measure", "paired_test"): "cka(estimator=debiased)",
     ("measure", "correspondence"): None,
     ("measure", "summary"): None,
+    ("measure", "table"): None,
     ("measure", "plot.heatmap"): None,
     ("memory", "extract"): "8GiB",
     # A change of a network keeps the names of its layers.
