@@ -147,12 +147,25 @@ def test_other_orders_are_told_as_what_they_are(order, told):
 
 def test_one_match_for_all_is_no_order():
     values = in_order(6, 6)
-    values[:, 2] = 0.95
+    values[:, 2] = 0.95 + 0.001 * np.arange(6)
     found = sentence(
         made(values, SURE), "The layers do not correspond in order: all 6 layers of base have one best match"
     )
     assert "in tuned, l2" in found
     assert not sentence(made(values, SURE), "in a row")
+
+
+def test_equal_values_choose_nothing():
+    told = str(hl.summary(made(np.zeros((5, 5)), measure="maximum_match")))
+    assert "order (" not in told
+    assert "best match in" not in told
+    assert "Best matches: " not in str(hl.summary(made(np.zeros((2, 2)), measure="maximum_match")))
+
+
+def test_of_equal_layers_the_mean_place_counts():
+    twice = np.repeat(in_order(6, 6), 2, axis=1)  # as dropout and its input
+    found = sentence(made(twice, SURE), "The layers correspond in order (rank correlation of places 1.00, and")
+    assert "the best match has the same name for 0.5 of 6 layers" in found
 
 
 def test_few_layers_are_listed():
@@ -264,44 +277,6 @@ def test_missing_layers_are_not_the_last():
     result = made(values, SURE)
     assert sentence(result, "4 layers in a row of base (l4 to l7)")
     assert "l8 of base has no value" in sentence(result, "Caution: ")
-
-
-# --- One model with itself
-
-
-def of_itself(values, p=SURE, **options):
-    return made(values, p, same_model=np.int32(1), model_b="base", **options)
-
-
-def chain(steps):
-    """Likeness that falls with the sum of the steps between two layers."""
-    at = np.concatenate([[0], np.cumsum(steps)])
-    return 1 - np.abs(at[:, None] - at[None, :])
-
-
-def test_neighbours_that_are_nearly_equal_and_the_largest_change():
-    found = hl.summary(of_itself(chain([0.01, 0.3, 0.015, 0.01, 0.012])))
-    assert "compared with each other" in found.sentences[0]
-    told = sentence(of_itself(chain([0.01, 0.3, 0.015, 0.01, 0.012])), "neighbouring layers are nearly equal")
-    assert told.startswith(
-        "4 of 5 pairs of neighbouring layers are nearly equal (0.98 or more): l0 and l1, l2 and l3, l3 and l4"
-    )
-    assert "the largest change between neighbours is from l1 to l2 (0.70)" in told
-    assert sentence(
-        of_itself(chain([0.01, 0.3, 0.015, 0.01, 0.012])), "is l2 to l5: each two of these 4 have a likeness of 0.96"
-    )
-
-
-def test_a_chain_of_small_steps_is_no_block():
-    result = of_itself(chain([0.03] * 8))
-    assert sentence(result, "0 of 8 pairs of neighbouring layers are nearly equal")
-    assert not sentence(of_itself(chain([0.06] * 8)), "The longest run")
-
-
-def test_a_high_level_is_no_redundancy():
-    result = of_itself(chain([0.005] * 5), None, level=0.9, measure="cka")
-    assert sentence(result, "0 of 5 pairs of neighbouring layers are nearly equal")
-    assert not sentence(result, "The longest run")
 
 
 # --- What not to conclude

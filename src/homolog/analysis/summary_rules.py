@@ -137,7 +137,7 @@ def order(view: View) -> str | None:
             only = side.names(1, [best[0]])[0]
             match = f"{_all(side, len(rows))} have one best match in {side.titles[1]}, {only}"
             return f"{subject} {negation} in order: {match}, and {_among_themselves(side, rows, int(best[0]))}"
-    there, back = (_rank_correlation(*each) for each in places)
+    there, back = _rank_correlation(view), _rank_correlation(view.transposed)
     told = f"rank correlation of places {number(there)}, and {number(back)} the other way"
     verb = "correspond" if view.tested else "are"
     if in_order(view):
@@ -154,7 +154,7 @@ def in_order(view: View) -> bool:
     places = _places(view), _places(view.transposed)
     if min(len(rows) for rows, _ in places) < FEWEST_IN_ORDER or not _spread(places):
         return False
-    return min(_rank_correlation(*each) for each in places) >= IN_ORDER
+    return min(map(_rank_correlation, (view, view.transposed))) >= IN_ORDER
 
 
 def _spread(places: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
@@ -181,16 +181,25 @@ def _all(view: View, count: int) -> str:
 
 
 def _places(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and their best matches, of rows that have a choice and, where anything was tested, support."""
-    able = view.known[view.rows].sum(axis=1) > 1
+    """Return rows and their best matches, of rows that have a choice and, where anything was tested, support.
+
+    A row of which most values equal the largest chooses nothing.
+    """
+    candidates = view.known[view.rows].sum(axis=1)
+    able = (candidates > 1) & (view.equal[view.rows].sum(axis=1) <= candidates / 2)
     if view.tested:
         able &= view.picked(view.supported)
     return view.rows[able], view.best[able]
 
 
-def _rank_correlation(places: np.ndarray, best: np.ndarray) -> float:
-    ranks = scipy.stats.rankdata(places), scipy.stats.rankdata(best)
-    return float(np.corrcoef(*ranks)[0, 1])
+def _rank_correlation(view: View) -> float:
+    """Correlate the ranks of rows and of their best matches; of several that are equal, the mean place counts."""
+    rows, _ = _places(view)
+    equal = view.equal[rows]
+    best = (equal * np.arange(equal.shape[1])).sum(axis=1) / equal.sum(axis=1)
+    if np.ptp(best) == 0:
+        return 0.0
+    return float(np.corrcoef(scipy.stats.rankdata(rows), scipy.stats.rankdata(best))[0, 1])
 
 
 def _few(view: View) -> str | None:
@@ -204,7 +213,7 @@ def _few(view: View) -> str | None:
 
 def _where(view: View) -> str:
     """Say how often the best match has the same name, or one of the same group."""
-    rows, best = _places(view)
+    rows, _ = _places(view)
     found = view.namesakes & view.known
     what, groups = "has the same name", _groups(view)
     if set(view.layers[0]) != set(view.layers[1]) and groups is not None:
@@ -213,10 +222,11 @@ def _where(view: View) -> str:
     able = found[rows].any(axis=1)
     if able.mean() < 0.5:
         return ""
-    hits = int(found[rows, best][able].sum())
+    equal = view.equal[rows]
+    hits = float(((found[rows] & equal).sum(axis=1) / equal.sum(axis=1))[able].sum())
     among = view.known[rows].sum(axis=1)
     guessed = float((found[rows].sum(axis=1) / among)[able].sum())
-    return f"; the best match {what} for {hits} of {int(able.sum())} layers, where guessing would give {guessed:.1f}"
+    return f"; the best match {what} for {round(hits, 1):g} of {int(able.sum())} layers, where guessing would give {guessed:.1f}"
 
 
 def _groups(view: View) -> tuple[np.ndarray, str] | None:
