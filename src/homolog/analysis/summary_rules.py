@@ -26,7 +26,7 @@ PLATEAU_SHARE = 0.25
 ALIKE = 0.8
 """Least likeness of layers that are called alike among themselves."""
 SPREAD = 0.02
-"""Range of values below which layers of the same name are about equally alike."""
+"""Range of likeness below which layers of the same name are about equally alike."""
 NULL_LEVEL = 0.1
 """Null level that is worth a word."""
 
@@ -250,9 +250,10 @@ def same_names(view: View) -> str | None:
     values = view.values[rows, columns]
     if np.isinf(values).any():
         return None
-    if np.ptp(values) <= SPREAD:
+    alike = likeness[rows, columns]
+    if np.ptp(alike) <= SPREAD:
         return f"The {count} layers of the same name are about equally alike ({span(values)})."
-    unlike = np.argsort(likeness[rows, columns], kind="stable")[: min(3, count - 1)]
+    unlike = [k for k in np.argsort(alike, kind="stable")[:3] if alike[k] < alike.max() - SPREAD]
     told = listed((f"{view.names(0, [rows[k]])[0]} ({number(values[k])})" for k in unlike), 3)
     those = "the one that differs most is" if len(unlike) == 1 else "those that differ most are"
     sentence = f"Of {count} layers of the same name, {those} {told}"
