@@ -184,7 +184,12 @@ def _best_rows(result: xarray.Dataset) -> list[list[str]]:
 def _uncertainty_columns(result: xarray.Dataset) -> list[str]:
     """Return the headings of what a result says about how sure it is."""
     interval = f"{float(result.attrs['level']):.0%} interval" if "level" in result.attrs else ""
-    return [interval] * bool(interval) + ["p (Benjamini-Hochberg)"] * ("n_permutations" in result.attrs)
+    return [interval] * bool(interval) + ["p (Benjamini-Hochberg)"] * _tested(result)
+
+
+def _tested(result: xarray.Dataset) -> bool:
+    """Say whether any measure has p-values."""
+    return any(companion(result, name, "p_fdr") is not None for name in measure_names(result))
 
 
 def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> list[str]:
@@ -196,8 +201,9 @@ def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> li
     if "level" in result.attrs:
         low, high = (float(result[f"{name}_{end}"].sel(at)) for end in ("low", "high"))
         found.append(f"{low:.4f} to {high:.4f}")
-    if "n_permutations" in result.attrs:
-        found.append(f"{float(companion(result, name, 'p_fdr').sel(at)):.2g}")
+    if _tested(result):
+        p = companion(result, name, "p_fdr")
+        found.append("" if p is None or np.isnan(p.sel(at)) else f"{float(p.sel(at)):.2g}")
     return found
 
 
