@@ -61,7 +61,7 @@ def test_numbers_are_not_rounded_up_to_one(value, written):
 def test_support_is_told_with_the_values_and_the_level():
     found = sentence(made(in_order(6, 6), SURE), "Every layer")
     assert "Every layer of base is more alike to its best match in tuned than chance allows" in found
-    assert "best matches have values 0.90, where independent layers score 0.00 on average" in found
+    assert "best matches have values 0.90, where chance gives 0.00 on average" in found
 
 
 def test_without_support_it_is_no_better_than_chance_and_nothing_else_is_read():
@@ -112,7 +112,7 @@ def test_without_a_test_no_layers_correspond():
 
 def test_a_level_alone_supports_nothing():
     near, far = (made(in_order(6, 6), level=level, measure="cka") for level in (0.895, 0.2))
-    assert hl.summary(near).sentences[1].startswith("Hardly more than independent layers score on average")
+    assert hl.summary(near).sentences[1].startswith("Hardly more than chance gives on average")
     assert not sentence(near, "order (")
     assert hl.summary(far).sentences[1].endswith("nothing in this result tests whether that is more than chance.")
 
@@ -291,11 +291,24 @@ def test_biased_measures_are_set_beside_the_debiased_one():
     for measure in (DEBIASED, "cka"):
         found = hl.summary(result, measure)
         assert found.sentences[1].startswith("No better than chance")
-        assert sentence(result, "Independent layers of these sizes would score up to 0.7", measure=measure)
-    assert "by cka(estimator=debiased), whose level is 0, the same pairs have values between" in str(
+        assert sentence(result, "Chance alone gives up to 0.7", measure=measure)
+    assert "by cka(estimator=debiased), about 0 by chance, the same pairs have values between" in str(
         hl.summary(result, "cka")
     )
     assert "with 60 examples for up to 200 features values are imprecise" in sentence(result, "Caution: ")
+
+
+def test_chance_within_groups_is_not_called_independence(rng):
+    groups = np.repeat(np.arange(5), 20)
+    shared = 2 * rng.normal(size=(5, 6))[groups]
+    a, b = ({f"l{i}": shared @ rng.normal(size=(6, 8)) + rng.normal(size=(100, 8)) for i in range(4)} for _ in range(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        result = hl.compare(a, b, null="permutation", groups=groups, n_permutations=199)
+    told = str(hl.summary(result))
+    assert "chance keeps the groups here" in told
+    assert "is about 0 by chance" not in told
+    assert "where chance gives between 0." in told
 
 
 def test_warnings_are_told_by_seriousness_and_the_rest_counted():
@@ -336,9 +349,7 @@ def test_the_page_has_the_thresholds_of_the_rules():
 
 def test_a_single_pair():
     found = hl.summary(made([[0.4]], SURE))
-    assert found.sentences[1].startswith(
-        "l0 and l0 are more alike than chance allows: 0.40, where independent layers score 0.00"
-    )
+    assert found.sentences[1].startswith("l0 and l0 are more alike than chance allows: 0.40, where chance gives 0.00")
     assert "interval=True" in found.sentences[-1]
     assert (
         hl.summary(made([[0.01]], CHANCE)).sentences[1].startswith("No better than chance: l0 and l0 are no more alike")

@@ -87,7 +87,7 @@ def _of_one_pair(view: View) -> str:
     (i,), (j,) = view.rows, view.best
     x, y = view.names(0, [i])[0], view.names(1, [j])[0]
     value, level = number(view.values[i, j]), view.level
-    chance = f"where independent layers score {number(level[i, j])} on average" if level is not None else ""
+    chance = f"where chance gives {number(level[i, j])} on average" if level is not None else ""
     if not view.tested:
         known = f", {chance}" if chance else ""
         return f"{x} and {y} have a value of {value}{known}; nothing here tests whether that is more than chance."
@@ -96,7 +96,7 @@ def _of_one_pair(view: View) -> str:
         return f"{x} and {y} are more alike than chance allows: {told}."
     if view.undecided[i, j]:
         return f"Nothing here decides whether {x} and {y} are more alike than by chance: {told}."
-    return f"No better than chance: {x} and {y} are no more alike than independent layers are ({told})."
+    return f"No better than chance: {x} and {y} are no more alike than chance allows ({told})."
 
 
 def _values_beside_chance(view: View) -> str:
@@ -106,7 +106,7 @@ def _values_beside_chance(view: View) -> str:
     level = None if view.level is None else view.picked(view.level)
     if level is None or np.isnan(level).any():
         return told
-    return f"{told}, where independent layers score {span(level)} on average"
+    return f"{told}, where chance gives {span(level)} on average"
 
 
 def _untested(view: View, values: str) -> str:
@@ -114,7 +114,7 @@ def _untested(view: View, values: str) -> str:
     if view.level is None:
         return f"{start}; nothing in this result says what chance would give."
     if view.at_level:
-        return f"Hardly more than independent layers score on average, and nothing tests the difference: {values}."
+        return f"Hardly more than chance gives on average, and nothing tests the difference: {values}."
     return f"{start}; nothing in this result tests whether that is more than chance."
 
 
