@@ -43,13 +43,21 @@ const element = (tag, attributes = {}, ...children) => {
 };
 
 /** A name that breaks where its parts meet, if it must. */
-const breakable = text => text.replace(/^…/, "…\u2060").split(/(?<=[._/:\-])/).flatMap(part => [part, element("wbr")]);
+const breakable = text =>
+  text
+    .replace(/^…/, "…\u2060")
+    .split(/(?<=[._/:\-])/)
+    .flatMap(part => [part, element("wbr")]);
 
 const place = id => document.getElementById(id);
 
 /** The name of a file that every system takes. */
 const cleanFileName = (...parts) => {
-  const words = parts.join(" ").normalize("NFKD").replace(/[^A-Za-z0-9]+/g, "-").replace(/^-+|-+$/g, "");
+  const words = parts
+    .join(" ")
+    .normalize("NFKD")
+    .replace(/[^A-Za-z0-9]+/g, "-")
+    .replace(/^-+|-+$/g, "");
   return words.slice(0, 80).replace(/-+$/, "") || "homolog";
 };
 
