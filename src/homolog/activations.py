@@ -12,6 +12,7 @@ import numpy as np
 
 from homolog.arrays import Array, check_representation, described
 from homolog.diagnostics import listed
+from homolog.markup import paragraphs, table, title
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
 
 
@@ -91,6 +92,12 @@ class Activations(Mapping[str, Array]):
         shapes = ", ".join(f"{shown(name)}: {array.shape[1]}" for name, array in list(self.items())[:6])
         more = f", … {len(self) - 6} more" if len(self) > 6 else ""
         return f"<Activations of {len(self)} layers over {self.n} rows: {shapes}{more}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, array.shape[1], str(array.dtype).rpartition(".")[2]) for name, array in self.items()]
+        made = ", ".join(f"{key}: {note}" for key, note in self.provenance.items())
+        first = title(f"{len(self)} layers over {self.n} rows")
+        return first + table(("layer", "features", "dtype"), {"": rows}) + paragraphs([made] * bool(made))
 
     def select(self, *patterns: str) -> Activations:
         """Keep the layers whose names match: `*` stays within one dotted part, `**` crosses."""

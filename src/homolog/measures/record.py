@@ -16,6 +16,7 @@ import numpy as np
 
 from homolog.arrays import Array, is_array, to_numpy
 from homolog.diagnostics import Caution
+from homolog.markup import named_values
 from homolog.measures.spec import option_text, write
 from homolog.names import quoted, unknown
 from homolog.operands.family import Family, Invariances
@@ -65,7 +66,7 @@ def when(option: str, value: Any, **changes: Any) -> Variant:
     return Variant(option, value, MappingProxyType(changes))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measure:
     """A measure with options bound: callable on two representations, and its record.
 
@@ -137,6 +138,23 @@ class Measure:
     def __str__(self) -> str:
         return write(self.name, self.options, self.defaults)
 
+    def __repr__(self) -> str:
+        return f"<Measure {self}: {self.kind}, {self.between}>"
+
+    def _repr_html_(self) -> str:
+        said = {
+            "kind": self.kind,
+            "range": self.between,
+            "formula": self.formula,
+            "unchanged by": self.unchanged_by,
+            "symmetric": "not declared" if self.symmetric is None else self.symmetric,
+            "gradients": self.differentiable,
+            "fewest examples": str(self.minimal_n),
+            "options": ", ".join(f"{key}={option_text(value)}" for key, value in self.all_options.items()) or "none",
+            "reference": self.reference,
+        }
+        return named_values(self, said)
+
     def __call__(self, x: Array, y: Array, /) -> Array:
         """Compute the measure of two representations."""
         return self.function(x, y, **self.options)
@@ -164,6 +182,11 @@ class Measure:
         """The names of the two representations."""
         x, y = list(inspect.signature(self.function).parameters)[:2]
         return x, y
+
+    @property
+    def between(self) -> str:
+        """The range in words."""
+        return "{:g} to {:g}".format(*self.range).replace("inf", "∞").replace("-", "−")
 
     @cached_property
     def choices(self) -> dict[str, tuple[Any, ...]]:

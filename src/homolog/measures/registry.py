@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints, overload
 
 from homolog.arrays import Array
 from homolog.measures.docstrings import docstring
 from homolog.measures.evaluation import evaluate
+from homolog.measures.listing import Listing
 from homolog.measures.record import Measure, typed
 from homolog.measures.spec import read
 from homolog.names import unknown
@@ -141,13 +141,15 @@ def _call(function: Callable[..., Any]) -> Callable[..., Array]:
 def measures() -> Mapping[str, Measure]:
     """Return the registry: name → Measure, in order of registration.
 
+    It is read-only, and holds what is registered later too. A notebook shows it as a table in groups by subject.
+
     Examples
     --------
     >>> import homolog as hl
     >>> hl.measures()["cka"].kind
     'similarity'
     """
-    return MappingProxyType(_MEASURES)
+    return Listing(_MEASURES)
 
 
 def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Measure:
