@@ -107,6 +107,8 @@ class Measure:
     differentiable: bool = False
     null: Callable[..., Array | None] | None = None
     """null(X, Y, shared, **formula options) → mean over permutations of the examples, or None where there is no formula."""
+    quick: Callable[..., Array | None] | None = None
+    """quick(array, array, **options) → the value where a shortcut has it without any warning, else None."""
     without_each: Callable[..., Array | None] | None = None
     """without_each(X, Y, shared, **formula options) → (n,) values without each example, or None where there is no shortcut."""
     unbiased: Mapping[str, Any] = field(default_factory=dict)
