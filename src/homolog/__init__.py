@@ -14,10 +14,12 @@ from homolog.analysis import (
     diagnose,
     explain_cka,
     layer_identification,
+    log_dict,
     mean_over_models,
     probe,
     shared_subspace,
     split_half,
+    table,
 )
 from homolog.diagnostics import (
     BiasWarning,
@@ -159,6 +161,7 @@ __all__ = [
     "layer_identification",
     "linear_predictivity",
     "linear_regression",
+    "log_dict",
     "magnitude_difference",
     "maximum_match",
     "mean_over_models",
@@ -190,6 +193,7 @@ __all__ = [
     "soft_matching_distance",
     "split_half",
     "svcca",
+    "table",
     "uniformity_difference",
     "unregister",
 ]

@@ -7,8 +7,10 @@ from homolog.analysis.diagnosis import Diagnosis, diagnose
 from homolog.analysis.diagnosis_checks import Finding
 from homolog.analysis.explaining import explain_cka
 from homolog.analysis.identification import layer_identification
+from homolog.analysis.logging_values import log_dict
 from homolog.analysis.probing import probe
 from homolog.analysis.split_halves import split_half
+from homolog.analysis.tables import table
 from homolog.results import between
 
 __all__ = [
@@ -19,8 +21,10 @@ __all__ = [
     "diagnose",
     "explain_cka",
     "layer_identification",
+    "log_dict",
     "mean_over_models",
     "probe",
     "shared_subspace",
     "split_half",
+    "table",
 ]
