@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 import homolog
-from homolog.activations import Activations
-from homolog.cli import loading, output, paper_command
+from homolog.cli import check_command, loading, measure_tables, output, paper_command, summary_output
+from homolog.cli.inputs import CommonRows, LayersOfAll, Workspace, opened
 from homolog.diagnostics import HomologWarning
 from homolog.machine import optional
 from homolog.renamed import sentence
@@ -29,21 +29,6 @@ FORMER = {
 }
 """Options as they were in the release before → as they are."""
 
-CommonRows = Annotated[
-    bool,
-    typer.Option(
-        "--common-rows",
-        help="Keep only the rows that all files hold, matched by example ids or else by digests of inputs, in one order; "
-        "layers of a .zarr are read into memory.",
-    ),
-]
-
-LayersOfAll = Annotated[
-    list[str] | None, typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".')
-]
-
-Workspace = Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")]
-
 app = typer.Typer(
     help="Find which layers of two neural networks correspond, how alike they are, and how sure one may be of it.",
     epilog="Start with `homolog demo`; then `homolog compare --help`.",
@@ -55,12 +40,13 @@ app = typer.Typer(
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit status; wrong use is one sentence and status 2."""
-    command = typer.main.get_command(app)
+    command = _without_types_of_flags(typer.main.get_command(app))
     with warnings.catch_warnings():
         warnings.simplefilter("always", HomologWarning)
         warnings.showwarning = output.show_warning
         try:
-            status = command.main(args=_present(arguments), prog_name="homolog", standalone_mode=False)
+            given = _present(arguments)
+            status = command.main(args=given, prog_name="homolog", standalone_mode=False, obj=given)
         except UsageError as error:
             context = error.ctx
             where = f"{context.command_path} --help" if context is not None else "homolog --help"
@@ -78,6 +64,15 @@ def run(arguments: list[str]) -> int:
     if status == INTERRUPTED:  # some versions of typer return it, and say nothing
         return output.fail("interrupted.", status=INTERRUPTED)
     return status if isinstance(status, int) else 0
+
+
+def _without_types_of_flags(command: Any) -> Any:
+    """Return a command whose help shows flags as flags: some versions of typer call them BOOLEAN, as if they took a value."""
+    for each in (command, *command.commands.values()):
+        for option in (*each.params, each.get_help_option(typer.Context(each))):
+            if getattr(option, "is_flag", False):
+                option.metavar = ""
+    return command
 
 
 def _present(arguments: list[str]) -> list[str]:
@@ -105,13 +100,15 @@ def root(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for heatmap.png and result.nc.")] = Path("homolog-demo"),
+    out: Annotated[Path, typer.Option(help="Folder for report.html, heatmap.png and result.nc.")] = Path(
+        "homolog-demo"
+    ),
 ) -> None:
     """Train four small networks on digits and see which index finds their corresponding layers (a minute).
 
     Needs: pip install "homolog[demo]"
     """
-    for module in ("torch", "sklearn", "matplotlib"):
+    for module in ("torch", "sklearn", "matplotlib", "jinja2"):
         optional(module, "demo", "the demonstration")
     from homolog.paper import demo as demonstration
 
@@ -127,10 +124,10 @@ def measures(
         list[str] | None, typer.Option(help="A module or file.py that registers measures of your own; may repeat.")
     ] = None,
 ) -> None:
-    """List every measure; piped, or by name, with range, invariances, options and formula."""
+    """List the measures by subject, and which to start with; piped, or by name, with range, invariances, options and formula."""
     for where in module or []:
         loading.import_module(where)
-    output.print_measures(names or [])
+    measure_tables.print_measures(names or [])
 
 
 @app.command()
@@ -200,6 +197,7 @@ def _how_to_go_on(out: Path, resume: bool) -> str:
 
 @app.command(epilog="See `homolog measures` for what --measure takes.")
 def compare(
+    context: typer.Context,
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -242,12 +240,15 @@ def compare(
     A file holds one array (examples, features) per layer; row i of every array in all files is the same example, or is made
     to be by --common-rows.
 
+    Prints the best match of every layer, and last what the comparison says in a few sentences; where the output goes into a
+    pipe or a file, the sentences go to standard error.
+
     Example:  homolog compare a.npz b.npz -m cka -m "cka(estimator=debiased)" --out result.nc --report report.html
     """
     output.check_target(out, "--out", (".nc",))
     output.check_target(plot, "--plot", (".png", ".pdf", ".svg"))
     output.check_target(report, "--report", (".html",))
-    models = _opened(files, [layers_a or layers, layers_b or layers, layers], common_rows)
+    models = opened(files, [layers_a or layers, layers_b or layers, layers], common_rows)
     if len(files) == 1 and pairs == "same_name":
         raise ValueError("--pairs same_name needs two files, got one: name a second file, or leave --pairs out.")
     if len(files) == 1 and len(next(iter(models.values()))) == 1:
@@ -274,16 +275,10 @@ def compare(
     if report is not None:
         found = homolog.diagnose(*models.values(), memory=memory) if diagnosed else None
         output.write_file(report, lambda unfinished: homolog.report(result, unfinished, diagnosis=found))
+    summary_output.print_sentences(result, summary_output.after_comparing(context.obj, files, report))
 
 
-def _opened(files: list[Path], layers: list[list[str] | None], common_rows: bool) -> dict[str, Activations]:
-    """Open files of activations, and keep their common rows if asked."""
-    models = loading.activations(files, layers)
-    if not common_rows:
-        return models
-    kept = loading.with_common_rows(models)
-    output.tell_common_rows(models, next(iter(kept.values())).n)
-    return kept
+check = app.command()(check_command.check)
 
 
 @app.command()
@@ -295,18 +290,23 @@ def diagnose(
     common_rows: CommonRows = False,
     out: Annotated[Path | None, typer.Option(help="Write values, null levels and p-values here (.nc).")] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Random orders of the examples.")] = 199,
+    every: Annotated[
+        bool, typer.Option("--every", help="One line for every place, instead of one for every kind of finding.")
+    ] = False,
     memory: Workspace = "2GiB",
 ) -> None:
     """Say what may be wrong with a comparison before you believe its numbers, and what to do about it.
+
+    One line for every kind of finding, the most serious first.
 
     Example:  homolog diagnose a.npz b.npz
     """
     output.check_target(out, "--out", (".nc",))
     if len(files) > 2:
         raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
-    models = _opened(files, [layers, layers], common_rows)
+    models = opened(files, [layers, layers], common_rows)
     found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
-    output.print_diagnosis(found)
+    output.print_diagnosis(found, every=every)
     if out is not None:
         output.write_file(out, found.result.to_netcdf)
 
@@ -324,9 +324,15 @@ def report(
 
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.nc).")]) -> None:
-    """Say what a file holds."""
+    """Say what a file holds, and what a result says."""
     if file.suffix == ".nc":
-        output.print_summary(loading.result(file))
+        result = loading.result(file)
+        output.print_contents(result)
+        summary_output.print_sentences(result, summary_output.for_a_file(file))
+        return
+    begun = contents_of(file) if file.suffix == ".zarr" else None
+    if begun is not None and not begun.complete:
+        output.print_unfinished(file, begun)
     else:
         output.print_activations(homolog.open(file))
 
