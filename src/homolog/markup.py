@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.names import printable, shown, writable
+from homolog.names import printable, writable
 
 _ROW = '<tr style="border-bottom: 1px solid rgba(128, 128, 128, 0.4); vertical-align: top">'
 _TABLE = '<table style="border-collapse: collapse; color: inherit; background: none; overflow-wrap: break-word">'
@@ -33,7 +33,7 @@ def text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float | np.floating):
         return f"{value:.4g}"
-    return "" if value is None else html.escape(writable(shown(value)))
+    return "" if value is None else html.escape(writable(printable(str(value))))
 
 
 def title(words: object) -> str:

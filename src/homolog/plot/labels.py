@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from homolog.machine import optional
-from homolog.names import shortened
-from homolog.short_names import folded, shared_start
+from homolog.names import folded_prefix, labels, shortened
 
 if TYPE_CHECKING:
     import xarray
@@ -37,16 +36,16 @@ def plain(text: Any) -> str:
 
 def short(names: Sequence[str]) -> list[str]:
     """Return names as they are written beside an axis: different ones stay different."""
-    return folded(names, LONGEST_LABEL)
+    return labels(names, LONGEST_LABEL)
 
 
 def layer_labels(result: xarray.Dataset, side: str) -> list[str]:
     """Return what to write beside the layers, with the model where there are many."""
-    labels = short(_names(result, "layer", side))
+    layers = short(_names(result, "layer", side))
     if "a" not in result.dims:
-        return labels
-    models = folded(_names(result, "model", side), LONGEST_MODEL)
-    return [f"{model} {label}" for model, label in zip(models, labels, strict=True)]
+        return layers
+    models = labels(_names(result, "model", side), LONGEST_MODEL)
+    return [f"{model} {layer}" for model, layer in zip(models, layers, strict=True)]
 
 
 def axis_title(result: xarray.Dataset, side: str) -> str:
@@ -54,7 +53,7 @@ def axis_title(result: xarray.Dataset, side: str) -> str:
     parts = [] if "a" in result.dims else [str(result.attrs.get(f"model_{side}", side))]
     for what, most in (("model", LONGEST_MODEL), ("layer", LONGEST_LABEL)):
         names = _names(result, what, side)
-        start = shared_start(names) if max(map(len, names), default=0) > most else ""
+        start = folded_prefix(names) if max(map(len, names), default=0) > most else ""
         parts += [f"{shortened(start, LONGEST_START)}…"] * (len(start) > 1)
     return plain(": ".join(parts))
 
@@ -64,11 +63,11 @@ def _names(result: xarray.Dataset, what: str, side: str) -> list[str]:
     return [] if found is None else [str(name) for name in found.values]
 
 
-def label_axis(axis: Any, labels: Sequence[str], length: float | None = None) -> None:
-    """Write labels beside an axis of some length in pixels, every k-th where there are many."""
+def label_axis(axis: Any, written: Sequence[str], length: float | None = None) -> None:
+    """Write names beside an axis of some length in pixels, every k-th where there are many."""
     box = axis.axes.get_window_extent()
     length = length or (box.height if axis.axis_name == "y" else box.width)
     room = length / axis.axes.figure.dpi
-    step = -(-len(labels) // max(min(MOST_LABELS, int(room / INCHES_PER_LABEL)), 8))
-    places = range(0, len(labels), step)
-    axis.set_ticks(places, labels=[plain(labels[place]) for place in places], fontsize=9 if len(places) <= 25 else 7)
+    step = -(-len(written) // max(min(MOST_LABELS, int(room / INCHES_PER_LABEL)), 8))
+    places = range(0, len(written), step)
+    axis.set_ticks(places, labels=[plain(written[place]) for place in places], fontsize=9 if len(places) <= 25 else 7)
