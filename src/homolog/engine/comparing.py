@@ -67,7 +67,7 @@ def compare(
         do not fit at once they are read block by block or compared a few at a time, wherever they lie, or refused with the
         memory that would do; see `plan`.
     progress
-        show a progress bar; by default when standard error is a terminal.
+        show a progress bar; by default in a terminal and in a notebook.
     null
         "permutation" adds, from `n_permutations` random orders of the examples of b, `<measure>_p`, `<measure>_p_fwer`
         (adjusted for all pairs by the largest standardised value), `<measure>_p_fdr` (Benjamini-Hochberg), and
