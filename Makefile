@@ -18,6 +18,8 @@ examples: .venv/demo
 	$(BIN)/python examples/efficientnet_lite.py docs/pictures
 	$(BIN)/python examples/sentence_encoder.py docs/pictures
 	$(BIN)/python examples/all_measures.py docs/pictures
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable ".[store]" seaborn
+	$(BIN)/python examples/how_to_pictures.py
 
 bench: .venv/bench
 	$(BIN)/python -m pytest benchmarks -c benchmarks/pytest.ini --benchmark-json=.benchmark.json

@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 
 @pytest.fixture(autouse=True)
 def beside_nothing(tmp_path, monkeypatch):
+    """Run the code of a page in an empty folder."""
     monkeypatch.chdir(tmp_path)
     yield
     import matplotlib.pyplot as plt

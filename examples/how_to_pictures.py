@@ -38,7 +38,7 @@ def run(page: Path, folder: Path) -> None:
     """Run the code of a page in a folder; what it prints is checked by the tests, not here."""
     names = {"__name__": "__main__"}
     with contextlib.chdir(folder):
-        for example in code(page):
+        for example in (each for each in code(page) if doctest.SKIP not in each.options):
             exec(compile(example.source, f"{page.name}:{example.lineno + 1}", "single"), names)
 
 

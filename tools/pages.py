@@ -49,10 +49,21 @@ def copyable(page: str) -> str:
     return "".join(fence[kind].format(text) for kind, text in parts(page))
 
 
+def _alone(prose: str) -> str:
+    """Take out the pictures, which a notebook draws itself, and the links to pages that are not beside it."""
+    pieces = re.split(r"(^```.*?^```$)", prose, flags=re.DOTALL | re.MULTILINE)  # every second one is code
+    for i in range(0, len(pieces), 2):
+        pieces[i] = re.sub(r"^!\[.*?\]\(.*?\)\n\n?", "", pieces[i], flags=re.MULTILINE)
+        pieces[i] = re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)", r"\1", pieces[i])
+    return "".join(pieces)
+
+
 def notebook(page: str, name: str) -> str:
     """Return a page as a notebook, without outputs, which running it makes."""
     cells = []
     for kind, text in parts(page):
+        if kind == "prose":
+            text = _alone(text)
         if kind == "output" or not text.strip():
             continue
         cell: dict[str, Any] = {"cell_type": "markdown", "id": f"{name}-{len(cells)}", "metadata": {}}
@@ -65,19 +76,13 @@ def notebook(page: str, name: str) -> str:
     return json.dumps(whole, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-def without_pictures(page: str) -> str:
-    """Take out the pictures, which running a notebook draws, and the links to other pages, which a notebook does not have beside it."""
-    page = re.sub(r"^!\[.*?\]\(.*?\)\n\n?", "", page, flags=re.MULTILINE)
-    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)", r"\1", page)
-
-
 def on_files(files: Any, config: Any) -> Any:
     """Put a notebook beside every how-to page."""
     from mkdocs.structure.files import File
 
     for file in list(files):
         if file.src_uri.startswith(HOW_TO) and file.src_uri.endswith(".md"):
-            made = notebook(without_pictures(file.content_string), Path(file.src_uri).stem)
+            made = notebook(file.content_string, Path(file.src_uri).stem)
             files.append(File.generated(config, file.src_uri.removesuffix("md") + "ipynb", content=made))
     return files
 
@@ -95,5 +100,5 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted((DOCS / HOW_TO).glob("*.md")):
-        made = notebook(without_pictures(path.read_text(encoding="utf-8")), path.stem)
+        made = notebook(path.read_text(encoding="utf-8"), path.stem)
         (folder / f"{path.stem}.ipynb").write_text(made, encoding="utf-8")
