@@ -18,6 +18,7 @@ from homolog.analysis import (
     probe,
     shared_subspace,
     split_half,
+    table,
 )
 from homolog.diagnostics import (
     BiasWarning,
@@ -190,6 +191,7 @@ __all__ = [
     "soft_matching_distance",
     "split_half",
     "svcca",
+    "table",
     "uniformity_difference",
     "unregister",
 ]

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from homolog.arrays import Array, check_representation, described
 from homolog.diagnostics import listed
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
+
+MODULES = "modules of the layers"
+"""Key under which files keep what made each layer, beside its provenance."""
+
+
+class Module(NamedTuple):
+    """What made a layer: the class of the module, such as "Conv2d", and the shape of its output for one example, "64 × 8 × 8"."""
+
+    type: str
+    shape: str
+
+
+UNKNOWN_MODULE = Module("", "")
 
 
 class Activations(Mapping[str, Array]):
@@ -30,6 +44,8 @@ class Activations(Mapping[str, Array]):
         n unsigned 64-bit integers, a digest of the input that made each row.
     provenance
         text → text, how the activations were made.
+    modules
+        layer name → Module, what made it, where that is known; results carry it on.
 
     Raises
     ------
@@ -54,6 +70,7 @@ class Activations(Mapping[str, Array]):
         positions: Sequence[int] | np.ndarray | None = None,
         digests: np.ndarray | None = None,
         provenance: Mapping[str, str] | None = None,
+        modules: Mapping[str, Module] | None = None,
     ) -> None:
         self._arrays = _checked_layers(arrays, lambda name: f"layer {quoted(name)}")
         self.n = next(iter(self._arrays.values())).shape[0]
@@ -64,6 +81,8 @@ class Activations(Mapping[str, Array]):
         self.provenance = {
             writable(key): writable(note) if isinstance(note, str) else note for key, note in (provenance or {}).items()
         }
+        known = _modules_of(self.provenance.pop(MODULES, "{}")) | dict(modules or {})
+        self.modules = {name: known[name] for name in self._arrays if name in known}
 
     @classmethod
     def of_model(cls, arrays: Mapping[str, Array], model: str) -> Activations:
@@ -72,8 +91,13 @@ class Activations(Mapping[str, Array]):
         found._arrays = _checked_layers(arrays, lambda name: layer_of(name, model))
         found.n = next(iter(found._arrays.values())).shape[0]
         found.example_ids = found.positions = found.digests = None
-        found.provenance = {}
+        found.provenance, found.modules = {}, {}
         return found
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What a file keeps of where layers come from, as text: the provenance, and what made each layer."""
+        return self.provenance | ({MODULES: json.dumps(self.modules, ensure_ascii=False)} if self.modules else {})
 
     def __getitem__(self, name: str) -> Array:
         try:
@@ -107,7 +131,8 @@ class Activations(Mapping[str, Array]):
         if len(set(new)) < len(new):
             twice = next(name for name in new if new.count(name) > 1)
             raise ValueError(f"new layer names must differ, got {quoted(twice)} twice: give each layer its own name.")
-        return self.holding(dict(zip(new, self._arrays.values(), strict=True)))
+        made = {name: self.modules[old] for old, name in zip(self, new, strict=True) if old in self.modules}
+        return self.holding(dict(zip(new, self._arrays.values(), strict=True)), made)
 
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> Activations:
         """Keep rows by index, by slice, or by a boolean mask, on every layer."""
@@ -119,6 +144,7 @@ class Activations(Mapping[str, Array]):
             positions=kept[1],
             digests=kept[2],
             provenance=self.provenance,
+            modules=self.modules,
         )
 
     def described(self, **notes: str) -> Activations:
@@ -127,7 +153,7 @@ class Activations(Mapping[str, Array]):
         copy.provenance |= notes
         return copy
 
-    def holding(self, arrays: Mapping[str, Array]) -> Activations:
+    def holding(self, arrays: Mapping[str, Array], modules: Mapping[str, Module] | None = None) -> Activations:
         """Return other arrays over the same rows."""
         return Activations(
             arrays,
@@ -135,7 +161,18 @@ class Activations(Mapping[str, Array]):
             positions=self.positions,
             digests=self.digests,
             provenance=self.provenance,
+            modules=self.modules if modules is None else modules,
         )
+
+
+def _modules_of(text: str) -> dict[str, Module]:
+    """Return what made each layer, as a file says it; nothing where a file says it otherwise."""
+    try:
+        found = json.loads(text)
+        pairs = {name: Module(*map(str, made)) for name, made in found.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+    return pairs
 
 
 def _checked_layers(arrays: Mapping[str, Array], title: Callable[[str], str]) -> dict[str, Array]:

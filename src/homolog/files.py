@@ -266,7 +266,7 @@ def _arrays_of(layers: Activations) -> dict[str, np.ndarray]:
 
 
 def _write_npz(layers: Activations, path: str) -> None:
-    notes = {f"{_RESERVED}provenance": np.array(json.dumps(layers.provenance, ensure_ascii=False))}
+    notes = {f"{_RESERVED}provenance": np.array(json.dumps(layers.notes, ensure_ascii=False))}
     for name in _IDENTITIES:
         if getattr(layers, name) is not None:
             notes[f"{_RESERVED}{name}"] = getattr(layers, name)
@@ -281,7 +281,7 @@ def _write_safetensors(layers: Activations, path: str) -> None:
     numpy_door = optional("safetensors.numpy", "files", "writing .safetensors")
     about = {
         "homolog:layers": json.dumps(list(layers), ensure_ascii=False),
-        "homolog:provenance": json.dumps(layers.provenance, ensure_ascii=False),
+        "homolog:provenance": json.dumps(layers.notes, ensure_ascii=False),
     }
     tensors = _arrays_of(layers)
     for name in ("positions", "digests"):

@@ -7,6 +7,24 @@ from collections.abc import Iterable
 
 import numpy as np
 
+SHORT_NAMES = {
+    "debiased_cka": "cka(estimator=debiased)",
+    "unbiased_cka": "cka(estimator=debiased)",
+    "cka_debiased": "cka(estimator=debiased)",
+    "cka_unbiased": "cka(estimator=debiased)",
+    "linear_cka": "cka",
+    "cka_linear": "cka",
+    "rbf_cka": "cka(kernel=rbf)",
+    "cka_rbf": "cka(kernel=rbf)",
+    "debiased_hsic": "hsic(estimator=debiased)",
+    "unbiased_hsic": "hsic(estimator=debiased)",
+    "procrustes": "procrustes_distance",
+    "dcor": "distance_correlation",
+    "mknn": "mutual_knn",
+    "linreg": "linear_regression",
+    "hard_correlation_match": "bipartite_match",
+}
+"""What people type → the measure it stands for, in its text form."""
 LONGEST = 200
 """Characters of a name that a sentence repeats."""
 
@@ -90,6 +108,15 @@ def check_text(ids: np.ndarray, name: str) -> None:
             f"{name} must be text that UTF-8 can hold, got {quoted(ids[row].item())} in row {row}: decode bytes first, and "
             f"replace what could not be decoded."
         )
+
+
+def plain_name(name: str) -> str:
+    """Return a name as short names are looked up: in lower case, with underscores.
+
+    >>> plain_name(" Debiased-CKA ")
+    'debiased_cka'
+    """
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def unknown(what: str, name: str, known: Iterable[str], remedy: str) -> str:

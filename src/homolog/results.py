@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.arrays import described
-from homolog.names import quoted
+from homolog.names import SHORT_NAMES, plain_name, quoted
 
 if TYPE_CHECKING:
     import xarray
@@ -19,6 +19,8 @@ TIE = 1e-9
 """Scores closer than this fraction are equal up to rounding."""
 FORMER = {"p_fwer": "p_familywise", "p_fdr": "p_discovery"}
 """Kind of companion → what results of earlier versions call it."""
+ALPHA = 0.01
+"""Adjusted p-values up to this say that a pair is more alike than by chance."""
 
 
 def measure_names(result: xarray.Dataset) -> list[str]:
@@ -38,13 +40,22 @@ def measure_names(result: xarray.Dataset) -> list[str]:
 
 
 def chosen_measure(result: xarray.Dataset, measure: str | None) -> str:
-    """Return the measure asked for, or the first of the result."""
+    """Return the measure asked for, also by what people call it for short, or the first of the result."""
     names = measure_names(result)
+    if not names:
+        raise ValueError(
+            "a result must hold at least one of its measures, got one without any: select layers, not variables."
+        )
     if measure is None:
         return names[0]
-    if str(measure) not in names:
-        raise KeyError(f"unknown measure {quoted(str(measure))} in this result, which holds {', '.join(names)}.")
-    return str(measure)
+    asked = str(measure)
+    meant = SHORT_NAMES.get(plain_name(asked), plain_name(asked))
+    found = next((name for name in names if asked == name), None) or next(
+        (name for name in names if meant == name), None
+    )
+    if found is None:
+        raise KeyError(f"unknown measure {quoted(asked)} in this result, which holds {', '.join(names)}.")
+    return found
 
 
 def companion(result: xarray.Dataset, measure: str, kind: str) -> Any:
@@ -185,7 +196,7 @@ def check_result(result: xarray.Dataset, *, joined: bool = False) -> None:
     many = "a" in result.dims
     needed = _ATTRIBUTES | (_MANY if many else _TWO)
     endings = {str(name).rpartition("_")[2] for name in result.data_vars if "companion_of" in result[name].attrs}
-    needed |= {"n_permutations": _whole(1)} if "p" in endings else {}
+    needed |= {"n_permutations": _whole(1)} if _permuted(result) else {}
     needed |= {"level": _number(0, 1), "interval": _text} if "low" in endings else {}
     optional = {name: check for name, check in _OPTIONAL.items() if name in result.attrs}
     for name, check in (needed | optional).items():
@@ -200,6 +211,12 @@ def check_result(result: xarray.Dataset, *, joined: bool = False) -> None:
     for name in json.loads(result.attrs["measures"]):
         if name in result:
             _check_variable(result, name, None if joined else sides)
+
+
+def _permuted(result: xarray.Dataset) -> bool:
+    """Say whether any p-value comes from permutations, as all of them did in results of earlier versions."""
+    pvalues = [name for name in result.data_vars if str(name).endswith("_p") and "companion_of" in result[name].attrs]
+    return any(result[name].attrs.get("method", "permutation") == "permutation" for name in pvalues)
 
 
 def _check_variable(result: xarray.Dataset, name: str, sides: tuple[str, str] | None) -> None:
@@ -289,6 +306,7 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "n_permutations": _whole(1),
     "level": _number(0, 1),
     "interval": _text,
+    "all_pairs": _whole(0, 1),
     "row_identity": lambda value: value in ("example ids", "digests of inputs", "one model", "unknown"),
 }
 _OF_MEASURES: dict[str, Callable[[Any], bool]] = {
@@ -312,14 +330,24 @@ def marks(result: xarray.Dataset, name: str) -> np.ndarray:
     return best_in_rows(matrix, namesakes)
 
 
-def by_chance(result: xarray.Dataset, name: str, alpha: float = 0.05) -> np.ndarray:
-    """Return which pairs are no more alike than by chance, where the result has p-values; none where it has not."""
-    adjusted = companion(result, name, "p_fdr")
-    if adjusted is None:
-        return np.zeros(result[name].shape, dtype=bool)
-    # The smallest p that the permutations can give is no evidence of chance, however many pairs it is adjusted for.
-    smallest = result[f"{name}_p"].values <= 1 / (1 + int(result.attrs["n_permutations"]))
-    found: np.ndarray = (adjusted.values > alpha) & ~smallest
+def is_tested(result: xarray.Dataset, name: str) -> bool:
+    """Say whether a result has p-values of a measure, or the level of independent data."""
+    return companion(result, name, "p_fdr") is not None or companion(result, name, "null") is not None
+
+
+def by_chance(result: xarray.Dataset, name: str, alpha: float = ALPHA) -> np.ndarray:
+    """Return which pairs are no more alike than by chance; none where the result has neither p-values nor null levels."""
+    found = np.zeros(result[name].shape, dtype=bool)
+    level, adjusted = companion(result, name, "null"), companion(result, name, "p_fdr")
+    if level is not None:
+        sign = -1 if result[name].attrs["kind"] == "distance" else 1
+        found |= scores(result, name) <= sign * level.values
+    if adjusted is not None:
+        above = adjusted.values > alpha
+        if adjusted.attrs.get("method", "permutation") == "permutation":
+            # The smallest p that the permutations can give is no evidence of chance, however many pairs it is adjusted for.
+            above &= result[f"{name}_p"].values > 1 / (1 + int(result.attrs["n_permutations"]))
+        found |= above
     return found
 
 

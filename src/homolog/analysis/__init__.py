@@ -9,6 +9,7 @@ from homolog.analysis.explaining import explain_cka
 from homolog.analysis.identification import layer_identification
 from homolog.analysis.probing import probe
 from homolog.analysis.split_halves import split_half
+from homolog.analysis.tables import table
 from homolog.results import between
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "probe",
     "shared_subspace",
     "split_half",
+    "table",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
-from homolog.results import best_in_rows, chosen_measure, scores, two_models
+from homolog.results import ALPHA, best_in_rows, by_chance, chosen_measure, companion, is_tested, scores, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -29,6 +29,9 @@ def correspondence(result: xarray.Dataset, measure: str | None = None) -> xarray
         For the layers of a (layer_a), and with a and b exchanged for those of b:
 
         - `best_b`, `value_b`: the most alike layer of b and the value; `mutual_a`: whether each is the other's best.
+        - `supported_b`: whether this pair is more alike than by chance: its p-value, adjusted for all pairs (false discovery
+          rate), is at most 0.01 where the result has p-values, and its value is beyond its null level where there is one. False
+          where the result has neither; the attribute `support` says what was looked at.
         - `assigned_b`: the partner where every layer has at most one, and the sum of the scores is the largest possible. The
           wider side has layers without one.
         - `path_b`: the partner where partners never go back as the layers go on, and the sum of the scores over a is the largest
@@ -54,6 +57,8 @@ def correspondence(result: xarray.Dataset, measure: str | None = None) -> xarray
     >>> found = hl.correspondence(hl.compare(layers, dict(reversed(layers.items())), measures="cka"))
     >>> found.best_b.sel(layer_a="early").item()
     'early'
+    >>> found.supported_b.values.tolist()
+    [True, True]
     >>> found.path_b.values.tolist()  # b holds them in the other order: no path has both
     ['late', 'late']
     """
@@ -66,20 +71,29 @@ def correspondence(result: xarray.Dataset, measure: str | None = None) -> xarray
     namesakes = layers_a[:, None] == layers_b[None, :]
     of_a, of_b = best_in_rows(matrix, namesakes), best_in_rows(matrix.T, namesakes.T)
     values = result[name].values
+    supported = (
+        ~by_chance(result, name) & ~np.isnan(values) if is_tested(result, name) else np.zeros(values.shape, dtype=bool)
+    )
     found = {
-        **_one_side("a", "b", layers_b, of_a, of_b, values),
-        **_one_side("b", "a", layers_a, of_b, of_a, values.T),
+        **_one_side("a", "b", layers_b, of_a, of_b, values, supported),
+        **_one_side("b", "a", layers_a, of_b, of_a, values.T, supported.T),
         "assigned_b": ("layer_a", _named(layers_b, assignment(matrix))),
         "assigned_a": ("layer_b", _named(layers_a, assignment(matrix.T))),
         "path_b": ("layer_a", _named(layers_b, monotone_path(matrix))),
         "path_a": ("layer_b", _named(layers_a, monotone_path(matrix.T))),
     }
-    attributes = {"measure": name, "kind": result[name].attrs["kind"]}
+    attributes = {"measure": name, "kind": result[name].attrs["kind"], "support": _support(result, name)}
     return xarray.Dataset(found, {"layer_a": layers_a, "layer_b": layers_b}, attributes)
 
 
 def _one_side(
-    own: str, other: str, layers: np.ndarray, best: np.ndarray, best_of_other: np.ndarray, values: np.ndarray
+    own: str,
+    other: str,
+    layers: np.ndarray,
+    best: np.ndarray,
+    best_of_other: np.ndarray,
+    values: np.ndarray,
+    supported: np.ndarray,
 ) -> dict[str, tuple[str, np.ndarray]]:
     mutual = np.array([j >= 0 and best_of_other[j] == i for i, j in enumerate(best)], dtype=bool)
     picked = np.where(best >= 0, values[np.arange(len(best)), best], np.nan)
@@ -87,7 +101,22 @@ def _one_side(
         f"best_{other}": (f"layer_{own}", _named(layers, best)),
         f"value_{other}": (f"layer_{own}", picked),
         f"mutual_{own}": (f"layer_{own}", mutual),
+        f"supported_{other}": (f"layer_{own}", (best >= 0) & supported[np.arange(len(best)), best]),
     }
+
+
+def _support(result: xarray.Dataset, name: str) -> str:
+    """Say what was looked at to call a match more alike than by chance."""
+    adjusted, level = companion(result, name, "p_fdr"), companion(result, name, "null")
+    looked_at = []
+    if adjusted is not None:
+        method = adjusted.attrs.get("method", "permutation")
+        looked_at.append(f"a p-value by {method}, adjusted for all pairs (false discovery rate), of at most {ALPHA:g}")
+    if level is not None:
+        looked_at.append("a value beyond the null level")
+    if not looked_at:
+        return f"nothing: {name} has no p-value and no null level here; compare with null='permutation'"
+    return " and ".join(looked_at)
 
 
 def _named(layers: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +21,7 @@ from homolog.renamed import renamed
 if TYPE_CHECKING:
     import xarray
 
-DEFAULT = ("cka", "cka(estimator=debiased)")
+DEFAULT = ("cka(estimator=debiased)", "cka")
 
 
 @renamed(interval=interval_by_name)
@@ -40,6 +41,7 @@ def compare(
     level: float = 0.95,
     method: Method = "jackknife",
     rng: int | np.random.Generator = 0,
+    names: Sequence[str] | None = None,
 ) -> xarray.Dataset:
     """Compare every layer of one model with every layer of another, or of itself, or of many models with each other.
 
@@ -50,7 +52,8 @@ def compare(
         b, a is compared with itself. Many models at once: a mapping of model names to any of these, without b.
     measures
         text forms ("cka(kernel=rbf)"), bound measures, functions of two arrays, a sequence of these, or a mapping
-        {name of the variable: any of these}.
+        {name of the variable: any of these}. By default debiased linear CKA, which is about 0 for independent layers, and
+        beside it the biased CKA of the paper.
     pairs
         "all", "same_name", or a list of (layer_a, layer_b); with many models of ((model, layer), (model, layer)).
     executor
@@ -74,13 +77,20 @@ def compare(
         of the intervals; see `confidence_interval`.
     rng
         seed or NumPy generator for orders and parts.
+    names
+        what the two models are called in the result: ("before", "after"); by default as their files or classes. Of a mapping of
+        many models, two of its names: these two are compared, in the form of two models.
 
     Returns
     -------
     xarray.Dataset
         One variable (layer_a, layer_b) per measure, NaN where not asked; with many models (a, b) over all their layers, with
-        the coordinates model_a, layer_a, model_b, layer_b. `<measure>_null` the level independent data would
-        reach, where there is a formula; `<measure>_reversed` the value of (b, a) for asymmetric measures. Attributes carry
+        the coordinates model_a, layer_a, model_b, layer_b. `<measure>_null` is the level that independent data would
+        reach, where there is a formula; `<measure>_p` the probability of a value at least as alike for independent layers,
+        where the moments over all orders of the examples have a formula (CKA, HSIC and distance correlation), and
+        `<measure>_p_fdr` the same, adjusted for all pairs (false discovery rate, Benjamini-Hochberg); `<measure>_reversed` the
+        value of (b, a) for asymmetric measures. Where activations know it, `type_a` and `shape_a` say which module made a
+        layer and what it puts out for one example. Attributes carry
         kind, range and formula, the number of examples, the warnings, and in `row_identity` how it is known that rows are
         the same examples: "example ids", "digests of inputs", "one model" or "unknown".
 
@@ -113,7 +123,7 @@ def compare(
     1.0
     """
     asked = Requested(null, interval, n_permutations, groups, level, method, rng)
-    planned = make_plan(a, b, measures, pairs, memory, asked, executor)
+    planned = make_plan(a, b, measures, pairs, memory, asked, executor, names)
     known = row_identity(list(planned.models.values()))
     outcome = run(planned, progress)
     if known == "unknown" and all(map(identified, planned.models.values())):
@@ -139,12 +149,13 @@ def plan(
     level: float = 0.95,
     method: Method = "jackknife",
     rng: int | np.random.Generator = 0,
+    names: Sequence[str] | None = None,
 ) -> Plan:
     """Say what `compare` would compute, in which form, and at what cost, without computing it.
 
     Parameters
     ----------
-    a, b, measures, pairs, executor, memory, null, interval, n_permutations, groups, level, method, rng
+    a, b, measures, pairs, executor, memory, null, interval, n_permutations, groups, level, method, rng, names
         as for `compare`; what permutations and parts of the examples take is counted.
     progress
         of no effect here: nothing is computed.
@@ -170,6 +181,6 @@ def plan(
     in all 4.5e+08 floating-point operations, at most ... MiB at a time
     """
     asked = Requested(null, interval, n_permutations, groups, level, method, rng)
-    planned = make_plan(a, b, measures, pairs, memory, asked, executor)
+    planned = make_plan(a, b, measures, pairs, memory, asked, executor, names)
     _ = planned.measure_groups  # what cannot be done is said here, not when the plan is printed
     return planned

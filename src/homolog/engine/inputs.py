@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from homolog import files
-from homolog.activations import Activations, check_pairing, unknown_layer
+from homolog.activations import Activations, check_pairing, unknown_among, unknown_layer
 from homolog.arrays import array_remedy, check_finite, described, enough_rows, is_array, on_disk, same_library
 from homolog.inference.uncertainty import MEANINGS
 from homolog.measures.record import Measure
@@ -22,7 +22,11 @@ from homolog.results import FORMER
 from homolog.rows import Rows
 
 Source = Any
-RESERVED = ("a", "b", *(f"{what}_{side}" for what in ("model", "layer", "features", "rank") for side in "ab"))
+RESERVED = (
+    "a",
+    "b",
+    *(f"{what}_{side}" for what in ("model", "layer", "type", "shape", "features", "rank") for side in "ab"),
+)
 """Names of the coordinates of a result."""
 COMPANIONS = tuple(f"_{kind}" for kind in ("reversed", *MEANINGS, *FORMER.values()))
 """Endings of the variables that stand beside a measure, also in results of earlier versions."""
@@ -57,6 +61,28 @@ def models_of(a: Source, b: Source | None) -> tuple[dict[str, Activations], bool
         same_library(next(iter(first.values())), next(iter(layers.values())), label)
         _check_layers(layers, name)
     return models, many
+
+
+def chosen_two(a: Source, b: Source | None, names: Sequence[str] | None) -> tuple[Source, Source | None]:
+    """Return two models of a mapping of models that are asked for by their names; anything else as it is."""
+    if names is None or b is not None or not _holds_models(a):
+        return a, b
+    first, second = checked_names(names, 2)
+    models: Any = a
+    for name in (first, second):
+        if name not in models:
+            raise KeyError(unknown_among("model", name, list(map(str, models))))
+    return models[first], models[second]
+
+
+def checked_names(names: Sequence[str], count: int) -> list[str]:
+    """Return what models are to be called in a result."""
+    given = [names] if isinstance(names, str) else list(names) if isinstance(names, Sequence) else []
+    fine = [isinstance(name, str) and name.strip() and writable(name) == name for name in given]
+    if len(given) != count or not all(fine) or len(set(given)) < count:
+        what = "two different texts, one for each model" if count == 2 else "one text for the one model"
+        raise ValueError(f"names must be {what}, got {quoted(names)}.")
+    return given
 
 
 def _holds_models(a: Source) -> bool:

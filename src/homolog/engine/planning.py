@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from homolog.activations import Activations
+from homolog.activations import UNKNOWN_MODULE, Activations, Module
 from homolog.engine.inputs import (
     Measures,
     Pairs,
     Source,
     check_examples,
     check_executor,
+    checked_names,
+    chosen_two,
     model_name,
     models_of,
     resolve_measures,
@@ -40,6 +42,8 @@ class Layer:
     """How warnings call it."""
     title: str
     """How errors call it."""
+    made: Module = UNKNOWN_MODULE
+    """What made it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ class Plan:
         for model, activations in self.models.items():
             for name, array in activations.items():
                 label = name if len(self.models) == 1 else f"{model}: {name}"
-                found.append(Layer(model, name, array, label, layer_of(name, model)))
+                made = activations.modules.get(name, UNKNOWN_MODULE)
+                found.append(Layer(model, name, array, label, layer_of(name, model), made))
         return found
 
     @property
@@ -173,21 +178,25 @@ def make_plan(
     memory: str | int,
     asked: Requested | None = None,
     executor: Executor | None = None,
+    names: Sequence[str] | None = None,
 ) -> Plan:
     """Resolve and validate everything that can be known before computing."""
     resolved = resolve_measures(measures)
+    a, b = chosen_two(a, b, names)
     models, many = models_of(a, b)
     check_examples(models, resolved)
     if many:
-        names = [(model, layer) for model, layers in models.items() for layer in layers]
-        wanted = wanted_pairs(names, names, pairs)
+        everything = [(model, layer) for model, layers in models.items() for layer in layers]
+        wanted = wanted_pairs(everything, everything, pairs)
         wanted |= wanted.T  # both are known once one is
         titles = list(models)
     else:
         sides = list(models.values())
         wanted = wanted_pairs(list(sides[0]), list(sides[-1]), pairs)
         titles = [model_name(source, models[side], side) for side, source in (("a", a), ("b", b)) if side in models]
-        if len(titles) == 2 and titles[0] == titles[1]:
+        if names is not None:
+            titles = checked_names(names, 1 if b is None else 2)
+        elif len(titles) == 2 and titles[0] == titles[1]:
             titles = [f"{title} ({side})" for title, side in zip(titles, "ab", strict=True)]
     planned = Plan(models, titles, many, resolved, wanted, parse_bytes(memory), asked or Requested(), executor)
     if executor is not None:

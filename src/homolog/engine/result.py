@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from homolog.activations import Module
 from homolog.engine.planning import Plan
 from homolog.engine.run import Outcome
 from homolog.inference.uncertainty import MEANINGS
@@ -34,6 +36,8 @@ def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:
         companions |= {kind: (matrix, MEANINGS[kind]) for kind, matrix in found.items()}
         for suffix, (matrix, meaning) in companions.items():
             about = {"companion_of": name, "meaning": meaning}
+            if suffix in ("p", "p_fdr", "p_fwer"):
+                about["method"] = "permutation" if plan.asked.null else "moments"
             variables[f"{name}_{suffix}"] = (dimensions, _asked(plan, matrix), about)
     return xarray.Dataset(variables, _coordinates(plan, outcome, dimensions), _attributes(plan, outcome))
 
@@ -50,10 +54,17 @@ def _coordinates(plan: Plan, outcome: Outcome, dimensions: tuple[str, str]) -> d
         if plan.many:
             found[f"model_{side}"] = (dimension, [layer.model for layer in layers])
         found[f"layer_{side}"] = (dimension, [layer.name for layer in layers])
+        found |= module_coordinates(side, dimension, [layer.made for layer in layers])
         found[f"features_{side}"] = (dimension, np.array([layer.array.shape[1] for layer in layers], dtype=np.int32))
         if outcome.ranks is not None:
             found[f"rank_{side}"] = (dimension, outcome.ranks[index])
     return found
+
+
+def module_coordinates(side: str, dimension: str, modules: Sequence[Module]) -> dict[str, Any]:
+    """Return which modules made the layers, where that is known of any."""
+    columns = {what: [getattr(made, what) for made in modules] for what in Module._fields}
+    return {f"{what}_{side}": (dimension, values) for what, values in columns.items() if any(values)}
 
 
 def _attributes(plan: Plan, outcome: Outcome) -> dict[str, Any]:
@@ -68,6 +79,7 @@ def _attributes(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "title": "homolog comparison",
         "homolog_version": version("homolog"),
         "same_model": np.int32(plan.same),
+        "all_pairs": np.int32(plan.wanted.all()),
         "n_examples": np.int32(plan.n),
         "measures": json.dumps(list(plan.measures)),
         **_asked_for(plan),

@@ -28,8 +28,16 @@ from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_m
 from homolog.diagnostics import Caution, explain_nan, high_null_level, undefined
 from homolog.engine.companions import companions
 from homolog.engine.measure_groups import MeasureGroup, PairBatch
+from homolog.engine.moment_pvalues import moment_pvalues
 from homolog.engine.planning import Layer, Plan
-from homolog.measures.evaluation import PairValues, examined, null_levels_of_all, values_of_all, values_of_pair
+from homolog.measures.evaluation import (
+    PairValues,
+    examined,
+    null_levels_of_all,
+    order_scores_of_all,
+    values_of_all,
+    values_of_pair,
+)
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure
 from homolog.operands.family import Family, ProductFamily, TogetherFamily
@@ -56,6 +64,8 @@ class Outcome:
     cautions: list[Caution] = field(default_factory=list)
     companions: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     """Measure → companion → matrix, where they were asked for."""
+    order_scores: dict[str, np.ndarray] = field(default_factory=dict)
+    """Where values lie among those of all orders of the examples, in standard deviations from the mean."""
 
     @classmethod
     def empty(cls, plan: Plan) -> Outcome:
@@ -78,6 +88,9 @@ class Outcome:
         """Evaluate the measures on what all pairs share, and put the values that are needed where they belong."""
         at, wanted = np.ix_(used, used), needed | needed.T
         levels = null_levels_of_all(measures, shared)
+        for name, score in order_scores_of_all(measures, shared).items():
+            kept = self.order_scores.setdefault(name, np.full_like(self.values[name], np.nan))
+            kept[at] = np.where(wanted, score, kept[at])
         for name, values in zip(measures, values_of_all(measures, shared, needed.shape), strict=True):
             self.values[name][at] = np.where(wanted, values, self.values[name][at])
             if name in levels:
@@ -91,6 +104,11 @@ class Outcome:
         self.cautions += cautions
         if grouped:
             self.nulls |= {name: kinds["null"] for name, kinds in found.items()}
+
+    def add_pvalues(self, found: Mapping[str, dict[str, np.ndarray]]) -> None:
+        """Add p-values to what stands beside the values already."""
+        for name, kinds in found.items():
+            self.companions[name] = kinds | self.companions.get(name, {})
 
     def examine(self, plan: Plan, measures: Mapping[str, Measure], operands: Mapping[int, Any]) -> None:
         """Note what a reader should know of the operands of a family, and their ranks."""
@@ -175,6 +193,10 @@ def _run_together(plan: Plan, groups: Sequence[MeasureGroup], outcome: Outcome, 
             if plan.asked.any:
                 beside = companions(plan, group, known, at_most(each, group.at_once[1]), step)
                 outcome.add_companions(*beside, grouped=plan.asked.groups is not None)
+            if plan.asked.null is None and outcome.order_scores.keys() & group.measures.keys():
+                outcome.add_pvalues(
+                    moment_pvalues(plan, group, known, outcome.order_scores, at_most(each, group.at_once[0]))
+                )
             outcome.examine(plan, group.measures, known)
             operands.clear()
 

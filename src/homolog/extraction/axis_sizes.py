@@ -25,6 +25,11 @@ def shape_of(output: Any) -> tuple[int, ...]:
     return () if tensor is None else tuple(tensor.shape)
 
 
+def shape_of_example(output: Any, axis: int) -> str:
+    """Return the shape of what a module puts out for one example, as text; nothing where it is no tensor."""
+    return " × ".join(str(size) for place, size in enumerate(shape_of(output)) if place != axis)
+
+
 def _has_shape(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and not leaf.is_nested and leaf.ndim > 0
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from homolog.activations import NOT_DIGESTED, Activations
+from homolog.activations import NOT_DIGESTED, Activations, Module
 from homolog.extraction.batches import Batch
 from homolog.extraction.options import Options
 from homolog.extraction.provenance import provenance_of
@@ -28,6 +28,7 @@ class InMemory:
         self.options, self.total = options, total
         self._ids = ExampleIds(options, total)
         self._provenance = provenance_of(model, options)
+        self._modules: dict[str, Module] = {}
         self._chunks: dict[str, list[np.ndarray]] = {}
         self._sizes: dict[str, int] = {}
         self._identities: dict[str, list[np.ndarray]] = {}
@@ -48,6 +49,7 @@ class InMemory:
         """Keep the rows of a batch, and drop what is there of layers that it leaves out."""
         for name in set(self._chunks) - set(output.features):
             del self._chunks[name], self._sizes[name]
+        self._modules = self._modules or output.modules
         for name, features in output.features.items():
             self._chunks.setdefault(name, []).append(features)
             self._sizes[name] = self._sizes.get(name, 0) + features.nbytes
@@ -76,7 +78,7 @@ class InMemory:
         # Layer by layer, so that no more than one layer exists twice.
         arrays = {name: np.concatenate(self._chunks.pop(name)) for name in list(self._chunks)}
         found["example_ids"] = found.get("example_ids", example)
-        return Activations(arrays, **found, provenance=self._provenance)
+        return Activations(arrays, **found, provenance=self._provenance, modules=self._modules)
 
     def _check_memory(self, examples: int) -> None:
         """Refuse to go on when all examples will not fit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from homolog.activations import NOT_DIGESTED, Activations
+from homolog.activations import MODULES, NOT_DIGESTED, Activations
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
@@ -225,7 +226,8 @@ class IntoStore:
             self._begun = True
             if before == 0 and not self._writer.rows:
                 self._writer.request[FORM] = batch.form
-            self._writer.start(shapes, kinds, self._provenance)
+            made = {MODULES: json.dumps(output.modules, ensure_ascii=False)}
+            self._writer.start(shapes, kinds, self._provenance | made)
             self._note_changes()
         stored = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
         features = {name: rows[stored:] for name, rows in output.features.items()}

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from homolog.activations import unknown_layer
+from homolog.activations import Module, unknown_layer
 from homolog.diagnostics import listed
 from homolog.extraction import reductions
-from homolog.extraction.axis_sizes import shape_of, shapes_of, sizes_beside, sizes_of
+from homolog.extraction.axis_sizes import shape_of, shape_of_example, shapes_of, sizes_beside, sizes_of
 from homolog.extraction.batch_contents import entries_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.channels import check_channels
@@ -44,6 +44,8 @@ class BatchOutput(NamedTuple):
     """(rows,) the example of the batch each row came from."""
     position: np.ndarray | None
     examples: int
+    modules: dict[str, Module]
+    """Layer → what made it."""
 
 
 class Recorder:
@@ -60,6 +62,8 @@ class Recorder:
         """Rows of the first batch, to be proved."""
         self.proved: set[str] = set()
         self.contradicted: dict[str, Objection] = {}
+        self.modules: dict[str, Module] = {}
+        """Layer → what made it."""
         self.shapes: dict[str, tuple[int, ...]] = {}
         """Layer → the shape of its output, in the batch that is tried."""
         self.hint = ""
@@ -187,6 +191,9 @@ class Recorder:
             raise
         if rows.suspected_padding is not None:
             self.unmasked.setdefault(name, rows.suspected_padding)
+        if name not in self.modules:
+            made = "" if module is None else type(module).__name__
+            self.modules[name] = Module(made, shape_of_example(output, axis=self.options.axis_of(name) or 0))
         if self.proves and module is not None:
             self.samples[name] = sample_of(rows, tried_examples(self._batch.size))
             self._sizes[name] = sizes_beside(output, module, self.options.axis_of(name) or 0)
@@ -298,7 +305,7 @@ class Recorder:
         self.n_batches += 1
         self.before = batch if batch.size == 1 else None
         self._rows = {}
-        return BatchOutput(features, example, position, count)
+        return BatchOutput(features, example, position, count, {name: self.modules[name] for name in features})
 
     def unproved(self) -> list[str]:
         """Return the layers that could not be tried, and whose first axis could be another: it is as long as one beside it."""

@@ -15,10 +15,10 @@ from homolog.machine import format_bytes
 from homolog.measures.record import Measure
 
 ALPHA = 0.05
-"""Below which pictures and pages take a pair for more alike than by chance."""
+"""Below which a p-value that permutations can give must lie, or a warning says that they are too few."""
 MEANINGS = {
     "null": "mean of the measure under random permutations of the examples",
-    "p": "probability of a value at least as alike if the two layers were independent, by permutation",
+    "p": "probability of a value at least as alike if the two layers were independent",
     "p_fwer": "the same for all pairs at once (familywise error rate): by the largest standardised value of each permutation",
     "p_fdr": "the same, adjusted for the share of false discoveries (false discovery rate, Benjamini-Hochberg)",
     "se": "standard error over examples",

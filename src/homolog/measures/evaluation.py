@@ -138,6 +138,12 @@ def null_levels_of_all(measures: Measures, shared: Any) -> dict[str, np.ndarray]
     return {name: to_numpy(level) for name, level in levels.items() if level is not None}
 
 
+def order_scores_of_all(measures: Measures, shared: Any) -> dict[str, np.ndarray]:
+    """Return where the value of every pair lies among all orders of the examples, of measures that have a formula for it."""
+    scores = {name: record.score_among_orders(shared) for name, record in measures.items()}
+    return {name: to_numpy(score) for name, score in scores.items() if score is not None}
+
+
 def _in_order(measures: Measures) -> list[tuple[str, Measure]]:
     """Return the measures, first those that decompose what is shared in a way that others use again."""
     return sorted(measures.items(), key=lambda item: not item[1].decomposes_first)

@@ -16,6 +16,7 @@ from homolog.measures.record import KORNBLITH_2019, when
 from homolog.measures.registry import register
 from homolog.operands.family import Invariances, undefined_where
 from homolog.operands.gram import Gram, Kernel, MedianFraction
+from homolog.operands.gram_orders import order_score, order_sums
 from homolog.operands.gram_statistics import STRUCTURE, Estimator, GramProducts, inner_product, norm, without_each
 
 
@@ -61,6 +62,8 @@ _BANDWIDTH: dict[str, Any] = {
 
 @register(
     STRUCTURE,
+    order_score=order_score,
+    order_sums=order_sums,
     without_each=_hsic_without_each,
     unbiased={"estimator": "debiased"},
     long_tailed=True,
@@ -103,6 +106,8 @@ def hsic(
 
 @register(
     STRUCTURE,
+    order_score=order_score,
+    order_sums=order_sums,
     null=_cka_null,
     without_each=_cka_without_each,
     unbiased={"estimator": "debiased"},
@@ -147,6 +152,8 @@ removed, the value is that of `cka`, and a MissingInputsWarning says so."""
 
 @register(
     STRUCTURE,
+    order_score=order_score,
+    order_sums=order_sums,
     fixed={"kernel": "distance"},
     unbiased={"estimator": "debiased"},
     rooted=True,
@@ -184,6 +191,8 @@ def distance_correlation(
 
 @register(
     STRUCTURE,
+    order_score=order_score,
+    order_sums=order_sums,
     fixed={"kernel": "residual"},
     unbiased={"estimator": "debiased"},
     kind="similarity",

@@ -106,6 +106,11 @@ class Measure:
     differentiable: bool = False
     null: Callable[..., Array | None] | None = None
     """null(X, Y, shared, **formula options) → mean over permutations of the examples, or None where there is no formula."""
+    order_score: Callable[..., Array] | None = None
+    """order_score(shared, **formula options) → where the value lies among those of all orders of the examples, in standard
+    deviations above their mean, infinite where no order changes it; with `order_sums` it gives p-values without permuting."""
+    order_sums: Callable[..., Any] | None = None
+    """order_sums(operand, **formula options) → what `operands.order_moments.shapes` makes skewness and kurtosis of."""
     without_each: Callable[..., Array | None] | None = None
     """without_each(X, Y, shared, **formula options) → (n,) values without each example, or None where there is no shortcut."""
     unbiased: Mapping[str, Any] = field(default_factory=dict)
@@ -210,6 +215,14 @@ class Measure:
     def null_level(self, x: Any, y: Any, shared: Any) -> Array | None:
         """Return the mean over permutations of the examples, or None where there is no formula."""
         return None if self.null is None else self.null(x, y, shared, **self.formula_options)
+
+    def score_among_orders(self, shared: Any) -> Array | None:
+        """Return where the value lies among those of all orders of the examples, or None where there is no formula."""
+        return None if self.order_score is None else self.order_score(shared, **self.formula_options)
+
+    def sums_over_orders(self, operand: Any) -> Any:
+        """Return what the skewness and kurtosis over all orders are made of, or None where there is no formula."""
+        return None if self.order_sums is None else self.order_sums(operand, **self.formula_options)
 
     def values_without_each(self, x: Any, y: Any, shared: Any) -> np.ndarray | None:
         """Return the (n,) values without each example, or None where there is no shortcut."""

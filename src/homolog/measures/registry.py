@@ -13,7 +13,7 @@ from homolog.measures.docstrings import docstring
 from homolog.measures.evaluation import evaluate
 from homolog.measures.record import Measure, typed
 from homolog.measures.spec import read
-from homolog.names import unknown
+from homolog.names import SHORT_NAMES, plain_name, unknown
 from homolog.operands.family import FUNCTION, Family, Invariances
 
 _MEASURES: dict[str, Measure] = {}
@@ -156,7 +156,8 @@ def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Meas
     Parameters
     ----------
     spec
-        a name ("cka"), a text form ("cka(estimator=debiased)"), a Measure, or any function of two arrays.
+        a name ("cka"), a text form ("cka(estimator=debiased)"), what people call it for short ("debiased_cka", "rbf_cka",
+        "CKA", "procrustes"), a Measure, or any function of two arrays.
     **options
         options to bind.
 
@@ -184,12 +185,14 @@ def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Meas
         return spec.bind(**options)
     if isinstance(spec, str):
         name, written = read(spec)
-        name = next((known for known, record in _MEASURES.items() if name in record.aliases), name)
-        if name not in _MEASURES:
-            known = [*_MEASURES, *(alias for record in _MEASURES.values() for alias in record.aliases)]
-            raise KeyError(unknown("measure", name, known, "homolog.measures() lists them"))
-        record = _MEASURES[name]
-        return record.bind(**typed(record, written) | options)
+        found = _named(name)
+        if found is None:
+            aliases = [alias for record in _MEASURES.values() for alias in record.aliases]
+            raise KeyError(
+                unknown("measure", name, [*_MEASURES, *aliases, *SHORT_NAMES], "homolog.measures() lists them")
+            )
+        record, meant = found
+        return record.bind(**typed(record, meant | written) | options)
     if callable(spec):
         registered = _MEASURES.get(getattr(spec, "__name__", ""))
         if registered is not None and registered.function is spec:
@@ -199,6 +202,20 @@ def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Meas
         f"a measure must be text such as 'cka(estimator=debiased)', a homolog.measure(...) or a function of two "
         f"arrays, got {type(spec).__name__} {spec!r}."
     )
+
+
+def _named(name: str) -> tuple[Measure, dict[str, str]] | None:
+    """Return the measure of a name, of an alias, or of what people call it for short, and the options that this means."""
+    if name in _MEASURES:
+        return _MEASURES[name], {}
+    plain = plain_name(name)
+    for known, record in _MEASURES.items():
+        if plain == known.lower() or plain in record.aliases:
+            return record, {}
+    if plain in SHORT_NAMES:
+        meant, options = read(SHORT_NAMES[plain])
+        return _MEASURES[meant], options
+    return None
 
 
 def _anonymous(function: Callable[..., Any]) -> Measure:

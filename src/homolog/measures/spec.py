@@ -8,7 +8,7 @@ from typing import Any
 
 from homolog.names import quoted
 
-_FORM = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\((.*)\))?\s*", re.DOTALL)
+_FORM = re.compile(r"\s*([A-Za-z_][\w -]*?)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
 def write(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:

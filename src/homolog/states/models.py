@@ -27,11 +27,14 @@ def compare_models(
     data: Any,
     data_b: Any = None,
     *,
+    layers: Layers = None,
     layers_a: Layers = None,
     layers_b: Layers = None,
     exact: bool = False,
     measures: Measures | None = None,
     reduce: Reduction | Mapping[str, Reduction] = "flatten",
+    reduce_a: Reduction | Mapping[str, Reduction] | None = None,
+    reduce_b: Reduction | Mapping[str, Reduction] | None = None,
     channels: Literal["first", "last"] = "first",
     forward_a: Callable[[Any, Any], Any] | None = None,
     forward_b: Callable[[Any, Any], Any] | None = None,
@@ -56,8 +59,11 @@ def compare_models(
         batches, as for `extract`. Its order does not matter, but its batches should be random samples.
     data_b
         the same examples as model_b takes them; by default both take `data`. Batches must be as many and as large.
-    layers_a, layers_b, reduce, channels, device, progress, mask, axis
-        as for `extract`; layers_b as layers_a where both are one model.
+    layers, reduce, channels, device, progress, mask, axis
+        as for `extract`, for both models.
+    layers_a, layers_b, reduce_a, reduce_b
+        for one of the models instead, as "mean" of the maps of a convolutional network beside "first" of the tokens of a
+        transformer; layers_b as layers_a where both are one model.
     batch_size
         as for `extract`, but larger: the standard error of the debiased terms of a batch goes with its size.
     exact
@@ -102,9 +108,11 @@ def compare_models(
         raise ValueError(f"passes must be a positive integer, got {passes!r}.")
     if exact and passes > 1:
         raise ValueError(f"exact values need one pass, got passes={passes}: leave one of the two out.")
+    layers_a, layers_b = (layers if own is None else own for own in (layers_a, layers_b))
+    reduce_a, reduce_b = (reduce if own is None else own for own in (reduce_a, reduce_b))
     first = Options(
         layers=layers_a,
-        reduce=reduce,
+        reduce=reduce_a,
         channels=channels,
         forward=forward_a,
         batch_size=batch_size,
@@ -117,7 +125,8 @@ def compare_models(
         mask=mask,
         axis=axis,
     )
-    shared = model_a is model_b and layers_b is None and forward_b is None
-    second = first if shared else replace(first, layers=layers_b, forward=forward_b)
+    alike = (layers_b is None or layers_b is layers_a) and forward_b is None and reduce_b == reduce_a
+    shared = model_a is model_b and alike
+    second = first if shared else replace(first, layers=layers_b, reduce=reduce_b, forward=forward_b)
     pair = TwoModels((model_a, model_b), (data, data_b), (first, second), np.random.default_rng(rng))
     return run(pair, exact=exact, measures=measures, passes=passes, level=level)

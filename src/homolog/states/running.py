@@ -14,7 +14,9 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 from tqdm import tqdm
 
+from homolog.activations import UNKNOWN_MODULE
 from homolog.arrays import described
+from homolog.engine.result import module_coordinates
 from homolog.extraction import batches
 from homolog.extraction.batch_contents import is_items, layout_of
 from homolog.extraction.layer_selection import select
@@ -51,7 +53,8 @@ class TwoModels:
     @property
     def same(self) -> bool:
         """Whether a model is compared with itself."""
-        return self.one_forward and self.options[0].layers == self.options[1].layers
+        first, second = self.options
+        return self.one_forward and first.layers == second.layers and first.reduce == second.reduce
 
 
 def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: float) -> xarray.Dataset:
@@ -84,7 +87,12 @@ def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: floa
     for recorder in recorders:
         give_warnings(recorder)
     chosen = {} if measures is None else {"measures": measures}
-    return state.finalise(**chosen) if isinstance(state, Moments) else state.finalise(**chosen, level=level)
+    found = state.finalise(**chosen) if isinstance(state, Moments) else state.finalise(**chosen, level=level)
+    for side, recorder in zip("ab", [recorders[0], recorders[-1]], strict=True):
+        names = map(str, found[f"layer_{side}"].values)
+        made = [recorder.modules.get(name, UNKNOWN_MODULE) for name in names]
+        found = found.assign_coords(module_coordinates(side, f"layer_{side}", made))
+    return found
 
 
 class BatchGram:

@@ -137,7 +137,7 @@ def open_store(path: Path) -> Activations:
             f"{longer.where} must have the {contents.rows} rows that the store says it holds, got {longer.written}: the store "
             f"was altered, so extract again."
         )
-    identities = {name: identity(path, name, contents.rows) for name in IDENTITIES}
+    identities: dict[str, Any] = {name: identity(path, name, contents.rows) for name in IDENTITIES}
     example = identities.pop("example")
     if identities["example_ids"] is None:
         # Rows of many positions: the example a row came from is who it is.

@@ -339,7 +339,7 @@ def _copy(layers: Activations, writer: Writer) -> None:
     kept = {name: ids for name, ids in identities.items() if ids is not None}
     kinds: dict[str, Any] = {name: IDENTITIES[name] or id_dtype(ids) for name, ids in kept.items()}
     shapes = {name: (int(array.shape[1]), _stored_dtype(array)) for name, array in layers.items()}
-    writer.start(shapes, kinds, layers.provenance)
+    writer.start(shapes, kinds, layers.notes)
     step = max(1, READ_AT_ONCE // max(width * dtype.itemsize for width, dtype in shapes.values()))
     for start in range(0, layers.n, step):
         part = slice(start, min(start + step, layers.n))

@@ -1,0 +1,102 @@
+"""Results as tables: one row per pair of layers, or per layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from homolog.results import by_chance, chosen_measure, companion, is_tested, many_models, two_models
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+COMPANIONS = ("reversed", "null", "p", "p_fdr", "p_fwer", "se", "low", "high")
+ABOUT_LAYERS = ("type", "shape", "features", "rank")
+
+
+def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFrame:
+    """Return a result as a table with one row per pair of layers, or a correspondence with one row per layer of a.
+
+    Parameters
+    ----------
+    result
+        what `homolog.compare` or `homolog.correspondence` returned.
+    measure
+        which measure of a comparison; the first by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of a comparison: `layer_a`, `layer_b` (with `model_a`, `model_b` of many models), `value`, and what the result has of
+        `reversed`, `null`, `p`, `p_fdr`, `p_fwer`, `se`, `low`, `high`; `supported`, whether the pair is more alike than by
+        chance; and of each layer `type`, `shape`, `features` and `rank`, as `type_a`, `type_b` and so on. Each pair stands
+        once where the measure is symmetric and one model was compared with itself, or many with each other, and no layer
+        stands with itself there. Pairs that were not asked for are left out.
+
+        Of a correspondence: `layer_a`, `best_b`, `value_b`, `mutual_a`, `supported_b`, `assigned_b`, `path_b`.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the result lacks the measure, or is not one.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> rng = np.random.default_rng(0)
+    >>> layers = {"early": rng.normal(size=(200, 4)), "late": rng.normal(size=(200, 3))}
+    >>> result = hl.compare(layers, layers | {"early": -layers["early"]})
+    >>> hl.table(result)[["layer_a", "layer_b", "value", "supported"]].round(1).values.tolist()
+    [['early', 'early', 1.0, True], ['early', 'late', ..., False], ['late', 'early', ..., False], ['late', 'late', 1.0, True]]
+    >>> hl.table(hl.correspondence(result))["best_b"].tolist()
+    ['early', 'late']
+    """
+    import pandas
+
+    if type(result).__name__ == "Dataset" and "best_b" in result:
+        return pandas.DataFrame(_of_layers(result))
+    many = type(result).__name__ == "Dataset" and "a" in result.dims
+    (many_models if many else two_models)(result)
+    name = chosen_measure(result, measure)
+    rows, columns = _shown(result, name, many)
+    found: dict[str, Any] = {}
+    for side, places in (("a", rows), ("b", columns)):
+        for what in ("model", "layer") if many else ("layer",):
+            found[f"{what}_{side}"] = result[f"{what}_{side}"].values[places]
+    found["value"] = result[name].values[rows, columns]
+    for kind in COMPANIONS:
+        matrix = companion(result, name, kind)
+        if matrix is not None:
+            found[kind] = matrix.values[rows, columns]
+    if is_tested(result, name):
+        found["supported"] = (~by_chance(result, name) & ~np.isnan(result[name].values))[rows, columns]
+    for side, places in (("a", rows), ("b", columns)):
+        for what in ABOUT_LAYERS:
+            if f"{what}_{side}" in result.coords:
+                found[f"{what}_{side}"] = result[f"{what}_{side}"].values[places]
+    return pandas.DataFrame(found)
+
+
+def _shown(result: xarray.Dataset, name: str, many: bool) -> tuple[list[int], list[int]]:
+    """Return the rows and columns of the pairs that the table has, in order."""
+    values = result[name].values
+    asked = np.ones(values.shape, dtype=bool) if int(result.attrs.get("all_pairs", 0)) else ~np.isnan(values)
+    within = many or bool(int(result.attrs["same_model"]))
+    symmetric = int(result[name].attrs["symmetric"]) == 1
+    what = ("model", "layer") if many else ("layer",)
+    sides = [list(zip(*(result[f"{part}_{side}"].values for part in what), strict=True)) for side in "ab"]
+    seen, places = set(), []
+    for i, j in np.argwhere(asked).tolist():
+        pair = sides[0][i], sides[1][j]
+        if within and (pair[0] == pair[1] or (symmetric and pair[::-1] in seen)):
+            continue
+        seen.add(pair)
+        places.append((i, j))
+    return [i for i, _ in places], [j for _, j in places]
+
+
+def _of_layers(found: xarray.Dataset) -> dict[str, Any]:
+    names = ("best_b", "value_b", "mutual_a", "supported_b", "assigned_b", "path_b")
+    return {"layer_a": found.layer_a.values} | {name: found[name].values for name in names if name in found}
