@@ -10,7 +10,8 @@ import xarray
 from conftest import command_line
 
 import homolog as hl
-from homolog.cli import main
+from homolog.cli import main, measure_tables
+from homolog.cli.measure_tables import SUBJECTS
 
 MODULE = """
 import torch
@@ -130,6 +131,13 @@ def test_an_interrupted_extraction_says_how_to_go_on(run, folder, files):
     assert told == (
         "homolog: interrupted: 2048 rows are safe in 'stopped.zarr'; the same command with --resume goes on from there.\n"
     )
+    table, _ = run("info", "stopped.zarr")
+    assert table[:4] == [["layer", "features", "dtype"], *([*pair, "float32"] for pair in ("04", "14", "23"))]
+    assert [
+        "state",
+        "unfinished: 2048 rows are safe; the same `homolog extract` with --resume goes on from there",
+    ] in table
+    assert ["model", "Sequential"] in table
     _, told = run(*stored, "--resume", status=130)
     assert "2048 rows are safe in 'stopped.zarr'; the same command goes on from there" in told
     (folder / "go on").touch()
@@ -191,10 +199,33 @@ def test_an_option_that_is_an_array_is_a_file(run, folder, files):
     )
 
 
+@pytest.mark.parametrize(
+    "command", ["", "demo", "measures", "extract", "compare", "diagnose", "report", "info", "paper"]
+)
+def test_flags_take_no_value_in_the_help(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "200")
+    told = "\n".join(line for row in run(*command.split(), "--help")[0] for line in row)
+    assert "--help" in told
+    assert not {word for word in ("<bool", "boolean", "--no-") if word in told.lower()}
+
+
+def test_measures_are_listed_by_subject_in_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    measure_tables.print_measures([])
+    told = capsys.readouterr().out
+    places = [told.index(title) for title in ("Start here", *(each.split(":")[0] + ":" for each in SUBJECTS.values()))]
+    assert places == sorted(places)
+    assert all(hl.measure(name) for name in measure_tables.START)
+    assert all(name in told for name in hl.measures())
+
+
 def test_measures_are_listed_whole_when_piped_and_one_by_one(run):
     table, _ = run("measures")
     assert [row[0] for row in table] == ["measure", *hl.measures()]
-    assert {len(row) for row in table} == {9}
+    assert {len(row) for row in table} == {10}
+    assert table[0][-1] == "subject"
+    assert {row[-1] for row in table[1:]} >= {"Kernels", "Neighbours"}
     table, _ = run("measures", "hard_correlation_match", "rsa")
     assert ["measure", "bipartite_match"] in table
     assert ["also known as", "hard_correlation_match"] in table

@@ -33,8 +33,10 @@ def test_the_demonstration_says_and_writes_what_it_finds(monkeypatch, tmp_path, 
     assert result.sizes["a"] == 3 * len(demo.LAYERS)
     found = hl.layer_identification(result)
     for name, share, chance in zip(found.measure.values, found.accuracy.values, found.chance.values, strict=True):
-        assert f"  {name:20} {share:6.1%}   (chance {chance:.1%})" in lines
+        assert f"  {name:23} {share:6.1%}   (chance {chance:.1%})" in lines
     assert any(line.startswith("Written: ") and str(tmp_path / "made" / "heatmap.png") in line for line in lines)
+    assert all(f"  {sentence}" in lines for sentence in hl.summary(result).sentences[:-1])
+    assert "seed 2" in (tmp_path / "made" / "report.html").read_text(encoding="utf-8")
     assert pyplot.imread(tmp_path / "made" / "heatmap.png").std() > 0.05
     pyplot.close("all")
 

@@ -11,6 +11,7 @@ import xarray
 from matplotlib import pyplot
 
 import homolog as hl
+from homolog.analysis.diagnosis_groups import SERIOUSNESS, by_seriousness
 from homolog.cli.app import run
 
 
@@ -112,6 +113,43 @@ def test_a_dominant_direction_and_few_features_are_named(clean, rng):
     } | found
 
 
+def test_findings_of_one_kind_are_one_line_with_the_worst_of_them(clean, rng):
+    first, second = (dict(side) for side in clean)
+    for i in range(4):
+        direction = (100 + i) * rng.normal(size=(300, 1))
+        for side in (first, second):
+            side[f"wide {i}"] = side["late"] + direction
+    for side in (first, second):
+        side["early"][5] += 1000
+    found = hl.diagnose(first, second)
+    assert [finding.kind for finding in found] == ["outlier", "chance"] + 10 * ["dominant direction"]
+    assert [len(group) for group in found.groups] == [1, 1, 10]
+    lines = str(found).splitlines()
+    assert lines[0].startswith("outlier | a: early and b: early: without example 5 CKA is")
+    shares = {finding.where: finding.degree for finding in found if finding.kind == "dominant direction"}
+    worst = max(shares, key=shares.get)
+    places = "10 layers: a: early, a: wide 0, a: wide 1 and 7 more; the worst, "
+    assert lines[2].startswith(f"dominant direction | {places}{worst}: one direction holds {shares[worst]:.0%}")
+    assert found._repr_html_().count("<tr>") == 4
+
+
+def test_lines_of_equal_findings_say_it_once_and_the_order_is_documented():
+    alike = [hl.Finding("saturation", f"<{i}>\x1b[31m", "its rank is n − 1 = 9", "use more") for i in range(31)]
+    pairs = [hl.Finding("saturation", "a and b", "together", "use more", of="pairs of layers")]
+    found = hl.Diagnosis(
+        by_seriousness([*pairs, *alike, hl.Finding("pairing", "all layers", "no pair", "check")]), None
+    )
+    assert [len(group) for group in found.groups] == [1, 31, 1]
+    assert str(found).splitlines()[1] == (
+        "saturation | 31 layers: <0>\\x1b[31m, <1>\\x1b[31m, <2>\\x1b[31m and 28 more; each: its rank is n − 1 = 9; use more."
+    )
+    assert "&lt;0&gt;" in found._repr_html_()
+    assert "<0>" not in found._repr_html_()
+    assert "\x1b" not in found._repr_html_()
+    listing = ", ".join(f'"{kind}"' for kind in SERIOUSNESS)
+    assert listing in " ".join(hl.diagnose.__doc__.split())
+
+
 def test_many_models_are_refused(clean):
     with pytest.raises(ValueError, match="two at a time"):
         hl.diagnose({"one": clean[0], "two": clean[1]})
@@ -157,11 +195,11 @@ def test_the_page_shows_intervals_and_findings(tested, clean, tmp_path):
     page = hl.report(tested, tmp_path / "report.html", diagnosis=hl.diagnose(first, second)).read_text()
     assert "dead features" in page
     assert "99 permutations" in page
-    assert "by chance</td>" in page
     assert "95%, by jackknife over examples" in page
-    figures = json.loads(page.split('id="figures">')[1].split("</script>")[0])
-    assert figures[0]["chance"]
-    assert figures[0]["low"][0][0] < figures[0]["values"][0][0] < figures[0]["high"][0][0]
+    measure = json.loads(page.split('id="data">')[1].split("</script>")[0])["whole"]["measures"][0]
+    assert any("1" in row for row in measure["chance"])
+    ends = measure["companions"]
+    assert ends["low"][0][0] < measure["values"][0][0] < ends["high"][0][0]
 
 
 def test_commands(clean, tmp_path, monkeypatch, capsys):
@@ -174,6 +212,13 @@ def test_commands(clean, tmp_path, monkeypatch, capsys):
     hl.save(hl.Activations(first), "a.npz")
     assert run(["diagnose", "a.npz", "b.npz", "--out", "d.nc", "--permutations", "19"]) == 0
     assert "dead features\ta: early\t1 of 40 features never vary" in capsys.readouterr().out
+    first["late"][:, :2] = 0
+    hl.save(hl.Activations(first), "c.npz")
+    assert run(["diagnose", "c.npz", "--permutations", "19"]) == 0
+    told = capsys.readouterr().out
+    assert "dead features\t2 layers: a: early, a: late\tthe worst, a: late: 2 of 40 features never vary" in told
+    assert run(["diagnose", "c.npz", "--permutations", "19", "--every"]) == 0
+    assert capsys.readouterr().out.count("dead features\t") == 2
     assert "cka_p" in xarray.load_dataset("d.nc")
     options = ["--permutations", "19", "--interval", "--out", "r.nc", "--report", "r.html", "--diagnose"]
     assert run(["compare", "a.npz", "b.npz", *options]) == 0

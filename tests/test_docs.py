@@ -42,6 +42,7 @@ def test_reference_names_everything_public():
     warnings = {name for name in hl.__all__ if name.endswith("Warning")}
     pictures = {f"plot.{name}" for name in hl.plot.__all__}
     modules = {name for name in hl.__all__ if inspect.ismodule(getattr(hl, name))}
+    pictures |= {f"testing.{name}" for name in hl.testing.__all__}
     assert named == set(hl.__all__) - warnings - modules | pictures | {"diagnostics"}
 
 

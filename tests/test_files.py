@@ -17,7 +17,7 @@ from conftest import command_line
 from numpy.testing import assert_allclose, assert_array_equal
 
 import homolog as hl
-from homolog.cli.output import print_summary
+from homolog.cli.output import print_contents
 from homolog.reporting.page_data import data_for_page
 from homolog.results import check_result, measure_names
 
@@ -326,7 +326,7 @@ def test_altered_results_are_one_sentence_or_harmless(many, rng, tmp_path):
     def loaded(altered):  # what the command line does with a file
         measure_names(altered)
         check_result(altered)
-        print_summary(altered)
+        print_contents(altered)
 
     for case, altered in _altered_results(result):
         said = []

@@ -21,7 +21,7 @@ from homolog.cli import app
 REFERENCE = (Path(__file__).parent.parent / "docs" / "reference.md").read_text(encoding="utf-8")
 FUNCTIONS = {
     name: thing
-    for module, prefix in ((hl, ""), (hl.plot, "plot."))
+    for module, prefix in ((hl, ""), (hl.plot, "plot."), (hl.testing, "testing."))
     for name, thing in ((f"{prefix}{name}", getattr(module, name)) for name in module.__all__)
     if inspect.isfunction(thing)
 }
@@ -51,8 +51,12 @@ OTHERWISE = {
     ("measure", "confidence_interval"): "cka(estimator=debiased)",
     ("measure", "paired_test"): "cka(estimator=debiased)",
     ("measure", "correspondence"): None,
+    ("measure", "summary"): None,
     ("measure", "plot.heatmap"): None,
     ("memory", "extract"): "8GiB",
+    # A change of a network keeps the names of its layers.
+    ("pairs", "check"): "same_name",
+    ("pairs", "testing.assert_alike"): "same_name",
 }
 """(parameter, function) → its default, where others differ."""
 
@@ -74,11 +78,19 @@ def test_another_default_is_as_listed_and_has_a_reason(parameter, function):
     assert re.search(r"as elsewhere|than elsewhere|than there|but larger", FUNCTIONS[function].__doc__)
 
 
-@pytest.mark.parametrize("name", ["extract", "compare", "diagnose"])
+@pytest.mark.parametrize("name", ["extract", "compare", "check", "diagnose"])
 def test_the_command_line_has_the_defaults_of_the_library(name):
     options = inspect.signature(getattr(app, name)).parameters
     assert {"memory"} <= options.keys() & parameters(name).keys()
-    for shared in options.keys() & parameters(name).keys() - {"data", "model", "out", "reduce", "method"}:
+    for shared in options.keys() & parameters(name).keys() - {
+        "data",
+        "model",
+        "out",
+        "reduce",
+        "method",
+        "before",
+        "after",
+    }:
         assert options[shared].default == parameters(name)[shared].default, shared
     if name == "diagnose":
         assert options["permutations"].default == parameters(name)["n_permutations"].default
@@ -143,9 +155,9 @@ def test_fields_that_hold_a_pvalue_are_called_so():
     assert {"pvalue"} <= {f.name for f in fields(hl.PermutationTest)} & {f.name for f in fields(hl.PairedTest)}
 
 
-@pytest.mark.parametrize("name", [*hl.__all__, *(f"plot.{name}" for name in hl.plot.__all__)])
+@pytest.mark.parametrize("name", [*hl.__all__, *(f"plot.{name}" for name in hl.plot.__all__), "testing.assert_alike"])
 def test_everything_public_is_in_the_reference(name):
-    if name == "plot":
+    if name in ("plot", "testing"):
         return
     written = {"measures": "measures.registry.measures", "plot.heatmaps": "plot.heatmaps.heatmaps"}.get(name, name)
     if name.endswith("Warning"):

@@ -4,12 +4,16 @@ import importlib
 import warnings
 from typing import Any
 
-from homolog import plot
+from homolog import plot, testing
 from homolog.activations import Activations, common_rows
 from homolog.analysis import (
+    Check,
+    CheckedLayer,
     Diagnosis,
     Finding,
+    Summary,
     between,
+    check,
     correspondence,
     diagnose,
     explain_cka,
@@ -18,6 +22,7 @@ from homolog.analysis import (
     probe,
     shared_subspace,
     split_half,
+    summary,
     table,
 )
 from homolog.diagnostics import (
@@ -93,7 +98,7 @@ from homolog.measures import (
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure, measures, register, unregister
 from homolog.operands.family import Family, Invariances
-from homolog.reporting import report
+from homolog.reporting import report, show
 from homolog.rows import Rows
 from homolog.states import MinibatchHSIC, Moments, compare_models
 
@@ -102,6 +107,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Activations",
     "BiasWarning",
+    "Check",
+    "CheckedLayer",
     "ConfidenceInterval",
     "ConstantLayerWarning",
     "DeadUnitWarning",
@@ -129,6 +136,7 @@ __all__ = [
     "Rows",
     "SaturationWarning",
     "SkippedPairWarning",
+    "Summary",
     "TiesWarning",
     "UndefinedValueWarning",
     "UnknownPairingWarning",
@@ -139,6 +147,7 @@ __all__ = [
     "bures_similarity",
     "canonical_ridge",
     "cca",
+    "check",
     "cka",
     "cknna",
     "common_rows",
@@ -186,12 +195,15 @@ __all__ = [
     "second_order_cosine",
     "semi_match",
     "shared_subspace",
+    "show",
     "size_and_shape_distance",
     "soft_correlation_match",
     "soft_matching_distance",
     "split_half",
+    "summary",
     "svcca",
     "table",
+    "testing",
     "uniformity_difference",
     "unregister",
 ]

@@ -129,3 +129,71 @@ def unknown(what: str, name: str, known: Iterable[str], remedy: str) -> str:
     near = [names[other] for other in difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)]
     ask = f", did you mean {' or '.join(near)}? {remedy}." if near else f": {remedy}."
     return f"unknown {what} {quoted(name)}{ask}"
+
+
+def folded_prefix(names: Iterable[str]) -> str:
+    """Return how all names begin, up to a separator; "" where that would leave nothing of one, or saves no room.
+
+    >>> folded_prefix(["encoder.layer.0", "encoder.layer.1"])
+    'encoder.layer.'
+    """
+    several = list(dict.fromkeys(names))
+    if len(several) < 2:
+        return ""
+    shared = _common_start(several)
+    end = max(shared.rfind(mark) for mark in "._/: ") + 1
+    return shared[:end] if end > 3 and all(len(name) > end for name in several) else ""
+
+
+def labels(names: Iterable[str], most: int = 28) -> list[str]:
+    """Return short names for a picture, of which no two are equal unless the names are.
+
+    Where names are long, what all begin with is folded, then the middle is left out. Names that would look alike show where
+    they differ; a number says which is which where even that does not.
+
+    >>> labels(["encoder.layer.0", "encoder.layer.1"], most=12)
+    ['…0', '…1']
+    >>> labels([19 * "a" + "X" + 19 * "b", 19 * "a" + "Y" + 19 * "b"], most=11)
+    ['…aaaaXbbbb…', '…aaaaYbbbb…']
+    """
+    every = list(names)
+    several = list(dict.fromkeys(every))
+    prefix = folded_prefix(several) if max(map(len, several), default=0) > most else ""
+    folded = {name: f"…{name[len(prefix) :]}" if prefix else name for name in several}
+    short = {name: shortened(text, most) for name, text in folded.items()}
+    for alike in _alike(short):
+        short |= _apart({name: folded[name] for name in alike}, most)
+    for alike in _alike(short):
+        short |= {name: f"{short[name]} #{several.index(name) + 1}" for name in alike}
+    if _alike(short):
+        short = {name: f"{short[name]} #{number}" for number, name in enumerate(several, 1)}
+    return [short[name] for name in every]
+
+
+def _common_start(texts: list[str]) -> str:
+    """Return the letters with which all texts begin."""
+    first, last = min(texts), max(texts)
+    same = (k for k, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return first[: next(same, len(first))]
+
+
+def _alike(short: dict[str, str]) -> list[list[str]]:
+    """Return groups of names whose short forms are equal."""
+    groups: dict[str, list[str]] = {}
+    for name, text in short.items():
+        groups.setdefault(text, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _apart(texts: dict[str, str], most: int) -> dict[str, str]:
+    """Shorten texts to where they differ, with as much around it as there is room for."""
+    start = len(_common_start(list(texts.values())))
+    shared = len(_common_start([text[start:][::-1] for text in texts.values()]))
+    found = {}
+    for name, text in texts.items():
+        end = len(text) - shared
+        around = max(0, (most - 2 - (end - start)) // 2)
+        left, right = max(0, start - around), min(len(text), end + around)
+        part = shortened(text[left:right], max(most - 2, 3))
+        found[name] = "…" * (left > 0) + part.removeprefix("…" * (left > 0)) + "…" * (right < len(text))
+    return found

@@ -1,6 +1,8 @@
 """After comparing: which layers correspond, how sure the index is of it, what two layers share and what a value is made of."""
 
 from homolog.analysis.averaging import mean_over_models
+from homolog.analysis.check_result import Check, CheckedLayer
+from homolog.analysis.checking import check
 from homolog.analysis.common_subspace import shared_subspace
 from homolog.analysis.corresponding_layers import correspondence
 from homolog.analysis.diagnosis import Diagnosis, diagnose
@@ -9,13 +11,18 @@ from homolog.analysis.explaining import explain_cka
 from homolog.analysis.identification import layer_identification
 from homolog.analysis.probing import probe
 from homolog.analysis.split_halves import split_half
+from homolog.analysis.summarising import Summary, summary
 from homolog.analysis.tables import table
 from homolog.results import between
 
 __all__ = [
+    "Check",
+    "CheckedLayer",
     "Diagnosis",
     "Finding",
+    "Summary",
     "between",
+    "check",
     "correspondence",
     "diagnose",
     "explain_cka",
@@ -24,5 +31,6 @@ __all__ = [
     "probe",
     "shared_subspace",
     "split_half",
+    "summary",
     "table",
 ]

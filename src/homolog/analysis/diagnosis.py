@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ import numpy as np
 
 from homolog.activations import identified
 from homolog.analysis.diagnosis_checks import Finding, layer_findings, model_findings, pair_findings, pairing_findings
+from homolog.analysis.diagnosis_groups import as_line, as_row, by_seriousness, grouped
 from homolog.arrays import to_numpy
 from homolog.diagnostics import HomologWarning
 from homolog.engine import compare
 from homolog.engine.inputs import models_of
+from homolog.names import printable
 
 if TYPE_CHECKING:
     import xarray
@@ -27,7 +30,7 @@ _ON_TRUST = ", but nothing shows that row i is the same example on both sides: e
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Findings, and the values that they are about; `print` it."""
+    """Findings, the most serious kinds first, and the values that they are about; `print` it for one line a kind."""
 
     findings: tuple[Finding, ...]
     result: xarray.Dataset = field(repr=False)
@@ -39,11 +42,24 @@ class Diagnosis:
     def __len__(self) -> int:
         return len(self.findings)
 
+    @property
+    def groups(self) -> tuple[tuple[Finding, ...], ...]:
+        """Findings of one kind together, the most serious kinds first."""
+        return grouped(self.findings)
+
     def __str__(self) -> str:
         if not self.findings:
             trusted = self.result.attrs.get("row_identity") == "unknown"
             return f"Nothing suspicious was found{_ON_TRUST if trusted else ''}."
-        return "\n".join(str(finding) for finding in self.findings)
+        return "\n".join(map(as_line, self.groups))
+
+    def _repr_html_(self) -> str:
+        """Return a table of one row a kind, names in it as text."""
+        if not self.findings:
+            return f"<p>{html.escape(str(self))}</p>"
+        heads = "".join(f"<th>{head}</th>" for head in ("finding", "where", "what", "what to do"))
+        rows = ("".join(f"<td>{html.escape(printable(cell))}</td>" for cell in as_row(group)) for group in self.groups)
+        return f"<table><tr>{heads}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
 
 def diagnose(
@@ -62,8 +78,11 @@ def diagnose(
     Returns
     -------
     Diagnosis
-        Iterates over `Finding` (kind, where, message, remedy); empty where nothing was found. `result` holds the values beside
-        their null levels and p-values. Kinds:
+        Iterates over `Finding` (kind, where, message, remedy), the most serious kinds first; empty where nothing was found.
+        `print` gives one line a kind, with the first three places and the number of the others, and what is said of the worst;
+        `groups` holds the findings of each kind. `result` holds the values beside their null levels and p-values. Kinds, from the
+        most serious: "pairing", "row identity", "constant", "duplicate examples", "outlier", "chance", "null level",
+        "saturation", "dominant direction", "few features", "duplicate features", "dead features".
 
         - of a layer: "constant", "dead features", "duplicate features", "saturation" (rank n − 1), "dominant direction"
           (over 80 % of the variance), "few features" (fewer than 10, whose random halves are unlike: CKA is biased down);
@@ -95,9 +114,9 @@ def diagnose(
     >>> x[3] = y[3] = 50
     >>> for finding in hl.diagnose(x, y):
     ...     print(finding.kind, "|", finding.where)
+    outlier | a: a and b: b
     dominant direction | a
     dominant direction | b
-    outlier | a: a and b: b
     """
     models, many = models_of(a, b)
     if many:
@@ -120,7 +139,7 @@ def diagnose(
             for side, layers in models.items()
         }
         trusted = result.attrs["row_identity"] == "unknown" and any(map(identified, models.values()))
-        return Diagnosis((*_identity_findings(trusted), *_findings(sides, result)), result)
+        return Diagnosis(by_seriousness([*_identity_findings(trusted), *_findings(sides, result)]), result)
 
 
 def _identity_findings(trusted: bool) -> Iterator[Finding]:

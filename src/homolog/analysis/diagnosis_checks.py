@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,8 @@ INFLUENCE = 0.05
 NULL_LEVEL = 0.1
 """Null level that is worth a word."""
 ALPHA = 0.05
+PAIRS = "pairs of layers"
+"""What findings about a pair are about."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Finding:
     where: str
     message: str
     remedy: str
+    of: str = field(default="layers", repr=False)
+    """What it is about, in the plural: layers, models, pairs of layers."""
+    degree: float = field(default=0.0, repr=False)
+    """How bad it is among those of its kind: larger is worse."""
 
     def __str__(self) -> str:
         return printable(f"{self.kind} | {shown(self.where)}: {self.message}; {self.remedy}.")
@@ -61,6 +67,8 @@ def model_findings(side: str, layers: Mapping[str, np.ndarray]) -> Iterator[Find
             side,
             f"{copies} of {n} examples repeat others in every layer, which counts them twice and looks like agreement",
             "drop the copies, for instance with Activations.take",
+            of="models",
+            degree=copies,
         )
 
 
@@ -78,6 +86,7 @@ def layer_findings(where: str, array: np.ndarray) -> Iterator[Finding]:
             where,
             f"{dead} of {p} features never vary; CKA and CCA ignore them, matches of neurons count them as 0",
             "drop them for a match of neurons",
+            degree=dead / p,
         )
     copies = _copies(centred.features[:, ~centred.dead])
     if copies:
@@ -86,6 +95,7 @@ def layer_findings(where: str, array: np.ndarray) -> Iterator[Finding]:
             where,
             f"{copies} of {p} features are copies of others, up to scale, and weigh in CKA as often as they occur",
             "drop them if they are an artefact, as of padding or tied weights",
+            degree=copies / p,
         )
     subspace = subspace_of(ArrayRepresentation(array))
     if subspace.rank >= n - 1:
@@ -102,6 +112,7 @@ def layer_findings(where: str, array: np.ndarray) -> Iterator[Finding]:
             where,
             f"one direction holds {share:.0%} of the variance, and linear CKA sees little else",
             "look at it with homolog.explain_cka; CCA and RBF kernels of small width see more",
+            degree=share,
         )
     if 1 < p < FEW and subspace.rank < n - 1:
         yield from _few_features(where, array)
@@ -134,6 +145,7 @@ def _few_features(where: str, array: np.ndarray) -> Iterator[Finding]:
             f"random halves of its {array.shape[1]} features reach a CKA of {between:.2f} with each other: if they are a "
             f"sample of a layer's units, values are biased down",
             "take more units of the layer, where there are more",
+            degree=-between,
         )
 
 
@@ -166,6 +178,8 @@ def pair_findings(
             where,
             f"independent layers of these spectra would reach a CKA of {null_level:.2f}, this pair has {value:.2f}",
             "use more examples, or debiased CKA, whose level is 0",
+            of=PAIRS,
+            degree=null_level,
         )
     pair = DecomposedPair.of(x, y)
     ranks = len(pair.x_weights), len(pair.y_weights)
@@ -176,6 +190,8 @@ def pair_findings(
             f"their ranks, {ranks[0]} and {ranks[1]}, together exceed n − 1 = {pair.n - 1}, so that some canonical "
             f"correlations are 1",
             "use more examples, or debiased CKA",
+            of=PAIRS,
+            degree=sum(ranks),
         )
     without_each = cka_without_each(pair)
     moved = np.abs(pair.cka - without_each)
@@ -188,6 +204,8 @@ def pair_findings(
             where,
             f"without example {example} {what}",
             "look at the example, and compare without it",
+            of=PAIRS,
+            degree=np.inf if np.isnan(without) else abs(pair.cka - without),
         )
     if p > max(ALPHA, _smallest(result)) and not none_related:
         yield Finding(
@@ -195,6 +213,8 @@ def pair_findings(
             where,
             f"no more alike than independent layers (debiased CKA, p = {p:.2g})",
             "do not read anything into the value, or use more examples",
+            of=PAIRS,
+            degree=p,
         )
 
 

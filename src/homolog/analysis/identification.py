@@ -162,11 +162,15 @@ class Tally(NamedTuple):
 
 
 def _tally(result: xarray.Dataset, measure: str) -> Tally:
+    layers = result.layer_a.values.astype(str), result.layer_b.values.astype(str)
+    return tally(layers, symmetrised(result, measure))
+
+
+def tally(layers: tuple[np.ndarray, np.ndarray], matrix: np.ndarray) -> Tally:
+    """Count how often the most alike layer has the same name, both ways; of the names and scores of two networks."""
     right = chances = 0.0
     decisions = 0
-    matrix = symmetrised(result, measure)
-    layers_a, layers_b = result.layer_a.values.astype(str), result.layer_b.values.astype(str)
-    for rows, columns, values in ((layers_a, layers_b, matrix), (layers_b, layers_a, matrix.T)):
+    for rows, columns, values in ((*layers, matrix), (*layers[::-1], matrix.T)):
         candidates = (~np.isnan(values)).sum(axis=1)
         for name, line, equal, among in zip(rows, values, equal_to_largest(values), candidates, strict=True):
             if among < 2 or name not in columns or np.isnan(line[columns == name]).all():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 import warnings
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +13,8 @@ import typer
 
 import homolog
 from homolog.activations import Activations
-from homolog.cli import loading, output, paper_command
+from homolog.analysis.junit import junit_xml
+from homolog.cli import loading, measure_tables, output, paper_command, summary_output
 from homolog.diagnostics import HomologWarning
 from homolog.machine import optional
 from homolog.renamed import sentence
@@ -55,12 +58,13 @@ app = typer.Typer(
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit status; wrong use is one sentence and status 2."""
-    command = typer.main.get_command(app)
+    command = _without_types_of_flags(typer.main.get_command(app))
     with warnings.catch_warnings():
         warnings.simplefilter("always", HomologWarning)
         warnings.showwarning = output.show_warning
         try:
-            status = command.main(args=_present(arguments), prog_name="homolog", standalone_mode=False)
+            given = _present(arguments)
+            status = command.main(args=given, prog_name="homolog", standalone_mode=False, obj=given)
         except UsageError as error:
             context = error.ctx
             where = f"{context.command_path} --help" if context is not None else "homolog --help"
@@ -78,6 +82,15 @@ def run(arguments: list[str]) -> int:
     if status == INTERRUPTED:  # some versions of typer return it, and say nothing
         return output.fail("interrupted.", status=INTERRUPTED)
     return status if isinstance(status, int) else 0
+
+
+def _without_types_of_flags(command: Any) -> Any:
+    """Return a command whose help shows flags as flags: some versions of typer call them BOOLEAN, as if they took a value."""
+    for each in (command, *command.commands.values()):
+        for option in (*each.params, each.get_help_option(typer.Context(each))):
+            if getattr(option, "is_flag", False):
+                option.metavar = ""
+    return command
 
 
 def _present(arguments: list[str]) -> list[str]:
@@ -105,13 +118,15 @@ def root(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for heatmap.png and result.nc.")] = Path("homolog-demo"),
+    out: Annotated[Path, typer.Option(help="Folder for report.html, heatmap.png and result.nc.")] = Path(
+        "homolog-demo"
+    ),
 ) -> None:
     """Train four small networks on digits and see which index finds their corresponding layers (a minute).
 
     Needs: pip install "homolog[demo]"
     """
-    for module in ("torch", "sklearn", "matplotlib"):
+    for module in ("torch", "sklearn", "matplotlib", "jinja2"):
         optional(module, "demo", "the demonstration")
     from homolog.paper import demo as demonstration
 
@@ -127,10 +142,10 @@ def measures(
         list[str] | None, typer.Option(help="A module or file.py that registers measures of your own; may repeat.")
     ] = None,
 ) -> None:
-    """List every measure; piped, or by name, with range, invariances, options and formula."""
+    """List the measures by subject, and which to start with; piped, or by name, with range, invariances, options and formula."""
     for where in module or []:
         loading.import_module(where)
-    output.print_measures(names or [])
+    measure_tables.print_measures(names or [])
 
 
 @app.command()
@@ -200,6 +215,7 @@ def _how_to_go_on(out: Path, resume: bool) -> str:
 
 @app.command(epilog="See `homolog measures` for what --measure takes.")
 def compare(
+    context: typer.Context,
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -242,6 +258,9 @@ def compare(
     A file holds one array (examples, features) per layer; row i of every array in all files is the same example, or is made
     to be by --common-rows.
 
+    Prints the best match of every layer, and last what the comparison says in a few sentences; where the output goes into a
+    pipe or a file, the sentences go to standard error.
+
     Example:  homolog compare a.npz b.npz -m cka -m "cka(estimator=debiased)" --out result.nc --report report.html
     """
     output.check_target(out, "--out", (".nc",))
@@ -274,6 +293,7 @@ def compare(
     if report is not None:
         found = homolog.diagnose(*models.values(), memory=memory) if diagnosed else None
         output.write_file(report, lambda unfinished: homolog.report(result, unfinished, diagnosis=found))
+    summary_output.print_sentences(result, summary_output.after_comparing(context.obj, files, report))
 
 
 def _opened(files: list[Path], layers: list[list[str] | None], common_rows: bool) -> dict[str, Activations]:
@@ -287,6 +307,61 @@ def _opened(files: list[Path], layers: list[list[str] | None], common_rows: bool
 
 
 @app.command()
+def check(
+    before: Annotated[Path, typer.Argument(help="Activations of the network before the change.")],
+    after: Annotated[Path, typer.Argument(help="Activations of the network after it, of the same examples.")],
+    at_least: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='What a similarity must reach: MEASURE=NUMBER, such as "cka(estimator=debiased)=0.98", or '
+            'MEASURE=NUMBER@LAYERS for some layers, such as "cka=0.9@head"; may repeat.'
+        ),
+    ] = None,
+    at_most: Annotated[
+        list[str] | None, typer.Option(help="The same for a distance, which must stay below; may repeat.")
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option("--layers", "-l", help='Layers of BEFORE to check, names or globs such as "encoder.*".'),
+    ] = None,
+    pairs: Annotated[
+        str, typer.Option(help="same_name, or all: every layer with the most alike one of AFTER, whatever its name.")
+    ] = "same_name",
+    confidence: Annotated[
+        float | None, typer.Option(help="Such as 0.95: the end of the interval of that level must hold, too.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the result for continuous integration here (.xml).")] = None,
+    common_rows: CommonRows = False,
+    memory: Workspace = "2GiB",
+) -> None:
+    """Check that quantisation, pruning, an export or a refactoring left the layers as they were; exits 0 if so, 1 if not.
+
+    Example:  homolog check before.zarr after.zarr --at-least "cka(estimator=debiased)=0.98" --confidence 0.95
+    """
+    output.check_target(junit, "--junit", (".xml",))
+    began, clock = datetime.now(), time.perf_counter()
+    first, second = _opened([before, after], [None], common_rows).values()
+    if before.suffix == after.suffix == ".npy":  # which hold one layer and no name
+        first, second = (activations.rename(lambda _: "layer") for activations in (first, second))
+    found = homolog.check(
+        first,
+        second,
+        loading.thresholds(at_least),
+        at_most=loading.thresholds(at_most),
+        layers=layers or None,
+        pairs=pairs,
+        confidence=confidence,
+        memory=memory,
+    )
+    output.print_check(found)
+    if junit is not None:
+        written = junit_xml(found, time.perf_counter() - clock, began)
+        output.write_file(junit, lambda unfinished: Path(unfinished).write_bytes(written))
+    if not found:
+        raise typer.Exit(1)
+
+
+@app.command()
 def diagnose(
     files: Annotated[
         list[Path], typer.Argument(help="Activations of one or two models: .npz, .safetensors, .zarr, .pt or .npy.")
@@ -295,9 +370,14 @@ def diagnose(
     common_rows: CommonRows = False,
     out: Annotated[Path | None, typer.Option(help="Write values, null levels and p-values here (.nc).")] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Random orders of the examples.")] = 199,
+    every: Annotated[
+        bool, typer.Option("--every", help="One line for every place, instead of one for every kind of finding.")
+    ] = False,
     memory: Workspace = "2GiB",
 ) -> None:
     """Say what may be wrong with a comparison before you believe its numbers, and what to do about it.
+
+    One line for every kind of finding, the most serious first.
 
     Example:  homolog diagnose a.npz b.npz
     """
@@ -306,7 +386,7 @@ def diagnose(
         raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
     models = _opened(files, [layers, layers], common_rows)
     found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
-    output.print_diagnosis(found)
+    output.print_diagnosis(found, every=every)
     if out is not None:
         output.write_file(out, found.result.to_netcdf)
 
@@ -324,9 +404,15 @@ def report(
 
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.nc).")]) -> None:
-    """Say what a file holds."""
+    """Say what a file holds, and what a result says."""
     if file.suffix == ".nc":
-        output.print_summary(loading.result(file))
+        result = loading.result(file)
+        output.print_contents(result)
+        summary_output.print_sentences(result, summary_output.for_a_file(file))
+        return
+    begun = contents_of(file) if file.suffix == ".zarr" else None
+    if begun is not None and not begun.complete:
+        output.print_unfinished(file, begun)
     else:
         output.print_activations(homolog.open(file))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from homolog import files
 from homolog.activations import Activations, matched_rows, unknown_among
+from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
 from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
@@ -95,11 +96,21 @@ def chosen_measures(forms: Sequence[str]) -> dict[str, Any]:
     """Return text → measure; `module:function` is anybody's own, and an option that is an array the name of a file."""
     chosen: dict[str, Any] = {}
     for form in forms:
-        record, name = _imported_measure(form) if ":" in form else _registered(form)
+        record, name = _measure(form)
         if name in chosen:
             raise ValueError(f"measures must differ, got {name!r} twice: leave one out.")
         chosen[name] = record
     return chosen
+
+
+def thresholds(forms: Sequence[str] | None) -> dict[Measure, dict[str, float]] | None:
+    """Return measure → glob → number of MEASURE=NUMBER and MEASURE=NUMBER@GLOB, as `homolog.check` takes it."""
+    parts = [(_measure(form)[0], number, glob) for form, number, glob in map(split_threshold, forms or [])]
+    return {each.record: dict(each.rules) for each in collected(parts)} or None
+
+
+def _measure(form: str) -> tuple[Measure, str]:
+    return _imported_measure(form) if ":" in form else _registered(form)
 
 
 def _registered(form: str) -> tuple[Measure, str]:

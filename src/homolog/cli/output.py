@@ -16,13 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from homolog.activations import Activations
-from homolog.analysis import Diagnosis, correspondence
+from homolog.analysis import Check, Diagnosis, correspondence
+from homolog.analysis.diagnosis_groups import as_row
 from homolog.machine import optional
-from homolog.measures.record import Measure
-from homolog.measures.registry import measure, measures
 from homolog.names import printable, quoted, shown
 from homolog.results import companion, measure_names, two_by_two, without_diagonal
 from homolog.store.disk import write_whole
+from homolog.store.layout import Contents
+from homolog.store.reading import StoredRows
 
 if TYPE_CHECKING:
     import xarray
@@ -33,6 +34,8 @@ _SPOKEN = {
     "homolog.measures() lists them": "`homolog measures` lists them",
     "resume=True": "--resume",
     "max_examples": "--max-examples",
+    "at_least": "--at-least",
+    "at_most": "--at-most",
 }
 # The names between the parentheses may hold parentheses too.
 _COMMON_ROWS = re.compile(r"homolog\.common_rows\(.*\)(?= keeps|\.$)", re.DOTALL)
@@ -198,12 +201,23 @@ def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> li
     return found
 
 
-def print_diagnosis(found: Diagnosis) -> None:
-    """Print findings, or that there are none."""
+def print_diagnosis(found: Diagnosis, *, every: bool) -> None:
+    """Print findings by kind or every one by itself, or that there are none."""
     if not found.findings:
         print(found)
         return
-    print_table(["finding", "where", "what", "what to do"], [list(vars(finding).values()) for finding in found])
+    groups = [(finding,) for finding in found] if every else found.groups
+    print_table(["finding", "where", "what", "what to do"], list(map(as_row, groups)))
+
+
+def print_check(found: Check) -> None:
+    """Print the layers that fell short, and below them what came out."""
+    columns, rows = found.table()
+    if rows:
+        print_table(columns, rows)
+    print(printable(found.verdict))
+    for note in found.notes:
+        print(f"note: {printable(spoken(note))}", file=sys.stderr)
 
 
 def print_activations(activations: Activations) -> None:
@@ -219,7 +233,16 @@ def print_activations(activations: Activations) -> None:
     print_table(["layer", "features", "dtype"], rows, about=about)
 
 
-def print_summary(result: xarray.Dataset) -> None:
+def print_unfinished(path: Path, contents: Contents) -> None:
+    """Print what a store holds whose extraction was not finished, and how it goes on."""
+    layers = [(name, StoredRows(path, name, key, contents.rows)) for name, key in contents.layers.items()]
+    rows = [[name, str(array.shape[1]), str(array.dtype)] for name, array in layers]
+    safe = f"{contents.rows} rows are safe" if contents.rows else "no row is safe yet"
+    about = {"state": f"unfinished: {safe}; the same `homolog extract` with --resume goes on from there"}
+    print_table(["layer", "features", "dtype"], rows, about=about | dict(contents.provenance))
+
+
+def print_contents(result: xarray.Dataset) -> None:
     """Print what a result holds, and its warnings."""
     rows = []
     for name in measure_names(result):
@@ -231,78 +254,3 @@ def print_summary(result: xarray.Dataset) -> None:
     print_table(["measure", "kind", "layers", "values"], rows, about=about)
     for category, message in json.loads(result.attrs["warnings"]):
         print(printable(f"{category}: {message}"), file=sys.stderr)
-
-
-INVARIANCES = {
-    "L": "invertible_linear",
-    "O": "orthogonal",
-    "P": "permutation",
-    "S": "isotropic_scaling",
-    "T": "translation",
-}
-
-
-def print_measures(names: Sequence[str]) -> None:
-    """Print the registry, in a terminal what fits; or everything about some measures."""
-    if names:
-        for name in names:
-            record = measure(name)
-            lines = zip(_COLUMNS, _measure_row(record), strict=True)
-            rows = [
-                ["what", _summary_of(record)],
-                *([key, value] for key, value in lines if value),
-                ["source", record.reference],
-            ]
-            print_table(["field", "value"], rows, str(record))
-        return
-    records = list(measures().values())
-    if not sys.stdout.isatty():
-        print_table([*_COLUMNS], [_measure_row(record) for record in records])
-        return
-    rows = [[record.name, _letters(record), record.kind, _summary_of(record)] for record in records]
-    print_table(["measure", "unchanged by", "kind", "what it says"], rows, "Measures")
-    letters = ", ".join(f"{letter} {name.replace('_', ' ')}" for letter, name in INVARIANCES.items())
-    print(f"Unchanged by {letters} (of one side: x or y). Options, ranges and formulas: homolog measures NAME")
-
-
-_COLUMNS = (
-    "measure",
-    "kind",
-    "range",
-    "symmetric",
-    "unchanged by",
-    "least n",
-    "options",
-    "formula",
-    "also known as",
-)
-
-
-def _summary_of(record: Measure) -> str:
-    return " ".join((record.function.__doc__ or record.formula).strip().split("\n\n")[0].split())
-
-
-def _letters(record: Measure) -> str:
-    if record.invariances is None:
-        return "not declared"
-    sides_of = {letter: getattr(record.invariances, name) for letter, name in INVARIANCES.items()}
-    return " ".join(letter if sides == "xy" else f"{letter}({sides})" for letter, sides in sides_of.items() if sides)
-
-
-def _measure_row(record: Measure) -> list[str]:
-    low, high = record.range
-    options = []
-    for name, default in record.defaults.items():
-        choices = record.choices.get(name)
-        options.append(f"{name}={'|'.join(choices) if choices else default}")
-    return [
-        record.name,
-        record.kind,
-        f"[{low:g}, {high:g}{')' if high == float('inf') else ']'}",
-        "yes" if record.symmetric else "no",
-        record.unchanged_by,
-        str(record.minimal_n),
-        ", ".join(options),
-        record.formula,
-        ", ".join(record.aliases),
-    ]

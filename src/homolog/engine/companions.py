@@ -62,6 +62,7 @@ class RowsAndColumns:
     def labels(self, plan: Plan, marked: np.ndarray) -> list[str]:
         """Name the pairs that are marked."""
         names = [layer.label for layer in plan.layers]
+        marked = np.triu(marked | marked.T) if self.same else marked  # each pair once
         return [f"{names[self.rows[i]]} and {names[self.columns[j]]}" for i, j in np.argwhere(marked)]
 
     def spread(self, values: np.ndarray, size: int) -> np.ndarray:

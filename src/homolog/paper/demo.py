@@ -22,7 +22,8 @@ from homolog.paper.data import Images, load
 from homolog.paper.networks import Convolution, plain
 from homolog.paper.training import accuracy, cropped, descend
 
-MEASURES = ("cka", "cka(kernel=rbf)", "cca", "svcca", "pwcca", "linear_regression")
+DEBIASED = "cka(estimator=debiased)"
+MEASURES = (DEBIASED, "cka", "cka(kernel=rbf)", "cca", "svcca", "pwcca", "linear_regression")
 SEEDS = (0, 1, 2, 3)
 EPOCHS = 24
 BATCH_SIZE = 64
@@ -77,32 +78,36 @@ def run(folder: Path, say: Callable[[str], Any], progress: bool | None = None) -
     results = [hl.between(everything, *pair) for pair in itertools.combinations(activations, 2)]
     folder.mkdir(parents=True, exist_ok=True)
     everything.to_netcdf(folder / "result.nc")
-    figure: Any = hl.plot.heatmap(results[0], "cka", title="linear CKA of two networks from different seeds").figure
+    title = "debiased linear CKA of two networks from different seeds"
+    figure: Any = hl.plot.heatmap(results[0], DEBIASED, title=title).figure
     figure.savefig(folder / "heatmap.png", dpi=150)
-    for line in [*_findings(results, found), *_next_steps(folder)]:
+    hl.report(everything, folder / "report.html", title=f"{len(SEEDS)} networks from different seeds")
+    for line in [*_findings(everything, results, found), *_next_steps(folder)]:
         say(line)
     return found
 
 
-def _findings(results: list[xarray.Dataset], found: xarray.Dataset) -> Iterator[str]:
+def _findings(everything: xarray.Dataset, results: list[xarray.Dataset], found: xarray.Dataset) -> Iterator[str]:
     yield ""
     yield "Is the most alike layer of the other network the one in the same place?"
     for name, share, chance in zip(found.measure.values, found.accuracy.values, found.chance.values, strict=True):
-        yield f"  {name:20} {share:6.1%}   (chance {chance:.1%})"
+        yield f"  {name:23} {share:6.1%}   (chance {chance:.1%})"
     yield ""
-    mean = np.mean([(result.cka.values + result.cka.values.T) / 2 for result in results], axis=0)
-    yield f"Linear CKA, mean over the {len(results)} pairs of networks; [ ] marks the best match of a row:"
+    values = [result[DEBIASED].values for result in results]
+    mean = np.mean([(matrix + matrix.T) / 2 for matrix in values], axis=0)
+    yield f"Debiased linear CKA, mean over the {len(results)} pairs of networks; [ ] marks the best match of a row:"
     yield text_heatmap(mean, list(LAYERS))
     yield ""
-    best = found.accuracy.values
+    yield "What it shows, as homolog.summary(result) says it:"
+    yield from (f"  {sentence}" for sentence in list(hl.summary(everything))[:-1])
+    worst, count, total = misses(results, DEBIASED)
+    if total:
+        reason = ", the mean of conv6 and nearly its equal" if worst == "pool" else ""
+        yield f"  Of the {total} misses {count} are of {worst}{reason}."
+    correlations = found.accuracy.sel(measure=["cca", "svcca", "pwcca"]).max().item()
     yield (
-        f"What it shows: with linear CKA {best[0]:.0%} of the layers find their counterpart in a network that shares nothing "
-        f"but the task; with CCA, SVCCA and PWCCA {best[2:5].max():.0%} at most."
-    )
-    worst, count, total = misses(results, "cka")
-    yield (
-        f"Of its {total} misses {count} are of {worst}"
-        + (", the mean of conv6 and nearly its equal." if worst == "pool" else ".")
+        f"CCA, SVCCA and PWCCA find the counterpart of {correlations:.0%} of the layers at most, in networks that share nothing "
+        f"but the task."
     )
     level = np.mean([result["cca_null"].values for result in results], axis=0)
     yield (
@@ -114,13 +119,14 @@ def _findings(results: list[xarray.Dataset], found: xarray.Dataset) -> Iterator[
 
 def _next_steps(folder: Path) -> Iterator[str]:
     picture, result = folder / "heatmap.png", folder / "result.nc"
-    yield f"Written: {picture} (seeds 0 and 1) and {result} (all; open with xarray.load_dataset)."
+    page = folder / "report.html"
+    yield f"Written: {page} (open it in a browser), {picture} (seeds 0 and 1) and {result} (xarray.load_dataset)."
     yield ""
     yield "Next: compare your own networks."
     yield "  activations_a = homolog.extract(model_a, images)      # any PyTorch model; then the same images in model_b"
     yield "  result = homolog.compare(activations_a, activations_b)"
-    yield "  homolog.correspondence(result); homolog.plot.heatmap(result)"
-    yield "or from files: homolog compare a.npz b.npz --measure cka --plot heatmap.png     (homolog measures lists them all)"
+    yield "  print(homolog.summary(result)); homolog.plot.heatmap(result); homolog.report(result, 'report.html')"
+    yield "or from files: homolog compare a.npz b.npz --report report.html     (homolog measures lists all measures)"
 
 
 def misses(results: list[xarray.Dataset], name: str) -> tuple[str, int, int]:

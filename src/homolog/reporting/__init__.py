@@ -7,8 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from homolog.machine import optional
-from homolog.reporting.page_data import data_for_page
+from homolog.reporting.page import page_text
+from homolog.reporting.showing import Explorer, show
 from homolog.store.disk import write_whole
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from homolog.analysis import Finding
 
-TEMPLATE = Path(__file__).parent / "page.html"
+__all__ = ["Explorer", "report", "show"]
 
 
 def report(
@@ -26,7 +26,7 @@ def report(
     title: str | None = None,
     diagnosis: Iterable[Finding] | None = None,
 ) -> Path:
-    """Write a result as one HTML file that opens anywhere, offline.
+    """Write a result as one HTML file to explore, which opens anywhere, offline.
 
     Parameters
     ----------
@@ -42,21 +42,23 @@ def report(
     Returns
     -------
     pathlib.Path
-        The file: a heatmap per measure (hover for both layers, the value, its interval, the level of independent data and p where
-        the result has them; crosses where p says chance), what a diagnosis found, the best matches both ways, layer
-        identification where layers share names, every warning, and where the numbers come from.
+        The file. It opens with the summary and the warnings. Below stands a heatmap with a choice of measure, of the pair of
+        models, and of what is shown; a cell that is hovered over, clicked, or reached with the arrow keys says all that is
+        known of its two layers. Then come the layers of the same name as a line, the best matches both ways, tables that
+        sort, filter and search, layer identification, what a diagnosis found, and where the numbers come from. Tables can be
+        saved as CSV and pictures as PNG or SVG.
 
     Raises
     ------
     ValueError
         If the result is not one of `homolog.compare`, or the path does not end in .html.
     ImportError
-        Without plotly and jinja2, naming what to install.
+        Without jinja2, naming what to install.
 
     Notes
     -----
-    About 5 MB, of which 4.8 MB are plotly's drawing library, embedded once. Names of layers and models are shown as text,
-    whatever they contain.
+    About 1.6 MB, of which 1.5 MB are plotly's drawing library, embedded once; two models of 150 layers take 2 to 4 MB. Pairs that
+    are no better than chance are grey, and no best matches. Names of layers and models are shown as text, whatever they contain.
 
     Examples
     --------
@@ -66,13 +68,9 @@ def report(
     >>> path.name
     'report.html'
     """
-    jinja2 = optional("jinja2", "report", "a report")
-    plotly = optional("plotly.offline", "report", "a report")
     path = Path(path)
     if path.suffix != ".html":
         raise ValueError(f"a report must be written to a file ending in .html, got {path.name!r}: change its name.")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    html = page.render(plotly=plotly.get_plotlyjs(), **data_for_page(result, title, diagnosis))
+    html = page_text(result, title, diagnosis)
     write_whole(path, lambda unfinished: Path(unfinished).write_text(html, encoding="utf-8"))
     return path

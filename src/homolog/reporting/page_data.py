@@ -1,34 +1,26 @@
-"""What a report says, as plain data for its page."""
+"""What a report says in words, as plain data for its page."""
 
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis import Finding, correspondence, layer_identification
+from homolog import analysis
+from homolog.analysis import Finding, layer_identification
 from homolog.diagnostics import FewModelsWarning
-from homolog.results import (
-    by_chance,
-    check_result,
-    colour_limits,
-    marks,
-    measure_names,
-    models_in,
-    two_by_two,
-    two_models,
-    without_diagonal,
-)
+from homolog.names import printable
+from homolog.reporting.explorer_data import explorer_data, safe_json
+from homolog.results import check_result, companion, measure_names, two_by_two, two_models
 
 if TYPE_CHECKING:
     import xarray
 
-MOST_MATCH_TABLES = 10
-"""Pairs of models whose best matches are listed, one by one."""
+LISTED = 5
+"""Warnings or findings of one kind that are shown before the rest is folded."""
 
 
 def data_for_page(
@@ -40,27 +32,61 @@ def data_for_page(
     if not many:
         two_models(result)
     check_result(result)
-    models = _model_names(result)
+    _check_size(result)
+    models = model_names(result)
     return {
-        "title": title or ", ".join(models[:-1]) + " and " * (len(models) > 1) + models[-1],
+        "title": printable(title or _listed(models)),
         "n": int(result.attrs["n_examples"]),
         "models": models,
-        "warnings": json.loads(result.attrs["warnings"]),
-        "findings": None if diagnosis is None else [vars(finding) for finding in diagnosis],
-        "tested": int(result.attrs.get("n_permutations", 0)),
+        "size": " × ".join(
+            str(result.sizes[dimension]) for dimension in (("a", "b") if many else ("layer_a", "layer_b"))
+        ),
+        "summary": _summary(result),
+        "warnings": grouped(json.loads(result.attrs["warnings"])),
+        "findings": None if diagnosis is None else grouped((finding.kind, vars(finding)) for finding in diagnosis),
+        "listed": LISTED,
         "measures": [_measure(result, name) for name in names],
-        "figures": _safe_json([_figure(result, name, many) for name in names]),
+        "explorer": safe_json(explorer_data(result) | {"about": {name: _told(result, name) for name in names}}),
         "identification": _identification(result),
-        "matches": list(_matches(result, names)),
         "provenance": list(_origins(result, many)),
     }
 
 
-def _model_names(result: xarray.Dataset) -> list[str]:
+def _check_size(result: xarray.Dataset) -> None:
+    empty = [str(dimension) for dimension, size in result.sizes.items() if size == 0]
+    if empty or not measure_names(result):
+        what = f"none along {' and '.join(empty)}" if empty else "no measure"
+        raise ValueError(f"a report needs at least one layer on each side and one measure, got {what}: select others.")
+
+
+def model_names(result: xarray.Dataset) -> list[str]:
+    """Return the models of a result, each once."""
     if "a" in result.dims:
-        return models_in(result)
-    both = [result.attrs["model_a"], result.attrs["model_b"]]
-    return both[:1] if int(result.attrs["same_model"]) else both
+        both = [*result.model_a.values, *result.model_b.values]
+    else:
+        both = [result.attrs["model_a"], result.attrs["model_b"]]
+        both = both[:1] if int(result.attrs["same_model"]) else both
+        return [printable(str(name)) for name in both]
+    return [printable(str(name)) for name in dict.fromkeys(both)]
+
+
+def _listed(models: list[str]) -> str:
+    return ", ".join(models[:-1]) + " and " * (len(models) > 1) + models[-1]
+
+
+def _summary(result: xarray.Dataset) -> list[str]:
+    summary = getattr(analysis, "summary", None)
+    return [] if summary is None else [str(sentence) for sentence in summary(result)]
+
+
+def grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    """Return what belongs to each kind, in the order in which kinds come first, without what is there already."""
+    found: dict[str, list[Any]] = {}
+    for kind, content in pairs:
+        group = found.setdefault(kind, [])
+        if content not in group:
+            group.append(content)
+    return found
 
 
 def _measure(result: xarray.Dataset, name: str) -> dict[str, Any]:
@@ -83,47 +109,30 @@ def _written_end(end: float | None, infinite: str) -> str:
     return infinite if end is None else f"{end:g}"
 
 
-def _figure(result: xarray.Dataset, name: str, many: bool) -> dict[str, Any]:
-    """Return numbers and names for one heatmap."""
-    variable = result[name]
-    low, high = colour_limits(variable)
-    crossed = by_chance(result, name)
+def _told(result: xarray.Dataset, name: str) -> dict[str, str]:
+    """Return how the companions of a measure are read, in words."""
+    about = _measure(result, name)
+    reading = [about["kind"], about["range"], about["reading"]]
+    unchanged = f" Unchanged by {about['unchanged_by']}." if about["unchanged_by"] else ""
+    symmetric = f"; {about['symmetric']}" if about["symmetric"] else ""
+    interval = f"{float(result.attrs['level']):.0%} by {result.attrs['interval']}" if "interval" in result.attrs else ""
     return {
-        "rows": _labels(result, "a", many),
-        "columns": _labels(result, "b", many),
-        "values": _rounded(variable.values),
-        "null_levels": _companion(result, f"{name}_null"),
-        "best": [-1 if j >= 0 and crossed[i, j] else int(j) for i, j in enumerate(marks(result, name))],
-        "chance": np.argwhere(crossed).tolist(),
-        **{kind: _companion(result, f"{name}_{kind}") for kind in ("p", "low", "high")},
-        "titles": None if many else [result.attrs["model_a"], result.attrs["model_b"]],
-        "lowest": low,
-        "highest": high,
-        "distance": variable.attrs["kind"] == "distance",
+        "reading": f"{', '.join(reading)}{symmetric}.{unchanged}",
+        "p": _method_of_p(result, name),
+        "interval": interval,
     }
 
 
-def _companion(result: xarray.Dataset, name: str) -> list[list[float | None]] | None:
-    return _rounded(result[name].values) if name in result else None
-
-
-def _labels(result: xarray.Dataset, side: str, many: bool) -> list[str]:
-    layers = [str(name) for name in result[f"layer_{side}"].values]
-    if not many:
-        return layers
-    return [f"{model}: {name}" for model, name in zip(result[f"model_{side}"].values, layers, strict=True)]
-
-
-def _rounded(values: np.ndarray) -> list[list[float | None]]:
-    """Return five digits, which nobody sees more of; None for NaN, and ±1e308, which the page shows as ∞, for infinity."""
-    finite = np.clip(values, -1e308, 1e308)
-    return [[None if math.isnan(v) else float(f"{v:.5g}") for v in row] for row in finite.tolist()]
-
-
-def _safe_json(value: Any) -> str:
-    """Return JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def _method_of_p(result: xarray.Dataset, name: str) -> str:
+    """Say how the p-values of a measure were made."""
+    values = companion(result, name, "p")
+    if values is None:
+        return ""
+    if values.attrs.get("method") == "moments":
+        return "from the moments of all orders of the examples"
+    if "n_permutations" in result.attrs:
+        return f"{int(result.attrs['n_permutations'])} permutations of the examples"
+    return "of an earlier version"
 
 
 def _identification(result: xarray.Dataset) -> list[dict[str, str]]:
@@ -153,43 +162,6 @@ def _decides(part: xarray.Dataset, name: str) -> bool:
     )
 
 
-def _matches(result: xarray.Dataset, names: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield tables of best matches, per pair of models and measure."""
-    for part in list(two_by_two([result]))[:MOST_MATCH_TABLES]:
-        same = bool(int(part.attrs["same_model"]))
-        for name in names:
-            found = correspondence(without_diagonal(part, name) if same else part, name)
-            crossed = np.argwhere(by_chance(part, name))
-            chance = {(str(part.layer_a.values[i]), str(part.layer_b.values[j])) for i, j in crossed}
-            yield {
-                "measure": name,
-                "models": [part.attrs["model_a"], part.attrs["model_b"]],
-                "same": same,
-                "a": _match_rows(
-                    found.layer_a.values, found.best_b.values, found.value_b.values, found.mutual_a.values, chance
-                ),
-                "b": _match_rows(
-                    found.layer_b.values,
-                    found.best_a.values,
-                    found.value_a.values,
-                    found.mutual_b.values,
-                    {(b, a) for a, b in chance},
-                ),
-            }
-
-
-def _match_rows(layers: Any, best: Any, values: Any, mutual: Any, chance: set[tuple[str, str]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "layer": str(layer),
-            "best": str(match),
-            "value": "" if math.isnan(value) else f"{value:.3f}",
-            "mutual": "by chance" if (str(layer), str(match)) in chance else "yes" if both else "",
-        }
-        for layer, match, value, both in zip(layers, best, values, mutual, strict=True)
-    ]
-
-
 _IDENTITY = {
     "example ids": "the same example ids on all sides",
     "digests of inputs": "the same inputs on all sides",
@@ -205,8 +177,9 @@ def _origins(result: xarray.Dataset, many: bool) -> Iterator[tuple[str, str]]:
     yield "homolog", result.attrs["homolog_version"]
     if "row_identity" in result.attrs:
         yield "row identity", _IDENTITY[result.attrs["row_identity"]]
-    if "n_permutations" in result.attrs:
-        yield "p-values", f"{int(result.attrs['n_permutations'])} permutations of the examples"
+    for method, names in grouped((_method_of_p(result, name), name) for name in measure_names(result)).items():
+        if method:
+            yield "p-values", f"{method} ({', '.join(names)})"
     if "interval" in result.attrs:
         yield "intervals", f"{float(result.attrs['level']):.0%}, by {result.attrs['interval']} over examples"
     made: Mapping[str, Mapping[str, str]]
@@ -216,11 +189,12 @@ def _origins(result: xarray.Dataset, many: bool) -> Iterator[tuple[str, str]]:
         made = {result.attrs[f"model_{side}"]: json.loads(result.attrs[f"activations_{side}"]) for side in "ab"}
     for model, notes in made.items():
         description = "; ".join(f"{key}: {value}" for key, value in notes.items())
-        yield f"activations of {model}", description or "given as arrays"
+        yield f"activations of {printable(model)}", printable(description) or "given as arrays"
     for side in "a" if int(result.attrs["same_model"]) else "ab":
         features = result[f"features_{side}"].values
         label = "features per layer" + ("" if int(result.attrs["same_model"]) else f" of {side}")
         yield label, f"{features.min()} to {features.max()}"
         if f"rank_{side}" in result.coords:
             ranks = result[f"rank_{side}"].values
-            yield label.replace("features", "retained rank"), f"{ranks[ranks >= 0].min()} to {ranks.max()}"
+            if (ranks >= 0).any():
+                yield label.replace("features", "retained rank"), f"{ranks[ranks >= 0].min()} to {ranks.max()}"

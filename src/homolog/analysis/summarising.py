@@ -1,0 +1,169 @@
+"""What a result says, in a few sentences."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from homolog.analysis import summary_many as many_rules
+from homolog.analysis import summary_rules as rules
+from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
+from homolog.analysis.summary_views import View, unbiased, views
+from homolog.measures.registry import measure as registered_measure
+from homolog.names import printable
+from homolog.results import chosen_measure, measure_names, two_models
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a result says, in a few sentences; `print` it."""
+
+    sentences: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sentences)
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
+
+    def _repr_html_(self) -> str:
+        """Return the sentences as paragraphs, names in them as text."""
+        return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.sentences)
+
+
+def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
+    """Say in a few sentences what a result shows, what it does not show, and what to do next.
+
+    Parameters
+    ----------
+    result
+        what `homolog.compare` returned: of two models, of one with itself, or of many.
+    measure
+        which of its measures to read; the first by default.
+
+    Returns
+    -------
+    Summary
+        Three to eight sentences: what was compared; whether layers are more alike than chance allows, and how far; whether they
+        correspond in order; which layers of the same name differ most; layers in a row that all match one layer; biased
+        measures; what not to conclude; the next command. Iterate over them, or `print`.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the result lacks the measure, or is not one.
+
+    Notes
+    -----
+    "More alike than chance allows" is said only where p-values, adjusted for all pairs, say so at a false discovery rate of
+    0.01. The rules and their thresholds are on the page "What a summary says". Cost: that of reading the result.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> rng = np.random.default_rng(0)
+    >>> a, b = ({f"layer {i}": rng.normal(size=(60, 20)) for i in range(4)} for _ in range(2))
+    >>> found = hl.summary(hl.compare(a, b, measures="cka(estimator=debiased)"))
+    >>> found.sentences[1][:22]
+    'No better than chance:'
+    """
+    return summarised(result, measure, in_python)
+
+
+def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[Step, xarray.Dataset], str]) -> Summary:
+    """Return the summary with its last sentence, the next step, written by a function."""
+    if "a" not in result.dims:
+        two_models(result)
+    if not measure_names(result):
+        raise ValueError(
+            "a summary is of a measure, got a result without any: keep one of the measures that were compared."
+        )
+    name = chosen_measure(result, measure)
+    if result[name].ndim != 2:
+        dimensions = ", ".join(map(str, result[name].dims))
+        raise ValueError(
+            f"a summary is of one comparison, got a result over {dimensions}: select one with result.isel(...)."
+        )
+    found = views(result, name)
+    if not found:
+        raise ValueError(
+            "a summary of many models needs two different ones, got one: choose it with homolog.between(result, name, name)."
+        )
+    sentences = [_compared(result, name, found)]
+    sentences += _of_many(found) if "a" in result.dims else _of_two(found[0])
+    sentences += [each for each in (biased(result, name, found), cautions(result, found)) if each is not None]
+    sentences.append(command(next_step(result, name, found), result))
+    return Summary(tuple(map(printable, sentences)))
+
+
+def _compared(result: xarray.Dataset, name: str, found: list[View]) -> str:
+    """Say what was compared, and how to read the measure."""
+    examples = f"over {int(result.attrs['n_examples'])} examples by {name}, {_scale(result, name)}"
+    if "a" in result.dims:
+        models = dict.fromkeys(title for view in found for title in view.titles)
+        return f"{len(models)} models, in {len(found)} pairs, were compared {examples}."
+    view = found[0]
+    rows, columns = map(len, view.layers)
+    pairs = int(result.attrs.get("averaged_pairs", 0))
+    mean = f" (means over {pairs} pairs of models)" if pairs else ""
+    itself = "each other" if rows > 1 else "itself"
+    other = itself if view.same else f"{_layers(columns).lower()} of {view.titles[1]}{mean}"
+    return f"{_layers(rows)} of {view.titles[0]} {'was' if rows == 1 else 'were'} compared with {other} {examples}."
+
+
+def _layers(count: int) -> str:
+    return "One layer" if count == 1 else f"{count} layers"
+
+
+def _scale(result: xarray.Dataset, name: str) -> str:
+    about = result[name].attrs
+    if unbiased(str(about.get("measure", name))) and str(about.get("measure", name)).startswith("cka"):
+        return "which is 1 for equal layers and about 0 on average for independent ones"
+    told = "smaller" if about["kind"] == "distance" else "larger"
+    asymmetric = "; it is not symmetric, and x is the layer of the rows" if int(about.get("symmetric", -1)) == 0 else ""
+    return f"of which {told} values are more alike{asymmetric}"
+
+
+def _of_two(view: View) -> list[str]:
+    found = [rules.support(view)]
+    told = [*rules.within(view)] if view.same else [rules.order(view), rules.same_names(view), rules.plateau(view)]
+    return found + [sentence for sentence in told if sentence is not None]
+
+
+def _of_many(found: list[View]) -> list[str]:
+    told = (many_rules.identified(found), many_rules.over_models(found), many_rules.odd_model(found))
+    return [many_rules.support_of_many(found), *(sentence for sentence in told if sentence is not None)]
+
+
+def registered(form: str) -> bool:
+    """Say whether a text form is understood: that of a function of the caller's own is not."""
+    try:
+        return str(registered_measure(form)) == form
+    except (KeyError, ValueError, TypeError):
+        return False
+
+
+def in_python(step: Step, result: xarray.Dataset) -> str:
+    """Write the next step in Python, and what it is for."""
+    given = "a" if int(result.attrs.get("same_model", 0)) else "a, b"
+    given = "models" if "a" in result.dims else given
+    compare = f"homolog.compare({given}, measures={repr(step.measure) if registered(step.measure) else '...'}"
+    diagnose = f"homolog.diagnose({'a, b' if given == 'models' else given})"
+    commands = {
+        "diagnose": diagnose,
+        "pairing": diagnose,
+        "test": f"{compare}, null='permutation')",
+        "more permutations": f"{compare}, null='permutation', n_permutations={step.permutations})",
+        "interval": f"{compare}, interval=True)",
+        "mean": "homolog.plot.heatmap(homolog.mean_over_models(result))",
+        "report": "homolog.report(result, 'report.html')",
+    }
+    return f"Next, {WHY[step.kind]}: {commands[step.kind]}"

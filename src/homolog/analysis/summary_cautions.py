@@ -1,0 +1,157 @@
+"""What a summary warns of, and what it says to do next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from homolog.analysis.summary_rules import NULL_LEVEL, unlike_chance
+from homolog.analysis.summary_views import View, number, short, span, unbiased
+from homolog.analysis.summary_views import views as views_of
+from homolog.diagnostics import listed
+from homolog.results import companion, measure_names
+
+if TYPE_CHECKING:
+    import xarray
+
+CONSEQUENCES = {
+    "UnknownPairingWarning": "nothing shows that the rows of both sides are the same examples",
+    "ConstantLayerWarning": "some layers do not vary over the examples",
+    "BiasWarning": "bias moves some values further than chance does",
+    "SaturationWarning": "examples are so few that some values are forced up, whatever the data",
+    "FewPermutationsWarning": "permutations are too few to tell some pairs from chance",
+    "NothingLeftWarning": "nothing is left of some layers to compare",
+    "UndefinedValueWarning": "some pairs have no value or no interval",
+    "OrderFreeWarning": "a measure does not depend on which example is which, so that nothing tests it",
+    "MissingInputsWarning": "no inputs were given whose similarity was to be removed",
+    "NoDirectionWarning": "some examples have no direction, and count as unlike all others",
+    "TiesWarning": "ties, which the order of the data decides, are many",
+    "DeadUnitWarning": "some units never vary, and count as matching nothing",
+    "RankWarning": "weak directions of some layers were left out",
+    "ExtractionWarning": "something in a model could not be taken as a layer",
+    "FewModelsWarning": "models are too few for standard errors over models",
+    "SkippedPairWarning": "models without layers of the same name were left out",
+}
+"""Warning → what it means for the reader, the most serious first."""
+MOST = 3
+"""Warnings that are told; the others are counted."""
+
+
+def biased(result: xarray.Dataset, measure: str, views: Sequence[View]) -> str | None:
+    """Say which measures independent layers would score high by, and what the debiased one says."""
+    levels = {}
+    for name in measure_names(result):
+        found = result.get(f"{name}_null")
+        if found is not None and result[name].attrs["kind"] == "similarity" and not unbiased(_form(result, name)):
+            highest = np.asarray(found.values, dtype=float)[np.isfinite(result[name].values)]
+            highest = highest[np.isfinite(highest)]
+            if highest.size and highest.max() > NULL_LEVEL:
+                levels[name] = float(highest.max())
+    if not levels:
+        return None
+    told = listed((f"{number(level)} by {name}" for name, level in levels.items()), MOST)
+    sentence = (
+        f"Independent layers of these sizes would score up to {told}: read these values against that, not against 0"
+    )
+    debiased = next((name for name in measure_names(result) if unbiased(_form(result, name))), None)
+    if debiased is None:
+        return f"{sentence}."
+    if measure not in levels:
+        return f"{sentence}; {debiased} has a level of 0."
+    values = np.concatenate([view.picked(_part(result, debiased, view)) for view in views if len(view.rows)])
+    values = values[np.isfinite(values)]
+    beside = f"; by {debiased}, whose level is 0, the same pairs have values {span(values)}" if values.size else ""
+    return f"{sentence}{beside}."
+
+
+def _form(result: xarray.Dataset, name: str) -> str:
+    return str(result[name].attrs.get("measure", name))
+
+
+def _part(result: xarray.Dataset, name: str, view: View) -> np.ndarray:
+    return next(found.values for found in views_of(result, name) if found.titles == view.titles)
+
+
+def cautions(result: xarray.Dataset, views: Sequence[View]) -> str | None:
+    """Say what should not be concluded."""
+    found = list(_of_values(views))
+    several = {category for category, _ in json.loads(result.attrs.get("warnings", "[]"))} - {"NullLevelWarning"}
+    told = [meaning for category, meaning in CONSEQUENCES.items() if category in several]
+    few = _few_examples(result)
+    found += [few] * bool(few) + told
+    left = len(several) - len(told) + max(0, len(found) - MOST)
+    if len(found) < MOST and not views[0].same and any(view.supported[view.known].any() for view in views):
+        found.append("p-values say that layers are not independent, not that they do the same")
+    if not found:
+        return None
+    more = f"; {left} more in result.attrs['warnings']" if left else ""
+    return f"Caution: {'; '.join(found[:MOST])}{more}."
+
+
+def _of_values(views: Sequence[View]) -> list[str]:
+    missing = {
+        f"{short(layer)} of {side.titles[0]}" if not side.same else short(layer): None
+        for view in views
+        for side in (view, view.transposed)
+        if side.known.any()
+        for layer in np.delete(side.layers[0], side.rows)
+    }
+    found = [f"{listed(missing, 3)} {'have' if len(missing) > 1 else 'has'} no value"] if missing else []
+    if views[0].same and views[0].tested:
+        found.append("layers of one model depend on each other, so that small p-values are no surprise")
+    return found
+
+
+def _few_examples(result: xarray.Dataset) -> str:
+    n = int(result.attrs["n_examples"])
+    sides = [result.coords.get(f"features_{side}") for side in "ab"]
+    widths = [int(side.max()) for side in sides if side is not None and side.size]
+    if not widths or max(widths) < n or any(str(name).endswith("_low") for name in result.data_vars):
+        return ""
+    return f"with {n} examples for up to {max(widths)} features values are imprecise"
+
+
+WHY = {
+    "diagnose": "to see why there are no values",
+    "pairing": "to see whether rows are in another order on one side, or something else is wrong",
+    "test": "to see whether that is more than chance",
+    "more permutations": "so that p-values can be small enough",
+    "interval": "to see how precise the value is",
+    "mean": "to see the mean over pairs of models",
+    "report": "to look at every pair",
+}
+"""Kind of step → what it is for."""
+
+
+class Step(NamedTuple):
+    """What to do next, and with which measure."""
+
+    kind: Literal["diagnose", "pairing", "test", "more permutations", "interval", "mean", "report"]
+    measure: str
+    permutations: int = 999
+
+
+def next_step(result: xarray.Dataset, measure: str, views: Sequence[View]) -> Step:
+    """Choose the one thing to do next."""
+    known = any(len(view.rows) for view in views)
+    tested, interval = any(view.tested for view in views), companion(result, measure, "low")
+    measure = _form(result, measure)
+    averaged = "averaged_pairs" in result.attrs
+    if not known:
+        return Step("diagnose", measure)
+    if tested and not views[0].same and not any(map(unlike_chance, views)):
+        if any(view.undecided.any() for view in views):
+            more = 10 * int(result.attrs.get("n_permutations", 99)) + 9
+            return Step("more permutations", measure, more)
+        return Step("pairing", measure)
+    if not tested and not averaged and not views[0].same:
+        return Step("test", measure)
+    names = views[0].layers[0].tolist()
+    if "a" in result.dims and all(side.tolist() == names for view in views for side in view.layers):
+        return Step("mean", measure)
+    if interval is None and not averaged and sum(int(view.known.sum()) for view in views) == 1:
+        return Step("interval", measure)
+    return Step("report", measure)

@@ -1,0 +1,63 @@
+"""Every rule of a summary of many models, on a result made to show it and on one made not to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from made_results import in_order, made_of_many, names_of, sentence_of
+
+import homolog as hl
+
+SURE, CHANCE = 1e-4, 0.4
+
+
+def seeds(odd=0.0, count=5):
+    names = [f"seed {i}" for i in range(count)]
+    return {
+        (a, b): in_order(4, 4) - np.diag([0, 0.1, 0.05, 0.2]) * 0.4 - odd * (b == names[-1])
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+    }
+
+
+def test_many_models_of_one_architecture():
+    result = made_of_many(seeds(), names_of(4), p=SURE)
+    found = hl.summary(result)
+    assert found.sentences[0].startswith("5 models, in 10 pairs, were compared over 500 examples")
+    assert found.sentences[1].startswith("80 of 80 best matches of a layer in another model are more alike than chance")
+    identified = hl.layer_identification(result)
+    assert f"the same name in {float(identified.accuracy[0]):.0%} of 80 cases" in found.sentences[2]
+    assert "l0 is the layer most alike to itself (mean 0.90) and l3 the least (0.82)" in found.sentences[3]
+    assert not sentence_of(result, "is the odd one")
+    assert "mean_over_models" in found.sentences[-1]
+
+
+def test_the_odd_model_out():
+    result = made_of_many(seeds(odd=0.3), names_of(4), p=SURE)
+    assert sentence_of(
+        result,
+        "seed 4 is the odd one: its mean likeness to the other models (over layers of the same name) is 0.57, theirs",
+    )
+    assert not sentence_of(made_of_many(seeds(odd=0.04), names_of(4), p=SURE), "is the odd one")
+
+
+def test_no_model_is_odd_for_a_layer_that_it_lacks():
+    pairs = seeds()
+    for (_, second), values in pairs.items():
+        if second == "seed 4":
+            values[[0, 1, 2], [0, 1, 2]] = np.nan  # the layers that are most alike
+    pairs = {pair: values - np.diag([0, 0, 0, 0.3]) for pair, values in pairs.items()}
+    assert not sentence_of(made_of_many(pairs, names_of(4), p=SURE), "is the odd one")
+
+
+def test_many_models_by_chance():
+    pairs = {pair: 0.03 * np.random.default_rng(seed).normal(size=(4, 4)) for seed, pair in enumerate(seeds())}
+    found = hl.summary(made_of_many(pairs, names_of(4), p=CHANCE))
+    assert found.sentences[1].startswith("No better than chance: no pair of layers of two models")
+    assert "diagnose" in found.sentences[-1]
+
+
+def test_one_model_of_many_is_refused():
+    result = made_of_many(seeds(), names_of(4)).isel(a=slice(0, 4), b=slice(0, 4))
+    with pytest.raises(ValueError, match="needs two different ones, got one"):
+        hl.summary(result)
