@@ -21,7 +21,7 @@ command:
 pip install "homolog[paper]"
 homolog paper table2                                           # on digits, 46 s on two cores
 homolog paper table2 --data fashion-mnist --scale small        # Debian: apt install dataset-fashion-mnist
-homolog paper table2 -m cka -m mymodule:my_index               # the same test for an index of your own, beside CKA
+homolog paper table2 -m cka -m mymodule:my_measure             # the same test for a measure of your own, beside CKA
 homolog paper all --data cifar10 --data-folder cifar-10-batches-bin --scale full
 ```
 
