@@ -113,14 +113,14 @@ x = 1
 for i in range(2):
     print(x, "    indented", i)  # two
 ```
-```text
+``` { .text .output .no-copy }
 1     indented 0
 1     indented 1
 ```
 ```python
 x
 ```
-```text
+``` { .text .output .no-copy }
 7
 ```
 ```python

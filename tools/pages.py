@@ -45,7 +45,7 @@ def _statements(block: str) -> Iterator[tuple[str, str]]:
 
 def copyable(page: str) -> str:
     """Return the page with examples that can be copied: without prompts, and with outputs in blocks of their own."""
-    fence = {"prose": "{}", "code": "```python\n{}```\n", "output": "```text\n{}```\n"}
+    fence = {"prose": "{}", "code": "```python\n{}```\n", "output": "``` {{ .text .output .no-copy }}\n{}```\n"}
     return "".join(fence[kind].format(text) for kind, text in parts(page))
 
 
