@@ -116,7 +116,7 @@ class Browser:
         promise = f"new Promise((resolve, reject) => {{ {look.replace('CONDITION', condition)} look(); }})"
         return self.evaluate(promise, session)
 
-    def show(self, width: int, scheme: str = "light", media: str = "screen") -> None:
+    def show(self, width: int, scheme: str = "light", media: str = "") -> None:
         """Take a width, a colour scheme and a medium for what is opened from now on."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         self.send("Emulation.setDeviceMetricsOverride", **size)

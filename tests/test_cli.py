@@ -6,11 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import typer
 import xarray
 from conftest import command_line
 
 import homolog as hl
 from homolog.cli import main, measure_tables
+from homolog.cli.app import app
 from homolog.cli.measure_tables import SUBJECTS
 
 MODULE = """
@@ -199,9 +201,7 @@ def test_an_option_that_is_an_array_is_a_file(run, folder, files):
     )
 
 
-@pytest.mark.parametrize(
-    "command", ["", "demo", "measures", "extract", "compare", "diagnose", "report", "info", "paper"]
-)
+@pytest.mark.parametrize("command", ["", *typer.main.get_command(app).commands])
 def test_flags_take_no_value_in_the_help(run, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "200")
     told = "\n".join(line for row in run(*command.split(), "--help")[0] for line in row)

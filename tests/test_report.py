@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import warnings
@@ -74,6 +75,23 @@ def test_nothing_points_outside(nasty):
     assert not re.findall(r"""\son[a-z]+\s*=\s*["']""", ours)  # no handlers in attributes
 
 
+def test_the_summary_comes_first_and_leads_into_the_page(rng, tmp_path):
+    first, second = layers(rng, 3), layers(rng, 3)
+    result = hl.compare(first, second, names=("<b>base", "tuned"))
+    text = without_scripts(text_of(result, tmp_path))
+    for sentence in hl.summary(result):
+        assert html.escape(sentence).replace("&#x27;", "&#39;") in text
+    assert "No better than chance" in text
+    assert text.index("</header>") < text.index('id="summary"') < text.index('id="explore"')
+    assert "homolog.diagnose(a, b)" in text
+    alike = {name: array + rng.normal(size=array.shape) for name, array in first.items()}
+    for models in ({"a": first, "b": alike}, {"a": first, "b": alike, "c": first, "d": alike}):
+        text = without_scripts(text_of(hl.compare(models), tmp_path))
+        assert "homolog.report" not in text
+        assert "Next, to " in text
+        assert "below" in text[text.index("Next, to ") :].splitlines()[0]
+
+
 def test_titles_and_endings(rng, tmp_path):
     seeds = {f"seed {i}": layers(rng, 2) for i in range(3)}
     page = text_of(hl.compare(seeds, measures="procrustes_distance"), tmp_path)
@@ -139,12 +157,12 @@ def test_files_stay_small(rng, tmp_path, count, most):
 def test_show_is_an_escaped_frame_without_an_origin(rng):
     layered = layers(rng, 2) | {'"><img src=x>': rng.normal(size=(60, 3))}
     shown = hl.show(hl.compare(layered, measures="cka"), height=500, title='"><b>')
-    html = shown._repr_html_()
-    attributes = re.findall(r'([a-z]+)="([^"]*)"', html)
+    frame = shown._repr_html_()
+    attributes = re.findall(r'([a-z]+)="([^"]*)"', frame)
     assert [name for name, _ in attributes] == ["srcdoc", "sandbox", "title", "style"]
     assert dict(attributes)["sandbox"] == "allow-scripts allow-downloads"
     assert "height: 500px" in dict(attributes)["style"]
-    assert re.fullmatch(r"<iframe [^<>]*></iframe>", html)
+    assert re.fullmatch(r"<iframe [^<>]*></iframe>", frame)
     assert repr(shown) == str(shown)
     assert "hl.report(result, 'report.html')" in str(shown)
     assert len(repr(shown)) < 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 import warnings
@@ -36,7 +37,7 @@ def browser(tmp_path_factory):
 def opened(browser, tmp_path):
     """Write a report, open it, and see afterwards that it made no complaint and asked nobody for anything."""
 
-    def open_report(result, width=1300, scheme="light", media="screen", **options):
+    def open_report(result, width=1300, scheme="light", media="", **options):
         browser.show(width, scheme, media)
         browser.open(hl.report(result, tmp_path / "report.html", **options).as_uri())
         browser.wait(DRAWN)
@@ -58,8 +59,7 @@ def compared(rng, count, **options):
     shared = network(rng, count)
     other = {name: array + rng.normal(size=array.shape) for name, array in shared.items()}
     other["noise"] = rng.normal(size=(60, 4))
-    measures = options.pop("measures", ("cka(estimator=debiased)", "cka"))
-    return hl.compare(shared, other, measures=measures, **options)
+    return hl.compare(shared, other, **options)
 
 
 def text_of(browser, element):
@@ -116,6 +116,23 @@ def test_hover_click_and_keys_fill_the_panel(rng, opened, count, width, scheme):
     browser.wait(f"place('chosen').innerText.includes({json.dumps(f'{values[1, 0]:.5g}'.replace('-', '−'))})")
 
 
+def test_what_a_result_knows_by_default(rng, opened):
+    """p-values by moments, types and shapes of layers, and no interval."""
+    result = compared(rng, 4).assign_coords(type_a=("layer_a", ["Conv2d"] * 4), shape_b=("layer_b", ["64 × 8 × 8"] * 5))
+    browser = opened(result)
+    told = text_of(browser, "chosen")
+    for words in ("Conv2d", "64 × 8 × 8", "6 features", "from the moments of all orders", "false discovery rate"):
+        assert words in told
+    assert "interval" not in told
+    assert "adjusted p above 0.01" in text_of(browser, "legend")
+    row, column = (result.sizes[f"layer_{side}"] - 1 for side in "ab")
+    browser.evaluate(f"choose([{row}, {column}])")
+    assert "no better than chance" in text_of(browser, "chosen")
+    crossed = browser.evaluate("place('heatmap').data[1].z")
+    assert crossed[row][column] is not None
+    assert browser.evaluate("place('heatmap').data[0].z")[row][column] is None
+
+
 def test_choices_of_measure_quantity_and_range(rng, opened):
     result = compared(rng, 4, null="permutation", n_permutations=99, interval=True, method="jackknife")
     browser = opened(result)
@@ -149,8 +166,8 @@ def test_every_pair_of_six_models(rng, opened):
     result = hl.compare(models, measures=("cka(estimator=debiased)", "cka"), null="permutation", n_permutations=19)
     browser = opened(result)
     assert browser.evaluate("document.querySelectorAll('#models-table button').length") == 36
-    for number in range(36):
-        a, b = divmod(number, 6)
+    for a, b in [*itertools.combinations(range(6), 2), (4, 2), (5, 5)]:
+        number = 6 * a + b
         browser.evaluate(f"document.querySelectorAll('#models-table button')[{number}].click()")
         assert text_of(browser, "now") == f"cka(estimator=debiased): seed {a} × seed {b}"
         part = hl.between(result, f"seed {a}", f"seed {b}")["cka(estimator=debiased)"].values
@@ -187,6 +204,9 @@ def test_tables_sort_filter_and_search(rng, opened):
     seek = "(() => { const input = document.querySelector('#pairs-table input'); input.value = 'NOISE';"
     browser.evaluate(seek + "input.dispatchEvent(new Event('input')); })()")
     assert browser.evaluate(f"document.querySelectorAll('{body}').length") == 6
+    choose(browser, "measure", 1)  # what was sought and sorted stays
+    assert browser.evaluate(f"document.querySelectorAll('{body}').length") == 6
+    assert browser.evaluate(sort) == "ascending"
     browser.evaluate(f"document.querySelectorAll('{body}')[0].click()")
     assert chosen_pair(browser)[1] == "noise"
 

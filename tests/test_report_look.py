@@ -35,7 +35,7 @@ def browser(tmp_path_factory):
 def opened(browser, tmp_path):
     """Write a report, open it, and see afterwards that it made no complaint and asked nobody for anything."""
 
-    def open_report(result, width=1300, scheme="light", media="screen", **options):
+    def open_report(result, width=1300, scheme="light", media="", **options):
         browser.show(width, scheme, media)
         browser.open(hl.report(result, tmp_path / "report.html", **options).as_uri())
         browser.wait(DRAWN)
@@ -138,25 +138,32 @@ def test_light_dark_and_a_switch(rng, opened):
     assert browser.evaluate(back) == dark
 
 
-def test_print_shows_all_and_no_controls(rng, opened):
+@pytest.mark.parametrize("begun", ["emulated", "by the browser's event"])
+def test_print_shows_all_and_no_controls(rng, opened, begun):
     names = [f"transformer.encoder.layer.{i}.attention" for i in range(30)]
     result = hl.compare(layers(rng, names), layers(rng, names), measures=("cka", "procrustes_distance"))
     found = [hl.Finding("saturation", f"a: {name}", "its rank is full", "use more examples") for name in names]
     browser = opened(result, 720, "dark", diagnosis=found)
-    assert browser.evaluate("document.querySelectorAll('details:not([open])').length") == 2
-    browser.send("Emulation.setEmulatedMedia", media="print")
-    browser.wait("state.printing && document.querySelectorAll('details:not([open])').length === 0")
-    for hidden in (".toolbar", "#theme-control", "#pairs-table input", ".buttons"):
-        assert browser.evaluate(f"document.querySelector('{hidden}').getClientRects().length") == 0
+    folded = "document.querySelectorAll('details:not([open])').length"
+    assert browser.evaluate(folded) == 2
+    if begun == "emulated":
+        browser.send("Emulation.setEmulatedMedia", media="print")
+        browser.wait(f"state.printing && {folded} === 0")
+        for hidden in (".toolbar", "nav", "#theme-control", "#pairs-table input", ".buttons"):
+            assert browser.evaluate(f"document.querySelector('{hidden}').getClientRects().length") == 0
+        assert names[29] in text_of(browser, "matches-a").replace("\n", "")
+    else:
+        browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert browser.evaluate(folded) == 0
     assert browser.evaluate("document.querySelectorAll('#matches-a tbody tr').length") == 30
-    assert names[29] in text_of(browser, "matches-a").replace("\n", "")
-    assert browser.evaluate("document.querySelectorAll('#pairs-table tbody tr').length") == 500
-    assert "1 to 500 of 900" in text_of(browser, "pairs-table")
+    assert "1 to 150 of 900" in text_of(browser, "pairs-table")
     assert browser.evaluate("document.documentElement.scrollWidth") <= 720
     assert browser.evaluate(CLIPPED) == []
     assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    browser.send("Emulation.setEmulatedMedia", media="screen")
-    browser.wait("!state.printing && document.querySelectorAll('details:not([open])').length === 2")
+    assert browser.evaluate("place('heatmap').layout.paper_bgcolor") == "#ffffff"
+    browser.send("Emulation.setEmulatedMedia", media="")
+    browser.evaluate("dispatchEvent(new Event('afterprint'))")
+    browser.wait(f"!state.printing && {folded} === 2")
 
 
 def as_before(result):

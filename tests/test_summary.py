@@ -16,6 +16,7 @@ import homolog as hl
 from homolog.analysis import summary_many as many
 from homolog.analysis import summary_rules as rules
 from homolog.analysis.summary_views import number
+from homolog.analysis.summary_within import BLOCK
 from homolog.results import ALPHA
 
 SURE, CHANCE = 1e-4, 0.4
@@ -164,6 +165,10 @@ def test_order_counts_supported_layers_alone():
     values, p = in_order(8, 8), np.full((8, 8), SURE)
     p[:5] = CHANCE  # three are left
     assert not sentence(made(values, p), "correspond in order")
+    p = np.full((8, 8), SURE)
+    p[:2] = CHANCE
+    judged = "The layers that can be judged (6 of 8 of base and 6 of 8 of tuned) correspond in order ("
+    assert sentence(made(in_order(8, 8), p), judged)
 
 
 def test_groups_of_names_are_counted_where_names_differ():
@@ -344,7 +349,7 @@ def test_every_warning_has_a_consequence():
 def test_the_page_has_the_thresholds_of_the_rules():
     page = (Path(__file__).parent.parent / "docs" / "summary.md").read_text(encoding="utf-8")
     numbers = {"0.01": ALPHA, "0.9": rules.IN_ORDER, "0.6": rules.PARTLY_IN_ORDER, "0.98": rules.NEARLY_EQUAL}
-    numbers |= {"0.8": rules.ALIKE, "0.95": rules.BLOCK, "0.1": rules.NULL_LEVEL, "0.05": many.ODD}
+    numbers |= {"0.8": rules.ALIKE, "0.95": BLOCK, "0.1": rules.NULL_LEVEL, "0.05": many.ODD}
     assert all(written == f"{value:g}" and f" {written}" in page for written, value in numbers.items())
     words = {"three": rules.PLATEAU, "four": rules.FEWEST_IN_ORDER, "four models": many.FEWEST_FOR_ODD}
     assert list(words.values()) == [3, 4, 4]

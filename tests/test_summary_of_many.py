@@ -50,6 +50,14 @@ def test_no_model_is_odd_for_a_layer_that_it_lacks():
     assert not sentence_of(made_of_many(pairs, names_of(4), p=SURE), "is the odd one")
 
 
+def test_models_of_other_names_are_asked_for_the_order():
+    pairs = {("x", "y"): in_order(6, 6), ("x", "z"): in_order(6, 6), ("y", "z"): in_order(6, 6)[::-1]}
+    result = made_of_many(pairs, names_of(6), p=SURE)
+    for side in "ab":
+        result[f"layer_{side}"] = (side, [f"{m} {n}" for m in "xyz" for n in range(6)])
+    assert sentence_of(result, "In 2 of 3 pairs of models the layers correspond in order.")
+
+
 def test_many_models_by_chance():
     pairs = {pair: 0.03 * np.random.default_rng(seed).normal(size=(4, 4)) for seed, pair in enumerate(seeds())}
     found = hl.summary(made_of_many(pairs, names_of(4), p=CHANCE))
@@ -57,7 +65,8 @@ def test_many_models_by_chance():
     assert "diagnose" in found.sentences[-1]
 
 
-def test_one_model_of_many_is_refused():
-    result = made_of_many(seeds(), names_of(4)).isel(a=slice(0, 4), b=slice(0, 4))
-    with pytest.raises(ValueError, match="needs two different ones, got one"):
-        hl.summary(result)
+def test_one_model_of_many_is_read_as_compared_with_itself():
+    part = made_of_many(seeds(), names_of(4)).isel(a=slice(0, 4), b=slice(0, 4))
+    assert hl.summary(part).sentences[0].startswith("4 layers of seed 0 were compared with each other over")
+    with pytest.raises(ValueError, match="needs a model on both sides, got a part"):
+        hl.summary(part.isel(a=[]))

@@ -11,9 +11,10 @@ from homolog.analysis import summary_many as many_rules
 from homolog.analysis import summary_rules as rules
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
 from homolog.analysis.summary_views import View, unbiased, views
+from homolog.analysis.summary_within import within
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
-from homolog.results import chosen_measure, measure_names, two_models
+from homolog.results import between, chosen_measure, measure_names, models_in, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -93,9 +94,13 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
             f"a summary is of one comparison, got a result over {dimensions}: select one with result.isel(...)."
         )
     found = views(result, name)
+    if not found and models_in(result):  # one of many is left
+        (model,) = models_in(result)
+        result = between(result, model, model)
+        found = views(result, name)
     if not found:
         raise ValueError(
-            "a summary of many models needs two different ones, got one: choose it with homolog.between(result, name, name)."
+            "a summary needs a model on both sides, got a part of a result without any: select other layers."
         )
     sentences = [_compared(result, name, found)]
     sentences += _of_many(found) if "a" in result.dims else _of_two(found[0])
@@ -134,7 +139,7 @@ def _scale(result: xarray.Dataset, name: str) -> str:
 
 def _of_two(view: View) -> list[str]:
     found = [rules.support(view)]
-    told = [*rules.within(view)] if view.same else [rules.order(view), rules.same_names(view), rules.plateau(view)]
+    told = [*within(view)] if view.same else [rules.order(view), rules.same_names(view), rules.plateau(view)]
     return found + [sentence for sentence in told if sentence is not None]
 
 

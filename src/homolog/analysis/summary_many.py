@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from homolog.analysis.identification import tally
-from homolog.analysis.summary_rules import undecided, unlike_chance
+from homolog.analysis.summary_rules import FEWEST_IN_ORDER, in_order, undecided, unlike_chance
 from homolog.analysis.summary_views import View, number, short, span, spread
 from homolog.results import ALPHA
 
@@ -59,11 +59,20 @@ def identified(views: Sequence[View]) -> str | None:
     tallies = [tally(view.layers, view.scores) for view in views if not view.same]
     right, chances, decisions = (float(sum(each)) for each in zip(*tallies, strict=True))
     if not decisions:
-        return None
+        return _orders(views)
     return (
         f"The best match in another model has the same name in {right / decisions:.0%} of {int(decisions)} cases, where guessing "
         f"would give {chances / decisions:.0%}."
     )
+
+
+def _orders(views: Sequence[View]) -> str | None:
+    """Say in how many pairs of models the layers correspond in order, where names say nothing."""
+    able = [view for view in views if unlike_chance(view) and min(view.values.shape) >= FEWEST_IN_ORDER]
+    if not able:
+        return None
+    what = "the layers correspond" if all(view.tested for view in able) else "best matches are"
+    return f"In {sum(map(in_order, able))} of {len(views)} pairs of models {what} in order."
 
 
 def over_models(views: Sequence[View]) -> str | None:

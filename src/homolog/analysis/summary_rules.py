@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import scipy
@@ -25,8 +25,6 @@ PLATEAU_SHARE = 0.25
 """The share of the layers that they must be."""
 ALIKE = 0.8
 """Least likeness of layers that are called alike among themselves."""
-BLOCK = 0.95
-"""Least likeness within a block of layers of one model."""
 SPREAD = 0.02
 """Range of values below which layers of the same name are about equally alike."""
 NULL_LEVEL = 0.1
@@ -133,26 +131,46 @@ def order(view: View) -> str | None:
     places = _places(view), _places(view.transposed)
     if min(len(rows) for rows, _ in places) < FEWEST_IN_ORDER:
         return _few(view)
-    subject = "The layers correspond" if view.tested else "The best matches are"
-    negated = "The layers do not correspond" if view.tested else "The best matches are not"
+    subject, negation = (_judged(view, places), "do not correspond") if view.tested else ("The best matches", "are not")
     for side, (rows, best) in zip((view, view.transposed), places, strict=True):
         if len(set(best)) == 1:
             only = side.names(1, [best[0]])[0]
-            return (
-                f"{negated} in order: {_all(side, len(rows))} have one best match in {side.titles[1]}, "
-                f"{only}, and {_among_themselves(side, rows, int(best[0]))}"
-            )
+            match = f"{_all(side, len(rows))} have one best match in {side.titles[1]}, {only}"
+            return f"{subject} {negation} in order: {match}, and {_among_themselves(side, rows, int(best[0]))}"
     there, back = (_rank_correlation(*each) for each in places)
-    told = f"rank correlation of places {number(there)}, and {number(back)} the other way; 1 is exactly in order"
-    width = min(len(places[0][0]), len(places[1][0])) / 2
-    spread = min(len(set(best)) for _, best in places) >= width
-    if min(there, back) >= IN_ORDER and spread:
-        return f"{subject} in order ({told}){_where(view)}."
+    told = f"rank correlation of places {number(there)}, and {number(back)} the other way"
+    verb = "correspond" if view.tested else "are"
+    if in_order(view):
+        return f"{subject} {verb} in order ({told}; 1 is exactly in order){_where(view)}."
     if min(there, back) >= PARTLY_IN_ORDER:
-        return f"{subject} in order only in part ({told}){_where(view)}."
-    if max(there, back) <= -IN_ORDER and spread:
-        return f"{subject} in the opposite order ({told.rpartition(';')[0]}; −1 is exactly opposite)."
-    return f"{negated} in order ({told}){_where(view)}."
+        return f"{subject} {verb} in order only in part ({told}; 1 is exactly in order){_where(view)}."
+    if max(there, back) <= -IN_ORDER and _spread(places):
+        return f"{subject} {verb} in the opposite order ({told}; −1 is exactly opposite)."
+    return f"{subject} {negation} in order ({told}; 1 is exactly in order){_where(view)}."
+
+
+def in_order(view: View) -> bool:
+    """Say whether best matches go on as the layers do, both ways."""
+    places = _places(view), _places(view.transposed)
+    if min(len(rows) for rows, _ in places) < FEWEST_IN_ORDER or not _spread(places):
+        return False
+    return min(_rank_correlation(*each) for each in places) >= IN_ORDER
+
+
+def _spread(places: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Say whether best matches are at least half as many layers as the narrower side has, and more than one."""
+    fewest = min(len(set(best)) for _, best in places)
+    return fewest > 1 and fewest >= min(len(rows) for rows, _ in places) / 2
+
+
+def _judged(view: View, places: Sequence[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Name the layers whose order is told: those with support."""
+    sides = [
+        f"{len(rows)} of {len(layers)} of {title}"
+        for (rows, _), layers, title in zip(places, view.layers, view.titles, strict=True)
+        if len(rows) < len(layers)
+    ]
+    return f"The layers that can be judged ({' and '.join(sides)})" if sides else "The layers"
 
 
 def _all(view: View, count: int) -> str:
@@ -232,7 +250,7 @@ def same_names(view: View) -> str | None:
     if equal is None:
         return f"{sentence}."
     among = equal[rows, columns]
-    return f"{sentence}; {_counted(among, [view.names(0, [i])[0] for i in rows])} nearly equal ({_threshold(view)})."
+    return f"{sentence}; {_counted(among, [view.names(0, [i])[0] for i in rows])} nearly equal ({threshold(view)})."
 
 
 def _counted(marked: np.ndarray, names: list[str]) -> str:
@@ -244,7 +262,8 @@ def _counted(marked: np.ndarray, names: list[str]) -> str:
     return f"{count} are"
 
 
-def _threshold(view: View) -> str:
+def threshold(view: View) -> str:
+    """Write from which value layers are called nearly equal."""
     if view.kind == "distance":
         return f"at most {number(view.range[1] * (1 - NEARLY_EQUAL) ** 0.5)}"
     beside = (
@@ -317,61 +336,3 @@ def _least_likeness(values: np.ndarray) -> float:
     """Return how alike two layers are at least that have these cosines with a third: angles add up at most."""
     first, second = np.sort(np.clip(values, -1, 1))[:2]
     return float(first * second - np.sqrt((1 - first**2) * (1 - second**2))) - 1e-3
-
-
-def within(view: View) -> Iterator[str]:
-    """Say of one model compared with itself which neighbours are nearly equal, where it changes most, and its blocks."""
-    square = _square(view)
-    if square is None:
-        return
-    names, likeness, values, equal, alike = square
-    at = np.arange(len(names) - 1)
-    steps = likeness[at, at + 1]
-    known = at[np.isfinite(steps)]
-    if not len(known):
-        return
-    told = []
-    if equal is not None and len(known) > 1:
-        near = known[equal[known, known + 1]]
-        which = listed((f"{names[k]} and {names[k + 1]}" for k in near), 3)
-        count = f"{len(near)} of {len(known)} pairs of neighbouring layers are nearly equal ({_threshold(view)})"
-        told.append(f"{count}{f': {which}' if len(near) else ''}")
-    if len(known) > 1 and (view.level is None or np.ptp(view.level[view.known]) <= NULL_LEVEL):
-        furthest = known[np.argmin(steps[known])]
-        change = f"{names[furthest]} to {names[furthest + 1]} ({number(values[furthest, furthest + 1])})"
-        told.append(f"{'the' if told else 'The'} largest change between neighbours is from {change}")
-    if told:
-        yield f"{'; '.join(told)}."
-    yield from _block(names, likeness, alike)
-
-
-def _square(view: View) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray | None, np.ndarray] | None:
-    """Return names, likeness and values of the layers that stand on both sides, which are nearly equal, and which alike."""
-    rows, columns = np.nonzero(view.namesakes)
-    likeness, above = view.likeness, view.above_level
-    if likeness is None or len(rows) < 2:
-        return None
-    part, equal = np.ix_(rows, columns), nearly_equal(view)
-    ahead, back = likeness[part], likeness[part].T
-    lower = (ahead <= back) | np.isnan(back)
-    values = np.where(lower, view.values[part], view.values[part].T)
-    both = None if equal is None else equal[part] & equal[part].T
-    lowest = np.where(lower, ahead, back)
-    beside = np.zeros_like(lowest) if above is None else np.fmin(above[part], above[part].T)
-    return view.names(0, rows), lowest, values, both, (lowest >= BLOCK) & (beside >= BLOCK)
-
-
-def _block(names: list[str], likeness: np.ndarray, alike: np.ndarray) -> Iterator[str]:
-    """Name the longest run of layers of which every pair is alike."""
-    longest, start = (0, 0), 0
-    for stop in range(1, len(names)):
-        while not alike[start:stop, stop].all():
-            start += 1
-        longest = max(longest, (stop + 1 - start, -start))
-    length, first = longest[0], -longest[1]
-    if length >= PLATEAU:
-        block = likeness[first : first + length, first : first + length][np.triu_indices(length, 1)]
-        yield (
-            f"The longest run of layers that are alike among themselves is {names[first]} to {names[first + length - 1]}: each "
-            f"two of these {length} have a likeness of {number(float(block.min()))} or more."
-        )

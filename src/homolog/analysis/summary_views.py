@@ -90,8 +90,13 @@ class View:
 
     @cached_property
     def supported(self) -> np.ndarray:
-        """Which pairs are more alike than chance allows."""
-        return np.zeros(self.values.shape, bool) if self.p is None else np.nan_to_num(self.p, nan=1.0) <= ALPHA
+        """Which pairs are more alike than chance allows: by their p-values, and beyond the null level where there is one."""
+        if self.p is None:
+            return np.zeros(self.values.shape, bool)
+        found: np.ndarray = np.nan_to_num(self.p, nan=1.0) <= ALPHA
+        if self.level is None:
+            return found
+        return found & ~(self.scores <= (-self.level if self.kind == "distance" else self.level))
 
     @cached_property
     def undecided(self) -> np.ndarray:

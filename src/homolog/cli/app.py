@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
 import warnings
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import homolog
-from homolog.activations import Activations
-from homolog.analysis.junit import junit_xml
-from homolog.cli import loading, measure_tables, output, paper_command, summary_output
+from homolog.cli import check_command, loading, measure_tables, output, paper_command, summary_output
+from homolog.cli.inputs import CommonRows, LayersOfAll, Workspace, opened
 from homolog.diagnostics import HomologWarning
 from homolog.machine import optional
 from homolog.renamed import sentence
@@ -31,21 +28,6 @@ FORMER = {
     "--interval subsample": "--interval --method subsample",
 }
 """Options as they were in the release before → as they are."""
-
-CommonRows = Annotated[
-    bool,
-    typer.Option(
-        "--common-rows",
-        help="Keep only the rows that all files hold, matched by example ids or else by digests of inputs, in one order; "
-        "layers of a .zarr are read into memory.",
-    ),
-]
-
-LayersOfAll = Annotated[
-    list[str] | None, typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".')
-]
-
-Workspace = Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")]
 
 app = typer.Typer(
     help="Find which layers of two neural networks correspond, how alike they are, and how sure one may be of it.",
@@ -266,7 +248,7 @@ def compare(
     output.check_target(out, "--out", (".nc",))
     output.check_target(plot, "--plot", (".png", ".pdf", ".svg"))
     output.check_target(report, "--report", (".html",))
-    models = _opened(files, [layers_a or layers, layers_b or layers, layers], common_rows)
+    models = opened(files, [layers_a or layers, layers_b or layers, layers], common_rows)
     if len(files) == 1 and pairs == "same_name":
         raise ValueError("--pairs same_name needs two files, got one: name a second file, or leave --pairs out.")
     if len(files) == 1 and len(next(iter(models.values()))) == 1:
@@ -296,69 +278,7 @@ def compare(
     summary_output.print_sentences(result, summary_output.after_comparing(context.obj, files, report))
 
 
-def _opened(files: list[Path], layers: list[list[str] | None], common_rows: bool) -> dict[str, Activations]:
-    """Open files of activations, and keep their common rows if asked."""
-    models = loading.activations(files, layers)
-    if not common_rows:
-        return models
-    kept = loading.with_common_rows(models)
-    output.tell_common_rows(models, next(iter(kept.values())).n)
-    return kept
-
-
-@app.command()
-def check(
-    before: Annotated[Path, typer.Argument(help="Activations of the network before the change.")],
-    after: Annotated[Path, typer.Argument(help="Activations of the network after it, of the same examples.")],
-    at_least: Annotated[
-        list[str] | None,
-        typer.Option(
-            help='What a similarity must reach: MEASURE=NUMBER, such as "cka(estimator=debiased)=0.98", or '
-            'MEASURE=NUMBER@LAYERS for some layers, such as "cka=0.9@head"; may repeat.'
-        ),
-    ] = None,
-    at_most: Annotated[
-        list[str] | None, typer.Option(help="The same for a distance, which must stay below; may repeat.")
-    ] = None,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option("--layers", "-l", help='Layers of BEFORE to check, names or globs such as "encoder.*".'),
-    ] = None,
-    pairs: Annotated[
-        str, typer.Option(help="same_name, or all: every layer with the most alike one of AFTER, whatever its name.")
-    ] = "same_name",
-    confidence: Annotated[
-        float | None, typer.Option(help="Such as 0.95: the end of the interval of that level must hold, too.")
-    ] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the result for continuous integration here (.xml).")] = None,
-    common_rows: CommonRows = False,
-    memory: Workspace = "2GiB",
-) -> None:
-    """Check that quantisation, pruning, an export or a refactoring left the layers as they were; exits 0 if so, 1 if not.
-
-    Example:  homolog check before.zarr after.zarr --at-least "cka(estimator=debiased)=0.98" --confidence 0.95
-    """
-    output.check_target(junit, "--junit", (".xml",))
-    began, clock = datetime.now(), time.perf_counter()
-    first, second = _opened([before, after], [None], common_rows).values()
-    if before.suffix == after.suffix == ".npy":  # which hold one layer and no name
-        first, second = (activations.rename(lambda _: "layer") for activations in (first, second))
-    found = homolog.check(
-        first,
-        second,
-        loading.thresholds(at_least),
-        at_most=loading.thresholds(at_most),
-        layers=layers or None,
-        pairs=pairs,
-        confidence=confidence,
-        memory=memory,
-    )
-    output.print_check(found)
-    if junit is not None:
-        written = junit_xml(found, time.perf_counter() - clock, began)
-        output.write_file(junit, lambda unfinished: Path(unfinished).write_bytes(written))
-    if not found:
-        raise typer.Exit(1)
+check = app.command()(check_command.check)
 
 
 @app.command()
@@ -384,7 +304,7 @@ def diagnose(
     output.check_target(out, "--out", (".nc",))
     if len(files) > 2:
         raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
-    models = _opened(files, [layers, layers], common_rows)
+    models = opened(files, [layers, layers], common_rows)
     found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
     output.print_diagnosis(found, every=every)
     if out is not None:

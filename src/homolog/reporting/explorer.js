@@ -42,20 +42,33 @@ const keepCell = () => {
   if (!view.rows.includes(i) || !view.columns.includes(j)) state.cell = firstCell();
 };
 
+/** What counts as chance, for the measure at hand. */
+const ruleOfChance = () => {
+  const rules = { p_fdr: "adjusted p above " + data.alpha, null: "no more alike than the null level" };
+  return Object.keys(rules).filter(kind => kind in view.measure.companions).map(kind => rules[kind]).join(", or ");
+};
+
+const describe = (id, text) => place(id).setAttribute("aria-label", text);
+
 const tell = () => {
   place("now").textContent = view.measure.name + ": " + view.titles.join(" × ");
   place("reading").textContent = data.about[view.measure.name].reading;
   const prefixes = new Set(["rows", "columns"].filter(side => view.table[side].labels.some((label, i) => label !== view.table[side].names[i])).map(side => view.table[side].prefix).filter(Boolean));
   const legend = [
     view.measure.distance ? "Light is alike (a small distance)" : "Light is alike", view.all ? null : "a white dot marks the best match of a row",
-    view.measure.chance ? "grey and × are no better than chance" : null, "an empty cell has no value", prefixes.size ? "a label that begins with … leaves out " + [...prefixes].map(prefix => "“" + prefix + "”").join(" or ") : null,
+    view.measure.chance ? "grey and × are no better than chance (" + ruleOfChance() + ")" : null, "an empty cell has no value", prefixes.size ? "a label that begins with … leaves out " + [...prefixes].map(prefix => "“" + prefix + "”").join(" or ") : null,
   ];
   place("legend").textContent = legend.filter(Boolean).join("; ") + ".";
-  place("heatmap").setAttribute("aria-label", "Heatmap of " + view.measure.name + ", " + view.titles.join(" by ") + ": " + view.rows.length + " by " + view.columns.length + " layers");
+  describe("heatmap", "Heatmap of " + view.measure.name + ", " + view.titles.join(" by ") + ": " + view.rows.length + " by " + view.columns.length + " layers");
+  describe("profile-picture", "Line of values of layers of the same name; the table below it holds the numbers.");
+  describe("matches-picture", "Lines between best matches; the tables below it hold them.");
+
 };
 
+const profileCells = () => namesakes(view).filter(cell => at(view, "values", ...cell) !== null);
+
 const showProfile = () => {
-  const cells = namesakes(view).filter(cell => at(view, "values", ...cell) !== null);
+  const cells = profileCells();
   place("profile").hidden = cells.length < 2;
   if (cells.length < 2) return [];
   const extras = ["low" in view.measure.companions ? "the band is the interval" : null, "null" in view.measure.companions ? "the dotted line is the null level, what independent data give on average" : null,
@@ -70,6 +83,7 @@ const showMatchSection = () => {
   if (view.all) return [];
   place("matches-told").textContent = "The layers of " + view.titles[0] + " stand on the left, those of " + view.titles[1] + " on the right, the first at the bottom. Lines lead from each layer to the one that is most alike by " + view.measure.name + (view.pair.same ? ", other than itself" : "") + ". Click a name in the legend to hide its lines.";
   showMatches(view, place("matches-a"), "rows");
+  place("matches-picture").parentElement.hidden = matchLines(view).every(lines => lines.length === 0);
   place("matches-b").hidden = view.pair.same && view.measure.symmetric;
   if (!place("matches-b").hidden) showMatches(view, place("matches-b"), "columns");
   return [drawMatches(view, place("matches-picture"))];
@@ -85,7 +99,9 @@ const refresh = async () => {
   fillPanel(view, state.cell);
   const pictures = [drawHeatmap(view, place("heatmap"), state.cell), ...drawStrips(view, state.cell), ...showProfile(), ...showMatchSection()];
   showPairs(view, place("pairs-table"));
+  for (const link of document.querySelectorAll("nav a")) link.hidden = document.querySelector(link.getAttribute("href")).hidden;
   await Promise.all(pictures);
+  listenToPoints();
 };
 
 /** Show a pair of layers; keep it if it was clicked. */
@@ -148,9 +164,29 @@ const listenToPictures = () => {
     pressed = null;
     if (cell) choose(cell);
   });
-  const along = (id, cellAt) => place(id).on && place(id).on("plotly_click", event => choose(cellAt(event.points[0].pointIndex)));
-  along("row", k => [state.cell[0], view.columns[k]]);
-  along("column", k => [view.rows[k], state.cell[1]]);
+};
+
+/** Pictures whose points can be clicked: which pair of layers a point stands for. */
+const CELL_OF_POINT = {
+  row: point => [state.cell[0], view.columns[point.pointIndex]],
+  column: point => [view.rows[point.pointIndex], state.cell[1]],
+  "profile-picture": point => profileCells()[point.pointIndex],
+  "matches-picture": point => {
+    const side = point.x === 0 ? "rows" : "columns", match = bestOf(view, side, view[side][point.pointIndex]);
+    return match && [match.row, match.column];
+  },
+};
+const heard = new Set();
+
+const listenToPoints = () => {
+  for (const [id, cellOf] of Object.entries(CELL_OF_POINT)) {
+    if (heard.has(id) || !place(id).on) continue;
+    heard.add(id);
+    place(id).on("plotly_click", event => {
+      const cell = cellOf(event.points[0]);
+      if (cell) choose(cell);
+    });
+  }
 };
 
 // ---- the keyboard ----
@@ -182,7 +218,9 @@ const savePicture = async button => {
 
 const folded = [];
 const forPrint = printing => {
+  if (printing === state.printing) return null;
   state.printing = printing;
+  document.documentElement.toggleAttribute("data-printing", printing);
   if (printing) folded.push(...document.querySelectorAll("details:not([open])"));
   for (const each of printing ? folded : folded.splice(0)) each.open = printing;
   return refresh();
@@ -211,6 +249,9 @@ const listen = () => {
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
   matchMedia("print").addEventListener("change", event => forPrint(event.matches));
+  // Browsers count the pages between this event and the change above.
+  window.addEventListener("beforeprint", () => forPrint(true));
+  window.addEventListener("afterprint", () => forPrint(false));
 };
 
 /** Draw anew when the page has become wider or narrower. */

@@ -13,7 +13,17 @@ import numpy as np
 from homolog.analysis import mean_over_models
 from homolog.diagnostics import FewModelsWarning
 from homolog.names import folded_prefix, labels, printable
-from homolog.results import best_in_rows, by_chance, colour_limits, companion, measure_names, models_in, scores
+from homolog.results import (
+    ALPHA,
+    best_in_rows,
+    by_chance,
+    colour_limits,
+    companion,
+    is_tested,
+    measure_names,
+    models_in,
+    scores,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -31,9 +41,9 @@ def explorer_data(result: xarray.Dataset) -> dict[str, Any]:
     mean = _mean(result)
     return {
         "many": "a" in result.dims,
-        "n": int(result.attrs["n_examples"]),
-        "whole": _table(result, KINDS),
-        "mean": None if mean is None else _table(mean, OF_MEANS),
+        "alpha": ALPHA,
+        "whole": _table(result),
+        "mean": None if mean is None else _table(mean),
     }
 
 
@@ -49,12 +59,12 @@ def _mean(result: xarray.Dataset) -> xarray.Dataset | None:
             return None
 
 
-def _table(result: xarray.Dataset, kinds: tuple[str, ...]) -> dict[str, Any]:
+def _table(result: xarray.Dataset) -> dict[str, Any]:
     """Return one matrix of layers by layers, with several measures."""
     return {
         "rows": _side(result, "a"),
         "columns": _side(result, "b"),
-        "measures": [_measure(result, name, kinds) for name in measure_names(result)],
+        "measures": [_measure(result, name) for name in measure_names(result)],
     }
 
 
@@ -94,18 +104,20 @@ def _texts(result: xarray.Dataset, name: str) -> list[str] | None:
     return texts if any(texts) else None
 
 
-def _measure(result: xarray.Dataset, name: str, kinds: tuple[str, ...]) -> dict[str, Any]:
+def _measure(result: xarray.Dataset, name: str) -> dict[str, Any]:
     variable = result[name]
     low, high = colour_limits(variable)
-    chance = by_chance(result, name) if "p_fdr" in kinds else np.zeros(variable.shape, dtype=bool)
-    found = {kind: companion(result, name, kind) for kind in kinds}
+    averaged = "averaged_pairs" in result.attrs
+    tested = is_tested(result, name) and not averaged
+    chance = by_chance(result, name) & ~np.isnan(variable.values) if tested else np.zeros(variable.shape, dtype=bool)
+    found = {kind: companion(result, name, kind) for kind in (OF_MEANS if averaged else KINDS)}
     return {
         "name": name,
         "distance": variable.attrs["kind"] == "distance",
         "symmetric": int(variable.attrs["symmetric"]) == 1,
         "limits": [low, high],
         "values": rounded(variable.values, 5),
-        "tested": any(found.get(kind) is not None for kind in ("null", "p_fdr")) and "p_fdr" in kinds,
+        "tested": tested,
         "chance": ["".join("1" if cell else "0" for cell in row) for row in chance] if chance.any() else None,
         "companions": {
             kind: rounded(values.values, 3 if kind.startswith("p") else 4)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog import analysis
 from homolog.analysis import Finding, layer_identification
+from homolog.analysis.summarising import in_python, summarised
+from homolog.analysis.summary_cautions import Step
 from homolog.diagnostics import FewModelsWarning
 from homolog.names import printable
 from homolog.reporting.explorer_data import explorer_data, safe_json
@@ -19,6 +20,8 @@ from homolog.results import check_result, companion, measure_names, two_by_two, 
 if TYPE_CHECKING:
     import xarray
 
+NAMED = 8
+"""Models that a title names; of more it counts them."""
 LISTED = 5
 """Warnings or findings of one kind that are shown before the rest is folded."""
 
@@ -71,12 +74,25 @@ def model_names(result: xarray.Dataset) -> list[str]:
 
 
 def _listed(models: list[str]) -> str:
+    if len(models) > NAMED:
+        return f"{models[0]}, {models[1]} and {len(models) - 2} more models"
     return ", ".join(models[:-1]) + " and " * (len(models) > 1) + models[-1]
 
 
 def _summary(result: xarray.Dataset) -> list[str]:
-    summary = getattr(analysis, "summary", None)
-    return [] if summary is None else [str(sentence) for sentence in summary(result)]
+    try:
+        return list(summarised(result, None, _next_step))
+    except ValueError:  # parts of results of which there is nothing to say, such as one model of many
+        return []
+
+
+def _next_step(step: Step, result: xarray.Dataset) -> str:
+    """Say what to do next: what the page itself can do, it says of itself."""
+    here = {
+        "report": "Next, to look at every pair of layers: click the cells of the heatmap below.",
+        "mean": "Next, to see the mean over pairs of models: choose it below, under “Models”.",
+    }
+    return here.get(step.kind) or in_python(step, result)
 
 
 def grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:

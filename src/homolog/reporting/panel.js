@@ -57,6 +57,8 @@ const drawStrips = (view, cell) => {
     place(id).replaceChildren(element("span", { title: nameOf(view, side, layer) }, labelOf(view, side, layer)), " with all of " + other);
   };
   titled("row-title", "rows", i, view.titles[1]);
+  describe("row", "Line of values: " + nameOf(view, "rows", i) + " with every layer of " + view.titles[1]);
+  describe("column", "Line of values: " + nameOf(view, "columns", j) + " with every layer of " + view.titles[0]);
   titled("column-title", "columns", j, view.titles[0]);
   return [drawStrip(view, place("row"), "columns", i, j), drawStrip(view, place("column"), "rows", j, i)];
 };

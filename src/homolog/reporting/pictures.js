@@ -112,9 +112,11 @@ const heatmapTraces = (view, shape) => {
     const text = () => z.map((line, r) => line.map((value, c) => (value === null ? "" : cellText(view, view.rows[r], view.columns[c]))));
     return { ...common, z, ...more, ...(numbered && { text: text(), texttemplate: "%{text}", textfont: { size: 12 } }) };
   };
-  const traces = [layer(false, { colorscale: MAGMA, colorbar: colourBar(view, limits, shape.narrow) })];
-  if (view.measure.chance) traces.push(layer(true, { colorscale: GREYS, showscale: false }));
-  return traces;
+  const colorbar = colourBar(view, limits, shape.narrow), traces = [layer(false, { colorscale: MAGMA, colorbar })];
+  if (!view.measure.chance) return traces;
+  // Where nothing is beyond chance, the scale is that of the greys.
+  const showscale = traces[0].z.every(line => line.every(value => value === null));
+  return [...traces, layer(true, { colorscale: GREYS, colorbar, showscale })];
 };
 
 /** Signs in cells: where cells are large, in their corner. */
@@ -246,8 +248,8 @@ const drawProfile = (view, target, cells) => {
 
 const KINDS_OF_MATCH = [
   { name: "each other's best", colour: "accent", width: 2.2, dash: "solid" },
-  { name: "best of the left", colour: "second", width: 1.3, dash: "solid" },
-  { name: "best of the right", colour: "third", width: 1.3, dash: "dash" },
+  { name: "best of the left layer", colour: "second", width: 1.3, dash: "solid" },
+  { name: "best of the right layer", colour: "third", width: 1.3, dash: "dash" },
   { name: "no better than chance", colour: "faint", width: 1, dash: "dot" },
 ];
 

@@ -2,11 +2,13 @@
 // Tables that sort, filter and search, a page at a time.
 
 const A_PAGE = 25;
+const BRIEF = 18; // letters of a name that is never broken
+const PRINTED = 150; // rows on paper, which has no pages to turn
 
 /** The name of a layer in a table: short on the screen, whole for those who hover, listen or print. */
 const nameCell = (name, label) =>
-  name === label ? element("span", { class: "name" }, ...breakable(name))
-    : element("span", { class: "name", title: name }, element("span", { class: "short", "aria-hidden": "true" }, label), element("span", { class: "whole" }, ...breakable(name)));
+  name === label ? element("span", { class: "name" }, ...(name.length > BRIEF ? breakable(name) : [name]))
+    : element("span", { class: "name", title: name }, element("span", { class: "short", "aria-hidden": "true" }, ...breakable(label)), element("span", { class: "whole" }, ...breakable(name)));
 
 const comparable = value => (value === null || value === undefined || value === "" ? null : value);
 
@@ -21,26 +23,30 @@ const sortedBy = (rows, column, down) => {
   return keyed.sort(([a], [b]) => order(a, b)).map(([, row]) => row);
 };
 
+/** What was sought, asked for and sorted in each place, which a table made anew takes over. */
+const remembered = new Map();
+
 /** One table with its tools. `columns` say what stands in them, `filters` which rows may be asked for, `pick` what a row opens. */
 class Table {
   constructor(target, { caption, columns, filters = [], file, pick = null, marked = () => "", words }) {
     Object.assign(this, { target, caption, columns, filters, file, pick, marked, words });
-    Object.assign(this, { rows: [], page: 0, sort: null, down: false, sought: "", filter: "" });
+    Object.assign(this, { rows: [], page: 0, sort: "", down: false, sought: "", filter: "" }, remembered.get(target.id));
     this.build();
   }
 
   build() {
-    this.search = element("input", { type: "search", "aria-label": "Search in: " + this.caption, placeholder: "Search" });
+    this.search = element("input", { type: "search", "aria-label": "Search in: " + this.caption, placeholder: "Search", value: this.sought });
     this.search.addEventListener("input", () => this.change({ sought: this.search.value.toLowerCase() }));
     this.choice = element("select", { "aria-label": "Which rows of: " + this.caption });
-    this.choice.append(...["all rows", ...this.filters.map(filter => filter.name)].map((name, i) => element("option", { value: i }, name)));
+    const filters = this.filters.map(({ name }) => element("option", { value: name, selected: name === this.filter }, name));
+    this.choice.append(element("option", { value: "" }, "all rows"), ...filters);
     this.choice.addEventListener("change", () => this.change({ filter: this.choice.value }));
     const csv = element("button", { type: "button" }, "CSV");
     csv.addEventListener("click", () => this.save());
     this.count = element("span", { class: "count", role: "status" });
     this.back = this.turner("‹", "Previous rows", -1);
     this.on = this.turner("›", "Next rows", 1);
-    const tools = element("div", { class: "tools" }, this.search, this.filters.length ? this.choice : null, csv, this.count, this.back, this.on);
+    const tools = element("div", { class: "tools" }, this.search, this.filters.length ? this.choice : null, csv, element("span", { class: "turn" }, this.count, this.back, this.on));
     this.head = element("thead");
     this.body = element("tbody");
     const table = element("table", { class: "data" }, element("caption", {}, this.caption), this.head, this.body);
@@ -58,6 +64,7 @@ class Table {
 
   change(what) {
     Object.assign(this, what, { page: 0 });
+    remembered.set(this.target.id, { sort: this.sort, down: this.down, sought: this.sought, filter: this.filter });
     this.fill();
   }
 
@@ -69,20 +76,20 @@ class Table {
   sortBy(column) {
     // Numbers are asked for from the largest, names from the first.
     const first = column.kind === "number";
-    const down = this.sort === column ? !this.down : first;
-    this.change({ sort: column, down });
+    const down = this.sort === column.title ? !this.down : first;
+    this.change({ sort: column.title, down });
   }
 
   chosen() {
-    const filter = this.filters[Number(this.filter) - 1];
+    const filter = this.filters.find(({ name }) => name === this.filter), sort = this.columns.find(({ title }) => title === this.sort);
     const texts = this.columns.filter(column => column.kind !== "number");
     const fits = row => texts.some(column => String(column.get(row) ?? "").toLowerCase().includes(this.sought));
     const rows = this.rows.filter(row => (!filter || filter.keep(row)) && (!this.sought || fits(row)));
-    return this.sort ? sortedBy(rows, this.sort, this.down) : rows;
+    return sort ? sortedBy(rows, sort, this.down) : rows;
   }
 
   heading(column) {
-    const order = this.sort === column ? (this.down ? "descending" : "ascending") : "none";
+    const order = this.sort === column.title ? (this.down ? "descending" : "ascending") : "none";
     const sign = { descending: " ↓", ascending: " ↑", none: "" }[order];
     const button = element("button", { type: "button" }, column.title + sign);
     button.addEventListener("click", () => {
@@ -105,7 +112,7 @@ class Table {
   }
 
   fill() {
-    const rows = this.chosen(), first = this.page * A_PAGE, page = state.printing ? rows.slice(0, 500) : rows.slice(first, first + A_PAGE);
+    const rows = this.chosen(), first = this.page * A_PAGE, page = state.printing ? rows.slice(0, PRINTED) : rows.slice(first, first + A_PAGE);
     this.head.replaceChildren(element("tr", {}, ...this.columns.map(column => this.heading(column))));
     this.body.replaceChildren(...page.map(row => this.line(row)));
     const start = state.printing ? 0 : first, whole = rows.length === page.length;

@@ -44,7 +44,7 @@ const element = (tag, attributes = {}, ...children) => {
 };
 
 /** A name that breaks where its parts meet, if it must. */
-const breakable = text => text.split(/(?<=[._/:\-])/).flatMap(part => [part, element("wbr")]);
+const breakable = text => text.replace(/^…/, "…\u2060").split(/(?<=[._/:\-])/).flatMap(part => [part, element("wbr")]);
 
 const place = id => document.getElementById(id);
 

@@ -1,0 +1,36 @@
+"""Files of activations as several commands take them: their options, and how they are opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from homolog.activations import Activations
+from homolog.cli import loading, output
+
+CommonRows = Annotated[
+    bool,
+    typer.Option(
+        "--common-rows",
+        help="Keep only the rows that all files hold, matched by example ids or else by digests of inputs, in one order; "
+        "layers of a .zarr are read into memory.",
+    ),
+]
+
+LayersOfAll = Annotated[
+    list[str] | None, typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".')
+]
+
+Workspace = Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")]
+
+
+def opened(files: list[Path], layers: list[list[str] | None], common_rows: bool) -> dict[str, Activations]:
+    """Open files of activations, and keep their common rows if asked."""
+    models = loading.activations(files, layers)
+    if not common_rows:
+        return models
+    kept = loading.with_common_rows(models)
+    output.tell_common_rows(models, next(iter(kept.values())).n)
+    return kept
