@@ -149,6 +149,20 @@ def test_the_site_asks_no_other_server():
     assert "font: false" in NAVIGATION
 
 
+@pytest.mark.parametrize(
+    ("html", "loads"),
+    [
+        ('<script src="https://unpkg.com/shim"></script>', True),
+        ('<link rel="stylesheet" href="//fonts.org/a.css">', True),
+        ("<img alt=x src=http://a.org/b.png>", True),
+        ('<a href="https://a.org">there</a><script src="../assets/a.js"></script>', False),
+        ('<pre>&lt;script src="https://a.org"&gt;</pre><link rel="icon" href="assets/a.png">', False),
+    ],
+)
+def test_a_page_that_needs_another_server_is_found(html, loads):
+    assert bool(pages.asked_of_others(html)) is loads
+
+
 def test_pictures_are_drawn_by_the_code_of_the_page(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(

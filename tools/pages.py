@@ -96,6 +96,25 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return copyable(markdown)
 
 
+def asked_of_others(page: str) -> list[str]:
+    """Return what a page of the site would load from another server; links that a reader may follow are none of that."""
+    return re.findall(
+        r"<(?:script|img|iframe|source)\b[^>]*\ssrc=\"?(?:https?:)?//[^\s\">]+|<link\b[^>]*\shref=\"?(?:https?:)?//[^\s\">]+",
+        page,
+    )
+
+
+def on_post_build(config: Any) -> None:
+    """Refuse a site that does not work without a network."""
+    from mkdocs.exceptions import Abort
+
+    for path in sorted(Path(config.site_dir).rglob("*.html")):
+        if found := asked_of_others(path.read_text(encoding="utf-8")):
+            raise Abort(
+                f"{path.name} must work without a network, but loads {found[0]}: put the file into docs/assets."
+            )
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
