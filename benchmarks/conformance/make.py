@@ -37,10 +37,10 @@ The table compares packages that install from PyPI with published definitions, o
 `python benchmarks/conformance/make.py`; `benchmarks/conformance/packages.py` holds every call. It holds for these versions only:
 {versions}; Python {python}.
 
-Each cell is the value that a package returns. ✓ means that it is within {close:.0e} of the definition; otherwise its distance from the
-definition stands in brackets. The definition is computed by brute force in float64 from the same data
-(`benchmarks/conformance/definitions.py`). Packages that take PyTorch tensors, homolog among them, are given float32, as networks make
-them; the others get float64. "error" stands for an exception, with its name.
+Each cell is the value that a package returns. ✓ means that it is within {close:.0e} of the definition; otherwise its distance
+from the definition stands in brackets. The definition is computed by brute force in float64 from the same data
+(`benchmarks/conformance/definitions.py`). Packages that take PyTorch tensors, homolog among them, are given float32, as networks
+make them; the others get float64. "error" stands for an exception, with its name.
 
 | case | data |
 |---|---|
