@@ -54,7 +54,8 @@ def split_half(
 
     Notes
     -----
-    Cost: two comparisons of half of the examples per split. A biased measure may be reliable and wrong: both halves share its bias.
+    Cost: two comparisons of half of the examples per split. A biased measure may be reliable and wrong: both halves share its
+    bias.
 
     References
     ----------
