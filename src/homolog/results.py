@@ -360,6 +360,16 @@ def by_chance(result: xarray.Dataset, name: str, alpha: float = ALPHA) -> np.nda
     return found
 
 
+def is_supported(result: xarray.Dataset, name: str) -> np.ndarray:
+    """Return which pairs are more alike than by chance, as far as a result says; what was not tested is not."""
+    if not is_tested(result, name):
+        return np.zeros(result[name].shape, dtype=bool)
+    adjusted = companion(result, name, "p_fdr")
+    known = ~np.isnan(result[name].values) & (True if adjusted is None else ~np.isnan(adjusted.values))
+    found: np.ndarray = known & ~by_chance(result, name)
+    return found
+
+
 def colour_limits(variable: xarray.DataArray) -> tuple[float, float]:
     """Return colour limits: the measure's range where it is bounded, the data's where it is not."""
     low, high = json.loads(variable.attrs.get("range", "[null, null]"))
