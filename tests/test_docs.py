@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import pickle
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import pytest
 import homolog as hl
 
 ROOT = Path(__file__).parent.parent
+WRITTEN = {"measures.registry.measures": "measures", "plot.heatmaps.heatmaps": "plot.heatmaps"}
+"""As the reference writes it → the public name: a package and a module have the names of functions."""
 
 
 @pytest.mark.parametrize("name", ["measures", "paper"])
@@ -36,8 +39,7 @@ def test_reference_names_everything_public():
             r"^::: homolog\.([\w.]+)", (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), re.MULTILINE
         )
     )
-    # The package of the measures has the name of the function that lists them.
-    named = {"measures" if name == "measures.registry.measures" else name for name in named}
+    named = {WRITTEN.get(name, name) for name in named}
     warnings = {name for name in hl.__all__ if name.endswith("Warning")}
     pictures = {f"plot.{name}" for name in hl.plot.__all__}
     modules = {name for name in hl.__all__ if inspect.ismodule(getattr(hl, name))}
@@ -46,7 +48,7 @@ def test_reference_names_everything_public():
 
 
 def test_links_between_pages_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)#]+)", prose):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
@@ -90,3 +92,14 @@ def test_signatures_are_those_of_a_function_written_by_hand():
     with pytest.raises(TypeError, match="unknown option of svcca 'treshold', did you mean threshold"):
         hl.svcca(np.eye(3), np.eye(3), treshold=0.9)
     assert pickle.loads(pickle.dumps(hl.svcca)) is hl.svcca
+
+
+def test_all_extras_are_installed_by_all_but_the_one_that_the_readme_names():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    (everything,) = extras["all"]
+    assert set(re.findall(r"\w+", everything)) == extras.keys() - {"all", "transport"} | {"homolog"}
+    assert '`".[transport]"`' in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(extras["transport"]) <= set(
+        filter(lambda part: isinstance(part, str), project["dependency-groups"]["dev"])
+    )
