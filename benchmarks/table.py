@@ -48,7 +48,7 @@ def main(results: Path) -> None:
         "",
         f"Measured on {processor()}, Python {platform.python_version()}, numpy {version('numpy')}, torch {version('torch')},",
         "by `make bench`, which runs everything in one process on an otherwise idle machine and writes this page",
-        "but for its last three sections: those name the command of their figures.",
+        "but for its last four sections: those name the command of their figures.",
         "",
         "## All pairs of debiased linear CKA",
         "",
