@@ -19,6 +19,8 @@ examples: .venv/demo
 	$(BIN)/python examples/sentence_encoder.py docs/pictures
 	$(BIN)/python examples/quantised_network.py docs/pictures
 	$(BIN)/python examples/all_measures.py docs/pictures
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable ".[store]" seaborn
+	$(BIN)/python examples/how_to_pictures.py
 
 bench: .venv/bench
 	$(BIN)/python -m pytest benchmarks -c benchmarks/pytest.ini --benchmark-json=.benchmark.json

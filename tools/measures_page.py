@@ -21,14 +21,17 @@ INVARIANCES = ("invertible_linear", "orthogonal", "permutation", "isotropic_scal
 
 HEAD = """# Measures
 
-Made from the registry by `python tools/measures_page.py`; the tests fail when this page is stale, and execute what it says: every
-invariance is tried on data, and every one that is not claimed is broken by a witness.
+Start with `cka(estimator=debiased)`. [Which one when](#which-one-when) has a table for other questions, and [what
+misleads](#what-misleads) lists the usual traps.
 
-## What leaves an index unchanged
+This page is made from the registry by `python tools/measures_page.py`. The tests check what it says on data: for every invariance, that
+the value stays the same, and for every other transformation, an example where the value changes.
 
-"both" means that either side may be transformed, x or y that only this side may. Orthogonal maps are rotations and reflections of the
-features, permutations reorder them, isotropic scaling multiplies all by one positive number, translation adds one vector to every
-example. An index that ignores invertible linear maps says the same of any two layers of full rank with as many features as
+## What leaves a measure unchanged
+
+"both" means that either side may be transformed, "x only" or "y only" that this side may. Orthogonal maps rotate and reflect the features.
+Permutations reorder the features. Isotropic scaling multiplies all of them by one positive number. Translation adds one vector to
+every example. A measure that ignores invertible linear maps cannot tell apart any two layers of full rank that have as many features as
 examples.
 
 """
@@ -37,15 +40,16 @@ SIDE_BY_SIDE = """
 ## All of them on one pair of networks
 
 Two networks of the demonstration, trained on scikit-learn's digits from seeds 0 and 1: seven layers each, 1,797 images, no layer too
-wide for its examples. Light is alike; a dot marks the best match of a row. Where seeds do not matter, dots lie on the diagonal.
+wide for its examples. Light is alike, and a dot marks the best match of a row. If the seed does not matter, the dots lie on the diagonal.
 
 ![Every measure between the layers of two networks trained from different seeds](pictures/all_measures.png)
 
-"Found" is the share of layers whose most alike layer of the other network is the one in the same place, both ways (chance is 14 %):
-one pair of small networks on one data set, no ranking. Seconds are for all 49 pairs on two cores
-(`python examples/all_measures.py docs/pictures`). The first columns are what independent Gaussian data score, 200 examples with 20
-and with 150 features on each side: where that is far from 0 (of a similarity) a value means nothing without it. `deconfounded_cka`
-is given no inputs there, and the images on the networks.
+- The columns 200 × 20 and 200 × 150 are the values of independent Gaussian data, 200 examples with 20 and with 150 features on each side.
+  If such a value of a similarity is far from 0, no value of this measure means anything without it.
+- "Found" is the share of layers whose best match is the layer in the same place, in both directions; by chance it is 14 %. This is one
+  pair of small networks on one data set, and no ranking.
+- "Seconds" are for all 49 pairs on two cores (`python examples/all_measures.py docs/pictures`).
+- `deconfounded_cka` gets no inputs for the independent data, and the images for the networks.
 
 """
 
@@ -54,8 +58,8 @@ TAIL = """
 
 | you ask | take | because |
 |---|---|---|
-| which layers correspond | `cka`, `cka(kernel=rbf)` | of the paper's indexes these alone find the corresponding layers of networks trained from different seeds |
-| how alike, with few examples or many features | `cka(estimator=debiased)` | independent data score about 0, whatever the shapes |
+| which layers correspond, and how alike they are | `cka(estimator=debiased)`, `cka(kernel=rbf,estimator=debiased)` | of the paper's measures, CKA alone finds the corresponding layers of networks trained from different seeds; debiased, independent data score about 0, whatever the shapes |
+| the number that papers report | `cka` | the same without the correction: too high where features outnumber examples |
 | how far apart, as a metric | `procrustes_distance` | the triangle inequality holds: clustering and embeddings make sense |
 | what a linear map predicts of one layer from another | `linear_regression` | it is the R² of that fit, in the sample |
 | do they span the same subspace | `cca`, `svcca`, `pwcca` | they ignore the basis, and with it how much each direction varies |
@@ -70,16 +74,17 @@ TAIL = """
 
 ## What misleads
 
-- **Saturation.** With r_x + r_y > n − 1 some canonical correlations are 1 whatever the data, with r >= n − 1 all of them: CCA, SVCCA at
-  threshold 1, PWCCA and regression say nothing then. homolog warns (`SaturationWarning`).
-- **The level of independent data.** Biased CKA of 50 examples with 500 features is 0.9 for independent data. The exact level under
-  permutation stands beside the values as `<measure>_null`, and above 0.1 there is a warning (`NullLevelWarning`).
-- **Negative values.** A debiased estimate is unbiased around 0: slightly negative means nothing in common. It is not clipped, since the
-  mean of clipped values would be biased again.
+- **Saturation.** If the ranks of two layers add up to more than n − 1, some canonical correlations are 1 whatever the data. If one rank
+  reaches n − 1, all of them are. CCA, SVCCA at threshold 1, PWCCA and regression then say nothing. homolog warns (`SaturationWarning`).
+- **The null level.** Biased CKA of 50 examples with 500 features is 0.9 for independent data. The exact mean over all orders of the
+  examples stands beside the values as `<measure>_null`. Above 0.1 there is a warning (`NullLevelWarning`).
+- **Negative values.** The debiased estimate is right on average, so around 0 half of the values are negative. They mean "nothing in
+  common". They are not clipped, since the mean of clipped values would be too high.
 - **Distance or similarity.** `kind` says which; `correspondence` and the pictures turn distances around.
-- **One outlier.** A single shared outlier can carry linear CKA and regression. Look at the debiased value, and at the rows of largest
-  norm.
-- **Few neurons.** A narrow layer biases CKA down: its principal components cannot hold what a wide one holds.
+- **One outlier.** A single example that is far from all others on both sides can carry biased linear CKA and regression. The debiased
+  value is hardly moved by one such example, but by two that lie close together. `hl.diagnose` finds them, and `hl.explain_cka` gives the
+  value without each example.
+- **Few units.** A layer with few units cannot hold all that a wide one holds, so their CKA is low.
 """
 
 

@@ -21,19 +21,20 @@ command:
 pip install "homolog[paper]"
 homolog paper table2                                           # on digits, 46 s on two cores
 homolog paper table2 --data fashion-mnist --scale small        # Debian: apt install dataset-fashion-mnist
-homolog paper table2 -m cka -m mymodule:my_index               # the same test for an index of your own, beside CKA
+homolog paper table2 -m cka -m mymodule:my_measure             # the same test for a measure of your own, beside CKA
 homolog paper all --data cifar10 --data-folder cifar-10-batches-bin --scale full
 ```
 
-What follows was run on what is named beside it. The paper's numbers are from CIFAR-10 (ten Tiny-10 networks on 32 × 32 colour images); ours
-are from other, smaller data and often narrower networks, so that only the order of the indexes and the shape of the pictures can be
-compared, and where they differ the reason is given where it was tested, and left open where it was not. No value is chosen after
-looking: the last checkpoint counts, test images choose nothing.
+The paper's numbers are from CIFAR-10 (ten Tiny-10 networks on 32 × 32 colour images). Ours are from other, smaller data and often narrower
+networks; each section names its data. So compare only the order of the measures and the shape of the pictures. If they differ from the
+paper, we give the reason if we tested it, and leave it open if we did not. Nothing was chosen after looking at the results: the last
+checkpoint counts, and test images are used for no choice.
 
 ## Networks, data, training
 
-Tiny-10, Plain-(8n+2), Width-n and ResNet-(6n+2) of the paper's appendix E, every convolution followed by batch norm and ReLU, whose output is
-what is compared, flattened; shortcuts of the residual networks have no parameters. `--scale` multiplies channels and averages images down:
+The networks are Tiny-10, Plain-(8n+2), Width-n and ResNet-(6n+2) of the paper's appendix E. Every convolution is followed by batch norm and
+ReLU, and the output of the ReLU is what is compared, flattened. Shortcuts of the residual networks have no parameters. `--scale`
+multiplies the channels and averages images down to a smaller size:
 
 | scale | image | Tiny-10's channels | plain / residual channels | training images, epochs | examples compared |
 |---|---|---|---|---|---|
@@ -43,11 +44,11 @@ The paper states no training recipe. Ours, for everything: {recipe}
 Where the last 3 × 3 convolution would meet a map smaller than itself (8 × 8 images), it is padded.
 `cifar10` and `cifar100` are read in the binary layout; the Python layout is a pickle, which can run code when read, and is refused.
 
-Networks and results are kept in the folder `homolog-paper` (`--out`) under a key of everything that determines them, so that an
-interrupted run goes on, and experiments share networks.
+Networks and results are kept in the folder `homolog-paper` (`--out`), under a key that is made of everything they depend on. So an
+interrupted run goes on where it stopped, and experiments share networks.
 
-Of the times at scale small, those of Table 2 with eleven indexes were taken alone on two cores; the other experiments were run two at a time, with one
-core each, so that their times are upper bounds.
+The times at scale small: Table 2 with eleven measures ran alone on two cores. The other experiments ran two at a time with one core each,
+so their times are upper bounds.
 
 """
 
@@ -66,11 +67,11 @@ SLIPS = """## Slips of the paper
 TEXTS = {
     "table2": (
         "Table 2: the sanity check",
-        "For each layer of each network, is the most alike layer of another network, trained from another seed, the one in the "
-        "same place? The paper: linear CKA 99.3 %, regression 45.4 %, CCA, SVCCA and PWCCA at or near the 11.1 % of chance.",
+        "Take a layer of one network, and find the layer of another network, trained from another seed, that is most alike. Is it the "
+        "one in the same place? The paper: linear CKA 99.3 %, regression 45.4 %, CCA, SVCCA and PWCCA at or near the 11.1 % of chance.",
     ),
     "fig2": (
-        "Figure 2: Tiny-10 networks by six indexes",
+        "Figure 2: Tiny-10 networks by six measures",
         "The paper: CCA and SVCCA show no diagonal, regression a weak one, CKA a clear one.",
     ),
     "fig3": (

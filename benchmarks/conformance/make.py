@@ -33,13 +33,14 @@ CLOSE = 1e-4
 
 HEAD = """# Conformance
 
-Published definitions, packages that install from PyPI, and the data that measures meet. Made by
-`python benchmarks/conformance/make.py`; `benchmarks/conformance/packages.py` holds every call. Facts of these versions alone:
+The table compares packages that install from PyPI with published definitions, on data as they occur in practice. It was made by
+`python benchmarks/conformance/make.py`; `benchmarks/conformance/packages.py` holds every call. It holds for these versions only:
 {versions}; Python {python}.
 
-Each cell is the value a package returns; ✓ is within {close:.0e} of the definition, computed by brute force in float64 of the
-same data (`benchmarks/conformance/definitions.py`), else its distance from it stands in brackets. Packages that take PyTorch
-tensors are given float32, as networks make them, homolog among them; the others float64. "error" is an exception, by its name.
+Each cell is the value that a package returns. ✓ means that it is within {close:.0e} of the definition; otherwise its distance
+from the definition stands in brackets. The definition is computed by brute force in float64 from the same data
+(`benchmarks/conformance/definitions.py`). Packages that take PyTorch tensors, homolog among them, are given float32, as networks
+make them; the others get float64. "error" stands for an exception, with its name.
 
 | case | data |
 |---|---|

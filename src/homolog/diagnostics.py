@@ -15,7 +15,7 @@ class HomologWarning(UserWarning):
 
 
 class ConstantLayerWarning(HomologWarning):
-    """A layer does not vary over the examples: no index is defined, its values are NaN."""
+    """A layer gives the same output for every example: no measure is defined, and its values are NaN."""
 
 
 class DeadUnitWarning(HomologWarning):
@@ -23,19 +23,19 @@ class DeadUnitWarning(HomologWarning):
 
 
 class SaturationWarning(HomologWarning):
-    """So many features for so few examples that canonical correlations of 1 are forced."""
+    """There are so many features for so few examples that canonical correlations are 1 whatever the data."""
 
 
 class RankWarning(HomologWarning):
-    """Directions that are more than rounding were left out of a column space by the rank rule."""
+    """The rank rule left out directions of a layer that are more than rounding."""
 
 
 class NullLevelWarning(HomologWarning):
-    """Independent representations of these sizes would already score high."""
+    """Independent representations of these sizes would already have a high value."""
 
 
 class UndefinedValueWarning(HomologWarning):
-    """An index is 0/0 for these data although neither layer is constant."""
+    """A measure is 0/0 for these data, although neither layer is constant."""
 
 
 class NothingLeftWarning(UndefinedValueWarning):
@@ -43,7 +43,7 @@ class NothingLeftWarning(UndefinedValueWarning):
 
 
 class TiesWarning(HomologWarning):
-    """Many examples are equally near, and their order in the data decides."""
+    """Many examples are equally near, so that their order in the data decides which are the nearest."""
 
 
 class NoDirectionWarning(HomologWarning):
@@ -51,23 +51,23 @@ class NoDirectionWarning(HomologWarning):
 
 
 class OrderFreeWarning(HomologWarning):
-    """A measure does not depend on the order of the examples, of which permutations are a test."""
+    """A measure does not depend on the order of the examples, so that permutations cannot test it."""
 
 
 class MissingInputsWarning(HomologWarning):
-    """No inputs were given whose similarity was to be removed."""
+    """No inputs were given, although a measure removes what layers owe to their inputs."""
 
 
 class FewPermutationsWarning(HomologWarning):
-    """No p-value can be small enough, with so few permutations, to survive adjustment for so many pairs."""
+    """With so few permutations for so many pairs, no adjusted p-value can be small."""
 
 
 class BiasWarning(HomologWarning):
-    """Bias moves an index further than chance does: its value is not to be trusted, and its interval less than others."""
+    """Bias moves a value further than chance does: do not trust the value, and trust its interval less than others."""
 
 
 class GradientWarning(HomologWarning):
-    """A measure has a corner or a jump at these data: a value but no derivative, and a gradient of NaN."""
+    """A measure has a corner or a jump at these data: there is a value but no derivative, and the gradient is NaN."""
 
 
 class SkippedPairWarning(HomologWarning):
@@ -240,10 +240,10 @@ def explain_nan(cautions: Iterable[Caution]) -> bool:
 
 
 def undefined(name: str, where: Sequence[str]) -> list[Caution]:
-    """Say where an index has no value although no layer is constant."""
+    """Say where a measure has no value although no layer is constant."""
     message = (
         f"{name} has no value (NaN) for {listed(where)}: most often nothing is left of a layer after centring, as where all "
-        f"examples are equally far from each other, or all but one are equal; use more examples, or another index."
+        f"examples are equally far from each other, or all but one are equal; use more examples, or another measure."
     )
     return [Caution(UndefinedValueWarning, message)] if where else []
 
@@ -259,7 +259,7 @@ def dropped_directions(names: Sequence[str]) -> list[Caution]:
 
 def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Caution]:
     """Say where canonical correlations of 1 are forced by the number of examples."""
-    remedy = "use more examples, fewer features, or an index that does not saturate, such as debiased CKA."
+    remedy = "use more examples, fewer features, or a measure that does not saturate, such as debiased CKA."
     all_of_it = (
         f": the rank reaches n - 1 = {n - 1}, so every representation is fitted perfectly from there, and CCA-type values and "
         f"regressions from there say nothing: {remedy}"
@@ -273,7 +273,7 @@ def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Cau
 
 
 def high_null_level(levels: Mapping[str, tuple[float, str]], *, grouped: bool = False) -> list[Caution]:
-    """Say which indexes score high by chance: index → (highest level, where)."""
+    """Say which measures score high by chance: measure → (highest level, where)."""
     if not levels:
         return []
     highest = listed(f"{name} up to {level:.2f} ({where})" for name, (level, where) in levels.items())

@@ -29,7 +29,7 @@ def layer_identification(
     *,
     against: str | None = None,
 ) -> xarray.Dataset:
-    """Measure how often the most alike layer of the other network is the one in the same place.
+    """Count how often the best match of a layer is the layer of the same name in the other network.
 
     The sanity check of Kornblith et al. (2019), Table 2: for two networks of one architecture trained from different seeds, the
     most alike layer should be the one of the same name. Both directions count; an asymmetric measure is symmetrised by adding

@@ -43,9 +43,9 @@ def split_half(
     Returns
     -------
     xarray.Dataset
-        Over (measure, split): `correlation` of the two halves over all pairs of layers; `reliability` 2r/(1+r), that of all
-        examples (Spearman-Brown); `difference`, the mean absolute one; `same_best`, the share of layers of a whose best match is
-        the same in both halves.
+        Over (measure, split): `correlation`, of the values of the two halves over all pairs of layers; `reliability`, 2r/(1+r),
+        what this correlation would be for all examples (Spearman-Brown); `difference`, the mean absolute difference of the two
+        values of a pair; `same_best`, the share of layers of a whose best match is the same in both halves.
 
     Raises
     ------
@@ -54,7 +54,8 @@ def split_half(
 
     Notes
     -----
-    Cost: two comparisons of half of the examples per split. A biased index may be reliable and wrong: both halves share its bias.
+    Cost: two comparisons of half of the examples per split. A biased measure may be reliable and wrong: both halves share its
+    bias.
 
     References
     ----------

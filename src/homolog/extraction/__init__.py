@@ -47,9 +47,9 @@ def extract(
         all examples as one tensor, array, or mapping of tensors (batched here), or an iterable of batches, consumed once: a
         mapping becomes `model(**batch)`, a tuple or list `model(batch[0])`, a tensor `model(batch)`.
     layers
-        names or globs ("blocks.*.mlp"; `*` stays within one dotted part, `**` crosses), a predicate on (name, module),
-        or None for all that ran of the modules without children, those with weights of their own, and those that stand for
-        one layer (quantised, parametrised, wrapped). "input" is the model's input, "output" its output.
+        names or globs ("blocks.*.mlp"; `*` stays within one dotted part, `**` crosses), or a predicate on (name, module). By
+        default every module that ran and has no children, has weights of its own, or stands for one layer (quantised,
+        parametrised, wrapped). "input" is the model's input, "output" its output.
     reduce
         how an output becomes (rows, features). "flatten"; "mean" over positions; "first" or "last" position;
         "positions", each a row; a function f(output, mask) → (examples, features); or a mapping glob → any of these. Padding
@@ -72,18 +72,18 @@ def extract(
     out
         write to this store (a folder ending in .zarr) as batches come, instead of keeping the activations in memory.
     resume
-        go on with a store that an earlier run of the same extraction did not finish, from the last row that is safe; begin
-        where there is none, and do nothing where it is complete. A larger `max_examples` goes on with a complete store
-        too. Another computation is refused; docs/scaling.md says what counts as the same.
+        go on with a store that an earlier run of the same extraction did not finish, from the last row that is safe. If there is
+        no store, begin one; if it is complete, do nothing, unless `max_examples` is larger now. Another computation is refused;
+        docs/scaling.md says what counts as the same.
     memory
         most memory for the activations, such as "8GiB"; with `out` they are not held.
     progress
         show a progress bar; by default in a terminal and in a notebook.
     mask
-        which positions of a layer are padding: a key of the batch, a function of the batch → (examples, positions) that is true
-        where a position counts, or a mapping glob → either, or → None where every position counts. By default the masks that
-        Hugging Face models and PyTorch's transformers take (`attention_mask`, `decoder_attention_mask`,
-        `src_key_padding_mask` …), each for the layers that depend on its input; where two could be meant, an error says so.
+        which positions of a layer are padding: a key of the batch, or a function of the batch → (examples, positions) that is
+        true where a position counts. A mapping says it for each glob; None there means that every position counts. By default
+        the masks of Hugging Face models and of PyTorch's transformers are used (`attention_mask`, `decoder_attention_mask`,
+        `src_key_padding_mask` …), each for the layers that depend on its input. If two could be meant, an error says so.
     axis
         where the examples lie in the output of a layer, if not first, as 1 for (positions, examples, features): a number, or a
         mapping glob → number. A layer of which it is said is taken although its rows depend on each other.

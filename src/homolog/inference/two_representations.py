@@ -203,14 +203,14 @@ def confidence_interval(
     method: Method = "jackknife",
     rng: Random = 0,
 ) -> ConfidenceInterval:
-    """Return a standard error and an interval for the measure of two representations, over the choice of examples.
+    """Return a standard error and a confidence interval for a measure of two representations: how it varies with the examples.
 
     Jackknife over examples: with θ_(i) the value without example i and θ̄ their mean, se² = (n−1)/n Σ (θ_(i) − θ̄)². The interval
-    is for the value on infinitely many examples, which for a biased index may leave out the value on these. For biased CKA, HSIC
-    and distance correlation it is that of the debiased estimator. Of other measures the bias is taken off that random halves of
-    the examples show, and the interval is longer by as much as its order is not known (1/n or 1/√n). It is of Student's t on a
-    scale that fits the range, Fisher's z = atanh θ for a similarity of at most 1, without bias the asinh of z over its error, and
-    put back.
+    is for the value that infinitely many examples would give, so it may not contain a biased value. For biased CKA, HSIC and
+    distance correlation it is the interval of the debiased estimator. For other measures, random halves of the examples show the
+    bias, which is taken off. Whether the bias shrinks as 1/n or as 1/√n is not known, so the interval covers both. It is an
+    interval of Student's t on a scale that fits the range, and is then put back: on Fisher's z = atanh θ for a similarity of at
+    most 1, and on the asinh of z over its error for estimators without bias.
 
     Parameters
     ----------
@@ -221,8 +221,9 @@ def confidence_interval(
     level
         probability that the interval holds the value on infinitely many examples.
     method
-        "jackknife" leaves out each example, where the measure has a shortcut to that (HSIC, CKA, R²_CCA, linear
-        regression), else each of 50 parts, and for the bias ten splits into halves; "subsample" takes 100 random halves.
+        "jackknife" leaves out each example if the measure has a shortcut for it (HSIC, CKA, R²_CCA, linear regression).
+        Otherwise it leaves out each of 50 parts, and takes ten splits into halves for the bias. "subsample" takes 100 random
+        halves.
     rng
         seed or NumPy generator, for parts and halves.
 
@@ -240,8 +241,8 @@ def confidence_interval(
     Warns
     -----
     BiasWarning
-        Where the interval of a debiased estimator leaves out the value, or the bias is more than two standard errors and halves
-        show clearly less of it than single examples, so that nothing says where it ends, as with as many features as examples.
+        If the interval of a debiased estimator does not contain the value. Also if the bias is over two standard errors and does
+        not shrink with more examples as it should, as with as many features as examples.
     UndefinedValueWarning
         Where there is a value but no interval. Besides, what the measure itself warns of, such as saturation.
 
