@@ -4,7 +4,7 @@
     apt-get install wordnet-base
     python examples/quantised_network.py [folder for the picture]
 
-The sentences are 800 definitions of WordNet, 100 of each of eight kinds. About three minutes on one core.
+The sentences are 800 definitions of WordNet, 100 of each of eight kinds. About two minutes on one core.
 """
 
 from __future__ import annotations

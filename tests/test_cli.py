@@ -159,7 +159,8 @@ def test_compare_two_files(run, folder, files):
     options = ["-m", "cka(estimator=debiased)", "-m", "./nets.py:difference", "-m", "nets:width"]
     written = ["--out", "r.nc", "--report", "r.html", "--plot", "r.png"]
     table, told = run("compare", "a.npz", "b.safetensors", "--layers-a", "?", *options, *written)
-    assert table[0] == ["measure", "layer of a", "most alike layer of b", "value", "mutual"]
+    assert table[0] == ["measure", "layer of a", "most alike layer of b", "value", "mutual", "p (Benjamini-Hochberg)"]
+    assert all((row[0] == "cka(estimator=debiased)") == (len(row[5:]) == 1 and bool(row[5])) for row in table[1:])
     assert {row[0] for row in table[1:]} == {"cka(estimator=debiased)", "nets:difference", "nets:width"}
     assert told.count("written:") == 3
     result = xarray.load_dataset(folder / "r.nc")

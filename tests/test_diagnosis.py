@@ -130,7 +130,7 @@ def test_findings_of_one_kind_are_one_line_with_the_worst_of_them(clean, rng):
     worst = max(shares, key=shares.get)
     places = "10 layers: a: early, a: wide 0, a: wide 1 and 7 more; the worst, "
     assert lines[2].startswith(f"dominant direction | {places}{worst}: one direction holds {shares[worst]:.0%}")
-    assert found._repr_html_().count("<tr>") == 4
+    assert found._repr_html_().count("</tr>") == 4
 
 
 def test_lines_of_equal_findings_say_it_once_and_the_order_is_documented():

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import pickle
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,14 @@ def test_signatures_are_those_of_a_function_written_by_hand():
     with pytest.raises(TypeError, match="unknown option of svcca 'treshold', did you mean threshold"):
         hl.svcca(np.eye(3), np.eye(3), treshold=0.9)
     assert pickle.loads(pickle.dumps(hl.svcca)) is hl.svcca
+
+
+def test_all_extras_are_installed_by_all_but_the_one_that_the_readme_names():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    (everything,) = extras["all"]
+    assert set(re.findall(r"\w+", everything)) == extras.keys() - {"all", "transport"} | {"homolog"}
+    assert '`".[transport]"`' in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(extras["transport"]) <= set(
+        filter(lambda part: isinstance(part, str), project["dependency-groups"]["dev"])
+    )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import homolog as hl
 from homolog.names import folded_prefix, labels
 from homolog.reporting.explorer_data import explorer_data, rounded
+from homolog.reporting.page_data import data_for_page
 from homolog.results import by_chance
 
 
@@ -103,6 +104,12 @@ def test_types_and_shapes_where_a_result_has_them(models):
     assert whole["rows"]["types"] == ["Conv2d", "", "", "Linear"]
     assert whole["columns"]["shapes"] == ["64 × 8 × 8", "", "", "5"]
     assert whole["columns"]["types"] is None
+
+
+def test_a_turned_result_is_turned_back(models):
+    first, second = dict(list(models["one"].items())[:3]), models["two"]
+    for result in (hl.compare(first, second), hl.compare({"m": first, "n": second})):
+        assert data_for_page(result.transpose(), None)["explorer"] == data_for_page(result, None)["explorer"]
 
 
 def test_numbers_that_json_cannot_hold():

@@ -187,6 +187,19 @@ def test_every_pair_of_six_models(rng, opened):
     assert text_of(browser, "now").endswith("seed 4 × seed 1")
 
 
+def test_points_of_lines_and_matches_can_be_clicked(rng, opened):
+    browser = opened(compared(rng, 4))
+    for picture, point, expected in (
+        ("profile-picture", 2, [2, 2]),
+        ("row", 3, [2, 3]),
+        ("column", 1, [1, 3]),
+    ):
+        browser.evaluate(f"place('{picture}').emit('plotly_click', {{ points: [{{ pointIndex: {point} }}] }})")
+        assert browser.evaluate("state.cell") == expected
+    browser.evaluate("place('matches-picture').emit('plotly_click', { points: [{ pointIndex: 4, x: 1 }] })")
+    assert browser.evaluate("state.cell") == [browser.evaluate("bestOf(view, 'columns', 4).row"), 4]
+
+
 def test_tables_sort_filter_and_search(rng, opened):
     result = compared(rng, 6, null="permutation", n_permutations=99)
     browser = opened(result)
@@ -204,6 +217,11 @@ def test_tables_sort_filter_and_search(rng, opened):
     seek = "(() => { const input = document.querySelector('#pairs-table input'); input.value = 'NOISE';"
     browser.evaluate(seek + "input.dispatchEvent(new Event('input')); })()")
     assert browser.evaluate(f"document.querySelectorAll('{body}').length") == 6
+    ask = "(() => {{ const which = document.querySelector('#pairs-table select'); which.value = '{}';"
+    ask += "which.dispatchEvent(new Event('change')); }})()"
+    for which, count in (("better than chance", 0), ("row of the chosen cell", 1), ("all rows", 6)):
+        browser.evaluate(ask.format(which if which != "all rows" else ""))
+        assert browser.evaluate(f"document.querySelectorAll('{body}').length") == count
     choose(browser, "measure", 1)  # what was sought and sorted stays
     assert browser.evaluate(f"document.querySelectorAll('{body}').length") == 6
     assert browser.evaluate(sort) == "ascending"

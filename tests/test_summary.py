@@ -61,7 +61,7 @@ def test_numbers_are_not_rounded_up_to_one(value, written):
 def test_support_is_told_with_the_values_and_the_level():
     found = sentence(made(in_order(6, 6), SURE), "Every layer")
     assert "Every layer of base is more alike to its best match in tuned than chance allows" in found
-    assert "best matches have values 0.90, where independent layers score 0.00 on average" in found
+    assert "best matches have values 0.90, where chance gives 0.00 on average" in found
 
 
 def test_without_support_it_is_no_better_than_chance_and_nothing_else_is_read():
@@ -112,7 +112,7 @@ def test_without_a_test_no_layers_correspond():
 
 def test_a_level_alone_supports_nothing():
     near, far = (made(in_order(6, 6), level=level, measure="cka") for level in (0.895, 0.2))
-    assert hl.summary(near).sentences[1].startswith("Hardly more than independent layers score on average")
+    assert hl.summary(near).sentences[1].startswith("Hardly more than chance gives on average")
     assert not sentence(near, "order (")
     assert hl.summary(far).sentences[1].endswith("nothing in this result tests whether that is more than chance.")
 
@@ -147,12 +147,25 @@ def test_other_orders_are_told_as_what_they_are(order, told):
 
 def test_one_match_for_all_is_no_order():
     values = in_order(6, 6)
-    values[:, 2] = 0.95
+    values[:, 2] = 0.95 + 0.001 * np.arange(6)
     found = sentence(
         made(values, SURE), "The layers do not correspond in order: all 6 layers of base have one best match"
     )
     assert "in tuned, l2" in found
     assert not sentence(made(values, SURE), "in a row")
+
+
+def test_equal_values_choose_nothing():
+    told = str(hl.summary(made(np.zeros((5, 5)), measure="maximum_match")))
+    assert "order (" not in told
+    assert "best match in" not in told
+    assert "Best matches: " not in str(hl.summary(made(np.zeros((2, 2)), measure="maximum_match")))
+
+
+def test_of_equal_layers_the_mean_place_counts():
+    twice = np.repeat(in_order(6, 6), 2, axis=1)  # as dropout and its input
+    found = sentence(made(twice, SURE), "The layers correspond in order (rank correlation of places 1.00, and")
+    assert "the best match has the same name for 0.5 of 6 layers" in found
 
 
 def test_few_layers_are_listed():
@@ -266,44 +279,6 @@ def test_missing_layers_are_not_the_last():
     assert "l8 of base has no value" in sentence(result, "Caution: ")
 
 
-# --- One model with itself
-
-
-def of_itself(values, p=SURE, **options):
-    return made(values, p, same_model=np.int32(1), model_b="base", **options)
-
-
-def chain(steps):
-    """Likeness that falls with the sum of the steps between two layers."""
-    at = np.concatenate([[0], np.cumsum(steps)])
-    return 1 - np.abs(at[:, None] - at[None, :])
-
-
-def test_neighbours_that_are_nearly_equal_and_the_largest_change():
-    found = hl.summary(of_itself(chain([0.01, 0.3, 0.015, 0.01, 0.012])))
-    assert "compared with each other" in found.sentences[0]
-    told = sentence(of_itself(chain([0.01, 0.3, 0.015, 0.01, 0.012])), "neighbouring layers are nearly equal")
-    assert told.startswith(
-        "4 of 5 pairs of neighbouring layers are nearly equal (0.98 or more): l0 and l1, l2 and l3, l3 and l4"
-    )
-    assert "the largest change between neighbours is from l1 to l2 (0.70)" in told
-    assert sentence(
-        of_itself(chain([0.01, 0.3, 0.015, 0.01, 0.012])), "is l2 to l5: each two of these 4 have a likeness of 0.96"
-    )
-
-
-def test_a_chain_of_small_steps_is_no_block():
-    result = of_itself(chain([0.03] * 8))
-    assert sentence(result, "0 of 8 pairs of neighbouring layers are nearly equal")
-    assert not sentence(of_itself(chain([0.06] * 8)), "The longest run")
-
-
-def test_a_high_level_is_no_redundancy():
-    result = of_itself(chain([0.005] * 5), None, level=0.9, measure="cka")
-    assert sentence(result, "0 of 5 pairs of neighbouring layers are nearly equal")
-    assert not sentence(result, "The longest run")
-
-
 # --- What not to conclude
 
 
@@ -316,11 +291,24 @@ def test_biased_measures_are_set_beside_the_debiased_one():
     for measure in (DEBIASED, "cka"):
         found = hl.summary(result, measure)
         assert found.sentences[1].startswith("No better than chance")
-        assert sentence(result, "Independent layers of these sizes would score up to 0.7", measure=measure)
-    assert "by cka(estimator=debiased), whose level is 0, the same pairs have values between" in str(
+        assert sentence(result, "Chance alone gives up to 0.7", measure=measure)
+    assert "by cka(estimator=debiased), about 0 by chance, the same pairs have values between" in str(
         hl.summary(result, "cka")
     )
     assert "with 60 examples for up to 200 features values are imprecise" in sentence(result, "Caution: ")
+
+
+def test_chance_within_groups_is_not_called_independence(rng):
+    groups = np.repeat(np.arange(5), 20)
+    shared = 2 * rng.normal(size=(5, 6))[groups]
+    a, b = ({f"l{i}": shared @ rng.normal(size=(6, 8)) + rng.normal(size=(100, 8)) for i in range(4)} for _ in range(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        result = hl.compare(a, b, null="permutation", groups=groups, n_permutations=199)
+    told = str(hl.summary(result))
+    assert "chance keeps the groups here" in told
+    assert "is about 0 by chance" not in told
+    assert "where chance gives between 0." in told
 
 
 def test_warnings_are_told_by_seriousness_and_the_rest_counted():
@@ -361,9 +349,7 @@ def test_the_page_has_the_thresholds_of_the_rules():
 
 def test_a_single_pair():
     found = hl.summary(made([[0.4]], SURE))
-    assert found.sentences[1].startswith(
-        "l0 and l0 are more alike than chance allows: 0.40, where independent layers score 0.00"
-    )
+    assert found.sentences[1].startswith("l0 and l0 are more alike than chance allows: 0.40, where chance gives 0.00")
     assert "interval=True" in found.sentences[-1]
     assert (
         hl.summary(made([[0.01]], CHANCE)).sentences[1].startswith("No better than chance: l0 and l0 are no more alike")

@@ -13,6 +13,7 @@ import numpy as np
 
 from homolog.arrays import Array, check_representation, described
 from homolog.diagnostics import listed
+from homolog.markup import paragraphs, table, title
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
 
 MODULES = "modules of the layers"
@@ -115,6 +116,16 @@ class Activations(Mapping[str, Array]):
         shapes = ", ".join(f"{shown(name)}: {array.shape[1]}" for name, array in list(self.items())[:6])
         more = f", … {len(self) - 6} more" if len(self) > 6 else ""
         return f"<Activations of {len(self)} layers over {self.n} rows: {shapes}{more}>"
+
+    def _repr_html_(self) -> str:
+        heads = ("layer", "features", "dtype", *(("module", "shape") if self.modules else ()))
+        rows = [
+            (name, array.shape[1], str(array.dtype).rpartition(".")[2], *self.modules.get(name, UNKNOWN_MODULE))
+            for name, array in self.items()
+        ]
+        notes = ", ".join(f"{key}: {note}" for key, note in self.provenance.items())
+        first = title(f"{len(self)} layers over {self.n} rows")
+        return first + table(heads, {"": [row[: len(heads)] for row in rows]}) + paragraphs([notes] * bool(notes))
 
     def select(self, *patterns: str) -> Activations:
         """Keep the layers whose names match: `*` stays within one dotted part, `**` crosses."""

@@ -33,6 +33,9 @@ def namespace(*arrays: Array) -> ModuleType:
 
 def has_float64(xp: ModuleType, device: Any) -> bool:
     """Say whether a device computes in float64 (Apple's MPS does not)."""
+    kind = getattr(device, "type", str(device))
+    if kind in ("cpu", "cuda") and xp.__name__.endswith("torch"):  # asking PyTorch makes an array of every dtype
+        return True
     if str(device).startswith("mps"):
         return False
     return "float64" in xp.__array_namespace_info__().dtypes(device=device)
@@ -67,6 +70,31 @@ def carries_gradient(x: Array) -> bool:
         return is_traced(x)
     # Backwards, or forwards through dual numbers.
     return bool(x.requires_grad) or sys.modules["torch"].autograd.forward_ad.unpack_dual(x).tangent is not None
+
+
+def needs_gradient(x: Any) -> bool:
+    """Say whether a gradient is being taken of what is computed from an array; inside jax.jit alone nobody knows."""
+    if is_torch_array(x):
+        return carries_gradient(x) and bool(sys.modules["torch"].is_grad_enabled() or not x.requires_grad)
+    return is_traced(x) and is_known(x)
+
+
+def kept_dtype(value: Array, x: Array, y: Array, *, bounded: bool) -> Array:
+    """Return the value of two tensors or JAX arrays in the wider of their dtypes, but float32 for narrower floats.
+
+    It stays as it is for arrays of NumPy's, for integers, and where float32 could not hold a value without bounds.
+    """
+    if not (is_torch_array(value) or is_jax_array(value)):
+        return value
+    xp = namespace(value)
+    floats = [side.dtype for side in (x, y) if is_array_api_obj(side) and xp.isdtype(side.dtype, "real floating")]
+    if value.dtype == xp.float32 or not floats or xp.float64 in floats:
+        return value
+    narrow = xp.astype(value, xp.float32)
+    if bounded or not is_known(value):
+        return narrow
+    wide, held = scalar(value), scalar(narrow)
+    return value if math.isfinite(wide) and (math.isinf(held) or (held == 0) != (wide == 0)) else narrow
 
 
 def machine_epsilon(x: Array) -> float:

@@ -330,6 +330,15 @@ def marks(result: xarray.Dataset, name: str) -> np.ndarray:
     return best_in_rows(matrix, namesakes)
 
 
+def written_probability(p: float) -> str:
+    """Write a p-value with two digits; how small one below 0.0001 is says nothing more, and no approximation is so good.
+
+    >>> written_probability(0.0316), written_probability(3e-17)
+    ('0.032', '< 0.0001')
+    """
+    return "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
 def is_tested(result: xarray.Dataset, name: str) -> bool:
     """Say whether a result has p-values of a measure, or the level of independent data."""
     return companion(result, name, "p_fdr") is not None or companion(result, name, "null") is not None
@@ -348,6 +357,16 @@ def by_chance(result: xarray.Dataset, name: str, alpha: float = ALPHA) -> np.nda
             # The smallest p that the permutations can give is no evidence of chance, however many pairs it is adjusted for.
             above &= result[f"{name}_p"].values > 1 / (1 + int(result.attrs["n_permutations"]))
         found |= above
+    return found
+
+
+def is_supported(result: xarray.Dataset, name: str) -> np.ndarray:
+    """Return which pairs are more alike than by chance, as far as a result says; what was not tested is not."""
+    if not is_tested(result, name):
+        return np.zeros(result[name].shape, dtype=bool)
+    adjusted = companion(result, name, "p_fdr")
+    known = ~np.isnan(result[name].values) & (True if adjusted is None else ~np.isnan(adjusted.values))
+    found: np.ndarray = known & ~by_chance(result, name)
     return found
 
 

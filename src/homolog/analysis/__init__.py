@@ -9,6 +9,7 @@ from homolog.analysis.diagnosis import Diagnosis, diagnose
 from homolog.analysis.diagnosis_checks import Finding
 from homolog.analysis.explaining import explain_cka
 from homolog.analysis.identification import layer_identification
+from homolog.analysis.logging_values import log_dict
 from homolog.analysis.probing import probe
 from homolog.analysis.split_halves import split_half
 from homolog.analysis.summarising import Summary, summary
@@ -27,6 +28,7 @@ __all__ = [
     "diagnose",
     "explain_cka",
     "layer_identification",
+    "log_dict",
     "mean_over_models",
     "probe",
     "shared_subspace",

@@ -79,7 +79,10 @@ def mean_over_models(
     if not resampled:
         give([untested_networks("standard errors of the mean over models are", _too_few(sides))])
     mean = parts[0].copy()
-    for name in parts[0].data_vars:
+    # A mean of probabilities is none.
+    probabilities = [f"{name}_{kind}" for name in measure_names(result) for kind in ("p", "p_fdr", "p_fwer")]
+    mean = mean.drop_vars([name for name in probabilities if name in mean])
+    for name in mean.data_vars:
         values = np.stack([part[name].values for part in parts])
         mean[name] = (parts[0][name].dims, values.mean(axis=0), parts[0][name].attrs)
         if name in measure_names(result):

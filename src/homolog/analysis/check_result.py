@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from homolog.names import printable, shown
+from homolog.markup import paragraphs, table, title
+from homolog.names import shown
 from homolog.results import TIE
 
 if TYPE_CHECKING:
@@ -135,9 +134,8 @@ class Check:
 
     def _repr_html_(self) -> str:
         columns, cells = self.table()
-        head, *body = (_html_row(row, cell) for row, cell in ((columns, "th"), *((row, "td") for row in cells)))
-        table = f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>" if cells else ""
-        return "".join([_html(self.verdict, "p"), table, *(_html(f"Note: {note}", "p") for note in self.notes)])
+        listed = table(columns, {"": cells}) if cells else ""
+        return title(self.verdict) + listed + paragraphs(f"Note: {note}" for note in self.notes)
 
 
 def rounding(threshold: float) -> float:
@@ -172,11 +170,3 @@ def written(value: float, threshold: float) -> str:
 def percent(confidence: float) -> str:
     """Write a confidence, such as "95 %"."""
     return f"{100 * confidence:.6g} %"
-
-
-def _html(text: str, tag: str) -> str:
-    return f"<{tag}>{html.escape(printable(text))}</{tag}>"
-
-
-def _html_row(cells: Sequence[str], tag: str) -> str:
-    return f"<tr>{''.join(_html(cell, tag) for cell in cells)}</tr>"

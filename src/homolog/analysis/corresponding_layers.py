@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
-from homolog.results import ALPHA, best_in_rows, by_chance, chosen_measure, companion, is_tested, scores, two_models
+from homolog.results import ALPHA, best_in_rows, chosen_measure, companion, is_supported, scores, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -71,9 +71,7 @@ def correspondence(result: xarray.Dataset, measure: str | None = None) -> xarray
     namesakes = layers_a[:, None] == layers_b[None, :]
     of_a, of_b = best_in_rows(matrix, namesakes), best_in_rows(matrix.T, namesakes.T)
     values = result[name].values
-    supported = (
-        ~by_chance(result, name) & ~np.isnan(values) if is_tested(result, name) else np.zeros(values.shape, dtype=bool)
-    )
+    supported = is_supported(result, name)
     found = {
         **_one_side("a", "b", layers_b, of_a, of_b, values, supported),
         **_one_side("b", "a", layers_a, of_b, of_a, values.T, supported.T),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from homolog.arrays import to_numpy
 from homolog.diagnostics import HomologWarning
 from homolog.engine import compare
 from homolog.engine.inputs import models_of
-from homolog.names import printable
+from homolog.markup import paragraphs, table
 
 if TYPE_CHECKING:
     import xarray
@@ -56,10 +55,8 @@ class Diagnosis:
     def _repr_html_(self) -> str:
         """Return a table of one row a kind, names in it as text."""
         if not self.findings:
-            return f"<p>{html.escape(str(self))}</p>"
-        heads = "".join(f"<th>{head}</th>" for head in ("finding", "where", "what", "what to do"))
-        rows = ("".join(f"<td>{html.escape(printable(cell))}</td>" for cell in as_row(group)) for group in self.groups)
-        return f"<table><tr>{heads}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+            return paragraphs([self])
+        return table(("finding", "where", "what", "what to do"), {"": map(as_row, self.groups)})
 
 
 def diagnose(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from homolog.activations import Activations
 from homolog.arrays import to_numpy
 from homolog.machine import optional
+from homolog.progress import progress_bar
 
 if TYPE_CHECKING:
     import xarray
@@ -48,7 +48,7 @@ def probe(
     rng
         seed or NumPy generator that draws the folds and the rows set aside.
     progress
-        show a progress bar; by default when standard error is a terminal.
+        show a progress bar; by default in a terminal and in a notebook.
 
     Returns
     -------
@@ -102,15 +102,15 @@ def probe(
         others, other_classes = {name: array[aside] for name, array in layers.items()}, classes[aside]
         layers, classes = {name: array[fitted] for name, array in layers.items()}, classes[fitted]
     splits = list(StratifiedKFold(folds, shuffle=True, random_state=random).split(classes, classes))
-    hidden = None if progress is None else not progress
     rows = []
     # Products of this size lose with threads of their own: twenty times as slow where PyTorch's wait beside them.
-    with threadpool_limits(limits=1):
-        for name, array in tqdm(layers.items(), desc="probing", delay=1, leave=False, disable=hidden):
+    with threadpool_limits(limits=1), progress_bar("probing", len(layers), progress) as shown:
+        for name, array in layers.items():
             fitted_on, measured_on = _rotated(array, others[name])
             strength, validated = _best_strength(fitted_on, classes, splits, strengths)
             predicted = _classifier(fitted_on, classes, strength).predict(measured_on)
             rows.append((np.mean(predicted == other_classes), strength, validated))
+            shown.update()
     accuracy, chosen, validation = (np.array(column) for column in zip(*rows, strict=True))
     n_held_out = len(other_classes)
     return xarray.Dataset(

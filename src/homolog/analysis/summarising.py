@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from homolog.analysis import summary_rules as rules
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
 from homolog.analysis.summary_views import View, unbiased, views
 from homolog.analysis.summary_within import within
+from homolog.markup import paragraphs
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
 from homolog.results import between, chosen_measure, measure_names, models_in, two_models
@@ -37,7 +37,7 @@ class Summary:
 
     def _repr_html_(self) -> str:
         """Return the sentences as paragraphs, names in them as text."""
-        return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self.sentences)
+        return paragraphs(self.sentences)
 
 
 def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:

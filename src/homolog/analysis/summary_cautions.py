@@ -41,30 +41,32 @@ MOST = 3
 
 
 def biased(result: xarray.Dataset, measure: str, views: Sequence[View]) -> str | None:
-    """Say which measures independent layers would score high by, and what the debiased one says."""
-    levels = {}
-    for name in measure_names(result):
-        found = result.get(f"{name}_null")
-        if found is not None and result[name].attrs["kind"] == "similarity" and not unbiased(_form(result, name)):
-            highest = np.asarray(found.values, dtype=float)[np.isfinite(result[name].values)]
-            highest = highest[np.isfinite(highest)]
-            if highest.size and highest.max() > NULL_LEVEL:
-                levels[name] = float(highest.max())
+    """Say by which measures chance alone gives high values, and what the debiased one says."""
+    names = [name for name in measure_names(result) if result[name].attrs["kind"] == "similarity"]
+    levels = {name: level for name in names if (level := _highest_level(result, name)) > NULL_LEVEL}
     if not levels:
         return None
     told = listed((f"{number(level)} by {name}" for name, level in levels.items()), MOST)
-    sentence = (
-        f"Independent layers of these sizes would score up to {told}: read these values against that, not against 0"
-    )
-    debiased = next((name for name in measure_names(result) if unbiased(_form(result, name))), None)
+    sentence = f"Chance alone gives up to {told} on average: read values against that, not against 0"
+    # Within groups that are kept, chance gives the debiased values too more than 0.
+    debiased = next((name for name in names if unbiased(_form(result, name)) and name not in levels), None)
     if debiased is None:
         return f"{sentence}."
     if measure not in levels:
-        return f"{sentence}; {debiased} has a level of 0."
+        return f"{sentence}; {debiased} is about 0 by chance."
     values = np.concatenate([view.picked(_part(result, debiased, view)) for view in views if len(view.rows)])
     values = values[np.isfinite(values)]
-    beside = f"; by {debiased}, whose level is 0, the same pairs have values {span(values)}" if values.size else ""
+    beside = f"; by {debiased}, about 0 by chance, the same pairs have values {span(values)}" if values.size else ""
     return f"{sentence}{beside}."
+
+
+def _highest_level(result: xarray.Dataset, name: str) -> float:
+    """Return the highest null level of a measure, 0 where none is known."""
+    found = result.get(f"{name}_null")
+    if found is None:
+        return 0.0
+    levels = np.asarray(found.values, dtype=float)[np.isfinite(result[name].values)]
+    return float(np.max(levels[np.isfinite(levels)], initial=0.0))
 
 
 def _form(result: xarray.Dataset, name: str) -> str:
@@ -78,9 +80,12 @@ def _part(result: xarray.Dataset, name: str, view: View) -> np.ndarray:
 def cautions(result: xarray.Dataset, views: Sequence[View]) -> str | None:
     """Say what should not be concluded."""
     found = list(_of_values(views))
-    several = {category for category, _ in json.loads(result.attrs.get("warnings", "[]"))} - {"NullLevelWarning"}
+    said = json.loads(result.attrs.get("warnings", "[]"))
+    several = {category for category, _ in said} - {"NullLevelWarning"}
     told = [meaning for category, meaning in CONSEQUENCES.items() if category in several]
     few = _few_examples(result)
+    if any(message.startswith("data that share only the groups") for _, message in said):
+        found.append("chance keeps the groups here, so that likeness beyond them is what is asked")
     found += [few] * bool(few) + told
     left = len(several) - len(told) + max(0, len(found) - MOST)
     if len(found) < MOST and not views[0].same and any(view.supported[view.known].any() for view in views):

@@ -26,7 +26,7 @@ def support_of_many(views: Sequence[View]) -> str:
     told = f"the values are {spread(values)}"
     level = _levels(both)
     if level is not None:
-        told += f", where independent layers score {span(level)} on average"
+        told += f", where chance gives {span(level)} on average"
     count = len(values)
     if not any(view.tested for view in views):
         return f"Of {count} best matches in another model {told}; nothing in this result tests whether that is more than chance."

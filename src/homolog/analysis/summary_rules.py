@@ -9,7 +9,7 @@ import scipy
 
 from homolog.analysis.summary_views import View, number, short, span, spread
 from homolog.diagnostics import listed
-from homolog.results import ALPHA
+from homolog.results import ALPHA, written_probability
 
 NEARLY_EQUAL = 0.98
 """Likeness from which layers are called nearly equal, also as a share of the room above what independent layers score."""
@@ -26,7 +26,7 @@ PLATEAU_SHARE = 0.25
 ALIKE = 0.8
 """Least likeness of layers that are called alike among themselves."""
 SPREAD = 0.02
-"""Range of values below which layers of the same name are about equally alike."""
+"""Range of likeness below which layers of the same name are about equally alike."""
 NULL_LEVEL = 0.1
 """Null level that is worth a word."""
 
@@ -50,7 +50,7 @@ def support(view: View) -> str:
         lowest = float(np.nanmin(view.p[view.known]))  # type: ignore[index]
         return (
             f"No better than chance: no pair of layers is more alike than chance allows (smallest adjusted p-value "
-            f"{lowest:.2g}; {values})."
+            f"{written_probability(lowest)}; {values})."
         )
     if not view.supported[view.known].any():
         return f"{undecided(view.undecided[view.known])}; {values}."
@@ -87,16 +87,16 @@ def _of_one_pair(view: View) -> str:
     (i,), (j,) = view.rows, view.best
     x, y = view.names(0, [i])[0], view.names(1, [j])[0]
     value, level = number(view.values[i, j]), view.level
-    chance = f"where independent layers score {number(level[i, j])} on average" if level is not None else ""
+    chance = f"where chance gives {number(level[i, j])} on average" if level is not None else ""
     if not view.tested:
         known = f", {chance}" if chance else ""
         return f"{x} and {y} have a value of {value}{known}; nothing here tests whether that is more than chance."
-    told = f"{value}{', ' + chance if chance else ''}; adjusted p-value {view.p[i, j]:.2g}"  # type: ignore[index]
+    told = f"{value}{', ' + chance if chance else ''}; adjusted p-value {written_probability(view.p[i, j])}"  # type: ignore[index]
     if view.supported[i, j]:
         return f"{x} and {y} are more alike than chance allows: {told}."
     if view.undecided[i, j]:
         return f"Nothing here decides whether {x} and {y} are more alike than by chance: {told}."
-    return f"No better than chance: {x} and {y} are no more alike than independent layers are ({told})."
+    return f"No better than chance: {x} and {y} are no more alike than chance allows ({told})."
 
 
 def _values_beside_chance(view: View) -> str:
@@ -106,7 +106,7 @@ def _values_beside_chance(view: View) -> str:
     level = None if view.level is None else view.picked(view.level)
     if level is None or np.isnan(level).any():
         return told
-    return f"{told}, where independent layers score {span(level)} on average"
+    return f"{told}, where chance gives {span(level)} on average"
 
 
 def _untested(view: View, values: str) -> str:
@@ -114,7 +114,7 @@ def _untested(view: View, values: str) -> str:
     if view.level is None:
         return f"{start}; nothing in this result says what chance would give."
     if view.at_level:
-        return f"Hardly more than independent layers score on average, and nothing tests the difference: {values}."
+        return f"Hardly more than chance gives on average, and nothing tests the difference: {values}."
     return f"{start}; nothing in this result tests whether that is more than chance."
 
 
@@ -137,7 +137,7 @@ def order(view: View) -> str | None:
             only = side.names(1, [best[0]])[0]
             match = f"{_all(side, len(rows))} have one best match in {side.titles[1]}, {only}"
             return f"{subject} {negation} in order: {match}, and {_among_themselves(side, rows, int(best[0]))}"
-    there, back = (_rank_correlation(*each) for each in places)
+    there, back = _rank_correlation(view), _rank_correlation(view.transposed)
     told = f"rank correlation of places {number(there)}, and {number(back)} the other way"
     verb = "correspond" if view.tested else "are"
     if in_order(view):
@@ -154,7 +154,7 @@ def in_order(view: View) -> bool:
     places = _places(view), _places(view.transposed)
     if min(len(rows) for rows, _ in places) < FEWEST_IN_ORDER or not _spread(places):
         return False
-    return min(_rank_correlation(*each) for each in places) >= IN_ORDER
+    return min(map(_rank_correlation, (view, view.transposed))) >= IN_ORDER
 
 
 def _spread(places: Sequence[tuple[np.ndarray, np.ndarray]]) -> bool:
@@ -181,16 +181,25 @@ def _all(view: View, count: int) -> str:
 
 
 def _places(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and their best matches, of rows that have a choice and, where anything was tested, support."""
-    able = view.known[view.rows].sum(axis=1) > 1
+    """Return rows and their best matches, of rows that have a choice and, where anything was tested, support.
+
+    A row of which most values equal the largest chooses nothing.
+    """
+    candidates = view.known[view.rows].sum(axis=1)
+    able = (candidates > 1) & (view.equal[view.rows].sum(axis=1) <= candidates / 2)
     if view.tested:
         able &= view.picked(view.supported)
     return view.rows[able], view.best[able]
 
 
-def _rank_correlation(places: np.ndarray, best: np.ndarray) -> float:
-    ranks = scipy.stats.rankdata(places), scipy.stats.rankdata(best)
-    return float(np.corrcoef(*ranks)[0, 1])
+def _rank_correlation(view: View) -> float:
+    """Correlate the ranks of rows and of their best matches; of several that are equal, the mean place counts."""
+    rows, _ = _places(view)
+    equal = view.equal[rows]
+    best = (equal * np.arange(equal.shape[1])).sum(axis=1) / equal.sum(axis=1)
+    if np.ptp(best) == 0:
+        return 0.0
+    return float(np.corrcoef(scipy.stats.rankdata(rows), scipy.stats.rankdata(best))[0, 1])
 
 
 def _few(view: View) -> str | None:
@@ -204,7 +213,7 @@ def _few(view: View) -> str | None:
 
 def _where(view: View) -> str:
     """Say how often the best match has the same name, or one of the same group."""
-    rows, best = _places(view)
+    rows, _ = _places(view)
     found = view.namesakes & view.known
     what, groups = "has the same name", _groups(view)
     if set(view.layers[0]) != set(view.layers[1]) and groups is not None:
@@ -213,10 +222,11 @@ def _where(view: View) -> str:
     able = found[rows].any(axis=1)
     if able.mean() < 0.5:
         return ""
-    hits = int(found[rows, best][able].sum())
+    equal = view.equal[rows]
+    hits = float(((found[rows] & equal).sum(axis=1) / equal.sum(axis=1))[able].sum())
     among = view.known[rows].sum(axis=1)
     guessed = float((found[rows].sum(axis=1) / among)[able].sum())
-    return f"; the best match {what} for {hits} of {int(able.sum())} layers, where guessing would give {guessed:.1f}"
+    return f"; the best match {what} for {round(hits, 1):g} of {int(able.sum())} layers, where guessing would give {guessed:.1f}"
 
 
 def _groups(view: View) -> tuple[np.ndarray, str] | None:
@@ -240,9 +250,10 @@ def same_names(view: View) -> str | None:
     values = view.values[rows, columns]
     if np.isinf(values).any():
         return None
-    if np.ptp(values) <= SPREAD:
+    alike = likeness[rows, columns]
+    if np.ptp(alike) <= SPREAD:
         return f"The {count} layers of the same name are about equally alike ({span(values)})."
-    unlike = np.argsort(likeness[rows, columns], kind="stable")[: min(3, count - 1)]
+    unlike = [k for k in np.argsort(alike, kind="stable")[:3] if alike[k] < alike.max() - SPREAD]
     told = listed((f"{view.names(0, [rows[k]])[0]} ({number(values[k])})" for k in unlike), 3)
     those = "the one that differs most is" if len(unlike) == 1 else "those that differ most are"
     sentence = f"Of {count} layers of the same name, {those} {told}"

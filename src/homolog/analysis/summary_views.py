@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.names import shortened, shown
-from homolog.results import ALPHA, best_in_rows, companion
+from homolog.results import ALPHA, best_in_rows, companion, equal_to_largest
 
 if TYPE_CHECKING:
     import xarray
@@ -77,6 +77,11 @@ class View:
         """The best match of every one of `rows`: the namesake among equals."""
         found: np.ndarray = best_in_rows(self.scores, self.namesakes)[self.rows]
         return found
+
+    @cached_property
+    def equal(self) -> np.ndarray:
+        """Which entries equal the largest of their row up to rounding."""
+        return equal_to_largest(self.scores)
 
     @property
     def chosen(self) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.results import by_chance, chosen_measure, companion, is_tested, many_models, two_models
+from homolog.results import chosen_measure, companion, is_supported, is_tested, many_models, two_models
 
 if TYPE_CHECKING:
     import pandas
@@ -71,7 +71,7 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
         if matrix is not None:
             found[kind] = matrix.values[rows, columns]
     if is_tested(result, name):
-        found["supported"] = (~by_chance(result, name) & ~np.isnan(result[name].values))[rows, columns]
+        found["supported"] = is_supported(result, name)[rows, columns]
     for side, places in (("a", rows), ("b", columns)):
         for what in ABOUT_LAYERS:
             if f"{what}_{side}" in result.coords:

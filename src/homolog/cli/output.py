@@ -20,7 +20,7 @@ from homolog.analysis import Check, Diagnosis, correspondence
 from homolog.analysis.diagnosis_groups import as_row
 from homolog.machine import optional
 from homolog.names import printable, quoted, shown
-from homolog.results import companion, measure_names, two_by_two, without_diagonal
+from homolog.results import companion, measure_names, two_by_two, without_diagonal, written_probability
 from homolog.store.disk import write_whole
 from homolog.store.layout import Contents
 from homolog.store.reading import StoredRows
@@ -184,7 +184,7 @@ def _best_rows(result: xarray.Dataset) -> list[list[str]]:
 def _uncertainty_columns(result: xarray.Dataset) -> list[str]:
     """Return the headings of what a result says about how sure it is."""
     interval = f"{float(result.attrs['level']):.0%} interval" if "level" in result.attrs else ""
-    return [interval] * bool(interval) + ["p (Benjamini-Hochberg)"] * ("n_permutations" in result.attrs)
+    return [interval] * bool(interval) + ["p (Benjamini-Hochberg)"] * _has_pvalues(result)
 
 
 def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> list[str]:
@@ -196,9 +196,14 @@ def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> li
     if "level" in result.attrs:
         low, high = (float(result[f"{name}_{end}"].sel(at)) for end in ("low", "high"))
         found.append(f"{low:.4f} to {high:.4f}")
-    if "n_permutations" in result.attrs:
-        found.append(f"{float(companion(result, name, 'p_fdr').sel(at)):.2g}")
+    if _has_pvalues(result):
+        adjusted = companion(result, name, "p_fdr")
+        found.append("" if adjusted is None else written_probability(float(adjusted.sel(at))))
     return found
+
+
+def _has_pvalues(result: xarray.Dataset) -> bool:
+    return any(companion(result, name, "p_fdr") is not None for name in measure_names(result))
 
 
 def print_diagnosis(found: Diagnosis, *, every: bool) -> None:

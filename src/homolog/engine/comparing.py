@@ -31,6 +31,7 @@ def compare(
     *,
     measures: Measures = DEFAULT,
     pairs: Pairs = "all",
+    names: Sequence[str] | None = None,
     executor: Executor | None = None,
     memory: str | int = "2GiB",
     progress: bool | None = None,
@@ -41,7 +42,6 @@ def compare(
     level: float = 0.95,
     method: Method = "jackknife",
     rng: int | np.random.Generator = 0,
-    names: Sequence[str] | None = None,
 ) -> xarray.Dataset:
     """Compare every layer of one model with every layer of another, or of itself, or of many models with each other.
 
@@ -56,6 +56,9 @@ def compare(
         beside it the biased CKA of the paper.
     pairs
         "all", "same_name", or a list of (layer_a, layer_b); with many models of ((model, layer), (model, layer)).
+    names
+        what the two models are called in the result: ("before", "after"); by default as their files or classes. Of a mapping of
+        many models, two of its names: these two are compared, in the form of two models.
     executor
         a concurrent.futures.Executor, such as ProcessPoolExecutor() or the get_executor() of a dask client: its workers compute
         what is computed of layers on disk, which they find by the path, each within `memory` and with one BLAS thread.
@@ -64,7 +67,7 @@ def compare(
         do not fit at once they are read block by block or compared a few at a time, wherever they lie, or refused with the
         memory that would do; see `plan`.
     progress
-        show a progress bar; by default when standard error is a terminal.
+        show a progress bar; by default in a terminal and in a notebook.
     null
         "permutation" adds, from `n_permutations` random orders of the examples of b, `<measure>_p`, `<measure>_p_fwer`
         (adjusted for all pairs by the largest standardised value), `<measure>_p_fdr` (Benjamini-Hochberg), and
@@ -77,9 +80,6 @@ def compare(
         of the intervals; see `confidence_interval`.
     rng
         seed or NumPy generator for orders and parts.
-    names
-        what the two models are called in the result: ("before", "after"); by default as their files or classes. Of a mapping of
-        many models, two of its names: these two are compared, in the form of two models.
 
     Returns
     -------
@@ -139,6 +139,7 @@ def plan(
     *,
     measures: Measures = DEFAULT,
     pairs: Pairs = "all",
+    names: Sequence[str] | None = None,
     executor: Executor | None = None,
     memory: str | int = "2GiB",
     progress: bool | None = None,
@@ -149,13 +150,12 @@ def plan(
     level: float = 0.95,
     method: Method = "jackknife",
     rng: int | np.random.Generator = 0,
-    names: Sequence[str] | None = None,
 ) -> Plan:
     """Say what `compare` would compute, in which form, and at what cost, without computing it.
 
     Parameters
     ----------
-    a, b, measures, pairs, executor, memory, null, interval, n_permutations, groups, level, method, rng, names
+    a, b, measures, pairs, names, executor, memory, null, interval, n_permutations, groups, level, method, rng
         as for `compare`; what permutations and parts of the examples take is counted.
     progress
         of no effect here: nothing is computed.

@@ -73,12 +73,16 @@ class MeasureGroup:
         """Whether no measure depends on what is added to all examples."""
         return all(record.ignores_offset for record in self.measures.values())
 
-    def __str__(self) -> str:
-        how = "pair by pair" if self.form is None else str(self.form)
+    @property
+    def how(self) -> str:
+        """How the pairs meet, in words."""
         if self.batches:
-            how = f"{self.batch} of {len(self.items)} layers at a time"
+            return f"{self.batch} of {len(self.items)} layers at a time"
+        return "pair by pair" if self.form is None else str(self.form)
+
+    def __str__(self) -> str:
         cost = f"{self.flops:.2g} floating-point operations, {format_bytes(self.bytes)}"
-        return f"{', '.join(self.measures)}: {self.family.name} family, {how}; {cost}"
+        return f"{', '.join(self.measures)}: {self.family.name} family, {self.how}; {cost}"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from homolog.engine.inputs import (
 from homolog.engine.measure_groups import MeasureGroup, Request
 from homolog.inference.uncertainty import Requested
 from homolog.machine import format_bytes, parse_bytes
+from homolog.markup import table, title
 from homolog.measures.record import Measure
 from homolog.names import layer_of, printable, shown
 
@@ -155,9 +156,13 @@ class Plan:
         """Most memory beyond the arrays given; what is not prepared together runs one after another."""
         return max(sum(group.bytes for group in preparation) for preparation in self.preparations)
 
-    def __str__(self) -> str:
+    @property
+    def _subject(self) -> str:
         models = ", ".join(f"{shown(name)} ({len(layers)} layers)" for name, layers in self.models.items())
-        lines = [f"{int(self.wanted.sum())} pairs of layers of {models}, n = {self.n}"]
+        return f"{int(self.wanted.sum())} pairs of layers of {models}, n = {self.n}"
+
+    def __str__(self) -> str:
+        lines = [self._subject]
         for preparation in self.preparations:
             lines += [f"  {group}" for group in preparation]
             if len(preparation) > 1:
@@ -168,6 +173,17 @@ class Plan:
         return printable("\n".join(lines), lines=True)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, ...]] = []
+        for preparation in self.preparations:
+            for group in preparation:
+                others = [name for other in preparation if other is not group for name in other.measures]
+                names, cost = ", ".join(group.measures), (f"{group.flops:.2g}", format_bytes(group.bytes))
+                rows.append((names, group.family.name, group.how, ", ".join(others), *cost))
+        rows.append(("in all", "", "", "", f"{self.flops:.2g}", f"{format_bytes(self.bytes)} at a time"))
+        heads = ("measures", "family", "how the pairs meet", "prepared with", "operations", "memory")
+        return title(self._subject) + table(heads, {"": rows})
 
 
 def make_plan(

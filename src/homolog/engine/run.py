@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from homolog.arrays import check_finite, converted, is_array, loaded, namespace, on_disk, on_host
 from homolog.blocks.budget import Form, IndexPair
@@ -42,6 +41,7 @@ from homolog.measures.record import Measure
 from homolog.measures.registry import measure
 from homolog.operands.family import Family, ProductFamily, TogetherFamily
 from homolog.operands.representation import ArrayRepresentation, StoredRepresentation
+from homolog.progress import progress_bar
 from homolog.rows import Rows
 
 Step = Callable[[float], Any]
@@ -159,11 +159,10 @@ def _labels(plan: Plan, pairs: Iterable[Any]) -> list[str]:
 def run(plan: Plan, progress: bool | None) -> Outcome:
     """Compute a plan."""
     outcome = Outcome.empty(plan)
-    hidden = None if progress is None else not progress
     steps = len(plan.measure_groups) * (len(plan.used) + len(unordered(plan.needed)) + plan.asked.steps())
-    with tqdm(total=steps, desc="comparing", delay=1, leave=False, disable=hidden, bar_format=_BAR) as bar:
+    with progress_bar("comparing", steps, progress, bar_format=_BAR) as shown:
         for groups in plan.preparations:
-            _run_together(plan, groups, outcome, bar.update)
+            _run_together(plan, groups, outcome, shown.update)
     return outcome.concluded(plan)
 
 

@@ -78,7 +78,7 @@ def extract(
     memory
         most memory for the activations, such as "8GiB"; with `out` they are not held.
     progress
-        show a progress bar; by default when standard error is a terminal.
+        show a progress bar; by default in a terminal and in a notebook.
     mask
         which positions of a layer are padding: a key of the batch, or a function of the batch → (examples, positions) that is
         true where a position counts. A mapping says it for each glob; None there means that every position counts. By default

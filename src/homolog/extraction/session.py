@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from homolog.activations import Activations
 from homolog.arrays import described
@@ -28,6 +27,7 @@ from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.reductions import UnfitError
 from homolog.extraction.suspected_padding import unmasked_padding_sentence
 from homolog.names import first_line
+from homolog.progress import progress_bar
 
 _ARGUMENTS = re.compile(r"unexpected keyword argument|missing \d+ required|takes \d+ positional|takes from \d+")
 """What Python says where a batch does not fit the arguments of a forward."""
@@ -88,8 +88,7 @@ def _run_batches(
     where: tuple[torch.device, torch.dtype | None],
 ) -> None:
     examples, lone = 0, False
-    hidden = None if options.progress is None else not options.progress
-    with tqdm(total=total, desc="extracting", unit="example", delay=1, leave=False, disable=hidden) as bar:
+    with progress_bar("extracting", total, options.progress, unit="example") as bar:
         for index, raw in enumerate(batches.raw_batches(data, options)):
             batch = batches.prepare_batch(raw, options, *where, lone=lone)
             lone = batch.layout.kind == "items"

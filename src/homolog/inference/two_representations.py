@@ -17,6 +17,7 @@ from homolog.inference.permutations import is_order_free, orders, permuted_value
 from homolog.inference.pvalues import pvalues
 from homolog.inference.resampling import Method, Resampled, resampled_values
 from homolog.machine import parse_bytes
+from homolog.markup import Shown
 from homolog.measures.record import Measure
 from homolog.operands.family import FUNCTION
 from homolog.renamed import tell
@@ -26,7 +27,7 @@ Random = int | np.random.Generator
 
 
 @dataclass(frozen=True)
-class PermutationTest:
+class PermutationTest(Shown):
     """What a permutation test found."""
 
     statistic: float
@@ -46,7 +47,7 @@ class PermutationTest:
 
 
 @dataclass(frozen=True)
-class ConfidenceInterval:
+class ConfidenceInterval(Shown):
     """A value, its standard error, and an interval."""
 
     value: float
@@ -56,7 +57,7 @@ class ConfidenceInterval:
 
 
 @dataclass(frozen=True)
-class PairedTest:
+class PairedTest(Shown):
     """Whether one representation is more like a second than like a third."""
 
     difference: float

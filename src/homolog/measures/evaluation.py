@@ -19,6 +19,7 @@ from homolog.arrays import (
     is_numpy,
     is_traced,
     itemsize,
+    kept_dtype,
     namespace,
     on_host,
     representation,
@@ -42,7 +43,14 @@ Measures = Mapping[str, Measure]
 
 
 def evaluate(record: Measure, x: Array, y: Array) -> Array:
-    """Compute a measure of two arrays."""
+    """Compute a measure of two arrays; the value of tensors and of JAX arrays has their dtype, of at least 32 bits."""
+    value = None if record.quick is None else record.quick(x, y, **record.all_options)
+    if value is not None:
+        return value
+    return kept_dtype(_evaluated(record, x, y), x, y, bounded=math.isfinite(record.range[1]))
+
+
+def _evaluated(record: Measure, x: Array, y: Array) -> Array:
     same = y is x
     names = record.sides
     single = record.family.float32 == "as given"

@@ -18,6 +18,7 @@ from homolog.operands.family import Invariances, undefined_where
 from homolog.operands.gram import Gram, Kernel, MedianFraction
 from homolog.operands.gram_orders import order_score, order_sums
 from homolog.operands.gram_statistics import STRUCTURE, Estimator, GramProducts, inner_product, norm, without_each
+from homolog.operands.small_tensors import quick_alignment
 
 
 def dependence(shared: GramProducts, estimator: Estimator) -> Array:
@@ -43,6 +44,10 @@ def _cka_null(x: Gram, y: Gram, shared: GramProducts, *, estimator: Estimator) -
         return None
     first, second = (own.trace / norm(own, shared.n, "biased") for own in (shared.x, shared.y))
     return undefined_where(shared.x.constant | shared.y.constant, first * second / (shared.n - 1))
+
+
+def _cka_quick(x: Array, y: Array, *, kernel: Kernel, median_fraction: float, estimator: Estimator) -> Array | None:
+    return quick_alignment(x, y, estimator) if kernel == "linear" else None
 
 
 def _hsic_without_each(x: Gram, y: Gram, shared: GramProducts, *, estimator: Estimator) -> Array:
@@ -109,6 +114,7 @@ def hsic(
     order_score=order_score,
     order_sums=order_sums,
     null=_cka_null,
+    quick=_cka_quick,
     without_each=_cka_without_each,
     unbiased={"estimator": "debiased"},
     kind="similarity",

@@ -16,6 +16,7 @@ import numpy as np
 
 from homolog.arrays import Array, is_array, to_numpy
 from homolog.diagnostics import Caution
+from homolog.markup import named_values
 from homolog.measures.spec import option_text, write
 from homolog.names import quoted, unknown
 from homolog.operands.family import Family, Invariances
@@ -65,7 +66,7 @@ def when(option: str, value: Any, **changes: Any) -> Variant:
     return Variant(option, value, MappingProxyType(changes))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measure:
     """A measure with options bound: callable on two representations, and its record.
 
@@ -106,6 +107,8 @@ class Measure:
     differentiable: bool = False
     null: Callable[..., Array | None] | None = None
     """null(X, Y, shared, **formula options) → mean over permutations of the examples, or None where there is no formula."""
+    quick: Callable[..., Array | None] | None = None
+    """quick(array, array, **options) → the value where a shortcut has it without any warning, else None."""
     order_score: Callable[..., Array] | None = None
     """order_score(shared, **formula options) → where the value lies among those of all orders of the examples, in standard
     deviations above their mean, infinite where no order changes it; with `order_sums` it gives p-values without permuting."""
@@ -142,6 +145,23 @@ class Measure:
     def __str__(self) -> str:
         return write(self.name, self.options, self.defaults)
 
+    def __repr__(self) -> str:
+        return f"<Measure {self}: {self.kind}, {self.between}>"
+
+    def _repr_html_(self) -> str:
+        said = {
+            "kind": self.kind,
+            "range": self.between,
+            "formula": self.formula,
+            "unchanged by": self.unchanged_by,
+            "symmetric": "not declared" if self.symmetric is None else self.symmetric,
+            "gradients": self.differentiable,
+            "fewest examples": str(self.minimal_n),
+            "options": ", ".join(f"{key}={option_text(value)}" for key, value in self.all_options.items()) or "none",
+            "reference": self.reference,
+        }
+        return named_values(self, said)
+
     def __call__(self, x: Array, y: Array, /) -> Array:
         """Compute the measure of two representations."""
         return self.function(x, y, **self.options)
@@ -169,6 +189,11 @@ class Measure:
         """The names of the two representations."""
         x, y = list(inspect.signature(self.function).parameters)[:2]
         return x, y
+
+    @property
+    def between(self) -> str:
+        """The range in words."""
+        return "{:g} to {:g}".format(*self.range).replace("inf", "∞").replace("-", "−")
 
     @cached_property
     def choices(self) -> dict[str, tuple[Any, ...]]:

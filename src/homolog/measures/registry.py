@@ -5,18 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints, overload
 
-from homolog.arrays import Array
+from homolog.arrays import Array, needs_gradient
 from homolog.measures.docstrings import docstring
 from homolog.measures.evaluation import evaluate
+from homolog.measures.listing import Listing
 from homolog.measures.record import Measure, typed
 from homolog.measures.spec import read
 from homolog.names import SHORT_NAMES, plain_name, unknown
 from homolog.operands.family import FUNCTION, Family, Invariances
 
 _MEASURES: dict[str, Measure] = {}
+MOST_BOUND = 64
+"""Choices of options that are remembered of a measure."""
 Options = ParamSpec("Options")
 Plain = TypeVar("Plain", bound=Callable[..., Any])
 
@@ -118,8 +120,21 @@ def _of_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
     sides = [side.replace(kind=side.POSITIONAL_ONLY, annotation=Array) for side in (x, y)]
     options = [option.replace(annotation=hints.get(option.name, Any)) for option in options]
 
+    bound: dict[Any, tuple[Measure, Measure]] = {}
+
     def measured(x: Array, y: Array, /, **options: Any) -> Array:
-        return evaluate(_MEASURES[formula.__name__].bind(**options), x, y)
+        base = _MEASURES[formula.__name__]
+        # Options are checked once: a loss asks for the same ones at every step. What only looks equal, as True and 1, is not.
+        plain = all(isinstance(value, str | int | float) for value in options.values())
+        key = tuple((name, type(value), value) for name, value in options.items())
+        found = bound.get(key) if plain else None
+        if found is None or found[0] is not base:
+            found = base, base.bind(**options)
+            if plain and len(bound) < MOST_BOUND:
+                bound[key] = found
+        if not found[1].differentiable and (needs_gradient(x) or needs_gradient(y)):
+            raise TypeError(_no_gradient(found[1]))
+        return evaluate(found[1], x, y)
 
     # Not as `functools.wraps` does it, which tells tools to look through the function at the formula.
     for name in ("__module__", "__name__", "__qualname__"):
@@ -127,6 +142,14 @@ def _of_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
     measured.__annotations__ = {each.name: each.annotation for each in (*sides, *options)} | {"return": Array}
     measured.__signature__ = signature.replace(parameters=[*sides, *options], return_annotation=Array)  # type: ignore[attr-defined]
     return measured
+
+
+def _no_gradient(record: Measure) -> str:
+    having = ", ".join(name for name, other in _MEASURES.items() if any(form.differentiable for form in other.forms()))
+    return (
+        f"{record} has no gradient, got arrays that require one: detach them (x.detach() in PyTorch, jax.lax.stop_gradient(x) in "
+        f"JAX), or take a measure that has gradients ({having})."
+    )
 
 
 def unregister(name: str) -> None:
@@ -141,13 +164,15 @@ def _call(function: Callable[..., Any]) -> Callable[..., Array]:
 def measures() -> Mapping[str, Measure]:
     """Return the registry: name → Measure, in order of registration.
 
+    It is read-only, and holds what is registered later too. A notebook shows it as a table in groups by subject.
+
     Examples
     --------
     >>> import homolog as hl
     >>> hl.measures()["cka"].kind
     'similarity'
     """
-    return MappingProxyType(_MEASURES)
+    return Listing(_MEASURES)
 
 
 def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Measure:

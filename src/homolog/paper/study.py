@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import xarray
-from tqdm import tqdm
 
 import homolog as hl
 from homolog.paper import checkpoints, data
@@ -26,6 +25,7 @@ from homolog.paper.indexes import INDEXES, LINEAR_CKA, by_operand, described
 from homolog.paper.networks import Architecture
 from homolog.paper.scale import SCALES, Scale
 from homolog.paper.training import Recipe, device
+from homolog.progress import progress_bar
 
 PARTNERS = {
     "digits": "digits-5-9",
@@ -146,10 +146,9 @@ class Study:
         epochs = self.scale.epochs if architecture.family == "tiny-10" else self.scale.deep_epochs
         return Recipe(epochs, learning_rate=0.3 if architecture.batch_norm else 0.01)
 
-    def _bar(self, total: int, title: str) -> tqdm:
-        hidden = None if self.progress is None else not self.progress
+    def _bar(self, total: int, title: str) -> Any:
         form = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
-        return tqdm(total=total, desc=title, delay=1, leave=False, disable=hidden, bar_format=form)
+        return progress_bar(title, total, self.progress, bar_format=form)
 
     def activations(self, network: Trained, images: np.ndarray, layers: Sequence[str] | None = None) -> hl.Activations:
         """Return the activations of the layers that the paper compares, flattened."""
@@ -243,7 +242,7 @@ class Study:
 
 
 @contextmanager
-def _beside(bar: tqdm) -> Iterator[None]:
+def _beside(bar: Any) -> Iterator[None]:
     """Let a line be printed without tearing the progress bar."""
     bar.clear()
     yield

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.plot.heatmaps import drawn_in, label_axis, plain
+from homolog.plot.cells import checked_limits, line_colours, number
+from homolog.plot.labels import drawn_in, label_axis, plain, short
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 
 def lines(
@@ -21,6 +23,10 @@ def lines(
     by: str | None = None,
     band: bool = True,
     legend: bool = True,
+    cmap: str | Colormap | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    annotate: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a variable as lines, one for each entry of a second dimension, with bands of one standard error.
@@ -39,6 +45,13 @@ def lines(
         draw bands where there are standard errors.
     legend
         name the lines, to the right of them.
+    cmap
+        colour map of matplotlib, or its name, from which the lines take their colours in order, as for widths or depths; by
+        default matplotlib's own colours.
+    vmin, vmax
+        ends of the vertical axis; by default those of the data.
+    annotate
+        write the values beside the points; by default they are not written.
     ax
         where to draw; a new figure by default.
 
@@ -50,6 +63,8 @@ def lines(
     ------
     KeyError
         If the data lack the variable or a dimension.
+    ValueError
+        If there is no such colour map, or vmin is not below vmax.
     ImportError
         Without matplotlib, naming what to install.
 
@@ -72,13 +87,18 @@ def lines(
     heights = data[variable].transpose(*dims).values.reshape(len(places), -1)
     errors = data[f"{variable}_se"].transpose(*dims).values.reshape(heights.shape) if f"{variable}_se" in data else None
     names = [None] if by is None else [plain(name) for name in data[by].values]
+    colours = line_colours(cmap, len(names))
     for k, name in enumerate(names):
-        (line,) = ax.plot(across, heights[:, k], marker="o", markersize=3.5, label=name)
+        (line,) = ax.plot(across, heights[:, k], marker="o", markersize=3.5, label=name, color=colours[k])
+        if annotate:
+            _write_values(ax, across, heights[:, k])
         if band and errors is not None:
             low, high = heights[:, k] - errors[:, k], heights[:, k] + errors[:, k]
             ax.fill_between(across, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    if not vmin is vmax is None:
+        ax.set_ylim(checked_limits(ax.get_ylim(), vmin, vmax))
     if not numeric:
-        label_axis(ax.xaxis, [str(name) for name in places])
+        label_axis(ax.xaxis, short([str(name) for name in places]))
         ax.tick_params(axis="x", labelrotation=90)
     ax.set_xlabel(plain(data[x].attrs.get("long_name", x)))
     ax.set_ylabel(plain(data[variable].attrs.get("long_name", variable)))
@@ -88,13 +108,28 @@ def lines(
     return ax
 
 
-def probe(probed: xarray.Dataset, *, ax: Axes | None = None) -> Axes:
+def _write_values(ax: Axes, across: Any, heights: np.ndarray) -> None:
+    for place, height in zip(across, heights, strict=True):
+        ax.annotate(number(height), (place, height), textcoords="offset points", xytext=(0, 4), ha="center", fontsize=7)
+
+
+def probe(
+    probed: xarray.Dataset,
+    *,
+    cmap: str | Colormap | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    annotate: bool | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the accuracy of `homolog.probe` over layers, and chance.
 
     Parameters
     ----------
     probed
         what `homolog.probe` returned.
+    cmap, vmin, vmax, annotate
+        as for `lines`.
     ax
         where to draw; a new figure by default.
 
@@ -117,7 +152,7 @@ def probe(probed: xarray.Dataset, *, ax: Axes | None = None) -> Axes:
     >>> hl.plot.probe(probed).get_ylabel()
     'held-out accuracy of a linear probe'
     """
-    ax = lines(probed, "accuracy", x="layer", ax=ax)
+    ax = lines(probed, "accuracy", x="layer", cmap=cmap, vmin=vmin, vmax=vmax, annotate=annotate, ax=ax)
     chance: Any = probed.attrs["chance"]
     ax.axhline(chance, color="0.5", linestyle=":", linewidth=1)
     ax.annotate("chance", (0, chance), textcoords="offset points", xytext=(0, 3), fontsize=8, color="0.4")

@@ -6,22 +6,38 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.plot.heatmaps import drawn_in, label_axis, plain
+from homolog.plot.cells import checked_limits, colours_of, draw_bar, draw_cells, look, write_numbers
+from homolog.plot.labels import drawn_in, label_axis, plain, short
 from homolog.renamed import renamed
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure, SubFigure
 
 
-def identification(found: xarray.Dataset, *, ax: Axes | None = None) -> Axes:
+def identification(
+    found: xarray.Dataset,
+    *,
+    cmap: str | Colormap | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    annotate: bool | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the accuracy of `homolog.layer_identification` as bars with standard errors, and chance.
 
     Parameters
     ----------
     found
         what `homolog.layer_identification` returned.
+    cmap
+        colour map of matplotlib, or its name, from which the bars take the colours of their values; by default all are blue.
+    vmin, vmax
+        ends of the axis in %, and values of the first and the last colour; by default 0 and 100.
+    annotate
+        write the values beside the bars, which is the default.
     ax
         where to draw; a new figure of fitting size by default.
 
@@ -31,6 +47,8 @@ def identification(found: xarray.Dataset, *, ax: Axes | None = None) -> Axes:
 
     Raises
     ------
+    ValueError
+        If there is no such colour map, or vmin is not below vmax.
     ImportError
         Without matplotlib, naming what to install.
 
@@ -43,24 +61,26 @@ def identification(found: xarray.Dataset, *, ax: Axes | None = None) -> Axes:
     >>> len(hl.plot.identification(found).patches)
     2
     """
-    names = [str(name) for name in found.measure.values]
+    names = short([str(name) for name in found.measure.values])
+    low, high = checked_limits((0.0, 100.0), vmin, vmax)
     if ax is None:
         ax = drawn_in(None, 6.4, 1.2 + 0.34 * len(names)).subplots()
     percent = 100 * found.accuracy.values
     places = np.arange(len(names))[::-1]
-    ax.barh(places, percent, color="#3b6ea8", height=0.62)
+    colours = "#3b6ea8" if cmap is None else colours_of(percent, cmap, low, high)
+    ax.barh(places, percent, color=colours, height=0.62)
     errors = 100 * found.accuracy_se.values
     if not np.isnan(errors).all():
         ax.errorbar(percent, places, xerr=np.nan_to_num(errors), fmt="none", ecolor="0.2", capsize=2, linewidth=1)
     # In a column, where they meet neither error bars nor what a caller draws into the axes.
-    for place, value in zip(places, percent, strict=True):
-        ax.annotate(f"{value:.1f}", (115, place), ha="right", va="center", fontsize=8)
+    for place, value in zip(places, percent, strict=True) if annotate is not False else ():
+        ax.annotate(f"{value:.1f}", (low + 1.15 * (high - low), place), ha="right", va="center", fontsize=8)
     chance = 100 * float(found.chance.mean())
     ax.axvline(chance, color="0.4", linestyle=":", linewidth=1)
     ax.annotate(
         "chance", (chance, places[0] + 0.45), fontsize=8, color="0.3", textcoords="offset points", xytext=(2, 0)
     )
-    ax.set_xlim(0, 117)
+    ax.set_xlim(low, low + (1.17 if annotate is not False else 1.02) * (high - low))
     label_axis(ax.yaxis, names[::-1])
     ax.set_xlabel("layers identified, % (± one jackknife standard error over networks)")
     return ax
@@ -134,6 +154,10 @@ def explanation(
     *,
     components: int = 12,
     title: str | None = None,
+    cmap: str | Colormap | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    annotate: bool | None = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure:
     """Draw what `homolog.explain_cka` found: contributions of pairs of components, and influences of examples.
@@ -146,6 +170,8 @@ def explanation(
         how many of either side to show.
     title
         instead of the value of CKA.
+    cmap, vmin, vmax, annotate
+        of the contributions, as for `heatmap`; colours go from 0 to the largest by default.
     figure
         where to draw, a figure or a part of one (`figure.subfigures`); a new figure of fitting size by default.
 
@@ -169,14 +195,18 @@ def explanation(
     figure = drawn_in(figure, 9, 3.8)
     parts, examples = figure.subplots(1, 2)
     shown: Any = explained.contribution[:components, :components]
-    image = parts.imshow(shown.values, origin="lower", cmap="magma", interpolation="none", vmin=0)
+    values = np.asarray(shown.values, dtype=float)
+    chosen = look((0.0, float(values.max())), "magma", cmap, vmin, vmax, annotate)
+    image = draw_cells(parts, values, chosen)
+    # Most contributions are next to nothing.
+    write_numbers(parts, image, np.where(values < 0.005, np.nan, values) if annotate is None else values, annotate)
     for axis, side in ((parts.yaxis, "x"), (parts.xaxis, "y")):
         label_axis(axis, [str(k) for k in shown[f"component_{side}"].values])
     parts.set_ylabel("component of x")
     parts.set_xlabel("component of y")
     share = float(shown.sum()) / explained.attrs["cka"]
     parts.set_title(f"contributions ({share:.0%} of the value)", fontsize=10)
-    figure.colorbar(image, ax=parts, fraction=0.046, pad=0.04)
+    draw_bar(parts, image, values, chosen)
     influence = explained.influence.values
     examples.plot(explained.example.values, influence, ".", markersize=3)
     largest = int(np.nanargmax(np.abs(influence)))

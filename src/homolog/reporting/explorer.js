@@ -3,6 +3,7 @@
 
 let view = chosenView();
 let hovered = null;
+let pairsTable = null;
 
 const fillSelect = (id, options, chosen) => {
   const select = place(id);
@@ -13,16 +14,28 @@ const fillSelect = (id, options, chosen) => {
 
 const fillChoices = () => {
   const { rows, columns, measures } = data.whole;
-  fillSelect("measure", measures.map((measure, k) => [k, measure.name]), state.measure);
+  fillSelect(
+    "measure",
+    measures.map((measure, k) => [k, measure.name]),
+    state.measure,
+  );
   place("measure").closest(".control").hidden = false;
-  const scopes = [["pair", "one pair"], ...(data.mean ? [["mean", "mean over pairs"]] : []), ["all", "all layers at once"]];
+  const scopes = [
+    ["pair", "one pair"],
+    ...(data.mean ? [["mean", "mean over pairs"]] : []),
+    ["all", "all layers at once"],
+  ];
   fillSelect("scope", data.many ? scopes : [], state.scope);
   const pairs = data.many && state.scope === "pair";
   fillSelect("model-a", pairs ? rows.models.map((name, k) => [k, name]) : [], state.a);
   fillSelect("model-b", pairs ? columns.models.map((name, k) => [k, name]) : [], state.b);
   const kinds = Object.keys(QUANTITIES).filter(kind => hasQuantity(view.measure, kind));
   if (!kinds.includes(state.quantity)) state.quantity = "values";
-  fillSelect("quantity", kinds.map(kind => [kind, QUANTITIES[kind]]), state.quantity);
+  fillSelect(
+    "quantity",
+    kinds.map(kind => [kind, QUANTITIES[kind]]),
+    state.quantity,
+  );
   place("range").disabled = !IN_UNITS_OF_MEASURE.has(state.quantity);
 };
 
@@ -45,7 +58,10 @@ const keepCell = () => {
 /** What counts as chance, for the measure at hand. */
 const ruleOfChance = () => {
   const rules = { p_fdr: "adjusted p above " + data.alpha, null: "no more alike than the null level" };
-  return Object.keys(rules).filter(kind => kind in view.measure.companions).map(kind => rules[kind]).join(", or ");
+  return Object.keys(rules)
+    .filter(kind => kind in view.measure.companions)
+    .map(kind => rules[kind])
+    .join(", or ");
 };
 
 const describe = (id, text) => place(id).setAttribute("aria-label", text);
@@ -53,16 +69,36 @@ const describe = (id, text) => place(id).setAttribute("aria-label", text);
 const tell = () => {
   place("now").textContent = view.measure.name + ": " + view.titles.join(" × ");
   place("reading").textContent = data.about[view.measure.name].reading;
-  const prefixes = new Set(["rows", "columns"].filter(side => view.table[side].labels.some((label, i) => label !== view.table[side].names[i])).map(side => view.table[side].prefix).filter(Boolean));
+  const prefixes = new Set(
+    ["rows", "columns"]
+      .filter(side => view.table[side].labels.some((label, i) => label !== view.table[side].names[i]))
+      .map(side => view.table[side].prefix)
+      .filter(Boolean),
+  );
   const legend = [
-    view.measure.distance ? "Light is alike (a small distance)" : "Light is alike", view.all ? null : "a white dot marks the best match of a row",
-    view.measure.chance ? "grey and × are no better than chance (" + ruleOfChance() + ")" : null, "an empty cell has no value", prefixes.size ? "a label that begins with … leaves out " + [...prefixes].map(prefix => "“" + prefix + "”").join(" or ") : null,
+    view.measure.distance ? "Light is alike (a small distance)" : "Light is alike",
+    view.all ? null : "a white dot marks the best match of a row",
+    view.measure.chance ? "grey and × are no better than chance (" + ruleOfChance() + ")" : null,
+    "an empty cell has no value",
+    prefixes.size
+      ? "a label that begins with … leaves out " + [...prefixes].map(prefix => "“" + prefix + "”").join(" or ")
+      : null,
   ];
   place("legend").textContent = legend.filter(Boolean).join("; ") + ".";
-  describe("heatmap", "Heatmap of " + view.measure.name + ", " + view.titles.join(" by ") + ": " + view.rows.length + " by " + view.columns.length + " layers");
+  describe(
+    "heatmap",
+    "Heatmap of " +
+      view.measure.name +
+      ", " +
+      view.titles.join(" by ") +
+      ": " +
+      view.rows.length +
+      " by " +
+      view.columns.length +
+      " layers",
+  );
   describe("profile-picture", "Line of values of layers of the same name; the table below it holds the numbers.");
   describe("matches-picture", "Lines between best matches; the tables below it hold them.");
-
 };
 
 const profileCells = () => namesakes(view).filter(cell => at(view, "values", ...cell) !== null);
@@ -71,9 +107,25 @@ const showProfile = () => {
   const cells = profileCells();
   place("profile").hidden = cells.length < 2;
   if (cells.length < 2) return [];
-  const extras = ["low" in view.measure.companions ? "the band is the interval" : null, "null" in view.measure.companions ? "the dotted line is the null level, what independent data give on average" : null,
-                  "se" in view.measure.companions && !("low" in view.measure.companions) ? "bars are one standard error" : null, cells.some(cell => byChance(view, ...cell)) ? "open grey points are no better than chance" : null].filter(Boolean).join("; ");
-  place("profile-told").textContent = view.measure.name + " of each layer of " + view.titles[0] + " with the layer of the same name of " + view.titles[1] + ", in the order of the layers" + (extras ? "; " + extras : "") + ".";
+  const extras = [
+    "low" in view.measure.companions ? "the band is the interval" : null,
+    "null" in view.measure.companions
+      ? "the dotted line is the null level, what independent data give on average"
+      : null,
+    "se" in view.measure.companions && !("low" in view.measure.companions) ? "bars are one standard error" : null,
+    cells.some(cell => byChance(view, ...cell)) ? "open grey points are no better than chance" : null,
+  ]
+    .filter(Boolean)
+    .join("; ");
+  place("profile-told").textContent =
+    view.measure.name +
+    " of each layer of " +
+    view.titles[0] +
+    " with the layer of the same name of " +
+    view.titles[1] +
+    ", in the order of the layers" +
+    (extras ? "; " + extras : "") +
+    ".";
   showProfileTable(view, place("profile-table"), cells);
   return [drawProfile(view, place("profile-picture"), cells)];
 };
@@ -81,7 +133,15 @@ const showProfile = () => {
 const showMatchSection = () => {
   place("matches").hidden = view.all;
   if (view.all) return [];
-  place("matches-told").textContent = "The layers of " + view.titles[0] + " stand on the left, those of " + view.titles[1] + " on the right, the first at the bottom. Lines lead from each layer to the one that is most alike by " + view.measure.name + (view.pair.same ? ", other than itself" : "") + ". Click a name in the legend to hide its lines.";
+  place("matches-told").textContent =
+    "The layers of " +
+    view.titles[0] +
+    " stand on the left, those of " +
+    view.titles[1] +
+    " on the right, the first at the bottom. Lines lead from each layer to the one that is most alike by " +
+    view.measure.name +
+    (view.pair.same ? ", other than itself" : "") +
+    ". “Mutual” are pairs that are each other’s best match. Click a name in the legend to hide its lines.";
   showMatches(view, place("matches-a"), "rows");
   place("matches-picture").parentElement.hidden = matchLines(view).every(lines => lines.length === 0);
   place("matches-b").hidden = view.pair.same && view.measure.symmetric;
@@ -97,9 +157,15 @@ const refresh = async () => {
   tell();
   fillModels(view);
   fillPanel(view, state.cell);
-  const pictures = [drawHeatmap(view, place("heatmap"), state.cell), ...drawStrips(view, state.cell), ...showProfile(), ...showMatchSection()];
-  showPairs(view, place("pairs-table"));
-  for (const link of document.querySelectorAll("nav a")) link.hidden = document.querySelector(link.getAttribute("href")).hidden;
+  const pictures = [
+    drawHeatmap(view, place("heatmap"), state.cell),
+    ...drawStrips(view, state.cell),
+    ...showProfile(),
+    ...showMatchSection(),
+  ];
+  pairsTable = showPairs(view, place("pairs-table"));
+  for (const link of document.querySelectorAll("nav a"))
+    link.hidden = document.querySelector(link.getAttribute("href")).hidden;
   await Promise.all(pictures);
   listenToPoints();
 };
@@ -115,6 +181,7 @@ const choose = (cell, scroll = false) => {
   if (hovered) hovered.cell = undefined; // what was hovered over before counts no more
   look(cell);
   Plotly.relayout(place("heatmap"), { shapes: marked(view, cell) });
+  if (pairsTable.filter.endsWith(OF_CHOSEN)) pairsTable.change({});
   if (scroll) place("now").scrollIntoView({ block: "start" });
 };
 
@@ -127,9 +194,12 @@ const choosePair = (a, b) => {
 
 /** The cell under the mouse, null outside: plotly's own events lag behind a quick hand. */
 const pointed = event => {
-  const target = place("heatmap"), box = target.getBoundingClientRect(), { xaxis, yaxis } = target._fullLayout;
+  const target = place("heatmap"),
+    box = target.getBoundingClientRect(),
+    { xaxis, yaxis } = target._fullLayout;
   const along = (axis, pixels) => (pixels < 0 || pixels > axis._length ? -1 : Math.round(axis.p2l(pixels)));
-  const column = view.columns[along(xaxis, event.clientX - box.left - xaxis._offset)], row = view.rows[along(yaxis, event.clientY - box.top - yaxis._offset)];
+  const column = view.columns[along(xaxis, event.clientX - box.left - xaxis._offset)],
+    row = view.rows[along(yaxis, event.clientY - box.top - yaxis._offset)];
   return row === undefined || column === undefined ? null : [row, column];
 };
 
@@ -159,7 +229,8 @@ const listenToPictures = () => {
   heatmap.addEventListener("mouseleave", () => hover(state.cell));
   heatmap.addEventListener("pointerdown", event => (pressed = event));
   window.addEventListener("pointerup", event => {
-    const isClick = pressed !== null && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 5;
+    const isClick =
+      pressed !== null && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 5;
     const cell = isClick ? pointed(event) : null;
     pressed = null;
     if (cell) choose(cell);
@@ -172,7 +243,8 @@ const CELL_OF_POINT = {
   column: point => [view.rows[point.pointIndex], state.cell[1]],
   "profile-picture": point => profileCells()[point.pointIndex],
   "matches-picture": point => {
-    const side = point.x === 0 ? "rows" : "columns", match = bestOf(view, side, view[side][point.pointIndex]);
+    const side = point.x === 0 ? "rows" : "columns",
+      match = bestOf(view, side, view[side][point.pointIndex]);
     return match && [match.row, match.column];
   },
 };
@@ -191,12 +263,20 @@ const listenToPoints = () => {
 
 // ---- the keyboard ----
 
-const STEPS = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1], PageUp: [10, 0], PageDown: [-10, 0] };
+const STEPS = {
+  ArrowUp: [1, 0],
+  ArrowDown: [-1, 0],
+  ArrowRight: [0, 1],
+  ArrowLeft: [0, -1],
+  PageUp: [10, 0],
+  PageDown: [-10, 0],
+};
 const within = (place, length) => Math.min(length - 1, Math.max(0, place));
 
 const onKey = event => {
   if (event.ctrlKey || event.altKey || event.metaKey || state.cell === null) return;
-  let row = view.rows.indexOf(state.cell[0]), column = view.columns.indexOf(state.cell[1]);
+  let row = view.rows.indexOf(state.cell[0]),
+    column = view.columns.indexOf(state.cell[1]);
   if (event.key in STEPS) [row, column] = [row + STEPS[event.key][0], column + STEPS[event.key][1]];
   else if (event.key === "Home") column = 0;
   else if (event.key === "End") column = view.columns.length - 1;
@@ -208,9 +288,17 @@ const onKey = event => {
 // ---- files ----
 
 const savePicture = async button => {
-  const target = place(button.dataset.picture), { format } = button.dataset;
-  const what = { heatmap: "heatmap", "profile-picture": "same-name", "matches-picture": "best-matches" }[button.dataset.picture];
-  const address = await Plotly.toImage(target, { format, scale: format === "png" ? 2 : 1, width: target.layout.width, height: target.layout.height });
+  const target = place(button.dataset.picture),
+    { format } = button.dataset;
+  const what = { heatmap: "heatmap", "profile-picture": "same-name", "matches-picture": "best-matches" }[
+    button.dataset.picture
+  ];
+  const address = await Plotly.toImage(target, {
+    format,
+    scale: format === "png" ? 2 : 1,
+    width: target.layout.width,
+    height: target.layout.height,
+  });
   download(fileOf(view, what) + "." + format, address);
 };
 
@@ -227,19 +315,23 @@ const forPrint = printing => {
 };
 
 const listen = () => {
-  const onChange = (id, change) => place(id).addEventListener("change", () => {
-    change(place(id).value);
-    refresh();
-  });
+  const onChange = (id, change) =>
+    place(id).addEventListener("change", () => {
+      change(place(id).value);
+      refresh();
+    });
   onChange("measure", value => (state.measure = Number(value)));
   onChange("scope", value => Object.assign(state, { scope: value, cell: null }));
   onChange("model-a", value => Object.assign(state, { a: Number(value), cell: null }));
   onChange("model-b", value => Object.assign(state, { b: Number(value), cell: null }));
   onChange("quantity", value => (state.quantity = value));
   onChange("range", value => (state.range = value));
-  onChange("theme", value => (value ? (document.documentElement.dataset.theme = value) : delete document.documentElement.dataset.theme));
+  onChange("theme", value =>
+    value ? (document.documentElement.dataset.theme = value) : delete document.documentElement.dataset.theme,
+  );
   place("heatmap").addEventListener("keydown", onKey);
-  for (const button of document.querySelectorAll("[data-picture]")) button.addEventListener("click", () => savePicture(button));
+  for (const button of document.querySelectorAll("[data-picture]"))
+    button.addEventListener("click", () => savePicture(button));
   // A frame of a notebook has the address of the notebook, which a link to a part of this page would open.
   for (const link of document.querySelectorAll('a[href^="#"]')) {
     link.addEventListener("click", event => {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from homolog.analysis import Finding
 
 HERE = Path(__file__).parent
-SCRIPTS = ("text.js", "views.js", "pictures.js", "tables.js", "panel.js", "explorer.js")
+SCRIPTS = ("text", "views", "pictures", "heatmap", "lines", "tables", "panel", "explorer")
 """In the order in which they are read: each uses those before it."""
 
 
@@ -26,7 +26,7 @@ def page_text(result: xarray.Dataset, title: str | None = None, diagnosis: Itera
     html: str = environment.from_string(_text("page.html")).render(
         style=_text("page.css"),
         plotly=_text("plotly-cartesian.min.js"),
-        scripts=[_text(name) for name in SCRIPTS],
+        scripts=[_text(f"{name}.js") for name in SCRIPTS],
         **data_for_page(result, title, diagnosis),
     )
     return html

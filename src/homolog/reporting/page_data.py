@@ -36,6 +36,8 @@ def data_for_page(
         two_models(result)
     check_result(result)
     _check_size(result)
+    sides = ("a", "b") if many else ("layer_a", "layer_b")
+    result = result.transpose(*sides)  # readers may have turned it
     models = model_names(result)
     return {
         "title": printable(title or _listed(models)),

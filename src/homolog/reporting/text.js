@@ -23,11 +23,10 @@ const fixed = (value, places) => {
   return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "−");
 };
 
-/** A probability: two digits, and no zero, which no p-value is. */
+/** A probability: two digits; how small one below 0.0001 is says nothing more. */
 const probability = value => {
   if (value === null || value === undefined) return "";
-  if (value === 0) return "< 1e−300";
-  return (value < 0.001 ? value.toExponential(0) : String(Number(value.toPrecision(2)))).replace("-", "−");
+  return value < 0.0001 ? "< 0.0001" : String(Number(value.toPrecision(2)));
 };
 
 // Plotly reads a little markup in labels; names are data, so what could be markup becomes entities.
@@ -44,13 +43,21 @@ const element = (tag, attributes = {}, ...children) => {
 };
 
 /** A name that breaks where its parts meet, if it must. */
-const breakable = text => text.replace(/^…/, "…\u2060").split(/(?<=[._/:\-])/).flatMap(part => [part, element("wbr")]);
+const breakable = text =>
+  text
+    .replace(/^…/, "…\u2060")
+    .split(/(?<=[._/:\-])/)
+    .flatMap(part => [part, element("wbr")]);
 
 const place = id => document.getElementById(id);
 
 /** The name of a file that every system takes. */
 const cleanFileName = (...parts) => {
-  const words = parts.join(" ").normalize("NFKD").replace(/[^A-Za-z0-9]+/g, "-").replace(/^-+|-+$/g, "");
+  const words = parts
+    .join(" ")
+    .normalize("NFKD")
+    .replace(/[^A-Za-z0-9]+/g, "-")
+    .replace(/^-+|-+$/g, "");
   return words.slice(0, 80).replace(/-+$/, "") || "homolog";
 };
 

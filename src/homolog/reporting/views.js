@@ -37,7 +37,9 @@ const chosenView = () => {
   const [a, b] = state.scope === "mean" ? [0, 0] : [state.a, state.b];
   const every = side => side.names.map((_, i) => i);
   return {
-    table, measure, all,
+    table,
+    measure,
+    all,
     rows: all ? every(table.rows) : belonging(table.rows, a),
     columns: all ? every(table.columns) : belonging(table.columns, b),
     titles: all ? ["all models", "all models"] : [table.rows.models[a], table.columns.models[b]],
@@ -46,7 +48,8 @@ const chosenView = () => {
   };
 };
 
-const difference = (more, less) => (more === null || less === null || isInfinite(more) || isInfinite(less) ? null : more - less);
+const difference = (more, less) =>
+  more === null || less === null || isInfinite(more) || isInfinite(less) ? null : more - less;
 
 /** One number of a cell, null where there is none. */
 const at = (view, kind, i, j) => {
@@ -97,7 +100,8 @@ const bestOf = (view, side, i) => {
 };
 
 const isMutual = (view, match) => {
-  const back = bestOf(view, "columns", match.column), forth = bestOf(view, "rows", match.row);
+  const back = bestOf(view, "columns", match.column),
+    forth = bestOf(view, "rows", match.row);
   return match.supported && back !== null && forth !== null && back.to === match.row && forth.to === match.column;
 };
 
@@ -105,13 +109,16 @@ const isMutual = (view, match) => {
 const namesakes = view => {
   if (!view.pair || view.pair.same) return [];
   const columns = new Map(view.columns.map(j => [view.table.columns.names[j], j]));
-  return view.rows.filter(i => columns.has(view.table.rows.names[i])).map(i => [i, columns.get(view.table.rows.names[i])]);
+  return view.rows
+    .filter(i => columns.has(view.table.rows.names[i]))
+    .map(i => [i, columns.get(view.table.rows.names[i])]);
 };
 
 const finiteOnly = values => values.filter(value => value !== null && !isInfinite(value));
 
 const extent = values => {
-  let low = Infinity, high = -Infinity;
+  let low = Infinity,
+    high = -Infinity;
   for (const value of values) {
     if (value < low) low = value;
     if (value > high) high = value;

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
-from tqdm import tqdm
 
 from homolog.activations import UNKNOWN_MODULE
 from homolog.arrays import described
@@ -24,6 +23,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.session import borrowed, check_model, give_warnings, run_batch, unwrapped
 from homolog.linalg import double_centred
+from homolog.progress import progress_bar
 from homolog.states.compared_layers import ComparedLayers
 from homolog.states.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred_gram
 from homolog.states.moments import Moments
@@ -65,17 +65,9 @@ def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: floa
     state: Moments | MinibatchHSIC = Moments() if exact else MinibatchHSIC()
     state.titles = (type(models[0]).__name__, type(models[1]).__name__)
     recorders = [_recorder(pair, models, exact, side) for side in range(1 if pair.same else 2)]
-    hidden = None if pair.options[0].progress is None else not pair.options[0].progress
     total = batches.count_examples(pair.data[0], pair.options[0])
-    bar = tqdm(
-        total=None if total is None else passes * total,
-        desc="comparing",
-        unit="example",
-        delay=1,
-        leave=False,
-        disable=hidden,
-    )
-    with bar, ExitStack() as stack:
+    steps = None if total is None else passes * total
+    with progress_bar("comparing", steps, pair.options[0].progress, unit="example") as bar, ExitStack() as stack:
         homes = [stack.enter_context(borrowed(model, pair.options[0].device)) for model in models]
         for recorder in recorders:
             stack.enter_context(recorder.attached())
@@ -122,7 +114,7 @@ def _recorder(pair: TwoModels, models: list[nn.Module], exact: bool, side: int) 
     return Recorder(selection, pair.options[side], gram)
 
 
-def _one_pass(runner: Runner, state: Any, bar: tqdm) -> None:
+def _one_pass(runner: Runner, state: Any, bar: Any) -> None:
     examples, limit = 0, runner.pair.options[0].max_examples
     for index, raws in enumerate(_raw_batches(runner.pair)):
         taken = runner.taken(raws, index + 1, None if limit is None else limit - examples)
