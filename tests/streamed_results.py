@@ -26,6 +26,8 @@ DEBIASED = "cka(estimator=debiased)"
 
 
 def assert_results_agree(streamed, held, rtol=1e-8, atol=1e-9):
+    # Skewness and kurtosis over all orders of the examples take rows, of which a stream keeps none.
+    held = held.drop_vars([name for name in held.data_vars if held[name].attrs.get("method") == "moments"])
     assert list(streamed.data_vars) == list(held.data_vars)
     for name in held.data_vars:
         power = 2 if name.split("(")[0] in ROOTS else 1

@@ -227,7 +227,8 @@ const listenToPictures = () => {
   let pressed = null;
   heatmap.addEventListener("mousemove", event => hasMoved(event) && hover(pointed(event) || state.cell));
   heatmap.addEventListener("mouseleave", () => hover(state.cell));
-  heatmap.addEventListener("pointerdown", event => (pressed = event));
+  heatmap.addEventListener("pointerdown", event => (pressed = event.button === 0 ? event : null));
+  window.addEventListener("pointercancel", () => (pressed = null)); // a finger that scrolls
   window.addEventListener("pointerup", event => {
     const isClick =
       pressed !== null && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 5;
