@@ -64,11 +64,20 @@ const ruleOfChance = () => {
     .join(", or ");
 };
 
+/** What to know of best matches that nothing tested. */
+const untested = () => {
+  if (view.measure.tested) return "";
+  if (view.table.averaged) return "A mean over models is not tested against chance: look at single pairs of models.";
+  return "Nothing tests these values against chance, so that a best match may be no more than that: homolog.compare(..., null='permutation') gives p-values.";
+};
+
 const describe = (id, text) => place(id).setAttribute("aria-label", text);
 
 const tell = () => {
   place("now").textContent = view.measure.name + ": " + view.titles.join(" × ");
   place("reading").textContent = data.about[view.measure.name].reading;
+  place("untested").textContent = untested();
+  place("untested").hidden = view.measure.tested;
   const prefixes = new Set(
     ["rows", "columns"]
       .filter(side => view.table[side].labels.some((label, i) => label !== view.table[side].names[i]))

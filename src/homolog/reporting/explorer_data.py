@@ -64,6 +64,7 @@ def _table(result: xarray.Dataset) -> dict[str, Any]:
     return {
         "rows": _side(result, "a"),
         "columns": _side(result, "b"),
+        "averaged": "averaged_pairs" in result.attrs,
         "measures": [_measure(result, name) for name in measure_names(result)],
     }
 

@@ -1,7 +1,6 @@
 "use strict";
 // The heatmap: its colours, its size, the signs in its cells.
 
-
 /** Values as they are coloured: probabilities by their logarithm. */
 const coloured = value => {
   if (value === null) return null;

@@ -1,7 +1,6 @@
 "use strict";
 // Lines: a row or a column of values, layers of the same name, best matches.
 
-
 const gap = value => (value === null || value === undefined || isInfinite(value) ? null : value);
 
 const lineAxis = (labels, room, narrow) => {
