@@ -130,6 +130,12 @@ def test_a_table_of_one_model_has_each_pair_once(rng):
     assert hl.table(part)[["layer_a", "layer_b"]].values.tolist() == [["w", "u"], ["w", "v"], ["u", "v"]]
 
 
+def test_a_table_of_layers_with_themselves_where_nothing_else_was_asked(rng):
+    a = layers(rng)
+    table = hl.table(hl.compare(a, a, pairs="same_name"))
+    assert table[["layer_a", "layer_b"]].values.tolist() == [["u", "u"], ["v", "v"], ["w", "w"]]
+
+
 def test_a_table_of_many_models_names_them(rng):
     result = hl.compare({name: layers(rng, "uv") for name in "12"})
     table = hl.table(result)

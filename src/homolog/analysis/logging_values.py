@@ -43,7 +43,8 @@ def log_dict(
     dict
         "measure/layer" → float, layers in the order of a; NaN where a pair has no value. Of many models
         "measure/model_a_model_b/layer", for each pair of different models once. Keys have only letters, digits and underscores,
-        and "/" between their parts: both tools make groups of the first part, and Weights & Biases wants no other characters.
+        and "/" between their parts, by whose first part both tools group their charts. (Weights & Biases sorts runs by names
+        without "/" alone: replace it where you need that.)
         So "cka(estimator=debiased)" and "encoder.layer.0" become "cka_estimator_debiased/encoder_layer_0". Names that become
         equal get "_2", "_3" and so on, in the order of the layers.
 

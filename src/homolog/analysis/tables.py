@@ -87,13 +87,14 @@ def _shown(result: xarray.Dataset, name: str, many: bool) -> tuple[list[int], li
     symmetric = int(result[name].attrs["symmetric"]) == 1
     what = ("model", "layer") if many else ("layer",)
     sides = [list(zip(*(result[f"{part}_{side}"].values for part in what), strict=True)) for side in "ab"]
+    pairs = [(i, j, sides[0][i], sides[1][j]) for i, j in np.argwhere(asked).tolist()]
+    if within and any(a != b for *_, a, b in pairs):  # pairs="same_name" of a model with itself asks for nothing else
+        pairs = [pair for pair in pairs if pair[2] != pair[3]]
     seen, places = set(), []
-    for i, j in np.argwhere(asked).tolist():
-        pair = sides[0][i], sides[1][j]
-        if within and (pair[0] == pair[1] or (symmetric and pair[::-1] in seen)):
-            continue
-        seen.add(pair)
-        places.append((i, j))
+    for i, j, a, b in pairs:
+        if not (within and symmetric and (b, a) in seen):
+            seen.add((a, b))
+            places.append((i, j))
     return [i for i, _ in places], [j for _, j in places]
 
 

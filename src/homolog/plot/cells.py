@@ -93,7 +93,8 @@ def draw_cells(ax: Axes, values: np.ndarray, chosen: Look) -> AxesImage:
 def draw_bar(ax: Axes, image: AxesImage, values: np.ndarray, chosen: Look) -> Any:
     """Draw the bar of the colours, with a tip at an end beyond which there are values."""
     finite = values[np.isfinite(values)]
-    below, above = bool((finite < chosen.low).any()), bool((finite > chosen.high).any())
+    rounding = 1e-9 * (chosen.high - chosen.low)  # of a layer with itself, which may have a little over 1
+    below, above = bool((finite < chosen.low - rounding).any()), bool((finite > chosen.high + rounding).any())
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
     return ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.04, extend=extend)
 
