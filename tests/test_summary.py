@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -295,7 +296,7 @@ def test_biased_measures_are_set_beside_the_debiased_one():
     assert "by cka(estimator=debiased), about 0 by chance, the same pairs have values between" in str(
         hl.summary(result, "cka")
     )
-    assert "with 60 examples for up to 200 features values are imprecise" in sentence(result, "Caution: ")
+    assert "with only 60 examples values may be imprecise" in sentence(result, "Caution: ")
 
 
 def test_chance_within_groups_is_not_called_independence(rng):
@@ -393,3 +394,31 @@ def test_parts_and_files_are_read_as_well(tmp_path):
     assert (
         hl.summary(result.isel(layer_a=[0, 3])).sentences[0].startswith("2 layers of base were compared with 8 layers")
     )
+
+
+def test_a_function_of_ones_own_is_said_to_be_taken_as_a_similarity(rng):
+    def gap(x, y):
+        return float(np.abs(x - y).mean())
+
+    a = {f"l{i}": rng.normal(size=(50, 3)) for i in range(2)}
+    found = str(hl.summary(hl.compare(a, {k: v + 0.1 for k, v in a.items()}, measures=gap)))
+    assert "a function of your own, of which larger values are taken for more alike" in found
+    with pytest.raises(ValueError, match="register it with kind='distance'"):
+        hl.check(a, a, at_most={gap: 0.5})
+
+
+def test_a_model_with_itself_layer_by_layer(rng):
+    a = {f"l{i}": rng.normal(size=(150, 3)) for i in range(2)}
+    found = hl.compare(a, a, pairs="same_name", measures=DEBIASED)
+    assert "Every layer" in str(hl.summary(found))
+    assert all(abs(value - 1) < 1e-6 for value in hl.log_dict(found).values())
+
+
+def test_warnings_of_another_measure_are_nothing_against_this_one(rng):
+    x = rng.normal(size=(40, 300))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        result = hl.compare({"x": x}, {"x": x + 3 * rng.normal(size=x.shape)}, interval=True)
+    assert any(category == "BiasWarning" for category, _ in json.loads(result.attrs["warnings"]))
+    assert "bias moves" not in str(hl.summary(result))
+    assert "bias moves" in str(hl.summary(result, "cka"))

@@ -340,8 +340,8 @@ def written_probability(p: float) -> str:
 
 
 def is_tested(result: xarray.Dataset, name: str) -> bool:
-    """Say whether a result has p-values of a measure, or the level of independent data."""
-    return companion(result, name, "p_fdr") is not None or companion(result, name, "null") is not None
+    """Say whether a result has p-values of a measure: a null level alone says what chance gives, not how far from it is much."""
+    return companion(result, name, "p_fdr") is not None
 
 
 def by_chance(result: xarray.Dataset, name: str, alpha: float = ALPHA) -> np.ndarray:
@@ -361,11 +361,11 @@ def by_chance(result: xarray.Dataset, name: str, alpha: float = ALPHA) -> np.nda
 
 
 def is_supported(result: xarray.Dataset, name: str) -> np.ndarray:
-    """Return which pairs are more alike than by chance, as far as a result says; what was not tested is not."""
-    if not is_tested(result, name):
-        return np.zeros(result[name].shape, dtype=bool)
+    """Return which pairs are more alike than by chance, as far as p-values say; what was not tested is not."""
     adjusted = companion(result, name, "p_fdr")
-    known = ~np.isnan(result[name].values) & (True if adjusted is None else ~np.isnan(adjusted.values))
+    if adjusted is None:
+        return np.zeros(result[name].shape, dtype=bool)
+    known = ~np.isnan(result[name].values) & ~np.isnan(adjusted.values)
     found: np.ndarray = known & ~by_chance(result, name)
     return found
 

@@ -30,8 +30,8 @@ def correspondence(result: xarray.Dataset, measure: str | None = None) -> xarray
 
         - `best_b`, `value_b`: the most alike layer of b and the value; `mutual_a`: whether each is the other's best.
         - `supported_b`: whether this pair is more alike than by chance: its p-value, adjusted for all pairs (false discovery
-          rate), is at most 0.01 where the result has p-values, and its value is beyond its null level where there is one. False
-          where the result has neither; the attribute `support` says what was looked at.
+          rate), is at most 0.01, and its value is beyond its null level where there is one. False where the result has no
+          p-values of the measure; the attribute `support` says what was looked at.
         - `assigned_b`: the partner where every layer has at most one, and the sum of the scores is the largest possible. The
           wider side has layers without one.
         - `path_b`: the partner where partners never go back as the layers go on, and the sum of the scores over a is the largest
@@ -106,15 +106,11 @@ def _one_side(
 def _support(result: xarray.Dataset, name: str) -> str:
     """Say what was looked at to call a match more alike than by chance."""
     adjusted, level = companion(result, name, "p_fdr"), companion(result, name, "null")
-    looked_at = []
-    if adjusted is not None:
-        method = adjusted.attrs.get("method", "permutation")
-        looked_at.append(f"a p-value by {method}, adjusted for all pairs (false discovery rate), of at most {ALPHA:g}")
-    if level is not None:
-        looked_at.append("a value beyond the null level")
-    if not looked_at:
-        return f"nothing: {name} has no p-value and no null level here; compare with null='permutation'"
-    return " and ".join(looked_at)
+    if adjusted is None:
+        return f"nothing: {name} has no p-value here; compare with null='permutation'"
+    method = adjusted.attrs.get("method", "permutation")
+    looked_at = f"a p-value by {method}, adjusted for all pairs (false discovery rate), of at most {ALPHA:g}"
+    return looked_at if level is None else f"{looked_at}, and a value beyond the null level"
 
 
 def _named(layers: np.ndarray, index: np.ndarray) -> np.ndarray:

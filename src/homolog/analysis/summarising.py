@@ -12,6 +12,7 @@ from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_
 from homolog.analysis.summary_views import View, unbiased, views
 from homolog.analysis.summary_within import within
 from homolog.markup import paragraphs
+from homolog.measures.registry import OF_THE_CALLER
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
 from homolog.results import between, chosen_measure, measure_names, models_in, two_models
@@ -104,7 +105,7 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
         )
     sentences = [_compared(result, name, found)]
     sentences += _of_many(found) if "a" in result.dims else _of_two(found[0])
-    sentences += [each for each in (biased(result, name, found), cautions(result, found)) if each is not None]
+    sentences += [each for each in (biased(result, name, found), cautions(result, name, found)) if each is not None]
     sentences.append(command(next_step(result, name, found), result))
     return Summary(tuple(map(printable, sentences)))
 
@@ -133,6 +134,9 @@ def _scale(result: xarray.Dataset, name: str) -> str:
     if unbiased(str(about.get("measure", name))) and str(about.get("measure", name)).startswith("cka"):
         return "which is 1 for equal layers and about 0 on average for independent ones"
     told = "smaller" if about["kind"] == "distance" else "larger"
+    if about.get("reference") == OF_THE_CALLER:
+        told = "larger values are taken for more alike (if they are not, register it with kind='distance')"
+        return f"a function of your own, of which {told}"
     asymmetric = "; it is not symmetric, and x is the layer of the rows" if int(about.get("symmetric", -1)) == 0 else ""
     return f"of which {told} values are more alike{asymmetric}"
 
@@ -160,6 +164,8 @@ def in_python(step: Step, result: xarray.Dataset) -> str:
     """Write the next step in Python, and what it is for."""
     given = "a" if int(result.attrs.get("same_model", 0)) else "a, b"
     given = "models" if "a" in result.dims else given
+    if "n_batches" in result.attrs:  # of two models in one pass, which kept no rows to ask more of
+        given = ", ".join(f"homolog.extract({model}, data)" for model in given.split(", "))
     compare = f"homolog.compare({given}, measures={repr(step.measure) if registered(step.measure) else '...'}"
     diagnose = f"homolog.diagnose({'a, b' if given == 'models' else given})"
     commands = {

@@ -36,6 +36,8 @@ CONSEQUENCES = {
     "SkippedPairWarning": "models without layers of the same name were left out",
 }
 """Warning → what it means for the reader, the most serious first."""
+FEW_EXAMPLES = 100
+"""Examples below which a summary says that values may be imprecise."""
 MOST = 3
 """Warnings that are told; the others are counted."""
 
@@ -77,10 +79,12 @@ def _part(result: xarray.Dataset, name: str, view: View) -> np.ndarray:
     return next(found.values for found in views_of(result, name) if found.titles == view.titles)
 
 
-def cautions(result: xarray.Dataset, views: Sequence[View]) -> str | None:
+def cautions(result: xarray.Dataset, measure: str, views: Sequence[View]) -> str | None:
     """Say what should not be concluded."""
     found = list(_of_values(views))
-    said = json.loads(result.attrs.get("warnings", "[]"))
+    # What warnings say of another measure beside it is nothing against this one.
+    others = tuple(f"{name}: " for name in measure_names(result) if name != measure)
+    said = [pair for pair in json.loads(result.attrs.get("warnings", "[]")) if not pair[1].startswith(others)]
     several = {category for category, _ in said} - {"NullLevelWarning"}
     told = [meaning for category, meaning in CONSEQUENCES.items() if category in several]
     few = _few_examples(result)
@@ -114,9 +118,9 @@ def _few_examples(result: xarray.Dataset) -> str:
     n = int(result.attrs["n_examples"])
     sides = [result.coords.get(f"features_{side}") for side in "ab"]
     widths = [int(side.max()) for side in sides if side is not None and side.size]
-    if not widths or max(widths) < n or any(str(name).endswith("_low") for name in result.data_vars):
+    if not widths or n >= FEW_EXAMPLES or any(str(name).endswith("_low") for name in result.data_vars):
         return ""
-    return f"with {n} examples for up to {max(widths)} features values are imprecise"
+    return f"with only {n} examples values may be imprecise; interval=True says how much"
 
 
 WHY = {

@@ -13,7 +13,7 @@ import numpy as np
 from homolog.activations import matching
 from homolog.arrays import described
 from homolog.measures.record import Measure
-from homolog.measures.registry import measure
+from homolog.measures.registry import OF_THE_CALLER, measure
 from homolog.names import quoted
 
 Thresholds = str | Sequence[str] | Mapping[Any, Any]
@@ -150,6 +150,9 @@ def _check(argument: str, requirement: Requirement) -> None:
         what = (
             "a distance, small where layers are alike" if record.kind == "distance" else "large where layers are alike"
         )
+        if record.reference == OF_THE_CALLER:
+            what = "a function of your own, taken for large where layers are alike"
+            other = f"{other}, or register it with kind='distance'"
         raise ValueError(f"{argument} is for a {_KINDS[argument]}, got {record}, which is {what}: use {other}.")
     for number in requirement.rules.values():
         inside = low < number <= high if argument == "at_least" else low <= number < high

@@ -35,8 +35,11 @@ Measures = str | Measure | Callable[..., Any] | Sequence[str | Measure | Callabl
 Pairs = str | Sequence[tuple[Any, Any]]
 
 
-def models_of(a: Source, b: Source | None) -> tuple[dict[str, Activations], bool]:
-    """Return name → activations of one, two or many models, checked against each other; and whether they are many."""
+def models_of(a: Source, b: Source | None, *, apart: bool = False) -> tuple[dict[str, Activations], bool]:
+    """Return name → activations of one, two or many models, checked against each other; and whether they are many.
+
+    One model given twice is one, unless it is to be taken `apart`.
+    """
     many = _holds_models(a)
     if many:
         if b is not None:
@@ -51,7 +54,7 @@ def models_of(a: Source, b: Source | None) -> tuple[dict[str, Activations], bool
         models = {name: activations_of(source, name) for name, source in a.items()}
     else:
         models = {"a": activations_of(a, "a")}
-        if b is not None and b is not a:
+        if b is not None and (b is not a or apart):
             models["b"] = activations_of(b, "b")
     for (name, x), (other, y) in itertools.pairwise(models.items()):
         check_pairing(x, y, (name, other))

@@ -199,7 +199,8 @@ def make_plan(
     """Resolve and validate everything that can be known before computing."""
     resolved = resolve_measures(measures)
     a, b = chosen_two(a, b, names)
-    models, many = models_of(a, b)
+    # A layer with itself is the same layer, and no pair, unless nothing else is asked for.
+    models, many = models_of(a, b, apart=pairs == "same_name")
     check_examples(models, resolved)
     if many:
         everything = [(model, layer) for model, layers in models.items() for layer in layers]

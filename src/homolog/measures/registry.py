@@ -19,6 +19,8 @@ from homolog.operands.family import FUNCTION, Family, Invariances
 _MEASURES: dict[str, Measure] = {}
 MOST_BOUND = 64
 """Choices of options that are remembered of a measure."""
+OF_THE_CALLER = "given by the caller"
+"""The reference of a function that nobody registered, and of which nobody said whether it is a distance."""
 Options = ParamSpec("Options")
 Plain = TypeVar("Plain", bound=Callable[..., Any])
 
@@ -145,7 +147,11 @@ def _of_arrays(formula: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _no_gradient(record: Measure) -> str:
-    having = ", ".join(name for name, other in _MEASURES.items() if any(form.differentiable for form in other.forms()))
+    # Of a measure of which only some options have gradients, the first that has.
+    forms = [
+        next((form for form in (other, *other.forms()) if form.differentiable), None) for other in _MEASURES.values()
+    ]
+    having = ", ".join(str(form) for form in forms if form is not None)
     return (
         f"{record} has no gradient, got arrays that require one: detach them (x.detach() in PyTorch, jax.lax.stop_gradient(x) in "
         f"JAX), or take a measure that has gradients ({having})."
@@ -253,5 +259,5 @@ def _anonymous(function: Callable[..., Any]) -> Measure:
         range=(float("-inf"), float("inf")),
         symmetric=None,
         formula="f(X, Y)",
-        reference="given by the caller",
+        reference=OF_THE_CALLER,
     )

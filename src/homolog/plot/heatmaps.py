@@ -9,7 +9,7 @@ import numpy as np
 
 from homolog.plot.cells import Look, draw_bar, draw_cells, draw_marks, look, write_numbers
 from homolog.plot.labels import LONGEST_LABEL, LONGEST_MODEL, axis_title, drawn_in, label_axis, layer_labels, plain
-from homolog.results import by_chance, chosen_measure, colour_limits, marks, measure_names, two_models
+from homolog.results import by_chance, chosen_measure, colour_limits, is_tested, marks, measure_names, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -96,7 +96,7 @@ def heatmap(
     ax.set_ylabel(axis_title(result, "a"))
     ax.set_xlabel(axis_title(result, "b"))
     ax.set_title(title if title is not None else f"{plain(name)}, n = {int(result.attrs['n_examples'])}")
-    bar.set_label("\n".join([variable.attrs["kind"], *_sentences(best, crossed)]))
+    bar.set_label("\n".join([variable.attrs["kind"], *_sentences(best, crossed, is_tested(result, name))]))
     return ax
 
 
@@ -179,7 +179,8 @@ def heatmaps(
     for bar in (ax for ax in figure.axes[there:] if ax.get_label() == "<colorbar>"):
         bar.set_ylabel("")  # small panels have no room for it
     crossed = any(by_chance(result, chosen_measure(result, measure)).any() for _, result, measure in panels)
-    if sentences := _sentences(best, crossed):
+    tested = all(is_tested(result, chosen_measure(result, measure)) for _, result, measure in panels)
+    if sentences := _sentences(best, crossed, tested):
         figure.supxlabel(", ".join(sentences), fontsize=9)
     if title is not None:
         figure.suptitle(plain(title))
@@ -199,8 +200,9 @@ def _draw(ax: Axes, result: xarray.Dataset, name: str, chosen: Look, best: bool)
     return draw_bar(ax, image, values, chosen), bool(chance.any())
 
 
-def _sentences(best: bool, crossed: bool) -> list[str]:
-    return ["○ best match of a row"] * best + ["× no more alike than by chance"] * crossed
+def _sentences(best: bool, crossed: bool, tested: bool) -> list[str]:
+    match = "○ best match of a row" if tested else "○ best match of a row, not tested against chance"
+    return [match] * best + ["× no more alike than by chance"] * crossed
 
 
 def _new_axes(rows: list[str], columns: list[str]) -> Axes:
