@@ -17,9 +17,9 @@ from scipy.stats import binom
 import homolog as hl
 from homolog.inference.pearson import upper_tail
 from homolog.inference.permutations import orders
-from homolog.operands.gram_orders import order_score, order_sums
+from homolog.operands.gram_orders import order_matrix, order_score
 from homolog.operands.gram_statistics import STRUCTURE
-from homolog.operands.order_moments import shapes
+from homolog.operands.order_moments import shapes, sums_over_examples
 from homolog.operands.representation import ArrayRepresentation
 
 MEASURES = ("cka(estimator=debiased)", "cka", "cka(kernel=rbf)", "distance_correlation")
@@ -62,7 +62,7 @@ def tails(n_permutations: int = 100_000) -> None:
         order = orders(n, 0)
         for estimator in ("debiased", "biased"):
             scores = np.array([np.diagonal(order_score(inner(order(k)), estimator)) for k in range(1, n_permutations)])
-            sums = [[order_sums(side, estimator) for side in part] for part in (xs, ys)]
+            sums = [[sums_over_examples(order_matrix(side, estimator)) for side in part] for part in (xs, ys)]
             skewness, kurtosis = (np.diagonal(matrix) for matrix in shapes(n, *sums))
             errors = []
             for level in LEVELS:

@@ -49,7 +49,8 @@ def chosen_measure(result: xarray.Dataset, measure: str | None) -> str:
     if measure is None:
         return names[0]
     asked = str(measure)
-    meant = SHORT_NAMES.get(plain_name(asked), plain_name(asked))
+    # A variable is called by its text form, without defaults.
+    meant = SHORT_NAMES.get(plain_name(asked), plain_name(asked)).replace("(kernel=linear)", "")
     found = next((name for name in names if asked == name), None) or next(
         (name for name in names if meant == name), None
     )
@@ -92,6 +93,14 @@ def equal_to_largest(matrix: np.ndarray) -> np.ndarray:
 def without_diagonal(result: xarray.Dataset, name: str) -> xarray.Dataset:
     """Return a result without the comparisons of a layer with itself: of one model, readers ask for the other layers."""
     return result.assign({name: result[name].where(result.layer_a != result.layer_b).assign_attrs(result[name].attrs)})
+
+
+def arranged(result: xarray.Dataset) -> xarray.Dataset:
+    """Return a result with the layers of a in rows, as `homolog.compare` gives it and readers turn it."""
+    if type(result).__name__ != "Dataset":
+        return result
+    sides = [side for side in ("a", "b", "layer_a", "layer_b") if side in result.dims]
+    return result.transpose(..., *sides)
 
 
 def two_models(result: xarray.Dataset) -> None:
@@ -169,7 +178,7 @@ def between(result: xarray.Dataset, model_a: str, model_b: str) -> xarray.Datase
 
 def two_by_two(results: Iterable[xarray.Dataset]) -> Iterator[xarray.Dataset]:
     """Yield results of two models; one of many gives each pair of different models once."""
-    for result in results:
+    for result in map(arranged, results):
         measure_names(result)
         if "a" not in result.dims:
             yield result
@@ -344,6 +353,14 @@ def is_tested(result: xarray.Dataset, name: str) -> bool:
     return companion(result, name, "p_fdr") is not None
 
 
+def smallest_probability(result: xarray.Dataset, name: str) -> float:
+    """Return the smallest p-value that the test of a measure can give: that of one order of the examples."""
+    adjusted = companion(result, name, "p_fdr")
+    if adjusted is not None and adjusted.attrs.get("method", "permutation") == "permutation":
+        return 1 / (1 + int(result.attrs["n_permutations"]))
+    return math.exp(-math.lgamma(int(result.attrs["n_examples"]) + 1))
+
+
 def by_chance(result: xarray.Dataset, name: str, alpha: float = ALPHA) -> np.ndarray:
     """Return which pairs are no more alike than by chance; none where the result has neither p-values nor null levels."""
     found = np.zeros(result[name].shape, dtype=bool)
@@ -352,11 +369,9 @@ def by_chance(result: xarray.Dataset, name: str, alpha: float = ALPHA) -> np.nda
         sign = -1 if result[name].attrs["kind"] == "distance" else 1
         found |= scores(result, name) <= sign * level.values
     if adjusted is not None:
-        above = adjusted.values > alpha
-        if adjusted.attrs.get("method", "permutation") == "permutation":
-            # The smallest p that the permutations can give is no evidence of chance, however many pairs it is adjusted for.
-            above &= result[f"{name}_p"].values > 1 / (1 + int(result.attrs["n_permutations"]))
-        found |= above
+        # The smallest p that there can be is no evidence of chance, however many pairs it is adjusted for.
+        smallest = (1 + TIE) * smallest_probability(result, name)
+        found |= (adjusted.values > alpha) & (result[f"{name}_p"].values > smallest)
     return found
 
 
@@ -365,8 +380,8 @@ def is_supported(result: xarray.Dataset, name: str) -> np.ndarray:
     adjusted = companion(result, name, "p_fdr")
     if adjusted is None:
         return np.zeros(result[name].shape, dtype=bool)
-    known = ~np.isnan(result[name].values) & ~np.isnan(adjusted.values)
-    found: np.ndarray = known & ~by_chance(result, name)
+    beyond = np.nan_to_num(adjusted.values, nan=1.0) <= ALPHA
+    found: np.ndarray = ~np.isnan(result[name].values) & beyond & ~by_chance(result, name)
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from homolog.diagnostics import give, listed, untested_networks
 from homolog.inference.resampling import leave_one_out, standard_error
-from homolog.results import between, many_models, measure_names, models_in
+from homolog.results import arranged, between, many_models, measure_names, models_in
 
 if TYPE_CHECKING:
     import xarray
@@ -59,6 +59,7 @@ def mean_over_models(
     >>> round(mean.cka.item(), 2), round(mean.cka_se.item(), 3)
     (0.25, 0.014)
     """
+    result = arranged(result)
     many_models(result)
     every = models_in(result)
     sides = [every if models is None else list(dict.fromkeys(models)) for models in (models_a, models_b)]

@@ -71,7 +71,8 @@ def check(
         such as 0.95: the end of the interval of that level must hold, the low end of a similarity and the high end of a distance.
         The interval has two sides, as in `compare(interval=True, level=confidence)`, so that a layer whose value on infinitely
         many examples misses the threshold passes with a probability of at most 1 − confidence, and of about half of it where
-        the interval misses equally often on both sides.
+        the interval misses equally often on both sides. With pairs="all", where the best of k layers is taken, the level of
+        the intervals is 1 − (1 − confidence) / k, so that this holds for the best too.
     memory, progress, method, rng
         as for `compare`.
 
@@ -124,7 +125,9 @@ def check(
     options: dict[str, Any] = {"memory": memory, "progress": progress, "rng": rng}
     partners = _partners(models, selected, mask, pairs == "all", asked, options)
     if confidence is not None:
-        options |= {"interval": True, "level": float(confidence), "method": method}
+        # The best of several layers was chosen by its value, so that the interval must hold for all of them.
+        candidates = len(models["after"]) if pairs == "all" else 1
+        options |= {"interval": True, "level": 1 - (1 - float(confidence)) / candidates, "method": method}
     questions = [
         Question(layer, partner, each, numbers[each.name][layer])
         for layer in selected

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
-from homolog.results import ALPHA, best_in_rows, chosen_measure, companion, is_supported, scores, two_models
+from homolog.results import ALPHA, arranged, best_in_rows, chosen_measure, companion, is_supported, scores, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -64,6 +64,7 @@ def correspondence(result: xarray.Dataset, measure: str | None = None) -> xarray
     """
     import xarray
 
+    result = arranged(result)
     two_models(result)
     name = chosen_measure(result, measure)
     matrix = scores(result, name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from homolog.results import between, chosen_measure, marks, measure_names, models_in
+from homolog.results import arranged, between, chosen_measure, marks, measure_names, models_in
 
 if TYPE_CHECKING:
     import xarray
@@ -69,6 +69,7 @@ def log_dict(
     """
     if matches not in (None, "same_name", "best"):
         raise ValueError(f"matches must be 'same_name', 'best' or None, got {matches!r}.")
+    result = arranged(result)
     asked = [measures] if isinstance(measures, str) else measures
     names = measure_names(result) if asked is None else [chosen_measure(result, name) for name in asked]
     found: dict[str, float] = {}

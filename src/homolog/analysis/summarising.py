@@ -15,7 +15,7 @@ from homolog.markup import paragraphs
 from homolog.measures.registry import OF_THE_CALLER
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
-from homolog.results import between, chosen_measure, measure_names, models_in, two_models
+from homolog.results import arranged, between, chosen_measure, measure_names, models_in, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -82,7 +82,8 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
 
 def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[Step, xarray.Dataset], str]) -> Summary:
     """Return the summary with its last sentence, the next step, written by a function."""
-    if "a" not in result.dims:
+    result = arranged(result)
+    if type(result).__name__ != "Dataset" or "a" not in result.dims:
         two_models(result)
     if not measure_names(result):
         raise ValueError(

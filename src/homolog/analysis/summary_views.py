@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.names import shortened, shown
-from homolog.results import ALPHA, best_in_rows, companion, equal_to_largest
+from homolog.results import ALPHA, best_in_rows, companion, equal_to_largest, smallest_probability
 
 if TYPE_CHECKING:
     import xarray
@@ -204,10 +204,10 @@ def _view(result: xarray.Dataset, measure: str, titles: tuple[str, str], at: tup
 
 def _smallest(result: xarray.Dataset, measure: str, part: Any, values: np.ndarray) -> np.ndarray:
     own = result.get(f"{measure}_p")
-    permuted = "n_permutations" in result.attrs and own is not None and own.attrs.get("method") != "moments"
-    if not permuted:
+    permuted = own is not None and own.attrs.get("method", "permutation") == "permutation"
+    if own is None or (permuted and "n_permutations" not in result.attrs):
         return np.zeros(values.shape, bool)
-    found: np.ndarray = part(own) <= (1 + 1e-9) / (1 + int(result.attrs["n_permutations"]))
+    found: np.ndarray = part(own) <= (1 + 1e-9) * smallest_probability(result, measure)
     return found
 
 

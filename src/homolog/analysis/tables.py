@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.results import chosen_measure, companion, is_supported, is_tested, many_models, two_models
+from homolog.results import arranged, chosen_measure, companion, is_supported, is_tested, many_models, two_models
 
 if TYPE_CHECKING:
     import pandas
@@ -57,6 +57,7 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
 
     if type(result).__name__ == "Dataset" and "best_b" in result:
         return pandas.DataFrame(_of_layers(result))
+    result = arranged(result)
     many = type(result).__name__ == "Dataset" and "a" in result.dims
     (many_models if many else two_models)(result)
     name = chosen_measure(result, measure)

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import scipy
 
-from homolog.arrays import converted, on_disk, on_host
+from homolog.arrays import converted, on_disk, on_host, to_numpy
 from homolog.engine.companions import RowsAndColumns
 from homolog.engine.measure_groups import MeasureGroup
 from homolog.engine.planning import Layer, Plan
-from homolog.inference.pearson import upper_tail
+from homolog.inference.pearson import is_lumpy, most_probable, upper_tail
 from homolog.inference.pvalues import false_discovery
 from homolog.measures.evaluation import prepared
 from homolog.measures.record import Measure
-from homolog.operands.order_moments import shapes
+from homolog.operands.order_moments import shapes, sums_over_examples
 
 MOST_EXAMPLES, FEWEST_EXAMPLES = 512, 64
 """Examples that skewness and kurtosis are taken from: all of so many, and too few of more for any p-value."""
+LISTED = 7
+"""Examples of which all orders are listed, 5,040."""
+SHARE = 0.04
+"""p-values are no smaller than this share of the most that any distribution with the same four moments allows."""
+UNLIKE = 2.0
+"""Ratio of mean squares from which on some examples are not like all."""
 RUN = 16
 """Neighbouring rows that are taken together: on disk a row alone costs as much as the chunk it lies in."""
 
@@ -32,9 +40,14 @@ Formulas = tuple[tuple[str, Any], ...]
 
 
 def moment_pvalues(
-    plan: Plan, group: MeasureGroup, operands: Mapping[int, Any], scores: Mapping[str, np.ndarray], each: Each
+    plan: Plan,
+    group: MeasureGroup,
+    operands: Mapping[int, Any],
+    values: Mapping[str, np.ndarray],
+    scores: Mapping[str, np.ndarray],
+    each: Each,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Return measure → "p" and "p_fdr" over all layers, of the scores that the measures have among all orders."""
+    """Return measure → "p" and "p_fdr" over all layers, of the scores that the values have among all orders."""
     records = {_formula(record): record for record in group.measures.values() if record.order_score is not None}
     places = _places(plan, group)
     if not records or len(places) < min(plan.n, FEWEST_EXAMPLES):
@@ -43,21 +56,69 @@ def moment_pvalues(
     if not _is_whole(plan, group):
         some = next(iter(records.values())).of_rows(places)
         taken = [partial(_of_some, layer, some, places) for layer in plan.used_layers]
-    sums = dict(zip(map(int, plan.used), each(partial(_sums, list(records.values())), taken), strict=True))
+    matrices = dict(zip(map(int, plan.used), each(partial(_matrices, list(records.values())), taken), strict=True))
     sides, found = RowsAndColumns.of(plan, group), {}
-    shape_of = {
-        formula: shapes(len(places), [sums[int(i)][k] for i in sides.rows], [sums[int(j)][k] for j in sides.columns])
+    told = ~np.add.outer(*(_untold(operands, part, places, plan.n) for part in (sides.rows, sides.columns)))
+    tails = {
+        formula: _Tail.of(
+            len(places), [[matrices[int(i)][k] for i in part] for part in (sides.rows, sides.columns)], told
+        )
         for k, formula in enumerate(records)
     }
     for name, record in group.measures.items():
         if record.order_score is not None:
-            score = scores[name][np.ix_(sides.rows, sides.columns)]
-            p = np.maximum(upper_tail(score, *shape_of[_formula(record)]), least_probability(plan.n))
-            # Where no order changes the value, every order is as alike.
-            p = np.where(np.isposinf(score), 1.0, p)
+            at = np.ix_(sides.rows, sides.columns)
+            p = np.maximum(tails[_formula(record)].probability(scores[name][at]), least_probability(plan.n))
+            p[np.isnan(values[name][at])] = np.nan
             kinds = {"p": p, "p_fdr": false_discovery(p, sides.together(record))}
             found[name] = {kind: sides.spread(sides.whole(p, record), len(plan.layers)) for kind, p in kinds.items()}
     return found
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """The probability of a value at least as alike, of all pairs."""
+
+    skewness: np.ndarray
+    kurtosis: np.ndarray
+    """NaN where the examples that were looked at say nothing of the others."""
+    exact: np.ndarray | None
+    """The probabilities themselves, of examples so few that all orders can be listed."""
+
+    @classmethod
+    def of(cls, n: int, sides: Any, told: np.ndarray) -> _Tail:
+        """Look at the matrices of the layers in rows and in columns, or at the sums over their n examples."""
+        if isinstance(sides[0][0], np.ndarray):
+            return cls(np.full(told.shape, np.nan), np.full(told.shape, np.nan), over_all_orders(*sides))
+        skewness, kurtosis = (np.where(told, moment, np.nan) for moment in shapes(n, *sides))
+        return cls(skewness, kurtosis, None)
+
+    def probability(self, score: np.ndarray) -> np.ndarray:
+        """Return the p-values of scores."""
+        if self.exact is not None:
+            p = np.where(np.isnan(score), np.nan, self.exact)
+        else:
+            shape = self.skewness, self.kurtosis
+            most = most_probable(score, *shape)
+            unknown = np.isnan(self.skewness) | is_lumpy(*shape)
+            # The tail of a bounded distribution ends: how far is not known so well that a value beyond could not be.
+            least = np.where(unknown, 1.0, SHARE) * most
+            p = np.fmax(upper_tail(score, *shape), least)
+        # Where no order changes the value, every order is as alike.
+        return np.where(np.isposinf(score), 1.0, p)
+
+
+def over_all_orders(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the share of all orders in which the examples of y give at least the inner product that they have."""
+    n = len(xs[0])
+    orders = np.array(list(itertools.permutations(range(n))))
+    places = (orders[:, :, None] * n + orders[:, None, :]).reshape(len(orders), -1)
+    first = np.stack([x.reshape(-1) for x in xs])
+    found = []
+    for y in ys:
+        inner = first @ y.reshape(-1)[places].T
+        found.append(np.mean(inner >= inner[:, :1] - 1e-9, axis=1))
+    return np.stack(found, axis=1)
 
 
 def least_probability(n: int) -> float:
@@ -95,9 +156,25 @@ def _places(plan: Plan, group: MeasureGroup) -> np.ndarray:
     return evenly_in_runs(plan.n, min(MOST_EXAMPLES, int((room / 64) ** 0.5), room // (24 * widest)), run)
 
 
-def _sums(records: Sequence[Measure], operand: Any) -> list[Any]:
-    x = operand() if callable(operand) else operand
-    return [record.sums_over_orders(x) for record in records]
+def _matrices(records: Sequence[Measure], operand: Any) -> list[Any]:
+    """Return the matrices of every formula, or of more than a few examples the sums over them."""
+    x, found = operand() if callable(operand) else operand, []
+    for record in records:
+        matrix = record.matrix_of_orders(x)
+        found.append(matrix if len(matrix) <= LISTED else sums_over_examples(matrix))
+    return found
+
+
+def _untold(operands: Mapping[int, Any], layers: np.ndarray, places: np.ndarray, n: int) -> np.ndarray:
+    """Say of which layers some examples say nothing of the others: single ones among them are far from the rest."""
+    if len(places) == n:
+        return np.zeros(len(layers), dtype=bool)
+    found = []
+    for index in layers:
+        own = np.asarray(to_numpy(operands[int(index)].diagonal), dtype=float) ** 2
+        some, every = own[places].mean(), own.mean()
+        found.append(every > 0 and not 1 / UNLIKE < some / every < UNLIKE)
+    return np.array(found)
 
 
 def _of_some(layer: Layer, record: Measure, places: np.ndarray) -> Any:

@@ -194,7 +194,9 @@ def _run_together(plan: Plan, groups: Sequence[MeasureGroup], outcome: Outcome, 
                 outcome.add_companions(*beside, grouped=plan.asked.groups is not None)
             if plan.asked.null is None and outcome.order_scores.keys() & group.measures.keys():
                 outcome.add_pvalues(
-                    moment_pvalues(plan, group, known, outcome.order_scores, at_most(each, group.at_once[0]))
+                    moment_pvalues(
+                        plan, group, known, outcome.values, outcome.order_scores, at_most(each, group.at_once[0])
+                    )
                 )
             outcome.examine(plan, group.measures, known)
             operands.clear()

@@ -38,8 +38,10 @@ def upper_tail(score: np.ndarray, skewness: np.ndarray, kurtosis: np.ndarray) ->
     c0, c1, c2 = quadratic
     discriminant = c1**2 - 4 * c0 * c2
     known = ~(np.isnan(z) | np.isnan(skew) | np.isnan(kurt))
-    gamma = known & (np.abs(c2) < GAMMA)
-    beta = known & ~gamma & (c2 < 0)
+    beyond_gamma = 2 * kurt - 3 * skew**2 - 6
+    gamma = known & (np.abs(beyond_gamma) < GAMMA * 10)
+    # Its roots have different signs; all three coefficients may have changed theirs.
+    beta = known & ~gamma & (beyond_gamma < 0)
     whole = known & ~gamma & ~beta & (discriminant < 0)
     prime = known & ~gamma & ~beta & ~whole
     for chosen, tails in ((gamma, _gamma), (beta, _beta), (prime, _beta_prime), (whole, _whole_line)):
@@ -47,6 +49,34 @@ def upper_tail(score: np.ndarray, skewness: np.ndarray, kurtosis: np.ndarray) ->
             upper, lower = tails(z[chosen], skew[chosen], tuple(c[chosen] for c in quadratic))
             found[chosen] = np.where(turned[chosen], lower, upper)
     return found.reshape(shape)
+
+
+def is_lumpy(skewness: np.ndarray, kurtosis: np.ndarray) -> np.ndarray:
+    """Say which distributions pile up at the upper end of their range, as those of a few values do."""
+    turned = np.asarray(skewness) < 0
+    skew = np.abs(np.asarray(skewness, dtype=float))
+    kurt = np.maximum(np.asarray(kurtosis, dtype=float), (1 + 1e-9) * (1 + skew**2) + 1e-9)
+    bounded = 2 * kurt - 3 * skew**2 - 6 < -10 * GAMMA
+    safe = tuple(np.where(bounded, c, x) for c, x in zip(_quadratic(skew, kurt), (1.0, 0.0, -1.0), strict=True))
+    _, _, first, second = _exponents(safe)
+    found: np.ndarray = bounded & (np.where(turned, first, second) < -1e-6)
+    return found
+
+
+def most_probable(score: np.ndarray, skewness: np.ndarray, kurtosis: np.ndarray) -> np.ndarray:
+    """Return the largest probability of a value of at least `score` that any distribution with these moments gives.
+
+    Chebyshev's inequality for four moments (Akhiezer 1965, section 2.5); for two moments, where the others are NaN, Cantelli's. 1
+    for scores that are not far above the mean.
+    """
+    z, skew, kurt = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (score, skewness, kurtosis)))
+    cantelli = np.where(z > 0, 1 / (1 + z**2), 1.0)
+    left = np.maximum(kurt - skew**2 - 1, 1e-12)
+    with np.errstate(over="ignore", invalid="ignore"):
+        four = 1 / (1 + z**2 + (z**2 - skew * z - 1) ** 2 / left)
+        far = z > (skew + np.sqrt(skew**2 + 4)) / 2
+    found: np.ndarray = np.where(far & ~np.isnan(four), four, cantelli)
+    return np.where(np.isnan(z), np.nan, found)
 
 
 Coefficients = tuple[np.ndarray, ...]
@@ -73,7 +103,7 @@ def _gamma(z: np.ndarray, skew: np.ndarray, _: Coefficients) -> Tails:
 
 def _roots(c0: np.ndarray, c1: np.ndarray, c2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the smaller and the larger root, without subtracting what is nearly equal."""
-    half = -(c1 + np.sqrt(np.maximum(c1**2 - 4 * c0 * c2, 0))) / 2
+    half = -(c1 + np.copysign(np.sqrt(np.maximum(c1**2 - 4 * c0 * c2, 0)), c1)) / 2
     first, second = half / c2, c0 / half
     return np.minimum(first, second), np.maximum(first, second)
 

@@ -16,7 +16,7 @@ from homolog.measures.record import KORNBLITH_2019, when
 from homolog.measures.registry import register
 from homolog.operands.family import Invariances, undefined_where
 from homolog.operands.gram import Gram, Kernel, MedianFraction
-from homolog.operands.gram_orders import order_score, order_sums
+from homolog.operands.gram_orders import order_matrix, order_score
 from homolog.operands.gram_statistics import STRUCTURE, Estimator, GramProducts, inner_product, norm, without_each
 from homolog.operands.small_tensors import quick_alignment
 
@@ -68,7 +68,7 @@ _BANDWIDTH: dict[str, Any] = {
 @register(
     STRUCTURE,
     order_score=order_score,
-    order_sums=order_sums,
+    order_matrix=order_matrix,
     without_each=_hsic_without_each,
     unbiased={"estimator": "debiased"},
     long_tailed=True,
@@ -112,7 +112,7 @@ def hsic(
 @register(
     STRUCTURE,
     order_score=order_score,
-    order_sums=order_sums,
+    order_matrix=order_matrix,
     null=_cka_null,
     quick=_cka_quick,
     without_each=_cka_without_each,
@@ -159,7 +159,7 @@ removed, the value is that of `cka`, and a MissingInputsWarning says so."""
 @register(
     STRUCTURE,
     order_score=order_score,
-    order_sums=order_sums,
+    order_matrix=order_matrix,
     fixed={"kernel": "distance"},
     unbiased={"estimator": "debiased"},
     rooted=True,
@@ -198,7 +198,7 @@ def distance_correlation(
 @register(
     STRUCTURE,
     order_score=order_score,
-    order_sums=order_sums,
+    order_matrix=order_matrix,
     fixed={"kernel": "residual"},
     unbiased={"estimator": "debiased"},
     kind="similarity",

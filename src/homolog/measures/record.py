@@ -111,9 +111,10 @@ class Measure:
     """quick(array, array, **options) → the value where a shortcut has it without any warning, else None."""
     order_score: Callable[..., Array] | None = None
     """order_score(shared, **formula options) → where the value lies among those of all orders of the examples, in standard
-    deviations above their mean, infinite where no order changes it; with `order_sums` it gives p-values without permuting."""
-    order_sums: Callable[..., Any] | None = None
-    """order_sums(operand, **formula options) → what `operands.order_moments.shapes` makes skewness and kurtosis of."""
+    deviations above their mean, infinite where no order changes it; with `order_matrix` it gives p-values without permuting."""
+    order_matrix: Callable[..., np.ndarray] | None = None
+    """order_matrix(operand, **formula options) → (n, n) matrix K with rows and diagonal of sum 0 and norm 1; over all orders of
+    the examples of L, ⟨K, L⟩ lies as the value does."""
     without_each: Callable[..., Array | None] | None = None
     """without_each(X, Y, shared, **formula options) → (n,) values without each example, or None where there is no shortcut."""
     unbiased: Mapping[str, Any] = field(default_factory=dict)
@@ -245,9 +246,10 @@ class Measure:
         """Return where the value lies among those of all orders of the examples, or None where there is no formula."""
         return None if self.order_score is None else self.order_score(shared, **self.formula_options)
 
-    def sums_over_orders(self, operand: Any) -> Any:
-        """Return what the skewness and kurtosis over all orders are made of, or None where there is no formula."""
-        return None if self.order_sums is None else self.order_sums(operand, **self.formula_options)
+    def matrix_of_orders(self, operand: Any) -> np.ndarray:
+        """Return the matrix whose inner products lie among those of all orders of the examples as the values do."""
+        assert self.order_matrix is not None  # others are not asked
+        return self.order_matrix(operand, **self.formula_options)
 
     def values_without_each(self, x: Any, y: Any, shared: Any) -> np.ndarray | None:
         """Return the (n,) values without each example, or None where there is no shortcut."""

@@ -13,7 +13,7 @@ from homolog.measures.evaluation import evaluate
 from homolog.measures.listing import Listing
 from homolog.measures.record import Measure, typed
 from homolog.measures.spec import read
-from homolog.names import SHORT_NAMES, plain_name, unknown
+from homolog.names import SHORT_NAMES, plain_name, quoted, unknown
 from homolog.operands.family import FUNCTION, Family, Invariances
 
 _MEASURES: dict[str, Measure] = {}
@@ -223,6 +223,13 @@ def measure(spec: str | Measure | Callable[..., Any], /, **options: Any) -> Meas
                 unknown("measure", name, [*_MEASURES, *aliases, *SHORT_NAMES], "homolog.measures() lists them")
             )
         record, meant = found
+        for option, value in meant.items():
+            if written.get(option, value) != value or str(options.get(option, value)) != value:
+                other = written.get(option, options.get(option))
+                raise ValueError(
+                    f"{quoted(name)} stands for {SHORT_NAMES[plain_name(name)]}, got {option}={other} beside it: write "
+                    f"{record.name}({option}={other})."
+                )
         return record.bind(**typed(record, meant | written) | options)
     if callable(spec):
         registered = _MEASURES.get(getattr(spec, "__name__", ""))

@@ -13,8 +13,9 @@ from homolog.arrays import Array, namespace, to_numpy
 from homolog.operands.family import undefined_where
 from homolog.operands.gram import Gram
 from homolog.operands.gram_statistics import Estimator, GramProducts, GramSums, inner_product
-from homolog.operands.order_moments import Graph, sums_over_examples, variance_weights
+from homolog.operands.order_moments import variance_weights
 
+ROUNDING = 1e-12
 EXACT_EXAMPLES = 256
 """So many are cheap in float64."""
 
@@ -27,14 +28,16 @@ def order_score(shared: GramProducts, estimator: Estimator) -> Array:
     n, xp = shared.n, namespace(shared.off_diagonal)
     sides = [_own(side, n, estimator) for side in (shared.x, shared.y)]
     weights = variance_weights(n).tolist()
-    variance = sum(
+    terms = [
         weights[i][j] * first * second for i, first in enumerate(sides[0][:2]) for j, second in enumerate(sides[1][:2])
-    )
+    ]
+    variance = sum(terms)
     traces = shared.x.trace * shared.y.trace
     top = inner_product(n, shared.off_diagonal, shared.diagonals, traces, estimator)
     if estimator == "biased":
         top = top - traces / (n - 1)
-    fixed = sides[0][2] | sides[1][2] | ~(variance > 0)
+    # Where the terms cancel, what is left is rounding.
+    fixed = sides[0][2] | sides[1][2] | ~(variance > ROUNDING * sum(xp.abs(term) for term in terms))
     score = top / xp.sqrt(xp.where(fixed, xp.ones_like(top), variance))
     score = xp.where(fixed, xp.full_like(score, float("inf")), score)
     return undefined_where(shared.x.constant | shared.y.constant, score)
@@ -53,8 +56,8 @@ def _own(side: GramSums, n: int, estimator: Estimator) -> tuple[Array, Array, Ar
     return diagonals, rest, rest <= n * side.epsilon * whole
 
 
-def order_sums(x: Gram, estimator: Estimator) -> dict[Graph, float]:
-    """Return the sums that skewness and kurtosis over all orders are made of."""
+def order_matrix(x: Gram, estimator: Estimator) -> np.ndarray:
+    """Return the (n, n) matrix, divided by its norm, of which orders of the examples give ⟨K, L⟩ less its mean."""
     formed = to_numpy(x.formed())
     n = len(formed)
     # Of many examples six digits are enough for what the shape of a distribution is used for.
@@ -71,4 +74,4 @@ def order_sums(x: Gram, estimator: Estimator) -> dict[Graph, float]:
     size = np.linalg.norm(gram)
     if size > 0:
         gram /= size
-    return sums_over_examples(gram)
+    return gram

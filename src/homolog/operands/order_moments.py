@@ -71,7 +71,7 @@ def shapes(n: int, xs: Sequence[Mapping[Graph, float]], ys: Sequence[Mapping[Gra
     NaN where no order changes ⟨K, L⟩.
     """
     second, third, fourth = (moment(n, xs, ys, order) for order in (2, 3, 4))
-    varies = second > 0
+    varies = second > 1e-12 / n**2  # of matrices of norm 1, whose products vary by about 1/n if they vary
     spread = np.sqrt(np.where(varies, second, np.nan))
     return Shape(third / spread**3, fourth / spread**4)
 

@@ -9,7 +9,16 @@ import numpy as np
 
 from homolog.plot.cells import Look, draw_bar, draw_cells, draw_marks, look, write_numbers
 from homolog.plot.labels import LONGEST_LABEL, LONGEST_MODEL, axis_title, drawn_in, label_axis, layer_labels, plain
-from homolog.results import by_chance, chosen_measure, colour_limits, is_tested, marks, measure_names, two_models
+from homolog.results import (
+    arranged,
+    by_chance,
+    chosen_measure,
+    colour_limits,
+    is_tested,
+    marks,
+    measure_names,
+    two_models,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -77,6 +86,7 @@ def heatmap(
     'cka, n = 50'
     """
     measure_names(result)
+    result = arranged(result)
     if "a" not in result.dims:
         two_models(result)
     name = chosen_measure(result, measure)
@@ -156,7 +166,8 @@ def heatmaps(
     given: Any = results
     named: dict[str, Any] = dict(given) if many else {"": given}
     panels = []
-    for name, result in named.items():
+    for name, given_result in named.items():
+        result = arranged(given_result)
         names = list(measures) if measures is not None else measure_names(result)[: 1 if many else None]
         panels += [
             (" ".join([name] * bool(name) + [measure] * (len(names) > 1 or not name)), result, measure)
