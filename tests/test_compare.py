@@ -207,7 +207,8 @@ def test_many_models_are_read_two_by_two(layers, rng):
     two = hl.compare(seeds["0"], seeds["2"], measures=("cka", "pwcca"))
     part = hl.between(many, "0", "2")
     for name in two.data_vars:
-        np.testing.assert_allclose(part[name], two[name], atol=1e-12)
+        if not name.endswith("_p_fdr"):  # adjusted for as many pairs as were compared
+            np.testing.assert_allclose(part[name], two[name], atol=1e-12)
     assert hl.correspondence(part).best_b.values.tolist() == ["early", "late"]
     found = hl.layer_identification(many)
     assert found.decisions.values.tolist() == [12, 12]
