@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -17,6 +18,20 @@ def is_torch(value: Any) -> bool:
     """Say whether a value is a tensor of PyTorch's."""
     torch = loaded_torch()
     return torch is not None and isinstance(value, torch.Tensor)
+
+
+def is_module(value: Any) -> bool:
+    """Say whether a value is a module of PyTorch's."""
+    torch = loaded_torch()
+    return torch is not None and isinstance(value, torch.nn.Module)
+
+
+def is_of_torch(value: Any, *names: str) -> bool:
+    """Say whether a value is of one of the classes of PyTorch with these names, such as "jit.ScriptModule"."""
+    torch = loaded_torch()
+    if torch is None:
+        return False
+    return isinstance(value, tuple(functools.reduce(getattr, name.split("."), torch) for name in names))
 
 
 def is_packed(value: Any) -> bool:
