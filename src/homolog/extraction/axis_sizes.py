@@ -12,11 +12,9 @@ from homolog.extraction.batches import Batch
 from homolog.extraction.outputs import output_of
 
 
-def sizes_beside(output: Any, module: nn.Module, axis: int) -> set[int]:
-    """Return the sizes that a first axis could be mistaken for: of the output's other axes, and of the module's weights."""
-    tensor = output_of(output).tensor
-    other = set() if tensor is None else {size for place, size in enumerate(tensor.shape) if place != axis}
-    return other | {size for weight in module.parameters() for size in weight.shape}
+def sizes_beside(output: Any, axis: int) -> set[int]:
+    """Return the sizes of the other axes of an output, for which that of the examples could be mistaken."""
+    return {size for place, size in enumerate(shape_of(output)) if place != axis}
 
 
 def shape_of(output: Any) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from homolog.extraction.batch_contents import is_items, map_leaves
 from homolog.extraction.batches import as_numpy
 from homolog.extraction.computation_record import record_of
 from homolog.extraction.input_checks import check_plain
-from homolog.extraction.layer_selection import INPUT, OUTPUT, Selection, module_of, select_names
+from homolog.extraction.layer_selection import CALL, INPUT, OUTPUT, Selection, module_of, select_names
 from homolog.extraction.layer_values import AdaptedModel, Layer
 from homolog.extraction.options import Options
 from homolog.extraction.sources import Listener, Maker
@@ -96,16 +96,18 @@ class FunctionSource:
         """Call the function once, and tell the listeners each layer as it comes."""
         for name, value in _pairs(self._model.run(content, self._wanted())):
             _check_name(name)
-            maker = Maker(self._model.types.get(module_of(name), ""))
+            name = CALL.sub("", name)  # listeners count the calls themselves
+            maker = Maker(self._model.types.get(name, ""))
             for listener in self._listeners:
-                if listener.selection.keep(name):
-                    listener.heard(name, value, maker)
+                listener.heard(name, value, maker)
 
     def _wanted(self) -> list[str] | None:
         """Return the layers that anybody wants; None where their names are not known."""
-        keeps = [listener.selection.keep for listener in self._listeners]
-        known = self._model.types
-        return [name for name in known if any(keep(name) for keep in keeps)] if known else None
+        known, selections = self._model.types, [listener.selection for listener in self._listeners]
+        if not known:
+            return None
+        called = {module_of(pattern) for selection in selections for pattern in selection.required}
+        return [name for name in known if name in called or any(one.keep(name) for one in selections)]
 
     @contextmanager
     def unchanged(self, seed: int) -> Iterator[None]:

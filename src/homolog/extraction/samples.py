@@ -73,7 +73,7 @@ def tolerance_of(source: Source, samples: Iterable[Sample]) -> tuple[float, floa
         return HALF, SPACING_OF_HALF
     if dtypes == {"float64"}:
         return FLOAT64, 64 * float(np.finfo(np.float64).eps)
-    exact = all(sample.on_host for sample in samples) and not source.inexact
+    exact = source.on_host and all(sample.on_host for sample in samples) and not source.quantised
     return FLOAT32 if exact else ROUNDED, 64 * float(np.finfo(np.float32).eps)
 
 
