@@ -150,6 +150,11 @@ def _no_examples(raw: Any, options: Options) -> str:
     keys = [str(key) for key, value in raw.items() if is_numbers(value)] if isinstance(raw, Mapping) else []
     if options.forward is None and keys:
         return f"a batch must hold tensors or arrays, got {lists_of_numbers(keys)}."
+    if options.forward is None and is_texts(raw):
+        return (
+            "a batch must be a tensor, a tuple or a mapping that holds one, got texts: let a tokenizer make tensors of them, "
+            'forward=lambda model, texts: model(**tokenizer(texts, padding=True, return_tensors="pt")), or pass these as data.'
+        )
     if options.forward is None:
         return (
             f"a batch must be a tensor, a tuple or a mapping that holds one, got {described(raw)}: pass "

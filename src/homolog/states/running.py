@@ -68,8 +68,8 @@ def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: floa
     with progress_bar("comparing", steps, pair.options[0].progress, unit="example") as bar, ExitStack() as stack:
         for source in sources:
             stack.enter_context(source.lent(pair.options[0].device))
-        for side, recorder in enumerate(recorders):
-            stack.enter_context(sources[0 if pair.one_forward else side].attached(recorder))
+        for number, recorder in enumerate(recorders):
+            stack.enter_context(sources[0 if pair.one_forward else number].attached(recorder))
         runner = Runner(pair, sources, recorders)
         for number in range(passes):
             if number and isinstance(state, MinibatchHSIC):
