@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.masked import MaskedTensor
 
@@ -96,7 +97,7 @@ def _suspected_padding(
     suspected_padding = masks.suspected_padding_of(name, int(output.shape[1]))
     if suspected_padding is None:
         return None
-    padding = ~suspected_padding.of(int(output.shape[1]))[:, :, None].to(output.device)
+    padding = torch.from_numpy(~suspected_padding.of(int(output.shape[1])))[:, :, None].to(output.device)
     before, after = (reduced(torch.where(padding, value, output)).features for value in (0.0, 1.0))
     return None if before.shape == after.shape and torch.equal(before, after) else suspected_padding
 
@@ -137,7 +138,12 @@ def _mask_for(name: str, output: torch.Tensor, found: Output, masks: Masks) -> t
         return None
     if found.mask is not None:  # sequences of unequal lengths bring their own
         return None if bool(found.mask.all()) else found.mask
-    return masks.of(name, int(output.shape[1]))
+    return _beside(masks.of(name, int(output.shape[1])), output)
+
+
+def _beside(mask: Any, near: Any) -> torch.Tensor | None:
+    """Return a mask as a tensor on the device of another."""
+    return None if mask is None else torch.from_numpy(np.array(mask)).to(near.device)
 
 
 def as_positions(output: torch.Tensor, channels: str) -> torch.Tensor:
@@ -153,7 +159,8 @@ def _by_function(name: str, found: Output, rule: Any, masks: Masks, axis: int) -
     output = found.raw
     plain = found.tensor is not None and isinstance(output, torch.Tensor)
     known = int(output.shape[1]) if plain and output.ndim == 3 and axis == 0 else None
-    mask = found.mask if found.mask is not None else masks.for_function(name, known)
+    near = output if isinstance(output, torch.Tensor) else masks.library
+    mask = found.mask if found.mask is not None else _beside(masks.for_function(name, known), near)
     try:
         reduced = rule(output, mask)
     except Exception as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -44,8 +45,10 @@ def rows_at(rows: LayerRows, index: Sequence[int]) -> torch.Tensor:
     return torch.cat([features[rows.example == i] for i in index])
 
 
-def differences(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+def differences(before: Any, after: Any) -> Any:
     """Return by how much values differ: NaN from itself not at all, from a number without end."""
+    if isinstance(before, np.ndarray):
+        return differences(torch.from_numpy(before), torch.from_numpy(after)).numpy()
     first, second = before.double(), after.double()
     same = (first == second) | (first.isnan() & second.isnan())
     return torch.where(same, 0.0, (first - second).abs()).nan_to_num(nan=torch.inf)

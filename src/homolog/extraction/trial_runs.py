@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import torch
+import numpy as np
 from torch import nn
 
 from homolog.extraction import batches
@@ -16,6 +16,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.outputs import is_transformed, output_of
 from homolog.extraction.recorder import Recorder
 from homolog.extraction.restoring import unchanged
+from homolog.extraction.tensors import numbers_of
 
 
 def run_trial(
@@ -42,15 +43,15 @@ def run_trial(
 
 def outputs_of_layers(
     model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder]
-) -> list[dict[str, torch.Tensor]] | None:
+) -> list[dict[str, np.ndarray]] | None:
     """Return what the layers put out; None where the model does not take the batch."""
-    found: list[dict[str, torch.Tensor]] = [{} for _ in recorders]
+    found: list[dict[str, np.ndarray]] = [{} for _ in recorders]
 
-    def listener(into: dict[str, torch.Tensor]) -> Callable[[str, Any, nn.Module], None]:
+    def listener(into: dict[str, np.ndarray]) -> Callable[[str, Any, nn.Module], None]:
         def listen(name: str, output: Any, module: nn.Module) -> None:
             tensor = None if is_transformed(output) else output_of(output).tensor
             if tensor is not None:
-                into[name] = tensor.detach().clone()
+                into[name] = numbers_of(tensor).copy()
 
         return listen
 
