@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import nn
-
 from homolog.extraction.batch_contents import leaves
 from homolog.extraction.batches import Batch
 from homolog.extraction.outputs import output_of
+from homolog.extraction.tensors import is_nested, is_tensor
 
 
 def sizes_beside(output: Any, axis: int) -> set[int]:
@@ -29,7 +27,7 @@ def shape_of_example(output: Any, axis: int) -> str:
 
 
 def _has_shape(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and not leaf.is_nested and leaf.ndim > 0
+    return is_tensor(leaf) and not is_nested(leaf) and leaf.ndim > 0
 
 
 def shapes_of(batch: Batch) -> tuple[tuple[int, ...], ...]:

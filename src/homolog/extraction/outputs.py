@@ -32,7 +32,7 @@ class Output(NamedTuple):
 
     tensor: Any
     """The first floating tensor of at least two axes, else the first floating one of one axis; None where there is neither."""
-    mask: np.ndarray | None
+    mask: Any
     """(examples, positions), true where a position counts, as the output says itself; None where it says nothing."""
     problem: str
     """What there is instead of a tensor that can be taken."""
@@ -63,7 +63,7 @@ def output_of(output: Any, *, numbers: bool = False) -> Output:
 def _of_layer(layer: Layer) -> Output:
     """Return the array of a layer that says more of itself, with its own mask."""
     found = output_of(layer.array, numbers=True)
-    mask = found.mask if layer.mask is None else np.asarray(numbers_of(layer.mask))
+    mask = found.mask if layer.mask is None else layer.mask
     return found._replace(mask=mask, kind=layer.kind, raw=found.raw if found.tensor is None else found.tensor)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
-from homolog.activations import Module, unknown_layer
+from homolog.activations import Module, glob_expression, unknown_layer
 from homolog.diagnostics import listed
 from homolog.extraction import reductions
 from homolog.extraction.axis_sizes import shape_of, shape_of_example, shapes_of, sizes_beside, sizes_of
@@ -361,11 +361,15 @@ class Recorder:
                 )
             raise KeyError(f"layer {missing[0]!r} did not run in the forward; " + unknown_layer(missing[0], ran))
         for pattern, names in self.selection.globs.items() if self.n_batches == 0 else ():
-            if not any(name in self._calls for name in names):
+            if any(name in self._calls for name in names):
+                continue
+            if names:
                 raise KeyError(
                     f"{pattern!r} matches only layers that did not run in the forward ({listed(names)}); "
                     + unknown_layer(pattern, ran)
                 )
+            if not any(glob_expression(pattern).fullmatch(name) for name in self._calls):
+                raise KeyError(unknown_layer(pattern, list(self._calls)))
 
     def _note_unused(self) -> None:
         """Name layers that nobody named, that did not run, and whose weights belong to no layer that did."""

@@ -194,7 +194,8 @@ def _by_function(name: str, found: Output, rule: Any, masks: Masks, axis: int) -
     output = found.raw
     plain = found.tensor is not None and is_tensor(output)
     known = int(output.shape[1]) if plain and output.ndim == 3 and axis == 0 else None
-    keep = found.mask if found.mask is not None else masks.for_function(name, known)
+    own = found.mask is not None
+    keep = masks.checked(name, found.mask) if own else masks.for_function(name, known)
     mask = None if keep is None else _for_rule(keep, output, masks)
     try:
         reduced = rule(output, mask)
