@@ -23,9 +23,7 @@ def source_of(model: Any, options: Options) -> Source:
     for name in ADAPTERS:
         adapter = importlib.import_module(f"homolog.extraction.{name}")
         if adapter.is_model(model):
-            adapted = adapter.adapt(
-                model, device=options.device, memory=options.memory, batch_size=options.batch_size
-            )
+            adapted = adapter.adapt(model, device=options.device, memory=options.memory, batch_size=options.batch_size)
             return FunctionSource(adapted)
     if isinstance(model, str | PathLike):
         raise ValueError(_unknown_file(Path(model)))

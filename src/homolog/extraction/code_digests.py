@@ -22,6 +22,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, Modul
 from typing import Any
 
 import numpy as np
+
 from homolog.extraction.code_reading import (
     MADE_BY,
     MOST_OBJECTS,

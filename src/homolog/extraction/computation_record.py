@@ -68,12 +68,7 @@ def _code_of_model(model: Any, digest: CodeDigest) -> bytes:
 
 def has_plain_bytes(value: Any) -> bool:
     """Say whether part of a model's state is digested with its weights."""
-    return (
-        is_torch(value)
-        and value.layout == loaded_torch().strided
-        and not value.is_quantized
-        and not value.is_meta
-    )
+    return is_torch(value) and value.layout == loaded_torch().strided and not value.is_quantized and not value.is_meta
 
 
 def _written_code(digested: Callable[[], bytes]) -> str:

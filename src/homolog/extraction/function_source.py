@@ -97,7 +97,7 @@ class FunctionSource:
         for name, value in _pairs(self._model.run(content, self._wanted())):
             _check_name(name)
             name = CALL.sub("", name)  # listeners count the calls themselves
-            maker = Maker(self._model.types.get(name, ""))
+            maker = Maker(self._model.types.get(name, ""), whole_numbers=self._function is not None)
             for listener in self._listeners:
                 listener.heard(name, value, maker)
 

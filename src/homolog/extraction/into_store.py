@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
+
 from homolog.activations import MODULES, NOT_DIGESTED, Activations
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches

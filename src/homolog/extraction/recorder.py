@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from homolog.activations import Module, glob_expression, unknown_layer
 from homolog.diagnostics import listed
 from homolog.extraction import reductions
 from homolog.extraction.axis_sizes import shape_of, shape_of_example, shapes_of, sizes_beside, sizes_of
 from homolog.extraction.batch_contents import entries_of
 from homolog.extraction.batches import Batch
-from homolog.extraction.channels import check_channels
 from homolog.extraction.layer_selection import INPUT, Selection, module_of, rule_for
 from homolog.extraction.masks import InputSequence, Masks, input_sequences
 from homolog.extraction.objections import (
@@ -227,7 +227,7 @@ class Recorder:
             raise reductions.UnfitError(
                 not_whole(name), "it runs inside torch.func or torch.vmap, on one example at a time"
             )
-        found = output_of(output, numbers=maker is None)
+        found = output_of(output, numbers=maker is None or maker.whole_numbers)
         rule, channels = rule_for(name, self.options.reduce, "flatten"), self.options.channels
         axis = None if maker is None else self.options.axis_of(name)  # the examples come first in the data
         if maker is not None and maker.check_channels is not None:
@@ -350,7 +350,7 @@ class Recorder:
 
     def _check_ran(self) -> None:
         """Raise for a name, or a glob, none of whose layers ran."""
-        ran = list(self._rows) or ["none"]
+        ran = list(self._rows if self.selection.modules else self._calls) or ["none"]
         missing = [n for n in self.selection.required if n not in self._calls and n not in self._rows]
         if missing:
             module = self.selection.modules.get(missing[0])
@@ -359,7 +359,8 @@ class Recorder:
                     f"layer {missing[0]!r} did not run in the forward: it only holds others; ask for those, "
                     f"{missing[0] + '.**'!r}."
                 )
-            raise KeyError(f"layer {missing[0]!r} did not run in the forward; " + unknown_layer(missing[0], ran))
+            known = f"layer {missing[0]!r} did not run in the forward; " if module is not None else ""
+            raise KeyError(known + unknown_layer(missing[0], ran))
         for pattern, names in self.selection.globs.items() if self.n_batches == 0 else ():
             if any(name in self._calls for name in names):
                 continue

@@ -7,15 +7,24 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import device as device_of
 
 from homolog.activations import matching
-from homolog.arrays import device_of, namespace
+from homolog.arrays import namespace
 from homolog.extraction.layer_selection import module_of
 from homolog.extraction.masks import Masks
 from homolog.extraction.objections import axis_remedy
 from homolog.extraction.outputs import Output
 from homolog.extraction.suspected_padding import SuspectedPadding
-from homolog.extraction.tensors import is_boolean, is_complex, is_foreign, is_masked_tensor, is_tensor, is_torch, numbers_of
+from homolog.extraction.tensors import (
+    is_boolean,
+    is_complex,
+    is_foreign,
+    is_masked_tensor,
+    is_tensor,
+    is_torch,
+    numbers_of,
+)
 
 
 class LayerRows(NamedTuple):

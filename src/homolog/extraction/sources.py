@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +19,8 @@ class Maker(NamedTuple):
     """Gives the sizes of its weights, for which the axis of the examples could be mistaken."""
     check_channels: Callable[..., None] | None = None
     """check(name, output, rule, channels, known) raises where a reduction would take another axis for that of the features."""
+    whole_numbers: bool = False
+    """Whether whole numbers are taken as they are floating ones."""
 
 
 class Listener(Protocol):
@@ -33,16 +35,25 @@ class Listener(Protocol):
 class Source(Protocol):
     """Something that is run on batches and says what its layers put out."""
 
-    title: str
-    """What results call it."""
-    software: Mapping[str, str]
-    """Library → version, for the provenance."""
-    dtypes: frozenset[str]
-    """The types of its weights."""
-    quantised: bool
-    """Whether it may round by the largest value of a batch."""
-    on_host: bool
-    """Whether the processor computes, which rounds no products."""
+    @property
+    def title(self) -> str:
+        """What results call it."""
+
+    @property
+    def software(self) -> Mapping[str, str]:
+        """Library → version, for the provenance."""
+
+    @property
+    def dtypes(self) -> frozenset[str]:
+        """The types of its weights."""
+
+    @property
+    def quantised(self) -> bool:
+        """Whether it may round by the largest value of a batch."""
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the processor computes, which rounds no products."""
 
     def settled(self, options: Options) -> Options:
         """Return the options with what this kind of model settles by itself, such as where the channels are."""

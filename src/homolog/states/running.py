@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from homolog.activations import UNKNOWN_MODULE
 from homolog.arrays import described
 from homolog.engine.result import module_coordinates
