@@ -223,9 +223,7 @@ def test_layers_that_come_and_go_are_left_out_or_refused():
 
     with pytest.warns(UserWarning, match=r"sometimes \("):
         assert list(hl.extract(run, EXAMPLES, batch_size=16)) == ["always"]
-    with pytest.raises(
-        ValueError, match="layer 'sometimes' must have the examples along its first axis, got another: it runs 1 times"
-    ):
+    with pytest.raises(ValueError, match=r"layer 'sometimes' must have the examples .*: it runs 1 times"):
         hl.extract(run, EXAMPLES, layers="sometimes", batch_size=16)
 
 

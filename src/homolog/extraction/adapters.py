@@ -41,6 +41,6 @@ def source_of(model: Any, options: Options) -> Source:
 
 def _unknown_file(path: Path) -> str:
     return (
-        f"a model's file must end in .onnx, .keras or .h5, got {quoted(path.name)}: build the model and pass it, or open a file of "
-        f"activations with homolog.open."
+        f"a model's file must end in .onnx, .keras or .h5, got {quoted(path.name)}: build the model and pass it, or open a file "
+        f"of activations with homolog.open."
     )

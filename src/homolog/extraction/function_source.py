@@ -164,8 +164,8 @@ def _layers_of(found: Any) -> Mapping[str, Any] | Iterable[tuple[str, Any]]:
     if isinstance(found, Iterator):
         return found
     raise TypeError(
-        f"a function must return a mapping of layer names to arrays (examples, ...), or one array, got {described(found)}: return "
-        f"{{name: array}}."
+        f"a function must return a mapping of layer names to arrays (examples, ...), or one array, got {described(found)}: "
+        f"return {{name: array}}."
     )
 
 

@@ -183,10 +183,8 @@ def _examples_first(name: str, output: Any, size: int, axis: int) -> Any:
 def _mask_for(name: str, output: Any, found: Output, masks: Masks) -> Any:
     if output.ndim != 3:
         return None
-    if found.mask is None:
-        keep = masks.of(name, int(output.shape[1]))
-    else:  # sequences of unequal lengths bring their own
-        keep = masks.own(name, found.mask, int(output.shape[1]))
+    length, own = int(output.shape[1]), found.mask  # sequences of unequal lengths bring their own
+    keep = masks.of(name, length) if own is None else masks.own(name, own, length)
     return None if keep is None else _beside(keep, output)
 
 
