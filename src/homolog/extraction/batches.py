@@ -154,9 +154,9 @@ def _no_examples(raw: Any, takes_lists: bool) -> str:
         return f"a batch must hold tensors or arrays, got {found}."
     if takes_lists:
         return (
-            f"a batch for a function must hold a tensor or a list whose entries are the examples, so that rows can be counted and "
-            f"told apart, got {described(raw)} in which none was found: make it a mapping, a tuple, a dataclass, or a list of "
-            f"examples."
+            f"a batch for a function must hold a tensor or a list whose entries are the examples, so that rows can be counted "
+            f"and told apart, got {described(raw)} in which none was found: make it a mapping, a tuple, a dataclass, or a list "
+            f"of examples."
         )
     if keys:
         return f"a batch must hold tensors or arrays, got {lists_of_numbers(keys)}."
