@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 MICROSOFT = "com.microsoft"
-_SHAPE_ONLY = frozenset("Shape Size".split())
+_SHAPE_ONLY = {"Shape", "Size"}
 """Nodes that read the shape of a value and not its numbers."""
 _SCALES = {
     "QLinearConv": (6, 7),
@@ -26,12 +26,10 @@ _SCALES = {
     "QuantizeLinear": (1, 2),
 }
 """Node that puts out quantised numbers → which of its inputs are their scale and their zero point."""
-_KEEPING_SCALE = frozenset(
-    (
-        "MaxPool Reshape Flatten Transpose Squeeze Unsqueeze Slice Gather Identity Split Relu Clip DepthToSpace "
-        "SpaceToDepth Expand Tile Pad Resize Dropout"
-    ).split()
-)
+_KEEPING_SCALE = {
+    "MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather", "Identity", "Split",
+    "Relu", "Clip", "DepthToSpace", "SpaceToDepth", "Expand", "Tile", "Pad", "Resize", "Dropout"
+}  # fmt: skip
 """Nodes that move quantised numbers about without another scale."""
 
 

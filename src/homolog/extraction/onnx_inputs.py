@@ -13,12 +13,11 @@ from homolog.diagnostics import HomologWarning
 from homolog.names import quoted
 
 _TYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool", "string": "str"}
-_BESIDE = frozenset(
-    (
-        "id ids idx index example_id example_ids label labels target targets text sentence special_tokens_mask "
-        "offset_mapping overflow_to_sample_mapping length word_ids input_mask"
-    ).split()
-)
+_BESIDE = {
+    "id", "ids", "idx", "index", "example_id", "example_ids", "label", "labels", "target", "targets", "text",
+    "sentence", "special_tokens_mask", "offset_mapping", "overflow_to_sample_mapping", "length", "word_ids",
+    "input_mask"
+}  # fmt: skip
 """Keys of batches that tell something about the examples, and are no inputs of models."""
 MASK, KINDS = "attention_mask", "token_type_ids"
 
@@ -97,8 +96,8 @@ class Inputs:
             dtype = np.dtype(sort)
         except TypeError:
             raise TypeError(
-                f"input {quoted(name)} of {self.title} must be of a type that NumPy has, got {expected.type}: export the model with "
-                f"float32 inputs."
+                f"input {quoted(name)} of {self.title} must be of a type that NumPy has, got {expected.type}: export the model "
+                f"with float32 inputs."
             ) from None
         with np.errstate(over="ignore", invalid="ignore"):
             cast = array.astype(dtype)

@@ -9,49 +9,39 @@ from homolog.extraction.onnx_graphs import MICROSOFT, Graph
 
 FLOATS = {f"tensor({name})" for name in ("float", "double", "float16", "bfloat16", "float8e4m3fn", "float8e5m2")}
 QUANTISED = {f"tensor({name})" for name in ("uint8", "int8", "uint16", "int16", "uint4", "int4")}
-_PRODUCTS = frozenset(
-    (
-        "MatMul Gemm Einsum FusedMatMul FusedGemm TransposeMatMul MatMulInteger MatMulIntegerToFloat QLinearMatMul "
-        "QGemm DynamicQuantizeMatMul MatMulNBits MatMulBnb4 MatMulFpQ4"
-    ).split()
-)
+_PRODUCTS = {
+    "MatMul", "Gemm", "Einsum", "FusedMatMul", "FusedGemm", "TransposeMatMul", "MatMulInteger",
+    "MatMulIntegerToFloat", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul", "MatMulNBits", "MatMulBnb4",
+    "MatMulFpQ4"
+}  # fmt: skip
 """Products of matrices: layers where one of the matrices is weights."""
 _FACTORS = {"QLinearMatMul": (0, 3), "QGemm": (0, 3)}
-_CONVOLUTIONS = frozenset(
-    "Conv ConvTranspose DeformConv FusedConv NhwcConv ConvInteger QLinearConv NhwcFusedConv QLinearConvTranspose".split()
-)
-_NORMALISATIONS = frozenset(
-    (
-        "BatchNormalization LayerNormalization InstanceNormalization GroupNormalization LRN RMSNormalization "
-        "SimplifiedLayerNormalization MeanVarianceNormalization LpNormalization"
-    ).split()
-)
-_ACTIVATIONS = frozenset(
-    (
-        "Relu LeakyRelu PRelu Elu Selu Celu Gelu Sigmoid HardSigmoid HardSwish Tanh Softplus Softsign Mish Swish "
-        "ThresholdedRelu LogSoftmax QLinearLeakyRelu QLinearSigmoid"
-    ).split()
-)
-_POOLS = frozenset(
-    (
-        "MaxPool AveragePool LpPool GlobalMaxPool GlobalAveragePool GlobalLpPool QLinearAveragePool "
-        "QLinearGlobalAveragePool"
-    ).split()
-)
+_CONVOLUTIONS = {
+    "Conv", "ConvTranspose", "DeformConv", "FusedConv", "NhwcConv", "ConvInteger", "QLinearConv", "NhwcFusedConv",
+    "QLinearConvTranspose"
+}  # fmt: skip
+_NORMALISATIONS = {
+    "BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "LRN",
+    "RMSNormalization", "SimplifiedLayerNormalization", "MeanVarianceNormalization", "LpNormalization"
+}  # fmt: skip
+_ACTIVATIONS = {
+    "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh",
+    "Softplus", "Softsign", "Mish", "Swish", "ThresholdedRelu", "LogSoftmax", "QLinearLeakyRelu", "QLinearSigmoid"
+}  # fmt: skip
+_POOLS = {
+    "MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", "QLinearAveragePool",
+    "QLinearGlobalAveragePool"
+}  # fmt: skip
 _SIMPLE = _CONVOLUTIONS | _NORMALISATIONS | _ACTIVATIONS | _POOLS | {"Attention"}
-_RECURRENT = frozenset("LSTM GRU RNN DynamicQuantizeLSTM".split())
-_MOVING = frozenset("Transpose Reshape Squeeze Identity".split())
+_RECURRENT = {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}
+_MOVING = {"Transpose", "Reshape", "Squeeze", "Identity"}
 _NO_LAYERS = {
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "RotaryEmbedding",
-    "QLinearConcat",
-    "QLinearMul",
-}
-_ELEMENTWISE = frozenset(
-    "Erf Sigmoid HardSigmoid Tanh Softplus Exp Add Mul Sub Div Pow Sqrt Neg Reciprocal Cast Identity".split()
-)
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "RotaryEmbedding", "QLinearConcat", "QLinearMul"
+}  # fmt: skip
+_ELEMENTWISE = {
+    "Erf", "Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Exp", "Add", "Mul", "Sub", "Div", "Pow", "Sqrt", "Neg",
+    "Reciprocal", "Cast", "Identity"
+}  # fmt: skip
 _GATED = 8
 """Most nodes between a value and what multiplies it, in an activation that a graph spells out, such as x · sigmoid(x)."""
 

@@ -18,7 +18,7 @@ from homolog.extraction.onnx_runs import Running
 from homolog.machine import optional
 from homolog.names import quoted
 
-_ROUNDING = frozenset("QuantizeLinear DynamicQuantizeLinear MatMulInteger ConvInteger QAttention QGemm".split())
+_ROUNDING = {"QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QAttention", "QGemm"}
 
 
 def is_model(model: Any) -> bool:

@@ -15,14 +15,12 @@ _CLASSES = "pkg.torch.onnx.class_hierarchy"
 _COUNTED = re.compile(r"_\d+$")
 _PART = re.compile(r"val_\d+")
 """What the exporter calls a value inside an operation: it is no module's output, though other modules may share it."""
-_ROUNDING = frozenset("QuantizeLinear DequantizeLinear DynamicQuantizeLinear".split())
-_PRODUCTS = frozenset("Conv ConvTranspose Gemm MatMul Add QLinearConv QLinearMatMul QLinearAdd QGemm".split())
-_WITH_WEIGHT = frozenset(
-    (
-        "LayerNormalization RMSNormalization InstanceNormalization GroupNormalization Gather BatchNormalization "
-        "SimplifiedLayerNormalization SkipLayerNormalization"
-    ).split()
-)
+_ROUNDING = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
+_PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "QLinearConv", "QLinearMatMul", "QLinearAdd", "QGemm"}
+_WITH_WEIGHT = {
+    "LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization", "Gather",
+    "BatchNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization"
+}  # fmt: skip
 
 Scope = tuple[str, ...] | None
 """The modules around a node, from the outermost in; None where nothing tells."""
@@ -154,12 +152,10 @@ def _is_whole(graph: Graph, node: Any) -> bool:
     return "".join(_noted(node, _CLASSES)[-2:-1]).startswith("torch.nn.modules.") and node.op_type not in _SMALL
 
 
-_SMALL = frozenset(
-    (
-        "Add Mul Sub Div Cast Reshape Transpose Concat Shape Slice Gather Unsqueeze MatMul Squeeze Expand Where "
-        "Constant"
-    ).split()
-)
+_SMALL = {
+    "Add", "Mul", "Sub", "Div", "Cast", "Reshape", "Transpose", "Concat", "Shape", "Slice", "Gather", "Unsqueeze",
+    "MatMul", "Squeeze", "Expand", "Where", "Constant"
+}  # fmt: skip
 
 
 def _is_folded(graph: Graph, node: Any, value: str) -> bool:
