@@ -158,7 +158,7 @@ def parted(model: Opened) -> tuple[Graph, bytes]:
     whole = model.proto
     if whole.functions:
         try:
-            whole = onnx.inliner.inline_local_functions(whole)
+            whole = optional("onnx.inliner", "onnx", PURPOSE).inline_local_functions(whole)
         except Exception as error:
             raise ValueError(
                 f"{model.title} has functions of its own that cannot be written out, got: {first_line(error)}."

@@ -7,7 +7,11 @@ from typing import Any
 
 from homolog.extraction.onnx_graphs import MICROSOFT, Graph
 
-FLOATS = {f"tensor({name})" for name in ("float", "double", "float16", "bfloat16", "float8e4m3fn", "float8e5m2")}
+WITHOUT_NUMPY = {
+    f"tensor({name})" for name in ("bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz")
+}
+"""Floating numbers for which NumPy has no type."""
+FLOATS = WITHOUT_NUMPY | {"tensor(float)", "tensor(double)", "tensor(float16)"}
 QUANTISED = {f"tensor({name})" for name in ("uint8", "int8", "uint16", "int16", "uint4", "int4")}
 _PRODUCTS = {
     "MatMul", "Gemm", "Einsum", "FusedMatMul", "FusedGemm", "TransposeMatMul", "MatMulInteger",

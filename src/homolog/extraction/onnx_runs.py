@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from homolog.extraction.onnx_graphs import MICROSOFT, Graph
-from homolog.extraction.onnx_layers import QUANTISED
+from homolog.extraction.onnx_layers import QUANTISED, WITHOUT_NUMPY
 from homolog.machine import optional, usable_cores
 from homolog.names import printable, shortened
 
@@ -47,8 +47,8 @@ class Running:
             session, fetched = self._session(group)
             arrays = dict(zip(dict.fromkeys(fetched), self._run(session, feed), strict=True))
             for name, source in zip(group, fetched, strict=True):
-                last = fetched.count(source) == 1
-                yield name, arrays.pop(source) if last else arrays[source]
+                array = arrays.pop(source) if fetched.count(source) == 1 else arrays[source]
+                yield name, array.astype(np.float32) if array.dtype == np.float16 else array
 
     def passes(self, names: Sequence[str], feed: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:
         """Return groups of values that fit into their part of the memory, in order."""
@@ -97,7 +97,7 @@ class Running:
         source = source or name
         if put_out:
             made.append(onnx.helper.make_node("Shape", [source], [f"{name}{_SUFFIX}"]))
-        elif self.graph.type_of(source) not in ("tensor(float)", "tensor(double)", ""):
+        elif self.graph.type_of(source) in WITHOUT_NUMPY:
             made.append(onnx.helper.make_node("Cast", [source], [f"{name}{_SUFFIX}"], to=FLOAT))
         return made, made[-1].output[0] if made else source
 
