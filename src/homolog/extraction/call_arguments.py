@@ -38,7 +38,9 @@ def inference_flags(function: Callable[..., Any]) -> dict[str, bool]:
     return {name: INFERENCE[name] for name in parameters_of(function) if name in INFERENCE}
 
 
-def arguments_of(batch: Any, function: Callable[..., Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments_of(
+    batch: Any, function: Callable[..., Any], inputs: int | None = None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return a batch as arguments: a mapping by name where the parameters have these names, and a tuple by position.
 
     A function of one argument gets the first of a tuple, since the others are labels.
@@ -55,7 +57,7 @@ def arguments_of(batch: Any, function: Callable[..., Any]) -> tuple[tuple[Any, .
         return ((), dict(batch)) if by_name else ((batch,), {})
     if not isinstance(batch, tuple | list):
         return (batch,), {}
-    return tuple(batch[: needed_arguments(function)]), {}
+    return tuple(batch[: needed_arguments(function) if inputs is None else inputs]), {}
 
 
 def needed_arguments(function: Callable[..., Any]) -> int:

@@ -89,8 +89,9 @@ def _run_nnx(
     import jax
     from flax import nnx
 
-    structure, state = nnx.split(model)
-    copy = nnx.merge(structure, state if device is None else jax.device_put(state, device))
+    copy = nnx.clone(model)
+    if device is not None:
+        nnx.update(copy, jax.device_put(nnx.state(copy), device))
     copy.eval()
     names = default if wanted is None else base_names(wanted)
     parts = {name: part for name, part in _parts_of(copy).items() if name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,9 +91,10 @@ def calls_of(parts: Mapping[str, Any], take: Callable[[Any], tuple[Any, Any] | N
                     type.__setattr__(kind, "__call__", before)
 
 
-def _listening(kind: type, before: Any, names: Mapping[int, str], found: HeardCalls) -> Callable[..., Any]:
+def _listening(kind: Any, before: Any, names: Mapping[int, str], found: HeardCalls) -> Callable[..., Any]:
     """Return the `__call__` of a class, listened to; `before` is None where it is that of a parent class."""
 
+    @functools.wraps(kind.__call__)  # whose arguments are asked for
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         method = super(kind, self).__call__ if before is None else before.__get__(self, type(self))
         return found.hear(names.get(id(self)), self, lambda: method(*args, **kwargs))

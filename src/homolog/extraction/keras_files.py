@@ -45,7 +45,9 @@ def load(path: Path) -> Any:
 def _why_not(keras: Any, path: Path, config: Any, error: Exception) -> str:
     """Word what Keras could not load."""
     known = keras.saving.get_registered_object
-    own = [item["class_name"] for item in _objects(config) if _is_own(item) and known(item.get("registered_name")) is None]
+    own = [
+        item["class_name"] for item in _objects(config) if _is_own(item) and known(item.get("registered_name")) is None
+    ]
     if own or "Unknown layer" in str(error):
         which = f" with {', '.join(shown(name) for name in dict.fromkeys(own))}" if own else ""
         return (

@@ -202,8 +202,8 @@ def _graph_inputs(model: Any, inputs: list[Any], batch: Any) -> Any:
 
 def _taken(keras: Any, output: Any) -> tuple[Any, Any] | None:
     """Return the output of a layer, and its numbers as they are now, with its mask."""
-    from keras.src import backend  # the public interface has no way to ask for a mask
-
+    # The public interface has no way to ask for a mask.
+    backend = optional("keras.src.backend", "keras", "reading masks")
     tensor = output_of_part(output)
     if tensor is None:
         return None
