@@ -25,7 +25,7 @@ def source_of(model: Any, options: Options) -> Source:
         if adapter.is_model(model):
             adapted = adapter.adapt(model, device=options.device, memory=options.memory, batch_size=options.batch_size)
             return FunctionSource(adapted)
-    if isinstance(model, str | PathLike):
+    if isinstance(model, PathLike) or (isinstance(model, str) and Path(model).suffix):
         raise ValueError(_unknown_file(Path(model)))
     if is_module(model) or type(model).__module__.split(".")[0] == "torch":
         from homolog.extraction.module_source import ModuleSource

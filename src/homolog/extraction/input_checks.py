@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import array_remedy, described
+from homolog.diagnostics import listed
 from homolog.extraction.batch_contents import leaves
 from homolog.extraction.tensors import TABLES, is_complex, is_masked_tensor, is_tensor, is_torch, loaded_torch
 
@@ -21,8 +22,8 @@ def check_plain(value: Any, what: str) -> None:
         )
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
-            f"{what} must hold arrays without gaps, got a masked array, whose mask would be ignored: fill it, .filled(0.0), or "
-            f"leave the masked examples out."
+            f"{what} must hold arrays without gaps, got a masked array{_gaps_of(value)}, whose mask would be ignored: fill it, "
+            f".filled(0.0), or leave the masked examples out."
         )
     if is_torch(value) and value.is_meta:
         raise ValueError(
@@ -32,11 +33,19 @@ def check_plain(value: Any, what: str) -> None:
         raise TypeError(f"{what} must hold tensors or arrays, got {described(value)}: {array_remedy(value)}.")
 
 
+def _gaps_of(array: np.ma.MaskedArray) -> str:
+    """Say in which rows an array is masked."""
+    mask = np.ma.getmaskarray(array)
+    rows = np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1)) if mask.ndim and mask.size else ()
+    return f" with gaps in rows {listed(map(str, rows))}" if len(rows) else ""
+
+
 def check_data(data: Any) -> None:
     """Raise for data of one tensor that cannot be cut into batches."""
     check_plain(data, "data")
-    if type(data).__module__.split(".")[0] in TABLES:
-        raise TypeError(f"data must be a tensor, an array or batches, got {described(data)}: {array_remedy(data)}.")
+    for part in data.values() if isinstance(data, Mapping) else [data]:
+        if type(part).__module__.split(".")[0] in TABLES:
+            raise TypeError(f"data must hold tensors or arrays, got {described(part)}: {array_remedy(part)}.")
     if isinstance(data, np.ndarray) and not is_tensor(data):
         raise TypeError(f"data must hold numbers, got an array of {_kind_of(data)}.")
     if not is_torch(data):
@@ -57,7 +66,7 @@ def _kind_of(array: np.ndarray) -> str:
     if array.dtype.kind == "O":
         return "objects: if every entry is a vector, numpy.stack(data); if it is anything else, pass lists of entries"
     if array.dtype.names:
-        return "several columns: numpy.lib.recfunctions.structured_to_unstructured(data) makes one table of numbers of them"
+        return "named columns: put them side by side, numpy.stack([data[name] for name in data.dtype.names], axis=1)"
     return f"{array.dtype}: pass batches that are lists of its entries, data.tolist() cut into parts"
 
 
@@ -89,6 +98,16 @@ def check_converted(content: Any) -> None:
         raise TypeError(
             "a batch must be a tensor, an array, or a mapping of them, got a list of numbers: convert it, torch.tensor(batch)."
         )
+
+
+def what_is_none(content: Any) -> str:
+    """Say what of a batch without a tensor could be made an array, and how; nothing where nothing could."""
+    for leaf in leaves(content):
+        if type(leaf).__module__.split(".")[0] in TABLES:
+            return f"{described(leaf)}: {array_remedy(leaf)}"
+        if isinstance(leaf, np.ndarray):
+            return f"an array of {_kind_of(leaf)}"
+    return ""
 
 
 def lists_of_numbers(keys: list[str]) -> str:
