@@ -52,7 +52,8 @@ def adapt(model: Any, *, device: Any = None, forward: Forward = None, **_: Any) 
         types={name: type(part).__name__ for name, part in parts.items()},
         default=default,
         channels="first",
-        inputs=_count(model),
+        inputs=None if forward is not None else _count(model),
+        forward=True,
     )
 
 

@@ -70,7 +70,8 @@ def _adapted_nnx(model: Any, device: Any, forward: Forward) -> AdaptedModel:
         types={name: type(part).__name__ for name, part in parts.items()},
         default=default,
         channels="last",
-        inputs=needed_arguments(model.__call__),
+        inputs=None if forward is not None else needed_arguments(model.__call__),
+        forward=True,
     )
 
 
@@ -155,7 +156,8 @@ def _adapted_linen(module: Any, variables: Mapping[str, Any], device: Any, forwa
         digest=run.digest,
         default=run.default,
         channels="last",
-        inputs=needed_arguments(module.__call__),
+        inputs=None if forward is not None else needed_arguments(module.__call__),
+        forward=True,
     )
 
 

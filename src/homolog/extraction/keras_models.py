@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from homolog.arrays import described
 from homolog.extraction.call_arguments import arguments_of, needed_arguments, output_of_part
 from homolog.extraction.class_digests import code_of_classes
 from homolog.extraction.digests import hashed, numbers
@@ -20,6 +19,7 @@ from homolog.extraction.heard_calls import OUTPUT, base_names, calls_of
 from homolog.extraction.layer_values import AdaptedModel, Layer
 from homolog.extraction.tensors import is_torch, loaded_torch, numbers_of
 from homolog.machine import optional
+from homolog.names import quoted, shown
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 _LAST, _FIRST = "channels_last", "channels_first"
@@ -38,7 +38,7 @@ def adapt(
     """Return a model of Keras' as a function of batches."""
     if device is not None:
         raise ValueError(
-            f"device must be left out for a model of Keras', got {described(device)}: Keras itself chooses where its models run."
+            f"device must be left out for a model of Keras', got {quoted(str(device))}: Keras itself chooses where models run."
         )
     title = type(model).__name__
     if isinstance(model, str | os.PathLike):
@@ -61,7 +61,8 @@ def adapt(
         types={name: type(part).__name__ for name, part in parts.items()},
         default=default,
         channels=_channels(keras, parts.values()),
-        inputs=_count_inputs(model),
+        inputs=None if forward is not None else _count_inputs(model),
+        forward=True,
     )
 
 
@@ -158,46 +159,52 @@ def _run(
     torch = loaded_torch() if keras.backend.backend() == "torch" else None
     ungraded = nullcontext() if torch is None else torch.no_grad()
     with ungraded, _unchanged(keras, model), calls_of(chosen, partial(_taken, keras)) as heard:
-        _call(model, batch, forward)
+        _call(keras, model, batch, forward)
     default -= heard.repeated()  # before anything is taken of what is yielded
     for call in heard.calls:
         if wanted is not None or call.layer.split("#")[0] in default:
             yield call.layer, call.taken
 
 
-def _call(model: Any, batch: Any, forward: Callable[[Any, Any], Any] | None) -> None:
+def _call(keras: Any, model: Any, batch: Any, forward: Callable[[Any, Any], Any] | None) -> None:
     if forward is not None:
         forward(model, batch)
         return
     inputs = getattr(model, "inputs", None)
     if isinstance(inputs, list) and inputs:
-        model(_graph_inputs(model, inputs, batch), training=False)
+        model(_graph_inputs(keras, model, batch), training=False)
     else:
         arguments, named = arguments_of(batch, model.call)
         model(*arguments, **{"training": False} | named)
 
 
-def _graph_inputs(model: Any, inputs: list[Any], batch: Any) -> Any:
-    """Return a batch as a graph takes it: of a mapping the inputs by name, of a tuple as many as there are."""
+def _graph_inputs(keras: Any, model: Any, batch: Any) -> Any:
+    """Return a batch in the structure that a graph takes: of a mapping the inputs by name, of a tuple as many as there are."""
+    structure, count = getattr(model, "input", None), len(model.inputs)
+    if isinstance(batch, tuple | list) and isinstance(batch[0], tuple | list | Mapping):
+        batch = batch[0]  # inputs with labels
     if isinstance(batch, Mapping):
-        names = list(model.input) if isinstance(model.input, Mapping) else [tensor.name for tensor in inputs]
-        missing = [name for name in names if name not in batch]
-        if missing and not (len(names) == len(batch) == 1):
+        names = list(structure) if isinstance(structure, Mapping) else [tensor.name for tensor in model.inputs]
+        values = [batch[name] for name in names if name in batch]
+        if count == len(batch) == 1:
+            values = list(batch.values())
+        if len(values) < count:
             raise ValueError(
-                f"the batch must hold the inputs of the model, {', '.join(names)}, got {', '.join(map(str, batch))}: rename its "
+                f"a batch must hold the inputs of the model, {', '.join(names)}, got {', '.join(map(shown, batch))}: rename its "
                 f"keys, or say by forward=lambda model, batch: ... how the model is called."
             )
-        found = {name: batch[name] for name in names} if not missing else dict(zip(names, batch.values(), strict=True))
-        return found if isinstance(model.input, Mapping) else list(found.values())
-    if isinstance(batch, tuple | list):
-        first = batch[0] if isinstance(batch[0], tuple | list | Mapping) else batch  # inputs with labels
-        if isinstance(first, Mapping):
-            return _graph_inputs(model, inputs, first)
-        taken = list(first[: len(inputs)])
-        if isinstance(model.input, Mapping):
-            return dict(zip(model.input, taken, strict=True))
-        return taken[0] if len(inputs) == 1 else taken
-    return batch
+        if isinstance(structure, Mapping):
+            return dict(zip(names, values, strict=True))
+    else:
+        values = list(batch[:count]) if isinstance(batch, tuple | list) else [batch]
+        if len(values) < count:
+            raise ValueError(
+                f"a batch must hold the {count} inputs of the model, got {len(values)}: pass batches that are tuples of them, or "
+                f"a mapping by their names, {', '.join(tensor.name for tensor in model.inputs)}."
+            )
+    return (
+        values[0] if structure is None else keras.tree.pack_sequence_as(structure, values)
+    )  # a sequence has one input
 
 
 def _taken(keras: Any, output: Any) -> tuple[Any, Any] | None:
