@@ -43,7 +43,7 @@ class FunctionSource:
 
     def settled(self, options: Options) -> Options:
         """Channels are where the framework has them, and features in the order of PyTorch's; a function says nothing of them."""
-        if options.forward is not None:
+        if options.forward is not None and not self._model.forward:
             raise TypeError(
                 "forward must be left out for anything but a PyTorch module, got one: call the model inside the function that is "
                 "extracted, homolog.extract(lambda batch: ..., data)."
