@@ -69,7 +69,7 @@ def _rows_of(name: str, values: list[Any], size: int | None) -> np.ndarray | Non
     if flat is values and len(values) == size and all(is_tensor(value) and value.ndim == 1 for value in values):
         if {len(value) for value in values} == {size}:
             raise ValueError(
-                f"layer {name!r} is a list of {size} vectors of {size} numbers, which could be examples or layers: put the examples "
+                f"layer {name!r} is a list of {size} vectors of {size} numbers, which could be examples or layers: put examples "
                 f"into one array (examples, features), numpy.stack(list), or name the layers in a mapping."
             )
         return _array_of(name, [numbers_of(value) for value in values])
