@@ -50,7 +50,7 @@ def check_data(data: Any) -> None:
         raise TypeError(f"data must hold numbers, got an array of {_kind_of(data)}.")
     if is_numbers(data):
         raise TypeError(
-            "data must be an array, a tensor or batches, got lists of numbers, which could be either: make them an array, "
+            "data must be an array, a tensor or batches, got a list of numbers: convert it, torch.tensor(data) or "
             "numpy.array(data)."
         )
     if not is_torch(data):
