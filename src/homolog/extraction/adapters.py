@@ -14,7 +14,7 @@ from homolog.extraction.sources import Source
 from homolog.extraction.tensors import is_module
 from homolog.names import quoted
 
-ADAPTERS: tuple[str, ...] = ("onnx_models",)
+ADAPTERS: tuple[str, ...] = ("keras_models", "flax_models", "equinox_models", "onnx_models")
 """Modules of this room, each with `is_model(model)`, which imports nothing, and `adapt(model, ...)`; the first that fits."""
 
 
@@ -23,8 +23,8 @@ def source_of(model: Any, options: Options) -> Source:
     for name in ADAPTERS:
         adapter = importlib.import_module(f"homolog.extraction.{name}")
         if adapter.is_model(model):
-            adapted = adapter.adapt(model, device=options.device, memory=options.memory, batch_size=options.batch_size)
-            return FunctionSource(adapted)
+            given = {name: getattr(options, name) for name in ("device", "memory", "batch_size", "forward")}
+            return FunctionSource(adapter.adapt(model, **given))
     if isinstance(model, PathLike) or (isinstance(model, str) and Path(model).suffix):
         raise ValueError(_unknown_file(Path(model)))
     if is_module(model) or type(model).__module__.split(".")[0] == "torch":

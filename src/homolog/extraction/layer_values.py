@@ -74,6 +74,8 @@ class AdaptedModel:
     """Where maps have their channels; None where the caller's `channels` says it."""
     inputs: int | None = None
     """How many inputs it has, where a batch may be a tuple of them; what follows, such as labels, does not reach it."""
+    forward: bool = False
+    """Whether it runs `forward(model, batch)` where the caller gives one, and listens to the model in it."""
     numpy: bool = True
     """Whether the batch is given with arrays of NumPy's in it, whatever it came as; else as it came."""
     inexact: bool = False
