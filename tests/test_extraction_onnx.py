@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -9,8 +11,10 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
+from conftest import command_line
 from onnx_texts import model, values, weights
 
+import homolog as hl
 from homolog.extraction.onnx_models import adapt, is_model
 
 X = weights(5, 4, seed=1)
@@ -233,3 +237,84 @@ def test_initialisers_that_are_inputs_too():
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()
     )
     assert list(values(given, X)) == ["b", "h", "y"]
+
+
+def test_any_value_may_be_named_or_matched():
+    renamed = mlp()
+    for node in renamed.graph.node:  # as exporters call values: paths, and numbers alone
+        names = {"a": "/net/layer.0/MatMul_output_0", "b": "/net/layer.0/Add_output_0", "h": "12"}
+        node.output[0] = names.get(node.output[0], node.output[0])
+        for k, name in enumerate(node.input):
+            node.input[k] = names.get(name, name)
+        node.name = ""
+    for layers, expected in (
+        ("**", ["/net/layer.0/MatMul_output_0", "/net/layer.0/Add_output_0", "12", "y"]),
+        ("**/Add_output_0", ["/net/layer.0/Add_output_0"]),
+        ("/net/layer.*/Add*", ["/net/layer.0/Add_output_0"]),
+        (["12", "y"], ["12", "y"]),
+        (lambda name, kind: kind == "MatMul", ["/net/layer.0/MatMul_output_0", "y"]),
+    ):
+        found = hl.extract(renamed, X, layers=layers)
+        assert list(found) == expected
+
+
+def test_a_store_is_continued_with_the_same_model_only(tmp_path):
+    path, out = tmp_path / "mlp.onnx", tmp_path / "a.zarr"
+    onnx.save(mlp(), path)
+    x = weights(20, 4)
+    hl.extract(path, x, out=out, max_examples=8, batch_size=4)
+    assert hl.extract(path, x, out=out, batch_size=4, resume=True).n == 20
+    assert hl.open(out).provenance["model"] == "mlp.onnx"
+    onnx.save(model(MLP, **MLP_WEIGHTS | {"c": weights(3, seed=9)}), path)
+    with pytest.raises(ValueError, match="model"):
+        hl.extract(path, weights(30, 4), out=out, batch_size=4, resume=True)
+
+
+def test_no_torch_is_needed(tmp_path):
+    path = tmp_path / "mlp.onnx"
+    onnx.save(mlp(), path)
+    script = f"""
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ImportError("no torch here")
+sys.meta_path.insert(0, Blocked())
+import homolog as hl, numpy as np
+assert "onnx" not in sys.modules and "onnxruntime" not in sys.modules
+a = hl.extract({str(path)!r}, np.ones((6, 4), np.float32) * np.arange(6)[:, None])
+print(list(a), "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "['b', 'h', 'y'] False\n", done.stderr
+
+
+def test_masks_of_a_batch_are_honoured():
+    text = "g (int64[n,s] input_ids, int64[n,s] attention_mask) => (float[n,s,4] y) { y = Gather(w, input_ids)  m = Identity(attention_mask) }"
+    given = model(text, w=weights(9, 4))
+    ids, mask = np.array([[1, 2, 0], [3, 4, 5]]), np.array([[1, 1, 0], [1, 1, 1]])
+    found = hl.extract(given, {"input_ids": ids, "attention_mask": mask}, reduce="mean")["y"]
+    np.testing.assert_allclose(found, [weights(9, 4)[[1, 2]].mean(0), weights(9, 4)[[3, 4, 5]].mean(0)], rtol=1e-5)
+
+
+def test_a_file_at_the_command_line(tmp_path):
+    onnx.save(mlp(), tmp_path / "mlp.onnx")
+    np.save(tmp_path / "x.npy", X)
+    np.savez(tmp_path / "x.npz", x=X)
+    for data in ("x.npy", "x.npz"):
+        out = f"{data[-3:]}.npz"
+        status, printed, told = command_line(["extract", "mlp.onnx", "--data", data, "--out", out, "-l", "h"], tmp_path)
+        assert (status, told) == (0, "")
+        assert "h" in printed
+        np.testing.assert_array_equal(hl.open(tmp_path / out)["h"], values(mlp(), X)["h"])
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    np.save(tmp_path / "objects.npy", np.array([{}, {}]), allow_pickle=True)
+    for model_file, data, sentence in (
+        ("none.onnx", "x.npy", "there is no file 'none.onnx'"),
+        ("mlp.onnx", "none.npy", "there is no file 'none.npy'"),
+        ("mlp.onnx", "bad.npy", "'bad.npy' must hold arrays of numbers"),
+        ("mlp.onnx", "objects.npy", "'objects.npy' must hold arrays of numbers"),
+    ):
+        status, _, told = command_line(["extract", model_file, "--data", data, "--out", "b.npz"], tmp_path)
+        assert status == 2
+        assert sentence in " ".join(told.split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -58,6 +58,9 @@ class FunctionSource:
 
     def selection(self, layers: Any) -> Selection:
         """Resolve names and globs, as far as the names are known before a run."""
+        for name in [layers] if isinstance(layers, str) else layers if isinstance(layers, Sequence) else ():
+            if name not in self._model.types and (reason := self._model.refusal(name)) is not None:
+                raise ValueError(reason)
         return select_names(self._model.types, layers, self._model.default)
 
     @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from homolog.extraction.onnx_graphs import MICROSOFT, Graph
+from homolog.names import quoted
 
 WITHOUT_NUMPY = {
     f"tensor({name})" for name in ("bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz")
@@ -92,8 +93,10 @@ def why_no_layer(graph: Graph, name: str) -> str:
     kind = graph.type_of(name)
     if kind in QUANTISED:
         return f"it holds quantised numbers, {kind}, and the graph does not say their scale"
-    if kind == "tensor(int32)" and name in graph.producers and graph.producers[name].op_type.endswith("Integer"):
-        return f"it holds sums of quantised numbers, whose float result is {_end(graph, name)!r}"
+    if name in graph.producers and (graph.producers[name].op_type.endswith("Integer") or _is_sum(graph, name)):
+        return f"it holds sums of quantised numbers, whose float result is {quoted(_end(graph, name))}"
+    if kind in FLOATS:
+        return "it holds the scale of quantised numbers"
     return f"it holds {kind or 'values of unknown type'}, and no floating numbers"
 
 
@@ -101,6 +104,7 @@ def default_layers(graph: Graph, types: dict[str, str]) -> list[str]:
     """Return the outputs of nodes that compute what people call a layer, with the examples along their first axis."""
     found = {name for node in graph.nodes for name in _layers_of(graph, node)} | set(graph.outputs)
     found = {graph.dequantised(name) or name if graph.type_of(name) in QUANTISED else name for name in found}
+    found -= {name for name in found if graph.dequantised(name) in found}
     return [name for name in types if name in found and name in graph.following and _may_lead(graph, name)]
 
 
