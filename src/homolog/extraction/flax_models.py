@@ -10,7 +10,7 @@ from homolog.arrays import described
 from homolog.extraction.call_arguments import arguments_of, inference_flags, needed_arguments, output_of_part
 from homolog.extraction.class_digests import code_of_classes
 from homolog.extraction.digests import hashed
-from homolog.extraction.heard_calls import OUTPUT, HeardCalls, base_names, calls_of
+from homolog.extraction.heard_calls import OUTPUT, HeardCalls, base_names, calls_of, numbered
 from homolog.extraction.jax_arrays import as_jax, device_of, parts_of_tree, without_places
 from homolog.extraction.layer_values import AdaptedModel
 from homolog.extraction.tensors import numbers_of
@@ -203,11 +203,14 @@ class _Linen:
         for call in heard.calls:
             self._places.setdefault(call.layer, len(self._places))
         self._repeated |= heard.repeated()
-        found = dict(_flattened(state.get(_INTERMEDIATES, {}), ()))
-        for name in found:
-            # What a module sowed comes before its output.
-            owner = name.rpartition(".")[0] or OUTPUT
-            self._places.setdefault(name, self._places.get(owner, len(self._places)) - 0.5)
+        found, before = {}, ""
+        for name, calls in _flattened(state.get(_INTERMEDIATES, {}), ()):
+            for number, value in enumerate(calls, 1):
+                found[numbered(name, number)] = value
+                # What a module sowed comes after what was captured before it.
+                place = self._places.get(numbered(before, number), self._places.get(before, -1.0))
+                self._places.setdefault(numbered(name, number), place + 2.0**-20)
+            before = name
         return found
 
     def digest(self) -> str:
@@ -225,15 +228,14 @@ def _known_by(output: Any) -> tuple[Any, None]:
     return (object() if tensor is None else tensor), None
 
 
-def _flattened(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """Yield layer → what was captured, from nested mappings with a tuple of all calls at their ends."""
+def _flattened(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield each module, or name under which something was sowed, with what all its calls gave, from nested mappings."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from _flattened(value, (*path, key))
             continue
         name = ".".join(path if key == "__call__" else (*path, key)) or OUTPUT
-        for number, call in enumerate(value if isinstance(value, tuple) else (value,), 1):
-            yield (name if number == 1 else f"{name}#{number}"), call
+        yield name, value if isinstance(value, tuple) else (value,)
 
 
 def _explained(run: Callable[[], Any], variables: Mapping[str, Any]) -> Any:
