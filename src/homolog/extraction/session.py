@@ -26,6 +26,7 @@ from homolog.extraction.proof import prove
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.reductions import UnfitError
 from homolog.extraction.suspected_padding import unmasked_padding_sentence
+from homolog.extraction.wrappers import unwrapped
 from homolog.names import first_line
 from homolog.progress import progress_bar
 
@@ -40,8 +41,8 @@ _UNDIGESTED = (
 
 def run_extraction(model: Any, data: Any, options: Options) -> Activations:
     """Run the model over the data and collect."""
-    check_model(model)
     model = unwrapped(model)
+    check_model(model)
     recorder = Recorder(select(model, options.layers), options)
     total = batches.count_examples(data, options)
     with destination_of(model, data, options, total) as sink:
@@ -106,18 +107,6 @@ def _run_batches(
     if not examples:
         raise ValueError("data must hold at least one batch, got none: an iterator may have been consumed before.")
     sink.finish(examples)
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the model inside torch.compile, DataParallel and DistributedDataParallel: the same weights, on one device."""
-    inner: Any = model
-    while True:
-        if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner = inner.module
-        elif hasattr(inner, "_orig_mod"):
-            inner = inner._orig_mod
-        else:
-            return inner
 
 
 def run_batch(

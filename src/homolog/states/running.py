@@ -21,7 +21,8 @@ from homolog.extraction.batch_contents import is_items, layout_of
 from homolog.extraction.layer_selection import select
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import BatchOutput, Recorder
-from homolog.extraction.session import borrowed, check_model, give_warnings, run_batch, unwrapped
+from homolog.extraction.session import borrowed, check_model, give_warnings, run_batch
+from homolog.extraction.wrappers import unwrapped
 from homolog.linalg import double_centred
 from homolog.progress import progress_bar
 from homolog.states.compared_layers import ComparedLayers
@@ -59,9 +60,9 @@ class TwoModels:
 
 def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: float) -> xarray.Dataset:
     """Run both models over the data, and return the result of the state."""
-    for model in pair.models:
-        check_model(model)
     models = [unwrapped(model) for model in pair.models]
+    for model in models:
+        check_model(model)
     state: Moments | MinibatchHSIC = Moments() if exact else MinibatchHSIC()
     state.titles = (type(models[0]).__name__, type(models[1]).__name__)
     recorders = [_recorder(pair, models, exact, side) for side in range(1 if pair.same else 2)]
