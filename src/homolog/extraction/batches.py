@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
 from homolog.diagnostics import listed
-from homolog.extraction.batch_contents import Layout, is_items, joined, layout_of, map_leaves, part_of
+from homolog.extraction.batch_contents import Layout, is_items, is_texts, joined, layout_of, map_leaves, part_of
 from homolog.extraction.input_checks import check_converted, check_data, check_plain, is_numbers, lists_of_numbers
 from homolog.extraction.options import Options
 from homolog.extraction.row_digests import digests_of, form_of
@@ -55,6 +55,9 @@ def raw_batches(data: Any, options: Options) -> Iterator[Any]:
             yield data[start : start + options.batch_size]
     elif isinstance(data, Mapping):
         yield from _batches_of_mapping(data, options.batch_size)
+    elif is_texts(data):
+        for start in range(0, len(data), options.batch_size):
+            yield data[start : start + options.batch_size]
     elif isinstance(data, PackedSequence):
         yield data
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
@@ -73,6 +76,8 @@ def count_examples(data: Any, options: Options) -> int | None:
         total = len(data) if data.ndim else 0
     elif isinstance(data, Mapping):
         total = size_of(data)[0]
+    elif is_texts(data):
+        total = len(data)
     elif isinstance(data, torch.utils.data.DataLoader):
         dataset: Any = data.dataset
         total = None if isinstance(dataset, torch.utils.data.IterableDataset) else len(dataset)
@@ -129,6 +134,11 @@ def _input_of(content: Any) -> Any:
         return content
     if not content:
         raise ValueError("a batch must hold at least the model's input, got an empty tuple.")
+    if is_texts(content):
+        raise TypeError(
+            f"a batch must be what the model takes, got a list of {len(content)} texts: let its tokenizer make tensors, "
+            f'tokenizer(texts, padding=True, return_tensors="pt"), or pass forward=lambda model, texts: ....'
+        )
     if is_items(content):
         tensors = all(isinstance(item, torch.Tensor) for item in content)
         first = f"of shape {tuple(content[0].shape)}" if tensors else described(content[0])

@@ -12,7 +12,7 @@ from torch import nn
 
 from homolog.activations import glob_expression, unknown_layer
 from homolog.arrays import described
-from homolog.extraction.wrappers import named_modules, other_names, part_of, parts_of_layers
+from homolog.extraction.wrappers import hook_points, named_modules, other_names, part_of, parts_of_layers
 
 INPUT, OUTPUT = "input", "output"
 _CALL = re.compile(r"#\d+$")
@@ -76,8 +76,9 @@ def select(model: nn.Module, layers: Any) -> Selection:
 def _by_default(model: nn.Module, modules: list[tuple[str, nn.Module]]) -> Selection:
     """Choose the modules without children, and those that have weights of their own or stand for one layer."""
     inside = [name for name, module in modules if _is_one_layer(module)]
-    parts = parts_of_layers(model)
+    parts, hooks = parts_of_layers(model), {id(hook) for hook in hook_points(model).values()}
     modules = [(name, module) for name, module in modules if not isinstance(module, _LISTS) and id(module) not in parts]
+    modules = [(name, module) for name, module in modules if not hooks or id(module) in hooks]
     chosen = [(name, module) for name, module in modules if _is_layer(module) and not _is_part(name, inside)]
     if not chosen or _owns_weights(model):
         chosen.append((OUTPUT, model))

@@ -33,6 +33,7 @@ from homolog.extraction.outputs import is_transformed, output_of
 from homolog.extraction.samples import Sample, sample_of
 from homolog.extraction.suspected_padding import SuspectedPadding
 from homolog.extraction.trial_examples import tried_examples
+from homolog.extraction.wrappers import own_output
 
 
 class BatchOutput(NamedTuple):
@@ -116,6 +117,7 @@ class Recorder:
                 return
             self._calls[name] = calls = self._calls.get(name, 0) + 1
             call = name if calls == 1 else f"{name}#{calls}"
+            output = own_output(module, output)
             if self._listen is not None:
                 self._listen(call, output, module)
             else:

@@ -26,6 +26,7 @@ from homolog.extraction.proof import prove
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.reductions import UnfitError
 from homolog.extraction.suspected_padding import unmasked_padding_sentence
+from homolog.extraction.texts import reading_texts
 from homolog.extraction.wrappers import unwrapped
 from homolog.names import first_line
 from homolog.progress import progress_bar
@@ -41,6 +42,7 @@ _UNDIGESTED = (
 
 def run_extraction(model: Any, data: Any, options: Options) -> Activations:
     """Run the model over the data and collect."""
+    data, options = reading_texts(model, data, options)
     model = unwrapped(model)
     check_model(model)
     recorder = Recorder(select(model, options.layers), options)

@@ -28,6 +28,10 @@ REPLACED = {
 """Class → the part in whose place it runs, which may be asked for by a name of its own; what is inside that goes without it."""
 
 
+HOOKED = ("transformer_lens.HookedRootModule", "transformer_lens.BridgeCore")
+"""Models whose layers are hook points, with names of their own."""
+
+
 class Part(NamedTuple):
     """The part of a wrapper that it stands for."""
 
@@ -103,9 +107,15 @@ def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
     parallel = [name for name, _ in inner.named_children()] == ["module"]
     around = {id(inner._modules["module"]): ("", True)} if parallel else {}
     found: dict[str, nn.Module] = {}
+    hooks = {id(hook): name for name, hook in reversed(hook_points(model).items())}
     for name, module in _named(model, "", "", around):
-        found.setdefault(name, module)  # a wrapper comes before what it stands for
+        found.setdefault(hooks.get(id(module), name), module)  # a wrapper comes before what it stands for
     return list(found.items())
+
+
+def hook_points(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the hook points of a model of TransformerLens by all their names, their own before their aliases; else nothing."""
+    return {} if classes_of(model).isdisjoint(HOOKED) else dict(model.hook_dict)
 
 
 def _named(
@@ -136,8 +146,7 @@ def other_names(model: nn.Module, names: Mapping[str, Any]) -> list[tuple[str, n
     found: list[tuple[str, nn.Module]] = []
     if any(kind.startswith("peft.") for module in model.modules() for kind in classes_of(module)):
         found += model.named_modules(remove_duplicate=False)
-    if "transformer_lens.HookIntrospectionMixin" in classes_of(model):
-        found += getattr(model, "hook_dict", {}).items()
+    found += hook_points(model).items()
     return [(name, module) for name, module in found if name and name not in names]
 
 
@@ -151,3 +160,21 @@ def parts_of_layers(model: nn.Module) -> set[int]:
         whole = {id(inner) for inner in part.module.modules()} - (set() if part.hidden else {id(part.module)})
         parts |= {id(inner) for inner in wrapper.modules()} - {id(wrapper)} - whole
     return parts
+
+
+OF_SENTENCES = ("sentence_embedding", "scores", "token_embeddings", "causal_logits")
+"""What modules of sentence-transformers may put out, among the features that they were given; the last made comes first."""
+OF_PAIRS = ("attn_scores", "pattern", "hook_attn")
+"""How the names of hook points end that hold one number for every two positions."""
+
+
+def own_output(module: nn.Module, output: Any) -> Any:
+    """Return what a module itself put out, where libraries give it beside its input, or with axes in an order of their own."""
+    classes = classes_of(module)
+    if isinstance(output, Mapping) and any(name.startswith("sentence_transformers.") for name in classes):
+        names = (getattr(module, "module_output_name", None), *OF_SENTENCES)
+        return next((output[name] for name in names if name in output), output)
+    if "transformer_lens.HookPoint" in classes and getattr(output, "ndim", 0) == 4:
+        # (examples, positions, heads, features): tokens, and not maps
+        return output if str(getattr(module, "name", "")).endswith(OF_PAIRS) else output.flatten(2)
+    return output
