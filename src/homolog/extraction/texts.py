@@ -81,7 +81,7 @@ def reading_texts(model: Any, data: Any, options: Options) -> tuple[Any, Options
 
 
 def _listed(data: Any, *, pairs: bool) -> Any:
-    """Return texts of an array, a tuple or a column of a table as a list; lists of two texts as pairs where a model takes pairs."""
+    """Return texts of an array, a tuple or a column as a list; with `pairs`, lists of two texts as tuples."""
     if hasattr(data, "tolist") and not isinstance(data, torch.Tensor):
         found = data.tolist()
         data = found if is_texts(found) else data

@@ -16,6 +16,7 @@ HIDDEN = {
     "peft.PeftMixedModel": "base_model",
     "peft.BaseTuner": "model",
     "peft.AdaptionPromptModel": "model",
+    "timm.FeatureGetterNet": "model",
     "transformer_lens.GeneralizedComponent": "_original_component",
 }
 """Class → the part that it stands for, which has no name of its own."""
@@ -30,6 +31,9 @@ REPLACED = {
 
 HOOKED = ("transformer_lens.HookedRootModule", "transformer_lens.BridgeCore")
 """Models whose layers are hook points, with names of their own."""
+
+LISTS_OF_FEATURES = ("timm.FeatureListNet", "timm.FeatureDictNet")
+"""Models of timm's that have the stages of others as their parts, with other names than `feature_info` says."""
 
 
 class Part(NamedTuple):
@@ -53,6 +57,10 @@ def classes_of(thing: Any) -> frozenset[str]:
 @lru_cache(maxsize=4096)
 def _names_of(kind: type) -> frozenset[str]:
     return frozenset(f"{base.__module__.split('.')[0]}.{base.__name__}" for base in kind.__mro__)
+
+
+def _is_of(library: str, thing: Any) -> bool:
+    return any(name.startswith(f"{library}.") for name in classes_of(thing))
 
 
 def unwrapped(model: Any) -> Any:
@@ -115,7 +123,8 @@ def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 def hook_points(model: nn.Module) -> dict[str, nn.Module]:
     """Return the hook points of a model of TransformerLens by all their names, their own before their aliases; else nothing."""
-    return {} if classes_of(model).isdisjoint(HOOKED) else dict(model.hook_dict)
+    hooks: Any = {} if classes_of(model).isdisjoint(HOOKED) else model.hook_dict
+    return dict(hooks)
 
 
 def _named(
@@ -144,9 +153,15 @@ def _named(
 def other_names(model: nn.Module, names: Mapping[str, Any]) -> list[tuple[str, nn.Module]]:
     """List further names by which layers may be asked for: of adapters as PEFT says them, and aliases of TransformerLens."""
     found: list[tuple[str, nn.Module]] = []
-    if any(kind.startswith("peft.") for module in model.modules() for kind in classes_of(module)):
+    if any(_is_of("peft", module) for module in model.modules()):
         found += model.named_modules(remove_duplicate=False)
     found += hook_points(model).items()
+    if not classes_of(model).isdisjoint(LISTS_OF_FEATURES):
+        known = dict(model.named_children())
+        features: Any = model.feature_info
+        found += [
+            (name, known[name.replace(".", "_")]) for name in features.module_name() if name.replace(".", "_") in known
+        ]
     return [(name, module) for name, module in found if name and name not in names]
 
 
@@ -155,7 +170,7 @@ def parts_of_layers(model: nn.Module) -> set[int]:
     parts: set[int] = set()
     for wrapper in model.modules():
         part = part_of(wrapper)
-        if part is None or "transformer_lens.GeneralizedComponent" in classes_of(wrapper):
+        if part is None or not _is_of("peft", wrapper):
             continue
         whole = {id(inner) for inner in part.module.modules()} - (set() if part.hidden else {id(part.module)})
         parts |= {id(inner) for inner in wrapper.modules()} - {id(wrapper)} - whole
@@ -171,7 +186,7 @@ OF_PAIRS = ("attn_scores", "pattern", "hook_attn")
 def own_output(module: nn.Module, output: Any) -> Any:
     """Return what a module itself put out, where libraries give it beside its input, or with axes in an order of their own."""
     classes = classes_of(module)
-    if isinstance(output, Mapping) and any(name.startswith("sentence_transformers.") for name in classes):
+    if isinstance(output, Mapping) and _is_of("sentence_transformers", module):
         names = (getattr(module, "module_output_name", None), *OF_SENTENCES)
         return next((output[name] for name in names if name in output), output)
     if "transformer_lens.HookPoint" in classes and getattr(output, "ndim", 0) == 4:
