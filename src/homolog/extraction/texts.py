@@ -111,7 +111,10 @@ def reader_of(model: Any) -> Reader | None:
     tokenizer = getattr(model, "tokenizer", None)
     if _is_sentence_model(model):
         return Reader(
-            tokenizer, lambda texts: _sentence_tokens(model, texts), lambda model, texts, tokens: model(tokens)
+            tokenizer,
+            lambda texts: _sentence_tokens(model, texts),
+            lambda model, texts, tokens: model(tokens),
+            alone=True,
         )
     if tokenizer is None:
         return None
