@@ -49,6 +49,7 @@ from homolog.diagnostics import (
 )
 from homolog.engine import Plan, compare, plan
 from homolog.extraction import extract
+from homolog.extraction.layer_values import Layer
 from homolog.files import open, save
 from homolog.inference import (
     ConfidenceInterval,
@@ -122,6 +123,7 @@ __all__ = [
     "GradientWarning",
     "HomologWarning",
     "Invariances",
+    "Layer",
     "Measure",
     "MinibatchHSIC",
     "MissingInputsWarning",

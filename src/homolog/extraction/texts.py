@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-import torch
-
 from homolog.extraction.batch_contents import is_texts, map_leaves
 from homolog.extraction.options import Options
+from homolog.extraction.tensors import is_of_torch, is_torch
 from homolog.extraction.wrappers import HOOKED, classes_of, unwrapped
 
 SENTENCE_MODELS = ("sentence_transformers.SentenceTransformer", "sentence_transformers.BaseModel")
@@ -33,16 +32,15 @@ class Reader:
     _last: tuple[list[Any], Mapping[str, Any]] | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[str, tuple[str]]:
-        return type(self).__name__, (
-            _settings_of(self.tokenizer),
-        )  # what a store that is continued must have in common
+        settings = _settings_of(self.tokenizer)
+        return type(self).__name__, (settings,)  # what must be the same for a store to be continued
 
     def __call__(self, model: Any, batch: Any) -> Any:
         """Run the model on a list of texts, or on what a tokenizer made of them."""
         if not isinstance(batch, list):
             return self.call(model, [], batch)
-        device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
-        moved = map_leaves(lambda leaf: leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf, self.read(batch))
+        device = next((weight.device for weight in model.parameters()), None)
+        moved = map_leaves(lambda leaf: leaf.to(device) if is_torch(leaf) else leaf, self.read(batch))
         return self.call(model, batch, moved)
 
     def read(self, texts: list[Any]) -> Mapping[str, Any]:
@@ -82,14 +80,13 @@ def reading_texts(model: Any, data: Any, options: Options) -> tuple[Any, Options
 
 def _listed(data: Any, *, pairs: bool) -> Any:
     """Return texts of an array, a tuple or a column as a list; with `pairs`, lists of two texts as tuples."""
-    if hasattr(data, "tolist") and not isinstance(data, torch.Tensor):
-        found = data.tolist()
-        data = found if is_texts(found) else data
-    elif isinstance(data, Sequence) and not isinstance(data, str | list) and len(data) and isinstance(data[0], str):
-        data = list(data)
     if pairs and isinstance(data, list) and all(isinstance(item, list) and is_texts(item) for item in data):
         return [tuple(item) for item in data]
-    return data
+    sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__") and not is_torch(data)
+    if not sequence or isinstance(data, list | str | Mapping) or not len(data) or not isinstance(next(iter(data)), str):
+        return data
+    found = list(data)
+    return found if is_texts(found) else data
 
 
 def _first_of(data: Any) -> tuple[Any, Any]:
@@ -97,7 +94,7 @@ def _first_of(data: Any) -> tuple[Any, Any]:
     if isinstance(data, Iterator):
         first = next(data, None)
         return first, data if first is None else chain([first], data)
-    if isinstance(data, torch.utils.data.DataLoader) and hasattr(data.dataset, "__len__") and len(data.dataset):
+    if is_of_torch(data, "utils.data.DataLoader") and hasattr(data.dataset, "__len__") and len(data.dataset):
         return [data.dataset[0]], data
     return (data[0] if isinstance(data, list | tuple) and data else None), data
 
@@ -108,6 +105,9 @@ def _is_sentence_model(model: Any) -> bool:
 
 def reader_of(model: Any) -> Reader | None:
     """Return how a model reads texts; None of a model that has no tokenizer."""
+    classes = classes_of(model)
+    if classes.isdisjoint((*SENTENCE_MODELS, *HOOKED, *FED_BY_TOKENIZER)):
+        return None
     tokenizer = getattr(model, "tokenizer", None)
     if _is_sentence_model(model):
         return Reader(
@@ -118,16 +118,14 @@ def reader_of(model: Any) -> Reader | None:
         )
     if tokenizer is None:
         return None
-    if not classes_of(model).isdisjoint(HOOKED):
+    if not classes.isdisjoint(HOOKED):
         return Reader(tokenizer, lambda texts: _hooked_tokens(model, texts), lambda model, texts, tokens: model(texts))
-    if not classes_of(model).isdisjoint(FED_BY_TOKENIZER):
-        return Reader(
-            tokenizer,
-            # On the right, where padding moves no position of those that models count from the left.
-            lambda texts: dict(tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")),
-            lambda model, texts, tokens: model(**tokens),
-        )
-    return None
+    return Reader(
+        tokenizer,
+        # On the right, where padding moves no position of those that models count from the left.
+        lambda texts: dict(tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")),
+        lambda model, texts, tokens: model(**tokens),
+    )
 
 
 def _sentence_tokens(model: Any, texts: list[Any]) -> Mapping[str, Any]:
@@ -141,7 +139,7 @@ def _sentence_tokens(model: Any, texts: list[Any]) -> Mapping[str, Any]:
 def _hooked_tokens(model: Any, texts: list[Any]) -> Mapping[str, Any]:
     """Return the tokens of TransformerLens; padding by lengths, because it may be the token that begins every text."""
     tokens = model.to_tokens(texts)
-    lengths = torch.tensor([model.to_tokens(text).shape[1] for text in texts], device=tokens.device)[:, None]
-    places = torch.arange(tokens.shape[1], device=tokens.device)[None]
+    lengths = tokens.new_tensor([model.to_tokens(text).shape[1] for text in texts])[:, None]
+    places = tokens.new_ones(tokens.shape[1]).cumsum(0)[None]  # 1, 2, 3 …
     left = getattr(model.tokenizer, "padding_side", "right") == "left"
-    return {"attention_mask": places >= tokens.shape[1] - lengths if left else places < lengths}
+    return {"attention_mask": places > tokens.shape[1] - lengths if left else places <= lengths}

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from torch import nn
+Module = Any
+"""torch.nn.Module, which is not imported here."""
 
 HIDDEN = {
     "peft.PeftModel": "base_model",
@@ -29,6 +30,7 @@ REPLACED = {
 """Class → the part in whose place it runs, which may be asked for by a name of its own; what is inside that goes without it."""
 
 
+PARALLEL = ("torch.DataParallel", "torch.DistributedDataParallel")
 HOOKED = ("transformer_lens.HookedRootModule", "transformer_lens.BridgeCore")
 """Models whose layers are hook points, with names of their own."""
 
@@ -39,7 +41,7 @@ LISTS_OF_FEATURES = ("timm.FeatureListNet", "timm.FeatureDictNet")
 class Part(NamedTuple):
     """The part of a wrapper that it stands for."""
 
-    module: nn.Module
+    module: Module
     hidden: bool
     """Whether it has no name of its own."""
 
@@ -47,6 +49,7 @@ class Part(NamedTuple):
 def classes_of(thing: Any) -> frozenset[str]:
     """Return the classes of an object, each as its library and its name.
 
+    >>> from torch import nn
     >>> sorted(classes_of(nn.Identity()))
     ['builtins.object', 'torch.Identity', 'torch.Module']
     """
@@ -72,9 +75,9 @@ def unwrapped(model: Any) -> Any:
             model = model._module
         elif "transformers.Pipeline" in classes:
             model = model.model
-        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        elif not classes.isdisjoint(PARALLEL):
             model = model.module
-        elif isinstance(model, nn.Module) and hasattr(model, "_orig_mod"):
+        elif "torch.Module" in classes and hasattr(model, "_orig_mod"):
             model = model._orig_mod
         else:
             return model
@@ -88,7 +91,7 @@ def _refuse_edits(envoy: Any) -> None:
         )
 
 
-def part_of(module: nn.Module) -> Part | None:
+def part_of(module: Module) -> Part | None:
     """Return what a wrapper stands for; None of what is no wrapper."""
     classes = classes_of(module)
     for table in (HIDDEN, REPLACED):
@@ -100,7 +103,7 @@ def part_of(module: nn.Module) -> Part | None:
     return None
 
 
-def _trained_copy(module: nn.Module) -> nn.Module | None:
+def _trained_copy(module: Module) -> Module | None:
     """Return the copy that runs in place of a module that was trained as a whole; None where adapters are switched off."""
     copies, active = module._modules.get("modules_to_save"), vars(module).get("_active_adapter")
     if copies is None or vars(module).get("_disable_adapters"):
@@ -109,34 +112,34 @@ def _trained_copy(module: nn.Module) -> nn.Module | None:
     return copies._modules.get(name) if isinstance(name, str) else None
 
 
-def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def named_modules(model: Module) -> list[tuple[str, Module]]:
     """List the modules by the names they have without wrappers, a shared one by each of its names; the model itself is ""."""
     inner = model._modules.get("_orig_mod") or model
     parallel = [name for name, _ in inner.named_children()] == ["module"]
     around = {id(inner._modules["module"]): ("", True)} if parallel else {}
-    found: dict[str, nn.Module] = {}
+    found: dict[str, Module] = {}
     hooks = {id(hook): name for name, hook in reversed(hook_points(model).items())}
     for name, module in _named(model, "", "", around):
         found.setdefault(hooks.get(id(module), name), module)  # a wrapper comes before what it stands for
     return list(found.items())
 
 
-def hook_points(model: nn.Module) -> dict[str, nn.Module]:
+def hook_points(model: Module) -> dict[str, Module]:
     """Return the hook points of a model of TransformerLens by all their names, their own before their aliases; else nothing."""
     hooks: Any = {} if classes_of(model).isdisjoint(HOOKED) else model.hook_dict
     return dict(hooks)
 
 
 def _named(
-    module: nn.Module, name: str, stem: str, around: Mapping[int, tuple[str, bool]]
-) -> Iterator[tuple[str, nn.Module]]:
+    module: Module, name: str, stem: str, around: Mapping[int, tuple[str, bool]]
+) -> Iterator[tuple[str, Module]]:
     """Yield a module and those inside it.
 
     `stem` is how the names of its children begin; `around` says it of the parts that wrappers around it stand for, and whether
     they are hidden.
     """
     if "_orig_mod" in module._modules:  # compiled: what is inside runs, and has the weights
-        yield from _named(module._modules["_orig_mod"], name, stem, around)  # type: ignore[arg-type]
+        yield from _named(module._modules["_orig_mod"], name, stem, around)
         return
     yield name, module
     part = part_of(module)
@@ -150,9 +153,9 @@ def _named(
         yield from _named(child, inner if hidden else own, inner, around)
 
 
-def other_names(model: nn.Module, names: Mapping[str, Any]) -> list[tuple[str, nn.Module]]:
+def other_names(model: Module, names: Mapping[str, Any]) -> list[tuple[str, Module]]:
     """List further names by which layers may be asked for: of adapters as PEFT says them, and aliases of TransformerLens."""
-    found: list[tuple[str, nn.Module]] = []
+    found: list[tuple[str, Module]] = []
     if any(_is_of("peft", module) for module in model.modules()):
         found += model.named_modules(remove_duplicate=False)
     found += hook_points(model).items()
@@ -165,7 +168,7 @@ def other_names(model: nn.Module, names: Mapping[str, Any]) -> list[tuple[str, n
     return [(name, module) for name, module in found if name and name not in names]
 
 
-def parts_of_layers(model: nn.Module) -> set[int]:
+def parts_of_layers(model: Module) -> set[int]:
     """Return the ids of modules that are only parts of one layer: adapters, and what they adapt or replace."""
     parts: set[int] = set()
     for wrapper in model.modules():
@@ -183,7 +186,7 @@ OF_PAIRS = ("attn_scores", "pattern", "hook_attn")
 """How the names of hook points end that hold one number for every two positions."""
 
 
-def own_output(module: nn.Module, output: Any) -> Any:
+def own_output(module: Module, output: Any) -> Any:
     """Return what a module itself put out, where libraries give it beside its input, or with axes in an order of their own."""
     classes = classes_of(module)
     if isinstance(output, Mapping) and _is_of("sentence_transformers", module):
