@@ -5,7 +5,7 @@ import warnings
 from typing import Any
 
 from homolog import plot, testing
-from homolog.activations import Activations, common_rows
+from homolog.activations import Activations
 from homolog.analysis import (
     Check,
     CheckedLayer,
@@ -61,6 +61,7 @@ from homolog.inference import (
     paired_test,
     permutation_test,
 )
+from homolog.matching import CommonRows, common_rows
 from homolog.measures import (
     aligned_cosine,
     angular_shape_distance,
@@ -112,6 +113,7 @@ __all__ = [
     "BiasWarning",
     "Check",
     "CheckedLayer",
+    "CommonRows",
     "ConfidenceInterval",
     "ConstantLayerWarning",
     "DeadUnitWarning",

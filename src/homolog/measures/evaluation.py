@@ -30,6 +30,7 @@ from homolog.arrays import (
     working_dtype,
 )
 from homolog.blocks.budget import Sizes
+from homolog.conversion import taken_pair
 from homolog.diagnostics import Caution, explain_nan, give, undefined
 from homolog.machine import format_bytes, whole_memory
 from homolog.measures.record import Measure
@@ -51,8 +52,8 @@ def evaluate(record: Measure, x: Array, y: Array) -> Array:
 
 
 def _evaluated(record: Measure, x: Array, y: Array) -> Array:
-    same = y is x
-    names = record.sides
+    same, names = y is x, record.sides
+    x, y = taken_pair(x, y, names)
     single = record.family.float32 == "as given"
     shifted = record.ignores_offset
     x = representation(x, names[0], single=single, shifted=shifted)
