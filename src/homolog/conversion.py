@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from homolog.arrays import Array, described, namespace
+from homolog.arrays import Array, described, loaded, namespace
 from homolog.diagnostics import give, listed
 from homolog.frames.frame import Frame, Table, kind_of_entries, stacked, table_of
 from homolog.id_columns import VECTOR
+from homolog.machine import format_bytes, whole_memory
 from homolog.names import quoted, shown
 from homolog.pairing import check_identities
 from homolog.rows import Rows
-from homolog.sparse import is_sparse, sparse_rows
+from homolog.sparse import SparseRows, is_sparse, made_dense, sparse_rows
 
 
 def is_plain(x: Any) -> bool:
@@ -66,6 +67,20 @@ def taken_pair(x: Any, y: Any, names: tuple[str, str]) -> tuple[Array, Array]:
     give([*first.cautions, *(() if y is x else second.cautions)])
     (one,), (other,) = first.layers.values(), second.layers.values()
     return one, other
+
+
+def filled_pair(x: Any, y: Any, names: tuple[str, str], what: str) -> tuple[Array, Array]:
+    """Return two layers as arrays, sparse ones with their zeros; `what` is what needs these."""
+    sparse = {name: side for name, side in zip(names, (x, y), strict=True) if isinstance(side, SparseRows)}
+    needed = sum(2 * rows.nbytes for rows in sparse.values())
+    if needed > (most := whole_memory()):
+        raise ValueError(
+            f"{what} needs sparse matrices with their zeros, about {format_bytes(needed)} for {listed(sparse)}, and this machine "
+            f"has {format_bytes(most)}: take fewer features or examples, or linear CKA or HSIC, which do without the zeros."
+        )
+    give(made_dense(sparse, what))
+    first = loaded(x)
+    return first, first if y is x else loaded(y)
 
 
 _TABLES = {

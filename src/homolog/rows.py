@@ -48,6 +48,15 @@ class Rows(ABC):
         return None
 
     @property
+    def like(self) -> Any:
+        """An empty array of the library that it counts as."""
+        return np.empty(0, dtype=self.dtype)
+
+    def whole(self) -> Any:
+        """Read all of it, as an array of this library."""
+        return self[:]
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the whole representation in memory."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,9 +25,9 @@ class SparseRows(Rows):
 
     in_memory = True
 
-    def __init__(self, matrix: Any, where: str) -> None:
-        self.matrix, self.where = matrix, where
-        """A scipy.sparse.csr_array of float32 or float64."""
+    def __init__(self, matrix: Any, where: str, torch: Any = None) -> None:
+        self.matrix, self.where, self._torch = matrix, where, torch
+        """A scipy.sparse.csr_array of float32 or float64, and the library of a tensor."""
         self.shape, self.dtype = (int(matrix.shape[0]), int(matrix.shape[1])), np.dtype(matrix.dtype)
 
     @property
@@ -45,7 +47,17 @@ class SparseRows(Rows):
 
     def take(self, index: np.ndarray) -> SparseRows:
         """Return some of the rows, as sparse as they are."""
-        return SparseRows(self.matrix[index], self.where)
+        return SparseRows(self.matrix[index], self.where, self._torch)
+
+    @property
+    def like(self) -> Any:
+        """An empty array of the library that it was given in."""
+        empty = np.empty(0, dtype=self.dtype)
+        return empty if self._torch is None else self._torch.from_numpy(empty)
+
+    def whole(self) -> Any:
+        """Return the matrix with its zeros."""
+        return self[:] if self._torch is None else self._torch.from_numpy(self[:])
 
     def __repr__(self) -> str:
         return (
@@ -95,7 +107,7 @@ def sparse_rows(x: Any, title: str) -> Any:
             f"{title} must be finite, got NaN or infinity first in row {row}: leave such examples out on both sides, or look for "
             f"an overflow in the model."
         )
-    return SparseRows(matrix, title)
+    return SparseRows(matrix, title, sys.modules["torch"] if hasattr(x, "to_dense") else None)
 
 
 def _stays(x: Any) -> bool:
@@ -119,10 +131,14 @@ def _compressed(x: Any) -> Any:
         return scipy.sparse.csr_array((values, (places[0], places[1])), shape=tuple(x.shape))
     if hasattr(x, "to_scipy_sparse"):
         x = x.to_scipy_sparse()
-    return scipy.sparse.csr_array(x)
+    matrix = scipy.sparse.csr_array(x)
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()  # it is the caller's
+        matrix.sum_duplicates()
+    return matrix
 
 
-def made_dense(sizes: dict[str, Rows], why: str) -> list[Caution]:
+def made_dense(sizes: Mapping[str, Rows], why: str) -> list[Caution]:
     """Say which sparse layers are made dense, and how large they are then; nothing of small ones."""
     large = {name: rows for name, rows in sizes.items() if rows.nbytes >= TOLD}
     if not large:
