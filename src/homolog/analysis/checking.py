@@ -16,9 +16,10 @@ from homolog.activations import Activations, matching
 from homolog.analysis.check_result import Check, CheckedLayer, rounding, written
 from homolog.analysis.thresholds import Requirement, Thresholds, requirements
 from homolog.arrays import is_array, to_numpy
+from homolog.as_activations import activations_of
 from homolog.diagnostics import HomologWarning, listed
 from homolog.engine import compare
-from homolog.engine.inputs import Pairs, Source, activations_of, wanted_pairs
+from homolog.engine.inputs import Pairs, Source, wanted_pairs
 from homolog.inference.resampling import Method
 from homolog.machine import parse_bytes
 from homolog.measures.record import Measure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from homolog.activations import identified, row_identity
+from homolog.activations import identified
 from homolog.diagnostics import give, unknown_pairing
 from homolog.engine.inputs import Measures, Pairs, Source
 from homolog.engine.planning import Plan, make_plan
@@ -16,6 +16,7 @@ from homolog.engine.result import dataset
 from homolog.engine.run import run
 from homolog.inference.resampling import Method
 from homolog.inference.uncertainty import Requested, interval_by_name
+from homolog.pairing import row_identity
 from homolog.renamed import renamed
 
 if TYPE_CHECKING:
