@@ -86,6 +86,10 @@ class ExtractionWarning(HomologWarning):
     """Something in the model could not be taken as a layer, and was left out."""
 
 
+class FileWarning(HomologWarning):
+    """Something in a file could not be taken as a layer or for the ids of its rows, and was left out."""
+
+
 @dataclass(frozen=True)
 class Caution:
     """One warning before it is given: its category and its sentence."""

@@ -57,7 +57,9 @@ def is_floating(value: Any) -> bool:
     """Say whether a tensor holds real floating numbers."""
     if is_torch(value):
         return bool(value.is_floating_point())
-    return is_tensor(value) and (value.dtype.kind == "f" if isinstance(value, np.ndarray) else "float" in str(value.dtype))
+    return is_tensor(value) and (
+        value.dtype.kind == "f" if isinstance(value, np.ndarray) else "float" in str(value.dtype)
+    )
 
 
 def is_complex(value: Any) -> bool:
