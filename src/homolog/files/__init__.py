@@ -105,6 +105,9 @@ def open(path: str | PathLike[str], key: str | None = None, *, ids: str | None =
     >>> list(hl.open(path, "late"))
     ['late']
     """
+    for what, name in (("key", key), ("ids", ids)):
+        if not isinstance(name, str | None):
+            raise TypeError(f"{what} must be text, got {described(name)}: pass the name of one of what the file holds.")
     path, key = _located(path, key)
     if path.suffix == SUFFIX:
         recover(path, LOCK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,7 @@ from homolog.names import quoted
 
 _MISSING = "leave these rows out on both sides, or fill them, before the table is written"
 _OBJECTS = (
-    "must hold numbers or vectors of numbers, got {kind}, which may be objects of any kind: write its vectors as lists, such as "
-    "table['x'] = list(vectors)"
+    "must hold numbers or vectors of numbers, got {kind}: write vectors as lists of numbers, table['x'] = list(vectors)"
 )
 
 
@@ -25,6 +25,7 @@ def contents_of(schema: Any, column: Callable[[str], Any], gathered: str) -> Con
     if twice is not None:
         raise Refusal(f"columns must have different names, got {quoted(twice)} twice: rename one.")
     entries = {name: _entry(name, schema.field(name).type, column) for name in names}
+    entries |= {name: Entry("other", what="classes") for name in _classes(schema) if name in entries}
     index, ranged = _index(schema)
     if ranged is not None:
         entries["__index_level_0__"] = Entry("numbers", lambda: ranged)
@@ -41,6 +42,15 @@ def _index(schema: Any) -> tuple[tuple[str, ...], np.ndarray | None]:
         return columns, None
     start, stop, step = (int(ranges[0][name]) for name in ("start", "stop", "step"))
     return ("__index_level_0__",), np.asarray(range(start, stop, step))
+
+
+def _classes(schema: Any) -> list[str]:
+    """Return the columns of which Hugging Face's datasets noted that their integers stand for classes."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _entry(name: str, dtype: Any, column: Callable[[str], Any]) -> Entry:
@@ -60,7 +70,7 @@ def _entry(name: str, dtype: Any, column: Callable[[str], Any]) -> Entry:
         kind = "booleans" if types.is_boolean(dtype) else "nothing" if types.is_null(dtype) else "dates or times"
         return Entry("other", what=kind)
     if types.is_binary(dtype) or types.is_large_binary(dtype) or types.is_fixed_size_binary(dtype):
-        return Entry("refused", what=_OBJECTS.format(kind="bytes"))
+        return Entry("refused", what=_OBJECTS.format(kind="bytes, which may be pickled objects"))
     return Entry("refused", what=_OBJECTS.format(kind=f"a column of type {str(dtype)[:60]}"))
 
 
@@ -115,31 +125,33 @@ def _check_numbers(found: np.ndarray, name: str) -> None:
             )
 
 
-def _vectors(column: Any, name: str) -> np.ndarray:
-    """Return a column of vectors as an array (n, p), without a copy where they lie in one piece."""
+def _vectors(column: Any, name: str, each: int = 1) -> np.ndarray:
+    """Return a column of vectors as an array (n, p), without a copy where they lie in one piece; rows may hold `each` of them."""
     pyarrow = optional("pyarrow", "tables", "reading tables")
     types = pyarrow.types
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy()))
-        raise Refusal(f"the column {quoted(name)} must hold a vector in every row, got none in row {row}: {_MISSING}.")
-    width = _width(column, name)
+        raise Refusal(
+            f"the column {quoted(name)} must hold a vector in every row, got none in row {row // each}: {_MISSING}."
+        )
+    width = _width(column, name, each)
     pieces = [chunk.flatten() for chunk in column.chunks if len(chunk)]
     if _is_list(types, column.type.value_type):
         inner = pyarrow.chunked_array(pieces, type=column.type.value_type)
-        return _vectors(inner, name).reshape(len(column), width, -1)
+        return _vectors(inner, name, each * width).reshape(len(column), width, -1)
     value = column.type.value_type
     if not (types.is_integer(value) or types.is_floating(value) or types.is_decimal(value)):
         raise Refusal(f"{quoted(name)} {_OBJECTS.format(kind=f'lists of {value}')}.")
-    _check_whole(pieces, name, width)
+    _check_whole(pieces, name, width * each)
     if types.is_decimal(value):
         pieces = [piece.cast("float64") for piece in pieces]
-    arrays = [np.asarray(piece.to_numpy()).reshape(-1, width) for piece in pieces]
-    found = arrays[0] if len(arrays) == 1 else np.concatenate(arrays or [np.empty((0, width))])
+    arrays = [np.asarray(piece.to_numpy()) for piece in pieces]
+    found = (arrays[0] if len(arrays) == 1 else np.concatenate(arrays or [np.empty(0)])).reshape(len(column), width)
     _check_numbers(found, name)
     return found
 
 
-def _width(column: Any, name: str) -> int:
+def _width(column: Any, name: str, each: int) -> int:
     """Return how many numbers every vector has."""
     compute = optional("pyarrow.compute", "tables", "reading tables")
     if hasattr(column.type, "list_size"):
@@ -152,7 +164,7 @@ def _width(column: Any, name: str) -> int:
         row = int(np.argmax(odd))
         raise Refusal(
             f"the column {quoted(name)} must hold vectors of one length, got {widths[0]} numbers in row 0 and {widths[row]} in "
-            f"row {row}: average or cut them to one length before the table is written."
+            f"row {row // each}: average or cut them to one length before the table is written."
         )
     return int(widths[0])
 

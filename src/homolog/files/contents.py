@@ -19,7 +19,13 @@ RESERVED = "homolog:"
 """How the names of what is no layer begin, in files that homolog wrote."""
 ID_NAMES = ("example_id", "example_ids", "id", "ids", "index", "__index_level_0__", "unnamed: 0", "")
 """What columns of ids are called, in lower case; an empty name is that of the index in a table that pandas wrote as text."""
+_UNNAMED = "__index_level_"
+"""How pandas calls an index without a name."""
 _ENDS_OF_IDS = ("_id", "_ids", " id")
+_LABELS = ("label", "labels", "class", "target", "targets")
+"""What columns of whole numbers are called that are classes, and no features."""
+_LABELS = ("label", "labels", "class", "target", "targets")
+"""What columns of numbers are called that say what a row is, in lower case."""
 _ENDS_OF_WEIGHTS = ("weight", "bias", "kernel", "kernel:0", "running_mean", "running_var", "num_batches_tracked")
 
 
@@ -107,6 +113,8 @@ def layers_and_notes(
         if contents.entries[name].kind == "refused":
             raise Refusal(_why_not(contents.entries, name))
     identity = None if "example_ids" in contents.notes and ids is None else _identity(contents, names, ids)
+    if identity is not None and ids is None and not _whole(contents.entries[identity]):
+        identity = None  # times and the like
     kept = {name: contents.entries[name] for name in names if name != identity or name == key}
     layers = {name: entry.read() for name, entry in kept.items() if entry.kind == "layer"}
     numbers = {name: entry for name, entry in kept.items() if entry.kind == "numbers"}
@@ -114,16 +122,21 @@ def layers_and_notes(
     if used:
         layers |= _features(used, contents.gathered, key, layers)
     left_out = {name: _called(entry) for name, entry in kept.items() if entry.kind != "layer" and name not in used}
+    if identity is not None:
+        left_out = {name: what for name, what in left_out.items() if name not in contents.index}
     if not layers:
         raise Refusal(_nothing(contents.entries, left_out, identity))
     _check_weights(layers, left_out)
+    _check_rows(layers)
     notes = dict(contents.notes)
     if identity is not None:
         notes["example_ids"] = _checked_ids(contents.entries[identity].read(), identity)
         _tell_odd_ids(notes, identity, layers, warned, given=ids is not None)
     if left_out:
         what = listed([f"{quoted(name)} ({what})" for name, what in left_out.items()], most=8)
-        warn(f"in {warned}, no layer is made of {what}: name one with key=, or ids= if it says who the rows are.")
+        warn(
+            f"in {warned}, no layer is made of {what}, but of arrays and columns of numbers; ids= names what says who rows are."
+        )
     return layers, notes
 
 
@@ -141,8 +154,6 @@ def _named(contents: Contents, key: str) -> list[str]:
     entries = contents.entries
     together = [name for name, entry in entries.items() if entry.kind == "numbers" and _is_feature(contents, name)]
     known = [*([contents.gathered] if contents.gathered is not None and together else []), *entries]
-    if not isinstance(key, str):
-        raise Refusal(f"a key must be text, got {quoted(key)}: name one of {listed(known, most=20)}.")
     plain = key.strip("/") or key
     for name in (key, plain):
         if name in entries:
@@ -162,7 +173,9 @@ def _why_not(entries: Mapping[str, Entry], name: str) -> str:
 
 
 def _is_feature(contents: Contents, name: str) -> bool:
-    return contents.gathered is not None and name not in contents.index and not looks_like_ids(name)
+    """Say whether a column of numbers is a feature: ids and classes are numbers, too."""
+    aside = name in contents.index or looks_like_ids(name) or name.lower() in _LABELS
+    return contents.gathered is not None and not aside
 
 
 def _features(
@@ -175,9 +188,9 @@ def _features(
     columns = {name: np.asarray(entry.read()) for name, entry in numbers.items()}
     together = np.result_type(*(column.dtype for column in columns.values()))
     for name, column in columns.items():
-        if together.kind == "f" and column.dtype.kind in "iu" and np.any(np.abs(column.astype(float)) > 2.0**53):
+        if together.kind == "f" and column.dtype.kind in "iu" and np.any(np.abs(column.astype(float)) >= 2.0**53):
             raise Refusal(
-                f"the column {quoted(name)} must hold integers of at most 2**53, which floats can tell, beside columns of "
+                f"the column {quoted(name)} must hold integers below 2**53, which floats can tell, beside columns of "
                 f"floats, got larger ones: name the columns apart with key=, or leave it out of the file."
             )
     name = gathered if gathered not in layers else f"{gathered}.columns"
@@ -193,11 +206,12 @@ def _identity(contents: Contents, names: list[str], ids: str | None) -> str | No
     able = [name for name, entry in entries.items() if entry.kind in ("numbers", "text")]
     if ids is not None:
         if ids not in able:
-            raise Unknown(unknown_among("column of ids", ids, able))
+            raise Unknown(unknown_among("id column", ids, able))
         return ids
     said = [name for name in contents.index if name in able]
-    if said:
-        return said[0] if len(said) == 1 else None
+    if len(said) == 1 and not said[0].startswith(_UNNAMED):
+        return said[0]
+    able = [name for name in able if name not in contents.index or len(contents.index) == 1]
     around = [{"", *_parents(name)} for name in names if entries[name].kind == "layer"]
     near = [name for name in able if _parent(name) in set.intersection({"", *_parents(name)}, *around)]
     for rank in range(len(ID_NAMES)):
@@ -211,6 +225,12 @@ def _identity(contents: Contents, names: list[str], ids: str | None) -> str | No
 def _rank(name: str) -> int:
     last = _last(name).lower()
     return ID_NAMES.index(last) if last in ID_NAMES else len(ID_NAMES)
+
+
+def _whole(entry: Entry) -> bool:
+    """Say whether what is called ids may be ids: text, or whole numbers."""
+    values = entry.read() if entry.kind == "numbers" else None
+    return not (isinstance(values, np.ndarray) and values.dtype.kind == "f" and np.any(values != np.rint(values)))
 
 
 def looks_like_ids(name: str) -> bool:
@@ -257,7 +277,11 @@ def _tell_odd_ids(notes: dict[str, Any], name: str, layers: Mapping[str, Any], w
     n = first.shape[0] if getattr(first, "shape", ()) else 0
     if len(found) != n and not given:
         del notes["example_ids"]
-        sides = "; the layers may have their examples in columns" if first.shape[1:] == (len(found),) else ""
+        sides = (
+            "; if the layers have their examples in columns, turn them with .T"
+            if first.shape[1:] == (len(found),)
+            else ""
+        )
         warn(f"in {warned}, {quoted(name)} holds {len(found)} ids for {n} rows, and is not taken for theirs{sides}.")
     elif len(np.unique(found)) < len(found):
         warn(f"in {warned}, the ids {quoted(name)} hold some ids again: rows cannot be matched by them.")
@@ -280,11 +304,33 @@ def _check_weights(layers: Mapping[str, Any], left_out: Mapping[str, str]) -> No
         raise Refusal(f"the arrays must be activations with equal rows, got {listed(layers)}; {WEIGHTS}.")
 
 
+def _check_rows(layers: Mapping[str, Any]) -> None:
+    """Raise where layers are of different examples, as in files that hold more than one model, or examples in columns."""
+    shapes = {name: array.shape for name, array in layers.items() if len(getattr(array, "shape", ())) == 2}
+    first = next(iter(shapes), "")
+    odd = next((name for name, shape in shapes.items() if shape[0] != shapes[first][0]), None)
+    if odd is not None:
+        sideways = (
+            "; if the examples are in columns, turn the arrays with .T"
+            if len({q for _, q in shapes.values()}) == 1
+            else ""
+        )
+        raise Refusal(
+            f"layer {quoted(odd)} must have as many rows as layer {quoted(first)} ({shapes[first][0]}), got {shapes[odd][0]}: "
+            f"all layers hold the same examples, so name some with key={sideways}."
+        )
+
+
 def _nothing(entries: Mapping[str, Entry], left_out: Mapping[str, str], identity: str | None) -> str:
     """Say that there is no layer, and what there is."""
     held = [f"{quoted(name)} ({left_out.get(name, 'ids')})" for name in (*left_out, *([identity] if identity else []))]
     if look_like_weights(left_out):
         return f"there must be an array (examples, features), got {listed(held)}; {WEIGHTS}."
     numbers = [name for name in left_out if entries[name].kind == "numbers"]
-    remedy = f"a single feature is named with key={numbers[0]!r}" if numbers else "look at what was written"
+    others = [name for name, entry in entries.items() if entry.kind == "layer"]
+    remedy = "write arrays or columns of numbers, a row for each example"
+    if numbers or others:
+        remedy = (
+            f"name another with key= ({listed(others)})" if others else f"a single feature is named, key={numbers[0]!r}"
+        )
     return f"there must be an array (examples, features), got {listed(held, most=8) or 'nothing'}: {remedy}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from homolog.files.columns import contents_of
 from homolog.files.contents import Contents, Entry, Refusal, Unknown
 from homolog.files.numpy_files import entry_in, read_array
 from homolog.machine import optional
-from homolog.names import quoted, writable
-from homolog.store.disk import check_file, read_json
+from homolog.names import first_line, quoted, writable
+from homolog.store.disk import read_json
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
 _NAMES = "file_names.txt"
-_PIECE = re.compile(r"(?P<whole>.*)_(?P<start>\d+)-(?P<stop>\d+)")
-"""Rows from start up to stop of a layer, as thingsvision writes them one after the other."""
+_PIECE = re.compile(r"(?P<whole>features.*)_(?P<start>\d+)(-(?P<stop>\d+))?")
+"""Rows from start up to stop of a layer, or its parts by number, as thingsvision writes them."""
 
 
 def read_folder(path: Path) -> Contents:
@@ -44,26 +45,50 @@ def _arrays(path: Path) -> Contents:
             f"activations must be in a file, in a folder of .npy files or in one that datasets wrote, got the folder "
             f"{str(path)!r} with {', '.join(map(repr, endings)) or 'nothing'} in it."
         )
-    for file in files:
-        check_file(file)
-    pieces: dict[str, list[tuple[Path, int, int]]] = {}
-    entries: dict[str, Entry] = {}
-    for file in files:
-        name = _layer(path, file)
-        match = _PIECE.fullmatch(file.stem)
-        if match is None:
-            entries[name] = entry_in(file)
-        else:
-            whole = _layer(path, file.with_name(f"{match['whole']}.npy"))
-            pieces.setdefault(whole, []).append((file, int(match["start"]), int(match["stop"])))
+    names = path / _NAMES
+    rows = names.read_text(encoding="utf-8").splitlines() if names.is_file() else None
+    held = {file: _entry(file) for file in files}
+    pieces = _pieces(path, files, held, None if rows is None else len(rows))
+    within = {file for parts in pieces.values() for file, _, _ in parts}
+    entries = {_layer(path, file): entry for file, entry in held.items() if file not in within}
     twice = next((name for name in pieces if name in entries), None)
     if twice is not None:
         raise Refusal(f"a layer must be whole or in pieces, got {quoted(twice)} as both: move one away.")
     entries |= {name: Entry("layer", _joined(name, parts)) for name, parts in pieces.items()}
-    names = path / _NAMES
-    if names.is_file():
-        entries["file_names"] = Entry("text", lambda: names.read_text(encoding="utf-8").splitlines())
+    if rows is not None:
+        entries["file_names"] = Entry("text", lambda: rows)
     return Contents(entries, index=("file_names",))
+
+
+def _entry(file: Path) -> Entry:
+    if not file.is_file():
+        raise Refusal(f"{file.name!r} must be a file, got a folder, a pipe or a device: look at what lies there.")
+    try:
+        return entry_in(file)
+    except Exception as error:  # whatever damaged bytes make NumPy stumble over
+        raise Refusal(
+            f"{file.name!r} must be a readable .npy file, got: {first_line(error)}; write it again."
+        ) from None
+
+
+def _pieces(
+    path: Path, files: list[Path], held: dict[Path, Entry], rows: int | None
+) -> dict[str, list[tuple[Path, int, int]]]:
+    """Return which files are pieces of one layer: by the rows in their names, or numbered if their rows are as many as names."""
+    found: dict[str, list[tuple[Path, int, int]]] = {}
+    numbered: dict[str, list[Path]] = {}
+    for file in files:
+        match = _PIECE.fullmatch(file.stem)
+        whole = _layer(path, file.with_name(f"{match['whole']}.npy")) if match else ""
+        if match and match["stop"]:
+            found.setdefault(whole, []).append((file, int(match["start"]), int(match["stop"])))
+        elif match:
+            numbered.setdefault(whole, []).append(file)
+    for whole, parts in numbered.items():
+        ends = list(accumulate(len(read_array(part)) for part in parts if held[part].kind == "layer"))
+        if len(parts) > 1 and len(ends) == len(parts) and ends[-1] == rows:
+            found[whole] = list(zip(parts, [0, *ends], ends, strict=False))
+    return found
 
 
 def _layer(path: Path, file: Path) -> str:
@@ -122,12 +147,16 @@ def _dataset(path: Path) -> Contents:
     """Say what the columns of a dataset are, from its files in their order."""
     pyarrow = optional("pyarrow", "tables", "reading datasets")
     state = read_json(path / _STATE)
-    if state.get("_indices_data_files"):
+    if isinstance(state, dict) and state.get("_indices_data_files"):
         raise Refusal("the rows must lie in their order, got an index of them: save it again after flatten_indices().")
-    files = [entry["filename"] for entry in state["_data_files"]]
+    try:
+        files = [entry["filename"] for entry in state["_data_files"]]
+    except (KeyError, TypeError):
+        raise Refusal(f"{_STATE} must name the files of the dataset, got something else: save it again.") from None
     for name in files:
         _check_inside(name)
-        check_file(path / name)
+        if not (path / name).is_file():
+            raise Refusal(f"the file {name!r} must be there, got none: save the dataset again.")
     tables = [mapped_table(path / name)[0] for name in files]
     if not tables:
         raise Refusal("there must be rows, got a dataset of none.")

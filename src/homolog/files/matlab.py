@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,20 @@ def read_matlab(path: Path) -> Contents:
         start = file.read(520)
     if start[:8] == b"\x89HDF\r\n\x1a\n" or start[512:520] == b"\x89HDF\r\n\x1a\n":
         return _read_newer(path)
-    io = optional("scipy.io", "files", "reading .mat")
-    found = io.loadmat(path, mat_dtype=True)
+    found = _loaded(path)
     entries = [pair for name, value in found.items() if not name.startswith("__") for pair in _older(name, value)]
     return Contents(dict(entries))
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    """Return the variables of a file in the types that MATLAB knows them by; complex ones would lose a part by that."""
+    io = optional("scipy.io", "files", "reading .mat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", np.exceptions.ComplexWarning)
+        try:
+            return dict(io.loadmat(path, mat_dtype=True))
+        except np.exceptions.ComplexWarning:
+            return dict(io.loadmat(path))
 
 
 def _older(name: str, value: Any) -> Iterator[tuple[str, Entry]]:

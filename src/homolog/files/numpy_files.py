@@ -13,6 +13,7 @@ from homolog.arrays import to_numpy
 from homolog.files.contents import IDENTITIES, RESERVED, Contents, Entry, entry_of, members
 from homolog.names import writable
 
+_OBJECTS = "must hold numbers, got pickled Python objects, which are not read because reading them can run code"
 MAPPED_FROM = 64 << 20
 """Bytes from which on an array stays in its file, where the file holds its numbers as they are."""
 
@@ -42,7 +43,12 @@ def entry_in(path: Path) -> Entry:
         newer = np.lib.format.read_magic(file) != (1, 0)
         header = np.lib.format.read_array_header_2_0 if newer else np.lib.format.read_array_header_1_0
         shape, _, dtype = header(file)
-    entry = entry_of(np.broadcast_to(np.zeros((), "i1" if dtype.hasobject else dtype), shape))
+    if dtype.hasobject:
+        return Entry(
+            "refused",
+            what=_OBJECTS,
+        )
+    entry = entry_of(np.broadcast_to(np.zeros((), dtype), shape))
     return Entry(entry.kind, lambda: read_array(path), entry.what)
 
 

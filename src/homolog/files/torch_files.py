@@ -21,7 +21,7 @@ def read_torch(path: Path) -> Contents:
     if not isinstance(content, Mapping | list | tuple):
         raise ValueError(f"{described(content)} instead of a tensor or a mapping of tensors")
     found: dict[str, Entry] = {}
-    for name, value in _leaves(content, ""):
+    for name, value in _leaves(content, "") if len(content) else ():
         if name in found:
             raise Refusal(f"names must differ, got {quoted(name)} twice: rename one.")
         found[name] = _entry(torch, value)
@@ -46,13 +46,15 @@ def _leaves(content: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 def _is_column(content: Any) -> bool:
     """Say whether a list holds one entry per row, such as ids."""
-    return all(isinstance(value, str) for value in content) or all(type(value) is int for value in content)
+    return all(isinstance(value, str) for value in content) or all(type(value) in (int, float) for value in content)
 
 
 def _entry(torch: Any, value: Any) -> Entry:
     if isinstance(value, list | tuple) and len(value):
         return Entry("text" if isinstance(value[0], str) else "numbers", lambda: list(value))
-    if isinstance(value, str | int | float | bool | None):
+    if value is None or isinstance(value, Mapping | list | tuple):
+        return Entry("other", what="nothing")
+    if isinstance(value, str | int | float):
         return Entry("other", what="one text" if isinstance(value, str) else "one number")
     if not isinstance(value, torch.Tensor):
         return Entry("refused", what=f"must be a tensor, got {described(value)}: take it out")
