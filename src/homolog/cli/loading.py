@@ -208,7 +208,8 @@ def activations(paths: Sequence[Path], patterns: Sequence[list[str] | None]) -> 
     for index, path in enumerate(paths):
         chosen = patterns[min(index, len(patterns) - 1)]
         layers = files.open(path)
-        name = writable(path.stem if path.stem not in found else str(path))
+        name = files.title(path)
+        name = name if name not in found else writable(str(path))
         if name in found:
             raise ValueError(f"files must differ, got {str(path)!r} twice: leave one out.")
         # In a result the file's name tells models of one class apart.

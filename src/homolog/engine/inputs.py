@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,7 +137,7 @@ def model_name(source: Source, activations: Activations, side: str) -> str:
     """Return what a model is called in a result."""
     if isinstance(source, Activations):
         return activations.provenance.get("model", side)
-    return writable(Path(source).stem) if isinstance(source, str | PathLike) else side
+    return files.title(source) if isinstance(source, str | PathLike) else side
 
 
 def resolve_measures(measures: Measures) -> dict[str, Measure]:

@@ -1,0 +1,131 @@
+"""Tables in files of Parquet, Feather and Arrow, and activations as such a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from homolog.activations import Activations
+from homolog.arrays import Array, to_numpy
+from homolog.files.columns import contents_of
+from homolog.files.contents import IDENTITIES, RESERVED, Contents, Entry, Refusal
+from homolog.files.numpy_files import mapped
+from homolog.machine import optional
+from homolog.names import writable
+
+_ABOUT = b"homolog"
+"""Under which name the metadata of a table say what homolog wrote."""
+_IDS = "example_id"
+_ROWS_TOGETHER = 64 << 20
+"""Bytes that are written at a time."""
+
+
+def read_parquet(path: Path) -> Contents:
+    """Say what a file of Parquet holds; a column is read when it is asked for, and compared with its checksums if it has any."""
+    parquet = optional("pyarrow.parquet", "tables", "reading .parquet")
+    with parquet.ParquetFile(path) as file:
+        schema = file.schema_arrow
+
+    def column(name: str) -> Any:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read(columns=[name]).column(name)
+
+    return _as_written(contents_of(schema, column, writable(path.stem)), schema)
+
+
+def read_arrow(path: Path) -> Contents:
+    """Say what a file of Arrow or Feather holds, mapped: vectors of one piece that is not compressed are never copied."""
+    table, start = mapped_table(path)
+    found = contents_of(table.schema, lambda name: checked(table, name), writable(path.stem))
+    for name, entry in found.entries.items():
+        if entry.kind == "layer":
+            found.entries[name] = Entry("layer", lambda entry=entry: _as_map(path, start, entry.read()))  # type: ignore[misc]
+    return _as_written(found, table.schema)
+
+
+def mapped_table(path: Path) -> tuple[Any, int]:
+    """Return a table over the memory map of a file, in either of Arrow's forms, and where in memory the map begins."""
+    pyarrow = optional("pyarrow", "tables", f"reading {path.suffix}")
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if not magic:
+        raise Refusal("there must be a table, got an empty file: write it again.")
+    if magic[:4] == b"FEA1":
+        raise Refusal("the file must be of Feather's version 2, got version 1: read it with pandas and write it again.")
+    whole = pyarrow.memory_map(str(path))
+    start = whole.read_buffer().address
+    whole.seek(0)
+    reader = pyarrow.ipc.open_file(whole) if magic == b"ARROW1" else pyarrow.ipc.open_stream(whole)
+    return reader.read_all(), start
+
+
+def checked(table: Any, name: str) -> Any:
+    """Return a column whose offsets were compared with its lengths: those of a damaged file may point anywhere."""
+    column = table.column(name)
+    column.validate(full=True)
+    return column
+
+
+def _as_map(path: Path, start: int, array: np.ndarray) -> np.ndarray:
+    """Return an array that lies in the map of a file as a map of NumPy's, which says where it lies, if it is large."""
+    place = array.__array_interface__["data"][0] - start
+    if not array.flags.c_contiguous or not 0 <= place <= path.stat().st_size - array.nbytes:
+        return array
+    large = mapped(path, place, array.shape, array.dtype)
+    return array if large is None else large
+
+
+def _as_written(found: Contents, schema: Any) -> Contents:
+    """Tell what homolog wrote: which columns are layers, and what the others say of the rows."""
+    about = (schema.metadata or {}).get(_ABOUT)
+    if about is None:
+        return found
+    said = json.loads(about)
+    identities = {name: found.entries[said[name]].read() for name in IDENTITIES if said.get(name) in found.entries}
+    notes = {"provenance": json.dumps(said["provenance"])} | {
+        name: values if name == "example_ids" else np.asarray(values) for name, values in identities.items()
+    }
+    return Contents({name: found.entries[name] for name in said["layers"]}, notes)
+
+
+def write_parquet(layers: Activations, path: str) -> None:
+    """Write layers as columns of vectors, some rows at a time; the column `example_id` says who the rows are."""
+    pyarrow = optional("pyarrow", "tables", "writing .parquet")
+    parquet = optional("pyarrow.parquet", "tables", "writing .parquet")
+    identities = {name: getattr(layers, name) for name in IDENTITIES if getattr(layers, name) is not None}
+    columns = {name: f"{RESERVED}{name}" for name in identities}
+    if "example_ids" in identities and _IDS not in layers:
+        columns["example_ids"] = _IDS
+    about = {"layers": list(layers), "provenance": layers.notes} | columns
+    width = sum(array.shape[1] for array in layers.values())
+    step = max(1, _ROWS_TOGETHER // (8 * width))
+    writer = None
+    try:
+        for start in range(0, layers.n, step):
+            rows = slice(start, min(start + step, layers.n))
+            table = {columns[name]: pyarrow.array(values[rows].tolist()) for name, values in identities.items()}
+            table |= {name: _vectors(pyarrow, array, rows) for name, array in layers.items()}
+            block = pyarrow.table(table)
+            if writer is None:
+                schema = block.schema.with_metadata({_ABOUT: json.dumps(about, ensure_ascii=False)})
+                writer = parquet.ParquetWriter(
+                    path,
+                    schema,
+                    compression="none",
+                    use_dictionary=False,
+                    write_statistics=False,
+                    write_page_checksum=True,
+                )
+            writer.write_table(block.cast(writer.schema))
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _vectors(pyarrow: Any, array: Array, rows: slice) -> Any:
+    part = np.ascontiguousarray(to_numpy(array[rows]))
+    part = part.astype(part.dtype.newbyteorder("="), copy=False)
+    return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(part.reshape(-1)), part.shape[1])
