@@ -135,11 +135,14 @@ def measures(
 @app.command()
 def extract(
     model: Annotated[
-        str, typer.Argument(help="module:factory or file.py:factory, a function that returns the model; or an .onnx file.")
+        str,
+        typer.Argument(help="module:factory or file.py:factory, a function that returns the model; or an .onnx file."),
     ],
     data: Annotated[
         str,
-        typer.Option(help="module:factory, a function that returns examples or an iterable of batches; or an .npy or .npz."),
+        typer.Option(
+            help="module:factory, a function that returns examples or an iterable of batches; or an .npy or .npz."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="Write the activations here: .npz, .safetensors, .parquet, .nc, or the folder .zarr.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from homolog import files
 from homolog.activations import Activations, unknown_among, unknown_layer
 from homolog.arrays import array_remedy, check_finite, described, enough_rows, same_library
 from homolog.as_activations import activations_of
