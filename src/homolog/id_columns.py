@@ -105,8 +105,8 @@ def _left_out(kinds: Mapping[str, str], table: str) -> list[Caution]:
         return []
     remedy = "convert what is to be compared to numbers"
     if NUMBER in kinds.values():
-        remedy = "pass columns of numbers without those of vectors to compare them"
-    message = f"{table}: columns {_with_kinds(kinds)} are left out of the comparison: {remedy}, or drop them yourself."
+        remedy = "columns of numbers beside columns of vectors are no layer: pass them alone to compare them"
+    message = f"{table}: {_with_kinds(kinds)} left out: {remedy}, or drop them yourself."
     return [Caution(LeftOutWarning, message)]
 
 

@@ -100,9 +100,8 @@ def stacked(entries: Sequence[Any], what: str) -> np.ndarray:
     for number, entry in enumerate(entries):
         row = None if _kind(entry) != VECTOR else _vector(entry)
         if row is None or row.ndim != 1 or row.dtype.kind not in "iuf" or not row.size:
-            got = "nothing" if _kind(entry) == EMPTY else _got(entry, row)
             raise TypeError(
-                f"{what} must hold one vector of numbers per row, got {got} in row {number}: leave such rows out on both sides."
+                f"{what} must hold one vector of numbers per row, got {_got(entry, row)} in row {number}: {REMEDY}."
             )
         if rows and len(row) != len(rows[0]):
             raise ragged(what, number, len(row), len(rows[0]))
@@ -128,9 +127,14 @@ def _vector(entry: Any) -> np.ndarray | None:
         return None
 
 
+REMEDY = "leave rows without a vector out on both sides, and make numbers of one axis of what is no such vector"
+
+
 def _got(entry: Any, row: np.ndarray | None) -> str:
+    if _kind(entry) == EMPTY:
+        return "nothing"
     if row is None:
-        return "something that is no vector"
+        return "something that is no vector" if _kind(entry) == VECTOR else quoted(entry)
     if row.ndim == 1 and not row.size:
         return "an empty vector"
     if row.ndim == 1:
