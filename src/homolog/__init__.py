@@ -51,6 +51,7 @@ from homolog.diagnostics import (
 )
 from homolog.engine import Plan, compare, plan
 from homolog.extraction import extract
+from homolog.extraction.layer_values import Layer
 from homolog.files import open, save
 from homolog.inference import (
     ConfidenceInterval,
@@ -127,6 +128,7 @@ __all__ = [
     "GradientWarning",
     "HomologWarning",
     "Invariances",
+    "Layer",
     "LeftOutWarning",
     "Measure",
     "MinibatchHSIC",
