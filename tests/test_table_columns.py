@@ -43,21 +43,37 @@ def test_what_is_no_number_is_left_out_with_a_word(library, column):
 
 
 @pytest.mark.parametrize("library", TABLES)
-def test_columns_of_vectors_are_layers_and_numbers_beside_them_are_none(library):
-    table = TABLES[library]({"id": IDS, "early": VECTORS, "label": [0, 1] * 3, "late": (2 * X[:, :2]).tolist()})
-    with pytest.warns(hl.LeftOutWarning, match=r"a: 'label' \(numbers\) left out: .* pass them alone"):
-        result = hl.compare(table, measures="procrustes_distance")
-    assert result.layer_a.values.tolist() == ["early", "late"]
-    assert result.features_a.values.tolist() == [3, 2]
-    with pytest.raises(ValueError, match=r"columns of vectors 'early', 'late': choose one, as in frame\[\['early'\]\]"):
+def test_columns_of_vectors_are_layers_and_numbers_beside_them_are_one(library):
+    table = TABLES[library]({"id": IDS, "early": VECTORS, "length": [3, 1] * 3, "late": (2 * X[:, :2]).tolist()})
+    result = hl.compare(table, measures="procrustes_distance")
+    assert result.layer_a.values.tolist() == ["early", "late", "a"]
+    assert result.features_a.values.tolist() == [3, 2, 1]
+    words = r"'l' must be one layer, got a table of 'early', 'late', columns of numbers: choose one, as in frame\[\['early'\]\]"
+    with pytest.raises(ValueError, match=words):
         hl.Activations({"l": table})
 
 
 @pytest.mark.parametrize("library", TABLES)
-def test_columns_whose_names_say_that_they_are_no_features_are_told(library):
-    table = TABLES[library]({"f0": X[:, 0], "image_id": range(6), "Unnamed: 0": range(6), "labels": [0, 1] * 3})
-    with pytest.warns(hl.LeftOutWarning, match="'image_id', 'Unnamed: 0', 'labels' taken as a feature, although"):
-        assert hl.Activations({"l": table})["l"].shape == (6, 4)
+def test_numbers_whose_names_say_that_they_are_no_features_are_left_out(library):
+    table = TABLES[library]({"f0": X[:, 0], "a_id": range(6), "b_id": range(6), "Labels": [0, 1] * 3})
+    words = r"'a_id' \(numbers\), 'b_id' \(numbers\), 'Labels' \(numbers\) left out: numbers that are called as ids"
+    with pytest.warns(hl.LeftOutWarning, match=words):
+        found = hl.Activations({"l": table})
+    assert (found["l"].shape, found.example_ids) == ((6, 1), None)
+
+
+def test_who_rows_are_is_said_by_the_surest_name():
+    for names, ids in (
+        (("id", "Example_ID", "f"), "Example_ID"),
+        (("image_id", "f"), "image_id"),
+        (("image_id", "f", "index"), "index"),
+        (("Unnamed: 0", "f"), "Unnamed: 0"),
+    ):
+        assert columns_of(dict.fromkeys(names, "numbers"), "a file").ids == ids
+
+
+def test_whole_numbers_among_fractions_are_ids():
+    assert hl.Activations({"l": pd.DataFrame(X).assign(id=np.arange(6.0))}).example_ids.dtype == np.int64
 
 
 WRONG = {
@@ -74,11 +90,6 @@ WRONG = {
         r"column 'id' .* a missing value first in row 5 \(1 of 6",
     ),
     "ids with fractions": ({"id": X[:, 0], "v": VECTORS}, TypeError, "must hold integers or text, got float"),
-    "two ids": (
-        {"id": IDS, "example_id": IDS, "v": VECTORS},
-        ValueError,
-        "one column that says whose its rows are, got",
-    ),
     "missing number": (
         {"f": [*range(5), None], "g": range(6)},
         ValueError,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.diagnostics import Caution
-from homolog.id_columns import NUMBER, VECTOR, checked_identity, columns_of
+from homolog.id_columns import NUMBER, TEXT, VECTOR, checked_identity, columns_of
 from homolog.names import quoted
 
 EMPTY = "nothing"
@@ -57,7 +57,7 @@ def table_of(frame: Frame, title: str, name: str) -> Table:
     columns = columns_of(frame.kinds, title)
     layers = {column: frame.vectors(column, title) for column in columns.layers}
     if columns.features:
-        layers[name] = frame.numbers(columns.features)
+        layers[name if name not in layers else f"{name}.columns"] = frame.numbers(columns.features)
     ids, index = frame.labels(title) if columns.ids is None else (None, "")
     if columns.ids is not None:
         ids = checked_identity(frame.entries(columns.ids), columns.ids, title)
@@ -83,7 +83,7 @@ def _kind(entry: Any) -> str:
     if isinstance(entry, int | float | np.integer | np.floating):
         return NUMBER
     if isinstance(entry, str):
-        return "text"
+        return TEXT
     return (
         VECTOR if hasattr(entry, "__array__") or isinstance(entry, list | tuple) else f"{type(entry).__name__} objects"
     )
