@@ -17,7 +17,7 @@ from homolog.diagnostics import Caution, give, listed
 from homolog.frames.frame import Table
 from homolog.markup import paragraphs, table, title
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
-from homolog.pairing import check_identities
+from homolog.pairing import NUMBERED, check_identities
 from homolog.sparse import SparseRows
 
 MODULES = "modules of the layers"
@@ -189,12 +189,13 @@ class Activations(Mapping[str, Array]):
     def chosen(self, index: np.ndarray, of_layer: Callable[[Array], Array]) -> Activations:
         """Return the rows of an index, which `of_layer` takes of every layer."""
         kept = [None if ids is None else ids[index] for ids in (self.example_ids, self.positions, self.digests)]
+        provenance = {key: note for key, note in self.provenance.items() if (key, note) != ("index", NUMBERED)}
         return Activations(
             {name: of_layer(array) for name, array in self._arrays.items()},
             example_ids=kept[0],
             positions=kept[1],
             digests=kept[2],
-            provenance=self.provenance,
+            provenance=provenance,
             modules=self.modules,
         )
 

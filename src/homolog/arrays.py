@@ -276,6 +276,11 @@ def check_representation(x: Array, name: str) -> None:
         raise TypeError(f"{name} must be a dense array, got {described(x)}: convert it with .todense().")
     if isinstance(x, np.ndarray) and x.dtype.kind == "O":
         raise TypeError(f"{name} must hold real numbers, got {x.dtype}: {_real_remedy(x)}.")
+    if isinstance(x, np.ndarray) and x.dtype.names:
+        raise TypeError(
+            f"{name} must hold real numbers, got a structured array of fields {', '.join(map(str, x.dtype.names[:5]))}: make "
+            f"columns of them, structured_to_unstructured(x) from numpy.lib.recfunctions."
+        )
     if x.ndim != 2:
         raise ValueError(
             f"{name} must have two axes (examples, features), got shape {tuple(x.shape)}: {_reshape_remedy(x.ndim)}"

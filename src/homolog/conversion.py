@@ -50,9 +50,10 @@ def taken_layer(x: Any, title: str) -> Table:
     """Return what was given as one layer, or raise where it has several."""
     found = taken(x, title, "")
     if len(found.layers) > 1:
+        names = [quoted(name) if name else "columns of numbers" for name in found.layers]
         raise ValueError(
-            f"{shown(title)} must be one layer, got columns of vectors {listed(map(quoted, found.layers))}: choose one, as in "
-            f"frame[[{next(iter(found.layers))!r}]]."
+            f"{shown(title)} must be one layer, got a table of {listed(names)}: choose one, as in frame[[{names[0]}]], or pass "
+            f"the table as a model."
         )
     return found
 

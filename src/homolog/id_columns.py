@@ -2,16 +2,16 @@
 
 | column | what it is |
 |---|---|
-| called `example_ids`, `example_id`, `ids` or `id` (capitals do not matter) | `example_ids`: integers or text, without gaps |
-| called `positions` or `position`, beside ids | `positions`: integers, without gaps |
+| called `example_id`, `id` or `index`, or the only one whose name ends in `_id`; see `identity_of` | `example_ids` |
+| called `positions` or `position`, beside ids | `positions`, within examples |
 | of vectors | a layer of its own, by its name |
-| of numbers | a feature; all of them are one layer. Beside columns of vectors they are left out, with a warning |
+| of numbers | a feature: all of them are one layer |
+| of numbers, called as ids or classes are | left out, with a warning |
 | of text, dates, truth values and all else | left out, with a warning |
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,16 +21,15 @@ import numpy as np
 from homolog.diagnostics import Caution, LeftOutWarning, listed
 from homolog.names import quoted, shown
 
-IDS = ("example_ids", "example_id", "ids", "id")
-"""What a column of identifiers is called."""
+ID_NAMES = ("example_id", "example_ids", "id", "ids", "index", "__index_level_0__", "unnamed: 0", "")
+"""What columns of ids are called, in lower case, the surest first; the last ones are those of an index that pandas wrote."""
+ID_ENDINGS = ("_id", "_ids", " id")
+LABELS = ("label", "labels", "class", "target", "targets")
+"""What columns of numbers are called that are classes, and no features."""
 POSITIONS = ("positions", "position")
 """What a column of positions within examples is called."""
-NUMBER, VECTOR = "numbers", "vectors"
-"""The kinds of columns that are compared; any other kind is a word for the warning, such as "text" or "dates"."""
-_NO_FEATURE = re.compile(
-    r"(.*[ _.-])?(ids?|index|idx|row|labels?|targets?|class|fold|unnamed: \d+)|level_\d+|__index_.*|"
-)
-"""Names of columns of numbers that are rarely what somebody wants to compare."""
+NUMBER, VECTOR, TEXT, CATEGORIES = "numbers", "vectors", "text", "categories"
+"""The kinds of columns that are compared or may say whose rows are; any other kind is a word for the warning, such as "dates"."""
 
 
 @dataclass(frozen=True)
@@ -42,43 +41,54 @@ class TableColumns:
     layers: Sequence[str]
     """Columns of vectors, each a layer."""
     features: Sequence[str]
-    """Columns of numbers, together a layer; none beside columns of vectors."""
+    """Columns of numbers, together a layer."""
     cautions: Sequence[Caution]
-    """What was left out, and what is taken although its name says otherwise."""
+    """What was left out."""
 
 
 def columns_of(kinds: Mapping[str, str], table: str) -> TableColumns:
     """Return what each column is, of its name → its kind; `table` is what errors call the table.
 
-    >>> found = columns_of({"id": "text", "f0": "numbers", "f1": "numbers"}, "a")
+    >>> found = columns_of({"id": "text", "f0": "numbers", "f1": "numbers", "label": "numbers"}, "a")
     >>> found.ids, found.features
     ('id', ['f0', 'f1'])
     """
-    ids = _only(IDS, kinds, table)
-    positions = None if ids is None else _only(POSITIONS, kinds, table)
+    ids = identity_of(kinds)
+    positions = next((name for name in kinds if ids is not None and _plain(name) in POSITIONS), None)
     rest = {name: kind for name, kind in kinds.items() if name not in (ids, positions)}
     layers = [name for name, kind in rest.items() if kind == VECTOR]
-    numbers = [name for name, kind in rest.items() if kind == NUMBER]
-    if not layers and not numbers:
+    features = [name for name, kind in rest.items() if kind == NUMBER and not is_no_feature(name)]
+    if not layers and not features:
         raise ValueError(
             f"{table} must have columns of numbers or a column of vectors, got {_with_kinds(kinds) or 'no column'}: convert what "
             f"is to be compared to numbers."
         )
-    others = {name: kind for name, kind in rest.items() if kind not in (NUMBER, VECTOR)}
-    left = others | (dict.fromkeys(numbers, NUMBER) if layers else {})
-    features = [] if layers else numbers
-    return TableColumns(ids, positions, layers, features, _left_out(left, table) + _odd_features(features, table))
+    left = {name: kind for name, kind in rest.items() if name not in (*layers, *features)}
+    return TableColumns(ids, positions, layers, features, _left_out(left, table))
 
 
-def _only(wanted: Sequence[str], kinds: Mapping[str, str], table: str) -> str | None:
-    """Return the one column with any of these names."""
-    found = [name for name in kinds if name.strip().lower() in wanted]
-    if len(found) > 1:
-        raise ValueError(
-            f"{table} must have one column that says whose its rows are, got {listed(map(quoted, found))}: rename or drop the "
-            f"others."
-        )
-    return found[0] if found else None
+def identity_of(kinds: Mapping[str, str]) -> str | None:
+    """Return the column that says whose the rows are: the first of ID_NAMES, else the only one whose name ends as ids do.
+
+    >>> identity_of({"image_id": "text", "f0": "numbers"}), identity_of({"a_id": "text", "b_id": "text"})
+    ('image_id', None)
+    """
+    for wanted in ID_NAMES:
+        found = [name for name, kind in kinds.items() if _plain(name) == wanted and kind != VECTOR]
+        if found:
+            return found[0]
+    able = (NUMBER, TEXT, CATEGORIES)
+    ending = [name for name, kind in kinds.items() if _plain(name).endswith(ID_ENDINGS) and kind in able]
+    return ending[0] if len(ending) == 1 else None
+
+
+def is_no_feature(name: str) -> bool:
+    """Say whether numbers under a name are ids or classes."""
+    return _plain(name) in (*ID_NAMES, *LABELS) or _plain(name).endswith(ID_ENDINGS)
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
 
 
 def checked_identity(values: Any, column: str, table: str) -> np.ndarray:
@@ -86,6 +96,8 @@ def checked_identity(values: Any, column: str, table: str) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind in "iuSU":
         return array
+    if array.dtype.kind == "f" and np.all(array == np.rint(array)) and np.all(np.abs(array) < 2**53):
+        return array.astype(np.int64)  # of tables that know no integers beside fractions
     entries = array.tolist()
     kinds = {type(entry) for entry in entries}
     if kinds in ({str}, {int}):
@@ -105,20 +117,8 @@ def _left_out(kinds: Mapping[str, str], table: str) -> list[Caution]:
         return []
     remedy = "convert what is to be compared to numbers"
     if NUMBER in kinds.values():
-        remedy = "pass columns of numbers without those of vectors to compare them"
-    message = f"{table}: columns {_with_kinds(kinds)} are left out of the comparison: {remedy}, or drop them yourself."
-    return [Caution(LeftOutWarning, message)]
-
-
-def _odd_features(names: Sequence[str], table: str) -> list[Caution]:
-    odd = [name for name in names if _NO_FEATURE.fullmatch(name.strip().lower())]
-    if not odd:
-        return []
-    message = (
-        f"{table}: {listed(map(quoted, odd))} taken as a feature, although the name says that it is none: drop it, or call it "
-        f"'example_id' if it says whose its rows are."
-    )
-    return [Caution(LeftOutWarning, message)]
+        remedy = "numbers that are called as ids or classes are no features: rename them if they are"
+    return [Caution(LeftOutWarning, f"{table}: {_with_kinds(kinds)} left out: {remedy}, or drop them yourself.")]
 
 
 def _with_kinds(kinds: Mapping[str, str]) -> str:

@@ -65,7 +65,7 @@ def check_pairing(a: Identified, b: Identified, names: Names = ("a", "b")) -> No
 
 
 def check_identities(a: Identities, b: Identities, names: Names) -> None:
-    """Raise where both sides say whose their rows are, and not the same."""
+    """Raise where both sides say whose their rows are, and not the same; sides are models, or layers of one model."""
     for what, first, second in (("example ids", a.example_ids, b.example_ids), ("positions", a.positions, b.positions)):
         if first is None or second is None:
             continue
@@ -98,11 +98,16 @@ def different_kinds(first: np.ndarray, names: Names) -> str:
     )
 
 
+def _common_rows(names: Names) -> str:
+    """Write the call that keeps the rows of both; layers of one mapping have no names that could stand in it."""
+    return f"homolog.common_rows({', '.join(names)})" if not names[0].startswith("layer '") else "homolog.common_rows"
+
+
 def _differ(what: str, first: np.ndarray, second: np.ndarray, names: Names) -> ValueError:
     if of_one_kind(first, second):
         row = int(np.argmax(first != second))
         same = len(np.intersect1d(first, second)) > 1
-        common = f"homolog.common_rows({', '.join(names)}) keeps the rows of both, in one order"
+        common = f"{_common_rows(names)} keeps the rows of both, in one order"
         remedy = common if same else "extract both from the same examples"
     else:
         row, remedy = 0, different_kinds(first, names)
@@ -115,7 +120,7 @@ def _differ(what: str, first: np.ndarray, second: np.ndarray, names: Names) -> V
 def _unequal(a: Identities, b: Identities, n: int, other: int, names: Names, *, digests: bool = False) -> ValueError:
     first, second = map(shown, names)
     matched = _both_have(a, b, "example_ids") or digests
-    remedy = f"homolog.common_rows({first}, {second}) keeps the rows of both" if matched else "extract both alike"
+    remedy = f"{_common_rows((first, second))} keeps the rows of both" if matched else "extract both alike"
     return ValueError(
         f"{second} must have as many rows as {first} ({n}), got {other}: both must hold the same examples in the same order; "
         f"{remedy}."
@@ -150,7 +155,7 @@ def _check_digests(first: np.ndarray, second: np.ndarray, names: Names, by_chanc
     raise ValueError(
         f"{names[0]} and {names[1]} must hold the same examples in the same order, got the same inputs in another "
         f"order, or others among them (first in row {row}): extract both without shuffling, pass example_ids, or keep the "
-        f"rows of both with homolog.common_rows({', '.join(names)})."
+        f"rows of both with {_common_rows(names)}."
     )
 
 

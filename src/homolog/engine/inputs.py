@@ -14,6 +14,7 @@ from homolog import files
 from homolog.activations import Activations, unknown_among, unknown_layer
 from homolog.arrays import array_remedy, check_finite, described, enough_rows, same_library
 from homolog.as_activations import activations_of
+from homolog.conversion import is_table
 from homolog.inference.uncertainty import MEANINGS
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure
@@ -94,6 +95,8 @@ def _holds_models(a: Source) -> bool:
     if not isinstance(a, Mapping) or isinstance(a, Activations) or not a:
         return False
     models = [isinstance(value, Mapping | str | PathLike) for value in a.values()]
+    if any(models):  # a table alone is a layer, and beside models a model
+        models = [known or is_table(value) for known, value in zip(models, a.values(), strict=True)]
     if any(models) and not all(models):
         odd = next(name for name, model in zip(a, models, strict=True) if not model)
         raise TypeError(

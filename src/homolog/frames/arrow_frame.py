@@ -41,11 +41,11 @@ class ArrowFrame(Frame):
         if column.null_count or not len(column):
             return stacked(column.to_pylist(), what)
         lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+        if not lengths.all():
+            return stacked(column.to_pylist(), what)
         if (lengths != lengths[0]).any():
             odd = int(np.argmax(lengths != lengths[0]))
             raise ragged(what, odd, int(lengths[odd]), int(lengths[0]))
-        if not lengths[0]:
-            return stacked(column.to_pylist(), what)
         return _numbers(column.flatten()).reshape(len(column), -1)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.diagnostics import Caution
-from homolog.id_columns import NUMBER, VECTOR, checked_identity, columns_of
+from homolog.id_columns import NUMBER, TEXT, VECTOR, checked_identity, columns_of
 from homolog.names import quoted
 
 EMPTY = "nothing"
@@ -57,7 +57,7 @@ def table_of(frame: Frame, title: str, name: str) -> Table:
     columns = columns_of(frame.kinds, title)
     layers = {column: frame.vectors(column, title) for column in columns.layers}
     if columns.features:
-        layers[name] = frame.numbers(columns.features)
+        layers[name if name not in layers else f"{name}.columns"] = frame.numbers(columns.features)
     ids, index = frame.labels(title) if columns.ids is None else (None, "")
     if columns.ids is not None:
         ids = checked_identity(frame.entries(columns.ids), columns.ids, title)
@@ -83,7 +83,7 @@ def _kind(entry: Any) -> str:
     if isinstance(entry, int | float | np.integer | np.floating):
         return NUMBER
     if isinstance(entry, str):
-        return "text"
+        return TEXT
     return (
         VECTOR if hasattr(entry, "__array__") or isinstance(entry, list | tuple) else f"{type(entry).__name__} objects"
     )
@@ -100,9 +100,8 @@ def stacked(entries: Sequence[Any], what: str) -> np.ndarray:
     for number, entry in enumerate(entries):
         row = None if _kind(entry) != VECTOR else _vector(entry)
         if row is None or row.ndim != 1 or row.dtype.kind not in "iuf" or not row.size:
-            got = "nothing" if _kind(entry) == EMPTY else _got(entry, row)
             raise TypeError(
-                f"{what} must hold one vector of numbers per row, got {got} in row {number}: leave such rows out on both sides."
+                f"{what} must hold one vector of numbers per row, got {_got(entry, row)} in row {number}: {REMEDY}."
             )
         if rows and len(row) != len(rows[0]):
             raise ragged(what, number, len(row), len(rows[0]))
@@ -128,9 +127,14 @@ def _vector(entry: Any) -> np.ndarray | None:
         return None
 
 
+REMEDY = "leave rows without a vector out on both sides, and make numbers of one axis of what is no such vector"
+
+
 def _got(entry: Any, row: np.ndarray | None) -> str:
+    if _kind(entry) == EMPTY:
+        return "nothing"
     if row is None:
-        return "something that is no vector"
+        return "something that is no vector" if _kind(entry) == VECTOR else quoted(entry)
     if row.ndim == 1 and not row.size:
         return "an empty vector"
     if row.ndim == 1:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from homolog.frames.frame import Table
-from homolog.id_columns import IDS, POSITIONS, checked_identity
+from homolog.id_columns import ID_NAMES, POSITIONS, checked_identity
 
 
 def labelled_array(x: Any, title: str, name: str) -> Table:
@@ -16,9 +16,9 @@ def labelled_array(x: Any, title: str, name: str) -> Table:
         return Table({name: x.to_numpy()})
     first = x.dims[0]
     along = {str(key): place for key, place in x.coords.items() if place.dims == (first,)}
-    ids = _named(along, IDS)
+    ids = _named(along, ID_NAMES)
     positions = None if ids is None else _named(along, POSITIONS)
-    ids = str(first) if ids is None and str(first) in along else ids
+    ids = str(first) if ids is None and str(first) in along else ids  # the index of the dimension
     return Table(
         {name: x.to_numpy()},
         None if ids is None else checked_identity(_entries(along[ids]), ids, title),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from homolog.frames.frame import Frame, kind_of_entries, stacked
-from homolog.id_columns import IDS, NUMBER, POSITIONS, checked_identity
+from homolog.id_columns import CATEGORIES, ID_NAMES, NUMBER, POSITIONS, TEXT, checked_identity
 from homolog.names import quoted
 from homolog.pairing import GIVEN, NUMBERED
 
@@ -61,10 +61,10 @@ class PandasFrame(Frame):
 def _levels_as_columns(frame: Any, title: str) -> tuple[Any, None]:
     """Return a frame whose index has several levels with columns of them: one must be called as ids are."""
     names = [str(name).strip().lower() for name in frame.index.names]
-    if not set(names) <= {*IDS, *POSITIONS}:
+    if not set(names) <= {*ID_NAMES, *POSITIONS}:
         raise ValueError(
-            f"{title} must have an index of one level that says whose its rows are, or levels called {IDS[1]!r} and "
-            f"{POSITIONS[1]!r}, got levels {frame.index.names}: rename them, or make one column of them with reset_index."
+            f"{title} must have an index of one level that says whose its rows are, or levels called 'example_id' and "
+            f"'position', got levels {frame.index.names}: rename them, or make one column of them with reset_index."
         )
     return frame.reset_index(), None
 
@@ -84,10 +84,10 @@ def _kind(column: Any) -> str:
     if kind == "b" or name.startswith("bool"):
         return "truth values"
     if name == "category":
-        return "categories"
+        return CATEGORIES
     if kind in "iuf" or name.startswith(("decimal", "int", "uint", "float", "double")):
         return NUMBER
-    return "text" if "str" in name or kind in "SU" else f"{dtype} objects"
+    return TEXT if "str" in name or kind in "SU" else f"{dtype} objects"
 
 
 def _numbers(column: Any) -> np.ndarray:

@@ -35,11 +35,11 @@ class PolarsFrame(Frame):
             return stacked(column.to_list(), what)
         if type(column.dtype).__name__ == "List":
             lengths = column.list.len().to_numpy()
+            if not lengths.all():
+                return stacked(column.to_list(), what)
             if (lengths != lengths[0]).any():
                 odd = int(np.argmax(lengths != lengths[0]))
                 raise ragged(what, odd, int(lengths[odd]), int(lengths[0]))
-            if not lengths[0]:
-                return stacked(column.to_list(), what)
         return _numbers(column.explode()).reshape(len(column), -1)
 
 

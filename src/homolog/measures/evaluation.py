@@ -88,7 +88,9 @@ def _evaluated(record: Measure, x: Array, y: Array) -> Array:
 def _of_sparse(record: Measure, x: Any, y: Any) -> Array:
     """Compute a measure of representations of which at least one is sparse, without its zeros where the family can."""
     names, same = record.sides, y is x
-    if not record.family.takes_sparse(record.prepare_options) or needs_gradient(x) or needs_gradient(y):
+    if needs_gradient(x) or needs_gradient(y):
+        return _evaluated(record, *filled_pair(x, y, names, f"the gradient of {record}"))
+    if not record.family.takes_sparse(record.prepare_options):
         return _evaluated(record, *filled_pair(x, y, names, str(record)))
     same_library(x, y, names)
     same_rows(x, y, names)

@@ -54,7 +54,7 @@ class SparseGram(Gram):
 
 def sparse_gram(rows: SparseRows) -> SparseGram:
     """Return the centred structure of sparse rows."""
-    columns, n = rows.matrix.astype(float).tocsc(), rows.shape[0]
+    columns, n = _mentioned_columns(rows.matrix.astype(float)), rows.shape[0]
     low, high = (ends.toarray() for ends in (columns.min(axis=0), columns.max(axis=0)))
     half_range = high / 2 - low / 2
     dead = half_range <= n * np.finfo(float).eps * (np.maximum(np.abs(low), np.abs(high)) / 2)
@@ -64,6 +64,15 @@ def sparse_gram(rows: SparseRows) -> SparseGram:
     diagonal = features.multiply(features).sum(axis=1) - 2 * means + means.mean()
     constant = np.asarray(dead.all())
     return SparseGram(features=features, means=means, diagonal=diagonal, scale=np.asarray(scale), constant=constant)
+
+
+def _mentioned_columns(matrix: Any) -> Any:
+    """Return, by columns, those with any number: there may be far more columns than numbers."""
+    import scipy.sparse
+
+    used, places = np.unique(matrix.indices, return_inverse=True)
+    kept = scipy.sparse.csr_array((matrix.data, places, matrix.indptr), shape=(matrix.shape[0], max(len(used), 1)))
+    return kept.tocsc()
 
 
 def _with_few_means(columns: Any, alive: np.ndarray) -> Any:
