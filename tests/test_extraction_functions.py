@@ -86,6 +86,38 @@ def test_what_is_no_layer_is_refused_in_one_sentence(returned, error, words):
         hl.extract(lambda batch: returned, EXAMPLES)
 
 
+def test_what_is_inside_each_other_is_layers_with_dots():
+    def run(batch):
+        return {
+            "hidden_states": (batch, batch + 1),
+            "parts": {"mlp": batch + 2, "heads": [batch + 3]},
+            "loss": batch.sum(),
+        }
+
+    with pytest.warns(UserWarning, match=r"loss \(no tensor, but a float32\)"):
+        found = hl.extract(run, EXAMPLES)
+    assert list(found) == ["hidden_states.0", "hidden_states.1", "parts.mlp", "parts.heads.0"]
+    np.testing.assert_array_equal(found["parts.heads.0"], EXAMPLES + 3)
+
+
+def test_lists_of_numbers_and_of_one_vector_for_each_example_are_arrays():
+    def run(batch):
+        return {
+            "numbers": batch[:, 0].tolist(),
+            "rows": batch.tolist(),
+            "vectors": list(torch.as_tensor(batch)),
+        }
+
+    found = hl.extract(run, EXAMPLES)
+    assert [found[name].shape for name in found] == [(40, 1), (40, 6), (40, 6)]
+    np.testing.assert_array_equal(found["vectors"], EXAMPLES)
+    assert hl.extract(lambda batch: batch.tolist(), EXAMPLES)["output"].shape == (40, 6)
+    with pytest.raises(ValueError, match="a list of 6 vectors of 6 numbers, which could be examples or layers"):
+        hl.extract(lambda batch: {"x": list(batch)}, EXAMPLES[:6])
+    with pytest.raises(ValueError, match="layer 'x' must hold as many numbers for every example"):
+        hl.extract(lambda batch: {"x": [[1.0] * (1 + i % 2) for i in range(len(batch))]}, EXAMPLES)
+
+
 # --- The same reductions, masks and axes
 
 

@@ -14,7 +14,7 @@ from homolog.extraction.sources import Source
 from homolog.extraction.tensors import is_module
 from homolog.names import quoted
 
-ADAPTERS: tuple[str, ...] = ("keras_models", "flax_models", "equinox_models")
+ADAPTERS: tuple[str, ...] = ("keras_models", "flax_models", "equinox_models", "onnx_models")
 """Modules of this room, each with `is_model(model)`, which imports nothing, and `adapt(model, ...)`; the first that fits."""
 
 

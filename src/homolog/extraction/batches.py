@@ -11,7 +11,7 @@ import numpy as np
 from homolog.arrays import described
 from homolog.diagnostics import listed
 from homolog.extraction.batch_contents import Layout, is_items, joined, layout_of, map_leaves, part_of
-from homolog.extraction.input_checks import check_data, check_plain, is_numbers, lists_of_numbers
+from homolog.extraction.input_checks import check_data, check_plain, is_numbers, lists_of_numbers, what_is_none
 from homolog.extraction.options import Options
 from homolog.extraction.row_digests import digests_of, form_of
 from homolog.extraction.sources import Source
@@ -111,7 +111,7 @@ def prepare_batch(raw: Any, options: Options, source: Source, *, lone: bool = Fa
     content = source.received(raw, options)
     layout = layout_of(content, lone=lone and source.takes_lists(options))
     if layout is None:
-        raise TypeError(_no_examples(raw, options))
+        raise TypeError(_no_examples(raw, source.takes_lists(options)))
     if layout.size == 0:
         raise ValueError(
             f"a batch must hold at least one example, got {_kind_of(layout.main)}: leave empty batches out of the data."
@@ -146,23 +146,28 @@ def input_of(content: Any) -> Any:
     return content[0]
 
 
-def _no_examples(raw: Any, options: Options) -> str:
+def _no_examples(raw: Any, takes_lists: bool) -> str:
+    """Say that nothing of a batch can be counted as examples, whether or not the model is given lists as they are."""
     keys = [str(key) for key, value in raw.items() if is_numbers(value)] if isinstance(raw, Mapping) else []
-    if options.forward is None and keys:
+    found = what_is_none(raw)
+    if found:
+        return f"a batch must hold tensors or arrays, got {found}."
+    if takes_lists:
+        return (
+            f"a batch for a function must hold a tensor or a list whose entries are the examples, so that rows can be counted "
+            f"and told apart, got {described(raw)} in which none was found: make it a mapping, a tuple, a dataclass, or a list "
+            f"of examples."
+        )
+    if keys:
         return f"a batch must hold tensors or arrays, got {lists_of_numbers(keys)}."
-    if options.forward is None and is_texts(raw):
+    if is_texts(raw):
         return (
             "a batch must be a tensor, a tuple or a mapping that holds one, got texts: let a tokenizer make tensors of them, "
             'forward=lambda model, texts: model(**tokenizer(texts, padding=True, return_tensors="pt")), or pass these as data.'
         )
-    if options.forward is None:
-        return (
-            f"a batch must be a tensor, a tuple or a mapping that holds one, got {described(raw)}: pass "
-            f"forward=lambda model, batch: ... for other kinds."
-        )
     return (
-        f"a batch for forward must hold a tensor or a list whose entries are the examples, so that rows can be counted and told "
-        f"apart, got {described(raw)} in which none was found: make it a mapping, a tuple, a dataclass, or a list of examples."
+        f"a batch must be a tensor, a tuple or a mapping that holds one, got {described(raw)}: pass "
+        f"forward=lambda model, batch: ... for other kinds."
     )
 
 

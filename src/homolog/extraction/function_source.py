@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import described
-from homolog.extraction.batch_contents import is_items, map_leaves
+from homolog.extraction.batch_contents import is_items, layout_of, map_leaves
 from homolog.extraction.batches import as_numpy
 from homolog.extraction.computation_record import record_of
+from homolog.extraction.function_results import layers_of
 from homolog.extraction.input_checks import check_plain
-from homolog.extraction.layer_selection import CALL, INPUT, OUTPUT, Selection, module_of, select_names
-from homolog.extraction.layer_values import AdaptedModel, Layer
+from homolog.extraction.layer_selection import CALL, Selection, module_of, select_names
+from homolog.extraction.layer_values import AdaptedModel
 from homolog.extraction.options import Options
 from homolog.extraction.sources import Listener, Maker
-from homolog.extraction.tensors import is_packed, is_tensor, loaded_torch
+from homolog.extraction.tensors import is_packed, loaded_torch
 from homolog.names import quoted
 
 
@@ -95,7 +95,6 @@ class FunctionSource:
     def run(self, content: Any, options: Options) -> None:
         """Call the function once, and tell the listeners each layer as it comes."""
         for name, value in _pairs(self._model.run(content, self._wanted())):
-            _check_name(name)
             name = CALL.sub("", name)  # listeners count the calls themselves
             maker = Maker(self._model.types.get(name, ""), whole_numbers=self._function is not None)
             for listener in self._listeners:
@@ -142,7 +141,7 @@ def source_of_function(function: Callable[[Any], Any]) -> FunctionSource:
     """Return a function of the caller's own as what layers come from."""
     name = str(getattr(function, "__qualname__", type(function).__name__)).replace(".<locals>", "")
     model = AdaptedModel(
-        run=lambda batch, wanted: _layers_of(function(batch)),
+        run=lambda batch, wanted: layers_of(function(batch), _size_of(batch)),
         title=name.rsplit(".", 1)[-1].strip("<>"),
         software={},
         digest=lambda: "none of its own",
@@ -151,35 +150,13 @@ def source_of_function(function: Callable[[Any], Any]) -> FunctionSource:
     return FunctionSource(model, function)
 
 
-def _layers_of(found: Any) -> Mapping[str, Any] | Iterable[tuple[str, Any]]:
-    """Return the layers that a function gave: a mapping, pairs one after the other, or one array, which is its output."""
-    if isinstance(found, Mapping):
-        if not found:
-            raise ValueError(
-                "a function must return at least one layer, got an empty mapping: return {name: array (examples, ...)}."
-            )
-        return found
-    if isinstance(found, Layer) or is_tensor(found):
-        return {OUTPUT: found}
-    if isinstance(found, Iterator):
-        return found
-    raise TypeError(
-        f"a function must return a mapping of layer names to arrays (examples, ...), or one array, got {described(found)}: "
-        f"return {{name: array}}."
-    )
+def _size_of(batch: Any) -> int | None:
+    layout = layout_of(batch, lone=True)
+    return None if layout is None else layout.size
 
 
 def _pairs(found: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
     return found.items() if isinstance(found, Mapping) else found
-
-
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"a function must name its layers by text, got {quoted(name)}: return {{name: array}}.")
-    if name == INPUT:
-        raise ValueError(
-            "a function must not call a layer 'input', which is what the data are called: give it another name."
-        )
 
 
 def _checked(leaf: Any) -> Any:
