@@ -32,8 +32,8 @@ def _is_module(model: Any) -> bool:
 
 def adapt(model: Any, *, device: Any = None, forward: Forward = None, **_: Any) -> AdaptedModel:
     """Return a module of Equinox', or (module, state), as a function of batches; `forward` is given one example."""
-    equinox = optional("equinox", "flax", "extracting from a module of Equinox'")
-    jax = optional("jax", "flax", "extracting from a module of Equinox'")
+    equinox = optional("equinox", "equinox", "extracting from a module of Equinox'")
+    jax = optional("jax", "equinox", "extracting from a module of Equinox'")
     model, state = model if isinstance(model, tuple) else (model, None)
     while type(model).__name__ == "_JitWrapper":  # compiled code says nothing of what is in it
         model = model.__wrapped__
