@@ -108,10 +108,9 @@ def _run_nnx(
 def _digest_of_nnx(model: Any) -> str:
     from flax import nnx
 
-    _, state = nnx.split(model)
     structure = [f"{name} {type(part).__qualname__} {_attributes(part)}" for name, part in nnx.iter_modules(model)]
     kinds = [type(part) for _, part in nnx.iter_modules(model)]
-    return hashed(*structure, code_of_classes(kinds), *parts_of_tree(nnx.to_pure_dict(state))).hex()
+    return hashed(*structure, code_of_classes(kinds), *parts_of_tree(nnx.state(model))).hex()
 
 
 def _attributes(part: Any) -> str:
