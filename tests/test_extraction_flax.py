@@ -175,6 +175,9 @@ def test_compiled_and_repeated_parts_are_heard_in_every_batch(rng):
         assert found["half"].dtype == np.float32
         assert found["steps.inner"].shape == (3, 20, 4)
     taken = hl.extract((module, variables), data, batch_size=10, layers=names[:3])
+    stacked = hl.extract((module, variables), data, layers="steps.inner", axis=1, reduce="last")
+    whole = hl.extract((module, variables), data, layers="output")
+    np.testing.assert_allclose(stacked["steps.inner"], whole["output"], rtol=1e-5, atol=1e-6)
     kernel, bias = (np.asarray(variables["params"]["compiled"][part]) for part in ("kernel", "bias"))
     np.testing.assert_allclose(taken["compiled"], taken["again"] @ kernel + bias, rtol=1e-4, atol=1e-5)
 
