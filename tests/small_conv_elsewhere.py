@@ -123,8 +123,9 @@ class NnxNetwork(nnx.Module):
 
 def save_keras_layers(images: str, path: str) -> None:
     """Save the layers of the Keras network over images in a file."""
-    import homolog as hl
     from small_conv_network import weights
+
+    import homolog as hl
 
     found = hl.extract(keras_network(weights()), np.load(images), batch_size=16)
     np.savez(path, **{name: np.asarray(values) for name, values in found.items()})

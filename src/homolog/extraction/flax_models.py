@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -107,17 +108,17 @@ def _run_nnx(
 def _digest_of_nnx(model: Any) -> str:
     from flax import nnx
 
-    _, state = nnx.split(model)
     structure = [f"{name} {type(part).__qualname__} {_attributes(part)}" for name, part in nnx.iter_modules(model)]
     kinds = [type(part) for _, part in nnx.iter_modules(model)]
-    return hashed(*structure, code_of_classes(kinds), *parts_of_tree(nnx.to_pure_dict(state))).hex()
+    return hashed(*structure, code_of_classes(kinds), *parts_of_tree(nnx.state(model))).hex()
 
 
 def _attributes(part: Any) -> str:
     """Write the plain attributes of a module, such as its sizes and whether it is in training."""
     plain = (bool, int, float, str, tuple, type(None))
-    written = {key: value for key, value in vars(part).items() if isinstance(value, plain) or callable(value)}
-    return without_places(sorted(written.items()))
+    own = {name: value for name, value in vars(part).items() if not name.startswith("_")}
+    kept = {name: value for name, value in own.items() if isinstance(value, plain) or inspect.isroutine(value)}
+    return without_places(sorted(kept.items(), key=lambda item: item[0]))
 
 
 # linen
@@ -173,13 +174,12 @@ class _Linen:
         """Filled by every run, before its layers are taken."""
 
     def __call__(self, batch: Any, wanted: Collection[str] | None) -> Iterator[tuple[str, Any]]:
-        """Run the module on a batch, and yield what its modules put out and what they sowed."""
+        """Run the module on a batch, and yield what its modules put out and what they sowed: all of it, if nobody says what."""
         captured = self._captured(as_jax(batch, self._device))
         self.default |= {name.split("#")[0] for name in captured} - self._repeated
         for name in sorted(captured, key=lambda name: self._places[name]):
             values = output_of_part(captured[name])
-            chosen = name.split("#")[0] in (self.default if wanted is None else base_names(wanted))
-            if values is not None and chosen:
+            if values is not None and (wanted is None or name.split("#")[0] in base_names(wanted)):
                 yield name, numbers_of(values)
 
     def _captured(self, batch: Any) -> dict[str, Any]:
@@ -203,14 +203,14 @@ class _Linen:
         for call in heard.calls:
             self._places.setdefault(call.layer, len(self._places))
         self._repeated |= heard.repeated()
-        found, before = {}, ""
+        found, before, count = {}, "", 0
         for name, calls in _flattened(state.get(_INTERMEDIATES, {}), ()):
             for number, value in enumerate(calls, 1):
                 found[numbered(name, number)] = value
-                # What a module sowed comes after what was captured before it.
-                place = self._places.get(numbered(before, number), self._places.get(before, -1.0))
-                self._places.setdefault(numbered(name, number), place + 2.0**-20)
-            before = name
+                # What a module sowed comes after what was captured before it, in the same call of the module.
+                last = numbered(before, number if len(calls) == count else count)
+                self._places.setdefault(numbered(name, number), self._places.get(last, -1.0) + 2.0**-20)
+            before, count = name, len(calls)
         return found
 
     def digest(self) -> str:

@@ -28,7 +28,7 @@ _LAST, _FIRST = "channels_last", "channels_first"
 def is_model(model: Any) -> bool:
     """Say whether something is a model or a layer of Keras', or a path to a file of one."""
     if isinstance(model, str | os.PathLike):
-        return Path(model).suffix.lower() in SUFFIXES
+        return Path(model).suffix in SUFFIXES
     return any(kind.__name__ == "Layer" and kind.__module__.startswith("keras.") for kind in type(model).__mro__)
 
 
