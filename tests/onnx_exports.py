@@ -20,7 +20,11 @@ def quietly() -> Iterator[None]:
     """Exporters and quantisation print, log and warn of what is theirs."""
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -34,7 +38,9 @@ def exported(net: nn.Module, inputs: Mapping[str, torch.Tensor], path: Path, *, 
         if exporter == "older":
             names = list(inputs)
             given = tuple(inputs.values())
-            torch.onnx.export(net, given, path, dynamo=False, input_names=names, dynamic_axes=dict(zip(names, free, strict=True)))
+            torch.onnx.export(
+                net, given, path, dynamo=False, input_names=names, dynamic_axes=dict(zip(names, free, strict=True))
+            )
         else:
             shapes = {name: dict.fromkeys(range(axes), torch.export.Dim.AUTO) for name in inputs}
             torch.onnx.export(net, (), path, kwargs=dict(inputs), dynamo=True, dynamic_shapes=shapes, verbose=False)
@@ -73,7 +79,9 @@ class Block(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Sequential(nn.Conv2d(4, 4, 1)))
+        self.body = nn.Sequential(
+            nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Sequential(nn.Conv2d(4, 4, 1))
+        )
         self.act = nn.ReLU()
         self.more = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)])
 
@@ -116,7 +124,13 @@ def sentence_encoder() -> Any:
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
-    sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
     net = BertModel(BertConfig(**sizes, max_position_embeddings=32), add_pooling_layer=False).eval()
     with torch.no_grad():
         for weight in net.parameters():

@@ -11,7 +11,15 @@ import onnx
 import pytest
 import small_conv_network
 import torch
-from onnx_exports import Wrapped, dynamically_quantised, exported, nested, sentence_encoder, sentences, statically_quantised
+from onnx_exports import (
+    Wrapped,
+    dynamically_quantised,
+    exported,
+    nested,
+    sentence_encoder,
+    sentences,
+    statically_quantised,
+)
 
 import homolog as hl
 from homolog.extraction.onnx_models import adapt
@@ -69,7 +77,16 @@ def test_a_small_convolutional_network(files, exporter):
 def test_names_of_modules_stand_for_their_outputs(files, exporter):
     net, path = nested(), files("nested", exporter)
     names = modules_of(path, net)
-    assert {"stem", "blocks.0", "blocks.1", "blocks.0.body.3", "blocks.0.body", "blocks.0.more.1", "head.2", "head"} <= set(names)
+    assert {
+        "stem",
+        "blocks.0",
+        "blocks.1",
+        "blocks.0.body.3",
+        "blocks.0.body",
+        "blocks.0.more.1",
+        "head.2",
+        "head",
+    } <= set(names)
     assert not {"blocks.0.body.0", "blocks.1.body.0"} & set(names)  # holds the normalisation
     assert ("twice" in names) == (exporter == "older")
     images = torch.randn(5, 3, 8, 8)
@@ -83,7 +100,9 @@ def test_a_sentence_encoder(files, exporter):
     net, path = sentence_encoder(), files("bert", exporter)
     prefix = "inner." if exporter == "older" else ""
     layers = ["embeddings", "encoder.layer.*", "encoder.layer.*.output.dense", "encoder.layer.*.attention.self.query"]
-    original = hl.extract(net, {key: torch.tensor(array) for key, array in sentences().items()}, layers=layers, reduce="mean")
+    original = hl.extract(
+        net, {key: torch.tensor(array) for key, array in sentences().items()}, layers=layers, reduce="mean"
+    )
     found = hl.extract(path, sentences(), layers=[prefix + layer for layer in layers], reduce="mean")
     found = found.rename(lambda name: name.removeprefix(prefix))
     assert sorted(found) == sorted(original)
@@ -116,7 +135,9 @@ def test_names_of_weights_tell_modules_where_nothing_else_does(files):
     for node in bare.graph.node:
         del node.metadata_props[:]
     names = modules_of(bare, sentence_encoder())
-    assert {"embeddings.LayerNorm", "encoder.layer.0.attention.self.query", "encoder.layer.1.output.LayerNorm"} <= set(names)
+    assert {"embeddings.LayerNorm", "encoder.layer.0.attention.self.query", "encoder.layer.1.output.LayerNorm"} <= set(
+        names
+    )
     assert not {"encoder", "encoder.layer.0"} & set(names)
     names = [name for name in modules_of(path, sentence_encoder()) if name in names]
     expected = hl.extract(path, sentences(), layers=names, reduce="first")
@@ -152,7 +173,9 @@ def test_a_value_that_has_the_name_of_another_module(files):
         node.output[0] = {"relu": "relu2", "relu_1": "other"}.get(node.output[0], node.output[0])
         for k, name in enumerate(node.input):
             node.input[k] = {"relu": "relu2", "relu_1": "other"}.get(name, name)
-    with pytest.warns(hl.HomologWarning, match="layer 'relu2' of onnx.ModelProto is the value of this name, .* value 'other'"):
+    with pytest.warns(
+        hl.HomologWarning, match="layer 'relu2' of onnx.ModelProto is the value of this name, .* value 'other'"
+    ):
         found = hl.extract(given, small_conv_network.images(4), layers="relu2")
     expected = hl.extract(small_conv_network.network(), small_conv_network.images(4), layers="relu1")
     np.testing.assert_allclose(found["relu2"], expected["relu1"], atol=1e-5)

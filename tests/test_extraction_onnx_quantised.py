@@ -91,27 +91,39 @@ def test_sums_of_quantised_numbers_are_no_layers_and_their_float_result_is():
     np.testing.assert_allclose(found["q"], X, atol=step)
     np.testing.assert_allclose(found["r"], found["q"] @ FLOAT_W, atol=1e-4)
     np.testing.assert_allclose(found["b"], found["r"] + weights(3), atol=1e-6)
-    for name, reason in (("i", "whose float result is 'b'"), ("f", "whose float result is 'b'"), ("sx", "the scale of quantised")):
-        with pytest.raises(ValueError, match=f"^layer '{name}' of onnx.ModelProto must be floating .*{reason}"):
+    for name, reason in (
+        ("i", "whose float result is 'b'"),
+        ("f", "whose float result is 'b'"),
+        ("sx", "the scale of quantised"),
+    ):
+        with pytest.raises(ValueError, match=rf"^layer '{name}' of onnx.ModelProto must be floating .*{reason}"):
             hl.extract(given, X, layers=name)
 
 
 def test_rounding_by_the_largest_value_of_a_batch_is_told():
     given = model(DYNAMIC, ws=SMALL["ws"], wz=SMALL["wz"], w=W, bias=weights(3))
     x = np.concatenate([weights(7, 4) / 50, np.full((1, 4), 10, np.float32)])
-    with pytest.warns(hl.HomologWarning, match="values depend on the other examples of the batch, since quantised layers"):
+    with pytest.warns(
+        hl.HomologWarning, match=r"values depend on the other examples of the batch, since quantised layers"
+    ):
         assert list(hl.extract(given, x, layers=["b", "y"])) == ["b", "y"]
 
 
 def test_quantised_numbers_without_a_scale_are_refused_by_name():
-    given = model("g (float[n,4] x) => (float[n,4] y) { h = Mul(x, k)  i = Cast<to=3>(h)  y = Cast<to=1>(i) }", k=np.float32(9))
+    given = model(
+        "g (float[n,4] x) => (float[n,4] y) { h = Mul(x, k)  i = Cast<to=3>(h)  y = Cast<to=1>(i) }", k=np.float32(9)
+    )
     assert "i" not in adapt(given).types
-    with pytest.raises(ValueError, match="it holds quantised numbers, tensor.int8., and the graph does not say their scale"):
+    with pytest.raises(
+        ValueError, match=r"it holds quantised numbers, tensor.int8., and the graph does not say their scale"
+    ):
         hl.extract(given, X, layers="i")
 
 
 def test_weights_alone_in_8_bits_round_no_activation():
-    given = model("g (float[n,4] x) => (float[n,3] y) { v = DequantizeLinear(w, ws, wz)  h = MatMul(x, v)  y = Relu(h) }", **SMALL)
+    given = model(
+        "g (float[n,4] x) => (float[n,3] y) { v = DequantizeLinear(w, ws, wz)  h = MatMul(x, v)  y = Relu(h) }", **SMALL
+    )
     adapted = adapt(given)
     assert not adapted.inexact
     assert adapted.default == ["h", "y"]

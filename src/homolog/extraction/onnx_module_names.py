@@ -35,7 +35,7 @@ def module_names(graph: Graph) -> dict[str, str]:
     with a bias, normalisations and embeddings.
     """
     scopes = {id(node): _scope(node) for node in graph.nodes}
-    scopes |= {id(node): _scope_of_bias(graph, node, scopes) for node in graph.nodes if scopes[id(node)] is None}
+    scopes |= {id(node): _scope_of_product(graph, node, scopes) for node in graph.nodes if scopes[id(node)] is None}
     inside: dict[str, set[int]] = {}
     for node in graph.nodes:
         for module in scopes[id(node)] or ():
@@ -90,13 +90,16 @@ def _of_path(path: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _scope_of_bias(graph: Graph, node: Any, scopes: dict[int, Scope]) -> Scope:
-    """Return the scope of the bias that is added to what a node computes, as where a product was replaced by a quantised one."""
+def _scope_of_product(graph: Graph, node: Any, scopes: dict[int, Scope]) -> Scope:
+    """Return the scope of a node that a quantised product brought: of the bias that is added, or of those before and after it."""
     reader = graph.sole_reader(node.output[0]) if node.output else None
     while reader is not None and scopes[id(reader)] is None:
         reader = graph.sole_reader(reader.output[0])
-    added = reader is not None and reader.op_type == "Add" and graph.operands(reader)[1]
-    return scopes[id(reader)] if added else None
+    if reader is None:
+        return None
+    makers = [graph.producers[name] for name in node.input if name in graph.producers]
+    within = scopes[id(reader)] in [scopes[id(maker)] for maker in makers if maker.op_type not in _ROUNDING]
+    return scopes[id(reader)] if within or (reader.op_type == "Add" and graph.operands(reader)[1]) else None
 
 
 def _put_out(graph: Graph, members: set[int], scopes: dict[int, Scope]) -> str | None:
