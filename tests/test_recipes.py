@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_models
 import torch
-import transformers
 
 import homolog as hl
 
@@ -56,6 +57,16 @@ def with_adapter(name):
         if any(part in weight for part in TRAINED):
             values.data = torch.randn_like(values)
     return model
+
+
+def code_of_page(word):
+    """Run the block of the page that holds a word; those with prompts run as the others of the pages do."""
+    page = Path(__file__).parent.parent / "docs" / "how_to" / "other_libraries.md"
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (block,) = (block for block in blocks if word in block and not block.startswith(">>>"))
+    names = {}
+    exec(block, names)
+    return names
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -247,6 +258,18 @@ def test_feature_names_of_timm_are_layers(timm, name):
     assert list(hl.extract(features, images, layers=asked)) == asked == names
 
 
+def test_the_code_of_the_page_about_timm(timm):
+    torch.manual_seed(0)
+    found = code_of_page("timm.create_model")
+    assert {name: values.shape for name, values in found["features"].items()} == {
+        "act1": (8, 64),
+        "layer1": (8, 64),
+        "layer2": (8, 128),
+        "layer3": (8, 256),
+        "layer4": (8, 512),
+    }
+
+
 def test_tokens_of_a_vision_transformer_of_timm(timm):
     torch.manual_seed(0)
     model = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=32, depth=3).eval()
@@ -262,15 +285,12 @@ def test_tokens_of_a_vision_transformer_of_timm(timm):
     assert "blocks.2" in hl.extract(only, images, layers=only.feature_info.module_name(), reduce="mean")
 
 
-def test_language_models_from_gguf_files(tmp_path):
+def test_language_models_from_gguf_files(tmp_path, monkeypatch):
     pytest.importorskip("gguf", reason="files of llama.cpp")
-    layers = {}
     for name, eight_bits in (("float.gguf", False), ("int8.gguf", True)):
         tiny_models.write_gguf(tmp_path / name, eight_bits=eight_bits)
-        model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=name)
-        ids = {"input_ids": torch.randint(3, 24, (60, 6), generator=torch.Generator().manual_seed(0))}
-        layers[name] = hl.extract(model, ids, layers=["model.layers.*", "lm_head"], reduce="mean")
-    result = hl.compare(layers, pairs="same_name", measures="cka(estimator=debiased)")
-    values = hl.table(result)["value"]
-    assert len(values) == 3
-    assert values.between(0.99, 0.999999).all()  # rounded, and not the same weights
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    found = code_of_page("gguf_file")
+    assert found["profile"]["layer_a"].tolist() == ["model.layers.0", "model.layers.1"]
+    assert found["profile"]["value"].between(0.99, 0.999999).all()  # rounded, and not the same weights

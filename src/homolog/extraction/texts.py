@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -82,8 +82,10 @@ def _listed(data: Any, *, pairs: bool) -> Any:
     """Return texts of an array, a tuple or a column as a list; with `pairs`, lists of two texts as tuples."""
     if pairs and isinstance(data, list) and all(isinstance(item, list) and is_texts(item) for item in data):
         return [tuple(item) for item in data]
-    sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__") and not is_torch(data)
-    if not sequence or isinstance(data, list | str | Mapping) or not len(data) or not isinstance(next(iter(data)), str):
+    column = any(hasattr(data, way) for way in ("tolist", "to_list")) and getattr(data, "ndim", 1) == 1
+    if isinstance(data, list | str | bytes) or is_torch(data) or not (isinstance(data, Sequence) or column):
+        return data
+    if not len(data) or not isinstance(next(iter(data)), str):
         return data
     found = list(data)
     return found if is_texts(found) else data
