@@ -16,7 +16,8 @@ from homolog.extraction.wrappers import HOOKED, classes_of, unwrapped
 
 SENTENCE_MODELS = ("sentence_transformers.SentenceTransformer", "sentence_transformers.BaseModel")
 PAIRS = "sentence_transformers.CrossEncoder"
-FED_BY_TOKENIZER = ("nnsight.Envoy", "transformers.Pipeline")
+FED_BY_TOKENIZER = ("nnsight.Envoy", "transformers.Pipeline", PAIRS)
+"""Models that are called with what a tokenizer gives; those of pairs too, before sentence-transformers 6."""
 
 
 @dataclass(eq=False)
