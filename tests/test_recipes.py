@@ -132,3 +132,13 @@ def test_language_models_from_gguf_files(tmp_path, monkeypatch):
     found = code_of_page("gguf_file")
     assert found["profile"]["layer_a"].tolist() == ["model.layers.0", "model.layers.1"]
     assert found["profile"]["value"].between(0.99, 0.999999).all()  # rounded, and not the same weights
+
+
+def test_a_store_of_a_language_model_is_continued_in_another_process(tmp_path):
+    model, store = tiny_models.gpt2(), {"out": tmp_path / "a.zarr", "batch_size": 4, "layers": "transformer.h.*"}
+    hl.extract(model, tiny_models.tokens(), reduce="mean", max_examples=4, **store)
+    model.generation_config._original_object_hash += 1  # Python's hash of a text: another number in every process
+    assert hl.extract(model, tiny_models.tokens(), reduce="mean", resume=True, **store).n == 12
+    model.generation_config.num_beams = 3
+    with pytest.raises(ValueError, match=r"begun, with GPT2LMHeadModel\.generation_config"):  # which counts otherwise
+        hl.extract(model, tiny_models.tokens(), reduce="mean", resume=True, **store)
