@@ -67,6 +67,14 @@ def test_tokens_are_rows_without_padding(encoder):
         extracted(encoder, layers="0", reduce="flatten")
 
 
+def test_a_mask_of_ones_own_for_one_layer_leaves_the_others_theirs(encoder):
+    layers = ["0", "0.model.encoder.layer.0"]
+    found = extracted(encoder, layers=layers, mask={"0.model.encoder.layer.0": None})
+    expected = extracted(encoder, layers=layers)
+    np.testing.assert_array_equal(found["0"], expected["0"])
+    assert np.abs(found[layers[1]] - expected[layers[1]]).max() > 1e-3  # with the padding of each batch
+
+
 FORMS = {
     "an array": np.array(TEXTS),
     "an array of objects": np.array(TEXTS, dtype=object),
@@ -178,6 +186,12 @@ def test_a_pipeline_brings_its_tokenizer():
 def test_a_model_without_a_tokenizer_says_what_it_needs():
     with pytest.raises(TypeError, match=r"got texts: let a tokenizer make tensors of them"):
         extracted(tiny_models.bert())
+
+
+@pytest.mark.parametrize("gap", [None, float("nan")])
+def test_gaps_between_texts_are_refused(encoder, gap):
+    with pytest.raises(TypeError, match=r"must be texts throughout, got .* in row 2: leave out"):
+        extracted(encoder, ["a sea", "the river", gap])
 
 
 def test_texts_for_a_forward_of_ones_own(encoder):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+from homolog.arrays import described
 from homolog.extraction.batch_contents import is_texts, map_leaves
 from homolog.extraction.options import Options
 from homolog.extraction.tensors import is_of_torch, is_torch
@@ -15,7 +16,8 @@ from homolog.extraction.wrappers import HOOKED, classes_of, unwrapped
 
 SENTENCE_MODELS = ("sentence_transformers.SentenceTransformer", "sentence_transformers.BaseModel")
 PAIRS = "sentence_transformers.CrossEncoder"
-FED_BY_TOKENIZER = ("nnsight.Envoy", "transformers.Pipeline")
+FED_BY_TOKENIZER = ("nnsight.Envoy", "transformers.Pipeline", PAIRS)
+"""Models that are called with what a tokenizer gives; those of pairs too, before sentence-transformers 6."""
 
 
 @dataclass(eq=False)
@@ -44,10 +46,11 @@ class Reader:
         return self.call(model, batch, moved)
 
     def read(self, texts: list[Any]) -> Mapping[str, Any]:
-        """Return what is made of texts; of the same list as before without making it again, as each layer asks for the mask."""
-        if self._last is None or self._last[0] is not texts:
-            self._last = texts, self.tokens_of(texts)
-        return self._last[1]
+        """Return what is made of texts; of the same ones as before without making it again, as each layer asks for the mask."""
+        last = self._last
+        if last is None or len(last[0]) != len(texts) or any(a is not b for a, b in zip(last[0], texts, strict=True)):
+            self._last = last = texts, self.tokens_of(texts)
+        return last[1]
 
     def mask(self, batch: Any) -> Any:
         """Return (examples, positions), true where a position counts."""
@@ -66,6 +69,7 @@ def _settings_of(tokenizer: Any) -> str:
 def reading_texts(model: Any, data: Any, options: Options) -> tuple[Any, Options]:
     """Return data and options by which a model that brings its tokenizer takes texts; others as they are."""
     data = _listed(data, pairs=PAIRS in classes_of(model))
+    _refuse_gaps(data)
     if options.forward is not None:
         return data, options
     reader = reader_of(model) or reader_of(unwrapped(model))
@@ -73,20 +77,36 @@ def reading_texts(model: Any, data: Any, options: Options) -> tuple[Any, Options
         return data, options
     first, data = _first_of(data)
     if is_texts(data) or is_texts(first):
-        mask = options.mask if options.mask is not None else reader.mask
-        return data, replace(options, forward=reader, mask=mask)
+        return data, replace(options, forward=reader, mask=_with_rest(options.mask, reader.mask))
     return data, replace(options, forward=reader) if reader.alone else options
+
+
+def _with_rest(mask: Any, rest: Any) -> Any:
+    """Return the masks of the caller, and `rest` for the layers of which they say nothing."""
+    if mask is None:
+        return rest
+    return {**mask, "**": mask.get("**", rest)} if isinstance(mask, Mapping) else mask
 
 
 def _listed(data: Any, *, pairs: bool) -> Any:
     """Return texts of an array, a tuple or a column as a list; with `pairs`, lists of two texts as tuples."""
     if pairs and isinstance(data, list) and all(isinstance(item, list) and is_texts(item) for item in data):
         return [tuple(item) for item in data]
-    sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__") and not is_torch(data)
-    if not sequence or isinstance(data, list | str | Mapping) or not len(data) or not isinstance(next(iter(data)), str):
+    column = any(hasattr(data, way) for way in ("tolist", "to_list")) and getattr(data, "ndim", 1) == 1
+    if isinstance(data, list | str | bytes) or is_torch(data) or not (isinstance(data, Sequence) or column):
         return data
-    found = list(data)
-    return found if is_texts(found) else data
+    if not len(data) or not isinstance(next(iter(data)), str):
+        return data
+    return list(data)
+
+
+def _refuse_gaps(data: Any) -> None:
+    if isinstance(data, list) and data and isinstance(data[0], str) and not is_texts(data):
+        row = next(i for i, item in enumerate(data) if not isinstance(item, str))
+        raise TypeError(
+            f"data that begin with a text must be texts throughout, got {described(data[row])} in row {row}: leave out what has "
+            f"no text."
+        )
 
 
 def _first_of(data: Any) -> tuple[Any, Any]:

@@ -25,6 +25,7 @@ REPLACED = {
     "peft.BaseTunerLayer": "base_layer",
     "peft.TrainableTokensWrapper": "token_adapter",
     "peft.AuxiliaryTrainingWrapper": "original_module",
+    "peft.ModulesToSaveWrapper": "original_module",  # before PEFT 0.16
     "peft._BaseAdaptedAttention": "model",
 }
 """Class → the part in whose place it runs, which may be asked for by a name of its own; what is inside that goes without it."""
