@@ -131,7 +131,7 @@ def probe(
 
 
 def _layers_and_classes(
-    activations: Mapping[str, Any], labels: Any, what: str, fewest: int
+    activations: Any, labels: Any, what: str, fewest: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     if not (isinstance(activations, Mapping) or is_table(activations)) or not len(activations):
         raise TypeError(f"activations must be a mapping of layer names to arrays, got {type(activations).__name__}.")
