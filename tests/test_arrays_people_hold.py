@@ -22,6 +22,7 @@ import homolog as hl
 N, RNG = 80, np.random.default_rng(0)
 X, Y = RNG.normal(size=(N, 3)), RNG.normal(size=(N, 4))
 IDS = [f"item {i}" for i in range(N)]
+DEBIASED = "cka(estimator=debiased)"
 OTHER = np.roll(np.arange(N), 1)
 
 
@@ -175,6 +176,23 @@ def test_an_index_that_says_nothing_is_not_compared_with_one_that_does():
     assert_allclose(hl.cka(named, numbered), hl.cka(X, Y))  # text says nothing of numbers
     taken = hl.Activations({"x": numbered}).take(slice(None, None, -1))
     assert hl.compare(taken, numbered.sample(frac=1, random_state=0), measures="cka").attrs["row_identity"] == "unknown"
+
+
+def test_labels_and_groups_of_other_rows_are_refused():
+    table, classes = pd.DataFrame(X, index=IDS), pd.Series(np.arange(N) % 2, index=IDS)
+    hl.probe(table, classes)
+    hl.compare(table, table * 2, measures=DEBIASED, null="permutation", n_permutations=19, groups=classes)
+    for call in (
+        lambda other: hl.probe({"layer": table}, other),
+        lambda other: hl.compare(
+            table, table * 2, measures=DEBIASED, null="permutation", n_permutations=19, groups=other
+        ),
+    ):
+        with pytest.raises(
+            ValueError, match=r"(labels|groups) must hold the same examples in the same order, got example ids"
+        ):
+            call(classes.iloc[::-1])
+        call(classes.iloc[::-1].to_numpy())
 
 
 def test_a_table_of_a_single_layer_is_checked_against_another_without_names():

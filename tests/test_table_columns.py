@@ -145,6 +145,26 @@ def test_levels_of_an_index_are_examples_and_positions():
         hl.Activations({"l": pd.DataFrame(X, index=levels.set_names(["subject", "item"]))})
 
 
+@pytest.mark.parametrize("library", TABLES)
+def test_dates_are_ids_as_text(library):
+    days = pd.date_range("2020", periods=6)
+    column = hl.Activations({"l": TABLES[library]({"id": list(days.to_pydatetime()), "v": VECTORS})})
+    index = hl.Activations({"l": pd.DataFrame(X, index=days)})
+    labels = hl.Activations({"l": xarray.DataArray(X, dims=("day", "unit"), coords={"day": days})})
+    for found in (column, index, labels):
+        assert found.example_ids[1] == "2020-01-02 00:00:00"
+    with pytest.raises(TypeError, match=r"column 'id' .* a missing value first in row 5"):
+        hl.Activations({"l": pd.DataFrame({"id": [*days[:5], pd.NaT], "v": VECTORS})})
+
+
+def test_ids_among_python_objects():
+    for ids in (np.arange(6), np.array(IDS)):
+        assert (
+            hl.Activations({"l": pd.DataFrame({"id": list(ids), "v": VECTORS}).astype({"id": object})}).example_ids[1]
+            == ids[1]
+        )
+
+
 def test_an_index_of_dates_or_of_other_numbers_says_whose_rows_are():
     for index, first in ((pd.date_range("2020", periods=6), "2020-01-01 00:00:00"), (np.arange(6) / 4, "0.0")):
         assert hl.Activations({"l": pd.DataFrame(X, index=index)}).example_ids[0] == first

@@ -19,7 +19,7 @@ from homolog.frames.frame import Frame, Table, kind_of_entries, stacked, table_o
 from homolog.id_columns import VECTOR
 from homolog.machine import format_bytes, whole_memory
 from homolog.names import quoted, shown
-from homolog.pairing import check_identities
+from homolog.pairing import Identities, check_identities
 from homolog.rows import Rows
 from homolog.sparse import SparseRows, is_sparse, made_dense, sparse_rows
 
@@ -68,6 +68,13 @@ def taken_pair(x: Any, y: Any, names: tuple[str, str]) -> tuple[Array, Array]:
     give([*first.cautions, *(() if y is x else second.cautions)])
     (one,), (other,) = first.layers.values(), second.layers.values()
     return one, other
+
+
+def check_labels(labels: Any, what: str, side: Identities, name: str) -> None:
+    """Raise where labels of rows are a column of pandas whose index says that they are those of other rows."""
+    if _library(labels) == "pandas" and labels.ndim == 1:
+        ids, index = _frame("pandas", labels, what).labels(what)
+        check_identities(side, Table({}, ids, None, index), (name, what))
 
 
 def filled_pair(x: Any, y: Any, names: tuple[str, str], what: str) -> tuple[Array, Array]:

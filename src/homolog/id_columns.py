@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -92,16 +93,20 @@ def _plain(name: str) -> str:
 
 
 def checked_identity(values: Any, column: str, table: str) -> np.ndarray:
-    """Return identifiers or positions as an array of integers or text, or raise where one is missing or anything else."""
+    """Return identifiers or positions as integers or text, dates as text, or raise where one is missing or anything else."""
     array = np.asarray(values)
     if array.dtype.kind in "iuSU":
         return array
     if array.dtype.kind == "f" and np.all(array == np.rint(array)) and np.all(np.abs(array) < 2**53):
         return array.astype(np.int64)  # of tables that know no integers beside fractions
-    entries = array.tolist()
+    if array.dtype.kind == "M":
+        array = array.astype("datetime64[us]").astype(object)
+    entries = [entry.item() if isinstance(entry, np.generic) else entry for entry in array.tolist()]
     kinds = {type(entry) for entry in entries}
     if kinds in ({str}, {int}):
         return np.array(entries)
+    if all(isinstance(entry, date) and entry == entry for entry in entries):
+        return np.array(list(map(str, entries)))
     missing = [row for row, entry in enumerate(entries) if entry is None or entry != entry]
     if missing:
         got = f"a missing value first in row {missing[0]} ({len(missing)} of {len(entries)} rows)"

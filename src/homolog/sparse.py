@@ -144,4 +144,8 @@ def made_dense(sizes: Mapping[str, Rows], why: str) -> list[Caution]:
     if not large:
         return []
     each = listed(f"{shown(name)} ({format_bytes(rows.nbytes)})" for name, rows in large.items())
-    return [Caution(DenseWarning, f"sparse matrices are made dense for {why}: {each}; linear CKA and HSIC do without.")]
+    return [
+        Caution(
+            DenseWarning, f"sparse matrices are made dense for {why}: {each}; values of linear CKA and HSIC do without."
+        )
+    ]

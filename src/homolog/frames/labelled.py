@@ -31,6 +31,6 @@ def _named(along: dict[str, Any], wanted: tuple[str, ...]) -> str | None:
 
 
 def _entries(coordinate: Any) -> np.ndarray:
-    """Return a coordinate as identifiers; dates and times, and numbers with fractions, as text."""
+    """Return a coordinate as identifiers; spans of time, and numbers with fractions, as text."""
     values: np.ndarray = coordinate.to_numpy()
-    return values.astype(str) if values.dtype.kind in "mMf" else values
+    return values.astype(str) if values.dtype.kind in "mf" else values

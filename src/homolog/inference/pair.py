@@ -38,7 +38,9 @@ class Pair:
         record = resolved(measure)
         given = [
             representation(value, name, shifted=record.ignores_offset)
-            for value, name in zip(filled_pair(*taken_pair(x, y, names), names, str(record)), names, strict=True)
+            for value, name in zip(
+                filled_pair(*taken_pair(x, y, names), names, f"what is asked about {record}"), names, strict=True
+            )
         ]
         same_library(given[0], given[1], names)
         same_rows(given[0], given[1], names)
