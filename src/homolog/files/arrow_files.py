@@ -84,7 +84,9 @@ def _as_written(found: Contents, schema: Any) -> Contents:
     if about is None:
         return found
     said = json.loads(about)
-    identities = {name: found.entries[said[name]].read() for name in IDENTITIES if said.get(name) in found.entries}
+    if {*said["layers"], *(said[name] for name in IDENTITIES if name in said)} != set(found.entries):
+        return found  # somebody made another table of it
+    identities = {name: found.entries[said[name]].read() for name in IDENTITIES if name in said}
     notes = {"provenance": json.dumps(said["provenance"])} | {
         name: values if name == "example_ids" else np.asarray(values) for name, values in identities.items()
     }
@@ -106,7 +108,7 @@ def write_parquet(layers: Activations, path: str) -> None:
     try:
         for start in range(0, layers.n, step):
             rows = slice(start, min(start + step, layers.n))
-            table = {columns[name]: pyarrow.array(values[rows].tolist()) for name, values in identities.items()}
+            table = {columns[name]: _column(pyarrow, values[rows]) for name, values in identities.items()}
             table |= {name: _vectors(pyarrow, array, rows) for name, array in layers.items()}
             block = pyarrow.table(table)
             if writer is None:
@@ -123,6 +125,12 @@ def write_parquet(layers: Activations, path: str) -> None:
     finally:
         if writer is not None:
             writer.close()
+
+
+def _column(pyarrow: Any, values: np.ndarray) -> Any:
+    if values.dtype.kind in "iu":
+        return pyarrow.array(values.astype(values.dtype.newbyteorder("=")))
+    return pyarrow.array(values.astype(str).tolist(), pyarrow.string())
 
 
 def _vectors(pyarrow: Any, array: Array, rows: slice) -> Any:

@@ -174,7 +174,7 @@ def _why_not(entries: Mapping[str, Entry], name: str) -> str:
 
 def _is_feature(contents: Contents, name: str) -> bool:
     """Say whether a column of numbers is a feature: ids and classes are numbers, too."""
-    aside = name in contents.index or looks_like_ids(name) or name.lower() in _LABELS
+    aside = name in contents.index or looks_like_ids(name) or name.lower() in _LABELS or name.startswith(RESERVED)
     return contents.gathered is not None and not aside
 
 

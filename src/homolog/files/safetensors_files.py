@@ -78,7 +78,8 @@ def write_safetensors(layers: Activations, path: str) -> None:
         if getattr(layers, name) is not None:
             tensors[f"{RESERVED}{name}"] = getattr(layers, name)
     if layers.example_ids is not None:
-        about[f"{RESERVED}example_ids"] = json.dumps(layers.example_ids.tolist(), ensure_ascii=False)
+        ids = layers.example_ids.astype(str) if layers.example_ids.dtype.kind == "S" else layers.example_ids
+        about[f"{RESERVED}example_ids"] = json.dumps(ids.tolist(), ensure_ascii=False)
     try:
         numpy_door.save_file(tensors, path, metadata=about)
     except Exception as error:
