@@ -12,7 +12,7 @@ from small_extractions import network, options
 from torch import nn
 
 from homolog.extraction.computation_record import FUNCTIONS, incomparable_in, record_of, values_of
-from homolog.extraction.into_store import digest_of_model
+from homolog.extraction.module_source import digest_of_model
 
 SCALE = 2.0
 

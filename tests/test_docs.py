@@ -94,12 +94,17 @@ def test_signatures_are_those_of_a_function_written_by_hand():
     assert pickle.loads(pickle.dumps(hl.svcca)) is hl.svcca
 
 
-def test_all_extras_are_installed_by_all_but_the_one_that_the_readme_names():
+ALONE = {"transport", "keras", "flax", "equinox"}
+"""Extras that are not in `all`."""
+
+
+def test_all_extras_are_installed_by_all_but_those_that_the_readme_names():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
     (everything,) = extras["all"]
-    assert set(re.findall(r"\w+", everything)) == extras.keys() - {"all", "transport"} | {"homolog"}
-    assert '`".[transport]"`' in (ROOT / "README.md").read_text(encoding="utf-8")
-    assert set(extras["transport"]) <= set(
-        filter(lambda part: isinstance(part, str), project["dependency-groups"]["dev"])
-    )
+    assert set(re.findall(r"\w+", everything)) == extras.keys() - {"all", *ALONE} | {"homolog"}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    developed_with = {part for part in project["dependency-groups"]["dev"] if isinstance(part, str)}
+    for alone in ALONE:
+        assert f'`".[{alone}]"`' in readme
+        assert set(extras[alone]) <= developed_with

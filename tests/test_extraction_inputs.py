@@ -291,7 +291,7 @@ def test_batches_of_ones_own_classes():
         __slots__ = ("rows",)
 
     with pytest.raises(
-        TypeError, match=r"a batch for forward must hold a tensor or a list .* got a Sealed in which none"
+        TypeError, match=r"a batch for a function must hold a tensor or a list .* got a Sealed in which none"
     ):
         hl.extract(model, [Sealed()], forward=lambda model, batch: model(batch.rows))
 

@@ -160,5 +160,5 @@ def test_forward_runs_batches_of_any_kind():
     batches = [("label", {"x": torch.ones(2, 3)}), ("label", {"x": torch.zeros(3, 3)})]
     taken = hl.extract(model, batches, forward=lambda model, batch: model(batch[1]["x"]))
     assert taken["0"].shape == (5, 4)
-    with pytest.raises(TypeError, match="a batch must be a tensor, a tuple or a mapping that holds one, got a str"):
+    with pytest.raises(TypeError, match="a batch must be a tensor, a tuple or a mapping that holds one, got texts"):
         hl.extract(model, ["text"])

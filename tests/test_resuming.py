@@ -15,7 +15,7 @@ from torch import nn
 import homolog as hl
 from homolog.extraction.batches import prepare_batch
 from homolog.extraction.in_memory import InMemory
-from homolog.extraction.into_store import digest_of_model
+from homolog.extraction.module_source import ModuleSource, digest_of_model
 from homolog.extraction.recorder import BatchOutput
 from homolog.store import layout
 
@@ -223,8 +223,9 @@ class Counted(np.ndarray):
 
 
 def test_the_work_for_a_batch_does_not_grow_with_the_batches_before():
-    sink = InMemory(network(), options(), None)
-    batch = prepare_batch(inputs(2), options(), torch.device("cpu"), None)
+    source = ModuleSource(network())
+    sink = InMemory(source, options(), None)
+    batch = prepare_batch(inputs(2), options(), source)
     Counted.read = 0
     for index in range(50):
         features = {"0": np.ones((2, 3)).view(Counted)}

@@ -50,6 +50,7 @@ from homolog.diagnostics import (
 )
 from homolog.engine import Plan, compare, plan
 from homolog.extraction import extract
+from homolog.extraction.layer_values import Layer
 from homolog.files import open, save
 from homolog.inference import (
     ConfidenceInterval,
@@ -124,6 +125,7 @@ __all__ = [
     "GradientWarning",
     "HomologWarning",
     "Invariances",
+    "Layer",
     "Measure",
     "MinibatchHSIC",
     "MissingInputsWarning",

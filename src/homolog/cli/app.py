@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -147,7 +148,7 @@ def extract(
         list[str] | None,
         typer.Option(help="flatten, mean, first, last or positions; or GLOB=REDUCTION for some layers; may repeat."),
     ] = None,
-    channels: Annotated[str, typer.Option(help="Where maps keep their channels: first or last.")] = "first",
+    channels: Annotated[str | None, typer.Option(help="Where maps keep their channels: first or last.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples per batch, where the data are one array.")] = 64,
     max_examples: Annotated[int | None, typer.Option(help="Most examples to take.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float16, float32 or float64 to store.")] = None,
@@ -273,7 +274,7 @@ def compare(
     result = homolog.compare(*models.values(), **chosen) if len(files) <= 2 else homolog.compare(models, **chosen)
     output.print_result(result)
     if out is not None:
-        output.write_file(out, result.to_netcdf)
+        output.write_file(out, partial(result.to_netcdf, engine=output.netcdf_engine()))
     if plot is not None:
         output.draw_heatmaps(plot, result)
     if report is not None:
@@ -312,7 +313,7 @@ def diagnose(
     found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
     output.print_diagnosis(found, every=every)
     if out is not None:
-        output.write_file(out, found.result.to_netcdf)
+        output.write_file(out, partial(found.result.to_netcdf, engine=output.netcdf_engine()))
 
 
 @app.command()

@@ -14,6 +14,7 @@ from homolog import files
 from homolog.activations import Activations, matched_rows, unknown_among
 from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
+from homolog.cli.output import netcdf_engine
 from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
 from homolog.measures.spec import read
@@ -205,7 +206,7 @@ def _dataset(path: Path) -> xarray.Dataset | None:
     # A damaged file makes h5netcdf print a traceback of its own when its half-opened file is collected.
     sys.unraisablehook = lambda _: None
     try:
-        return xarray.load_dataset(path)
+        return xarray.load_dataset(path, engine=_engine_for(path))
     except PermissionError:
         raise
     except Exception as error:  # whatever damaged bytes make the readers stumble over
@@ -213,6 +214,12 @@ def _dataset(path: Path) -> xarray.Dataset | None:
         return None
     finally:
         sys.unraisablehook = hook
+
+
+def _engine_for(path: Path) -> str | None:
+    """Return what reads a file of netCDF 4, whatever its name; None where xarray is to find out."""
+    with path.open("rb") as file:
+        return netcdf_engine() if file.read(4) == b"\x89HDF" else None
 
 
 def result(path: Path) -> xarray.Dataset:

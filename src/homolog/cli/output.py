@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,11 @@ def check_target(path: Path | None, option: str, suffixes: Sequence[str]) -> Non
         raise ValueError(f"{option} must end in {' or '.join(suffixes)}, got {path.name!r}: change its name.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{option} must be in a folder that exists, got {str(path.parent)!r}: make it first.")
+
+
+def netcdf_engine() -> str | None:
+    """Return what reads and writes .nc files: h5netcdf, which takes any name of a file, where it is installed."""
+    return "h5netcdf" if find_spec("h5netcdf") else None
 
 
 def write_file(path: Path, save: Callable[[str], Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from homolog.activations import Activations
-from homolog.machine import optional, parse_bytes
+from homolog.machine import parse_bytes
 from homolog.renamed import renamed
 
 Layers = str | Sequence[str] | Callable[[str, Any], bool] | None
@@ -23,7 +23,7 @@ def extract(
     *,
     layers: Layers = None,
     reduce: Reduction | Mapping[str, Reduction] = "flatten",
-    channels: Literal["first", "last"] = "first",
+    channels: Literal["first", "last"] | None = None,
     forward: Callable[[Any, Any], Any] | None = None,
     batch_size: int = 64,
     max_examples: int | None = None,
@@ -37,26 +37,29 @@ def extract(
     mask: Mask | Mapping[str, Mask] = None,
     axis: int | Mapping[str, int] | None = None,
 ) -> Activations:
-    """Run a PyTorch model on examples and keep what its layers put out.
+    """Run a model, or any function, on examples and keep what its layers put out.
 
     Parameters
     ----------
     model
-        torch.nn.Module; run in evaluation mode without gradients, and left as it was.
+        a torch.nn.Module, run in evaluation mode without gradients and left as it was; or a function of a batch that returns
+        a mapping layer name → array (examples, ...) or `Layer`, or one array, the layer "output".
     data
-        all examples as one tensor, array, or mapping of tensors (batched here), or an iterable of batches, consumed once: a
-        mapping becomes `model(**batch)`, a tuple or list `model(batch[0])`, a tensor `model(batch)`.
+        all examples as one tensor, array, mapping of tensors or list of texts (batched here), or an iterable of batches,
+        consumed once: for a module a mapping becomes `model(**batch)`, a tuple or list `model(batch[0])`, a tensor
+        `model(batch)`; a function is called with the batch as it is.
     layers
         names or globs ("blocks.*.mlp"; `*` stays within one dotted part, `**` crosses), or a predicate on (name, module). By
         default every module that ran and has no children, has weights of its own, or stands for one layer (quantised,
-        parametrised, wrapped). "input" is the model's input, "output" its output.
+        parametrised, wrapped), and everything that a function returns. "input" is the model's input, "output" its output.
     reduce
         how an output becomes (rows, features). "flatten"; "mean" over positions; "first" or "last" position;
         "positions", each a row; a function f(output, mask) → (examples, features); or a mapping glob → any of these. Padding
         marked by a mask is left out. The output of a layer is its first floating tensor of at least two axes; a function is
         given the whole output where that is an object of another kind, such as a distribution.
     channels
-        "first" for maps of shape (n, channels, height, width), "last" for (n, height, width, channels).
+        "first" for maps of shape (n, channels, height, width), "last" for (n, height, width, channels). By default as the
+        framework has them, first in PyTorch; for the maps of a function it must be said, unless they are flattened.
     forward
         forward(model, batch), for batches of any other kind; it is called with part of the first batch too.
     batch_size
@@ -118,7 +121,6 @@ def extract(
     >>> hl.extract(model, torch.zeros(4, 3))
     <Activations of 3 layers over 4 rows: 0: 5, 1: 5, 2: 2>
     """
-    optional("torch", "torch", "extracting activations")
     from homolog.extraction.options import Options
     from homolog.extraction.session import run_extraction
 

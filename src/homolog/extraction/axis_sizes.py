@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import nn
-
 from homolog.extraction.batch_contents import leaves
 from homolog.extraction.batches import Batch
 from homolog.extraction.outputs import output_of
+from homolog.extraction.tensors import is_nested, is_tensor
 
 
-def sizes_beside(output: Any, module: nn.Module, axis: int) -> set[int]:
-    """Return the sizes that a first axis could be mistaken for: of the output's other axes, and of the module's weights."""
-    tensor = output_of(output).tensor
-    other = set() if tensor is None else {size for place, size in enumerate(tensor.shape) if place != axis}
-    return other | {size for weight in module.parameters() for size in weight.shape}
+def sizes_beside(output: Any, axis: int) -> set[int]:
+    """Return the sizes of the other axes of an output, for which that of the examples could be mistaken."""
+    return {size for place, size in enumerate(shape_of(output)) if place != axis}
 
 
 def shape_of(output: Any) -> tuple[int, ...]:
@@ -31,7 +27,7 @@ def shape_of_example(output: Any, axis: int) -> str:
 
 
 def _has_shape(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and not leaf.is_nested and leaf.ndim > 0
+    return is_tensor(leaf) and not is_nested(leaf) and leaf.ndim > 0
 
 
 def shapes_of(batch: Batch) -> tuple[tuple[int, ...], ...]:

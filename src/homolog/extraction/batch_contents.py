@@ -9,8 +9,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from homolog.extraction.tensors import (
+    dtype_name,
+    is_floating,
+    is_foreign,
+    is_module,
+    is_nested,
+    is_packed,
+    is_tensor,
+    is_torch,
+    like,
+    loaded_torch,
+    numbers_of,
+)
 
 
 class Layout(NamedTuple):
@@ -74,35 +86,32 @@ _OF_GRAPHS = re.compile(r"(edges?|adj|adjacency)(_|$)", re.IGNORECASE)
 
 
 def _joins_one(tensor: Any) -> bool:
-    return _joins_nodes(tensor) and rows_of(tensor) == 2 and not bool((tensor != 0).any())
+    return _joins_nodes(tensor) and rows_of(tensor) == 2 and not bool(numbers_of(tensor).any())
 
 
 def _joins_nodes(tensor: Any) -> bool:
-    if axes_of(tensor) != 2 or isinstance(tensor, PackedSequence):
+    if axes_of(tensor) != 2 or is_packed(tensor):
         return False
     first, second = tensor.shape
     return first == second if _is_floating(tensor) else 2 in (first, second)
 
 
 def _is_floating(leaf: Any) -> bool:
-    if isinstance(leaf, np.ndarray):
-        return leaf.dtype.kind == "f"
-    return isinstance(leaf, PackedSequence) or bool(leaf.is_floating_point())
+    return is_packed(leaf) or is_floating(leaf)
 
 
 def axes_of(leaf: Any) -> int:
     """Return how many axes a tensor has; packed sequences stand for three."""
-    return 3 if isinstance(leaf, PackedSequence) else int(leaf.ndim)
+    return 3 if is_packed(leaf) else int(leaf.ndim)
 
 
 def rows_of(leaf: Any) -> int | None:
     """Return the rows of a tensor, an array of numbers or packed sequences; None for anything else, or without axes."""
-    if isinstance(leaf, PackedSequence):
+    if is_packed(leaf):
         return int(leaf.batch_sizes[0]) if len(leaf.batch_sizes) else 0
-    if isinstance(leaf, torch.Tensor) and leaf.is_nested:
+    if is_nested(leaf):
         return int(leaf.size(0))
-    numbers = isinstance(leaf, torch.Tensor) or (isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc")
-    return int(leaf.shape[0]) if numbers and leaf.ndim else None
+    return int(leaf.shape[0]) if is_tensor(leaf) and leaf.ndim else None
 
 
 def is_items(content: Any, *, lone: bool = False) -> bool:
@@ -113,38 +122,39 @@ def is_items(content: Any, *, lone: bool = False) -> bool:
     """
     if type(content) is not list or len(content) < (1 if lone else 2):
         return False
-    if not all(isinstance(item, torch.Tensor) for item in content):
+    if not all(map(is_tensor, content)):
         likenesses = {frozenset(item) if isinstance(item, Mapping) else type(item) for item in content}
         # Mappings of other keys are inputs and targets, say.
-        return len(likenesses) == 1 and not isinstance(content[0], torch.Tensor | list)
+        return len(likenesses) == 1 and not (is_tensor(content[0]) or isinstance(content[0], list))
     shapes = [tuple(item.shape) for item in content]
     if all(len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) >= 8 for shape in shapes):
         return True
     # Sequences of one kind: only their lengths differ.
-    kinds = {(item.dtype, shape[1:]) for item, shape in zip(content, shapes, strict=True) if shape}
+    kinds = {(dtype_name(item), shape[1:]) for item, shape in zip(content, shapes, strict=True) if shape}
     return len(kinds) == 1 and len({shape[:1] for shape in shapes}) > 1
 
 
 def is_per_example(value: Any, size: int) -> bool:
     """Say whether a list, or an array of no numbers, has one entry per example: texts, say."""
     if isinstance(value, np.ndarray):
-        return value.ndim == 1 and len(value) == size
+        return not is_tensor(value) and value.ndim == 1 and len(value) == size
     return type(value) is list and len(value) == size and all(rows_of(leaf) is None for leaf in leaves(value))
 
 
 def is_record(value: Any) -> bool:
     """Say whether an object is a dataclass, or of a class of one's own that holds tensors as attributes."""
-    if isinstance(value, type | torch.Tensor | np.ndarray | torch.nn.Module | PackedSequence):
+    if isinstance(value, type | np.ndarray) or is_tensor(value) or is_packed(value) or is_module(value):
         return False
     if not hasattr(value, "__dict__") or type(value).__module__.startswith("scipy."):
         return False
-    arrays = (torch.Tensor, np.ndarray, PackedSequence)
-    return dataclasses.is_dataclass(value) or any(isinstance(item, arrays) for item in vars(value).values())
+    return dataclasses.is_dataclass(value) or any(
+        isinstance(item, np.ndarray) or is_tensor(item) or is_packed(item) for item in vars(value).values()
+    )
 
 
 def leaves(value: Any, whole: Callable[[Any], bool] | None = None) -> Iterator[Any]:
     """Yield what nested mappings, tuples, lists and records hold, in their order; what is `whole` as it is."""
-    if isinstance(value, PackedSequence) or (whole is not None and whole(value)):
+    if is_packed(value) or (whole is not None and whole(value)):
         yield value
         return
     if is_record(value):
@@ -160,7 +170,7 @@ def leaves(value: Any, whole: Callable[[Any], bool] | None = None) -> Iterator[A
 
 def map_leaves(function: Callable[[Any], Any], value: Any, whole: Callable[[Any], bool] | None = None) -> Any:
     """Apply a function to what nested mappings, tuples, lists and records hold, and to what is `whole`."""
-    if isinstance(value, PackedSequence) or (whole is not None and whole(value)):
+    if is_packed(value) or (whole is not None and whole(value)):
         return function(value)
     if isinstance(value, Mapping):
         return {key: map_leaves(function, item, whole) for key, item in value.items()}
@@ -179,7 +189,7 @@ def entries_of(content: Any) -> Mapping[str, Any]:
     """Return what a batch holds by name: of a mapping, a named tuple or a record; nothing where there are no names."""
     if isinstance(content, Mapping):
         return {str(key): value for key, value in content.items()}
-    if isinstance(content, tuple) and hasattr(content, "_asdict") and not isinstance(content, PackedSequence):
+    if isinstance(content, tuple) and hasattr(content, "_asdict") and not is_packed(content):
         return dict(content._asdict())
     return vars(content) if is_record(content) else {}
 
@@ -193,18 +203,18 @@ def part_of(content: Any, layout: Layout, index: Sequence[int]) -> Any:
         raise ValueError("the tensors of this batch disagree about the number of examples.")
 
     def cut(value: Any) -> Any:
-        if isinstance(value, PackedSequence):
-            padded, lengths = pad_packed_sequence(value, batch_first=True)
-            return pack_padded_sequence(padded[kept], lengths[kept], batch_first=True, enforce_sorted=False)
+        if is_packed(value):
+            packing = loaded_torch().nn.utils.rnn
+            padded, lengths = packing.pad_packed_sequence(value, batch_first=True)
+            return packing.pack_padded_sequence(padded[kept], lengths[kept], batch_first=True, enforce_sorted=False)
         if isinstance(value, list):
             return [value[i] for i in kept]
-        if isinstance(value, torch.Tensor) and value.is_nested:
+        if is_nested(value):
             rows = value.unbind()
-            return torch.nested.as_nested_tensor([rows[i] for i in kept], layout=value.layout)
-        per_example = rows_of(value) == layout.size or (
-            isinstance(value, np.ndarray) and is_per_example(value, layout.size)
-        )
-        return value[kept] if per_example else value
+            return loaded_torch().nested.as_nested_tensor([rows[i] for i in kept], layout=value.layout)
+        if rows_of(value) == layout.size:
+            return like(value, numbers_of(value)[kept]) if is_foreign(value) else value[kept]
+        return value[kept] if is_per_example(value, layout.size) else value
 
     return map_leaves(cut, content, lambda value: is_per_example(value, layout.size))
 
@@ -220,11 +230,15 @@ def joined(first: Any, second: Any) -> Any:
 
     def put(value: Any) -> Any:
         other = next(others)
-        if isinstance(value, PackedSequence):
+        if is_packed(value):
             raise ValueError("packed sequences are not put together.")
         if isinstance(value, list):
             return value + other
-        return torch.cat([value, other]) if isinstance(value, torch.Tensor) and rows_of(value) == 1 else value
+        if rows_of(value) != 1:
+            return value
+        if is_torch(value):
+            return loaded_torch().cat([value, other])
+        return like(value, np.concatenate([numbers_of(value), numbers_of(other)]))
 
     return map_leaves(put, first, _is_lone)
 
@@ -237,10 +251,10 @@ def _nothing(value: Any) -> None:
     return None
 
 
-def dense(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor as a dense one of ordinary numbers: quantised values are multiplied out, sparse ones filled with zeros."""
+def dense(tensor: Any) -> Any:
+    """Return a tensor of PyTorch's as a dense one: quantised values are multiplied out, sparse ones filled with zeros."""
     if tensor.is_quantized:
         return tensor.dequantize()
     if tensor.is_nested:
-        return torch.nested.to_padded_tensor(tensor, 0.0)
-    return tensor.resolve_conj().resolve_neg() if tensor.layout == torch.strided else tensor.to_dense()
+        return loaded_torch().nested.to_padded_tensor(tensor, 0.0)
+    return tensor.resolve_conj().resolve_neg() if tensor.layout == loaded_torch().strided else tensor.to_dense()

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
 from homolog.diagnostics import listed
 from homolog.extraction.batch_contents import Layout, is_items, joined, layout_of, map_leaves, part_of
-from homolog.extraction.input_checks import check_converted, check_data, check_plain, is_numbers, lists_of_numbers
+from homolog.extraction.input_checks import check_data, check_plain, is_numbers, lists_of_numbers, what_is_none
 from homolog.extraction.options import Options
 from homolog.extraction.row_digests import digests_of, form_of
+from homolog.extraction.sources import Source
+from homolog.extraction.tensors import is_foreign, is_of_torch, is_packed, is_tensor, is_torch, loaded_torch, numbers_of
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,16 @@ class Batch:
 def raw_batches(data: Any, options: Options) -> Iterator[Any]:
     """Yield raw batches from all examples at once, or from an iterable of batches."""
     check_order(data, options)
-    if isinstance(data, torch.Tensor | np.ndarray):
-        if data.ndim == 0 or len(data) == 0:
+    if is_tensor(data) or isinstance(data, np.ndarray) or is_texts(data):
+        if is_texts(data):
+            data = list(data)
+        elif data.ndim == 0 or len(data) == 0:
             raise ValueError(f"data must hold at least one example, got shape {tuple(data.shape)}.")
         for start in range(0, len(data), options.batch_size):
             yield data[start : start + options.batch_size]
     elif isinstance(data, Mapping):
         yield from _batches_of_mapping(data, options.batch_size)
-    elif isinstance(data, PackedSequence):
+    elif is_packed(data):
         yield data
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
         yield from data
@@ -65,29 +67,36 @@ def raw_batches(data: Any, options: Options) -> Iterator[Any]:
         )
 
 
+def is_texts(data: Any) -> bool:
+    """Say whether data are texts, one for each example, which are batched here."""
+    return isinstance(data, list | tuple) and bool(data) and all(isinstance(item, str) for item in data)
+
+
 def count_examples(data: Any, options: Options) -> int | None:
     """Return how many examples there will be, or None where nobody can know."""
     check_data(data)
     total: int | None = None
-    if isinstance(data, torch.Tensor | np.ndarray):
+    if is_tensor(data) or isinstance(data, np.ndarray):
         total = len(data) if data.ndim else 0
+    elif is_texts(data):
+        total = len(data)
     elif isinstance(data, Mapping):
         total = size_of(data)[0]
-    elif isinstance(data, torch.utils.data.DataLoader):
+    elif is_of_torch(data, "utils.data.DataLoader"):
         dataset: Any = data.dataset
-        total = None if isinstance(dataset, torch.utils.data.IterableDataset) else len(dataset)
+        total = None if is_of_torch(dataset, "utils.data.IterableDataset") else len(dataset)
     return total if options.max_examples is None or total is None else min(total, options.max_examples)
 
 
 def check_order(data: Any, options: Options) -> None:
     """Refuse a shuffling DataLoader unless the batches carry ids."""
-    if not isinstance(data, torch.utils.data.DataLoader):
+    if not is_of_torch(data, "utils.data.DataLoader"):
         return
-    ordered = isinstance(getattr(data, "sampler", None), torch.utils.data.SequentialSampler)
+    ordered = is_of_torch(getattr(data, "sampler", None), "utils.data.SequentialSampler")
     custom = getattr(data, "batch_sampler", None)
-    if custom is not None and type(custom) is not torch.utils.data.BatchSampler:
+    if custom is not None and type(custom) is not loaded_torch().utils.data.BatchSampler:
         ordered = False
-    iterable = isinstance(data.dataset, torch.utils.data.IterableDataset)
+    iterable = is_of_torch(data.dataset, "utils.data.IterableDataset")
     carried = isinstance(options.example_ids, str) or callable(options.example_ids)
     if not ordered and not iterable and not carried:
         raise ValueError(
@@ -96,26 +105,20 @@ def check_order(data: Any, options: Options) -> None:
         )
 
 
-def prepare_batch(
-    raw: Any, options: Options, device: torch.device, dtype: torch.dtype | None, *, lone: bool = False
-) -> Batch:
-    """Move a batch to the device, and find its examples and their ids; `lone` as for `is_items`."""
-    content, ids = _take_ids(raw, options.example_ids)
-    content = map_leaves(_as_tensor, content)
-    if options.forward is None:
-        check_converted(content)
-        content = _input_of(content)
-        check_converted(content)
-    layout = layout_of(content, lone=lone and options.forward is not None)
+def prepare_batch(raw: Any, options: Options, source: Source, *, lone: bool = False) -> Batch:
+    """Put a batch where the model is, and find its examples and their ids; `lone` as for `is_items`."""
+    raw, ids = _take_ids(raw, options.example_ids)
+    content = source.received(raw, options)
+    layout = layout_of(content, lone=lone and source.takes_lists(options))
     if layout is None:
-        raise TypeError(_no_examples(raw, options))
+        raise TypeError(_no_examples(raw, source.takes_lists(options)))
     if layout.size == 0:
         raise ValueError(
             f"a batch must hold at least one example, got {_kind_of(layout.main)}: leave empty batches out of the data."
         )
     # Digested as it came, so that models in other dtypes or on other devices agree about it.
     digests, form = digests_of(content, layout), form_of(content, layout)
-    content = _on_device(content, device, dtype if options.forward is None else None)
+    content = source.placed(content, options)
     if ids is not None and len(ids) != layout.size:
         raise ValueError(f"example_ids must give one id per example of the batch ({layout.size}), got {len(ids)}.")
     moved = layout_of(content, lone=layout.kind == "items")
@@ -123,14 +126,14 @@ def prepare_batch(
     return Batch(content, moved, ids, digests, form)
 
 
-def _input_of(content: Any) -> Any:
+def input_of(content: Any) -> Any:
     """Return what the model is called with: the first of a tuple or list."""
-    if not isinstance(content, tuple | list) or isinstance(content, PackedSequence):
+    if not isinstance(content, tuple | list) or is_packed(content):
         return content
     if not content:
         raise ValueError("a batch must hold at least the model's input, got an empty tuple.")
     if is_items(content):
-        tensors = all(isinstance(item, torch.Tensor) for item in content)
+        tensors = all(map(is_tensor, content))
         first = f"of shape {tuple(content[0].shape)}" if tensors else described(content[0])
         equal = not tensors or len({tuple(item.shape) for item in content}) == 1
         joined = "torch.stack(batch)" if equal else "torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)"
@@ -143,30 +146,40 @@ def _input_of(content: Any) -> Any:
     return content[0]
 
 
-def _no_examples(raw: Any, options: Options) -> str:
+def _no_examples(raw: Any, takes_lists: bool) -> str:
+    """Say that nothing of a batch can be counted as examples, whether or not the model is given lists as they are."""
     keys = [str(key) for key, value in raw.items() if is_numbers(value)] if isinstance(raw, Mapping) else []
-    if options.forward is None and keys:
-        return f"a batch must hold tensors or arrays, got {lists_of_numbers(keys)}."
-    if options.forward is None:
+    found = what_is_none(raw)
+    if found:
+        return f"a batch must hold tensors or arrays, got {found}."
+    if takes_lists:
         return (
-            f"a batch must be a tensor, a tuple or a mapping that holds one, got {described(raw)}: pass "
-            f"forward=lambda model, batch: ... for other kinds."
+            f"a batch for a function must hold a tensor or a list whose entries are the examples, so that rows can be counted "
+            f"and told apart, got {described(raw)} in which none was found: make it a mapping, a tuple, a dataclass, or a list "
+            f"of examples."
+        )
+    if keys:
+        return f"a batch must hold tensors or arrays, got {lists_of_numbers(keys)}."
+    if is_texts(raw):
+        return (
+            "a batch must be a tensor, a tuple or a mapping that holds one, got texts: let a tokenizer make tensors of them, "
+            'forward=lambda model, texts: model(**tokenizer(texts, padding=True, return_tensors="pt")), or pass these as data.'
         )
     return (
-        f"a batch for forward must hold a tensor or a list whose entries are the examples, so that rows can be counted and told "
-        f"apart, got {described(raw)} in which none was found: make it a mapping, a tuple, a dataclass, or a list of examples."
+        f"a batch must be a tensor, a tuple or a mapping that holds one, got {described(raw)}: pass "
+        f"forward=lambda model, batch: ... for other kinds."
     )
 
 
 def _kind_of(main: Any) -> str:
-    return f"a tensor of shape {tuple(main.shape)}" if isinstance(main, torch.Tensor) else described(main)
+    return f"a tensor of shape {tuple(main.shape)}" if is_tensor(main) else described(main)
 
 
 def describe(batch: Batch) -> str:
     """Say in a few words what a batch is."""
     shape = (
         f"first tensor of shape {tuple(batch.main.shape)}, {str(batch.main.dtype).removeprefix('torch.')}"
-        if isinstance(batch.main, torch.Tensor) and not batch.main.is_nested
+        if is_tensor(batch.main) and not (is_torch(batch.main) and batch.main.is_nested)
         else described(batch.main)
     )
     return f"a list of {batch.size} examples" if batch.layout.kind == "items" else shape
@@ -197,17 +210,13 @@ def pair_with(batch: Batch, before: Batch | None) -> Batch | None:
 
 def copied(batch: Batch) -> Batch:
     """Return a batch whose tensors a model may change in place without anybody else noticing."""
-    copied = map_leaves(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, batch.content)
-    return replace(batch, content=copied)
+    return replace(batch, content=map_leaves(_copy, batch.content))
 
 
-def call_model(model: Any, batch: Batch, options: Options) -> Any:
-    """Run the model on a batch."""
-    if options.forward is not None:
-        return options.forward(model, batch.content)
-    if isinstance(batch.content, Mapping):
-        return model(**batch.content)
-    return model(batch.content)
+def _copy(leaf: Any) -> Any:
+    if is_torch(leaf):
+        return leaf.clone()
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
 def _take_ids(raw: Any, given: Any) -> tuple[Any, np.ndarray | None]:
@@ -222,11 +231,13 @@ def _take_ids(raw: Any, given: Any) -> tuple[Any, np.ndarray | None]:
 
 
 def _id_array(ids: Any) -> np.ndarray:
-    return np.asarray(ids.cpu() if isinstance(ids, torch.Tensor) else ids)
+    return numbers_of(ids) if is_torch(ids) else np.asarray(ids)
 
 
-def _as_tensor(leaf: Any) -> Any:
+def as_torch(leaf: Any) -> Any:
+    """Return an array of numbers as a tensor of PyTorch's; anything else as it is."""
     check_plain(leaf, "a batch")
+    leaf = numbers_of(leaf) if is_foreign(leaf) else leaf
     if not isinstance(leaf, np.ndarray) or leaf.dtype.kind not in "biufc":
         return leaf
     if leaf.dtype.kind == "f" and leaf.dtype.itemsize > 8:
@@ -234,27 +245,18 @@ def _as_tensor(leaf: Any) -> Any:
             f"a batch must hold arrays of at most 64 bits, got {leaf.dtype}: convert it with .astype('float64')."
         )
     # A copy, because torch warns of arrays that are read-only; in the byte order of the machine.
-    return torch.from_numpy(np.array(leaf, dtype=leaf.dtype.newbyteorder("=")))
+    return loaded_torch().from_numpy(np.array(leaf, dtype=leaf.dtype.newbyteorder("=")))
 
 
-def _on_device(value: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
-    def move(leaf: Any) -> Any:
-        # A model in one floating dtype takes floating input in that dtype only.
-        if isinstance(leaf, torch.Tensor):
-            if leaf.is_quantized and dtype is not None:
-                leaf = leaf.dequantize()
-            return leaf.to(device, dtype if leaf.is_floating_point() else None)
-        if isinstance(leaf, PackedSequence):
-            packed: Any = leaf
-            return packed.to(device=device, dtype=dtype if leaf.data.is_floating_point() else None)
-        return leaf
-
-    return map_leaves(move, value)
+def as_numpy(leaf: Any) -> Any:
+    """Return a tensor of any library as an array of NumPy's; anything else as it is."""
+    check_plain(leaf, "a batch")
+    return numbers_of(leaf) if is_tensor(leaf) and not isinstance(leaf, np.ndarray) else leaf
 
 
 def has_rows(value: Any, size: int) -> bool:
     """Say whether a value of a mapping has one row per example."""
-    if isinstance(value, torch.Tensor | np.ndarray):
+    if is_tensor(value) or isinstance(value, np.ndarray):
         return value.ndim > 0 and len(value) == size
     return isinstance(value, list) and len(value) == size
 

@@ -40,8 +40,8 @@ ELEMENTWISE = ("torch.nn.modules.activation", "torch.nn.modules.dropout", "trans
 
 
 def check_channels(
+    module: nn.Module,
     name: str,
-    module: nn.Module | None,
     output: torch.Tensor | None,
     rule: Any,
     channels: str,
@@ -51,7 +51,7 @@ def check_channels(
 
     `known` says where the features of maps of some shape lay last: activations and dropout have them there too.
     """
-    if output is None or module is None or callable(rule) or rule not in OVER_POSITIONS:
+    if output is None or callable(rule) or rule not in OVER_POSITIONS:
         return
     kind, shape = type(module).__name__, tuple(output.shape)
     if output.ndim == 3 and isinstance(module, CHANNELS_THEN_POSITIONS):

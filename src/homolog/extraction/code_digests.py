@@ -22,8 +22,6 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, Modul
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from homolog.extraction.code_reading import (
     MADE_BY,
@@ -42,6 +40,7 @@ from homolog.extraction.code_reading import (
 )
 from homolog.extraction.digests import IncomparableError, hashed, numbers, reduced, written_digest
 from homolog.extraction.model_code import attributes_of, hooks_of
+from homolog.extraction.tensors import is_module, is_of_torch, is_torch
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range)
 _WRAPPERS = (MethodType, functools.partial, functools.partialmethod, staticmethod, classmethod, property)
@@ -137,7 +136,7 @@ class CodeDigest:
 
     def written(self, value: Any) -> str:
         """Write a value so that equal texts mean equal values; `comparable` says whether they do."""
-        if isinstance(value, torch.device) or (isinstance(value, str) and _DEVICE.fullmatch(value)):
+        if is_of_torch(value, "device") or (isinstance(value, str) and _DEVICE.fullmatch(value)):
             return "a device"  # whose rounding is its own
         if isinstance(value, _PLAIN) and len(repr(value)) <= 40:
             return repr(value)
@@ -180,9 +179,9 @@ class CodeDigest:
                 yield self.part(f"what {value.__name__} holds", value.__self__)
         elif isinstance(value, ModuleType):
             yield from self._source(value.__name__, None if is_library_module(value) else own_file(value.__name__))
-        elif isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        elif is_torch(value) or isinstance(value, np.ndarray | np.generic):
             yield from numbers(value)
-        elif isinstance(value, nn.Module):
+        elif is_module(value):
             yield from self._module(value)
         else:
             yield from self._container(value)
@@ -244,12 +243,12 @@ class CodeDigest:
                 if counts and not name.startswith("_abc") and type(value).__name__ not in _SLOTS:
                     yield from self.named(f"{base.__name__}.{name}", name, value)
 
-    def parts_of_model(self, model: nn.Module) -> Iterator[str | bytes]:
+    def parts_of_model(self, model: Any) -> Iterator[str | bytes]:
         """Yield what modules compute, without their weights."""
         for name, module in model.named_modules():
             kind = type(module)
             yield f"{name}\0{kind.__module__}.{kind.__qualname__}"
-            if isinstance(module, torch.jit.ScriptModule):
+            if is_of_torch(module, "jit.ScriptModule"):
                 yield str(getattr(module, "code", ""))
                 continue
             if hasattr(module, "_orig_mod"):  # compiled: the module inside is listed too
@@ -262,7 +261,7 @@ class CodeDigest:
                 yield attribute if self._values_read is None else ""
                 yield self.attribute(f"{kind.__name__}.{attribute}", value)
 
-    def _module(self, module: nn.Module) -> Iterator[str | bytes]:
+    def _module(self, module: Any) -> Iterator[str | bytes]:
         yield from self.parts_of_model(module)
         for name, value in sorted(module.state_dict().items()):
             yield name
@@ -287,9 +286,9 @@ class CodeDigest:
             yield from (value.name, self.of(value.get(None)))
         elif isinstance(value, enum.Enum):
             yield from (f"{type(value).__module__}.{type(value).__qualname__}", value.name, self.of(value.value))
-        elif isinstance(value, torch.jit.ScriptFunction):
+        elif is_of_torch(value, "jit.ScriptFunction"):
             yield str(value.code)
-        elif isinstance(value, torch.Generator):
+        elif is_of_torch(value, "Generator"):
             yield self.of(value.get_state())
         elif not _is_without_numbers(value):
             yield from self._object(value)
@@ -333,7 +332,9 @@ def _has_own_code(value: Any) -> bool:
         return True
     if (
         is_library(kind)
-        or isinstance(value, nn.Module | torch.Tensor | enum.Enum | type)
+        or isinstance(value, enum.Enum | type)
+        or is_module(value)
+        or is_torch(value)
         or not hasattr(value, "__dict__")
     ):
         return False
@@ -350,7 +351,7 @@ def _is_without_numbers(value: Any) -> bool:
     """Say whether a value takes part in no computation: a lock, a logger, a progress bar, a file that is only written."""
     if isinstance(value, io.IOBase):
         return value.closed or not value.readable()
-    if any(value is generator for generator in _EVERYBODYS) or isinstance(value, torch.device):
+    if any(value is generator for generator in _EVERYBODYS) or is_of_torch(value, "device"):
         return True
     return isinstance(value, logging.Logger) or type(value).__module__.startswith(_WITHOUT_NUMBERS)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
-from torch import nn
+from homolog.extraction.tensors import is_module
 
 MOST_OBJECTS = 200_000
 """Objects that a function may reach; a data set in a closure is no part of a function."""
@@ -38,6 +38,8 @@ _NEVER_READ |= {"__dataclass_fields__", "__dataclass_params__", "__firstlineno__
 _NEVER_READ |= {"__annotate__", "__annotate_func__", "__annotations_cache__", "__orig_bases__", "__parameters__"}
 _NEVER_READ |= {"__getstate__", "__setstate__", "__reduce__", "__reduce_ex__", "__init_subclass__", "__replace__"}
 """Special names of a class that change nothing an object computes once it is there."""
+_MODULE = ("torch.nn.modules.module", "Module")
+"""The class of all modules of PyTorch."""
 _ABOUT_THE_FILE = {"__file__", "__name__", "__doc__", "__spec__", "__loader__", "__package__", "__builtins__"}
 MADE_BY = ("__new__", "__init__", "__post_init__")
 
@@ -285,7 +287,7 @@ class NamesRead:
                 self._waiting += [
                     vars(kind)[name] for kind in own_bases(thing) for name in MADE_BY if name in vars(kind)
                 ]
-        elif isinstance(thing, nn.Module):
+        elif is_module(thing):
             for module in thing.modules():
                 self._class(type(module))
                 self._waiting += [value for value in vars(module).values() if not isinstance(value, bool | int | str)]
@@ -314,7 +316,7 @@ class NamesRead:
             return
         self._classes.add(kind)
         for base in kind.__mro__:
-            if base in (object, nn.Module):
+            if base is object or (base.__module__, base.__name__) == _MODULE:
                 continue
             for name, value in vars(base).items():
                 self._methods.setdefault(name, []).append(value)

@@ -13,15 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import torch
-from torch import nn
-
 from homolog.extraction.code_digests import CodeDigest, name_of
 from homolog.extraction.code_reading import NamesRead
 from homolog.extraction.digests import comparable, hashed, written_digest
 from homolog.extraction.model_code import hooks_of
 from homolog.extraction.options import Options
 from homolog.extraction.provenance import as_text
+from homolog.extraction.tensors import is_module, is_torch, loaded_torch
 
 FUNCTIONS = ("layers", "reduce", "forward", "mask")
 VALUES = "values"
@@ -29,14 +27,18 @@ VALUES = "values"
 CHANGES = "changed by the computation"
 
 
-def record_of(model: nn.Module, options: Options) -> dict[str, str]:
-    """Record the code of a model and of the functions given, and the values that they read."""
+def record_of(model: Any, options: Options) -> dict[str, str]:
+    """Record the code of a model and of the functions given, and the values that they read.
+
+    The model is a module of PyTorch's or a function; None for one whose digest says all.
+    """
     functions = {what: getattr(options, what) for what in FUNCTIONS}
     names_read = NamesRead([model, *functions.values()])
     record: dict[str, str] = {}
-    values: dict[str, str] = dict(_settings())
+    values: dict[str, str] = dict(_settings()) if is_module(model) else {}
     values_read: dict[str, list[str]] = {}
-    record["code of the model"] = _written_code(lambda: _code_of_model(model, CodeDigest(names_read, values_read)))
+    code_of = _code_of_model if is_module(model) else _code_of_function
+    record["code of the model"] = _written_code(lambda: code_of(model, CodeDigest(names_read, values_read)))
     values |= _text_by_name(values_read)
     for what, function in functions.items():
         values_read = {}
@@ -50,7 +52,11 @@ def record_of(model: nn.Module, options: Options) -> dict[str, str]:
     return record | {VALUES: json.dumps(values, sort_keys=True)}
 
 
-def _code_of_model(model: nn.Module, digest: CodeDigest) -> bytes:
+def _code_of_function(model: Any, digest: CodeDigest) -> bytes:
+    return b"" if model is None else digest.part(name_of(model), model)
+
+
+def _code_of_model(model: Any, digest: CodeDigest) -> bytes:
     for place, hook in hooks_of(None):
         digest.separate("hook of all modules", partial(digest.placed, place, "hook of all modules", hook))
     for name, value in sorted(model.state_dict().items()):
@@ -62,12 +68,7 @@ def _code_of_model(model: nn.Module, digest: CodeDigest) -> bytes:
 
 def has_plain_bytes(value: Any) -> bool:
     """Say whether part of a model's state is digested with its weights."""
-    return (
-        isinstance(value, torch.Tensor)
-        and value.layout == torch.strided
-        and not value.is_quantized
-        and not value.is_meta
-    )
+    return is_torch(value) and value.layout == loaded_torch().strided and not value.is_quantized and not value.is_meta
 
 
 def _written_code(digested: Callable[[], bytes]) -> str:
@@ -90,6 +91,7 @@ def _one_text(texts: list[str]) -> str:
 
 def _settings() -> Iterator[tuple[str, str]]:
     """Yield what PyTorch itself was told that changes more than rounding: precision and types."""
+    torch = loaded_torch()
     for device in ("cpu", "cuda"):
         yield f"autocast on {device}", str(torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
     yield "default dtype", str(torch.get_default_dtype())

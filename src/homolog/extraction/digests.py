@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import torch
+
+from homolog.extraction.tensors import is_torch, loaded_torch
 
 
 class IncomparableError(Exception):
@@ -53,7 +54,7 @@ def hashed(*parts: str | bytes) -> bytes:
 
 def numbers(value: Any) -> Iterator[str | bytes]:
     """Yield the type, shape and bytes of an array."""
-    if isinstance(value, torch.Tensor):
+    if is_torch(value):
         yield from _numbers_of_tensor(value.detach())
         return
     array = np.asarray(value)
@@ -63,7 +64,8 @@ def numbers(value: Any) -> Iterator[str | bytes]:
     yield array.tobytes()
 
 
-def _numbers_of_tensor(value: torch.Tensor) -> Iterator[str | bytes]:
+def _numbers_of_tensor(value: Any) -> Iterator[str | bytes]:
+    torch = loaded_torch()
     if value.is_meta:
         raise IncomparableError("a tensor without values")
     yield f"{value.dtype} {value.layout} {tuple(value.shape) if not value.is_nested else ''}"
@@ -81,8 +83,7 @@ def _numbers_of_tensor(value: torch.Tensor) -> Iterator[str | bytes]:
         yield host.reshape(-1).view(torch.uint8).numpy().tobytes()
         return
     else:
-        sparse: Any = value
-        coordinates = sparse.to_sparse_coo().coalesce()
+        coordinates = value.to_sparse_coo().coalesce()
         parts = [coordinates.indices(), coordinates.values()]
     for part in parts:
         yield from _numbers_of_tensor(part)

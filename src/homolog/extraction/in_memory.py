@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from homolog.activations import NOT_DIGESTED, Activations, Module
 from homolog.extraction.batches import Batch
@@ -13,6 +12,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.provenance import provenance_of
 from homolog.extraction.recorder import BatchOutput
 from homolog.extraction.row_identities import ExampleIds, identities_of
+from homolog.extraction.sources import Source
 from homolog.machine import format_bytes
 from homolog.names import shown
 
@@ -24,10 +24,10 @@ class InMemory:
     layers: frozenset[str] | None = None
     """No layers are there already."""
 
-    def __init__(self, model: nn.Module, options: Options, total: int | None) -> None:
+    def __init__(self, source: Source, options: Options, total: int | None) -> None:
         self.options, self.total = options, total
         self._ids = ExampleIds(options, total)
-        self._provenance = provenance_of(model, options)
+        self._provenance = provenance_of(source, options)
         self._modules: dict[str, Module] = {}
         self._chunks: dict[str, list[np.ndarray]] = {}
         self._sizes: dict[str, int] = {}

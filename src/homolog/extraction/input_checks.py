@@ -6,26 +6,26 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
-from torch.masked import MaskedTensor
 
 from homolog.arrays import array_remedy, described
+from homolog.diagnostics import listed
 from homolog.extraction.batch_contents import leaves
+from homolog.extraction.tensors import TABLES, is_complex, is_masked_tensor, is_tensor, is_torch, loaded_torch
 
 
 def check_plain(value: Any, what: str) -> None:
     """Raise for tensors and arrays whose numbers are not all there, or not all meant."""
-    if isinstance(value, MaskedTensor):
+    if is_masked_tensor(value):
         raise TypeError(
             f"{what} must hold plain tensors, got a MaskedTensor, whose mask would be ignored: pass its numbers, .get_data(), "
             f"and say with mask= which positions count, or fill it, .to_tensor(0.0)."
         )
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
-            f"{what} must hold arrays without gaps, got a masked array, whose mask would be ignored: fill it, .filled(0.0), or "
-            f"leave the masked examples out."
+            f"{what} must hold arrays without gaps, got a masked array{_gaps_of(value)}, whose mask would be ignored: fill it, "
+            f".filled(0.0), or leave the masked examples out."
         )
-    if isinstance(value, torch.Tensor) and value.is_meta:
+    if is_torch(value) and value.is_meta:
         raise ValueError(
             f"{what} must hold its numbers, got a tensor on the meta device, which has none: make or load it on another device."
         )
@@ -33,25 +33,46 @@ def check_plain(value: Any, what: str) -> None:
         raise TypeError(f"{what} must hold tensors or arrays, got {described(value)}: {array_remedy(value)}.")
 
 
+def _gaps_of(array: np.ma.MaskedArray) -> str:
+    """Say in which rows an array is masked."""
+    mask = np.ma.getmaskarray(array)
+    rows = np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1)) if mask.ndim and mask.size else ()
+    return f" with gaps in rows {listed(map(str, rows))}" if len(rows) else ""
+
+
 def check_data(data: Any) -> None:
     """Raise for data of one tensor that cannot be cut into batches."""
     check_plain(data, "data")
-    if not isinstance(data, torch.Tensor):
+    for part in data.values() if isinstance(data, Mapping) else [data]:
+        if type(part).__module__.split(".")[0] in TABLES:
+            raise TypeError(f"data must hold tensors or arrays, got {described(part)}: {array_remedy(part)}.")
+    if isinstance(data, np.ndarray) and not is_tensor(data):
+        raise TypeError(f"data must hold numbers, got an array of {_kind_of(data)}.")
+    if not is_torch(data):
         return
     if data.is_nested:
         raise TypeError(
             "data must be dense, got a nested tensor: pass it as one batch, [data], or padded, "
             "torch.nested.to_padded_tensor(data, 0.0), and say with mask= which positions count."
         )
-    if data.layout != torch.strided:
+    if data.layout != loaded_torch().strided:
         raise TypeError(
             f"data must be dense, got a tensor of layout {data.layout}: convert it with .to_dense(), or pass batches."
         )
 
 
-_KINDS: list[tuple[Callable[[torch.Tensor], bool], str, str]] = [
+def _kind_of(array: np.ndarray) -> str:
+    """Say what an array holds that are no numbers, and what makes it data."""
+    if array.dtype.kind == "O":
+        return "objects: if every entry is a vector, numpy.stack(data); if it is anything else, pass lists of entries"
+    if array.dtype.names:
+        return "named columns: put them side by side, numpy.stack([data[name] for name in data.dtype.names], axis=1)"
+    return f"{array.dtype}: pass batches that are lists of its entries, data.tolist() cut into parts"
+
+
+_KINDS: list[tuple[Callable[[Any], bool], str, str]] = [
     (lambda t: t.is_nested, "a nested tensor", "torch.nested.to_padded_tensor(batch, 0.0), with mask="),
-    (lambda t: t.layout != torch.strided, "a sparse tensor", "batch.to_dense()"),
+    (lambda t: t.layout != loaded_torch().strided, "a sparse tensor", "batch.to_dense()"),
     (lambda t: t.is_quantized, "a quantised tensor", "batch.dequantize()"),
     (lambda t: t.is_complex(), "complex numbers", "torch.view_as_real(batch), or batch.abs()"),
     (lambda t: "float8" in str(t.dtype) or "float4" in str(t.dtype), "small floating numbers", "batch.float()"),
@@ -60,7 +81,10 @@ _KINDS: list[tuple[Callable[[torch.Tensor], bool], str, str]] = [
 
 def odd_kind(content: Any) -> tuple[str, str] | None:
     """Return which of its tensors a model may not take, and what it might; None where all are of ordinary kinds."""
-    tensors = [leaf for leaf in leaves(content) if isinstance(leaf, torch.Tensor)]
+    found = [leaf for leaf in leaves(content) if is_tensor(leaf)]
+    tensors = [leaf for leaf in found if is_torch(leaf)]
+    if any(is_complex(leaf) for leaf in found if not is_torch(leaf)):
+        return "complex numbers", "numpy.abs(batch), or the real and the imaginary parts beside each other"
     return next(((kind, remedy) for is_kind, kind, remedy in _KINDS if any(map(is_kind, tensors))), None)
 
 
@@ -76,11 +100,22 @@ def check_converted(content: Any) -> None:
         )
 
 
+def what_is_none(content: Any) -> str:
+    """Say what of a batch without a tensor could be made an array, and how; nothing where nothing could."""
+    for leaf in leaves(content):
+        if type(leaf).__module__.split(".")[0] in TABLES:
+            return f"{described(leaf)}: {array_remedy(leaf)}"
+        if isinstance(leaf, np.ndarray):
+            return f"an array of {_kind_of(leaf)}"
+    return ""
+
+
 def lists_of_numbers(keys: list[str]) -> str:
     """Say under which keys there are lists of numbers, and what makes tensors of them."""
+    kind, made, by = ("np", "arrays", "numpy.array") if loaded_torch() is None else ("pt", "tensors", "torch.tensor")
     return (
-        f"lists of numbers under {', '.join(keys)}: let the tokenizer make tensors, tokenizer(texts, padding=True, "
-        f'return_tensors="pt"), or convert them, torch.tensor(batch[{keys[0]!r}])'
+        f"lists of numbers under {', '.join(keys)}: let the tokenizer make {made}, tokenizer(texts, padding=True, "
+        f'return_tensors="{kind}"), or convert them, {by}(batch[{keys[0]!r}])'
     )
 
 

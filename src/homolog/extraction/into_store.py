@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from homolog.activations import MODULES, NOT_DIGESTED, Activations
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
@@ -21,9 +17,7 @@ from homolog.extraction.batches import Batch
 from homolog.extraction.computation_record import (
     VALUES,
     first_difference,
-    has_plain_bytes,
     incomparable_in,
-    record_of,
     with_notes,
     without_changes,
 )
@@ -32,6 +26,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.provenance import as_text, provenance_of
 from homolog.extraction.recorder import BatchOutput
 from homolog.extraction.row_identities import ExampleIds, identities_of
+from homolog.extraction.sources import Source
 from homolog.machine import format_bytes
 from homolog.store import Writer, open_store
 from homolog.store.reading import identity
@@ -46,13 +41,13 @@ UNRECORDED = {"code of the model": None, "forward": None, VALUES: None, "mask": 
 class IntoStore:
     """Appends to a store as batches come, after the rows that it holds already."""
 
-    def __init__(self, model: nn.Module, data: Any, options: Options, total: int | None) -> None:
+    def __init__(self, source: Source, data: Any, options: Options, total: int | None) -> None:
         assert options.out is not None  # sink_for() looked
         self.path, self.total = options.out, total
         self._ids = ExampleIds(options, total)
-        self._model, self._options = model, options
-        self._provenance = provenance_of(model, options) | {"weights": digest_of_model(model)}
-        self._request = request_of(model, options)
+        self._source, self._options = source, options
+        self._provenance = provenance_of(source, options) | {"weights": source.digest()}
+        self._request = request_of(source, options)
         self._writer = Writer(
             self.path, self._request, resume=options.resume, unrecorded=UNRECORDED, compared_by_caller=("model", VALUES)
         )
@@ -61,7 +56,7 @@ class IntoStore:
         """Whether the rows have digests; None before the first batch."""
         with ExitStack() as undo:
             undo.callback(self._writer.close)
-            self._check_request(model)
+            self._check_request()
             self._find_rows()
             self.finished = self._is_finished(data, options)
             undo.pop_all()  # nothing went wrong: the writer stays open
@@ -90,15 +85,15 @@ class IntoStore:
 
     def _note_changes(self) -> None:
         """Note which values the computation itself changed: they need not be the same when it is continued."""
-        self._writer.note(without_changes(self._writer.request, record_of(self._model, self._options)))
+        self._writer.note(without_changes(self._writer.request, self._source.code(self._options)))
 
-    def _check_request(self, model: nn.Module) -> None:
+    def _check_request(self) -> None:
         """Refuse to go on with other weights or values, or where nobody can say whether functions are those of the beginning."""
         if self._writer.contents is None:
             return
         begun = self._writer.contents.request
         known = VALUES in begun or not begun
-        weights = self._request["model"] if known else f"{type(model).__name__} of weights {digest_of_model(model)}"
+        weights = self._request["model"] if known else f"{self._source.title} of weights {self._source.digest()}"
         if begun and begun.get("model") != weights:
             self._writer.refuse("model", str(begun.get("model")), weights)
         other = first_difference(begun, self._request) if VALUES in begun else None
@@ -146,7 +141,7 @@ class IntoStore:
             return False
         stored, examples, more, lone = int(self._example[-1]) + 1, 0, False, False
         for raw in batches.raw_batches(data, options):
-            batch = batches.prepare_batch(raw, options, torch.device("cpu"), None, lone=lone)
+            batch = batches.prepare_batch(raw, options, self._source, lone=lone)
             lone = batch.layout.kind == "items"
             remaining = None if options.max_examples is None else options.max_examples - examples
             more = not self.has(batch, examples, remaining)
@@ -273,42 +268,18 @@ class IntoStore:
         return open_store(self.path)
 
 
-def destination_of(model: nn.Module, data: Any, options: Options, total: int | None) -> InMemory | IntoStore:
+def destination_of(source: Source, data: Any, options: Options, total: int | None) -> InMemory | IntoStore:
     """Return where the rows go."""
-    return InMemory(model, options, total) if options.out is None else IntoStore(model, data, options, total)
+    return InMemory(source, options, total) if options.out is None else IntoStore(source, data, options, total)
 
 
-def request_of(model: nn.Module, options: Options) -> dict[str, str]:
+def request_of(source: Source, options: Options) -> dict[str, str]:
     """Say what must be the same for a store to be continued; a larger max_examples adds to it."""
     return {
-        "model": f"{type(model).__name__} of weights {digest_of_parameters(model)}",
-        **record_of(model, options),
+        "model": f"{source.title} of weights {source.digest_of_parameters()}",
+        **source.code(options),
         "axis": as_text(options.axis),
-        "channels": options.channels,
+        "channels": str(options.channels),
         "dtype": str(options.dtype),
         "limit": str(options.max_examples),
     }
-
-
-def digest_of_model(model: nn.Module) -> str:
-    """Digest the structure and all weights of a model, for a reader."""
-    # Representations of functions carry addresses.
-    return _digest(re.sub(r"0x[0-9a-f]+", "", str(model)), model.state_dict())
-
-
-def digest_of_parameters(model: nn.Module) -> str:
-    """Digest the structure and the parameters of a model, without buffers, which a forward pass may change."""
-    kinds = [(name, type(module).__qualname__) for name, module in model.named_modules()]
-    buffers = dict(model.named_buffers(remove_duplicate=False))
-    return _digest(str(kinds), {name: value for name, value in model.state_dict().items() if name not in buffers})
-
-
-def _digest(structure: str, weights: Mapping[str, Any]) -> str:
-    state = hashlib.blake2b(structure.encode(), digest_size=8)
-    for name, value in sorted(weights.items()):
-        state.update(name.encode())
-        if has_plain_bytes(value):
-            state.update(f"{value.dtype} {tuple(value.shape)}".encode())
-            host = value.detach().cpu().reshape(-1).contiguous()
-            state.update(host.view(torch.uint8).numpy().data)
-    return state.hexdigest()

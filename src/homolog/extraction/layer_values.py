@@ -70,7 +70,11 @@ class AdaptedModel:
     """The layers taken where nobody names any; None for all."""
     channels: Literal["first", "last"] | None = None
     """Where maps have their channels; None where the caller's `channels` says it."""
+    inputs: int | None = None
+    """How many inputs it has, where a batch may be a tuple of them; what follows, such as labels, does not reach it."""
+    forward: bool = False
+    """Whether it runs `forward(model, batch)` where the caller gives one, and listens to the model in it."""
     numpy: bool = True
     """Whether the batch is given with arrays of NumPy's in it, whatever it came as; else as it came."""
     inexact: bool = False
-    """Whether rounding may depend on the other examples of a batch, as in quantised models."""
+    """Whether rounding may depend on the other examples of a batch, as in models that are quantised as they run."""

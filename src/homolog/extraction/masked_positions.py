@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import torch
-from torch import nn
+import numpy as np
 
 from homolog.extraction import batches
 from homolog.extraction.batch_contents import entries_of, map_leaves
@@ -17,6 +16,7 @@ from homolog.extraction.masks import NO_MASK, OF_MAPS, TOKENS, TRUE_IS_PADDING, 
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Recorder
 from homolog.extraction.samples import differences
+from homolog.extraction.tensors import is_complex, is_floating, is_tensor, like, numbers_of
 from homolog.extraction.trial_runs import outputs_of_layers
 
 PLACES = 4
@@ -24,7 +24,7 @@ PLACES = 4
 FEWEST_PLACES, BY_FAR = 3, 2
 """Places, and how much more one position differs than all others, without which chance may be at work."""
 
-Outputs = Mapping[str, torch.Tensor]
+Outputs = Mapping[str, np.ndarray]
 """Layer → what it put out."""
 
 
@@ -38,12 +38,12 @@ class ForeignMasks(NamedTuple):
 
 
 def foreign_masks_of(
-    model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], sequences: Sequence[InputSequence]
+    source: Any, batch: Batch, options: Options, recorders: Sequence[Recorder], sequences: Sequence[InputSequence]
 ) -> list[ForeignMasks]:
     """Say of every layer of which masks it has not the positions, as far as that can be tried."""
     found = [ForeignMasks({}, set()) for _ in recorders]
     for sequence in sequences:
-        trial = _Trial.of(model, batch, options, recorders, sequence)
+        trial = _Trial.of(source, batch, options, recorders, sequence)
         if trial is None:
             continue
         for foreign_masks, (foreign_layers, free) in zip(found, trial.foreign_layers(), strict=True):
@@ -56,8 +56,8 @@ def foreign_masks_of(
 class _Change:
     """The positions that change when one place does."""
 
-    def __init__(self, time: int, where: torch.Tensor, kept: list[int]) -> None:
-        self.time, self.places = time, where.nonzero().flatten().tolist()
+    def __init__(self, time: int, where: np.ndarray, kept: list[int]) -> None:
+        self.time, self.places = time, np.flatnonzero(where).tolist()
         self.is_last = time == kept[-1]
 
 
@@ -65,7 +65,7 @@ class _Change:
 class _Trial:
     """One example, as often as places of it are tried, and the inputs that its mask may be of."""
 
-    model: nn.Module
+    source: Any
     tried: Batch
     options: Options
     recorders: Sequence[Recorder]
@@ -79,22 +79,22 @@ class _Trial:
 
     @classmethod
     def of(
-        cls, model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], sequence: InputSequence
+        cls, source: Any, batch: Batch, options: Options, recorders: Sequence[Recorder], sequence: InputSequence
     ) -> _Trial | None:
         """Prepare a trial; None for a mask or inputs of which none can be made."""
         entries = entries_of(batch.content)
         if batch.layout.kind != "rows" or sequence.mask in (None, *OF_MAPS) or not sequence.inputs:
             return None
         mask = entries[str(sequence.mask)]
-        if mask.ndim != 2 or len(mask) != batch.size or mask.is_complex():
+        if mask.ndim != 2 or len(mask) != batch.size or is_complex(mask):
             return None
-        keep = kept_of(mask, true_is_padding=str(sequence.mask).endswith(TRUE_IS_PADDING))
+        keep = kept_of(numbers_of(mask), true_is_padding=str(sequence.mask).endswith(TRUE_IS_PADDING))
         main = next((key for key in sequence.inputs if key.endswith(TOKENS)), sequence.inputs[0])
         rows, times = _rows_and_places(keep)
         if not rows or entries[main].shape[1] != mask.shape[1]:
             return None
-        kept = [keep[row].nonzero().flatten().tolist() for row in rows]
-        return cls(model, batches.part_of_batch(batch, rows), options, recorders, sequence, main, kept, times)
+        kept = [np.flatnonzero(keep[row]).tolist() for row in rows]
+        return cls(source, batches.part_of_batch(batch, rows), options, recorders, sequence, main, kept, times)
 
     def foreign_layers(self) -> list[tuple[set[str], set[str]]]:
         """Return the layers that have not the positions of the mask, and those that depend on nothing, for every recorder."""
@@ -133,10 +133,10 @@ class _Trial:
         keys = list(entries_of(self.tried.content))
         is_known = self.main.endswith(TOKENS) or keys.index(self.main) + 1 == keys.index(str(self.sequence.mask))
         main, rest = self._entry(self.main), [self._entry(key) for key in self._rest()]
-        alike = [one for one in rest if one.ndim == main.ndim and one.is_floating_point() == main.is_floating_point()]
+        alike = [one for one in rest if one.ndim == main.ndim and is_floating(one) == is_floating(main)]
         return separate and not is_known and bool(alike)
 
-    def _is_foreign(self, difference: torch.Tensor | None, follows: bool | None) -> bool:
+    def _is_foreign(self, difference: np.ndarray | None, follows: bool | None) -> bool:
         """Say whether a layer that differs so (rows, positions) has other positions; `follows`: as many as there are places."""
         if difference is None or difference.shape[1] != self._longest:
             return follows is False
@@ -156,35 +156,34 @@ class _Trial:
             return True
         return bool(few) and not any(change.time in change.places for change in changes)
 
-    def _is_reversed(self, difference: torch.Tensor) -> bool:
+    def _is_reversed(self, difference: np.ndarray) -> bool:
         """Say whether every position differs, by far the most the one as far from the other end as the place tried."""
         ends = [self._longest - 1 - time for time in self.times]
         if len(set(ends)) < FEWEST_PLACES:
             return False
-        largest = difference.topk(2, dim=1).values
-        by_far = bool((largest[:, 0] > BY_FAR * largest[:, 1]).all())
-        return by_far and difference.argmax(dim=1).tolist() == ends
+        second, largest = np.sort(difference, axis=1)[:, -2:].T
+        by_far = bool((largest > BY_FAR * second).all())
+        return by_far and difference.argmax(axis=1).tolist() == ends
 
     @property
     def _longest(self) -> int:
         return int(self._entry(str(self.sequence.mask)).shape[1])
 
-    def _entry(self, key: str) -> torch.Tensor:
-        entry: torch.Tensor = entries_of(self.tried.content)[key]
-        return entry
+    def _entry(self, key: str) -> Any:
+        return entries_of(self.tried.content)[key]
 
     def _rest(self) -> list[str]:
         """Return the inputs that the mask may be of, but for the first and what is known to go with it."""
         return [key for key in self.sequence.inputs if key != self.main and not key.endswith(NO_MASK)]
 
-    def _shorter(self) -> tuple[list[dict[str, torch.Tensor]] | None, bool]:
+    def _shorter(self) -> tuple[list[dict[str, np.ndarray]] | None, bool]:
         """Run with a place less; say whether the other inputs that the mask may be of could keep theirs."""
         rest = self._rest()
         alone = [key for key in (*self.sequence.inputs, str(self.sequence.mask)) if key not in rest]
         found = self._run({key: self._cut(self._entry(key)) for key in alone})
         if found is not None:
             return found, True
-        every = {key: value for key, value in entries_of(self.tried.content).items() if isinstance(value, torch.Tensor)}
+        every = {key: value for key, value in entries_of(self.tried.content).items() if is_tensor(value)}
         return self._run({key: self._cut(value) for key, value in every.items() if self._is_ours(key)}), False
 
     def _is_ours(self, key: str) -> bool:
@@ -193,31 +192,34 @@ class _Trial:
         others = [sequence for sequence in sequences if sequence != self.sequence]
         return not any(key in (*sequence.inputs, sequence.mask) for sequence in others)
 
-    def _cut(self, values: torch.Tensor) -> torch.Tensor:
+    def _cut(self, values: Any) -> Any:
         """Return values with a place less; with one more where there would be too few."""
         longest = self._longest
         if values.ndim == 2 and tuple(values.shape) == (longest, longest) and longest != self.tried.size:
             return values[:-1, :-1] if longest > 2 else values
         if values.ndim < 2 or len(values) != self.tried.size or values.shape[1] != longest:
             return values
-        # One place would go with any number of them.
-        return values[:, :-1] if longest > 2 else torch.cat([values, values[:, -1:]], dim=1)
+        if longest > 2:
+            return values[:, :-1]
+        numbers = numbers_of(values)  # one place would go with any number of them
+        return like(values, np.concatenate([numbers, numbers[:, -1:]], axis=1))
 
-    def _at_one_place(self, values: torch.Tensor) -> torch.Tensor:
+    def _at_one_place(self, values: Any) -> Any:
         """Return values of which every row has those of another place at the place that is tried there."""
-        changed = values.clone()
+        numbers = numbers_of(values)
+        changed = numbers.copy()
         for row, time in enumerate(self.times):
-            others = (place for place in self.kept[row] if not torch.equal(values[row, place], values[row, time]))
+            others = (place for place in self.kept[row] if not np.array_equal(numbers[row, place], numbers[row, time]))
             place = next(others, None)
             if place is not None:
-                changed[row, time] = values[row, place]
-        return changed
+                changed[row, time] = numbers[row, place]
+        return like(values, changed)
 
-    def _run(self, other: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]] | None:
+    def _run(self, other: Mapping[str, Any]) -> list[dict[str, np.ndarray]] | None:
         """Run with other values of some inputs; None where the model does not take them."""
         by_identity = {id(entries_of(self.tried.content)[key]): value for key, value in other.items()}
         content: Any = map_leaves(lambda leaf: by_identity.get(id(leaf), leaf), self.tried.content)
-        return outputs_of_layers(self.model, replace(self.tried, content=content), self.options, self.recorders)
+        return outputs_of_layers(self.source, replace(self.tried, content=content), self.options, self.recorders)
 
 
 def _is_shift(changes: list[_Change]) -> bool:
@@ -231,39 +233,39 @@ def _is_shift(changes: list[_Change]) -> bool:
     return bool(later) and all(later) and (round_about or all(one.places[0] == one.time + 1 for one in last))
 
 
-def _rows_and_places(keep: torch.Tensor) -> tuple[list[int], list[int]]:
+def _rows_and_places(keep: np.ndarray) -> tuple[list[int], list[int]]:
     """Return examples and places to try: some of the longest, and one of the longest of those that are padded."""
-    longest, counts = keep.shape[1], keep.sum(dim=1)
+    longest, counts = keep.shape[1], keep.sum(axis=1)
     first = int(counts.argmax())
-    padded = torch.where(counts < longest, counts, 0)
+    padded = np.where(counts < longest, counts, 0)
     second = int(padded.argmax())
     rows, times = [], []
     for row, most in ((first, PLACES), (second, 1 if second != first and int(padded[second]) > 1 else 0)):
         # The middle is the same place from both ends.
-        free = [place for place in keep[row].nonzero().flatten().tolist() if 2 * place != longest - 1]
+        free = [place for place in np.flatnonzero(keep[row]).tolist() if 2 * place != longest - 1]
         count = min(most, len(free))
         times += [free[-1 - i * (len(free) - 1) // max(count - 1, 1)] for i in range(count)]
         rows += [row] * count
     return (rows, times) if int(counts[first]) > 1 else ([], [])
 
 
-def _is_same_for_all(output: torch.Tensor) -> bool:
+def _is_same_for_all(output: np.ndarray) -> bool:
     """Say whether a layer puts out the same for all of several examples."""
     return bool((output == output[:1]).all())
 
 
-def _turned(values: torch.Tensor) -> torch.Tensor:
+def _turned(values: Any) -> Any:
     """Return other values of the same kind: those of the places before."""
-    return values.roll(1, dims=1)
+    return like(values, np.roll(numbers_of(values), 1, axis=1))
 
 
-def _is_other(before: torch.Tensor, after: torch.Tensor | None) -> bool:
+def _is_other(before: np.ndarray, after: np.ndarray | None) -> bool:
     difference = _difference(before, after)
     return difference is not None and bool(difference.any())
 
 
-def _difference(before: torch.Tensor, after: torch.Tensor | None) -> torch.Tensor | None:
+def _difference(before: np.ndarray, after: np.ndarray | None) -> np.ndarray | None:
     """Return by how much positions differ (rows, positions)."""
     if after is None or before.shape != after.shape:
         return None
-    return differences(before, after).sum(dim=2)
+    return differences(before, after).sum(axis=2)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
 from homolog.arrays import described
 from homolog.diagnostics import listed
-from homolog.extraction.batch_contents import entries_of, is_items
+from homolog.extraction.batch_contents import entries_of, is_items, leaves
 from homolog.extraction.layer_selection import rule_for
 from homolog.extraction.mask_recognition import is_added, is_binary, kept_of, reach_of
 from homolog.extraction.suspected_padding import SuspectedPadding, located_leaves, suspected_padding_in
+from homolog.extraction.tensors import is_floating, is_nested, is_plain, is_tensor, numbers_of
 
 SUFFIXES = ("attention_mask", "key_padding_mask")
 """How the names of padding masks end in Hugging Face models and in PyTorch's transformers."""
@@ -61,7 +61,7 @@ def input_sequences(content: Any, size: int) -> tuple[InputSequence, ...]:
     tensors = {
         key: value
         for key, value in entries_of(content).items()
-        if isinstance(value, torch.Tensor) and value.ndim and not value.is_nested
+        if is_tensor(value) and value.ndim and not is_nested(value)
     }
     masks = [key for key in tensors if _is_mask(key)]
     inputs = [
@@ -95,7 +95,7 @@ def _prefix(mask: str) -> str:
     return mask.removesuffix(SUFFIXES[1]).removesuffix(SUFFIXES[0])
 
 
-def _covers(mask: str, key: str, tensors: Mapping[str, torch.Tensor]) -> bool:
+def _covers(mask: str, key: str, tensors: Mapping[str, Any]) -> bool:
     prefix = _prefix(mask)
     if mask == TRUE_IS_PADDING and "key" in tensors:  # of an attention layer called by itself
         return key in ("key", "value") or tensors[key] is tensors["key"]
@@ -104,11 +104,11 @@ def _covers(mask: str, key: str, tensors: Mapping[str, torch.Tensor]) -> bool:
         return key in named
     if prefix == "decoder_" and "labels" in tensors:  # which the decoder reads, shifted by one
         return key == "labels"
-    if key.startswith(DECODER_INPUTS) or tensors[key].shape[:2] != tensors[mask].shape[:2]:
+    if key.startswith(DECODER_INPUTS) or tuple(tensors[key].shape[:2]) != tuple(tensors[mask].shape[:2]):
         return False
     # Beside tokens, features of another kind are a sequence of their own, though it may be as long.
     tokens = any(name in tensors for name in TOKENS)
-    return key in TOKENS or not tokens or not tensors[key].is_floating_point()
+    return key in TOKENS or not tokens or not is_floating(tensors[key])
 
 
 class AmbiguousMaskError(ValueError):
@@ -129,7 +129,7 @@ class Masks:
     foreign_masks: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Layer → masks of which it has not the positions, though it may have as many."""
 
-    def of(self, layer: str, positions: int | None) -> torch.Tensor | None:
+    def of(self, layer: str, positions: int | None) -> np.ndarray | None:
         """Return the mask of a layer (examples, positions), true where a position counts; None where all count.
 
         `positions` is the number that the mask must have; None where any will do.
@@ -163,7 +163,20 @@ class Masks:
             )
         return self._fitting(layer, name, keep, positions)
 
-    def for_function(self, layer: str, positions: int | None) -> torch.Tensor | None:
+    def own(self, layer: str, mask: Any, positions: int) -> np.ndarray | None:
+        """Return the mask that a layer brings itself, true where a position counts; None where all count."""
+        return self._fitting(layer, f"the mask of layer {layer!r}", self.checked(layer, mask), positions)
+
+    def checked(self, layer: str, mask: Any) -> np.ndarray:
+        """Return the mask that a layer brings itself, true where a position counts."""
+        return self._checked(f"the mask of layer {layer!r}", mask)
+
+    @property
+    def library(self) -> Any:
+        """Return something of the library that the batch is of; None where it holds no tensor."""
+        return next((leaf for leaf in leaves(self.content) if is_tensor(leaf)), None)
+
+    def for_function(self, layer: str, positions: int | None) -> np.ndarray | None:
         """Return the mask that a reduction of one's own is given: the layer's, of whatever length, all true included."""
         rule = self._rule_of(layer)
         if rule is not _NO_RULE:
@@ -175,7 +188,7 @@ class Masks:
         ]
         keeps = [self._read(str(sequence.mask)) for sequence in known]
         fitting = [keep for keep in keeps if positions in (None, keep.shape[1])] or keeps
-        if any(not torch.equal(keep, fitting[0]) for keep in fitting[1:]):
+        if any(not np.array_equal(keep, fitting[0]) for keep in fitting[1:]):
             names = " or ".join(str(sequence.mask) for sequence in known)
             raise AmbiguousMaskError(
                 f"layer {layer!r} could be padded as {names} says: say which its reduction is to be given, "
@@ -219,7 +232,7 @@ class Masks:
         if self._rule_of(layer) is not _NO_RULE:
             return
         for sequence in self._sequences_of_layer(layer):
-            if sequence.mask in OF_MAPS and not bool((entries_of(self.content)[sequence.mask] != 0).all()):
+            if sequence.mask in OF_MAPS and not bool(self._numbers_of(entries_of(self.content)[sequence.mask]).all()):
                 raise AmbiguousMaskError(
                     f"layer {layer!r} puts out maps of images that {sequence.mask} says are padded: resize the images to one "
                     f'size, pass reduce=function(output, mask), or mask={{"{layer}": None}} to count the padding too.'
@@ -228,7 +241,7 @@ class Masks:
     def _rule_of(self, layer: str) -> Any:
         return _NO_RULE if self.rules is None else rule_for(layer, self.rules, _NO_RULE)
 
-    def _mask_by(self, rule: Any) -> torch.Tensor:
+    def _mask_by(self, rule: Any) -> np.ndarray:
         if callable(rule):
             return self._checked(_rule_name(rule), rule(self.content))
         entries = entries_of(self.content)
@@ -239,27 +252,38 @@ class Masks:
             )
         return self._read(rule)
 
-    def _read(self, key: str) -> torch.Tensor:
+    def _read(self, key: str) -> np.ndarray:
         """Return a mask of the batch, true where a position counts."""
-        return self._checked(key, entries_of(self.content)[key])
+        return self._checked(key, entries_of(self.content)[key], self._numbers_of)
 
-    def _checked(self, name: str, mask: Any) -> torch.Tensor:
-        mask = torch.as_tensor(mask) if isinstance(mask, torch.Tensor | np.ndarray | list) else mask
-        if not isinstance(mask, torch.Tensor) or mask.ndim != 2 or len(mask) != self.size:
-            got = f"shape {tuple(mask.shape)}" if isinstance(mask, torch.Tensor) else described(mask)
+    @cached_property
+    def _numbers(self) -> dict[int, np.ndarray]:
+        return {}
+
+    def _numbers_of(self, value: Any) -> np.ndarray:
+        """Return the numbers of something in the batch, which many layers ask for and may be on another device."""
+        if id(value) not in self._numbers:
+            self._numbers[id(value)] = numbers_of(value)
+        return self._numbers[id(value)]
+
+    def _checked(self, name: str, mask: Any, numbers: Callable[[Any], np.ndarray] = numbers_of) -> np.ndarray:
+        mask = _from_lists(mask) if isinstance(mask, list) else mask
+        if not is_plain(mask) or mask.ndim != 2 or len(mask) != self.size:
+            got = f"shape {tuple(mask.shape)}" if is_plain(mask) else described(mask)
             raise AmbiguousMaskError(
                 f"{name} must say of every position of the {self.size} examples whether it is padding, got {got}: pass "
                 f'mask=function(batch) → (examples, positions), true where a position counts, or mask={{"**": None}} for none.'
             )
+        mask = numbers(mask)
         if not is_added(mask) and not is_binary(mask):
-            values = listed(dict.fromkeys(str(value) for value in mask.flatten().tolist()))
+            values = listed(dict.fromkeys(str(value) for value in mask.ravel().tolist()))
             raise AmbiguousMaskError(
                 f"{name} must hold nothing but 0 and 1, or 0 and large negative numbers to add to attention scores, got "
                 f"{values}: pass mask=function(batch) → (examples, positions), true where a position counts."
             )
         return kept_of(mask, true_is_padding=name.endswith(TRUE_IS_PADDING))
 
-    def _fitting(self, layer: str, name: str, keep: torch.Tensor, positions: int | None) -> torch.Tensor | None:
+    def _fitting(self, layer: str, name: str, keep: np.ndarray, positions: int | None) -> np.ndarray | None:
         if bool(keep.all()):
             return None
         if positions is not None and keep.shape[1] != positions:
@@ -268,11 +292,9 @@ class Masks:
                 f'mask={{"{layer}": function(batch) → (examples, positions)}} for it, mask={{"{layer}": None}} if it has no '
                 f"padding, or leave it out of layers."
             )
-        empty = ~keep.any(dim=1)
+        empty = ~keep.any(axis=1)
         if bool(empty.any()):
-            raise ValueError(
-                f"{name} must keep a position of every example, got none in row {int(empty.int().argmax())}."
-            )
+            raise ValueError(f"{name} must keep a position of every example, got none in row {int(empty.argmax())}.")
         return keep
 
     def _sequences_of_layer(self, layer: str) -> list[InputSequence]:
@@ -298,7 +320,7 @@ class Masks:
         self, layer: str, known: list[InputSequence], fitting: list[tuple[str, Any]], positions: int | None
     ) -> bool:
         """Say whether another stream could be meant as well, with another mask or none."""
-        if any(not torch.equal(keep, fitting[0][1]) for _, keep in fitting[1:]):
+        if any(not np.array_equal(keep, fitting[0][1]) for _, keep in fitting[1:]):
             return True
         full = [s for s in known if s.mask is not None and s.mask not in dict(fitting)]
         lengths = {self._length(sequence) for sequence in known if sequence.mask is None} | {
@@ -321,7 +343,7 @@ class Masks:
     def _refuse_padded_labels(self, layer: str, known: list[InputSequence]) -> None:
         """A decoder fed with shifted labels has padding that no mask tells of."""
         for key in (key for sequence in known for key in sequence.inputs if key == "labels"):
-            if bool((entries_of(self.content)[key] == IGNORED_LABEL).any()):
+            if bool((self._numbers_of(entries_of(self.content)[key]) == IGNORED_LABEL).any()):
                 raise AmbiguousMaskError(
                     f"layer {layer!r} depends on labels that hold padding ({IGNORED_LABEL}), got no mask for it: pass "
                     f"decoder_attention_mask with the batch, or mask=function(batch) → (examples, positions)."
@@ -331,7 +353,7 @@ class Masks:
         """Masks of single examples are not put together here."""
         for item in self.content:
             for key, value in entries_of(item).items():
-                if _is_mask(key) and isinstance(value, torch.Tensor) and not bool((value == value.flatten()[0]).all()):
+                if _is_mask(key) and is_plain(value) and len(np.unique(self._numbers_of(value))) > 1:
                     raise AmbiguousMaskError(
                         f"layer {layer!r} may be padded as {key!r} of each example says: pass mask=function(batch) → (examples, "
                         f"positions), true where a position counts, or mask={{'**': None}} to count every position."
@@ -346,9 +368,9 @@ class Masks:
         exempt = (*(key for key in NO_PADDING if key not in OF_SCORES), *NO_MASK)
         honoured = [id(value) for key, value in entries_of(self.content).items() if _is_mask(key)]
         for where, name, value in located_leaves(self.content):
-            if not isinstance(value, torch.Tensor) or name in exempt or id(value) in honoured:
+            if name in exempt or id(value) in honoured:
                 continue
-            reach = reach_of(value, name, self.size, positions, of_scores=name in OF_SCORES)
+            reach = reach_of(value, name, self.size, positions, of_scores=name in OF_SCORES, read=self._numbers_of)
             if reach is not None:
                 what = repr(name) if name else "a tensor of the batch"
                 raise AmbiguousMaskError(
@@ -362,6 +384,14 @@ class _NoRule:
 
 
 _NO_RULE = _NoRule()
+
+
+def _from_lists(mask: list[Any]) -> Any:
+    """Return the array that lists stand for; the lists themselves where their rows are of unequal lengths."""
+    try:
+        return np.asarray(mask)
+    except ValueError:
+        return mask
 
 
 def _rule_name(rule: Any) -> str:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-import torch
-from torch import nn
-
 from homolog.extraction.code_reading import NamesRead, is_library, is_ours, parts_of_wrapper
-from homolog.extraction.restoring import MODULE_ATTRIBUTES
+from homolog.extraction.tensors import is_module, loaded_torch
 
 
-def attributes_of(module: nn.Module, names_read: NamesRead) -> Iterator[tuple[str, Any]]:
+@cache
+def module_attributes() -> frozenset[str]:
+    """Return what every module of PyTorch has: weights, parts, hooks and flags, which are no options of its computation."""
+    return frozenset(vars(loaded_torch().nn.Module()))
+
+
+def attributes_of(module: Any, names_read: NamesRead) -> Iterator[tuple[str, Any]]:
     """Yield the attributes of a module that code reads, and its buffers."""
     library = is_library(type(module))
     for name, value in sorted(vars(module).items()):
-        if name in MODULE_ATTRIBUTES or isinstance(value, nn.Module) or not names_read.counts(name):
+        if name in module_attributes() or is_module(value) or not names_read.counts(name):
             continue
         # Libraries keep the folders of files.
         if not (library and isinstance(value, str) and ("/" in value or "\\" in value)):
@@ -26,10 +30,10 @@ def attributes_of(module: nn.Module, names_read: NamesRead) -> Iterator[tuple[st
             yield name, buffer
 
 
-def hooks_of(module: nn.Module | None) -> Iterator[tuple[str, Any]]:
+def hooks_of(module: Any) -> Iterator[tuple[str, Any]]:
     """Yield the hooks of a module, or those of all modules, in the order in which they run; not homolog's own."""
     if module is None:
-        everywhere = torch.nn.modules.module
+        everywhere = loaded_torch().nn.modules.module
         kinds = [("before all", everywhere._global_forward_pre_hooks), ("after all", everywhere._global_forward_hooks)]
         keywords: set[int] = set()
     else:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
-
 from homolog.diagnostics import listed
+from homolog.extraction.tensors import is_nested, is_tensor, is_torch
 
 TRANSPOSED = (
     "if the data have their examples on axis 1, pass them with the examples first, data.transpose(0, 1), with "
     "forward=lambda model, batch: model(batch.transpose(0, 1)) and axis=1"
+)
+TRANSPOSED_ARRAYS = (
+    "if the data have their examples on axis 1, pass them with the examples first, data.swapaxes(0, 1), swap the axes back "
+    "before the model runs, and say axis=1"
 )
 
 
@@ -67,9 +70,10 @@ def not_whole(name: str) -> str:
 
 def hint_for(against: Objection, shape: Sequence[int], main: Any) -> str:
     """Say what helps where the data may have their examples on another axis: a layer has the same two axes first."""
-    if not against.mixes or not isinstance(main, torch.Tensor) or main.is_nested or main.ndim < 2:
+    if not against.mixes or not is_tensor(main) or is_nested(main) or main.ndim < 2:
         return ""
-    return TRANSPOSED if len(shape) >= 3 and tuple(shape[:2]) == tuple(main.shape[:2]) else ""
+    remedy = TRANSPOSED if is_torch(main) else TRANSPOSED_ARRAYS
+    return remedy if len(shape) >= 3 and tuple(shape[:2]) == tuple(main.shape[:2]) else ""
 
 
 def padded_by_model(name: str) -> str:

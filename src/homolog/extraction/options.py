@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ class Options:
 
     layers: Any
     reduce: Any
-    channels: str
+    channels: str | None
     forward: Callable[[Any, Any], Any] | None
     batch_size: int
     max_examples: int | None
@@ -33,6 +33,8 @@ class Options:
     resume: bool = False
     mask: Any = None
     axis: Any = None
+    flat_channels_first: bool = False
+    """Whether flattened maps whose channels are last have their features in the order of those whose channels are first."""
 
     def __post_init__(self) -> None:
         rules = self.reduce.values() if isinstance(self.reduce, Mapping) else [self.reduce]
@@ -44,7 +46,7 @@ class Options:
                 )
         _check_mask(self.mask)
         _check_axis(self.axis)
-        if self.channels not in ("first", "last"):
+        if self.channels not in ("first", "last", None):
             raise ValueError(f"channels must be 'first' or 'last', got {self.channels!r}.")
         for name in ("batch_size", "max_examples"):
             value = getattr(self, name)
@@ -58,6 +60,10 @@ class Options:
             raise ValueError("resume=True goes on with a store, got no out: name it, out='activations.zarr'.")
         if self.forward is not None and not callable(self.forward):
             raise TypeError(f"forward must be a function forward(model, batch), got {described(self.forward)}.")
+
+    def with_channels(self, channels: str | None, *, flat_channels_first: bool = False) -> Options:
+        """Return the same options where it is settled where maps have their channels."""
+        return replace(self, channels=channels, flat_channels_first=flat_channels_first)
 
     def axis_of(self, layer: str) -> int | None:
         """Return where the caller says that the examples of a layer lie; None where nothing is said."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import nn
+import numpy as np
 
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
@@ -15,24 +14,25 @@ from homolog.extraction.objections import Objection, axis_of
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Recorder
 from homolog.extraction.reductions import UnfitError
-from homolog.extraction.samples import Sample, differences, is_quantised, rows_at, tolerance_of
+from homolog.extraction.samples import Sample, differences, rows_at, tolerance_of
+from homolog.extraction.sources import Maker, Source
 from homolog.extraction.trial_examples import ORDER_OF_TWO, reordered, repeated_examples, trial_orders, tried_examples
 from homolog.extraction.trial_runs import run_trial
 
-Tried = Mapping[str, torch.Tensor | UnfitError | None]
+Tried = Mapping[str, np.ndarray | UnfitError | None]
 """Layer → its rows, or how it does not fit; None where its reduction failed."""
 
 
 def prove(
-    model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], before: Batch | None = None
+    source: Source, batch: Batch, options: Options, recorders: Sequence[Recorder], before: Batch | None = None
 ) -> None:
-    """Try part of a batch on a model, and tell the recorders which layers follow the examples and which do not.
+    """Try part of a batch on a model or function, and tell the recorders which layers follow the examples and which do not.
 
     A batch of one example is tried beside the example of the batch before it.
     """
     if batch.layout.kind == "whole":
         return
-    trials = _Trials(model, batch, options, recorders, before)
+    trials = _Trials(source, batch, options, recorders, before)
     # Others too, alone: what is routed to an expert may be as much as the batch once, and sequences that the model pads itself
     # are shorter without the longest of them.
     ends = {0, batch.size - 1} if any(recorder.lengths for recorder in recorders) else set()
@@ -53,7 +53,7 @@ def prove(
     others = [(order, trials.run(order)) for order in more]
     if part is not None and trials.any_difference(part):
         repeated = trials.run_some(seed=1)
-    if part is not None and is_quantised(model):
+    if part is not None and source.quantised:
         for order in ([0, 0], [batch.size - 1] * 2, trials.index):
             trials.note_mixing(order, trials.run(order))
     for number, recorder in enumerate(recorders):
@@ -71,18 +71,18 @@ class _Trials:
     """Runs of some examples of a batch on a model, and what they say."""
 
     def __init__(
-        self, model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder], before: Batch | None
+        self, source: Source, batch: Batch, options: Options, recorders: Sequence[Recorder], before: Batch | None
     ) -> None:
-        self.model, self.batch, self.options, self.recorders = model, batch, options, recorders
+        self.source, self.batch, self.options, self.recorders = source, batch, options, recorders
         self.index = tried_examples(batch.size)
         self.orders = trial_orders(batch.size)
-        if is_quantised(model):
+        if source.quantised:
             # Quantised layers may round by the largest value of the batch: all examples, one of them twice.
             self.orders = [[*reordered(batch.size), 0]]
         self.order = self.orders[0]
         """The order that was run."""
-        self.pair = None if is_quantised(model) else batches.pair_with(batch, before)
-        self.part, self.spacing = tolerance_of(model, [s for recorder in recorders for s in recorder.samples.values()])
+        self.pair = None if source.quantised else batches.pair_with(batch, before)
+        self.part, self.spacing = tolerance_of(source, [s for recorder in recorders for s in recorder.samples.values()])
 
     def run(self, order: Sequence[int], seed: int = 0, *, look: bool = True) -> list[Tried] | None:
         """Run examples in some order, and return the rows of those that were sampled, by layer; None where that fails."""
@@ -103,7 +103,7 @@ class _Trials:
     def _run(self, batch: Batch, order: Sequence[int], seed: int, *, look: bool) -> list[Tried] | None:
         try:
             tried = batches.part_of_batch(batch, order)
-        except (RuntimeError, NotImplementedError):  # of layouts that PyTorch does not index
+        except (RuntimeError, NotImplementedError, IndexError, TypeError):  # of layouts that nobody indexes
             return None
         # The last place of an example, where others came before it.
         wanted = [i for i in self.index if look and i in order]
@@ -111,7 +111,7 @@ class _Trials:
         found: list[dict[str, Any]] = [{} for _ in self.recorders]
         pairs = zip(self.recorders, found, strict=True)
         listeners = [_listener(recorder, into, tried, places) for recorder, into in pairs]
-        return list(found) if run_trial(self.model, tried, self.options, self.recorders, listeners, seed) else None
+        return list(found) if run_trial(self.source, tried, self.options, self.recorders, listeners, seed) else None
 
     def check_calls(self) -> None:
         """Speak against layers that run more often the more examples there are: their rows are something of one example."""
@@ -143,15 +143,15 @@ class _Trials:
             expected = self._sampled(sample, order)
             # As part of their own size: the spread of all rows is that of an outlier.
             apart = (
-                rows.shape == expected.shape and differences(expected, rows).amax() > self.part * expected.abs().amax()
+                rows.shape == expected.shape and differences(expected, rows).max() > self.part * np.abs(expected).max()
             )
             if bool(apart) and name not in recorder.mixing:
                 recorder.mixing.append(name)
 
-    def _sampled(self, sample: Sample, order: Sequence[int]) -> torch.Tensor:
+    def _sampled(self, sample: Sample, order: Sequence[int]) -> np.ndarray:
         """Return the rows of the examples that are in some order."""
         each = len(sample.rows) // len(self.index)
-        return torch.cat([sample.rows[k * each : (k + 1) * each] for k, i in enumerate(self.index) if i in order])
+        return np.concatenate([sample.rows[k * each : (k + 1) * each] for k, i in enumerate(self.index) if i in order])
 
     def any_other_shape(self, found: list[Tried]) -> bool:
         """Say whether any layer has other features or positions for part of the batch."""
@@ -164,14 +164,14 @@ class _Trials:
             for recorder, name, sample, rows in self._rows(found)
         )
 
-    def _rows(self, found: list[Tried]) -> Iterator[tuple[Recorder, str, Sample, torch.Tensor]]:
+    def _rows(self, found: list[Tried]) -> Iterator[tuple[Recorder, str, Sample, np.ndarray]]:
         for recorder, tried in zip(self.recorders, found, strict=True):
             for name, sample in recorder.samples.items():
                 rows = tried.get(name)
-                if isinstance(rows, torch.Tensor):
+                if isinstance(rows, np.ndarray):
                     yield recorder, name, sample, rows
 
-    def _differs(self, recorder: Recorder, name: str, rows: torch.Tensor, expected: torch.Tensor | None = None) -> bool:
+    def _differs(self, recorder: Recorder, name: str, rows: np.ndarray, expected: np.ndarray | None = None) -> bool:
         sample = recorder.samples[name]
         allowed = self.part * sample.spread + self.spacing * sample.largest
         return bool((differences(sample.rows if expected is None else expected, rows) > allowed).any())
@@ -179,7 +179,7 @@ class _Trials:
     def _differs_in(self, recorder: Recorder, name: str, order: Sequence[int], rows: Any) -> bool:
         """Say whether a layer has other values, of the same shape, for examples in some order."""
         expected = self._sampled(recorder.samples[name], order)
-        alike = isinstance(rows, torch.Tensor) and rows.shape == expected.shape
+        alike = isinstance(rows, np.ndarray) and rows.shape == expected.shape
         return alike and self._differs(recorder, name, rows, expected)
 
     def judge(
@@ -200,8 +200,8 @@ class _Trials:
         )  # that examples depend on each other is then as it should be
         if (
             reason == _OTHER_VALUES
-            and isinstance(repeated, torch.Tensor)
-            and isinstance(part, torch.Tensor)
+            and isinstance(repeated, np.ndarray)
+            and isinstance(part, np.ndarray)
             and part.shape == repeated.shape
             and bool((differences(part, repeated) > 0).any())
         ):
@@ -226,14 +226,14 @@ class _Trials:
         if isinstance(part, UnfitError):
             return f"with {len(self.order)} examples it has {part.reason}"
         shape = recorder.samples[name].rows.shape
-        if isinstance(part, torch.Tensor):
+        if isinstance(part, np.ndarray):
             if part.shape == shape:
                 return _OTHER_VALUES if self._differs(recorder, name, part) else ""
             if part.shape[1] != shape[1] and part.shape[1] * self.batch.size == shape[1] * len(self.order):
                 return "it has more features the more examples there are"
-        if isinstance(turned, torch.Tensor) and turned.shape == shape:
+        if isinstance(turned, np.ndarray) and turned.shape == shape:
             return "its rows do not follow the examples" if self._differs(recorder, name, turned) else ""
-        return "its features change with the examples" if isinstance(part, torch.Tensor) else None
+        return "its features change with the examples" if isinstance(part, np.ndarray) else None
 
 
 _OTHER_VALUES = "its rows change with the other examples of the batch"
@@ -241,14 +241,14 @@ _OTHER_VALUES = "its rows change with the other examples of the batch"
 
 def _listener(
     recorder: Recorder, into: dict[str, Any], tried: Batch, places: Sequence[int]
-) -> Callable[[str, Any, nn.Module], None]:
+) -> Callable[[str, Any, Maker], None]:
     masks = recorder.masks_of(tried)
 
-    def listen(name: str, output: Any, module: nn.Module) -> None:
+    def listen(name: str, output: Any, maker: Maker) -> None:
         if name not in recorder.samples:
             return
         try:
-            rows = recorder.reduced(name, output, module, masks)
+            rows = recorder.reduced(name, output, maker, masks)
             recorder.note_length(name, rows, tried)
             into[name] = rows_at(rows, places) if places else None
         except UnfitError as problem:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import torch
-from torch import nn
-
 from homolog.arrays import described
 from homolog.extraction.options import Options
+from homolog.extraction.sources import Source
 
 
-def provenance_of(model: nn.Module, options: Options) -> dict[str, str]:
+def provenance_of(source: Source, options: Options) -> dict[str, str]:
     """Say how activations were made."""
     return {
-        "model": type(model).__name__,
+        "model": source.title,
         "reduce": as_text(options.reduce),
-        "channels": options.channels,
-        "torch": torch.__version__,
+        "channels": str(options.channels),
+        **source.software,
     } | ({} if options.example_ids is None else {"example_ids": "given"})
 
 

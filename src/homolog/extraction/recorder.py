@@ -1,22 +1,19 @@
-"""Hooks that take what layers put out, the moment they put it out."""
+"""Takes what layers put out, the moment they put it out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import nn
 
-from homolog.activations import Module, unknown_layer
+from homolog.activations import Module, glob_expression, unknown_layer
 from homolog.diagnostics import listed
 from homolog.extraction import reductions
 from homolog.extraction.axis_sizes import shape_of, shape_of_example, shapes_of, sizes_beside, sizes_of
 from homolog.extraction.batch_contents import entries_of
 from homolog.extraction.batches import Batch
-from homolog.extraction.channels import check_channels
 from homolog.extraction.layer_selection import INPUT, Selection, module_of, rule_for
 from homolog.extraction.masks import InputSequence, Masks, input_sequences
 from homolog.extraction.objections import (
@@ -31,7 +28,9 @@ from homolog.extraction.objections import (
 from homolog.extraction.options import Options
 from homolog.extraction.outputs import is_transformed, output_of
 from homolog.extraction.samples import Sample, sample_of
+from homolog.extraction.sources import Maker
 from homolog.extraction.suspected_padding import SuspectedPadding
+from homolog.extraction.tensors import is_torch, loaded_torch, numbers_of
 from homolog.extraction.trial_examples import tried_examples
 
 
@@ -52,7 +51,7 @@ class Recorder:
     """Takes reduced outputs, batch by batch, in order of execution; `convert(layer, tensor)` makes what is to be kept of it."""
 
     def __init__(
-        self, selection: Selection, options: Options, convert: Callable[[str, torch.Tensor], Any] | None = None
+        self, selection: Selection, options: Options, convert: Callable[[str, Any], Any] | None = None
     ) -> None:
         self.selection = selection
         self.options = options
@@ -86,7 +85,7 @@ class Recorder:
         self._sequences: tuple[InputSequence, ...] | None = None
         self._depends_on: dict[str, frozenset[int]] = {}
         self._foreign_masks: dict[str, frozenset[str]] = {}
-        self._listen: Callable[[str, Any, nn.Module], None] | None = None
+        self._listen: Callable[[str, Any, Maker], None] | None = None
         self._calls: dict[str, int] = {}
         self.calls_tried: dict[str, int] = {}
         """Module → how often it ran when outputs were last listened to."""
@@ -102,29 +101,19 @@ class Recorder:
         self.before: Batch | None = None
         """The last batch, if it held one example."""
 
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        """Hang a hook on every selected module, and take them off whatever happens."""
-        with ExitStack() as hooks:
-            for name, module in self.selection.modules.items():
-                hooks.callback(module.register_forward_hook(self._hook(name), always_call=False).remove)
-            yield
-
-    def _hook(self, name: str) -> Any:
-        def record(module: nn.Module, arguments: Any, output: Any) -> None:
-            if self._batch is None and self._listen is None:
-                return
-            self._calls[name] = calls = self._calls.get(name, 0) + 1
-            call = name if calls == 1 else f"{name}#{calls}"
-            if self._listen is not None:
-                self._listen(call, output, module)
-            else:
-                self._record(call, output, module)
-
-        return record
+    def heard(self, name: str, output: Any, maker: Maker) -> None:
+        """Take the output of a layer, or give it to whoever listens instead."""
+        if self._batch is None and self._listen is None:
+            return
+        self._calls[name] = calls = self._calls.get(name, 0) + 1
+        call = name if calls == 1 else f"{name}#{calls}"
+        if self._listen is not None:
+            self._listen(call, output, maker)
+        else:
+            self._record(call, output, maker)
 
     @contextmanager
-    def listening(self, listen: Callable[[str, Any, nn.Module], None]) -> Iterator[None]:
+    def listening(self, listen: Callable[[str, Any, Maker], None]) -> Iterator[None]:
         """Give outputs to a function instead of taking them."""
         calls, self._calls, self._listen = self._calls, {}, listen
         try:
@@ -173,7 +162,7 @@ class Recorder:
         if self.selection.with_input:
             self._record(INPUT, batch.main)
 
-    def _record(self, name: str, output: Any, module: nn.Module | None = None) -> None:
+    def _record(self, name: str, output: Any, maker: Maker | None = None) -> None:
         assert self._batch is not None  # start_batch() came first
         assert self._masks is not None
         if name in self.skipped or not self.selection.keep(name):
@@ -181,7 +170,7 @@ class Recorder:
         if not self._is_named(name) and self._is_late(name):
             return
         try:
-            rows = self.reduced(name, output, module, self._masks)
+            rows = self.reduced(name, output, maker, self._masks)
         except reductions.UnfitError as problem:
             if not self._is_named(name):
                 self._leave_out(name, problem.reason)
@@ -192,11 +181,11 @@ class Recorder:
         if rows.suspected_padding is not None:
             self.unmasked.setdefault(name, rows.suspected_padding)
         if name not in self.modules:
-            made = "" if module is None else type(module).__name__
+            made = "" if maker is None else maker.type
             self.modules[name] = Module(made, shape_of_example(output, axis=self.options.axis_of(name) or 0))
-        if self.proves and module is not None:
+        if self.proves and maker is not None:
             self.samples[name] = sample_of(rows, tried_examples(self._batch.size))
-            self._sizes[name] = sizes_beside(output, module, self.options.axis_of(name) or 0)
+            self._sizes[name] = maker.sizes() | sizes_beside(output, self.options.axis_of(name) or 0)
             self.shapes[name] = shape_of(output)
         if rows.length is not None and self._is_padded(name, rows.length, shapes_of(self._batch)):
             if self._is_named(name):
@@ -232,19 +221,21 @@ class Recorder:
         """Say whether somebody asked for this very layer, not for many of which some may not fit."""
         return bool({name, module_of(name)} & self.selection.required)
 
-    def reduced(self, name: str, output: Any, module: nn.Module | None, masks: Masks) -> reductions.LayerRows:
+    def reduced(self, name: str, output: Any, maker: Maker | None, masks: Masks) -> reductions.LayerRows:
         """Return the rows of an output."""
-        if is_transformed(output):
+        if loaded_torch() is not None and is_transformed(output):
             raise reductions.UnfitError(
                 not_whole(name), "it runs inside torch.func or torch.vmap, on one example at a time"
             )
-        found = output_of(output, numbers=module is None)
-        rule = rule_for(name, self.options.reduce, "flatten")
-        axis = None if module is None else self.options.axis_of(name)  # the examples come first in the data
-        check_channels(name, module, found.tensor, rule, self.options.channels, self._layouts)
-        if found.tensor is not None:
+        found = output_of(output, numbers=maker is None or maker.whole_numbers)
+        rule, channels = rule_for(name, self.options.reduce, "flatten"), self.options.channels
+        axis = None if maker is None else self.options.axis_of(name)  # the examples come first in the data
+        if maker is not None and maker.check_channels is not None:
+            maker.check_channels(name, found.tensor, rule, channels, self._layouts)
+        if is_torch(found.tensor):
             found = found._replace(tensor=found.tensor.detach())
-        return reductions.reduce_output(name, found, rule, masks, self.options.channels, axis or 0)
+        axes = reductions.Axes(axis or 0, channels, self.options.flat_channels_first)
+        return reductions.reduce_output(name, found, rule, masks, axes)
 
     def drop_contradicted(self) -> None:
         """Leave out, or refuse, the layers that do not follow the examples."""
@@ -262,18 +253,21 @@ class Recorder:
             self._leave_out(name, against.reason)
         self.contradicted = {}  # said; a later batch has its own
 
-    def _stored(self, name: str, features: torch.Tensor) -> np.ndarray:
+    def _stored(self, name: str, features: Any) -> np.ndarray:
         """Copy to the host in the dtype to keep: nothing that runs later can change it."""
-        dtype = features.dtype
+        kept = numbers_of(features)  # bfloat16 as float32
         if self.options.dtype is not None:
-            dtype = getattr(torch, self.options.dtype)
-        elif dtype in (torch.bfloat16, torch.float16):
-            dtype = torch.float32
-        kept: np.ndarray = features.to("cpu", dtype, copy=True).numpy()
-        if dtype == torch.float16 and np.isinf(kept).any() and bool(features.isfinite().all()):
+            with np.errstate(over="ignore"):
+                kept = kept.astype(self.options.dtype, copy=True)
+        elif kept.dtype == np.float16:
+            kept = kept.astype(np.float32)
+        elif not is_torch(features) or features.device.type == "cpu":
+            kept = np.array(kept)
+        if kept.dtype == np.float16 and np.isinf(kept).any() and bool(np.isfinite(numbers_of(features)).all()):
+            largest = float(np.abs(numbers_of(features)).max())
             raise ValueError(
-                f"layer {name!r} must fit into dtype='float16', which ends at 65504, got {float(features.abs().max()):.3g}: keep "
-                f"it as float32, the default."
+                f"layer {name!r} must fit into dtype='float16', which ends at 65504, got {largest:.3g}: keep it as float32, the "
+                f"default."
             )
         return kept
 
@@ -324,7 +318,7 @@ class Recorder:
         for name, rows in self._rows.items():
             example = _example_of(rows, size)
             kept = example < count
-            position = None if rows.position is None else rows.position.cpu().numpy()[kept]
+            position = None if rows.position is None else numbers_of(rows.position)[kept]
             if first is None:
                 first = name, example[kept], position
             elif len(first[1]) != int(kept.sum()):
@@ -356,7 +350,7 @@ class Recorder:
 
     def _check_ran(self) -> None:
         """Raise for a name, or a glob, none of whose layers ran."""
-        ran = list(self._rows) or ["none"]
+        ran = list(self._rows if self.selection.modules else self._calls) or ["none"]
         missing = [n for n in self.selection.required if n not in self._calls and n not in self._rows]
         if missing:
             module = self.selection.modules.get(missing[0])
@@ -365,17 +359,22 @@ class Recorder:
                     f"layer {missing[0]!r} did not run in the forward: it only holds others; ask for those, "
                     f"{missing[0] + '.**'!r}."
                 )
-            raise KeyError(f"layer {missing[0]!r} did not run in the forward; " + unknown_layer(missing[0], ran))
+            known = f"layer {missing[0]!r} did not run in the forward; " if module is not None else ""
+            raise KeyError(known + unknown_layer(missing[0], ran))
         for pattern, names in self.selection.globs.items() if self.n_batches == 0 else ():
-            if not any(name in self._calls for name in names):
+            if any(name in self._calls for name in names):
+                continue
+            if names:
                 raise KeyError(
                     f"{pattern!r} matches only layers that did not run in the forward ({listed(names)}); "
                     + unknown_layer(pattern, ran)
                 )
+            if not any(glob_expression(pattern).fullmatch(name) for name in self._calls):
+                raise KeyError(unknown_layer(pattern, list(self._calls)))
 
     def _note_unused(self) -> None:
         """Name layers that nobody named, that did not run, and whose weights belong to no layer that did."""
-        if not self.selection.default:
+        if not self.selection.default or not self.selection.modules:
             return
         ran = [self.selection.modules[name] for name in self._calls]
         used = {id(weight) for module in ran for weight in module.parameters()}
@@ -402,4 +401,4 @@ def _times(count: int) -> str:
 
 
 def _example_of(rows: reductions.LayerRows, size: int) -> np.ndarray:
-    return np.arange(size) if rows.example is None else rows.example.cpu().numpy()
+    return np.arange(size) if rows.example is None else numbers_of(rows.example)

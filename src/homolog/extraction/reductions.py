@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
-from torch.masked import MaskedTensor
+import numpy as np
+from array_api_compat import device as device_of
 
 from homolog.activations import matching
+from homolog.arrays import namespace
 from homolog.extraction.layer_selection import module_of
 from homolog.extraction.masks import Masks
 from homolog.extraction.objections import axis_remedy
 from homolog.extraction.outputs import Output
 from homolog.extraction.suspected_padding import SuspectedPadding
+from homolog.extraction.tensors import (
+    is_boolean,
+    is_complex,
+    is_foreign,
+    is_masked_tensor,
+    is_tensor,
+    is_torch,
+    numbers_of,
+)
 
 
 class LayerRows(NamedTuple):
     """Rows of one layer for one batch, and the example and position each came from."""
 
     features: Any
-    """(rows, features): a tensor, or what a recorder keeps of it."""
-    example: torch.Tensor | None
+    """(rows, features): a tensor of PyTorch's or an array of NumPy's, or what a recorder keeps of it."""
+    example: Any
     """None where row i is example i."""
-    position: torch.Tensor | None
+    position: Any
     length: int | None = None
     """Number of positions where all count and nobody has said so; None where there are none, or a mask tells."""
     stretches: bool = False
@@ -51,19 +62,31 @@ class UnfitError(ValueError):
         self.shape = shape
 
 
-def reduce_output(name: str, found: Output, rule: Any, masks: Masks, channels: str, axis: int) -> LayerRows:
-    """Reduce one output of one batch; `axis` is where the examples lie in it."""
+@dataclass(frozen=True)
+class Axes:
+    """Where the examples and the channels lie in the output of a layer."""
+
+    examples: int = 0
+    channels: str | None = "first"
+    """Of maps; None where nobody has said it."""
+    flat_channels_first: bool = False
+    """Whether flattened maps whose channels are last have their features in the order of those whose channels are first."""
+
+
+def reduce_output(name: str, found: Output, rule: Any, masks: Masks, axes: Axes) -> LayerRows:
+    """Reduce one output of one batch."""
     if callable(rule):
-        return _by_function(name, found, rule, masks, axis)
+        return _by_function(name, found, rule, masks, axes.examples)
     if found.tensor is None:
         raise UnfitError(
             f"layer {name!r} must put out a floating tensor of at least two axes, got {found.problem}: leave it out of layers, "
             f"or pass reduce=function(output, mask) → (examples, features) for it.",
             found.problem,
         )
-    output = _examples_first(name, found.tensor, masks.size, axis)
+    output = _examples_first(name, found.tensor, masks.size, axes.examples)
+    _check_kind(name, output, found.kind)
     size = masks.size
-    if output.ndim <= 2:
+    if output.ndim <= 2 or found.kind == "features":
         return LayerRows(output.reshape(size, -1), None, None)
     if output.ndim > 4:
         raise UnfitError(
@@ -72,14 +95,14 @@ def reduce_output(name: str, found: Output, rule: Any, masks: Masks, channels: s
             f"{output.ndim} axes, shape {tuple(output.shape)}",
         )
     if output.ndim == 4:
-        _check_maps(name, output, rule, masks)
+        _check_maps(name, output, rule, masks, axes)
     mask = _mask_for(name, output, found, masks)
     whole = output.ndim == 3 and mask is None and found.mask is None and not masks.has_rule(name)
 
-    def reduced(values: torch.Tensor) -> LayerRows:
+    def reduced(values: Any) -> LayerRows:
         if rule == "flatten":
-            return _flattened(name, values, mask)
-        return _over_positions(as_positions(values, channels), mask, rule)
+            return _flattened(name, values, mask, axes)
+        return _over_positions(as_positions(values, axes.channels), mask, rule)
 
     rows = reduced(output)._replace(stretches=rule == "flatten")
     if not whole:
@@ -89,25 +112,50 @@ def reduce_output(name: str, found: Output, rule: Any, masks: Masks, channels: s
     )
 
 
+_AXES_OF_KIND = {"tokens": (3, "(examples, positions, features)"), "maps": (4, "(examples, channels, height, width)")}
+
+
+def _check_kind(name: str, output: Any, kind: str | None) -> None:
+    """Raise where an output has not the axes that it was said to have."""
+    count, meaning = _AXES_OF_KIND.get(str(kind), (output.ndim, ""))
+    if output.ndim != count:
+        raise ValueError(
+            f"layer {name!r} must have {count} axes as {kind}, {meaning}, got shape {tuple(output.shape)}: change its shape or "
+            f"its kind."
+        )
+
+
 def _suspected_padding(
-    name: str, output: torch.Tensor, masks: Masks, reduced: Callable[[torch.Tensor], LayerRows]
+    name: str, output: Any, masks: Masks, reduced: Callable[[Any], LayerRows]
 ) -> SuspectedPadding | None:
     """Return what looks like padding, where other values there would change the rows."""
     suspected_padding = masks.suspected_padding_of(name, int(output.shape[1]))
     if suspected_padding is None:
         return None
-    padding = ~suspected_padding.of(int(output.shape[1]))[:, :, None].to(output.device)
-    before, after = (reduced(torch.where(padding, value, output)).features for value in (0.0, 1.0))
-    return None if before.shape == after.shape and torch.equal(before, after) else suspected_padding
+    xp, padding = namespace(output), _beside(~suspected_padding.of(int(output.shape[1])), output)[:, :, None]
+    values = (xp.asarray(value, dtype=output.dtype, device=device_of(output)) for value in (0, 1))
+    before, after = (reduced(xp.where(padding, value, output)).features for value in values)
+    return None if before.shape == after.shape and bool(xp.all(before == after)) else suspected_padding
 
 
-def _check_maps(name: str, output: torch.Tensor, rule: str, masks: Masks) -> None:
+def _beside(mask: Any, output: Any) -> Any:
+    """Return a mask on the device of an output, in its library."""
+    return namespace(output).asarray(mask, device=device_of(output))
+
+
+def _check_maps(name: str, output: Any, rule: str, masks: Masks, axes: Axes) -> None:
     shape = tuple(output.shape)
     if rule in ("first", "last"):
         raise UnfitError(
             f'layer {name!r} puts out maps of shape {shape}, which have no {rule} position: use reduce="mean", "flatten" or '
             f'"positions" for it.',
             f"maps of shape {shape}, which have no {rule} position",
+        )
+    if axes.channels is None and rule != "flatten":
+        raise UnfitError(
+            f"layer {name!r} puts out maps of shape {shape}, and nobody has said which axis holds the channels: pass "
+            f'channels="first" or channels="last".',
+            f"maps of shape {shape}, say where the channels are with channels=",
         )
     masks.check_maps(name)
     if masks.pads(name, shape[1:]):
@@ -119,9 +167,9 @@ def _check_maps(name: str, output: torch.Tensor, rule: str, masks: Masks) -> Non
         )
 
 
-def _examples_first(name: str, output: torch.Tensor, size: int, axis: int) -> torch.Tensor:
+def _examples_first(name: str, output: Any, size: int, axis: int) -> Any:
     if -output.ndim <= axis < output.ndim and output.shape[axis] == size:
-        return output.movedim(axis, 0)
+        return output if axis == 0 else namespace(output).moveaxis(output, axis, 0)
     place, shape = "first axis" if axis == 0 else f"axis {axis}", tuple(output.shape)
     other = next((at for at in range(output.ndim) if shape[at] == size and at != axis), None)
     raise UnfitError(
@@ -132,28 +180,30 @@ def _examples_first(name: str, output: torch.Tensor, size: int, axis: int) -> to
     )
 
 
-def _mask_for(name: str, output: torch.Tensor, found: Output, masks: Masks) -> torch.Tensor | None:
+def _mask_for(name: str, output: Any, found: Output, masks: Masks) -> Any:
     if output.ndim != 3:
         return None
-    if found.mask is not None:  # sequences of unequal lengths bring their own
-        return None if bool(found.mask.all()) else found.mask
-    return masks.of(name, int(output.shape[1]))
+    length, own = int(output.shape[1]), found.mask  # sequences of unequal lengths bring their own
+    keep = masks.of(name, length) if own is None else masks.own(name, own, length)
+    return None if keep is None else _beside(keep, output)
 
 
-def as_positions(output: torch.Tensor, channels: str) -> torch.Tensor:
+def as_positions(output: Any, channels: str | None) -> Any:
     """View a sequence or a map as (n, positions, features)."""
     if output.ndim == 3:
         return output
     if channels == "first":
-        output = output.permute(0, 2, 3, 1)
+        output = namespace(output).permute_dims(output, (0, 2, 3, 1))
     return output.reshape(output.shape[0], -1, output.shape[-1])
 
 
 def _by_function(name: str, found: Output, rule: Any, masks: Masks, axis: int) -> LayerRows:
     output = found.raw
-    plain = found.tensor is not None and isinstance(output, torch.Tensor)
+    plain = found.tensor is not None and is_tensor(output)
     known = int(output.shape[1]) if plain and output.ndim == 3 and axis == 0 else None
-    mask = found.mask if found.mask is not None else masks.for_function(name, known)
+    own = found.mask is not None
+    keep = masks.checked(name, found.mask) if own else masks.for_function(name, known)
+    mask = None if keep is None else _for_rule(keep, output, masks)
     try:
         reduced = rule(output, mask)
     except Exception as error:
@@ -168,55 +218,69 @@ def _by_function(name: str, found: Output, rule: Any, masks: Masks, axis: int) -
     return LayerRows(features, None, None, suspected_padding=suspected_padding)
 
 
+def _for_rule(keep: np.ndarray, output: Any, masks: Masks) -> Any:
+    """Return a mask in the library of what a reduction of one's own is given; of an object in that of the batch."""
+    near = output if is_tensor(output) else masks.library
+    return keep if near is None else _beside(keep, near)
+
+
 def _described_output(output: Any) -> str:
-    whole = isinstance(output, torch.Tensor) and not output.is_nested
+    whole = is_tensor(output) and not (is_torch(output) and output.is_nested)
     return f"{type(output).__name__}{f' of shape {tuple(output.shape)}' if whole else ''}"
 
 
-def _checked_rows(name: str, features: Any, size: int) -> torch.Tensor:
+def _checked_rows(name: str, features: Any, size: int) -> Any:
     """Return what a reduction of one's own made, if it is rows of the examples."""
-    plain = isinstance(features, torch.Tensor) and not isinstance(features, MaskedTensor)
-    plain = plain and not features.is_nested and not features.is_meta
+    masked = is_masked_tensor(features) or isinstance(features, np.ma.MaskedArray)
+    plain = is_tensor(features) and not masked
+    plain = plain and not (is_torch(features) and (features.is_nested or features.is_meta))
     if not plain or features.ndim != 2 or features.shape[0] != size:
         got = f"shape {tuple(features.shape)}" if plain else type(features).__name__
         raise ValueError(f"reduce must return a tensor ({size} examples, features) for layer {name!r}, got {got}.")
-    if features.is_complex() or features.dtype == torch.bool or not features.numel():
+    if is_complex(features) or is_boolean(features) or 0 in features.shape:
         got = f"{features.dtype} of shape {tuple(features.shape)}"
         raise ValueError(f"reduce must return real numbers and at least one feature for layer {name!r}, got {got}.")
-    return features
+    return numbers_of(features) if is_foreign(features) else features
 
 
-def _flattened(name: str, output: torch.Tensor, mask: torch.Tensor | None) -> LayerRows:
+def _flattened(name: str, output: Any, mask: Any, axes: Axes) -> LayerRows:
     if mask is not None:
         raise ValueError(
             f"layer {name!r} holds padding, which flatten would count as features: use "
             f'reduce="mean", "first", "last" or "positions".'
         )
+    if output.ndim == 4 and axes.flat_channels_first and axes.channels == "last":
+        output = namespace(output).moveaxis(output, -1, 1)
     return LayerRows(output.reshape(len(output), -1), None, None)
 
 
-def _over_positions(sequence: torch.Tensor, mask: torch.Tensor | None, rule: str) -> LayerRows:
+def _over_positions(sequence: Any, mask: Any, rule: str) -> LayerRows:
     n, length, _ = sequence.shape
+    xp, device = namespace(sequence), device_of(sequence)
     if rule == "mean":
         if mask is None:
-            return LayerRows(_precise(sequence).mean(dim=1), None, None)
+            return LayerRows(xp.mean(_precise(sequence), axis=1), None, None)
         # Padding may hold anything, NaN included: select it away instead of multiplying by 0.
-        kept = torch.where(mask[:, :, None], _precise(sequence), 0.0)
-        return LayerRows(kept.sum(dim=1) / mask.sum(dim=1, keepdim=True), None, None)
-    places = torch.arange(length, device=sequence.device).expand(n, length)
+        values = _precise(sequence)
+        kept = xp.where(mask[:, :, None], values, xp.asarray(0.0, dtype=values.dtype, device=device))
+        count = xp.astype(xp.sum(mask, axis=1, keepdims=True), values.dtype)
+        return LayerRows(xp.sum(kept, axis=1) / count, None, None)
+    places = xp.broadcast_to(xp.arange(length, device=device)[None], (n, length))
     if rule == "positions":
-        kept = torch.ones(n, length, dtype=torch.bool, device=sequence.device) if mask is None else mask
-        example = torch.arange(n, device=sequence.device)[:, None].expand(n, length)
+        kept = xp.ones((n, length), dtype=xp.bool, device=device) if mask is None else mask
+        example = xp.broadcast_to(xp.arange(n, device=device)[:, None], (n, length))
         return LayerRows(sequence[kept], example[kept], places[kept])
     if mask is None:
-        place = torch.full((n,), 0 if rule == "first" else length - 1, device=sequence.device)
-    elif rule == "first":
-        place = torch.where(mask, places, length).amin(dim=1)
+        place = xp.full((n,), 0 if rule == "first" else length - 1, dtype=places.dtype, device=device)
     else:
-        place = torch.where(mask, places, -1).amax(dim=1)
-    return LayerRows(sequence[torch.arange(n, device=sequence.device), place], None, None)
+        beyond = xp.asarray(length if rule == "first" else -1, dtype=places.dtype, device=device)
+        kept = xp.where(mask, places, beyond)
+        place = xp.min(kept, axis=1) if rule == "first" else xp.max(kept, axis=1)
+    return LayerRows(sequence[xp.arange(n, device=device), place], None, None)
 
 
-def _precise(sequence: torch.Tensor) -> torch.Tensor:
+def _precise(sequence: Any) -> Any:
     """Return the sequence in a dtype whose sums over positions keep their digits."""
-    return sequence if sequence.dtype == torch.float64 else sequence.float()
+    xp = namespace(sequence)
+    wide = sequence.dtype == xp.float64 or (not is_torch(sequence) and sequence.dtype.kind in "iu")
+    return xp.astype(sequence, xp.float64 if wide else xp.float32, copy=False)

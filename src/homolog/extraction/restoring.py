@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from homolog.extraction.model_code import module_attributes
+
 COPIED_AT_MOST = 2**28
 """Bytes of an array that is copied for every trial; a larger one is taken for a table that is only read."""
-MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
-"""What every module of PyTorch has: weights, parts, hooks and flags, which are no options of its computation."""
 _FIXED = (bool, int, float, complex, str, bytes, type(None), type, object)
 
 
@@ -72,7 +72,7 @@ class _Attributes:
         """Let a trial change copies: what is deep in an object cannot be put back. What cannot be copied is used as it is."""
         for name, value in self._values.items():
             if (
-                name in MODULE_ATTRIBUTES
+                name in module_attributes()
                 or type(value) in _FIXED
                 or isinstance(value, torch.Tensor | nn.Module)
                 or callable(value)

@@ -10,11 +10,19 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from homolog.extraction.batch_contents import Layout, dense, is_per_example, is_record, rows_of
+from homolog.extraction.batch_contents import Layout, dense, is_per_example, is_record, map_leaves, rows_of
 from homolog.extraction.digests import IncomparableError, hashed, reduced
+from homolog.extraction.tensors import (
+    array_of,
+    dtype_name,
+    is_foreign,
+    is_nested,
+    is_packed,
+    is_tensor,
+    is_torch,
+    loaded_torch,
+)
 
 MOST_LETTERS = 200
 """Letters of the form of a batch, beyond which it is written as a digest."""
@@ -25,10 +33,19 @@ MOST_NESTED = 60
 def digests_of(content: Any, layout: Layout) -> np.ndarray | None:
     """Digest every example; what belongs to all examples counts for each. None where something in it cannot be digested."""
     try:
+        content = map_leaves(_read, content)
         found = [_digest_of(item) for item in content] if layout.kind == "items" else _of_rows(content, layout.size)
     except Exception:  # an object may do anything when it is looked at
         return None
     return np.array([int.from_bytes(digest, "little") for digest in found], dtype=np.uint64)
+
+
+class _Read(np.ndarray):
+    """An array of a batch, digested as a tensor of PyTorch's of the same numbers is: whose it is does not matter."""
+
+
+def _read(leaf: Any) -> Any:
+    return array_of(leaf).view(_Read) if is_tensor(leaf) and not is_torch(leaf) else leaf
 
 
 def form_of(content: Any, layout: Layout) -> str:
@@ -44,8 +61,8 @@ def _form_of(content: Any) -> str:
         return f"{{{', '.join(sorted(f'{key}: {_form_of(item)}' for key, item in content.items()))}}}"
     if type(content) is tuple or (type(content) is list and any(rows_of(item) for item in content)):
         return f"({', '.join(map(_form_of, content))})"
-    if isinstance(content, torch.Tensor) and not content.is_nested:
-        return f"{str(content.dtype).removeprefix('torch.')} of shape {('n', *content.shape[1:])}".replace("'", "")
+    if is_tensor(content) and not is_nested(content):
+        return f"{dtype_name(content)} of shape {('n', *content.shape[1:])}".replace("'", "")
     return type(content).__name__
 
 
@@ -68,7 +85,7 @@ def _of_rows(content: Any, size: int) -> list[bytes]:
 
 def _places(content: Any, size: int, name: bytes = b"") -> Iterator[tuple[bytes, Any]]:
     """Yield what a batch holds, each with a digest of where: of the keys and places that lead to it."""
-    if not isinstance(content, PackedSequence) and not is_per_example(content, size):
+    if not is_packed(content) and not is_per_example(content, size):
         entries = _entries(content)
         if entries is not None and len(entries):
             for key, item in entries:
@@ -105,13 +122,29 @@ def _row_contents(leaf: Any, size: int) -> Any:
 
 def _row_bytes(leaf: Any) -> Any:
     """Return the bytes of every row; of packed sequences without padding, which depends on the others."""
-    if isinstance(leaf, PackedSequence):
-        padded, lengths = pad_packed_sequence(leaf, batch_first=True)
+    if is_packed(leaf):
+        padded, lengths = loaded_torch().nn.utils.rnn.pad_packed_sequence(leaf, batch_first=True)
         return [bytes(_row_bytes(row[None, : int(length)])[0]) for row, length in zip(padded, lengths, strict=True)]
+    if not is_torch(leaf):
+        return _row_bytes_of_array(leaf)
     tensor = dense(leaf.detach())
     if not tensor.numel():
         return [b""] * len(tensor)
-    return tensor.cpu().reshape(len(tensor), -1).contiguous().view(torch.uint8).numpy()
+    return tensor.cpu().reshape(len(tensor), -1).contiguous().view(loaded_torch().uint8).numpy()
+
+
+def _row_bytes_of_array(array: np.ndarray) -> Any:
+    if not array.size:
+        return [b""] * len(array)
+    if _is_wide(array):
+        return [repr(row.reshape(-1).tolist()).encode() for row in array]
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return native.reshape(len(native), -1).view(np.uint8)
+
+
+def _is_wide(array: Any) -> bool:
+    """Say whether numbers are wider than 64 bits, or 128 for complex ones: not all their bytes are their own."""
+    return array.dtype.kind in "fc" and array.dtype.itemsize > (8 if array.dtype.kind == "f" else 16)
 
 
 def _digest_of(value: Any, around: tuple[Any, ...] = ()) -> bytes:
@@ -130,7 +163,7 @@ def _parts(value: Any, around: tuple[Any, ...]) -> Iterator[str | bytes]:
         yield from ("one of", _type_name(type(value)), value.name, _digest_of(value.value, around))
     elif isinstance(value, str | bytes) or value is None or type(value) in (bool, int, float, complex):
         yield from _plain_parts(value)
-    elif isinstance(value, PackedSequence | torch.Tensor | np.ndarray | np.generic):
+    elif isinstance(value, np.ndarray | np.generic) or is_tensor(value) or is_packed(value):
         yield from _array_parts(value, around)
     elif isinstance(value, bytearray | memoryview):
         view = memoryview(value)
@@ -160,17 +193,19 @@ def _plain_parts(value: Any) -> Iterator[str | bytes]:
 
 
 def _array_parts(value: Any, around: tuple[Any, ...]) -> Iterator[str | bytes]:
-    if isinstance(value, PackedSequence):
+    if is_packed(value):
         yield from ("packed", *_row_bytes(value))
-    elif isinstance(value, torch.Tensor):
+    elif is_torch(value):
         if value.is_meta:
             raise IncomparableError("a tensor without values")
         whole = dense(value.detach())
         yield from (f"{value.dtype} {tuple(whole.shape)}", b"".join(map(bytes, _row_bytes(whole[None]))))
+    elif isinstance(value, _Read) or is_foreign(value):
+        array = array_of(value)
+        yield from (f"torch.{dtype_name(array)} {array.shape}", b"".join(map(bytes, _row_bytes_of_array(array[None]))))
     elif value.dtype.hasobject or value.dtype.kind in "SUTV":
         yield from (f"{value.dtype.kind} {value.shape}", _digest_of(value.tolist(), around))
-    elif value.dtype.kind in "fc" and value.dtype.itemsize > (8 if value.dtype.kind == "f" else 16):
-        # The bytes of wider numbers are not all their own.
+    elif _is_wide(value):
         yield from (f"{value.dtype} {value.shape}", repr(np.asarray(value).reshape(-1).tolist()))
     else:
         native = np.asarray(value, dtype=value.dtype.newbyteorder("="))

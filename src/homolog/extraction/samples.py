@@ -3,65 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import nn
+import numpy as np
 
 from homolog.extraction.reductions import LayerRows
+from homolog.extraction.sources import Source
+from homolog.extraction.tensors import is_torch, numbers_of
 
 SPREAD_ROWS = 8
 """Rows of a layer whose differences say what is more than rounding."""
 FLOAT64, FLOAT32, ROUNDED, HALF = 1e-6, 1e-3, 1e-2, 0.1
 """Differences, as parts of the spread of a layer, that another size of the batch may make: in float64, in float32, on a device
 that may round products to fewer digits or with quantised weights, and in half precision."""
+HALF_TYPES = {"float16", "bfloat16"}
+SPACING_OF_HALF = 2.0**-7
+"""Of bfloat16 at 1."""
 
 
 class Sample(NamedTuple):
     """Rows of one layer for the examples that are tried."""
 
-    rows: torch.Tensor
-    spread: torch.Tensor
+    rows: np.ndarray
+    spread: np.ndarray
     """(features,) largest difference between rows, of no feature less than a hundredth of that of another."""
     largest: float
+    dtype: str
+    """The type in which they were computed."""
+    on_host: bool
+    """Whether they were computed by the processor, which rounds no products."""
 
 
 def sample_of(rows: LayerRows, index: Sequence[int]) -> Sample:
     """Keep the rows of some examples; a copy, because what runs later may change the output in place."""
     kept = rows_at(rows, index)
-    few = torch.cat([rows.features[:SPREAD_ROWS].detach(), kept]).double()
+    dtype = str(rows.features.dtype).removeprefix("torch.")
+    on_host = not is_torch(rows.features) or rows.features.device.type == "cpu"
+    few = np.concatenate([numbers_of(rows.features[:SPREAD_ROWS]), kept]).astype(np.float64)
     if not len(few):
-        return Sample(kept, torch.zeros(few.shape[1]), 0.0)
-    spread = few.amax(0) - few.amin(0)
-    return Sample(kept, torch.maximum(spread, spread.amax() / 100), float(few.abs().amax()))
+        return Sample(kept, np.zeros(few.shape[1]), 0.0, dtype, on_host)
+    with np.errstate(all="ignore"):
+        spread = few.max(0) - few.min(0)
+        return Sample(kept, np.maximum(spread, spread.max() / 100), float(np.abs(few).max()), dtype, on_host)
 
 
-def rows_at(rows: LayerRows, index: Sequence[int]) -> torch.Tensor:
-    """Copy the rows of some examples."""
-    features = rows.features.detach()
+def rows_at(rows: LayerRows, index: Sequence[int]) -> np.ndarray:
+    """Copy the rows of some examples to the host."""
     if rows.example is None:
-        return features[list(index)].clone()
-    return torch.cat([features[rows.example == i] for i in index])
+        return np.array(numbers_of(rows.features[list(index)]))
+    example = numbers_of(rows.example)
+    places = np.concatenate([np.flatnonzero(example == i) for i in index])
+    return np.array(numbers_of(rows.features[places.tolist()]))
 
 
-def differences(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+def differences(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Return by how much values differ: NaN from itself not at all, from a number without end."""
-    first, second = before.double(), after.double()
-    same = (first == second) | (first.isnan() & second.isnan())
-    return torch.where(same, 0.0, (first - second).abs()).nan_to_num(nan=torch.inf)
+    first, second = before.astype(np.float64), after.astype(np.float64)
+    same = (first == second) | (np.isnan(first) & np.isnan(second))
+    with np.errstate(all="ignore"):
+        apart = np.abs(first - second)
+    return np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart))
 
 
-def tolerance_of(model: nn.Module, samples: Iterable[Sample]) -> tuple[float, float]:
+def tolerance_of(source: Source, samples: Iterable[Sample]) -> tuple[float, float]:
     """Return the differences that rounding may make in batches of another size: of the spread, and of the largest value."""
-    dtypes = {weight.dtype for weight in model.parameters()} | {sample.rows.dtype for sample in samples}
-    if dtypes & {torch.float16, torch.bfloat16}:
-        return HALF, torch.finfo(torch.bfloat16).eps
-    if dtypes == {torch.float64}:
-        return FLOAT64, 64 * torch.finfo(torch.float64).eps
-    exact = all(sample.rows.device.type == "cpu" for sample in samples) and not is_quantised(model)
-    return FLOAT32 if exact else ROUNDED, 64 * torch.finfo(torch.float32).eps
+    samples = list(samples)
+    dtypes = source.dtypes | {sample.dtype for sample in samples}
+    if dtypes & HALF_TYPES:
+        return HALF, SPACING_OF_HALF
+    if dtypes == {"float64"}:
+        return FLOAT64, 64 * float(np.finfo(np.float64).eps)
+    exact = source.on_host and all(sample.on_host for sample in samples) and not source.quantised
+    return FLOAT32 if exact else ROUNDED, 64 * float(np.finfo(np.float32).eps)
 
 
-def is_quantised(model: nn.Module) -> bool:
-    """Say whether a model has quantised layers."""
-    return any("quantized" in type(module).__module__ for module in model.modules())
+def as_numbers(value: Any) -> np.ndarray:
+    """Copy a tensor to the host, where nothing that runs later changes it."""
+    return np.array(numbers_of(value))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import torch
-from torch.nn.utils.rnn import PackedSequence
+import numpy as np
 
 from homolog.diagnostics import listed
 from homolog.extraction.batch_contents import is_record
+from homolog.extraction.tensors import is_floating, is_packed, is_plain, is_torch, is_whole, numbers_of
 
 NO_IDS = ("token_type_ids", "position_ids", "segment_ids")
 """Whole numbers of positions that end in runs although nothing is padded."""
@@ -38,7 +38,7 @@ class SuspectedPadding(NamedTuple):
     """What the input is called in the batch; empty where it has no name."""
     reason: str
     """What was seen."""
-    keep: torch.Tensor
+    keep: np.ndarray
     """(examples, positions) true where a position counts."""
     remedy: str
     """The function of the batch that says the same."""
@@ -50,23 +50,23 @@ class SuspectedPadding(NamedTuple):
         longest = self.keep.shape[1]
         return 1 < positions <= longest if self.samples else positions in (longest, int(self.keep.sum(1).max()))
 
-    def of(self, positions: int) -> torch.Tensor:
+    def of(self, positions: int) -> np.ndarray:
         """Return which of so many positions count; of samples, where about."""
         if not self.samples:
             return self.keep[:, :positions]
-        return self.keep[:, torch.arange(positions, device=self.keep.device) * self.keep.shape[1] // positions]
+        return self.keep[:, np.arange(positions) * self.keep.shape[1] // positions]
 
 
 def suspected_padding_in(content: Any, size: int) -> list[SuspectedPadding]:
     """Return what looks like padding in a batch."""
     found = []
     for where, name, value in located_leaves(content):
-        if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_nested:
+        if not is_plain(value) or value.ndim < 1:
             continue
-        if value.ndim < 1 or len(value) != size or name.endswith("mask") or name in NO_IDS or size < 2:
+        if len(value) != size or name.endswith("mask") or name in NO_IDS or size < 2:
             continue
-        counts = value.ndim == 1 or tuple(value.shape[1:]) == (1,)
-        sign = _of_lengths(content, where, name, value) if counts else _of_values(where, name, value)
+        of_examples = value.ndim == 1 or tuple(value.shape[1:]) == (1,)
+        sign = _of_lengths(content, where, name, value) if of_examples else _of_values(where, name, value)
         found += [] if sign is None else [sign]
     return found
 
@@ -103,7 +103,7 @@ def located_leaves(value: Any, where: str = "batch", name: str = "") -> Iterator
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from located_leaves(item, f"{where}[{key!r}]", str(key))
-    elif isinstance(value, tuple | list) and not isinstance(value, PackedSequence):
+    elif isinstance(value, tuple | list) and not is_packed(value):
         for number, item in enumerate(value):
             yield from located_leaves(item, f"{where}[{number}]")
     elif is_record(value):
@@ -113,69 +113,81 @@ def located_leaves(value: Any, where: str = "batch", name: str = "") -> Iterator
         yield where, name, value
 
 
-def _is_whole(values: torch.Tensor) -> bool:
-    return not values.is_floating_point() and not values.is_complex() and values.dtype != torch.bool
+def _of_values(where: str, name: str, values: Any) -> SuspectedPadding | None:
+    if values.ndim == 2 and is_whole(values) and values.shape[1] > 1:
+        return _of_ids(where, name, numbers_of(values))
+    return _of_zeros(where, name, values) if is_floating(values) else None
 
 
-def _of_values(where: str, name: str, values: torch.Tensor) -> SuspectedPadding | None:
-    if values.ndim == 2 and _is_whole(values) and values.shape[1] > 1:
-        for side in ("end", "begin"):
-            edge = values[:, -1] if side == "end" else values[:, 0]
-            pad = int(edge.mode().values)
-            is_pad = values == pad
-            inside = _runs(is_pad, side)
-            others = len(set(values[~is_pad].tolist()))
-            if inside is not None and others >= FEWEST_IDS:
-                reason = f"rows of {where} {side} in runs of {pad} of unequal lengths"
-                return SuspectedPadding(name, reason, ~inside, f"lambda batch: {where} != {pad}")
-    return _of_zeros(where, name, values) if values.is_floating_point() else None
-
-
-def _of_zeros(where: str, name: str, values: torch.Tensor) -> SuspectedPadding | None:
-    """Features, or samples, that end or begin in zeros."""
-    if values.ndim not in (2, 3) or values.shape[1] < (FEWEST_SAMPLES if values.ndim == 2 else 2):
-        return None
-    is_zero = (values == 0) if values.ndim == 2 else (values == 0).all(dim=2)
-    for side, other_end in (("end", is_zero[:, 0]), ("begin", is_zero[:, -1])):
-        inside = None if bool(other_end.any()) else _runs(is_zero, side)
-        if inside is not None:
-            samples = values.ndim == 2
-            remedy = "function(batch) → (examples, positions)" if samples else f"lambda batch: ({where} != 0).any(-1)"
-            return SuspectedPadding(
-                name, f"rows of {where} {side} in zeros of unequal lengths", ~inside, remedy, samples
-            )
+def _of_ids(where: str, name: str, ids: np.ndarray) -> SuspectedPadding | None:
+    """Rows of whole numbers that end or begin in runs of one of them."""
+    for side, edge in (("end", ids[:, -1]), ("begin", ids[:, 0])):
+        found, counts = np.unique(edge, return_counts=True)
+        pad = int(found[counts.argmax()])
+        is_pad = ids == pad
+        inside = _runs(is_pad, side)
+        if inside is not None and len(np.unique(ids[~is_pad])) >= FEWEST_IDS:
+            reason = f"rows of {where} {side} in runs of {pad} of unequal lengths"
+            return SuspectedPadding(name, reason, ~inside, f"lambda batch: {where} != {pad}")
     return None
 
 
-def _runs(is_pad: torch.Tensor, side: str) -> torch.Tensor | None:
+def _of_zeros(where: str, name: str, values: Any) -> SuspectedPadding | None:
+    """Features, or samples, that end or begin in zeros."""
+    if values.ndim not in (2, 3) or values.shape[1] < (FEWEST_SAMPLES if values.ndim == 2 else 2):
+        return None
+    samples = values.ndim == 2
+    # The ends first: the whole may have a long way from its device.
+    begins, ends = (bool(_zeros_of(numbers_of(values[:, place]), samples).any()) for place in (0, -1))
+    side = "end" if ends else "begin"
+    inside = None if begins == ends else _runs(_zeros_of(numbers_of(values), samples), side)
+    if inside is None:
+        return None
+    remedy = "function(batch) → (examples, positions)" if samples else f"lambda batch: ({where} != 0).any(-1)"
+    return SuspectedPadding(name, f"rows of {where} {side} in zeros of unequal lengths", ~inside, remedy, samples)
+
+
+def _zeros_of(values: np.ndarray, samples: bool) -> np.ndarray:
+    """Say of every sample whether it is zero; of features, whether all of a position are."""
+    return values == 0 if samples else (values == 0).all(axis=-1)
+
+
+def _runs(is_pad: np.ndarray, side: str) -> np.ndarray | None:
     """Return the runs in which rows end, or begin; None where they are no padding: equally long, or found elsewhere too."""
-    turned = is_pad.flip(1) if side == "end" else is_pad
-    run, other = _leading_run(turned), _leading_run(turned.flip(1)).flip(1)
-    lengths = run.sum(dim=1)
-    beyond = int((lengths - 1).clamp(min=0).sum())
+    turned = is_pad[:, ::-1] if side == "end" else is_pad
+    run, other = _leading_run(turned), _leading_run(turned[:, ::-1])[:, ::-1]
+    lengths = run.sum(axis=1)
+    beyond = int((lengths - 1).clip(min=0).sum())
     if bool((lengths == lengths[0]).all()) or beyond < FEWEST_PLACES or bool((turned & ~run & ~other).any()):
         return None
-    return run.flip(1) if side == "end" else run
+    return run[:, ::-1] if side == "end" else run
 
 
-def _leading_run(values: torch.Tensor) -> torch.Tensor:
-    return values.long().cumprod(dim=1).bool()
+def _leading_run(values: np.ndarray) -> np.ndarray:
+    return np.logical_and.accumulate(values, axis=1)
 
 
-def _of_lengths(content: Any, where: str, name: str, lengths: torch.Tensor) -> SuspectedPadding | None:
+def _of_lengths(content: Any, where: str, name: str, given: Any) -> SuspectedPadding | None:
     """Lengths, by their name, that are not those of all positions of an input; without a name, if the longest is all of it."""
     known = any(word in name.lower() for word in LENGTHS)
-    counts = bool((lengths == lengths.round()).all()) if lengths.is_floating_point() and known else _is_whole(lengths)
-    if not counts or not (known or not name) or int(lengths.min()) < (0 if known else 1):
+    if not (known or not name) or not (is_whole(given) or (known and is_floating(given))):
+        return None
+    lengths = numbers_of(given)
+    if (
+        not np.isfinite(lengths).all()
+        or bool((lengths != lengths.round()).any())
+        or int(lengths.min()) < (0 if known else 1)
+    ):
         return None
     column = f"{where}[:, None]" if lengths.ndim == 1 else where
     for other, _, value in located_leaves(content):
-        sequences = isinstance(value, torch.Tensor) and not value.is_nested and value.ndim in (2, 3)
+        sequences = is_plain(value) and value.ndim in (2, 3)
         if not sequences or len(value) != len(lengths) or not (known or int(lengths.max()) == value.shape[1]):
             continue
         if int(lengths.min()) < value.shape[1] >= int(lengths.max()) > 1:
-            keep = torch.arange(value.shape[1], device=lengths.device)[None] < lengths.reshape(-1, 1)
-            count = f"torch.arange({other}.shape[1], device={where}.device)"
+            keep = np.arange(value.shape[1])[None] < lengths.reshape(-1, 1)
+            places = f"torch.arange({other}.shape[1], device={where}.device)"
+            count = places if is_torch(given) else f"numpy.arange({other}.shape[1])"
             return SuspectedPadding(
                 name, f"{where} says that rows are shorter", keep, f"lambda batch: {count} < {column}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -19,6 +20,20 @@ def is_torch(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def is_module(value: Any) -> bool:
+    """Say whether a value is a module of PyTorch's."""
+    torch = loaded_torch()
+    return torch is not None and isinstance(value, torch.nn.Module)
+
+
+def is_of_torch(value: Any, *names: str) -> bool:
+    """Say whether a value is of one of the classes of PyTorch with these names, such as "jit.ScriptModule"."""
+    torch = loaded_torch()
+    if torch is None:
+        return False
+    return isinstance(value, tuple(functools.reduce(getattr, name.split("."), torch) for name in names))
+
+
 def is_packed(value: Any) -> bool:
     """Say whether a value is PyTorch's packed sequences."""
     torch = loaded_torch()
@@ -33,16 +48,23 @@ def is_masked_tensor(value: Any) -> bool:
 
 def is_foreign(value: Any) -> bool:
     """Say whether a value is an array of another library than NumPy and PyTorch, such as JAX or TensorFlow."""
-    if isinstance(value, np.ndarray | np.generic) or is_torch(value) or isinstance(value, type):
+    made_by = type(value)
+    if isinstance(value, np.ndarray | np.generic | type) or is_torch(value):
         return False
-    described = hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "ndim")
-    return described and any(hasattr(value, way) for way in ("__dlpack__", "__array__"))
+    if made_by.__module__.split(".")[0] in TABLES:
+        return False
+    readable = any(hasattr(made_by, way) for way in ("__dlpack__", "__array__"))
+    return readable and hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "ndim")
+
+
+TABLES = ("pandas", "polars", "pyarrow", "scipy")
+"""Where tables and sparse matrices are made, which have rows but are no arrays."""
 
 
 def is_tensor(value: Any) -> bool:
     """Say whether a value holds numbers along axes: a tensor, or an array that is not of text or objects."""
     if isinstance(value, np.ndarray):
-        return value.dtype.kind in "biufc"
+        return value.dtype.kind in "biufc" or value.dtype.type.__module__ == "ml_dtypes"  # bfloat16 and float8
     return is_torch(value) or is_foreign(value)
 
 
@@ -53,18 +75,31 @@ def is_plain(value: Any) -> bool:
     return not is_torch(value) or not (value.is_nested or value.is_meta or value.layout != loaded_torch().strided)
 
 
+def is_nested(value: Any) -> bool:
+    """Say whether a value is one of PyTorch's tensors of rows of unequal lengths."""
+    return is_torch(value) and bool(value.is_nested)
+
+
+def dtype_name(value: Any) -> str:
+    """Return what the type of the numbers of a tensor is called, in whatever order its bytes are: "float32"."""
+    return getattr(value.dtype, "name", None) or str(value.dtype).removeprefix("torch.")
+
+
 def is_floating(value: Any) -> bool:
     """Say whether a tensor holds real floating numbers."""
     if is_torch(value):
         return bool(value.is_floating_point())
-    return is_tensor(value) and (
-        value.dtype.kind == "f" if isinstance(value, np.ndarray) else "float" in str(value.dtype)
-    )
+    return is_tensor(value) and "float" in dtype_name(value)
+
+
+def is_whole(value: Any) -> bool:
+    """Say whether a tensor holds whole numbers, true and false not being any."""
+    return is_tensor(value) and dtype_name(value).startswith(("int", "uint"))
 
 
 def is_complex(value: Any) -> bool:
     """Say whether a tensor holds complex numbers."""
-    return "complex" in str(getattr(value, "dtype", ""))
+    return is_tensor(value) and "complex" in dtype_name(value)
 
 
 def is_boolean(value: Any) -> bool:
@@ -72,10 +107,18 @@ def is_boolean(value: Any) -> bool:
     return "bool" in str(getattr(value, "dtype", ""))
 
 
+def array_of(value: Any) -> np.ndarray:
+    """Return an array of whatever library but PyTorch as one of NumPy's, with the same bytes; it may share memory."""
+    try:
+        return np.asarray(value)
+    except TypeError:  # CuPy leaves its device only when it is asked to
+        return np.from_dlpack(value, device="cpu")
+
+
 def numbers_of(value: Any) -> np.ndarray:
     """Return the numbers of a tensor as an array of NumPy's; it may share memory. Small floats come as float32."""
     if not is_torch(value):
-        array = np.asarray(value)
+        array = array_of(value)
         return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16 and float8 of ml_dtypes
     torch = loaded_torch()
     tensor = value.detach()
@@ -88,7 +131,7 @@ def numbers_of(value: Any) -> np.ndarray:
     tensor = tensor.resolve_conj().resolve_neg().cpu()
     if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
         tensor = tensor.float()
-    return tensor.numpy()  # type: ignore[no-any-return]
+    return tensor.numpy()
 
 
 def like(value: Any, numbers: np.ndarray) -> Any:

@@ -7,19 +7,20 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import torch
-from torch import nn
+import numpy as np
 
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
 from homolog.extraction.options import Options
 from homolog.extraction.outputs import is_transformed, output_of
 from homolog.extraction.recorder import Recorder
-from homolog.extraction.restoring import unchanged
+from homolog.extraction.samples import as_numbers
+from homolog.extraction.sources import Maker, Source
+from homolog.extraction.tensors import loaded_torch
 
 
 def run_trial(
-    model: nn.Module,
+    source: Source,
     batch: Batch,
     options: Options,
     recorders: Sequence[Recorder],
@@ -30,28 +31,29 @@ def run_trial(
     with ExitStack() as stack:
         for recorder, listen in zip(recorders, listeners, strict=True):
             stack.enter_context(recorder.listening(listen))
-        stack.enter_context(unchanged(model, seed))
+        stack.enter_context(source.unchanged(seed))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         try:
-            batches.call_model(model, batches.copied(batch), options)
+            source.run(batches.copied(batch).content, options)
         except Exception:  # a model may refuse batches of other sizes: then it cannot be tried
             return False
     return True
 
 
 def outputs_of_layers(
-    model: nn.Module, batch: Batch, options: Options, recorders: Sequence[Recorder]
-) -> list[dict[str, torch.Tensor]] | None:
+    source: Source, batch: Batch, options: Options, recorders: Sequence[Recorder]
+) -> list[dict[str, np.ndarray]] | None:
     """Return what the layers put out; None where the model does not take the batch."""
-    found: list[dict[str, torch.Tensor]] = [{} for _ in recorders]
+    found: list[dict[str, np.ndarray]] = [{} for _ in recorders]
 
-    def listener(into: dict[str, torch.Tensor]) -> Callable[[str, Any, nn.Module], None]:
-        def listen(name: str, output: Any, module: nn.Module) -> None:
-            tensor = None if is_transformed(output) else output_of(output).tensor
+    def listener(into: dict[str, np.ndarray]) -> Callable[[str, Any, Maker], None]:
+        def listen(name: str, output: Any, maker: Maker) -> None:
+            transformed = loaded_torch() is not None and is_transformed(output)
+            tensor = None if transformed else output_of(output).tensor
             if tensor is not None:
-                into[name] = tensor.detach().clone()
+                into[name] = as_numbers(tensor)
 
         return listen
 
-    return found if run_trial(model, batch, options, recorders, [listener(into) for into in found]) else None
+    return found if run_trial(source, batch, options, recorders, [listener(into) for into in found]) else None

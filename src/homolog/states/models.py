@@ -10,7 +10,6 @@ import numpy as np
 
 from homolog.engine.inputs import Measures
 from homolog.extraction import Layers, Mask, Reduction
-from homolog.machine import optional
 from homolog.renamed import renamed
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def compare_models(
     reduce: Reduction | Mapping[str, Reduction] = "flatten",
     reduce_a: Reduction | Mapping[str, Reduction] | None = None,
     reduce_b: Reduction | Mapping[str, Reduction] | None = None,
-    channels: Literal["first", "last"] = "first",
+    channels: Literal["first", "last"] | None = None,
     forward_a: Callable[[Any, Any], Any] | None = None,
     forward_b: Callable[[Any, Any], Any] | None = None,
     batch_size: int = 128,
@@ -100,7 +99,6 @@ def compare_models(
     >>> dict(result.sizes)
     {'layer_a': 3, 'layer_b': 3}
     """
-    optional("torch", "torch", "running models")
     from homolog.extraction.options import Options
     from homolog.states.running import TwoModels, run
 

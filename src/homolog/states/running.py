@@ -9,19 +9,18 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn.utils.rnn import PackedSequence
 
 from homolog.activations import UNKNOWN_MODULE
 from homolog.arrays import described
 from homolog.engine.result import module_coordinates
 from homolog.extraction import batches
+from homolog.extraction.adapters import source_of
 from homolog.extraction.batch_contents import is_items, layout_of
-from homolog.extraction.layer_selection import select
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import BatchOutput, Recorder
-from homolog.extraction.session import borrowed, check_model, give_warnings, run_batch, unwrapped
+from homolog.extraction.session import give_warnings, run_batch
+from homolog.extraction.sources import Source
+from homolog.extraction.tensors import is_packed, is_tensor, is_torch, loaded_torch
 from homolog.linalg import double_centred
 from homolog.progress import progress_bar
 from homolog.states.compared_layers import ComparedLayers
@@ -59,19 +58,20 @@ class TwoModels:
 
 def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: float) -> xarray.Dataset:
     """Run both models over the data, and return the result of the state."""
-    for model in pair.models:
-        check_model(model)
-    models = [unwrapped(model) for model in pair.models]
+    sources = [source_of(model, options) for model, options in zip(pair.models, pair.options, strict=True)]
+    settled = [source.settled(options) for source, options in zip(sources, pair.options, strict=True)]
+    pair = replace(pair, options=(settled[0], settled[1]))
     state: Moments | MinibatchHSIC = Moments() if exact else MinibatchHSIC()
-    state.titles = (type(models[0]).__name__, type(models[1]).__name__)
-    recorders = [_recorder(pair, models, exact, side) for side in range(1 if pair.same else 2)]
+    state.titles = (sources[0].title, sources[1].title)
+    recorders = [_recorder(pair, sources, exact, side) for side in range(1 if pair.same else 2)]
     total = batches.count_examples(pair.data[0], pair.options[0])
     steps = None if total is None else passes * total
     with progress_bar("comparing", steps, pair.options[0].progress, unit="example") as bar, ExitStack() as stack:
-        homes = [stack.enter_context(borrowed(model, pair.options[0].device)) for model in models]
-        for recorder in recorders:
-            stack.enter_context(recorder.attached())
-        runner = Runner(pair, models, homes, recorders)
+        for source in sources:
+            stack.enter_context(source.lent(pair.options[0].device))
+        for number, recorder in enumerate(recorders):
+            stack.enter_context(sources[0 if pair.one_forward else number].attached(recorder))
+        runner = Runner(pair, sources, recorders)
         for number in range(passes):
             if number and isinstance(state, MinibatchHSIC):
                 state.new_pass()
@@ -100,12 +100,12 @@ class BatchGram:
         return BatchGram(double_centred(self.gram[rows, rows]), self.shape[1])
 
 
-def _recorder(pair: TwoModels, models: list[nn.Module], exact: bool, side: int) -> Recorder:
-    selection = select(models[side], pair.options[side].layers)
+def _recorder(pair: TwoModels, sources: list[Source], exact: bool, side: int) -> Recorder:
+    selection = sources[side].selection(pair.options[side].layers)
     if exact:
         return Recorder(selection, pair.options[side])  # which copies to the host
 
-    def gram(name: str, features: torch.Tensor) -> BatchGram:
+    def gram(name: str, features: Any) -> BatchGram:
         # At once, because what runs later may change the output in place; and nothing of its size is kept.
         return BatchGram(
             centred_gram(at_least_single(features), f"layer {name!r} of {'ab'[side]}"), int(features.shape[1])
@@ -137,16 +137,15 @@ class Runner:
     """Models where they run, and what records them."""
 
     pair: TwoModels
-    models: list[nn.Module]
-    homes: list[tuple[torch.device, torch.dtype | None]]
+    sources: list[Source]
     recorders: list[Recorder]
 
     def taken(self, raws: tuple[Any, ...], number: int, remaining: int | None) -> list[BatchOutput]:
         """Run a batch."""
         sides = 1 if self.pair.one_forward else 2
         prepared = [
-            batches.prepare_batch(raw, options, *home)
-            for raw, options, home in zip((raws * 2)[:sides], self.pair.options, self.homes, strict=False)
+            batches.prepare_batch(raw, options, source)
+            for raw, options, source in zip((raws * 2)[:sides], self.pair.options, self.sources, strict=False)
         ]
         if prepared[0].size != prepared[-1].size:
             raise ValueError(
@@ -154,11 +153,11 @@ class Runner:
                 f"{prepared[0].size}: batch both alike."
             )
         if self.pair.one_forward:
-            return run_batch(self.models[0], prepared[0], self.pair.options[0], self.recorders, number, remaining)
-        several = zip(self.models, prepared, self.pair.options, self.recorders, strict=True)
+            return run_batch(self.sources[0], prepared[0], self.pair.options[0], self.recorders, number, remaining)
+        several = zip(self.sources, prepared, self.pair.options, self.recorders, strict=True)
         return [
-            run_batch(model, batch, options, [recorder], number, remaining)[0]
-            for model, batch, options, recorder in several
+            run_batch(source, batch, options, [recorder], number, remaining)[0]
+            for source, batch, options, recorder in several
         ]
 
 
@@ -200,15 +199,15 @@ def _raw_batches(pair: TwoModels) -> Iterator[tuple[Any, ...]]:
 def _length(raw: Any) -> int | None:
     """Return the examples of a batch; None where batches cannot be put together, or nobody can know before it is prepared."""
     layout = layout_of(raw)
-    return None if layout is None or layout.kind == "whole" or isinstance(layout.main, PackedSequence) else layout.size
+    return None if layout is None or layout.kind == "whole" or is_packed(layout.main) else layout.size
 
 
 def _joined(first: Any, second: Any) -> Any:
     """Put two batches of one kind together."""
     if is_items(first) or (isinstance(first, list) and not any(map(_is_rows, first))):
         return first + second
-    if isinstance(first, torch.Tensor) and first.ndim:
-        return torch.cat([first, second])
+    if is_torch(first) and first.ndim:
+        return loaded_torch().cat([first, second])
     if isinstance(first, np.ndarray) and first.ndim:
         return np.concatenate([first, second])
     if isinstance(first, Mapping):
@@ -220,7 +219,7 @@ def _joined(first: Any, second: Any) -> Any:
 
 
 def _is_rows(value: Any) -> bool:
-    return isinstance(value, torch.Tensor | np.ndarray | list | tuple | Mapping)
+    return is_tensor(value) or isinstance(value, np.ndarray | list | tuple | Mapping)
 
 
 def _split(pair: TwoModels) -> Iterator[tuple[Any, ...]]:
@@ -229,7 +228,7 @@ def _split(pair: TwoModels) -> Iterator[tuple[Any, ...]]:
     if isinstance(data, Mapping) and not batches.size_of(data)[1]:
         yield (data,) if data_b is None else (data, data_b)
         return
-    if isinstance(data, torch.Tensor | np.ndarray | Mapping):
+    if is_tensor(data) or isinstance(data, np.ndarray | Mapping):
         size = batches.count_examples(data, replace(pair.options[0], max_examples=None)) or 0
         order = pair.rng.permutation(size)
         for start in range(0, size, pair.options[0].batch_size):
@@ -263,9 +262,9 @@ def _rows(data: Any, part: np.ndarray, size: int) -> Any:
         return {
             key: _rows(value, part, size) if batches.has_rows(value, size) else value for key, value in data.items()
         }
-    if not isinstance(data, torch.Tensor | np.ndarray | list) or len(data) != size:
+    if not (is_tensor(data) or isinstance(data, np.ndarray | list)) or len(data) != size:
         got = f"{len(data)} rows" if hasattr(data, "__len__") else described(data)
         raise ValueError(f"data_b must hold the same examples as data ({size} rows), got {got}.")
     if isinstance(data, list):
         return [data[int(i)] for i in part]
-    return data[torch.from_numpy(part)] if isinstance(data, torch.Tensor) else data[part]
+    return data[loaded_torch().from_numpy(part)] if is_torch(data) else data[part]

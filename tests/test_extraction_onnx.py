@@ -1,0 +1,235 @@
+"""ONNX models: which values are layers, what numbers they have, and in how many passes they come."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+from onnx_texts import model, values, weights
+
+from homolog.extraction.onnx_models import adapt, is_model
+
+X = weights(5, 4, seed=1)
+MLP = "mlp (float[n,4] x) => (float[n,2] y) { a = MatMul(x, w)  b = Add(a, c)  h = Relu(b)  y = MatMul(h, v) }"
+MLP_WEIGHTS = {"w": weights(4, 3), "c": weights(3, seed=2), "v": weights(3, 2, seed=3)}
+
+
+def mlp(**options) -> onnx.ModelProto:
+    return model(MLP, **options, **MLP_WEIGHTS)
+
+
+def test_layers_are_values_and_linear_layers_end_with_their_bias():
+    adapted = adapt(mlp())
+    assert dict(adapted.types) == {"a": "MatMul", "b": "Add", "h": "Relu", "y": "MatMul"}
+    assert adapted.default == ["b", "h", "y"]
+    found = values(mlp(), X, "a", "b", "h", "y")
+    a = X @ MLP_WEIGHTS["w"]
+    b = a + MLP_WEIGHTS["c"]
+    expected = {"a": a, "b": b, "h": np.maximum(b, 0), "y": np.maximum(b, 0) @ MLP_WEIGHTS["v"]}
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 11, 13, 18, 21])
+def test_old_and_new_operator_sets(opset):
+    found = values(mlp(opset=opset, ir=3 if opset < 9 else 8), X)
+    assert list(found) == ["b", "h", "y"]
+
+
+def test_a_path_a_message_and_a_session_give_the_same(tmp_path):
+    path = tmp_path / "mlp.onnx"
+    onnx.save(mlp(), path)
+    before = path.read_bytes()
+    session = onnxruntime.InferenceSession(path)
+    level = session.get_session_options().graph_optimization_level
+    of_bytes = onnxruntime.InferenceSession(before)
+    expected = values(path, X)
+    for given in (str(path), mlp(), session, of_bytes):
+        assert is_model(given)
+        found = values(given, X)
+        assert list(found) == list(expected)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array)
+    assert path.read_bytes() == before
+    assert session.get_session_options().graph_optimization_level == level
+    np.testing.assert_allclose(session.run(None, {"x": X})[0], expected["y"], atol=1e-6)
+    titles = [adapt(each).title for each in (path, mlp(), session, of_bytes)]
+    assert titles == ["mlp.onnx", "onnx.ModelProto", "mlp.onnx", "onnxruntime.InferenceSession"]
+    assert not is_model("mlp.npz")
+    assert not is_model(3)
+
+
+def test_a_message_is_left_as_it_was():
+    given = mlp()
+    before = given.SerializeToString()
+    values(given, X)
+    assert given.SerializeToString() == before
+
+
+def test_digests_tell_other_weights_and_structures():
+    other = model(MLP, **MLP_WEIGHTS | {"c": weights(3, seed=9)})
+    longer = model(MLP.replace("h = Relu(b)", "h = Sigmoid(b)"), **MLP_WEIGHTS)
+    digests = {adapt(each).digest() for each in (mlp(), other, longer)}
+    assert len(digests) == 3
+    assert adapt(mlp()).digest() == adapt(mlp()).digest()
+
+
+def test_weights_and_shapes_are_no_layers():
+    text = """g (float[n,s,4] x) => (float[n,s,4] y) {
+        t = Transpose<perm=[1,0]>(w)  a = MatMul(x, t)  shape = Shape(x)  one = Constant<value_int=1>()
+        s = Gather(shape, one)  f = Cast<to=1>(s)  zero = Constant<value_float=0.0>()  step = Constant<value_float=1.0>()
+        p = Range(zero, f, step)  q = Unsqueeze(p, axes)  y = Add(a, q) }"""
+    given = model(text, w=weights(4, 4), axes=np.array([0, 2]))
+    adapted = adapt(given)
+    assert "t" not in adapted.types
+    assert adapted.types["p"] == "Range"  # depends on the shape of the input: may be named
+    assert adapted.default == ["a", "y"]
+    assert "shape" not in adapted.types
+
+
+def test_passes_fit_into_the_memory_and_change_no_number():
+    text = "g (float[n,64] x) => (float[n,64] v7) {" + " ".join(
+        f"u{k} = MatMul({f'v{k - 1}' if k else 'x'}, w)  v{k} = Tanh(u{k})" for k in range(8)
+    )
+    given = model(text + "}", w=weights(64, 64) / 8)
+    x = weights(32, 64)
+    whole = values(given, x)
+    layer = 32 * 64 * 4
+    runs: list[int] = []
+    for memory in (4 * 3 * layer, 4, 4 * 100 * layer):
+        adapted = adapt(given, memory=memory)
+        running = adapted.run.__self__.running
+        feed = {"x": x}
+        runs.append(len(running.passes(list(whole), feed)))
+        found = dict(adapted.run(x, None))
+        assert list(found) == list(whole)
+        for name, array in whole.items():
+            np.testing.assert_array_equal(found[name], array)
+    assert runs == [6, 16, 1]
+
+
+def test_sizes_are_measured_again_for_larger_batches_only():
+    adapted = adapt(mlp(), memory=4 * 5 * 4 * 5)
+    running = adapted.run.__self__.running
+    for n in (3, 2, 5, 4):
+        dict(adapted.run(X[:n], None))
+    assert [shapes["x"] for shapes, _ in running.sizes] == [(3, 4), (5, 4)]
+
+
+def test_values_are_released_one_after_the_other():
+    stream = adapt(mlp()).run(X, None)
+    _, first = next(stream)
+    watched = weakref.ref(first)
+    del first
+    next(stream)
+    assert watched() is None
+
+
+def test_activations_that_a_graph_spells_out():
+    text = """g (float[n,4] x) => (float[n,4] y) {
+        s = Sigmoid(x)  silu = Mul(x, s)
+        d = Div(silu, root)  e = Erf(d)  p = Add(e, one)  m = Mul(silu, p)  gelu = Mul(m, half)
+        y = Add(gelu, x) }"""
+    given = model(text, root=np.float32(2**0.5), one=np.float32(1), half=np.float32(0.5))
+    adapted = adapt(given)
+    assert adapted.default == ["silu", "gelu", "y"]
+
+
+def test_normalisations_that_a_graph_spells_out():
+    text = """g (float[n,s,4] x) => (float[n,s,4] y) {
+        mean = ReduceMean<axes=[-1]>(x)  d = Sub(x, mean)  two = Constant<value_float=2.0>()  q = Pow(d, two)
+        var = ReduceMean<axes=[-1]>(q)  v = Add(var, eps)  r = Sqrt(v)  u = Div(d, r)  m = Mul(u, gain)  l = Add(m, shift)
+        h = MatMul(l, w)  y = Relu(h) }"""
+    given = model(text, eps=np.float32(1e-5), gain=weights(4), shift=weights(4), w=weights(4, 4))
+    assert adapt(given).default == ["l", "h", "y"]
+
+
+def test_scores_of_attention_are_not_taken_by_default():
+    text = """g (float[n,s,4] x, float[n,1,s] mask) => (float[n,s,4] y) {
+        q = MatMul(x, w)  t = Transpose<perm=[0,2,1]>(x)  s = MatMul(q, t)  m = Add(s, mask)  p = Softmax<axis=-1>(m)
+        c = MatMul(p, x)  y = Add(c, x) }"""
+    adapted = adapt(model(text, w=weights(4, 4)))
+    assert adapted.default == ["q", "y"]
+    assert {"s", "m", "p", "c"} <= set(adapted.types)
+
+
+def test_only_values_whose_first_axis_may_be_the_examples_are_taken():
+    text = """g (float[n,s,4] x) => (float[n,4] y) {
+        t = Transpose<perm=[1,0,2]>(x)  a = Relu(t)  h = MatMul(x, w)  y = ReduceMean<axes=[1], keepdims=0>(h) }"""
+    adapted = adapt(model(text, w=weights(4, 4)))
+    assert adapted.default == ["h", "y"]
+    assert "a" in adapted.types
+
+
+def test_branches_are_run_and_their_insides_are_no_layers():
+    text = """g (float[n,4] x) => (float[n,3] y) {
+        m = ReduceMax<keepdims=0>(x)  big = Greater(m, limit)
+        c = If (big) <then_branch = one () => (float[n,4] p) { p = Relu(x) }, else_branch = two () => (float[n,4] r) { r = Tanh(x) }>
+        y = MatMul(c, w) }"""
+    given = model(text, limit=np.float32(1e9), w=weights(4, 3))
+    adapted = adapt(given)
+    assert not {"p", "r"} & set(adapted.types)
+    assert {"c", "y"} <= set(adapted.types)
+    np.testing.assert_allclose(values(given, X, "c")["c"], np.tanh(X), rtol=1e-5)
+
+
+def test_functions_of_the_model_are_written_out():
+    text = """<ir_version: 8, opset_import: ["" : 17, "own" : 1]> g (float[n,4] x) => (float[n,3] y) { h = own.Dense(x, w)  y = Relu(h) }
+        <domain: "own", opset_import: ["" : 17]> Dense (a, b) => (c) { d = MatMul(a, b)  c = Tanh(d) }"""
+    given = onnx.parser.parse_model(text)
+    given.graph.initializer.append(onnx.numpy_helper.from_array(MLP_WEIGHTS["w"], "w"))
+    found = values(given, X)
+    np.testing.assert_allclose(found["h"], np.tanh(X @ MLP_WEIGHTS["w"]), atol=1e-6)
+    assert len(found) == 3  # the product inside the function, too
+
+
+def test_half_precision_comes_as_float32():
+    text = "g (float16[n,4] x) => (float16[n,3] y) { h = MatMul(x, w)  b = Cast<to=16>(h)  y = Relu(h) }"
+    given = model(text, w=MLP_WEIGHTS["w"].astype(np.float16))
+    found = values(given, X.astype(np.float16), "h", "b", "y")
+    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    half = found["h"]
+    np.testing.assert_array_equal(half, half.astype(np.float16))
+    np.testing.assert_allclose(found["b"], half, rtol=2**-8)
+
+
+def test_double_precision_stays():
+    text = "g (double[n,4] x) => (double[n,3] y) { y = MatMul(x, w) }"
+    found = values(model(text, w=weights(4, 3).astype(np.float64)), X.astype(np.float64))
+    assert found["y"].dtype == np.float64
+
+
+def test_recurrent_layers_are_taken_where_the_examples_come_first():
+    node = helper.make_node("LSTM", ["time", "w", "r"], ["rows"], hidden_size=3)
+    text = "g (float[n,s,4] x) => (float[n,s,3] y) { time = Transpose<perm=[1,0,2]>(x)  flat = Squeeze(rows, axes)  y = Transpose<perm=[1,0,2]>(flat) }"
+    given = model(text, w=weights(1, 12, 4), r=weights(1, 12, 3), axes=np.array([1]))
+    given.graph.node.insert(1, node)
+    adapted = adapt(given)
+    assert adapted.default == ["y"]
+    assert values(given, weights(2, 6, 4))["y"].shape == (2, 6, 3)
+
+
+def test_weights_in_files_of_their_own(tmp_path):
+    path = tmp_path / "mlp.onnx"
+    onnx.save(mlp(), path, save_as_external_data=True, location="mlp.data", size_threshold=0)
+    first = adapt(path).digest()
+    np.testing.assert_array_equal(values(path, X)["y"], values(mlp(), X)["y"])
+    session = onnxruntime.InferenceSession(path)
+    np.testing.assert_array_equal(values(session, X)["y"], values(mlp(), X)["y"])
+    data = tmp_path / "mlp.data"
+    data.write_bytes(bytes(4) + data.read_bytes()[4:])
+    assert adapt(path).digest() != first
+
+
+def test_initialisers_that_are_inputs_too():
+    given = mlp(ir=3, opset=9)
+    shapes = {name: array.shape for name, array in MLP_WEIGHTS.items()}
+    given.graph.input.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()
+    )
+    assert list(values(given, X)) == ["b", "h", "y"]
