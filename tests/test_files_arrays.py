@@ -58,6 +58,20 @@ def test_what_is_no_layer_of_hdf5_is_left_out_with_a_word(hdf5):
     assert hl.open(path, "labels")["labels"].shape == (6, 1)
 
 
+def test_ids_in_a_row_or_a_column_are_no_layer(hdf5, tmp_path):
+    for ids in (np.arange(6)[None], np.arange(6)[:, None], [[name] for name in IDS]):
+        assert hl.open(hdf5(x=X, ids=ids)).example_ids.tolist() == np.ravel(ids).tolist()
+        np.savez(tmp_path / "t.npz", x=X, ids=ids)
+        assert hl.open(tmp_path / "t.npz").example_ids.tolist() == np.ravel(ids).tolist()
+
+
+def test_an_object_beside_arrays_is_refused_unless_another_is_named(tmp_path):
+    np.savez(tmp_path / "t.npz", x=X, o=np.array([{}]))
+    with pytest.raises(ValueError, match=r"'o' must hold numbers, got pickled Python objects, .*key= \(x\)"):
+        hl.open(tmp_path / "t.npz")
+    assert_array_equal(hl.open(tmp_path / "t.npz", "x")["x"], X)
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", ">f8", "i1", "u8", ">i4"])
 def test_every_type_of_hdf5_is_compared(dtype, hdf5, rng):
     x = (rng.normal(size=(40, 3)) * 50).astype("i1").astype(dtype)

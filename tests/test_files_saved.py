@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pandas
 import polars
@@ -10,6 +11,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 import safetensors.numpy
+import scipy.io
 import xarray
 from conftest import command_line
 from numpy.testing import assert_allclose, assert_array_equal
@@ -114,6 +116,27 @@ def test_others_read_what_is_written(layers, tmp_path):
             assert data["blocks%2F0"].dims == ("example", "blocks%2F0_feature")
             assert data["blocks%2F0"].attrs["long_name"] == "blocks/0"
             assert_array_equal(data["blocks%2F0"], layers["blocks/0"])
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".nc", ".arrow", ".h5", ".mat", ".csv"])
+def test_names_of_files_may_be_of_any_encoding(ending, tmp_path):
+    x, path = np.eye(5), tmp_path / f"a\udcff{ending}"
+    with h5py.File(tmp_path / "x", "w") as file:
+        file["x"] = x
+    writers = {
+        ".arrow": lambda: pyarrow.feather.write_feather(pyarrow.table({"x": list(x)}), tmp_path / "x"),
+        ".mat": lambda: scipy.io.savemat(tmp_path / "x", {"x": x}, appendmat=False),
+        ".csv": lambda: np.savetxt(tmp_path / "x", x, delimiter=","),
+        ".h5": lambda: None,
+    }
+    if ending in writers:
+        writers[ending]()
+        (tmp_path / "x").rename(path)
+    else:
+        hl.save({"x": x}, path)
+    (layer,) = hl.open(path).values()
+    assert_array_equal(layer, x)
+    assert hl.open(path).provenance["model"] == r"a\udcff"
 
 
 def test_a_store_is_written_as_parquet_some_rows_at_a_time(layers, tmp_path, monkeypatch):
@@ -229,7 +252,6 @@ def as_arrow(x, path):
 
 
 def as_hdf5(x, path, **options):
-    h5py = pytest.importorskip("h5py", reason="writes the file that is mapped")
     with h5py.File(path, "w", userblock_size=512) as file:
         file.create_dataset("x", data=x, **options)
 

@@ -287,6 +287,10 @@ ODD_TEXTS = {
     "spaces": ("1.5 2\n3 4\n", "got spaces in line 1"),
     "decimal commas": ('id,a\nx,"0,5"\n', "line 2, column 'a', must hold a number with a decimal point, got '0,5'"),
     "one decimal comma": ('id,a\nx,0.5\ny,"0,5"\n', "line 3, column 'a', .*: write it with a decimal point"),
+    "vectors": (
+        'id,x,f\na,"[0.5, 1.5]",1\nb,"[ -1. 2.]",2\n',
+        r"'x' must hold numbers, got vectors written as text.*key= \(f\)",
+    ),
     "latin": ("é,a\nx,1\n".encode("latin-1"), "must be in UTF-8"),
     "pickle": (pickle.dumps([1]), "must be in UTF-8"),
     "quotes": ('a,b\n"1,2\n3,4\n', "line 3 must be a row of a table, got: unexpected end of data"),

@@ -16,6 +16,8 @@ from homolog.names import quoted, writable
 
 _TOGETHER = 1024
 """Lines that are made numbers of at a time; the first of them say which columns hold numbers."""
+_VECTOR = re.compile(r"\s*\[\s*[-+]?[\d.]")
+_VECTORS = "must hold numbers, got vectors written as text: write one column for each number, or the table as Parquet"
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 _MARKS = {";": "semicolons", "\t": "tabs", " ": "spaces"}
 _LARGEST = 2.0**53
@@ -58,6 +60,8 @@ def read_text(path: Path) -> Contents:
 def _entry(name: str, kind: str, columns: dict[str, np.ndarray], texts: dict[str, list[str]]) -> Entry:
     if kind == "numbers":
         return Entry("numbers", lambda: columns[name])
+    if kind == _VECTORS:
+        return Entry("refused", what=kind)
     return Entry("text", lambda: _ids(texts[name])) if kind in ("text", "ids") else Entry("other", what=kind)
 
 
@@ -162,6 +166,8 @@ def _kind(lines: list[_Line], place: int, name: str) -> str:
             f"line {odd.number}, column {quoted(name)}, must hold a number with a decimal point, got "
             f"{quoted(odd.fields[place])}: write the table with points."
         )
+    if all(_VECTOR.match(field) for _, field in fields):
+        return _VECTORS
     found = {field.strip().lower() for _, field in fields}
     return "nothing" if found == {""} else "booleans" if found <= {"true", "false"} else "text"
 
