@@ -65,6 +65,11 @@ def test_ids_in_a_row_or_a_column_are_no_layer(hdf5, tmp_path):
         assert hl.open(tmp_path / "t.npz").example_ids.tolist() == np.ravel(ids).tolist()
 
 
+def test_a_weight_in_kilograms_is_no_model(hdf5):
+    with pytest.warns(hl.FileWarning, match="'weight'"):
+        assert list(hl.open(hdf5(x=X, weight=np.arange(6.0)))) == ["x"]
+
+
 def test_an_object_beside_arrays_is_refused_unless_another_is_named(tmp_path):
     np.savez(tmp_path / "t.npz", x=X, o=np.array([{}]))
     with pytest.raises(ValueError, match=r"'o' must hold numbers, got pickled Python objects, .*key= \(x\)"):

@@ -244,6 +244,7 @@ TEXTS = {
     "no names": ("1.5,2\n3,4\n", None),
     "no names, ids": ("x,1.5,2\ny,3,4\n", ["x", "y"]),
     "index of pandas": (",0,1\n7,1,2\n8,3,4\n", [7, 8]),
+    "index of pandas, whole numbers": (",0,1\n7,5,2\n8,3,4\n", [7, 8]),
     "columns of pandas": ("0,1\n1.5,2\n3,4\n", None),
     "R": ('"a","b"\n"r1",1,2\n"r2",3,4\n', ["r1", "r2"]),
     "savetxt": ("# a,b\n1,2\n3,4\n", None),
@@ -279,6 +280,8 @@ ODD_TEXTS = {
     "late": ("a,b\n" + "1,2\n" * 2000 + "\n3,x\n", "line 2003, column 'b', must hold a number, got 'x'"),
     "missing": ("a,b\n1,2\n3,\n", "line 3, column 'b', must hold a number, got nothing"),
     "missing first": ("a,b\n,2\n3,4\n", "line 2, column 'a', must hold a number, got nothing"),
+    "missing at once": (",2\n3,4\n5,6\n", "line 1, column '0', must hold a number, got nothing"),
+    "gap at once": ("NA,2\n3,4\n5,6\n", "line 1, column '0', must hold a number, got 'NA'"),
     "not a number": ("a,b\n1,nan\n3,4\n", "line 2, column 'b', must hold a finite number, got 'nan'"),
     "long integer": ("a,b\n1,9007199254740993\n3,4\n", "line 2, column 'b', must hold a number that float64 can hold"),
     "semicolons": ("id;a\nx;0,5\n", "fields must be separated by commas, got semicolons in line 1"),
@@ -313,6 +316,11 @@ def test_numbers_in_text_lose_nothing(tmp_path):
     polars.DataFrame(x, schema=list("abcde")).write_csv(tmp_path / "t.tsv", separator="\t")
     assert_array_equal(hl.open(tmp_path / "t.tsv")["t"], x)
     assert_array_equal(hl.open(tmp_path / "t.tsv", "c")["c"], x[:, 2:3])
+
+
+def test_numbers_of_any_size_are_finite(written):
+    large = [[1e308, 1e308], [1.0, 2.0], [-1e308, 3.0]]
+    assert_array_equal(hl.open(written({"x": large}))["x"], large)
 
 
 def test_classes_that_datasets_notes_are_no_features(written):

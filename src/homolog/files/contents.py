@@ -24,8 +24,6 @@ _UNNAMED = "__index_level_"
 """How pandas calls an index without a name."""
 _ENDS_OF_IDS = ("_id", "_ids", " id")
 _LABELS = ("label", "labels", "class", "target", "targets")
-"""What columns of whole numbers are called that are classes, and no features."""
-_LABELS = ("label", "labels", "class", "target", "targets")
 """What columns of numbers are called that say what a row is, in lower case."""
 _ENDS_OF_WEIGHTS = ("weight", "bias", "kernel", "kernel:0", "running_mean", "running_var", "num_batches_tracked")
 
@@ -303,7 +301,7 @@ WEIGHTS = "it looks like the weights of a model: load them into the model and ta
 
 def _check_weights(layers: Mapping[str, Any], left_out: Mapping[str, str]) -> None:
     counts = {getattr(array, "shape", (0,))[0] for array in layers.values()}
-    if look_like_weights([*layers, *left_out]) and (len(counts) > 1 or look_like_weights(left_out)):
+    if look_like_weights(layers) and (len(counts) > 1 or look_like_weights(left_out)):
         raise Refusal(f"the arrays must be activations with equal rows, got {listed(layers)}; {WEIGHTS}.")
 
 
