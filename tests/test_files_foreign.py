@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
+import sys
 import warnings
 
 import h5py
 import numpy as np
 import pandas
 import polars
-import pyarrow
-import pyarrow.feather
-import pyarrow.parquet
 import pytest
 import scipy.io
 import torch
@@ -49,7 +49,9 @@ def newer_matlab(path, ids):
             file["ids"] = np.asarray([ids], dtype=np.int64)
             file["ids"].attrs["MATLAB_class"] = np.bytes_("int64")
             return
-        texts = [file.create_dataset(f"#refs#/{i}", data=np.frombuffer(t.encode("utf-16-le"), "<u2")[:, None]) for i, t in enumerate(ids)]
+        codes = [np.frombuffer(text.encode("utf-16-le"), "<u2")[:, None] for text in ids]
+        codes = [np.frombuffer(text.encode("utf-16-le"), "<u2")[:, None] for text in ids]
+        texts = [file.create_dataset(f"#refs#/{i}", data=code) for i, code in enumerate(codes)]
         for text in texts:
             text.attrs["MATLAB_class"] = np.bytes_("char")
         file.create_dataset("ids", data=[[text.ref for text in texts]], dtype=h5py.ref_dtype)
@@ -110,7 +112,9 @@ def test_what_others_wrote_comes_back_with_its_ids(name, kind, tmp_path):
     path = tmp_path / name
     WRITERS[name](path, IDS[kind])
     opened = hl.open(path)
-    layer = {"wide.parquet": "wide", "pandas.csv": "pandas", "index.csv": "index", "polars.tsv": "polars"}.get(name, "embedding")
+    layer = {"wide.parquet": "wide", "pandas.csv": "pandas", "index.csv": "index", "polars.tsv": "polars"}.get(
+        name, "embedding"
+    )
     assert list(opened) == [layer]
     assert_array_equal(opened[layer], X)
     expected = [str(i) for i in IDS[kind]] if name == "arrays" else IDS[kind]
@@ -126,3 +130,78 @@ def test_classic_netcdf_is_read(tmp_path):
     opened = hl.open(tmp_path / "a.nc")
     assert_array_equal(opened["embedding"], X)
     assert opened.example_ids.tolist() == list(range(N))
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if "." in name])
+def test_damaged_files_are_one_sentence_or_harmless(name, tmp_path, monkeypatch):
+    """Bytes changed, cut out or put in, at places drawn from a fixed seed; nothing ends the process."""
+    monkeypatch.setattr(sys.modules[__name__], "X", X[:40])
+    path = tmp_path / name
+    WRITERS[name](path, IDS["text"][:40])
+    whole, draw, said = path.read_bytes(), random.Random(0), []
+    for _ in range(12):
+        content = bytearray(whole)
+        at = draw.randrange(draw.choice([600, len(content)]))
+        match draw.choice(["change", "cut", "put", "end"]):
+            case "change":
+                content[at] = draw.randrange(256)
+            case "cut":
+                del content[at : at + draw.randrange(1, 9)]
+            case "put":
+                content[at:at] = draw.randbytes(4)
+            case "end":
+                del content[at:]
+        path.write_bytes(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", hl.FileWarning)
+            try:
+                hl.open(path)
+            except (ValueError, TypeError) as error:
+                said.append(str(error))
+    assert len(said) > 2
+    assert not [text for text in said if "\n" in text or len(text) > 900]
+
+
+@pytest.mark.parametrize("content", [b"", bytes(5000), b"a text, and no table\n" * 99], ids=["empty", "zeros", "text"])
+@pytest.mark.parametrize("ending", [".parquet", ".feather", ".arrow", ".h5", ".hdf5", ".mat", ".csv", ".tsv", ".nc"])
+def test_what_is_no_such_file_is_one_sentence(ending, content, tmp_path):
+    (tmp_path / f"a{ending}").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a{ending}'.* must (be|hold) .*got") as caught:
+        hl.open(tmp_path / f"a{ending}")
+    assert "\n" not in str(caught.value)
+
+
+def test_reading_imports_only_what_a_kind_of_file_needs(tmp_path):
+    """Tables in text, NumPy's files and MATLAB's older ones need no library beside those that homolog needs anyway."""
+    for name in ("pandas.csv", "numpy.npz", "scipy.mat"):
+        WRITERS[name](tmp_path / name, IDS["integer"])
+    code = (
+        "import sys; import homolog as hl\n"
+        "for name in ('pandas.csv', 'numpy.npz', 'scipy.mat'): hl.open(name)\n"
+        "print({'pyarrow', 'h5py', 'h5netcdf', 'pandas', 'xarray', 'torch', 'datasets'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "extra"), [("pandas.parquet", "pyarrow", "tables"), ("h5py.h5", "h5py", "files")]
+)
+def test_a_library_that_is_not_there_is_named_with_its_extra(name, library, extra, tmp_path, monkeypatch):
+    WRITERS[name](tmp_path / name, IDS["integer"])
+    for module in [module for module in sys.modules if module.split(".")[0] == library]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(sys, "meta_path", [_Without(library), *sys.meta_path])
+    with pytest.raises(ImportError, match=rf'needs {library}, .*pip install "homolog\[{extra}\]"'):
+        hl.open(tmp_path / name)
+
+
+class _Without:
+    """Finds no library of a name, and leaves all others to others."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def find_spec(self, module, *_):
+        if module.split(".")[0] == self.name:
+            raise ImportError(module)

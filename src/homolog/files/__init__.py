@@ -137,7 +137,7 @@ def _located(path: Any, key: str | None) -> tuple[Path, str | None]:
         return _path(path), key
     if key is not None:
         raise ValueError(f"what is meant must be named once, got {quoted(text)} and key={quoted(key)}: leave one out.")
-    place = next((place for place in places if _exists(text[:place])), places[0])
+    place = next((place for place in reversed(places) if _exists(text[:place])), places[0])
     return _path(text[:place]), text[place + len(mark) :]
 
 

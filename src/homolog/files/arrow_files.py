@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,38 @@ from homolog.names import writable
 _ABOUT = b"homolog"
 """Under which name the metadata of a table say what homolog wrote."""
 _IDS = "example_id"
+_OPTIONS = {"compression": "none", "use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
 _ROWS_TOGETHER = 64 << 20
 """Bytes that are written at a time."""
 
 
 def read_parquet(path: Path) -> Contents:
-    """Say what a file of Parquet holds; a column is read when it is asked for, and compared with its checksums if it has any."""
+    """Say what a file of Parquet holds; columns are read when asked for, and their checksums compared if there are any."""
+    pyarrow = optional("pyarrow", "tables", "reading .parquet")
     parquet = optional("pyarrow.parquet", "tables", "reading .parquet")
-    with parquet.ParquetFile(path) as file:
+    whole = _mapped_bytes(path)
+    with parquet.ParquetFile(pyarrow.BufferReader(whole)) as file:
         schema = file.schema_arrow
+    numbers = {field.name for field in schema if pyarrow.types.is_primitive(field.type)}
+
+    @cache
+    def read(*names: str) -> dict[str, Any]:
+        with parquet.ParquetFile(pyarrow.BufferReader(whole), page_checksum_verification=True) as file:
+            table = file.read(columns=names)
+        return dict(zip(table.schema.names, table.columns, strict=True))
 
     def column(name: str) -> Any:
-        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(columns=[name]).column(name)
+        # Thousands of columns of numbers are read at once: every reading goes through all that a file says of its columns.
+        return read(*numbers)[name] if name in numbers else read(name)[name]
 
     return _as_written(contents_of(schema, column, writable(path.stem)), schema)
+
+
+def _mapped_bytes(path: Path) -> Any:
+    """Return the bytes of a file as a buffer over its map; Arrow itself would take only names in UTF-8."""
+    if not path.stat().st_size:
+        raise Refusal("there must be a table, got an empty file: write it again.")
+    return optional("pyarrow", "tables", f"reading {path.suffix}").py_buffer(np.memmap(path, "u1", "r"))
 
 
 def read_arrow(path: Path) -> Contents:
@@ -49,17 +67,12 @@ def read_arrow(path: Path) -> Contents:
 def mapped_table(path: Path) -> tuple[Any, int]:
     """Return a table over the memory map of a file, in either of Arrow's forms, and where in memory the map begins."""
     pyarrow = optional("pyarrow", "tables", f"reading {path.suffix}")
-    with path.open("rb") as file:
-        magic = file.read(6)
-    if not magic:
-        raise Refusal("there must be a table, got an empty file: write it again.")
+    whole = _mapped_bytes(path)
+    magic = whole[:6].to_pybytes()
     if magic[:4] == b"FEA1":
         raise Refusal("the file must be of Feather's version 2, got version 1: read it with pandas and write it again.")
-    whole = pyarrow.memory_map(str(path))
-    start = whole.read_buffer().address
-    whole.seek(0)
     reader = pyarrow.ipc.open_file(whole) if magic == b"ARROW1" else pyarrow.ipc.open_stream(whole)
-    return reader.read_all(), start
+    return reader.read_all(), whole.address
 
 
 def checked(table: Any, name: str) -> Any:
@@ -84,7 +97,9 @@ def _as_written(found: Contents, schema: Any) -> Contents:
     if about is None:
         return found
     said = json.loads(about)
-    identities = {name: found.entries[said[name]].read() for name in IDENTITIES if said.get(name) in found.entries}
+    if {*said["layers"], *(said[name] for name in IDENTITIES if name in said)} != set(found.entries):
+        return found  # somebody made another table of it
+    identities = {name: found.entries[said[name]].read() for name in IDENTITIES if name in said}
     notes = {"provenance": json.dumps(said["provenance"])} | {
         name: values if name == "example_ids" else np.asarray(values) for name, values in identities.items()
     }
@@ -100,29 +115,25 @@ def write_parquet(layers: Activations, path: str) -> None:
     if "example_ids" in identities and _IDS not in layers:
         columns["example_ids"] = _IDS
     about = {"layers": list(layers), "provenance": layers.notes} | columns
-    width = sum(array.shape[1] for array in layers.values())
-    step = max(1, _ROWS_TOGETHER // (8 * width))
-    writer = None
-    try:
-        for start in range(0, layers.n, step):
-            rows = slice(start, min(start + step, layers.n))
-            table = {columns[name]: pyarrow.array(values[rows].tolist()) for name, values in identities.items()}
-            table |= {name: _vectors(pyarrow, array, rows) for name, array in layers.items()}
-            block = pyarrow.table(table)
-            if writer is None:
-                schema = block.schema.with_metadata({_ABOUT: json.dumps(about, ensure_ascii=False)})
-                writer = parquet.ParquetWriter(
-                    path,
-                    schema,
-                    compression="none",
-                    use_dictionary=False,
-                    write_statistics=False,
-                    write_page_checksum=True,
-                )
-            writer.write_table(block.cast(writer.schema))
-    finally:
-        if writer is not None:
-            writer.close()
+    step = max(1, _ROWS_TOGETHER // (8 * sum(array.shape[1] for array in layers.values())))
+
+    def table(start: int) -> Any:
+        rows = slice(start, min(start + step, layers.n))
+        found = {columns[name]: _column(pyarrow, values[rows]) for name, values in identities.items()}
+        return pyarrow.table(found | {name: _vectors(pyarrow, array, rows) for name, array in layers.items()})
+
+    first = table(0)
+    schema = first.schema.with_metadata({_ABOUT: json.dumps(about, ensure_ascii=False)})
+    with Path(path).open("wb") as file, parquet.ParquetWriter(file, schema, **_OPTIONS) as writer:
+        writer.write_table(first.cast(schema))
+        for start in range(step, layers.n, step):
+            writer.write_table(table(start).cast(schema))
+
+
+def _column(pyarrow: Any, values: np.ndarray) -> Any:
+    if values.dtype.kind in "iu":
+        return pyarrow.array(values.astype(values.dtype.newbyteorder("=")))
+    return pyarrow.array(values.astype(str).tolist(), pyarrow.string())
 
 
 def _vectors(pyarrow: Any, array: Array, rows: slice) -> Any:

@@ -80,6 +80,8 @@ def _extension(name: str, dtype: Any, column: Callable[[str], Any]) -> Entry:
         # A shape of several axes is kept: who makes layers of it says what to do about them.
         shape = tuple(dtype.shape)
         return Entry("layer", lambda: _vectors(_storage(column(name)), name).reshape(-1, *shape))
+    if dtype.extension_name == "arrow.bool8":
+        return Entry("other", what="booleans")
     if dtype.extension_name == "arrow.uuid":
         return Entry("text", lambda: [str(value) for value in column(name).to_pylist()])
     inner = _entry(name, dtype.storage_type, lambda name: _storage(column(name)))
@@ -116,7 +118,10 @@ def _numbers(column: Any, name: str) -> np.ndarray:
 
 
 def _check_numbers(found: np.ndarray, name: str) -> None:
-    if found.dtype.kind == "f" and not np.isfinite(found.sum(dtype=np.float64)):
+    with np.errstate(all="ignore"):
+        # The sum of finite numbers is finite unless it overflows: one pass, and no array of flags.
+        total = found.sum(dtype=np.float64)
+    if found.dtype.kind == "f" and not np.isfinite(total):
         odd = ~np.isfinite(found).reshape(len(found), -1).all(axis=1)
         if odd.any():
             raise Refusal(

@@ -19,11 +19,10 @@ RESERVED = "homolog:"
 """How the names of what is no layer begin, in files that homolog wrote."""
 ID_NAMES = ("example_id", "example_ids", "id", "ids", "index", "__index_level_0__", "unnamed: 0", "")
 """What columns of ids are called, in lower case; an empty name is that of the index in a table that pandas wrote as text."""
+OBJECTS = "must hold numbers, got pickled Python objects, which are not read because reading them can run code"
 _UNNAMED = "__index_level_"
 """How pandas calls an index without a name."""
 _ENDS_OF_IDS = ("_id", "_ids", " id")
-_LABELS = ("label", "labels", "class", "target", "targets")
-"""What columns of whole numbers are called that are classes, and no features."""
 _LABELS = ("label", "labels", "class", "target", "targets")
 """What columns of numbers are called that say what a row is, in lower case."""
 _ENDS_OF_WEIGHTS = ("weight", "bias", "kernel", "kernel:0", "running_mean", "running_var", "num_batches_tracked")
@@ -60,23 +59,25 @@ class Contents:
     """What the one layer is called whose features are all entries of one number per row; None where these are no features."""
 
 
-def members(layers: Mapping[str, Any]) -> Contents:
-    """Return arrays by name that are in memory, or what homolog wrote beside them."""
-    notes = {name.removeprefix(RESERVED): value for name, value in layers.items() if name.startswith(RESERVED)}
-    return Contents({name: entry_of(value) for name, value in layers.items() if not name.startswith(RESERVED)}, notes)
+def members(held: Mapping[str, Entry]) -> Contents:
+    """Return entries by name, of which some may be what homolog wrote beside the layers."""
+    notes = {name.removeprefix(RESERVED): entry.read() for name, entry in held.items() if name.startswith(RESERVED)}
+    return Contents({name: entry for name, entry in held.items() if not name.startswith(RESERVED)}, notes)
 
 
-def entry_of(array: Any) -> Entry:
-    """Say what an array that was read may be."""
-    shape, dtype = getattr(array, "shape", ()), getattr(array, "dtype", None)
+def entry_of(name: str, shape: tuple[int, ...], dtype: np.dtype, read: Callable[[], Any]) -> Entry:
+    """Say what an array may be by its name, shape and type, in a format where arrays have any number of axes."""
+    if dtype.hasobject:
+        return Entry("refused", what=OBJECTS)
     if len(shape) == 0:
-        return Entry("other", lambda: array, "one number" if dtype is None or dtype.kind in "iufb" else "one text")
-    kind = getattr(dtype, "kind", "")
-    if len(shape) == 1 and kind in "iuf":
-        return Entry("numbers", lambda: array)
-    if len(shape) == 1 and kind in "SUT":
-        return Entry("text", lambda: array)
-    return Entry("layer", lambda: array)
+        return Entry("other", read, "one number" if dtype.kind in "iufb" else "one text")
+    if len(shape) == 2 and 1 in shape and dtype.kind in "iuSUT" and looks_like_ids(name):
+        return entry_of(name, (max(shape),), dtype, lambda: np.asarray(read()).reshape(-1))
+    if dtype.kind == "b":
+        return Entry("other", read, "booleans")
+    if dtype.kind in "SUT":
+        return Entry("text", read) if len(shape) == 1 else Entry("other", read, "text")
+    return Entry("numbers" if len(shape) == 1 and dtype.kind in "iuf" else "layer", read)
 
 
 def of_shape(shape: tuple[int, ...], read: Callable[[], Any]) -> Entry:
@@ -174,7 +175,7 @@ def _why_not(entries: Mapping[str, Entry], name: str) -> str:
 
 def _is_feature(contents: Contents, name: str) -> bool:
     """Say whether a column of numbers is a feature: ids and classes are numbers, too."""
-    aside = name in contents.index or looks_like_ids(name) or name.lower() in _LABELS
+    aside = name in contents.index or looks_like_ids(name) or name.lower() in _LABELS or name.startswith(RESERVED)
     return contents.gathered is not None and not aside
 
 
@@ -300,7 +301,7 @@ WEIGHTS = "it looks like the weights of a model: load them into the model and ta
 
 def _check_weights(layers: Mapping[str, Any], left_out: Mapping[str, str]) -> None:
     counts = {getattr(array, "shape", (0,))[0] for array in layers.values()}
-    if look_like_weights([*layers, *left_out]) and (len(counts) > 1 or look_like_weights(left_out)):
+    if look_like_weights(layers) and (len(counts) > 1 or look_like_weights(left_out)):
         raise Refusal(f"the arrays must be activations with equal rows, got {listed(layers)}; {WEIGHTS}.")
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from homolog.files.contents import Contents, Entry, Refusal, stacked
+from homolog.files.contents import Contents, Entry, Refusal, entry_of, stacked
 from homolog.files.numpy_files import mapped
 from homolog.machine import optional
 
 _KERAS = ("keras_version", "layer_names", "model_config", "_is_legacy")
 _DEEPEST = 32
 """Groups within groups that are looked into."""
+_TEXT = np.dtype("U1")
 MODEL = (
     "the file must hold activations, got what looks like a Keras model or its weights: load it with Keras and take its layers "
     "with homolog.extract."
@@ -70,14 +71,13 @@ def _entry(h5py: Any, path: Path, item: Any, name: str) -> Entry:
     kind = kind_of(h5py, item)
     if kind != "array":
         return Entry("refused", what=kind) if kind.startswith("must") else Entry("other", what=kind)
-    is_text = h5py.check_string_dtype(item.dtype) is not None
-    if len(item.shape) == 0:
-        return Entry("other", what="one text" if is_text else "one number")
-    if is_text:
-        return Entry("text", lambda: read(path, name)) if len(item.shape) == 1 else Entry("other", what="text")
-    if len(item.shape) == 1 and item.dtype.kind in "iuf":
-        return Entry("numbers", lambda: read(path, name))
-    return Entry("layer", lambda: read(path, name))
+    if h5py.check_vlen_dtype(item.dtype) is not None and not _is_text(h5py, item):
+        return Entry("layer", lambda: read(path, name))
+    return entry_of(name, item.shape, _TEXT if _is_text(h5py, item) else item.dtype, lambda: read(path, name))
+
+
+def _is_text(h5py: Any, item: Any) -> bool:
+    return h5py.check_string_dtype(item.dtype) is not None
 
 
 def kind_of(h5py: Any, item: Any) -> str:
@@ -86,7 +86,7 @@ def kind_of(h5py: Any, item: Any) -> str:
         return "nothing" if isinstance(item, h5py.Dataset) else "a type"
     if item.external or item.is_virtual:
         return "must hold its numbers in the file itself, got some in other files: copy them into one"
-    if item.dtype.kind == "O" and h5py.check_string_dtype(item.dtype) is None:
+    if item.dtype.kind == "O" and not _is_text(h5py, item):
         inner = h5py.check_vlen_dtype(item.dtype)
         if inner is None or inner.kind not in "iuf":
             return "must hold numbers, got references to other objects: write the arrays themselves"
@@ -108,5 +108,5 @@ def read(path: Path, name: str) -> Any:
             if large is not None:
                 return large
         found = item[()]
-        ragged = h5py.check_vlen_dtype(item.dtype) is not None and h5py.check_string_dtype(item.dtype) is None
+        ragged = h5py.check_vlen_dtype(item.dtype) is not None and not _is_text(h5py, item)
     return stacked(found, name) if ragged else list(found) if found.dtype.kind == "O" else np.asarray(found)

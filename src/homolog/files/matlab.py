@@ -144,14 +144,15 @@ def _newer(h5py: Any, path: Path, name: str, item: Any) -> Entry:
 def _newer_cells(h5py: Any, item: Any, name: str) -> Entry:
     if h5py.check_ref_dtype(item.dtype) is not h5py.Reference:
         return Entry("refused", what=_OBJECT.format(kind="a cell array of any objects", remedy="cell2mat(x)"))
-    cells = [item.file[reference] for reference in np.asarray(item[()]).reshape(-1)]
-    read = [
-        np.asarray(["".join(_text_rows(cell))] if _class_of(cell) == "char" else cell[()])
-        if isinstance(cell, h5py.Dataset) and (_class_of(cell) == "char" or _class_of(cell) in _NUMBERS)
-        else None
-        for cell in cells
-    ]
-    return _cells(read, name)
+    return _cells([_cell(h5py, item.file[reference]) for reference in np.asarray(item[()]).reshape(-1)], name)
+
+
+def _cell(h5py: Any, item: Any) -> np.ndarray | None:
+    """Return the text or the numbers in a cell; None for anything else."""
+    kind = _class_of(item) if isinstance(item, h5py.Dataset) else ""
+    if kind == "char":
+        return np.asarray(["".join(_text_rows(item))])
+    return np.asarray(item[()]) if kind in _NUMBERS else None
 
 
 def _text_rows(item: Any) -> list[str]:

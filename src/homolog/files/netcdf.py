@@ -90,14 +90,9 @@ def _entry(path: Path, engine: str, name: str, variable: Any) -> Entry:
     """Say what a variable is by its shape and type; it is read when it is asked for."""
     if " since " in str(variable.attrs.get("units", "")):
         return Entry("other", what="dates or times")
-    kind = (
-        entry_of(np.broadcast_to(np.zeros((), variable.dtype), variable.shape)) if variable.dtype.kind != "O" else None
-    )
-    if kind is None and variable.ndim == 1:
-        return Entry("text", lambda: _values(path, engine, name).tolist())
-    if kind is None or kind.kind == "other" or variable.dtype.kind not in "iufU":
-        return Entry("other", what="text" if kind is None else kind.what or "booleans")
-    return Entry(kind.kind, lambda: _values(path, engine, name))
+    # xarray has text as objects.
+    dtype = np.dtype("U1") if variable.dtype.kind == "O" else variable.dtype
+    return entry_of(name, variable.shape, dtype, lambda: _values(path, engine, name))
 
 
 def _whole(entry: Entry) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from homolog.arrays import to_numpy
 from homolog.files.contents import IDENTITIES, RESERVED, Contents, Entry, entry_of, members
 from homolog.names import writable
 
-_OBJECTS = "must hold numbers, got pickled Python objects, which are not read because reading them can run code"
 MAPPED_FROM = 64 << 20
 """Bytes from which on an array stays in its file, where the file holds its numbers as they are."""
 
@@ -40,20 +40,18 @@ def read_array(path: Path) -> np.ndarray:
 def entry_in(path: Path) -> Entry:
     """Say what the array in a file may be by its header, and read it when it is asked for."""
     with path.open("rb") as file:
-        newer = np.lib.format.read_magic(file) != (1, 0)
-        header = np.lib.format.read_array_header_2_0 if newer else np.lib.format.read_array_header_1_0
-        shape, _, dtype = header(file)
-    if dtype.hasobject:
-        return Entry(
-            "refused",
-            what=_OBJECTS,
-        )
-    entry = entry_of(np.broadcast_to(np.zeros((), dtype), shape))
-    return Entry(entry.kind, lambda: read_array(path), entry.what)
+        return entry_of(path.stem, *_header(file), lambda: read_array(path))
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    newer = np.lib.format.read_magic(file) != (1, 0)
+    read = np.lib.format.read_array_header_2_0 if newer else np.lib.format.read_array_header_1_0
+    shape, _, dtype = read(file)
+    return shape, dtype
 
 
 def read_npz(path: Path) -> Contents:
-    """Read arrays by name; never mapped, since only reading them to the end compares them with their checksums."""
+    """Say which arrays there are; never mapped, since only reading them to the end compares them with their checksums."""
     if not zipfile.is_zipfile(path):
         raise ValueError("no complete zip archive; it may be truncated")
     # numpy.load takes the layers "a" and "a.npy" for one.
@@ -61,15 +59,20 @@ def read_npz(path: Path) -> Contents:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if len(set(names)) < len(names):
             raise ValueError("two arrays of one name")
-        found = members({name: _member(archive, full) for name, full in zip(names, archive.namelist(), strict=True)})
+        held = {name: _member(path, archive, name, full) for name, full in zip(names, archive.namelist(), strict=True)}
+    found = members(held)
     if "provenance" in found.notes:
         found.notes["provenance"] = str(found.notes["provenance"])
     return found
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    with archive.open(name) as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
+def _member(path: Path, archive: zipfile.ZipFile, name: str, full: str) -> Entry:
+    def read() -> np.ndarray:
+        with zipfile.ZipFile(path) as archive, archive.open(full) as member:
+            return np.lib.format.read_array(member, allow_pickle=False)
+
+    with archive.open(full) as member:
+        return entry_of(name, *_header(member), read)
 
 
 def write_npz(layers: Activations, path: str) -> None:

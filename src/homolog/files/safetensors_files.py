@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from homolog.activations import Activations
-from homolog.files.contents import RESERVED, Contents, members
+from homolog.files.contents import RESERVED, Contents, entry_of, members
 from homolog.files.numpy_files import arrays_of, mapped
 from homolog.machine import optional
 
@@ -33,13 +34,18 @@ def read_safetensors(path: Path) -> Contents:
     with safetensors.safe_open(path, framework="numpy") as file:
         arrays = {name: _tensor(path, file, name) for name in file.offset_keys()}
         about = file.metadata() or {}
-    found = members(arrays)
+    held = {name: entry_of(name, array.shape, array.dtype, partial(_as_it_is, array)) for name, array in arrays.items()}
+    found = members(held)
     found.notes["provenance"] = about.get(f"{RESERVED}provenance", "{}")
     if f"{RESERVED}example_ids" in about:
         found.notes["example_ids"] = json.loads(about[f"{RESERVED}example_ids"])
     order = json.loads(about.get(f"{RESERVED}layers", "[]"))
     found.entries = {name: found.entries[name] for name in order} or found.entries
     return found
+
+
+def _as_it_is(array: np.ndarray) -> np.ndarray:
+    return array
 
 
 def _tensor(path: Path, file: Any, name: str) -> np.ndarray:
@@ -78,7 +84,8 @@ def write_safetensors(layers: Activations, path: str) -> None:
         if getattr(layers, name) is not None:
             tensors[f"{RESERVED}{name}"] = getattr(layers, name)
     if layers.example_ids is not None:
-        about[f"{RESERVED}example_ids"] = json.dumps(layers.example_ids.tolist(), ensure_ascii=False)
+        ids = layers.example_ids.astype(str) if layers.example_ids.dtype.kind == "S" else layers.example_ids
+        about[f"{RESERVED}example_ids"] = json.dumps(ids.tolist(), ensure_ascii=False)
     try:
         numpy_door.save_file(tensors, path, metadata=about)
     except Exception as error:

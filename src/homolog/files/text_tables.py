@@ -16,7 +16,11 @@ from homolog.names import quoted, writable
 
 _TOGETHER = 1024
 """Lines that are made numbers of at a time; the first of them say which columns hold numbers."""
+_VECTOR = re.compile(r"\s*\[\s*[-+]?[\d.]")
+_VECTORS = "must hold numbers, got vectors written as text: write one column for each number, or the table as Parquet"
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+_GAPS = ("", "na", "n/a", "null", "none", "?", "-")
+"""What stands for a number that is missing, and is no name."""
 _MARKS = {";": "semicolons", "\t": "tabs", " ": "spaces"}
 _LARGEST = 2.0**53
 """Up to which float64 tells all integers."""
@@ -58,6 +62,8 @@ def read_text(path: Path) -> Contents:
 def _entry(name: str, kind: str, columns: dict[str, np.ndarray], texts: dict[str, list[str]]) -> Entry:
     if kind == "numbers":
         return Entry("numbers", lambda: columns[name])
+    if kind == _VECTORS:
+        return Entry("refused", what=kind)
     return Entry("text", lambda: _ids(texts[name])) if kind in ("text", "ids") else Entry("other", what=kind)
 
 
@@ -94,7 +100,7 @@ def _names(lines: Iterator[_Line], path: Path) -> tuple[list[str], int]:
     if not _is_header(first.fields, second.fields, path):
         names = [str(place) for place in range(len(first.fields))]
         # A text before the numbers of a row is who the row is.
-        return names if _is_number(first.fields[0]) else ["", *names[1:]], 0
+        return ["", *names[1:]] if _is_text(first.fields[0]) else names, 0
     names = [field.strip() for field in first.fields]
     names[0] = names[0].removeprefix("#").strip()
     if len(second.fields) == len(names) + 1:
@@ -112,11 +118,13 @@ def _is_header(first: list[str], second: list[str], path: Path) -> bool:
     if not numeric:
         return True
     others = zip(first, second, strict=False)
-    if any(
-        not _is_number(field) and (_is_number(below) or (field and looks_like_ids(field))) for field, below in others
-    ):
+    if any(_is_text(field) and (_is_number(below) or looks_like_ids(field)) for field, below in others):
         return True
-    if numeric != [str(place) for place in range(len(numeric))] or len(numeric) < 2 or first == second:
+    if numeric != [str(place) for place in range(len(numeric))] or first == second:
+        return False
+    if not first[0].strip():
+        return True  # the name of an index without one
+    if len(numeric) < 2:
         return False
     if not all(re.fullmatch(r"\s*[+-]?\d+\s*", field) for field in second if _is_number(field)):
         return True
@@ -149,6 +157,10 @@ def _is_number(field: str) -> bool:
     return True
 
 
+def _is_text(field: str) -> bool:
+    return not _is_number(field) and field.strip().lower() not in _GAPS
+
+
 def _kind(lines: list[_Line], place: int, name: str) -> str:
     """Say what the first lines show of a column: numbers, ids, text, or what is left out."""
     fields = [(line, line.fields[place]) for line in lines if place < len(line.fields)]
@@ -162,6 +174,8 @@ def _kind(lines: list[_Line], place: int, name: str) -> str:
             f"line {odd.number}, column {quoted(name)}, must hold a number with a decimal point, got "
             f"{quoted(odd.fields[place])}: write the table with points."
         )
+    if all(_VECTOR.match(field) for _, field in fields):
+        return _VECTORS
     found = {field.strip().lower() for _, field in fields}
     return "nothing" if found == {""} else "booleans" if found <= {"true", "false"} else "text"
 

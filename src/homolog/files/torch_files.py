@@ -24,7 +24,7 @@ def read_torch(path: Path) -> Contents:
     for name, value in _leaves(content, "") if len(content) else ():
         if name in found:
             raise Refusal(f"names must differ, got {quoted(name)} twice: rename one.")
-        found[name] = _entry(torch, value)
+        found[name] = _entry(torch, name, value)
     other = [name for name, entry in found.items() if entry.kind == "refused"]
     if other and look_like_weights(found):
         raise Refusal(f"the file must hold activations, got {quoted(other[0])} and more; {WEIGHTS}.")
@@ -49,7 +49,7 @@ def _is_column(content: Any) -> bool:
     return all(isinstance(value, str) for value in content) or all(type(value) in (int, float) for value in content)
 
 
-def _entry(torch: Any, value: Any) -> Entry:
+def _entry(torch: Any, name: str, value: Any) -> Entry:
     if isinstance(value, list | tuple) and len(value):
         return Entry("text" if isinstance(value[0], str) else "numbers", lambda: list(value))
     if value is None or isinstance(value, Mapping | list | tuple):
@@ -64,7 +64,6 @@ def _entry(torch: Any, value: Any) -> Entry:
             what=f"must be a dense tensor, got layout {value.layout} on {value.device}: convert it with .to_dense(), or "
             f".dequantize()",
         )
-    if value.ndim != 1:
-        return Entry("other", what="one number") if value.ndim == 0 else Entry("layer", lambda: to_numpy(value))
     # Arrays of files are NumPy's, so that files of every kind can be compared.
-    return entry_of(to_numpy(value))
+    dtype = to_numpy(value[:0] if value.ndim else value).dtype
+    return entry_of(name, tuple(value.shape), dtype, lambda: to_numpy(value))
