@@ -156,7 +156,8 @@ def _run(
     """Run a model on a batch, layer by layer as a function, and yield what its layers put out."""
     names = default if wanted is None else base_names(wanted)
     chosen = {name: part for name, part in parts.items() if name in names}
-    with _plainly(keras), _unchanged(keras, model), calls_of(chosen, partial(_taken, keras)) as heard:
+    # One thread at a time from here on: settings of TensorFlow's are those of the process.
+    with calls_of(chosen, partial(_taken, keras)) as heard, _plainly(keras), _unchanged(keras, model):
         _call(keras, model, batch, forward)
     default -= heard.repeated()  # before anything is taken of what is yielded
     for call in heard.calls:
