@@ -209,6 +209,37 @@ def test_a_store_is_continued_by_the_same_variables_only(network, rng, tmp_path)
         )
 
 
+def test_a_module_called_output_or_input_keeps_its_name(rng):
+    class Named(linen.Module):
+        @linen.compact
+        def __call__(self, values):
+            return 2 * linen.Dense(2, name="output")(linen.Dense(3, name="input")(values))
+
+    class NamedNnx(nnx.Module):
+        def __init__(self):
+            self.input, self.output = nnx.Linear(4, 3, rngs=nnx.Rngs(0)), nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+
+        def __call__(self, values):
+            return 2 * self.output(self.input(values))
+
+    data, module = rng.normal(size=(12, 4)).astype("float32"), Named()
+    variables = module.init(jax.random.key(0), data)
+    for model, scores in (
+        ((module, variables), module.apply(variables, data)),
+        (made := NamedNnx(), made(data)),
+        (nnx.split(made), made(data)),
+    ):
+        found = hl.extract(model, data)
+        assert {name: values.shape[1] for name, values in found.items()} == {"input": 3, "output": 2}
+        np.testing.assert_allclose(found["output"], np.asarray(scores) / 2, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Network, linen.Dense, nnx.Linear])
+def test_a_class_is_no_model(kind, rng):
+    with pytest.raises(TypeError, match="model must be made already, got the class"):
+        hl.extract(kind, photos(rng))
+
+
 # nnx
 
 
@@ -307,8 +338,8 @@ def test_a_subclass_that_calls_the_class_above_it_is_heard_once(table):
 def test_a_device_is_that_of_jax(request, model, table, rng):
     data = {"mlp": table, "network": photos(rng)}[model]
     model = request.getfixturevalue(model)
-    found = hl.extract(model, data, device="cpu:0", layers="start")
-    np.testing.assert_array_equal(found["start"], hl.extract(model, data, layers="start")["start"])
+    there, here = (dict(adapt(model, device=device).run(data, ["start"])) for device in ("cpu:0", None))
+    np.testing.assert_array_equal(there["start"], here["start"])
     with pytest.raises(ValueError, match="device must be one that JAX can use here, got 'tpu'"):
         hl.extract(model, data, device="tpu")
 

@@ -275,6 +275,16 @@ def test_a_layer_that_works_in_place_changes_nothing_that_was_heard(rng):
     np.testing.assert_allclose(found["plus"], found["dense"] + 1, rtol=1e-6)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has such functions")
+def test_layers_in_functions_of_tensorflow_are_heard(rng):
+    tensorflow = pytest.importorskip("tensorflow")
+    model = built(Subclassed())
+    expected = hl.extract(model, rows(rng))
+    model.call = tensorflow.function(model.call)
+    assert list(hl.extract(model, rows(rng))) == list(expected)
+    assert not tensorflow.config.functions_run_eagerly()
+
+
 def test_an_unbuilt_model_is_refused(rng):
     with pytest.raises(ValueError, match="model must have its weights, got a Sequential that was never built"):
         hl.extract(keras.Sequential([layers.Dense(3)]), rows(rng))

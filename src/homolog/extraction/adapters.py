@@ -33,6 +33,10 @@ def source_of(model: Any, options: Options) -> Source:
         from homolog.extraction.module_source import ModuleSource
 
         return ModuleSource(model)
+    if isinstance(model, type):
+        raise TypeError(
+            f"model must be made already, got the class {quoted(model.__name__)}: make one, with its weights, and pass it."
+        )
     if callable(model):
         return source_of_function(model)
     raise TypeError(

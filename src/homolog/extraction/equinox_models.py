@@ -13,7 +13,7 @@ from homolog.extraction.call_arguments import arguments_of, needed_arguments, ou
 from homolog.extraction.class_digests import code_of_classes
 from homolog.extraction.digests import hashed
 from homolog.extraction.heard_calls import OUTPUT, HeardCalls, base_names, calls_of
-from homolog.extraction.jax_arrays import as_jax, device_of, parts_of_tree
+from homolog.extraction.jax_arrays import as_jax, device_of, parts_of_tree, without_places
 from homolog.extraction.layer_values import AdaptedModel
 from homolog.extraction.tensors import is_floating, numbers_of
 from homolog.machine import optional
@@ -42,6 +42,7 @@ def adapt(model: Any, *, device: Any = None, forward: Forward = None, **_: Any) 
         arrays, rest = equinox.partition((model, state), equinox.is_array)
         model, state = equinox.combine(jax.device_put(arrays, device), rest)
     parts = dict(_parts_of(model, ""))
+    parts.setdefault(OUTPUT, parts.pop("", model))
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(model) if is_floating(leaf)}
     place = partial(as_jax, device=device, dtype=dtypes.pop() if len(dtypes) == 1 else None)
     default = set(parts)
@@ -50,7 +51,7 @@ def adapt(model: Any, *, device: Any = None, forward: Forward = None, **_: Any) 
         run=partial(_run, equinox, model, partial(_call, model, state, forward), place, parts, default),
         title=type(model).__name__,
         software={"equinox": equinox.__version__, "jax": jax.__version__},
-        digest=lambda: hashed(code_of_classes(kinds), *parts_of_tree((model, state))).hex(),
+        digest=lambda: hashed(without_places(model), code_of_classes(kinds), *parts_of_tree((model, state))).hex(),
         types={name: type(part).__name__ for name, part in parts.items()},
         default=default,
         channels="first",
@@ -60,7 +61,7 @@ def adapt(model: Any, *, device: Any = None, forward: Forward = None, **_: Any) 
 
 
 def _parts_of(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield every module that can be called, by its path such as "layers.0"; the first as "output", last."""
+    """Yield every module that can be called, by its path such as "layers.0"; the first one last."""
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         inside = {field.name: getattr(node, field.name, None) for field in dataclasses.fields(node)}
     elif isinstance(node, tuple | list):
@@ -70,7 +71,7 @@ def _parts_of(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     for name, item in inside.items():
         yield from _parts_of(item, f"{path}.{name}" if path else name)
     if _is_module(node) and callable(node):
-        yield path or OUTPUT, node
+        yield path, node
 
 
 def _required(model: Any) -> set[str]:

@@ -25,7 +25,13 @@ _INTERMEDIATES = "intermediates"
 def is_model(model: Any) -> bool:
     """Say whether something is a module of Flax', or a linen module with its variables."""
     first = model[0] if isinstance(model, tuple) and len(model) == 2 else model
-    return _is_of(first, "flax.linen") or (first is model and _is_of(first, "flax.nnx"))
+    return _is_of(first, "flax.linen") or (first is model and _is_of(first, "flax.nnx")) or _is_split(model)
+
+
+def _is_split(model: Any) -> bool:
+    """Say whether something is what `nnx.split` makes of a module."""
+    kind = type(model[0]) if isinstance(model, tuple) and len(model) > 1 else object
+    return kind.__name__ == "GraphDef" and kind.__module__.startswith("flax.nnx")
 
 
 def _is_of(model: Any, package: str) -> bool:
@@ -34,6 +40,8 @@ def _is_of(model: Any, package: str) -> bool:
 
 def adapt(model: Any, *, device: Any = None, forward: Forward = None, **_: Any) -> AdaptedModel:
     """Return a module of Flax' as a function of batches."""
+    if _is_split(model):
+        model = optional("flax.nnx", "flax", "extracting from a module of Flax'").merge(*model)
     if _is_of(model, "flax.nnx"):
         return _adapted_nnx(model, device_of(device), forward)
     return _adapted_linen(*_module_and_variables(model), device_of(device), forward)
@@ -80,8 +88,9 @@ def _parts_of(model: Any) -> dict[str, Any]:
     """Return every module inside a module by its path, such as "layers.0", as far as it can be called; itself as "output"."""
     from flax import nnx
 
-    found = {".".join(map(str, path)) or OUTPUT: part for path, part in nnx.iter_modules(model)}
-    return {name: part for name, part in found.items() if callable(part)}
+    found = {".".join(map(str, path)): part for path, part in nnx.iter_modules(model) if callable(part)}
+    found.setdefault(OUTPUT, found.pop("", model))
+    return found
 
 
 def _run_nnx(
@@ -189,7 +198,7 @@ class _Linen:
 
         def listen(call: Any, arguments: Any, named: Any, context: Any) -> Any:
             # Compiled and repeated parts call methods of other names.
-            name = (".".join(context.module.path) or OUTPUT) if context.method_name == "__call__" else None
+            name = ".".join(context.module.path) if context.method_name == "__call__" else None
             return heard.hear(name, context.module, lambda: call(*arguments, **named))
 
         function = linen.apply(
@@ -211,6 +220,14 @@ class _Linen:
                 last = numbered(before, number if len(calls) == count else count)
                 self._places.setdefault(numbered(name, number), self._places.get(last, -1.0) + 2.0**-20)
             before, count = name, len(calls)
+        return self._with_output(found)
+
+    def _with_output(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Call what the module itself put out its output, unless a module inside it is called so."""
+        whole = found.pop("", None)
+        if OUTPUT not in found and whole is not None:
+            found[OUTPUT], self._places[OUTPUT] = whole, self._places[""]
+            self._repeated |= {OUTPUT} if "" in self._repeated else set()
         return found
 
     def digest(self) -> str:
@@ -234,7 +251,7 @@ def _flattened(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple
         if isinstance(value, Mapping):
             yield from _flattened(value, (*path, key))
             continue
-        name = ".".join(path if key == "__call__" else (*path, key)) or OUTPUT
+        name = ".".join(path if key == "__call__" else (*path, key))
         yield name, value if isinstance(value, tuple) else (value,)
 
 
