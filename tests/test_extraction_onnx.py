@@ -68,6 +68,14 @@ def test_a_path_a_message_and_a_session_give_the_same(tmp_path):
     assert not is_model(3)
 
 
+def test_nodes_may_stand_in_any_order():
+    given = mlp()
+    nodes = list(given.graph.node)
+    del given.graph.node[:]
+    given.graph.node.extend(nodes[::-1])
+    assert list(values(given, X)) == ["b", "h", "y"]
+
+
 def test_a_message_is_left_as_it_was():
     given = mlp()
     before = given.SerializeToString()
@@ -142,6 +150,17 @@ def test_activations_that_a_graph_spells_out():
     given = model(text, root=np.float32(2**0.5), one=np.float32(1), half=np.float32(0.5))
     adapted = adapt(given)
     assert adapted.default == ["silu", "gelu", "y"]
+
+
+def test_activations_by_polynomials_and_by_clipping():
+    text = """g (float[n,4] x) => (float[n,4] y) {
+        x2 = Mul(x, x)  x3 = Mul(x2, x)  c = Mul(x3, small)  i = Add(x, c)  r = Mul(i, root)  t = Tanh(r)  p = Add(t, one)
+        h = Mul(p, half)  gelu = Mul(x, h)
+        a = Add(gelu, three)  clip = Clip(a, zero, six)  m = Mul(gelu, clip)  swish = Div(m, six)  six6 = Clip(swish, zero, six)
+        floor = Clip(six6, zero)  y = Neg(floor) }"""
+    numbers = {"small": 0.044715, "root": 0.8, "one": 1, "half": 0.5, "three": 3, "zero": 0, "six": 6}
+    given = model(text, **{name: np.float32(number) for name, number in numbers.items()})
+    assert adapt(given).default == ["gelu", "swish", "six6", "y"]
 
 
 def test_normalisations_that_a_graph_spells_out():

@@ -179,3 +179,12 @@ def test_a_value_that_has_the_name_of_another_module(files):
         found = hl.extract(given, small_conv_network.images(4), layers="relu2")
     expected = hl.extract(small_conv_network.network(), small_conv_network.images(4), layers="relu1")
     np.testing.assert_allclose(found["relu2"], expected["relu1"], atol=1e-5)
+
+
+def test_a_model_and_its_file_in_one_pass(files):
+    images, layers = small_conv_network.images(40), ["conv1", "fc2"]
+    result = hl.compare_models(
+        small_conv_network.network(), files("conv", "older"), images, layers=layers, measures=CKA
+    )
+    np.testing.assert_allclose(np.diag(result[CKA]), 1, atol=1e-6)
+    assert result.attrs["model_b"] == "conv_older.onnx"
