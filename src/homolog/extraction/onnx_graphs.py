@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 MICROSOFT = "com.microsoft"
@@ -31,6 +32,23 @@ _KEEPING_SCALE = {
     "Relu", "Clip", "DepthToSpace", "SpaceToDepth", "Expand", "Tile", "Pad", "Resize", "Dropout"
 }  # fmt: skip
 """Nodes that move quantised numbers about without another scale."""
+
+_ONE_BY_ONE = {
+    "Cast",
+    "Sqrt",
+    "Mul",
+    "Add",
+    "Sub",
+    "Div",
+    "Neg",
+    "Reciprocal",
+    "Pow",
+    "Exp",
+    "Log",
+    "Identity",
+    "Unsqueeze",
+}
+"""Nodes that make one number of one number."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +155,14 @@ class Graph:
 
     def is_single(self, name: str) -> bool:
         """Say whether a constant is known to be one number."""
-        shape = self.sizes.get(name)
-        if shape is None and (node := self.producers.get(name)) is not None and node.op_type == "Constant":
-            values = [attribute.t.dims for attribute in node.attribute if attribute.name == "value"]
-            shape = tuple(values[0]) if values else ()
-        return shape is not None and all(length == 1 for length in shape)
+        if name in self.sizes:
+            return prod(self.sizes[name]) == 1
+        node = self.producers.get(name)
+        if node is None or not self.is_constant(name):
+            return False
+        if node.op_type == "Constant":
+            return all(prod(each.t.dims) == 1 and len(each.floats) + len(each.ints) <= 1 for each in node.attribute)
+        return node.op_type in _ONE_BY_ONE and all(map(self.is_single, node.input))
 
     def type_of(self, name: str) -> str:
         """Return the type of a value as the runtime says it; "" where nobody knows."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from homolog.extraction.onnx_graphs import Graph
+from homolog.extraction.onnx_graphs import MICROSOFT, Graph
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _CLASSES = "pkg.torch.onnx.class_hierarchy"
@@ -168,8 +168,12 @@ _SMALL = {
 
 def _is_folded(graph: Graph, node: Any, value: str) -> bool:
     """Say whether the numbers of a product may be those of a normalisation, or an activation, that was folded into it."""
+    if node.domain == MICROSOFT and "Fused" in node.op_type:
+        return True
     if node.op_type not in _PRODUCTS:
         return False
+    if any(each.domain == MICROSOFT and each.op_type not in _ROUNDING for each in graph.readers.get(value, [])):
+        return True  # a fused node may have taken the bias over
     if node.op_type.startswith("Conv") and any(name.startswith("onnx::") for name in node.input[1:2]):
         return True
     if value.startswith("/") and not value.rpartition("/")[2].startswith(
