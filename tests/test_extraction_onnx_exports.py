@@ -90,6 +90,7 @@ def test_names_of_modules_stand_for_their_outputs(files, exporter):
     } <= set(names)
     assert not {"blocks.0.body.0", "blocks.1.body.0"} & set(names)  # holds the normalisation
     assert ("twice" in names) == (exporter == "older")
+    assert "shared" not in names  # it ran twice, and what comes out at last is its second output
     images = torch.randn(5, 3, 8, 8)
     original, found = hl.extract(net, images, layers=names), hl.extract(path, images, layers=names)
     for name in names:  # of a module that runs again: its first call
@@ -180,6 +181,20 @@ def test_a_value_that_has_the_name_of_another_module(files):
         found = hl.extract(given, small_conv_network.images(4), layers="relu2")
     expected = hl.extract(small_conv_network.network(), small_conv_network.images(4), layers="relu1")
     np.testing.assert_allclose(found["relu2"], expected["relu1"], atol=1e-5)
+
+
+def test_a_normalisation_stays_folded_in_8_bits(files):
+    path = dynamically_quantised(files("nested", "older"))
+    names = modules_of(path, nested())
+    assert "blocks.0.body" in names
+    assert "blocks.0.body.0" not in names
+    images = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    original = hl.extract(nested(), images, layers=["stem", "blocks.0.body"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)  # values depend on the other examples of a batch
+        found = hl.extract(path, images, layers=["stem", "blocks.0.body"])
+    for name in original:
+        assert np.linalg.norm(found[name] - original[name]) < 0.05 * np.linalg.norm(original[name])
 
 
 def test_operators_that_onnxruntime_fused_have_no_name_of_a_module_that_lost_its_bias(files):
