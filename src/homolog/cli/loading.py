@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog import files
-from homolog.activations import Activations, matched_rows, unknown_among
+from homolog.activations import Activations, unknown_among
 from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
 from homolog.cli.output import netcdf_engine
+from homolog.matching import matched_rows
 from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
 from homolog.measures.spec import read
@@ -207,7 +208,8 @@ def activations(paths: Sequence[Path], patterns: Sequence[list[str] | None]) -> 
     for index, path in enumerate(paths):
         chosen = patterns[min(index, len(patterns) - 1)]
         layers = files.open(path)
-        name = writable(path.stem if path.stem not in found else str(path))
+        name = files.title(path)
+        name = name if name not in found else writable(str(path))
         if name in found:
             raise ValueError(f"files must differ, got {str(path)!r} twice: leave one out.")
         # In a result the file's name tells models of one class apart.
@@ -219,14 +221,7 @@ def with_common_rows(models: Mapping[str, Activations]) -> dict[str, Activations
     """Keep the rows that all files hold, matched by who they are, in the order of the first."""
     if len(models) < 2:
         raise ValueError("--common-rows needs two files, got one: name a second file, or leave --common-rows out.")
-    name, *others = models
-    first = models[name]
-    for other in others:
-        first, _ = matched_rows(first, models[other], (name, other))
-    kept = {name: first}
-    for other in others:
-        _, kept[other] = matched_rows(first, models[other], (name, other))
-    return kept
+    return dict(zip(models, matched_rows(models), strict=True))
 
 
 def _dataset(path: Path) -> xarray.Dataset | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -142,7 +143,8 @@ class FunctionSource:
 
 def source_of_function(function: Callable[[Any], Any]) -> FunctionSource:
     """Return a function of the caller's own as what layers come from."""
-    name = str(getattr(function, "__qualname__", type(function).__name__)).replace(".<locals>", "")
+    inner = function.func if isinstance(function, functools.partial) else function
+    name = str(getattr(inner, "__qualname__", type(inner).__name__)).replace(".<locals>", "")
     model = AdaptedModel(
         run=lambda batch, wanted: layers_of(function(batch), _size_of(batch)),
         title=name.rsplit(".", 1)[-1].strip("<>"),
