@@ -237,9 +237,11 @@ def _users(graph: Graph, name: str) -> Iterator[Any]:
 
 def _is_last(graph: Graph, node: Any, weight: str) -> bool:
     """Say whether a node that reads the weight or the bias of a module is the last one of the module."""
-    if weight == "weight":
-        return node.op_type in _WITH_WEIGHT
     makers = [graph.producers.get(name) for name in graph.operands(node)[0]]
+    if weight == "weight":
+        reader = graph.sole_reader(node.output[0])
+        around = [each for each in (*makers, reader) if each is not None and each.op_type == "Transpose"]
+        return node.op_type in _WITH_WEIGHT and len(around) < 2  # a module may put the channels last, and back again
     kinds = {maker.op_type for maker in makers if maker is not None}
     return (
         node.op_type == "Add" and len(makers) == 1 and kinds <= {"MatMul", "Mul", "MatMulIntegerToFloat", "FusedMatMul"}
