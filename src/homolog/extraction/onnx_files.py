@@ -144,6 +144,12 @@ def _external_files(proto: Any) -> list[str]:
     return list(dict.fromkeys(entries))
 
 
+def size_of(model: Opened, weights: bytes) -> int:
+    """Return the bytes of all weights, with those in files of their own."""
+    files = [] if model.folder is None else [model.folder / each for each in _external_files(model.proto)]
+    return len(weights) + sum(each.stat().st_size for each in files)
+
+
 def _tensors(graph: Any) -> Iterator[Any]:
     yield from graph.initializer
     for node in graph.node:

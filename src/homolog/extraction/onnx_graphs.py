@@ -60,11 +60,6 @@ class Scale:
     domain: str = ""
     attributes: tuple[Any, ...] = ()
 
-    @property
-    def per_tensor(self) -> bool:
-        """Whether one number holds for all axes, as far as attributes say."""
-        return not self.attributes
-
 
 @dataclass(frozen=True)
 class Graph:
@@ -184,11 +179,15 @@ class Graph:
                 if given:
                     found[node.output[0]] = self._scale(node, given)
             elif node.op_type in _KEEPING_SCALE and node.input and (scale := found.get(node.input[0])) is not None:
-                found |= {name: scale for name in node.output if name and scale.per_tensor}
+                found |= {name: scale for name in node.output if name and self._is_one(scale)}
         for node in self.nodes:
             if node.op_type == "DequantizeLinear":
                 found[node.input[0]] = self._scale(node, [name for name in node.input[1:3] if name])
         return found
+
+    def _is_one(self, scale: Scale) -> bool:
+        """Say whether one number is the scale of all: several belong to an axis, which may be moved."""
+        return not self.is_constant(scale.inputs[0]) or self.is_single(scale.inputs[0])
 
     def dequantised(self, name: str) -> str | None:
         """Return the value that holds the numbers of a quantised one as floats, or of one that is rounded at once; None for none.
