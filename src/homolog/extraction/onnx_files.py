@@ -75,16 +75,17 @@ def _of_file(path: Path) -> Opened:
             f"{name} must be an ONNX file, got the pointer that Git LFS keeps in its place: run `git lfs pull`."
         )
 
+    proto = _parsed(content, name)
+    files = [path, *(path.parent / each for each in _external_files(proto))]
+
     def digest() -> str:
-        files = [path, *(path.parent / each for each in _external_files(found.proto))]
         state = hashlib.sha256()
         for each in files:
             with each.open("rb") as file:
                 state.update(hashlib.file_digest(file, "sha256").digest())
         return state.hexdigest()
 
-    found = _checked(_parsed(content, name), shown(path.name), digest, path.parent)
-    return found
+    return _checked(proto, shown(path.name), digest, path.parent)
 
 
 def _of_message(model: Any) -> Opened:
