@@ -41,7 +41,8 @@ def adapt(model: Any, *, device: Any = None, memory: int = 2**33, **_: Any) -> A
     opened = onnx_files.opened(model)
     graph, weights = onnx_files.parted(opened)
     folder = None if opened.folder is None else str(opened.folder.resolve())
-    running = Running(graph, weights, memory, opened.title, _providers(runtime, model, device), folder)
+    held = onnx_files.size_of(opened, weights)
+    running = Running(graph, weights, held, memory, opened.title, _providers(runtime, model, device), folder)
     if hasattr(model, "get_session_options"):
         running.options = model.get_session_options()
     inspected = running.session([([], name) for name in graph.producers if name in graph.depending])
