@@ -94,6 +94,10 @@ class DenseWarning(HomologWarning):
     """A sparse matrix was made dense: it takes far more memory than it did."""
 
 
+class FileWarning(HomologWarning):
+    """Something in a file could not be taken as a layer or for the ids of its rows, and was left out."""
+
+
 @dataclass(frozen=True)
 class Caution:
     """One warning before it is given: its category and its sentence."""

@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from homolog import files
 from homolog.activations import Activations, unknown_among, unknown_layer
 from homolog.arrays import array_remedy, check_finite, described, enough_rows, same_library
 from homolog.as_activations import activations_of
@@ -141,7 +141,7 @@ def model_name(source: Source, activations: Activations, side: str) -> str:
     """Return what a model is called in a result."""
     if isinstance(source, Activations):
         return activations.provenance.get("model", side)
-    return writable(Path(source).stem) if isinstance(source, str | PathLike) else side
+    return files.title(source) if isinstance(source, str | PathLike) else side
 
 
 def resolve_measures(measures: Measures) -> dict[str, Measure]:
