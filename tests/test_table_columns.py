@@ -188,6 +188,24 @@ def test_two_columns_of_one_name_are_refused(library):
         hl.Activations({"l": table})
 
 
+def test_ids_that_do_not_tell_rows_apart_are_told():
+    classes = ["cat", "dog"] * 3
+    for table in (
+        pd.DataFrame(X, index=classes),
+        pl.DataFrame({"id": classes, "v": VECTORS}),
+        xarray.DataArray(X, dims=("kind", "unit"), coords={"kind": classes}),
+    ):
+        with pytest.warns(hl.LeftOutWarning, match="^layer 'l': its 6 rows have 2 ids, which do not tell them apart"):
+            assert hl.Activations({"l": table}).example_ids.tolist() == classes
+
+
+def test_a_recording_with_its_examples_in_columns_is_refused():
+    recording = xarray.DataArray(X.T, dims=("unit", "trial"), coords={"example_id": ("trial", IDS)})
+    with pytest.raises(ValueError, match=r"got 'example_id' along 'trial': put that first, \.transpose"):
+        hl.cka(recording, recording)
+    hl.cka(recording.transpose("trial", ...), X)
+
+
 def test_what_is_no_table_yet_says_what_makes_it_one():
     with pytest.raises(TypeError, match=r"got a LazyFrame: call its \.collect\(\) first"):
         hl.cka(pl.DataFrame(X).lazy(), X)

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 
 from homolog.frames.frame import Table
-from homolog.id_columns import ID_NAMES, POSITIONS, checked_identity
+from homolog.id_columns import ID_NAMES, POSITIONS, checked_identity, repeated
+
+EXAMPLES = ("example_id", "example_ids")
+"""Coordinates that can be of nothing but examples: `id` may be that of a unit."""
 
 
 def labelled_array(x: Any, title: str, name: str) -> Table:
@@ -19,11 +22,22 @@ def labelled_array(x: Any, title: str, name: str) -> Table:
     ids = _named(along, ID_NAMES)
     positions = None if ids is None else _named(along, POSITIONS)
     ids = str(first) if ids is None and str(first) in along else ids  # the index of the dimension
-    return Table(
-        {name: x.to_numpy()},
-        None if ids is None else checked_identity(_entries(along[ids]), ids, title),
-        None if positions is None else checked_identity(_entries(along[positions]), positions, title),
-    )
+    if ids is None:
+        _check_direction(x, title)
+        return Table({name: x.to_numpy()})
+    who = checked_identity(_entries(along[ids]), ids, title)
+    where = None if positions is None else checked_identity(_entries(along[positions]), positions, title)
+    return Table({name: x.to_numpy()}, who, where, cautions=repeated(who, where, title))
+
+
+def _check_direction(x: Any, title: str) -> None:
+    """Raise where another dimension than the first has the ids of examples."""
+    for key, place in x.coords.items():
+        if len(place.dims) == 1 and str(key).strip().lower() in EXAMPLES:
+            raise ValueError(
+                f"{title} must have its examples along its first dimension, {str(x.dims[0])!r}, got {str(key)!r} along "
+                f"{str(place.dims[0])!r}: put that first, .transpose({str(place.dims[0])!r}, ...)."
+            )
 
 
 def _named(along: dict[str, Any], wanted: tuple[str, ...]) -> str | None:
