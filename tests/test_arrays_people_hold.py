@@ -135,6 +135,9 @@ SHUFFLED = {
     "polars": lambda x, ids: pl.DataFrame({"vectors": x, "id": ids}),
     "pyarrow": lambda x, ids: pa.table({"vectors": x.tolist(), "example_ids": ids}),
     "xarray": lambda x, ids: xarray.DataArray(x, dims=("item", "unit"), coords={"item": ids}),
+    "xarray, levels": lambda x, ids: xarray.DataArray(
+        x, dims=("item", "unit"), coords={"stimulus_id": ("item", ids), "session": ("item", [0, 1] * (N // 2))}
+    ).set_index(item=["stimulus_id", "session"]),
     "xarray, other coordinate": lambda x, ids: xarray.DataArray(
         x, dims=("item", "unit"), coords={"example_id": ("item", ids)}
     ),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from homolog.frames.frame import Table
-from homolog.id_columns import ID_NAMES, POSITIONS, checked_identity, repeated
+from homolog.id_columns import POSITIONS, TEXT, checked_identity, identity_of, repeated
 
 EXAMPLES = ("example_id", "example_ids")
 """Coordinates that can be of nothing but examples: `id` may be that of a unit."""
@@ -19,8 +19,8 @@ def labelled_array(x: Any, title: str, name: str) -> Table:
         return Table({name: x.to_numpy()})
     first = x.dims[0]
     along = {str(key): place for key, place in x.coords.items() if place.dims == (first,)}
-    ids = _named(along, ID_NAMES)
-    positions = None if ids is None else _named(along, POSITIONS)
+    ids = identity_of(dict.fromkeys(along, TEXT))
+    positions = None if ids is None else next((key for key in along if key.strip().lower() in POSITIONS), None)
     ids = str(first) if ids is None and str(first) in along else ids  # the index of the dimension
     if ids is None:
         _check_direction(x, title)
@@ -38,10 +38,6 @@ def _check_direction(x: Any, title: str) -> None:
                 f"{title} must have its examples along its first dimension, {str(x.dims[0])!r}, got {str(key)!r} along "
                 f"{str(place.dims[0])!r}: put that first, .transpose({str(place.dims[0])!r}, ...)."
             )
-
-
-def _named(along: dict[str, Any], wanted: tuple[str, ...]) -> str | None:
-    return next((key for key in along if key.strip().lower() in wanted), None)
 
 
 def _entries(coordinate: Any) -> np.ndarray:
