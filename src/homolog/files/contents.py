@@ -11,20 +11,16 @@ import numpy as np
 from homolog.activations import unknown_among
 from homolog.arrays import Array
 from homolog.diagnostics import Caution, FileWarning, give, listed
+from homolog.id_columns import ID_ENDINGS, ID_NAMES, LABELS
 from homolog.names import quoted
 
 IDENTITIES = ("example_ids", "positions", "digests")
 """What files that homolog wrote hold of the rows, beside the layers."""
 RESERVED = "homolog:"
 """How the names of what is no layer begin, in files that homolog wrote."""
-ID_NAMES = ("example_id", "example_ids", "id", "ids", "index", "__index_level_0__", "unnamed: 0", "")
-"""What columns of ids are called, in lower case; an empty name is that of the index in a table that pandas wrote as text."""
 OBJECTS = "must hold numbers, got pickled Python objects, which are not read because reading them can run code"
 _UNNAMED = "__index_level_"
 """How pandas calls an index without a name."""
-_ENDS_OF_IDS = ("_id", "_ids", " id")
-_LABELS = ("label", "labels", "class", "target", "targets")
-"""What columns of numbers are called that say what a row is, in lower case."""
 _ENDS_OF_WEIGHTS = ("weight", "bias", "kernel", "kernel:0", "running_mean", "running_var", "num_batches_tracked")
 
 
@@ -175,7 +171,7 @@ def _why_not(entries: Mapping[str, Entry], name: str) -> str:
 
 def _is_feature(contents: Contents, name: str) -> bool:
     """Say whether a column of numbers is a feature: ids and classes are numbers, too."""
-    aside = name in contents.index or looks_like_ids(name) or name.lower() in _LABELS or name.startswith(RESERVED)
+    aside = name in contents.index or looks_like_ids(name) or name.lower() in LABELS or name.startswith(RESERVED)
     return contents.gathered is not None and not aside
 
 
@@ -219,7 +215,7 @@ def _identity(contents: Contents, names: list[str], ids: str | None) -> str | No
         found = [name for name in near if _rank(name) == rank]
         if found:
             return max(found, key=len)  # the nearest: that of the group before that of the file
-    ending = [name for name in near if _last(name).lower().endswith(_ENDS_OF_IDS)]
+    ending = [name for name in near if _last(name).lower().endswith(ID_ENDINGS)]
     return ending[0] if len(ending) == 1 else None
 
 
@@ -236,7 +232,7 @@ def _whole(entry: Entry) -> bool:
 
 def looks_like_ids(name: str) -> bool:
     """Say whether numbers under a name are those of rows, and no feature."""
-    return _rank(name) < len(ID_NAMES) or _last(name).lower().endswith(_ENDS_OF_IDS)
+    return _rank(name) < len(ID_NAMES) or _last(name).lower().endswith(ID_ENDINGS)
 
 
 def _last(name: str) -> str:
