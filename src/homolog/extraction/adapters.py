@@ -16,13 +16,13 @@ from homolog.extraction.wrappers import unwrapped
 from homolog.names import quoted
 
 ADAPTERS: tuple[str, ...] = ("keras_models", "flax_models", "equinox_models", "onnx_models")
-"""Modules of this room, each with `is_model(model)`, which imports nothing, and `adapt(model, ...)`; the first that fits."""
+"""Modules of `frameworks`, each with `is_model(model)`, which imports nothing, and `adapt(model, ...)`; the first that fits."""
 
 
 def source_of(model: Any, options: Options) -> Source:
     """Return a model, the file of one, or a function as what layers come from."""
     for name in ADAPTERS:
-        adapter = importlib.import_module(f"homolog.extraction.{name}")
+        adapter = importlib.import_module(f"homolog.extraction.frameworks.{name}")
         if adapter.is_model(model):
             given = {name: getattr(options, name) for name in ("device", "memory", "batch_size", "forward")}
             return FunctionSource(adapter.adapt(model, **given))
