@@ -1,1 +1,1 @@
-"""Models of frameworks other than PyTorch as functions of a batch: ONNX, Keras, Flax, Equinox. None is imported before it is needed."""
+"""Models of frameworks other than PyTorch as functions of a batch: ONNX, Keras, Flax, Equinox; imported where they are needed."""
