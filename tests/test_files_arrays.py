@@ -261,6 +261,26 @@ def test_objects_of_newer_files_of_matlab_are_refused(item, told, newer):
     assert_array_equal(hl.open(path, "X")["X"], X)
 
 
+def test_nothing_outside_a_newer_file_of_matlab_is_read(tmp_path, newer):
+    (tmp_path / "secret").write_bytes(bytes(range(60)))
+    with h5py.File(newer(X=(X.T, "double")), "a") as file:
+        for name, kind in (("#refs#/a", "double"), ("#refs#/b", "char"), ("direct", "uint8")):
+            file.create_dataset(name, (10, 2), "u1", external=[(str(tmp_path / "secret"), 0, 20)])
+            file[name].attrs["MATLAB_class"] = np.bytes_(kind)
+        file.create_dataset("c", data=[[file["#refs#/a"].ref, file["#refs#/b"].ref]], dtype=h5py.ref_dtype)
+        file["c"].attrs["MATLAB_class"] = np.bytes_("cell")
+    for key, told in (("c", "got a cell array of any objects"), ("direct", "must hold its numbers in the file itself")):
+        with pytest.raises(ValueError, match=told):
+            hl.open(tmp_path / "t.mat", key)
+
+
+def test_a_file_that_was_refused_can_be_written_again(hdf5):
+    with pytest.raises(ValueError, match="as many rows") as kept:
+        hl.open(hdf5(x=X, y=X[:4]))
+    assert list(hl.open(hdf5(x=X))) == ["x"]
+    assert kept.value.__traceback__ is not None
+
+
 def test_a_newer_file_that_matlab_did_not_write_is_told_of(tmp_path, hdf5):
     hdf5(X=X.T).rename(tmp_path / "t.mat")
     with pytest.warns(hl.FileWarning, match=r"'X' is read as MATLAB would, .* name the file \.h5"):

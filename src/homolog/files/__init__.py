@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,8 @@ def _read(path: Path, key: str | None, ids: str | None) -> Activations:
             contents = read_folder(folder)
         else:
             contents = _READERS[path.suffix](path)
-        arrays, notes = layers_and_notes(contents, key, ids, repr(str(path)))
+        with closing(contents):
+            arrays, notes = layers_and_notes(contents, key, ids, repr(str(path)))
         arrays = {name: widened(array) for name, array in arrays.items()}
         provenance = {"model": model} | _provenance(str(notes.get("provenance", "{}")))
     except (ImportError, PermissionError, IsADirectoryError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -57,6 +58,18 @@ class Contents:
     """Which entries the file itself says are the index of its rows."""
     gathered: str | None = None
     """What the one layer is called whose features are all entries of one number per row; None where these are no features."""
+    close: Callable[[], Any] = lambda: None
+    """Closes what entries are read from."""
+
+
+@contextmanager
+def kept_open(file: Any) -> Iterator[Any]:
+    """Leave a file open for what will be read of it, unless it cannot be told what it holds."""
+    try:
+        yield file
+    except BaseException:
+        file.close()
+        raise
 
 
 def members(held: Mapping[str, Entry]) -> Contents:
