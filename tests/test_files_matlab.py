@@ -23,7 +23,7 @@ def cells(*values):
 
 OLDER = {
     "parameters": (
-        {"X": X, "fs": 30.0, "name": "mouse", "mask": X > 0, "none": []},
+        {"X": X, "fs": 30.0, "name": "mouse", "mask": X > 0, "none": [], "cells": cells()},
         "X",
         r"'fs' .*'name' .*'mask' \(booleans\)",
     ),

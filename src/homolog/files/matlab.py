@@ -68,6 +68,8 @@ def _texts(texts: list[str]) -> Entry:
 
 def _cells(cells: list[Any], name: str) -> Entry:
     """Say what a cell array is: texts, vectors of numbers, or objects."""
+    if not cells:
+        return Entry("other", what="nothing")
     kinds = {cell.dtype.kind if type(cell) is np.ndarray and cell.dtype.names is None else "O" for cell in cells}
     if kinds == {"U"}:
         return _texts([str(cell.reshape(-1)[0]) if cell.size else "" for cell in cells])
