@@ -134,9 +134,15 @@ def measures(
 
 @app.command()
 def extract(
-    model: Annotated[str, typer.Argument(help="module:factory or file.py:factory, a function that returns the model.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="module:factory or file.py:factory, a function that returns the model; or an .onnx file."),
+    ],
     data: Annotated[
-        str, typer.Option(help="module:factory, a function that returns examples or an iterable of batches.")
+        str,
+        typer.Option(
+            help="module:factory, a function that returns examples or an iterable of batches; or an .npy or .npz."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="Write the activations here: .npz, .safetensors, .parquet, .nc, or the folder .zarr.")
@@ -158,9 +164,11 @@ def extract(
     ] = False,
     memory: Annotated[str, typer.Option(help="Most memory for the activations, unless they go to a .zarr.")] = "8GiB",
 ) -> None:
-    """Run a PyTorch model and write what its layers put out; to a .zarr as batches come, so that nothing need fit in memory.
+    """Run a model and write what its layers put out; to a .zarr as batches come, so that nothing need fit in memory.
 
     Example:  homolog extract mynets:resnet --data mynets:images --layers "layer*" --reduce mean --out a.zarr
+
+    Example:  homolog extract model.onnx --data images.npy --out b.npz
     """
     output.check_target(out, "--out", (".npz", ".safetensors", ".parquet", ".nc", ".zarr"))
     into_store = out.suffix == ".zarr"

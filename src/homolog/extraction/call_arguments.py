@@ -104,6 +104,7 @@ def _tensors(output: Any) -> Iterator[Any]:
 
 
 def _is_symbolic(value: Any) -> bool:
-    """Say whether a tensor stands for numbers that are not there: in a function that JAX traces, or a graph of Keras'."""
+    """Say whether a tensor stands for numbers that are not there: where JAX or TensorFlow traces a function, or in a graph."""
     jax = sys.modules.get("jax")
-    return (jax is not None and isinstance(value, jax.core.Tracer)) or type(value).__name__ == "KerasTensor"
+    traced = jax is not None and isinstance(value, jax.core.Tracer)
+    return traced or type(value).__name__ in ("KerasTensor", "SymbolicTensor")

@@ -13,9 +13,9 @@ from homolog.extraction.call_arguments import arguments_of, needed_arguments, ou
 from homolog.extraction.class_digests import code_of_classes
 from homolog.extraction.digests import hashed
 from homolog.extraction.heard_calls import OUTPUT, HeardCalls, base_names, calls_of
-from homolog.extraction.jax_arrays import as_jax, device_of, parts_of_tree
+from homolog.extraction.jax_arrays import as_jax, device_of, parts_of_tree, without_places
 from homolog.extraction.layer_values import AdaptedModel
-from homolog.extraction.tensors import numbers_of
+from homolog.extraction.tensors import is_floating, numbers_of
 from homolog.machine import optional
 
 Forward = Callable[[Any, Any], Any] | None
@@ -32,8 +32,8 @@ def _is_module(model: Any) -> bool:
 
 def adapt(model: Any, *, device: Any = None, forward: Forward = None, **_: Any) -> AdaptedModel:
     """Return a module of Equinox', or (module, state), as a function of batches; `forward` is given one example."""
-    equinox = optional("equinox", "flax", "extracting from a module of Equinox'")
-    jax = optional("jax", "flax", "extracting from a module of Equinox'")
+    equinox = optional("equinox", "equinox", "extracting from a module of Equinox'")
+    jax = optional("jax", "equinox", "extracting from a module of Equinox'")
     model, state = model if isinstance(model, tuple) else (model, None)
     while type(model).__name__ == "_JitWrapper":  # compiled code says nothing of what is in it
         model = model.__wrapped__
@@ -42,13 +42,16 @@ def adapt(model: Any, *, device: Any = None, forward: Forward = None, **_: Any) 
         arrays, rest = equinox.partition((model, state), equinox.is_array)
         model, state = equinox.combine(jax.device_put(arrays, device), rest)
     parts = dict(_parts_of(model, ""))
+    parts.setdefault(OUTPUT, parts.pop("", model))
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(model) if is_floating(leaf)}
+    place = partial(as_jax, device=device, dtype=dtypes.pop() if len(dtypes) == 1 else None)
     default = set(parts)
     kinds = [type(part) for part in parts.values()]
     return AdaptedModel(
-        run=partial(_run, equinox, model, partial(_call, model, state, forward), device, parts, default),
+        run=partial(_run, equinox, model, partial(_call, model, state, forward), place, parts, default),
         title=type(model).__name__,
         software={"equinox": equinox.__version__, "jax": jax.__version__},
-        digest=lambda: hashed(code_of_classes(kinds), *parts_of_tree((model, state))).hex(),
+        digest=lambda: hashed(without_places(model), code_of_classes(kinds), *parts_of_tree((model, state))).hex(),
         types={name: type(part).__name__ for name, part in parts.items()},
         default=default,
         channels="first",
@@ -58,7 +61,7 @@ def adapt(model: Any, *, device: Any = None, forward: Forward = None, **_: Any) 
 
 
 def _parts_of(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield every module that can be called, by its path such as "layers.0"; the first as "output", last."""
+    """Yield every module that can be called, by its path such as "layers.0"; the first one last."""
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         inside = {field.name: getattr(node, field.name, None) for field in dataclasses.fields(node)}
     elif isinstance(node, tuple | list):
@@ -68,7 +71,7 @@ def _parts_of(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     for name, item in inside.items():
         yield from _parts_of(item, f"{path}.{name}" if path else name)
     if _is_module(node) and callable(node):
-        yield path or OUTPUT, node
+        yield path, node
 
 
 def _required(model: Any) -> set[str]:
@@ -96,7 +99,7 @@ def _run(
     equinox: Any,
     model: Any,
     call: Callable[[Any], None],
-    device: Any,
+    place: Callable[[Any], Any],
     parts: Mapping[str, Any],
     default: set[str],
     batch: Any,
@@ -116,7 +119,7 @@ def _run(
         runs.append(heard)
         return [one.taken for one in heard.calls]
 
-    outputs = equinox.filter_vmap(run_one)(as_jax(batch, device))
+    outputs = equinox.filter_vmap(run_one)(place(batch))
     default -= runs[-1].repeated()
     for one, output in zip(runs[-1].calls, outputs, strict=True):
         base = one.layer.split("#")[0]

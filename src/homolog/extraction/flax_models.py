@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from homolog.arrays import described
 from homolog.extraction.call_arguments import arguments_of, inference_flags, needed_arguments, output_of_part
 from homolog.extraction.class_digests import code_of_classes
 from homolog.extraction.digests import hashed
-from homolog.extraction.heard_calls import OUTPUT, HeardCalls, base_names, calls_of
+from homolog.extraction.heard_calls import OUTPUT, HeardCalls, base_names, calls_of, numbered
 from homolog.extraction.jax_arrays import as_jax, device_of, parts_of_tree, without_places
 from homolog.extraction.layer_values import AdaptedModel
 from homolog.extraction.tensors import numbers_of
@@ -24,7 +25,13 @@ _INTERMEDIATES = "intermediates"
 def is_model(model: Any) -> bool:
     """Say whether something is a module of Flax', or a linen module with its variables."""
     first = model[0] if isinstance(model, tuple) and len(model) == 2 else model
-    return _is_of(first, "flax.linen") or (first is model and _is_of(first, "flax.nnx"))
+    return _is_of(first, "flax.linen") or (first is model and _is_of(first, "flax.nnx")) or _is_split(model)
+
+
+def _is_split(model: Any) -> bool:
+    """Say whether something is what `nnx.split` makes of a module."""
+    kind = type(model[0]) if isinstance(model, tuple) and len(model) > 1 else object
+    return kind.__name__ == "GraphDef" and kind.__module__.startswith("flax.nnx")
 
 
 def _is_of(model: Any, package: str) -> bool:
@@ -33,6 +40,8 @@ def _is_of(model: Any, package: str) -> bool:
 
 def adapt(model: Any, *, device: Any = None, forward: Forward = None, **_: Any) -> AdaptedModel:
     """Return a module of Flax' as a function of batches."""
+    if _is_split(model):
+        model = optional("flax.nnx", "flax", "extracting from a module of Flax'").merge(*model)
     if _is_of(model, "flax.nnx"):
         return _adapted_nnx(model, device_of(device), forward)
     return _adapted_linen(*_module_and_variables(model), device_of(device), forward)
@@ -79,8 +88,9 @@ def _parts_of(model: Any) -> dict[str, Any]:
     """Return every module inside a module by its path, such as "layers.0", as far as it can be called; itself as "output"."""
     from flax import nnx
 
-    found = {".".join(map(str, path)) or OUTPUT: part for path, part in nnx.iter_modules(model)}
-    return {name: part for name, part in found.items() if callable(part)}
+    found = {".".join(map(str, path)): part for path, part in nnx.iter_modules(model) if callable(part)}
+    found.setdefault(OUTPUT, found.pop("", model))
+    return found
 
 
 def _run_nnx(
@@ -107,17 +117,17 @@ def _run_nnx(
 def _digest_of_nnx(model: Any) -> str:
     from flax import nnx
 
-    _, state = nnx.split(model)
     structure = [f"{name} {type(part).__qualname__} {_attributes(part)}" for name, part in nnx.iter_modules(model)]
     kinds = [type(part) for _, part in nnx.iter_modules(model)]
-    return hashed(*structure, code_of_classes(kinds), *parts_of_tree(nnx.to_pure_dict(state))).hex()
+    return hashed(*structure, code_of_classes(kinds), *parts_of_tree(nnx.state(model))).hex()
 
 
 def _attributes(part: Any) -> str:
     """Write the plain attributes of a module, such as its sizes and whether it is in training."""
     plain = (bool, int, float, str, tuple, type(None))
-    written = {key: value for key, value in vars(part).items() if isinstance(value, plain) or callable(value)}
-    return without_places(sorted(written.items()))
+    own = {name: value for name, value in vars(part).items() if not name.startswith("_")}
+    kept = {name: value for name, value in own.items() if isinstance(value, plain) or inspect.isroutine(value)}
+    return without_places(sorted(kept.items(), key=lambda item: item[0]))
 
 
 # linen
@@ -173,13 +183,12 @@ class _Linen:
         """Filled by every run, before its layers are taken."""
 
     def __call__(self, batch: Any, wanted: Collection[str] | None) -> Iterator[tuple[str, Any]]:
-        """Run the module on a batch, and yield what its modules put out and what they sowed."""
+        """Run the module on a batch, and yield what its modules put out and what they sowed: all of it, if nobody says what."""
         captured = self._captured(as_jax(batch, self._device))
         self.default |= {name.split("#")[0] for name in captured} - self._repeated
         for name in sorted(captured, key=lambda name: self._places[name]):
             values = output_of_part(captured[name])
-            chosen = name.split("#")[0] in (self.default if wanted is None else base_names(wanted))
-            if values is not None and chosen:
+            if values is not None and (wanted is None or name.split("#")[0] in base_names(wanted)):
                 yield name, numbers_of(values)
 
     def _captured(self, batch: Any) -> dict[str, Any]:
@@ -189,7 +198,7 @@ class _Linen:
 
         def listen(call: Any, arguments: Any, named: Any, context: Any) -> Any:
             # Compiled and repeated parts call methods of other names.
-            name = (".".join(context.module.path) or OUTPUT) if context.method_name == "__call__" else None
+            name = ".".join(context.module.path) if context.method_name == "__call__" else None
             return heard.hear(name, context.module, lambda: call(*arguments, **named))
 
         function = linen.apply(
@@ -203,11 +212,22 @@ class _Linen:
         for call in heard.calls:
             self._places.setdefault(call.layer, len(self._places))
         self._repeated |= heard.repeated()
-        found = dict(_flattened(state.get(_INTERMEDIATES, {}), ()))
-        for name in found:
-            # What a module sowed comes before its output.
-            owner = name.rpartition(".")[0] or OUTPUT
-            self._places.setdefault(name, self._places.get(owner, len(self._places)) - 0.5)
+        found, before, count = {}, "", 0
+        for name, calls in _flattened(state.get(_INTERMEDIATES, {}), ()):
+            for number, value in enumerate(calls, 1):
+                found[numbered(name, number)] = value
+                # What a module sowed comes after what was captured before it, in the same call of the module.
+                last = numbered(before, number if len(calls) == count else count)
+                self._places.setdefault(numbered(name, number), self._places.get(last, -1.0) + 2.0**-20)
+            before, count = name, len(calls)
+        return self._with_output(found)
+
+    def _with_output(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Call what the module itself put out its output, unless a module inside it is called so."""
+        whole = found.pop("", None)
+        if OUTPUT not in found and whole is not None:
+            found[OUTPUT], self._places[OUTPUT] = whole, self._places[""]
+            self._repeated |= {OUTPUT} if "" in self._repeated else set()
         return found
 
     def digest(self) -> str:
@@ -225,15 +245,14 @@ def _known_by(output: Any) -> tuple[Any, None]:
     return (object() if tensor is None else tensor), None
 
 
-def _flattened(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """Yield layer → what was captured, from nested mappings with a tuple of all calls at their ends."""
+def _flattened(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield each module, or name under which something was sowed, with what all its calls gave, from nested mappings."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from _flattened(value, (*path, key))
             continue
-        name = ".".join(path if key == "__call__" else (*path, key)) or OUTPUT
-        for number, call in enumerate(value if isinstance(value, tuple) else (value,), 1):
-            yield (name if number == 1 else f"{name}#{number}"), call
+        name = ".".join(path if key == "__call__" else (*path, key))
+        yield name, value if isinstance(value, tuple) else (value,)
 
 
 def _explained(run: Callable[[], Any], variables: Mapping[str, Any]) -> Any:

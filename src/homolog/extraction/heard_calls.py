@@ -52,8 +52,7 @@ class HeardCalls:
         found = self._take(output)
         if found is not None:
             count = self._counts[name] = self._counts.get(name, 0) + 1
-            layer = name if count == 1 else f"{name}#{count}"
-            self.calls.append(Call(layer, *found, inside=len(self.calls) - before))
+            self.calls.append(Call(numbered(name, count), *found, inside=len(self.calls) - before))
         return output
 
     def repeated(self) -> set[str]:
@@ -100,6 +99,15 @@ def _listening(kind: Any, before: Any, names: Mapping[int, str], found: HeardCal
         return found.hear(names.get(id(self)), self, lambda: method(*args, **kwargs))
 
     return __call__
+
+
+def numbered(name: str, count: int) -> str:
+    """Name a call of a part.
+
+    >>> numbered("dense", 1), numbered("dense", 2)
+    ('dense', 'dense#2')
+    """
+    return name if count == 1 else f"{name}#{count}"
 
 
 def base_names(wanted: Iterable[str]) -> set[str]:

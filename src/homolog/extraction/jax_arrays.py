@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from homolog.extraction.digests import numbers
-from homolog.extraction.tensors import is_tensor, numbers_of
+from homolog.extraction.tensors import is_floating, is_tensor, numbers_of
 from homolog.names import first_line, quoted
 
 
@@ -26,15 +26,18 @@ def device_of(device: Any) -> Any:
         ) from error
 
 
-def as_jax(batch: Any, device: Any) -> Any:
-    """Return a batch with arrays of JAX's in it."""
+def as_jax(batch: Any, device: Any, dtype: Any = None) -> Any:
+    """Return a batch with arrays of JAX's in it, floating ones in the type of the weights where they all have one."""
     import jax
 
     if isinstance(batch, Mapping):
-        return {key: as_jax(item, device) for key, item in batch.items()}
+        return {key: as_jax(item, device, dtype) for key, item in batch.items()}
     if isinstance(batch, tuple | list):
-        return tuple(as_jax(item, device) for item in batch)
-    return jax.device_put(batch, device) if is_tensor(batch) else batch
+        return tuple(as_jax(item, device, dtype) for item in batch)
+    if not is_tensor(batch):
+        return batch
+    array = jax.device_put(batch, device)
+    return array if dtype is None or not is_floating(batch) else array.astype(dtype)
 
 
 def parts_of_tree(tree: Any) -> Iterator[str | bytes]:

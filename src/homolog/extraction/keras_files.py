@@ -27,7 +27,7 @@ def load(path: Path) -> Any:
     """Load a model, or say in one sentence why not."""
     if not path.exists():
         raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
-    config = _read_archive(path) if path.suffix.lower() == ".keras" else _read_hdf5(path)
+    config = _read_archive(path) if path.suffix == ".keras" else _read_hdf5(path)
     names = (re.split("[.>]", item["class_name"])[-1] for item in _objects(config))
     found = next((_RUNS_CODE[name] for name in names if name in _RUNS_CODE), None)
     if found is not None:
@@ -75,9 +75,10 @@ def _keras() -> Any:
     try:
         keras = optional("keras", "keras", "loading a model of Keras'")
     except ImportError as error:
-        if getattr(error, "name", None) in ("tensorflow", "jax", "torch"):
+        missing = getattr(error.__cause__, "name", None)
+        if missing in ("tensorflow", "jax", "torch"):
             raise ImportError(
-                f"Keras must find the library that runs its models, and {error.name} is not installed: set the environment "
+                f"Keras must find the library that runs its models, and {missing} is not installed: set the environment "
                 f"variable KERAS_BACKEND to one that is, torch, jax or tensorflow, before Python starts."
             ) from error
         raise

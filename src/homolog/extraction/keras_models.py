@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ _LAST, _FIRST = "channels_last", "channels_first"
 def is_model(model: Any) -> bool:
     """Say whether something is a model or a layer of Keras', or a path to a file of one."""
     if isinstance(model, str | os.PathLike):
-        return Path(model).suffix.lower() in SUFFIXES
+        return Path(model).suffix in SUFFIXES
     return any(kind.__name__ == "Layer" and kind.__module__.startswith("keras.") for kind in type(model).__mro__)
 
 
@@ -156,14 +156,32 @@ def _run(
     """Run a model on a batch, layer by layer as a function, and yield what its layers put out."""
     names = default if wanted is None else base_names(wanted)
     chosen = {name: part for name, part in parts.items() if name in names}
-    torch = loaded_torch() if keras.backend.backend() == "torch" else None
-    ungraded = nullcontext() if torch is None else torch.no_grad()
-    with ungraded, _unchanged(keras, model), calls_of(chosen, partial(_taken, keras)) as heard:
+    # One thread at a time from here on: settings of TensorFlow's are those of the process.
+    with calls_of(chosen, partial(_taken, keras)) as heard, _plainly(keras), _unchanged(keras, model):
         _call(keras, model, batch, forward)
     default -= heard.repeated()  # before anything is taken of what is yielded
     for call in heard.calls:
         if wanted is not None or call.layer.split("#")[0] in default:
             yield call.layer, call.taken
+
+
+@contextmanager
+def _plainly(keras: Any) -> Iterator[None]:
+    """Run without gradients, and functions of TensorFlow's operation by operation, so that layers in them can be heard."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        with loaded_torch().no_grad():
+            yield
+    elif backend == "tensorflow":
+        settings = optional("tensorflow", "keras", "running a model of Keras'").config
+        before = settings.functions_run_eagerly()
+        settings.run_functions_eagerly(True)
+        try:
+            yield
+        finally:
+            settings.run_functions_eagerly(before)
+    else:
+        yield
 
 
 def _call(keras: Any, model: Any, batch: Any, forward: Callable[[Any, Any], Any] | None) -> None:
