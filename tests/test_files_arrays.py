@@ -37,7 +37,7 @@ def hdf5(tmp_path):
 
 def test_groups_are_paths_and_have_ids_of_their_own(hdf5):
     path = hdf5(a__x=X, a__deep__y=X[:, :2], a__ids=IDS, b__x=X, b__ids=IDS[::-1])
-    with pytest.warns(hl.FileWarning, match=r"'a/ids' \(text\), 'b/ids' \(text\)"):
+    with pytest.warns(hl.LeftOutWarning, match=r"'a/ids' \(text\), 'b/ids' \(text\)"):
         opened = hl.open(path)
     assert list(opened) == ["a/deep/y", "a/x", "b/x"]
     assert opened.example_ids is None
@@ -51,7 +51,7 @@ def test_groups_are_paths_and_have_ids_of_their_own(hdf5):
 def test_what_is_no_layer_of_hdf5_is_left_out_with_a_word(hdf5):
     path = hdf5(x=X, labels=range(6), rate=0.1, name="run 1", mask=X > 0, table=np.zeros(6, [("p", "f8")]))
     told = r"'labels' \(one number per row\), 'mask' \(booleans\), 'name' \(one text\), 'rate' \(one number\), 'table'"
-    with pytest.warns(hl.FileWarning, match=told):
+    with pytest.warns(hl.LeftOutWarning, match=told):
         assert list(hl.open(path)) == ["x"]
     assert hl.open(path, "labels")["labels"].shape == (6, 1)
 
@@ -64,7 +64,7 @@ def test_ids_in_a_row_or_a_column_are_no_layer(hdf5, tmp_path):
 
 
 def test_a_weight_in_kilograms_is_no_model(hdf5):
-    with pytest.warns(hl.FileWarning, match="'weight'"):
+    with pytest.warns(hl.LeftOutWarning, match="'weight'"):
         assert list(hl.open(hdf5(x=X, weight=np.arange(6.0)))) == ["x"]
 
 
@@ -118,7 +118,7 @@ def test_nothing_outside_a_file_of_hdf5_is_read(tmp_path, hdf5):
     (tmp_path / "secret").write_bytes(bytes(range(60)))
     with h5py.File(hdf5(x=X), "a") as file:
         file["soft"], file["elsewhere"] = h5py.SoftLink("/x"), h5py.ExternalLink("other.h5", "/x")
-    with pytest.warns(hl.FileWarning, match=r"'elsewhere' \(a link, which is not followed\), 'soft'"):
+    with pytest.warns(hl.LeftOutWarning, match=r"'elsewhere' \(a link, which is not followed\), 'soft'"):
         assert list(hl.open(tmp_path / "t.h5")) == ["x"]
     with h5py.File(hdf5(x=X), "a") as file:
         file.create_dataset("raw", (20, 3), "u1", external=[(str(tmp_path / "secret"), 0, 60)])
@@ -163,13 +163,13 @@ def netcdf(path, **options):
 def test_variables_of_netcdf_are_what_xarray_says(tmp_path):
     packed = {"x": {"dtype": "i2", "scale_factor": 0.001, "_FillValue": -1}}
     path = netcdf(tmp_path / "t.nc", encoding=packed, coords={"stimulus": IDS, "unit": [7, 8, 9]})
-    with pytest.warns(hl.FileWarning, match=r"no layer is made of 'lab' \(one number per row\), but"):
+    with pytest.warns(hl.LeftOutWarning, match=r"no layer is made of 'lab' \(one number per row\), but"):
         opened = hl.open(path)
     assert_allclose(opened["x"], X, atol=0.0005)
     assert opened.example_ids.tolist() == IDS
     for index in (np.linspace(0, 1, 6), pandas.date_range("2020", periods=6)):
         path = netcdf(tmp_path / "t.nc", coords={"stimulus": index})
-        with pytest.warns(hl.FileWarning, match="'stimulus'"):
+        with pytest.warns(hl.LeftOutWarning, match="'stimulus'"):
             assert hl.open(path).example_ids is None
     with pytest.raises(ValueError, match=r"got groups \(g\): read one with xarray\.open_dataset"):
         hl.open(netcdf(tmp_path / "t.nc", group="g"))
@@ -190,7 +190,7 @@ def test_nested_tensors_have_names_with_dots(tmp_path):
     torch.save(
         {"encoder": {"block": [x, x[:, :2]], "norm": x}, "ids": IDS, "epoch": 3, "loss": [0.1, 0.2]}, tmp_path / "t.pt"
     )
-    with pytest.warns(hl.FileWarning, match=r"'epoch' \(one number\), 'loss' \(one number per row\)"):
+    with pytest.warns(hl.LeftOutWarning, match=r"'epoch' \(one number\), 'loss' \(one number per row\)"):
         opened = hl.open(tmp_path / "t.pt")
     assert list(opened) == ["encoder.block.0", "encoder.block.1", "encoder.norm"]
     assert opened.example_ids.tolist() == IDS
@@ -220,7 +220,7 @@ def test_what_is_no_activations_of_pytorch_is_one_sentence(content, told, tmp_pa
 def test_a_folder_of_arrays_is_read_in_its_order(tmp_path):
     for name, array in (("layer10", X), ("layer2", X), ("ids", np.arange(6)), ("labels", np.arange(6))):
         np.save(tmp_path / f"{name}.npy", array)
-    with pytest.warns(hl.FileWarning, match=r"'labels' \(one number per row\)"):
+    with pytest.warns(hl.LeftOutWarning, match=r"'labels' \(one number per row\)"):
         opened = hl.open(tmp_path)
     assert list(opened) == ["layer2", "layer10"]
     assert opened.example_ids.tolist() == list(range(6))

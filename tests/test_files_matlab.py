@@ -38,7 +38,7 @@ OLDER = {
 def test_what_is_no_layer_of_matlab_is_left_out_with_a_word(case, compressed, tmp_path):
     items, layer, told = OLDER[case]
     scipy.io.savemat(tmp_path / "t.mat", items, do_compression=compressed)
-    with pytest.warns(hl.FileWarning, match=told):
+    with pytest.warns(hl.LeftOutWarning, match=told):
         opened = hl.open(tmp_path / "t.mat")
     assert_array_equal(opened[layer], X)
 
@@ -105,7 +105,7 @@ def test_newer_files_of_matlab_have_their_rows_as_rows(newer):
         e=(np.zeros(2, "u8"), "double", "MATLAB_empty"),
     )  # fmt: skip
     with pytest.warns(
-        hl.FileWarning, match=r"'e' \(nothing\), 'fs' \(one number\), 'm' \(booleans\), 'name' \(one text\)"
+        hl.LeftOutWarning, match=r"'e' \(nothing\), 'fs' \(one number\), 'm' \(booleans\), 'name' \(one text\)"
     ):
         opened = hl.open(path)
     assert list(opened) == ["X", "s.Y"]
@@ -145,5 +145,5 @@ def test_nothing_outside_a_newer_file_of_matlab_is_read(tmp_path, newer):
 def test_a_newer_file_that_matlab_did_not_write_is_told_of(tmp_path):
     with h5py.File(tmp_path / "t.mat", "w") as file:
         file["X"] = X.T
-    with pytest.warns(hl.FileWarning, match=r"'X' is read as MATLAB would, .* name the file \.h5"):
+    with pytest.warns(hl.LeftOutWarning, match=r"'X' is read as MATLAB would, .* name the file \.h5"):
         assert_array_equal(hl.open(tmp_path / "t.mat")["X"], X)

@@ -166,7 +166,7 @@ def test_a_table_that_was_made_of_another_is_read_as_it_is(rng, tmp_path):
     hl.save(hl.Activations(layers, example_ids=range(9), positions=range(9)), tmp_path / "a.parquet")
     table = pyarrow.parquet.read_table(tmp_path / "a.parquet")
     pyarrow.parquet.write_table(table.drop_columns("x").append_column("f", [range(9)]), tmp_path / "b.parquet")
-    with pytest.warns(hl.FileWarning, match="'homolog:positions'"):
+    with pytest.warns(hl.LeftOutWarning, match="'homolog:positions'"):
         opened = hl.open(tmp_path / "b.parquet")
     assert {name: array.shape for name, array in opened.items()} == {"y": (9, 2), "b": (9, 1)}
     assert opened.example_ids.tolist() == list(range(9))

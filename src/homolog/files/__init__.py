@@ -64,8 +64,9 @@ def open(path: str | PathLike[str], key: str | None = None, *, ids: str | None =
     key
         one of several layers by its name, or all of a group, such as the path of a group of HDF5 or the name of a split.
     ids
-        what says who the rows are: the name of a column, or of an array with one entry per row. By default a file is asked (the
-        index of a pandas table), then what is called `example_id`, `id`, `ids` or `index`, then a single name that ends in `_id`.
+        what says who the rows are: the name of a column, or of an array with one entry per row. By default what is called
+        `example_id`, `id`, `ids` or `index`, else a single name that ends in `_id`, else the index that a file knows, such as
+        that of pandas.
 
     Returns
     -------
@@ -89,8 +90,8 @@ def open(path: str | PathLike[str], key: str | None = None, *, ids: str | None =
 
     Warns
     -----
-    FileWarning
-        If something is left out: text, dates, booleans, single numbers, one number per row outside tables.
+    LeftOutWarning
+        If something is left out: text, dates, booleans, classes, single numbers, one number per row outside tables.
 
     Notes
     -----

@@ -11,21 +11,15 @@ import numpy as np
 
 from homolog.activations import unknown_among
 from homolog.arrays import Array
-from homolog.diagnostics import Caution, FileWarning, give, listed
+from homolog.diagnostics import Caution, LeftOutWarning, give, listed
+from homolog.id_columns import ID_ENDINGS, ID_NAMES, POSITIONS, is_no_feature
 from homolog.names import quoted
 
 IDENTITIES = ("example_ids", "positions", "digests")
 """What files that homolog wrote hold of the rows, beside the layers."""
 RESERVED = "homolog:"
 """How the names of what is no layer begin, in files that homolog wrote."""
-ID_NAMES = ("example_id", "example_ids", "id", "ids", "index", "__index_level_0__", "unnamed: 0", "")
-"""What columns of ids are called, in lower case; an empty name is that of the index in a table that pandas wrote as text."""
 OBJECTS = "must hold numbers, got pickled Python objects, which are not read because reading them can run code"
-_UNNAMED = "__index_level_"
-"""How pandas calls an index without a name."""
-_ENDS_OF_IDS = ("_id", "_ids", " id")
-_LABELS = ("label", "labels", "class", "target", "targets")
-"""What columns of numbers are called that say what a row is, in lower case."""
 _ENDS_OF_WEIGHTS = ("weight", "bias", "kernel", "kernel:0", "running_mean", "running_var", "num_batches_tracked")
 
 
@@ -84,7 +78,7 @@ def entry_of(name: str, shape: tuple[int, ...], dtype: np.dtype, read: Callable[
         return Entry("refused", what=OBJECTS)
     if len(shape) == 0:
         return Entry("other", read, "one number" if dtype.kind in "iufb" else "one text")
-    if len(shape) == 2 and 1 in shape and dtype.kind in "iuSUT" and looks_like_ids(name):
+    if len(shape) == 2 and 1 in shape and dtype.kind in "iuSUT" and looks_like_ids(_last(name)):
         return entry_of(name, (max(shape),), dtype, lambda: np.asarray(read()).reshape(-1))
     if dtype.kind == "b":
         return Entry("other", read, "booleans")
@@ -127,9 +121,15 @@ def layers_and_notes(
         if contents.entries[name].kind == "refused":
             raise Refusal(_why_not(contents.entries, name))
     identity = None if "example_ids" in contents.notes and ids is None else _identity(contents, names, ids)
-    if identity is not None and ids is None and not _whole(contents.entries[identity]):
+    if (
+        identity is not None
+        and ids is None
+        and identity not in contents.index
+        and not _whole(contents.entries[identity])
+    ):
         identity = None  # times and the like
-    kept = {name: contents.entries[name] for name in names if name != identity or name == key}
+    positions = _positions(contents, identity)
+    kept = {name: contents.entries[name] for name in names if name not in (identity, positions) or name == key}
     layers = {name: entry.read() for name, entry in kept.items() if entry.kind == "layer"}
     numbers = {name: entry for name, entry in kept.items() if entry.kind == "numbers"}
     used = {name: entry for name, entry in numbers.items() if name == key or _is_feature(contents, name)}
@@ -143,8 +143,12 @@ def layers_and_notes(
     _check_weights(layers, left_out)
     _check_rows(layers)
     notes = dict(contents.notes)
+    if positions is not None:
+        notes["positions"] = _checked_ids(contents.entries[positions].read(), positions)
     if identity is not None:
-        notes["example_ids"] = _checked_ids(contents.entries[identity].read(), identity)
+        notes["example_ids"] = _checked_ids(
+            contents.entries[identity].read(), identity, indexed=identity in contents.index
+        )
         _tell_odd_ids(notes, identity, layers, warned, given=ids is not None)
     if left_out:
         what = listed([f"{quoted(name)} ({what})" for name, what in left_out.items()], most=8)
@@ -156,7 +160,7 @@ def layers_and_notes(
 
 def warn(sentence: str) -> None:
     """Say that something is left out."""
-    give([Caution(FileWarning, sentence)])
+    give([Caution(LeftOutWarning, sentence)])
 
 
 def _called(entry: Entry) -> str:
@@ -188,7 +192,7 @@ def _why_not(entries: Mapping[str, Entry], name: str) -> str:
 
 def _is_feature(contents: Contents, name: str) -> bool:
     """Say whether a column of numbers is a feature: ids and classes are numbers, too."""
-    aside = name in contents.index or looks_like_ids(name) or name.lower() in _LABELS or name.startswith(RESERVED)
+    aside = name in contents.index or is_no_feature(name) or name.startswith(RESERVED)
     return contents.gathered is not None and not aside
 
 
@@ -222,23 +226,25 @@ def _identity(contents: Contents, names: list[str], ids: str | None) -> str | No
         if ids not in able:
             raise Unknown(unknown_among("id column", ids, able))
         return ids
-    said = [name for name in contents.index if name in able]
-    if len(said) == 1 and not said[0].startswith(_UNNAMED):
-        return said[0]
-    able = [name for name in able if name not in contents.index or len(contents.index) == 1]
+    short = {name: name if contents.gathered is not None else _last(name) for name in able}
     around = [{"", *_parents(name)} for name in names if entries[name].kind == "layer"]
     near = [name for name in able if _parent(name) in set.intersection({"", *_parents(name)}, *around)]
-    for rank in range(len(ID_NAMES)):
-        found = [name for name in near if _rank(name) == rank]
+    near = [name for name in (able if contents.gathered is not None else near) if name not in contents.index]
+    for wanted in ID_NAMES:
+        found = [name for name in near if short[name].strip().lower() == wanted]
         if found:
             return max(found, key=len)  # the nearest: that of the group before that of the file
-    ending = [name for name in near if _last(name).lower().endswith(_ENDS_OF_IDS)]
-    return ending[0] if len(ending) == 1 else None
+    ending = [name for name in near if short[name].strip().lower().endswith(ID_ENDINGS)]
+    said = [name for name in contents.index if name in able]
+    return ending[0] if len(ending) == 1 else said[0] if len(said) == len(contents.index) == 1 else None
 
 
-def _rank(name: str) -> int:
-    last = _last(name).lower()
-    return ID_NAMES.index(last) if last in ID_NAMES else len(ID_NAMES)
+def _positions(contents: Contents, identity: str | None) -> str | None:
+    """Return the column of a table that says where in its example a row is, beside that which says of which example."""
+    if contents.gathered is None or identity is None:
+        return None
+    numbers = (name for name, entry in contents.entries.items() if entry.kind == "numbers" and name != identity)
+    return next((name for name in numbers if name.strip().lower() in POSITIONS), None)
 
 
 def _whole(entry: Entry) -> bool:
@@ -248,8 +254,9 @@ def _whole(entry: Entry) -> bool:
 
 
 def looks_like_ids(name: str) -> bool:
-    """Say whether numbers under a name are those of rows, and no feature."""
-    return _rank(name) < len(ID_NAMES) or _last(name).lower().endswith(_ENDS_OF_IDS)
+    """Say whether numbers under a name are those of rows."""
+    plain = name.strip().lower()
+    return plain in ID_NAMES or plain.endswith(ID_ENDINGS)
 
 
 def _last(name: str) -> str:
@@ -267,10 +274,12 @@ def _parents(name: str) -> Iterable[str]:
         parent = _parent(parent)
 
 
-def _checked_ids(values: Any, name: str) -> np.ndarray:
-    """Return ids as integers or text; text that files hold as bytes is UTF-8."""
+def _checked_ids(values: Any, name: str, *, indexed: bool = False) -> np.ndarray:
+    """Return ids as integers or text; text that files hold as bytes is UTF-8, other numbers of an index are text."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "f" and np.all(values == np.rint(values)):
         values = values.astype(np.int64)  # where a format knows no integers
+    if indexed and isinstance(values, np.ndarray) and values.dtype.kind == "f":
+        values = [str(value) for value in values.tolist()]
     found = values if isinstance(values, np.ndarray) and values.dtype.kind in "iuU" else list(values)
     if isinstance(found, list):
         texts = [value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value for value in found]
@@ -297,7 +306,7 @@ def _tell_odd_ids(notes: dict[str, Any], name: str, layers: Mapping[str, Any], w
             else ""
         )
         warn(f"in {warned}, {quoted(name)} holds {len(found)} ids for {n} rows, and is not taken for theirs{sides}.")
-    elif len(np.unique(found)) < len(found):
+    elif len(set(zip(found.tolist(), notes.get("positions", found), strict=False))) < len(found):
         warn(f"in {warned}, the ids {quoted(name)} hold some ids again: rows cannot be matched by them.")
 
 
