@@ -109,6 +109,8 @@ def test_what_is_no_feature_is_left_out_with_a_word(written):
         opened = hl.open(path)
     assert opened["t"].shape == (6, 1)
     assert opened.example_ids is None
+    with pytest.raises(hl.LeftOutWarning, match=told):  # where warnings are errors, they are still themselves
+        hl.open(path)
     assert hl.open(path, ids="kind", key="f").example_ids.tolist() == list("abcdef")
 
 

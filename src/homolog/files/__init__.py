@@ -12,6 +12,7 @@ from typing import Any
 
 from homolog.activations import Activations, unknown_among
 from homolog.arrays import Array, described, widened
+from homolog.diagnostics import HomologWarning
 from homolog.files.arrow_files import read_arrow, read_parquet, write_parquet
 from homolog.files.contents import IDENTITIES, RESERVED, Contents, Refusal, Unknown, layers_and_notes
 from homolog.files.folders import read_folder, split_of
@@ -175,7 +176,7 @@ def _read(path: Path, key: str | None, ids: str | None) -> Activations:
             arrays, notes = layers_and_notes(contents, key, ids, repr(str(path)))
         arrays = {name: widened(array) for name, array in arrays.items()}
         provenance = {"model": model} | _provenance(str(notes.get("provenance", "{}")))
-    except (ImportError, PermissionError, IsADirectoryError):
+    except (ImportError, PermissionError, IsADirectoryError, HomologWarning):
         raise
     except Unknown as error:
         raise KeyError(f"in {str(path)!r}, {error}") from None
