@@ -14,13 +14,14 @@ from homolog.activations import Activations, unknown_among
 from homolog.arrays import Array, described, widened
 from homolog.diagnostics import HomologWarning
 from homolog.files.arrow_files import read_arrow, read_parquet, write_parquet
-from homolog.files.contents import IDENTITIES, RESERVED, Contents, Refusal, Unknown, layers_and_notes
+from homolog.files.contents import IDENTITIES, RESERVED, Contents, Refusal, Unknown
 from homolog.files.folders import read_folder, split_of
 from homolog.files.hdf5 import read_hdf5
 from homolog.files.matlab import read_matlab
 from homolog.files.netcdf import read_netcdf, write_netcdf
 from homolog.files.numpy_files import read_npy, read_npz, write_npz
 from homolog.files.safetensors_files import read_safetensors, write_safetensors
+from homolog.files.selection import layers_and_notes
 from homolog.files.text_tables import read_text
 from homolog.files.torch_files import read_torch
 from homolog.names import first_line, quoted, shortened, shown, writable
