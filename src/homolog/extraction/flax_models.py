@@ -86,11 +86,18 @@ def _adapted_nnx(model: Any, device: Any, forward: Forward) -> AdaptedModel:
 
 def _parts_of(model: Any) -> dict[str, Any]:
     """Return every module inside a module by its path, such as "layers.0", as far as it can be called; itself as "output"."""
-    from flax import nnx
-
-    found = {".".join(map(str, path)): part for path, part in nnx.iter_modules(model) if callable(part)}
+    found = {name: part for name, part in _modules_of(model) if callable(part)}
     found.setdefault(OUTPUT, found.pop("", model))
     return found
+
+
+def _modules_of(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every module inside a module with its path, and itself with an empty one."""
+    from flax import nnx
+
+    for path, part in nnx.iter_graph(model):
+        if isinstance(part, nnx.Module):
+            yield ".".join(map(str, path)), part
 
 
 def _run_nnx(
@@ -117,8 +124,8 @@ def _run_nnx(
 def _digest_of_nnx(model: Any) -> str:
     from flax import nnx
 
-    structure = [f"{name} {type(part).__qualname__} {_attributes(part)}" for name, part in nnx.iter_modules(model)]
-    kinds = [type(part) for _, part in nnx.iter_modules(model)]
+    structure = [f"{name} {type(part).__qualname__} {_attributes(part)}" for name, part in _modules_of(model)]
+    kinds = [type(part) for _, part in _modules_of(model)]
     return hashed(*structure, code_of_classes(kinds), *parts_of_tree(nnx.state(model))).hex()
 
 
