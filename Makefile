@@ -60,6 +60,7 @@ tests: .venv/dev
 
 .venv/dev: .venv/pip pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt --editable ".[all]" --group dev
+	$(BIN)/python -m pip install --quiet --no-deps timm # which asks for a torchvision that does not fit this PyTorch
 	touch $@
 
 # Peers ask for other builds of PyTorch than the one here: they come without what they ask for.

@@ -12,11 +12,13 @@ import scipy.sparse
 import torch
 import xarray
 from conftest import command_line
+from numpy.lib.recfunctions import structured_to_unstructured
 
 import homolog as hl
 from homolog.cli.loading import imported_object
 
 X = np.random.default_rng(0).normal(size=(20, 3))
+MASKED = np.ma.masked_array(X, np.isin(np.arange(60).reshape(20, 3), [10, 27, 28, 29]))
 Y = np.random.default_rng(1).normal(size=(20, 4))
 BAD_ROW = X.copy()
 BAD_ROW[5, 1] = np.nan
@@ -64,14 +66,35 @@ def test_long_names_are_not_repeated_whole(call):
     assert len(str(caught.value)) < 1000
 
 
-REMEDIES = {
+IN_BATCHES = {
     "sparse matrix": (scipy.sparse.csr_matrix(X), ".toarray()", lambda x: x.toarray()),
     "sparse array": (scipy.sparse.coo_array(X), ".toarray()", lambda x: x.toarray()),
     "column of vectors": (VECTORS["vectors"], "numpy.stack(column.to_numpy())", lambda x: np.stack(x.to_numpy())),
-    "table of vectors": (VECTORS.to_numpy(), "numpy.stack(x.ravel())", lambda x: np.stack(x.ravel())),
-    "vectors": (VECTORS["vectors"].to_numpy(), "numpy.stack(x.ravel())", lambda x: np.stack(x.ravel())),
     "table": (pandas.DataFrame(X), ".to_numpy()", lambda x: x.to_numpy()),
     "labelled": (xarray.DataArray(X), ".values", lambda x: x.values),
+    "masked": (np.ma.masked_array(X), "fill the mask", lambda x: x.filled(0)),
+}
+"""What `compare` takes, but no loop over batches, where nothing tells whether their rows are the same examples."""
+
+
+@pytest.mark.parametrize("case", IN_BATCHES)
+def test_remedies_for_batches_work(case):
+    given, remedy, apply = IN_BATCHES[case]
+    moments = hl.Moments()
+    with pytest.raises(TypeError, match=re.escape(remedy)):
+        moments.update({"layer": given})
+    moments.update({"layer": apply(given)})
+    assert moments.n == len(X)
+
+
+REMEDIES = {
+    "table of vectors": (VECTORS.to_numpy(), "numpy.stack(x.ravel())", lambda x: np.stack(x.ravel())),
+    "vectors": (VECTORS["vectors"].to_numpy(), "numpy.stack(x.ravel())", lambda x: np.stack(x.ravel())),
+    "fields": (
+        pandas.DataFrame(X).to_records(index=False),
+        "structured_to_unstructured(x) from numpy.lib.recfunctions",
+        structured_to_unstructured,
+    ),
     "tuple": ((X,), "x[0]", lambda x: x[0]),
     "batches": ([X[:9], X[9:]], "numpy.concatenate(x)", np.concatenate),
     "nested": ({"a": {"b": {"out": X}}}, "{'block.out': x['block']['out']}", lambda x: {"a.b.out": x["a"]["b"]["out"]}),
@@ -104,7 +127,15 @@ def test_remedies_work(case):
 
 
 CASES = {
-    "list": (lambda: hl.cka([[1, 2], [3, 4]], X), TypeError, "got a list"),
+    "list": (lambda: hl.cka([1, 2, 3, 4], X), TypeError, "got a list"),
+    "ragged list": (
+        lambda: hl.cka([[1, 2], [3, 4], [5]], X),
+        ValueError,
+        r"x must hold vectors of one length \(2, that of row 0\), got 1 numbers in row 2",
+    ),
+    "list with a gap": (lambda: hl.compare([[1, 2], None]), TypeError, "got nothing in row 1"),
+    "list of texts": (lambda: hl.cka([["1", "2"], ["3", "4"]], X), TypeError, "got a vector of <U1 in row 0"),
+    "list of maps": (lambda: hl.cka([[[1], [2]], [[3], [4]]], X), TypeError, r"got shape \(2, 1\) in row 0"),
     "none": (lambda: hl.cka(X, None), TypeError, "got None"),
     "vector": (lambda: hl.cka(X[:, 0], Y), ValueError, "two axes"),
     "map": (lambda: hl.cka(X, np.zeros((20, 3, 8, 8))), ValueError, "flatten or average"),
@@ -146,7 +177,7 @@ CASES = {
     "ids": (lambda: hl.Activations({"l": X}, example_ids=[1, 2]), ValueError, "one entry per row"),
     "glob": (lambda: hl.Activations({"l": X}).select("k*"), KeyError, "unknown layer"),
     "no file": (lambda: hl.open("absent.npz"), FileNotFoundError, "no file"),
-    "suffix": (lambda: hl.open("layers.csv"), ValueError, "ending in"),
+    "suffix": (lambda: hl.open("layers.xlsx"), ValueError, "ending in"),
     "save suffix": (lambda: hl.save({"l": X}, "layers.csv"), ValueError, "change its name"),
     "not a model": (lambda: hl.extract("model", X), TypeError, "torch.nn.Module"),
     "reduce": (lambda: hl.extract(torch.nn.Linear(3, 2), X, reduce="max"), ValueError, "reduce must be"),
@@ -157,8 +188,12 @@ CASES = {
         ValueError,
         "Gram matrix of the kernel must",
     ),
-    "masked": (lambda: hl.cka(np.ma.masked_array(X), Y), TypeError, "without gaps"),
-    "sparse": (lambda: hl.cka(torch.eye(3).to_sparse(), torch.eye(3)), TypeError, "to_dense"),
+    "masked": (
+        lambda: hl.cka(MASKED, Y),
+        TypeError,
+        r"without gaps, got .* gaps in 2 of 20 rows \(3, 9\): leave these",
+    ),
+    "masked layer": (lambda: hl.compare({"l": MASKED}), TypeError, r"layer 'l' of a must .* gaps in 2 of 20 rows"),
     "bind twice": (lambda: hl.measure("cka(kernel=rbf)", kernel="poly"), ValueError, "a function X"),
     "measures number": (lambda: hl.compare(X, Y, measures=3), TypeError, "measures must be text"),
     "pairs number": (lambda: hl.compare(X, Y, pairs=3), TypeError, "pairs must be"),
@@ -246,7 +281,7 @@ COMMANDS = {
     "no argument": (["compare"], "Missing argument"),
     "no command": (["compaer"], "No such command"),
     "no file": (["compare", "absent.npz"], "there is no file"),
-    "suffix": (["compare", "good.csv"], "ending in"),
+    "suffix": (["compare", "good.xlsx"], "ending in"),
     "cut": (["compare", "cut.npz"], "truncated"),
     "pickle": (["compare", "pickled.npz"], "pickled Python objects"),
     "rows": (["compare", "good.npz", "short.npz"], "as many rows"),

@@ -321,6 +321,8 @@ def test_a_store_is_continued_by_the_same_function_only(tmp_path):
 
 
 def test_what_is_only_of_modules_is_refused():
+    with pytest.raises(TypeError, match="got a list of numbers: convert it"):
+        hl.extract(lambda batch: np.array(batch), [[1.0, 2.0], [3.0, 4.0]])
     with pytest.raises(TypeError, match="forward must be left out for anything but a PyTorch module"):
         hl.extract(hidden_and_output, EXAMPLES, forward=lambda model, batch: model(batch))
     with pytest.raises(ValueError, match="device must be left out for a function, got 'cuda'"):

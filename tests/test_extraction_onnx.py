@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import weakref
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from conftest import command_line
 from onnx import TensorProto, helper
 from onnx_texts import model, values, weights
 
+import homolog as hl
 from homolog.extraction.onnx_models import adapt, is_model
 
 X = weights(5, 4, seed=1)
@@ -62,6 +66,14 @@ def test_a_path_a_message_and_a_session_give_the_same(tmp_path):
     assert titles == ["mlp.onnx", "onnx.ModelProto", "mlp.onnx", "onnxruntime.InferenceSession"]
     assert not is_model("mlp.npz")
     assert not is_model(3)
+
+
+def test_nodes_may_stand_in_any_order():
+    given = mlp()
+    nodes = list(given.graph.node)
+    del given.graph.node[:]
+    given.graph.node.extend(nodes[::-1])
+    assert list(values(given, X)) == ["b", "h", "y"]
 
 
 def test_a_message_is_left_as_it_was():
@@ -140,6 +152,17 @@ def test_activations_that_a_graph_spells_out():
     assert adapted.default == ["silu", "gelu", "y"]
 
 
+def test_activations_by_polynomials_and_by_clipping():
+    text = """g (float[n,4] x) => (float[n,4] y) {
+        x2 = Mul(x, x)  x3 = Mul(x2, x)  c = Mul(x3, small)  i = Add(x, c)  r = Mul(i, root)  t = Tanh(r)  p = Add(t, one)
+        h = Mul(p, half)  gelu = Mul(x, h)
+        a = Add(gelu, three)  clip = Clip(a, zero, six)  m = Mul(gelu, clip)  swish = Div(m, six)  six6 = Clip(swish, zero, six)
+        floor = Clip(six6, zero)  y = Neg(floor) }"""
+    numbers = {"small": 0.044715, "root": 0.8, "one": 1, "half": 0.5, "three": 3, "zero": 0, "six": 6}
+    given = model(text, **{name: np.float32(number) for name, number in numbers.items()})
+    assert adapt(given).default == ["gelu", "swish", "six6", "y"]
+
+
 def test_normalisations_that_a_graph_spells_out():
     text = """g (float[n,s,4] x) => (float[n,s,4] y) {
         mean = ReduceMean<axes=[-1]>(x)  d = Sub(x, mean)  two = Constant<value_float=2.0>()  q = Pow(d, two)
@@ -169,7 +192,8 @@ def test_only_values_whose_first_axis_may_be_the_examples_are_taken():
 def test_branches_are_run_and_their_insides_are_no_layers():
     text = """g (float[n,4] x) => (float[n,3] y) {
         m = ReduceMax<keepdims=0>(x)  big = Greater(m, limit)
-        c = If (big) <then_branch = one () => (float[n,4] p) { p = Relu(x) }, else_branch = two () => (float[n,4] r) { r = Tanh(x) }>
+        c = If (big) <then_branch = one () => (float[n,4] p) { p = Relu(x) },
+                      else_branch = two () => (float[n,4] r) { r = Tanh(x) }>
         y = MatMul(c, w) }"""
     given = model(text, limit=np.float32(1e9), w=weights(4, 3))
     adapted = adapt(given)
@@ -179,7 +203,8 @@ def test_branches_are_run_and_their_insides_are_no_layers():
 
 
 def test_functions_of_the_model_are_written_out():
-    text = """<ir_version: 8, opset_import: ["" : 17, "own" : 1]> g (float[n,4] x) => (float[n,3] y) { h = own.Dense(x, w)  y = Relu(h) }
+    text = """<ir_version: 8, opset_import: ["" : 17, "own" : 1]>
+        g (float[n,4] x) => (float[n,3] y) { h = own.Dense(x, w)  y = Relu(h) }
         <domain: "own", opset_import: ["" : 17]> Dense (a, b) => (c) { d = MatMul(a, b)  c = Tanh(d) }"""
     given = onnx.parser.parse_model(text)
     given.graph.initializer.append(onnx.numpy_helper.from_array(MLP_WEIGHTS["w"], "w"))
@@ -206,7 +231,8 @@ def test_double_precision_stays():
 
 def test_recurrent_layers_are_taken_where_the_examples_come_first():
     node = helper.make_node("LSTM", ["time", "w", "r"], ["rows"], hidden_size=3)
-    text = "g (float[n,s,4] x) => (float[n,s,3] y) { time = Transpose<perm=[1,0,2]>(x)  flat = Squeeze(rows, axes)  y = Transpose<perm=[1,0,2]>(flat) }"
+    text = """g (float[n,s,4] x) => (float[n,s,3] y) {
+        time = Transpose<perm=[1,0,2]>(x)  flat = Squeeze(rows, axes)  y = Transpose<perm=[1,0,2]>(flat) }"""
     given = model(text, w=weights(1, 12, 4), r=weights(1, 12, 3), axes=np.array([1]))
     given.graph.node.insert(1, node)
     adapted = adapt(given)
@@ -233,3 +259,84 @@ def test_initialisers_that_are_inputs_too():
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()
     )
     assert list(values(given, X)) == ["b", "h", "y"]
+
+
+def test_any_value_may_be_named_or_matched():
+    renamed = mlp()
+    for node in renamed.graph.node:  # as exporters call values: paths, and numbers alone
+        names = {"a": "/net/layer.0/MatMul_output_0", "b": "/net/layer.0/Add_output_0", "h": "12"}
+        node.output[0] = names.get(node.output[0], node.output[0])
+        for k, name in enumerate(node.input):
+            node.input[k] = names.get(name, name)
+        node.name = ""
+    for layers, expected in (
+        ("**", ["/net/layer.0/MatMul_output_0", "/net/layer.0/Add_output_0", "12", "y"]),
+        ("**/Add_output_0", ["/net/layer.0/Add_output_0"]),
+        ("/net/layer.*/Add*", ["/net/layer.0/Add_output_0"]),
+        (["12", "y"], ["12", "y"]),
+        (lambda name, kind: kind == "MatMul", ["/net/layer.0/MatMul_output_0", "y"]),
+    ):
+        found = hl.extract(renamed, X, layers=layers)
+        assert list(found) == expected
+
+
+def test_a_store_is_continued_with_the_same_model_only(tmp_path):
+    path, out = tmp_path / "mlp.onnx", tmp_path / "a.zarr"
+    onnx.save(mlp(), path)
+    x = weights(20, 4)
+    hl.extract(path, x, out=out, max_examples=8, batch_size=4)
+    assert hl.extract(path, x, out=out, batch_size=4, resume=True).n == 20
+    assert hl.open(out).provenance["model"] == "mlp.onnx"
+    onnx.save(model(MLP, **MLP_WEIGHTS | {"c": weights(3, seed=9)}), path)
+    with pytest.raises(ValueError, match=r"model"):
+        hl.extract(path, weights(30, 4), out=out, batch_size=4, resume=True)
+
+
+def test_no_torch_is_needed(tmp_path):
+    path = tmp_path / "mlp.onnx"
+    onnx.save(mlp(), path)
+    script = f"""
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ImportError("no torch here")
+sys.meta_path.insert(0, Blocked())
+import homolog as hl, numpy as np
+assert "onnx" not in sys.modules and "onnxruntime" not in sys.modules
+a = hl.extract({str(path)!r}, np.ones((6, 4), np.float32) * np.arange(6)[:, None])
+print(list(a), "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "['b', 'h', 'y'] False\n", done.stderr
+
+
+def test_masks_of_a_batch_are_honoured():
+    text = """g (int64[n,s] input_ids, int64[n,s] attention_mask) => (float[n,s,4] y) {
+        y = Gather(w, input_ids)  m = Identity(attention_mask) }"""
+    given = model(text, w=weights(9, 4))
+    ids, mask = np.array([[1, 2, 0], [3, 4, 5]]), np.array([[1, 1, 0], [1, 1, 1]])
+    found = hl.extract(given, {"input_ids": ids, "attention_mask": mask}, reduce="mean")["y"]
+    np.testing.assert_allclose(found, [weights(9, 4)[[1, 2]].mean(0), weights(9, 4)[[3, 4, 5]].mean(0)], rtol=1e-5)
+
+
+def test_a_file_at_the_command_line(tmp_path):
+    onnx.save(mlp(), tmp_path / "mlp.onnx")
+    np.save(tmp_path / "x.npy", X)
+    np.savez(tmp_path / "x.npz", x=X)
+    for data in ("x.npy", "x.npz"):
+        out = f"{data[-3:]}.npz"
+        status, _, told = command_line(["extract", "mlp.onnx", "--data", data, "--out", out, "-l", "h"], tmp_path)
+        assert (status, told) == (0, f"written: {out}\n")
+        np.testing.assert_array_equal(hl.open(tmp_path / out)["h"], values(mlp(), X)["h"])
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    np.save(tmp_path / "objects.npy", np.array([{}, {}]), allow_pickle=True)
+    for model_file, data, sentence in (
+        ("none.onnx", "x.npy", "there is no file 'none.onnx'"),
+        ("mlp.onnx", "none.npy", "there is no file 'none.npy'"),
+        ("mlp.onnx", "bad.npy", "'bad.npy' must hold arrays of numbers"),
+        ("mlp.onnx", "objects.npy", "'objects.npy' must hold arrays of numbers"),
+    ):
+        status, _, told = command_line(["extract", model_file, "--data", data, "--out", "b.npz"], tmp_path)
+        assert status == 2
+        assert sentence in " ".join(told.split())

@@ -198,7 +198,7 @@ def little_room():
 LARGE = {"x": np.random.default_rng(0).normal(size=(1024, 64))}
 
 
-@pytest.mark.parametrize("ending", [".npz", ".safetensors", ".zarr"])
+@pytest.mark.parametrize("ending", [".npz", ".safetensors", ".zarr", ".parquet", ".nc"])
 def test_a_full_disk_is_one_sentence_and_nothing_is_lost(ending, tmp_path, little_room):
     path = tmp_path / f"a{ending}"
     hl.save(OLD, path)

@@ -24,7 +24,7 @@ from homolog.results import check_result, measure_names
 pytestmark = pytest.mark.filterwarnings(
     "ignore::homolog.NullLevelWarning", "ignore::homolog.TiesWarning", "ignore::homolog.BiasWarning"
 )
-ENDINGS = (".npz", ".safetensors", ".zarr")
+ENDINGS = (".npz", ".safetensors", ".zarr", ".parquet", ".nc")
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_altered_metadata_are_one_sentence(place, layers, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("ending", [".npz", ".npy", ".safetensors", ".pt", ".nc"])
+@pytest.mark.parametrize("ending", [".npz", ".npy", ".safetensors", ".pt", ".parquet", ".nc"])
 def test_random_damage_is_one_sentence_or_harmless(ending, layers, tmp_path):
     """Bytes changed, cut out or put in, at places drawn from a fixed seed."""
     path = tmp_path / f"a{ending}"

@@ -107,7 +107,7 @@ ODD |= {
 }
 
 
-@pytest.mark.parametrize("ending", [".npz", ".safetensors", ".zarr"])
+@pytest.mark.parametrize("ending", [".npz", ".safetensors", ".zarr", ".parquet", ".nc"])
 def test_layers_of_any_name_come_back(ending, tmp_path):
     """All in one file, so that no two of them may be taken for one."""
     layers = {name: np.full((5, 2), float(i)) + np.eye(5, 2) for i, name in enumerate(ODD.values())}

@@ -5,7 +5,7 @@ import warnings
 from typing import Any
 
 from homolog import plot, testing
-from homolog.activations import Activations, common_rows
+from homolog.activations import Activations
 from homolog.analysis import (
     Check,
     CheckedLayer,
@@ -30,11 +30,14 @@ from homolog.diagnostics import (
     BiasWarning,
     ConstantLayerWarning,
     DeadUnitWarning,
+    DenseWarning,
     ExtractionWarning,
     FewModelsWarning,
     FewPermutationsWarning,
+    FileWarning,
     GradientWarning,
     HomologWarning,
+    LeftOutWarning,
     MissingInputsWarning,
     NoDirectionWarning,
     NothingLeftWarning,
@@ -60,6 +63,7 @@ from homolog.inference import (
     paired_test,
     permutation_test,
 )
+from homolog.matching import CommonRows, common_rows
 from homolog.measures import (
     aligned_cosine,
     angular_shape_distance,
@@ -111,19 +115,23 @@ __all__ = [
     "BiasWarning",
     "Check",
     "CheckedLayer",
+    "CommonRows",
     "ConfidenceInterval",
     "ConstantLayerWarning",
     "DeadUnitWarning",
+    "DenseWarning",
     "Diagnosis",
     "ExtractionWarning",
     "Family",
     "FewModelsWarning",
     "FewPermutationsWarning",
+    "FileWarning",
     "Finding",
     "GradientWarning",
     "HomologWarning",
     "Invariances",
     "Layer",
+    "LeftOutWarning",
     "Measure",
     "MinibatchHSIC",
     "MissingInputsWarning",

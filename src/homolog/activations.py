@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from homolog.arrays import Array, check_representation, described
-from homolog.diagnostics import listed
+from homolog.conversion import is_table, taken, taken_layer
+from homolog.diagnostics import Caution, give, listed
+from homolog.frames.frame import Table
 from homolog.markup import paragraphs, table, title
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
+from homolog.pairing import NUMBERED, check_identities
+from homolog.sparse import SparseRows
 
 MODULES = "modules of the layers"
 """Key under which files keep what made each layer, beside its provenance."""
@@ -36,9 +40,11 @@ class Activations(Mapping[str, Array]):
     Parameters
     ----------
     arrays
-        mapping layer name → array (n, p), in the order the layers should keep.
+        mapping layer name → array (n, p), in the order the layers should keep. A DataFrame of numbers, a DataArray, a list of
+        vectors and a sparse matrix are layers, too; a DataFrame by itself has one layer per column of vectors, or one,
+        "features", of its columns of numbers.
     example_ids
-        n identifiers (integers or strings), one per row.
+        n identifiers (integers or strings), one per row; by default the index, or the column `id`, of DataFrames.
     positions
         n integers, the position of a row within its example, where rows are tokens or pixels.
     digests
@@ -52,6 +58,11 @@ class Activations(Mapping[str, Array]):
     ------
     TypeError, ValueError
         If a value is not a real array (n, p), or the rows differ between layers or from the identities.
+
+    Warns
+    -----
+    LeftOutWarning
+        If a DataFrame has columns that are no features, such as text.
 
     Examples
     --------
@@ -73,13 +84,16 @@ class Activations(Mapping[str, Array]):
         provenance: Mapping[str, str] | None = None,
         modules: Mapping[str, Module] | None = None,
     ) -> None:
-        self._arrays = _checked_layers(arrays, lambda name: f"layer {quoted(name)}")
-        self.n = next(iter(self._arrays.values())).shape[0]
-        self.example_ids = _checked_identity(example_ids, self.n, "example_ids")
-        self.positions = _checked_identity(positions, self.n, "positions")
+        self._hold(_checked_layers(arrays, lambda name: f"layer {quoted(name)}"))
+        if example_ids is not None:  # rather than those of DataFrames
+            self.example_ids = _checked_identity(example_ids, self.n, "example_ids")
+            self.positions = None
+            self.provenance.clear()
+        if positions is not None:
+            self.positions = _checked_identity(positions, self.n, "positions")
         self.digests = _checked_identity(digests, self.n, "digests")
         # Of where layers come from nothing is refused: names of files may be of any encoding.
-        self.provenance = {
+        self.provenance |= {
             writable(key): writable(note) if isinstance(note, str) else note for key, note in (provenance or {}).items()
         }
         known = _modules_of(self.provenance.pop(MODULES, "{}")) | dict(modules or {})
@@ -89,11 +103,33 @@ class Activations(Mapping[str, Array]):
     def of_model(cls, arrays: Mapping[str, Array], model: str) -> Activations:
         """Return layers whose errors name the model, too."""
         found = cls.__new__(cls)
-        found._arrays = _checked_layers(arrays, lambda name: layer_of(name, model))
-        found.n = next(iter(found._arrays.values())).shape[0]
-        found.example_ids = found.positions = found.digests = None
-        found.provenance, found.modules = {}, {}
+        found._hold(_checked_layers(arrays, lambda name: layer_of(name, model)))
+        found.digests, found.modules = None, {}
         return found
+
+    @classmethod
+    def of_table(cls, given: Table, model: str) -> Activations:
+        """Return the layers of a DataFrame with the identities of its rows."""
+        found = cls.__new__(cls)
+        give(given.cautions)
+        found._hold(replace(given, layers=_sound(given.layers, lambda name: layer_of(name, model))))
+        found.digests, found.modules = None, {}
+        return found
+
+    def _hold(self, given: Table) -> None:
+        """Hold checked layers, with what DataFrames among them say of the rows."""
+        self._arrays = dict(given.layers)
+        self.n = next(iter(self._arrays.values())).shape[0]
+        self.example_ids = _checked_identity(given.example_ids, self.n, "example_ids")
+        self.positions = _checked_identity(given.positions, self.n, "positions")
+        self.provenance = {"index": given.index} if given.index else {}
+        if given.positions is not None:
+            self.provenance["example_ids"] = "given"
+
+    @property
+    def index(self) -> str:
+        """Where ids from a DataFrame come from, as `pairing.Identities` has it."""
+        return self.provenance.get("index", "")
 
     @property
     def notes(self) -> dict[str, str]:
@@ -148,13 +184,18 @@ class Activations(Mapping[str, Array]):
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> Activations:
         """Keep rows by index, by slice, or by a boolean mask, on every layer."""
         index = np.arange(self.n)[rows]
+        return self.chosen(index, lambda array: array.take(index) if isinstance(array, SparseRows) else array[index])
+
+    def chosen(self, index: np.ndarray, of_layer: Callable[[Array], Array]) -> Activations:
+        """Return the rows of an index, which `of_layer` takes of every layer."""
         kept = [None if ids is None else ids[index] for ids in (self.example_ids, self.positions, self.digests)]
+        provenance = {key: note for key, note in self.provenance.items() if (key, note) != ("index", NUMBERED)}
         return Activations(
-            {name: array[index] for name, array in self._arrays.items()},
+            {name: of_layer(array) for name, array in self._arrays.items()},
             example_ids=kept[0],
             positions=kept[1],
             digests=kept[2],
-            provenance=self.provenance,
+            provenance=provenance,
             modules=self.modules,
         )
 
@@ -186,9 +227,33 @@ def _modules_of(text: str) -> dict[str, Module]:
     return pairs
 
 
-def _checked_layers(arrays: Mapping[str, Array], title: Callable[[str], str]) -> dict[str, Array]:
+def _checked_layers(arrays: Any, title: Callable[[str], str]) -> Table:
+    """Return layers that are sound and have the same rows, with the identities that DataFrames among them give."""
+    if is_table(arrays):
+        whole = taken(arrays, "the table", "features")
+        give(whole.cautions)
+        return replace(whole, layers=_sound(whole.layers, title))
     if not isinstance(arrays, Mapping):
         raise TypeError(f"activations must be a mapping of layer name to array (n, p), got {described(arrays)}.")
+    if getattr(arrays, "attrs", {}).get("title") == "homolog comparison":
+        raise TypeError("activations must hold layers, got the result of a comparison: pass what was compared.")
+    names = {name: title(name) if isinstance(name, str) else str(name) for name in arrays}
+    tables = {name: taken_layer(array, names[name]) for name, array in arrays.items()}
+    known = Table({})
+    cautions: list[Caution] = []
+    for name, each in tables.items():
+        if each.example_ids is not None and known.example_ids is None:
+            known, first = each, names[name]
+        elif each.example_ids is not None:
+            check_identities(known, each, (first, names[name]))
+        elif each.index and not known.index:
+            known = replace(known, index=each.index)
+        cautions += each.cautions
+    give(dict.fromkeys(cautions))
+    return replace(known, layers=_sound({name: next(iter(t.layers.values())) for name, t in tables.items()}, title))
+
+
+def _sound(arrays: Mapping[str, Array], title: Callable[[str], str]) -> dict[str, Array]:
     if not arrays:
         raise ValueError("activations must hold at least one layer, got an empty mapping.")
     first = None
@@ -266,85 +331,6 @@ def glob_expression(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(meaning.get(part, re.escape(part)) for part in parts), re.DOTALL)
 
 
-def check_pairing(a: Activations, b: Activations, names: tuple[str, str] = ("a", "b")) -> None:
-    """Raise unless the rows of both are, as far as known, the same examples in the same order."""
-    names = (shown(names[0]), shown(names[1]))
-    if a.n != b.n:
-        matched = _both_have(a, b, "example_ids") or _both_have(a, b, "digests")
-        remedy = f"homolog.common_rows({', '.join(names)}) keeps the rows of both" if matched else "extract both alike"
-        raise ValueError(
-            f"{names[1]} must have as many rows as {names[0]} ({a.n}), got {b.n}: both must hold the same examples in "
-            f"the same order; {remedy}."
-        )
-    for what, first, second in (
-        ("example ids", a.example_ids, b.example_ids),
-        ("positions", a.positions, b.positions),
-    ):
-        if first is not None and second is not None and not np.array_equal(first, second):
-            row = int(np.argmax(first != second))
-            same = first.dtype.kind == second.dtype.kind and len(np.intersect1d(first, second)) > 1
-            common = f"homolog.common_rows({', '.join(names)}) keeps the rows of both, in one order"
-            remedy = common if same else "extract both from the same examples"
-            raise ValueError(
-                f"{names[0]} and {names[1]} must hold the same examples in the same order, got {what} that differ first in "
-                f"row {row} ({quoted(first[row].item())} and {quoted(second[row].item())}): {remedy}."
-            )
-    if a.digests is not None and b.digests is not None:
-        _check_digests(_inputs(a), _inputs(b), names)
-
-
-def _inputs(side: Activations) -> np.ndarray:
-    """Return a number for the input of every row, another for every position of an example."""
-    assert side.digests is not None  # who asks has looked
-    if side.positions is None:
-        return side.digests
-    return side.digests.astype(np.uint64) ^ (side.positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-
-
-def _check_digests(first: np.ndarray, second: np.ndarray, names: tuple[str, str]) -> None:
-    """Raise where the same inputs stand in other rows, whatever the ids say."""
-    if not np.array_equal(first, second) and _same_inputs_elsewhere(first, second):
-        row = int(np.argmax(first != second))
-        raise ValueError(
-            f"{names[0]} and {names[1]} must hold the same examples in the same order, got the same inputs in another "
-            f"order, or others among them (first in row {row}): extract both without shuffling, pass example_ids, or keep the "
-            f"rows of both with homolog.common_rows({', '.join(names)})."
-        )
-
-
-def _same_inputs_elsewhere(first: np.ndarray, second: np.ndarray) -> bool:
-    """Say whether an input that either side has once stands in different rows; or all inputs do, however often they occur."""
-    singles, rows = [], []
-    for values in (first, second):
-        found, where, counts = np.unique(values, return_index=True, return_counts=True)
-        singles.append(found[counts == 1])
-        rows.append(where[counts == 1])
-    _, i, j = np.intersect1d(singles[0], singles[1], assume_unique=True, return_indices=True)
-    return bool(np.any(rows[0][i] != rows[1][j])) or np.array_equal(np.sort(first), np.sort(second))
-
-
-def row_identity(models: Sequence[Activations]) -> str:
-    """Say how it is known that rows of models that were checked are the same examples."""
-    if len(models) < 2:
-        return "one model"
-    pairs = list(itertools.pairwise(models))
-    if all(_says_who(a) and _says_who(b) for a, b in pairs):
-        return "example ids"
-    if all((_says_who(a) and _says_who(b)) or _are_equal(a.digests, b.digests) for a, b in pairs):
-        return "digests of inputs"
-    return "unknown"
-
-
-def _says_who(side: Activations) -> bool:
-    """Say whether example ids tell examples apart; the numbers that extraction gives the examples of positions do not."""
-    ids = side.example_ids
-    given = side.provenance.get("example_ids") == "given"
-    if ids is None or side.positions is None or ids.dtype.kind not in "iu" or given:
-        return ids is not None
-    kinds = np.unique(ids)
-    return not np.array_equal(kinds, np.arange(len(kinds)))
-
-
 def identified(side: Activations) -> bool:
     """Say whether activations say anything of who their rows are, if only that nobody can tell."""
     return side.example_ids is not None or side.digests is not None or side.provenance.get("inputs") == NOT_DIGESTED
@@ -352,98 +338,3 @@ def identified(side: Activations) -> bool:
 
 NOT_DIGESTED = "cannot be digested"
 """What the provenance says of inputs that hold something of which equality cannot be told."""
-
-
-def _are_equal(first: np.ndarray | None, second: np.ndarray | None) -> bool:
-    return first is not None and second is not None and np.array_equal(first, second)
-
-
-def common_rows(a: Activations, b: Activations) -> tuple[Activations, Activations]:
-    """Keep the rows that both hold, matched by who they are, in the order of a.
-
-    Parameters
-    ----------
-    a, b
-        Activations (open a file with `homolog.open` first) that both carry example ids, with positions where rows are tokens or
-        pixels; or else digests of their inputs, each of which occurs once.
-
-    Returns
-    -------
-    tuple of Activations
-        a and b, over the same rows in the same order.
-
-    Raises
-    ------
-    TypeError
-        If a or b is not Activations.
-    ValueError
-        If nothing identifies the rows of both, an identity occurs twice on a side, or fewer than 2 rows are common.
-
-    Notes
-    -----
-    Layers of a store are read into memory.
-
-    Examples
-    --------
-    >>> import numpy as np, homolog as hl
-    >>> a = hl.Activations({"x": np.arange(8.0).reshape(4, 2)}, example_ids=["d", "a", "c", "b"])
-    >>> b = hl.Activations({"y": np.arange(6.0).reshape(3, 2)}, example_ids=["a", "b", "d"])
-    >>> a, b = hl.common_rows(a, b)
-    >>> a.example_ids, b["y"][:, 0]
-    (array(['d', 'a', 'b'], dtype='<U1'), array([4., 0., 2.]))
-    """
-    for name, side in (("a", a), ("b", b)):
-        if not isinstance(side, Activations):
-            raise TypeError(
-                f"{name} must be Activations, which say whose their rows are, got {described(side)}: use homolog.extract, "
-                f"homolog.open, or homolog.Activations(layers, example_ids=...)."
-            )
-    return matched_rows(a, b, ("a", "b"))
-
-
-def matched_rows(a: Activations, b: Activations, names: tuple[str, str]) -> tuple[Activations, Activations]:
-    """Keep the rows that both hold, in the order of the first; errors call the sides by these names."""
-    names = (shown(names[0]), shown(names[1]))
-    ids, digests = _both_have(a, b, "example_ids"), _both_have(a, b, "digests")
-    if not ids and not digests:
-        raise ValueError(
-            f"the rows of {names[0]} and {names[1]} are matched by example ids or by digests of their inputs, got none that both "
-            f"carry ({names[0]}: {_carried(a)}; {names[1]}: {_carried(b)}): pass example_ids to homolog.extract or "
-            f"homolog.Activations for both."
-        )
-    by_ids = ids and (not digests or (_says_who(a) and _says_who(b)))
-    rows = [_numbered(side, name, by_ids=by_ids) for side, name in zip((a, b), names, strict=True)]
-    common = [key for key in rows[0] if key in rows[1]]
-    if len(common) < 2:
-        raise ValueError(
-            f"{names[0]} and {names[1]} must have at least 2 rows in common, got {len(common)} of {a.n} and {b.n}: extract both "
-            f"from the same examples, with the same example_ids."
-        )
-    first, second = (side.take([found[key] for key in common]) for side, found in zip((a, b), rows, strict=True))
-    return first, second
-
-
-def _carried(side: Activations) -> str:
-    """Say what identifies rows."""
-    return "example ids" if side.example_ids is not None else "digests" if side.digests is not None else "neither"
-
-
-def _both_have(a: Activations, b: Activations, name: str) -> bool:
-    return getattr(a, name) is not None and getattr(b, name) is not None
-
-
-def _numbered(side: Activations, name: str, *, by_ids: bool) -> dict[Any, int]:
-    """Return identity → number of the row."""
-    identity = side.example_ids if by_ids else side.digests
-    assert identity is not None  # who asks has looked
-    keys: list[Any] = identity.tolist()
-    if side.positions is not None:
-        keys = list(zip(keys, side.positions.tolist(), strict=True))
-    found = {key: row for row, key in enumerate(keys)}
-    if len(found) < len(keys):
-        what = "example ids" if by_ids else "inputs"
-        raise ValueError(
-            f"{name} must hold every row once to be matched, got {len(keys) - len(found)} {what} again: pass example_ids that "
-            f"differ, or drop the copies with .take."
-        )
-    return found

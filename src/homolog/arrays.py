@@ -210,7 +210,7 @@ def check_digits(x: np.ndarray, less: np.ndarray, name: str) -> None:
 
 def loaded(x: Array) -> Array:
     """Return what is on disk as an array of NumPy's, any array as it is but for types that no library computes in."""
-    return x[:] if isinstance(x, Rows) else widened(x)
+    return x.whole() if isinstance(x, Rows) else widened(x)
 
 
 def is_small(dtype: Any) -> bool:
@@ -276,6 +276,11 @@ def check_representation(x: Array, name: str) -> None:
         raise TypeError(f"{name} must be a dense array, got {described(x)}: convert it with .todense().")
     if isinstance(x, np.ndarray) and x.dtype.kind == "O":
         raise TypeError(f"{name} must hold real numbers, got {x.dtype}: {_real_remedy(x)}.")
+    if isinstance(x, np.ndarray) and x.dtype.names:
+        raise TypeError(
+            f"{name} must hold real numbers, got a structured array of fields {', '.join(map(str, x.dtype.names[:5]))}: make "
+            f"columns of them, structured_to_unstructured(x) from numpy.lib.recfunctions."
+        )
     if x.ndim != 2:
         raise ValueError(
             f"{name} must have two axes (examples, features), got shape {tuple(x.shape)}: {_reshape_remedy(x.ndim)}"
@@ -352,7 +357,7 @@ def _is_real(xp: ModuleType, x: Array) -> bool:
 
 def same_library(x: Array, y: Array, names: tuple[str, str] = ("x", "y")) -> None:
     """Raise unless both arrays belong to one library and one device; what is on disk belongs to NumPy's."""
-    x, y = (np.empty(0, dtype=side.dtype) if isinstance(side, Rows) else side for side in (x, y))
+    x, y = (side.like if isinstance(side, Rows) else side for side in (x, y))
     if namespace(x) is not namespace(y):
         raise TypeError(
             f"{names[1]} must come from the same array library as {names[0]} ({_library(x)}), got {_library(y)}: "

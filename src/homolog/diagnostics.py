@@ -86,6 +86,18 @@ class ExtractionWarning(HomologWarning):
     """Something in the model could not be taken as a layer, and was left out."""
 
 
+class LeftOutWarning(HomologWarning):
+    """Part of a table, or rows that not all sides have, was left out; or a column was taken that may be no feature."""
+
+
+class DenseWarning(HomologWarning):
+    """A sparse matrix was made dense: it takes far more memory than it did."""
+
+
+class FileWarning(HomologWarning):
+    """Something in a file could not be taken as a layer or for the ids of its rows, and was left out."""
+
+
 @dataclass(frozen=True)
 class Caution:
     """One warning before it is given: its category and its sentence."""

@@ -25,6 +25,8 @@ class Rows(ABC):
     ndim = 2
     where: str
     """What errors call it."""
+    in_memory = False
+    """Whether nothing is read from a disk after all."""
 
     @property
     def step(self) -> int:
@@ -44,6 +46,15 @@ class Rows(ABC):
     def folder(self) -> str | None:
         """Where its file lies; None where there is none."""
         return None
+
+    @property
+    def like(self) -> Any:
+        """An empty array of the library that it counts as."""
+        return np.empty(0, dtype=self.dtype)
+
+    def whole(self) -> Any:
+        """Read all of it, as an array of this library."""
+        return self[:]
 
     @property
     def nbytes(self) -> int:
@@ -124,6 +135,28 @@ def _row_numbers(rows: Any, n: int) -> np.ndarray:
     if outside.any():
         raise IndexError(f"rows must be from {-n} to {n - 1}, got {found[outside].flat[0]}: there are {n} rows.")
     return np.where(found < 0, found.astype(np.int64) + n, found).astype(np.intp)
+
+
+class ChosenRows(Rows):
+    """Some rows of a representation on disk, in an order of their own, which are read when they are asked for."""
+
+    def __init__(self, rows: Rows, index: np.ndarray) -> None:
+        self._rows, self._index = rows, index
+        self.where, self.dtype, self.shape = rows.where, rows.dtype, (len(index), rows.shape[1])
+
+    @property
+    def found_elsewhere(self) -> bool:
+        """As the rows that they are among."""
+        return self._rows.found_elsewhere
+
+    @property
+    def folder(self) -> str | None:
+        """Where their file lies."""
+        return self._rows.folder
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Read the rows from start up to stop."""
+        return self._rows[self._index[start:stop]]
 
 
 class Mapped(Rows):

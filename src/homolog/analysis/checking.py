@@ -15,10 +15,11 @@ import numpy as np
 from homolog.activations import Activations, matching
 from homolog.analysis.check_result import Check, CheckedLayer, rounding, written
 from homolog.analysis.thresholds import Requirement, Thresholds, requirements
-from homolog.arrays import is_array, to_numpy
+from homolog.arrays import to_numpy
+from homolog.as_activations import activations_of
 from homolog.diagnostics import HomologWarning, listed
 from homolog.engine import compare
-from homolog.engine.inputs import Pairs, Source, activations_of, wanted_pairs
+from homolog.engine.inputs import Pairs, Source, wanted_pairs
 from homolog.inference.resampling import Method
 from homolog.machine import parse_bytes
 from homolog.measures.record import Measure
@@ -161,14 +162,16 @@ def _check_confidence(confidence: Any, method: Method) -> None:
 def _models(before: Source, after: Source) -> dict[str, Activations]:
     """Return both models by the names that sentences call them; two arrays, or files of one, are layers of one name."""
     models = {"before": activations_of(before, "before"), "after": activations_of(after, "after")}
-    if all(map(_is_unnamed, (before, after))):
+    if all(_is_unnamed(source, models[name]) for name, source in (("before", before), ("after", after))):
         models = {name: layers.rename(lambda _: "layer") for name, layers in models.items()}
     return models
 
 
-def _is_unnamed(source: Source) -> bool:
-    """Say whether what was given is one layer without a name."""
-    return is_array(source) or (isinstance(source, str | PathLike) and Path(source).suffix == ".npy")
+def _is_unnamed(source: Source, layers: Activations) -> bool:
+    """Say whether what was given is one layer without a name: an array, a list or a table of numbers, or a file of one array."""
+    if isinstance(source, str | PathLike):
+        return Path(source).suffix == ".npy"
+    return not isinstance(source, Mapping) and list(layers) in (["before"], ["after"])
 
 
 def _selected(

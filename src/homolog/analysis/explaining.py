@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.arrays import check_finite, representation, same_library, same_rows, to_numpy
+from homolog.conversion import filled_pair, taken_pair
 from homolog.measures.evaluation import prepared
 from homolog.measures.registry import measure
 from homolog.operands.representation import ArrayRepresentation
@@ -30,7 +31,8 @@ class DecomposedPair:
     @classmethod
     def of(cls, x: Any, y: Any) -> DecomposedPair:
         """Decompose two representations of the same examples."""
-        checked = [representation(value, name, shifted=True) for value, name in ((x, "x"), (y, "y"))]
+        given = filled_pair(*taken_pair(x, y, ("x", "y")), ("x", "y"), "explaining a value")
+        checked = [representation(value, name, shifted=True) for value, name in zip(given, "xy", strict=True)]
         same_library(checked[0], checked[1])
         same_rows(checked[0], checked[1])
         for value, name in zip(checked, "xy", strict=True):

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from homolog.activations import Activations
 from homolog.arrays import to_numpy
+from homolog.conversion import check_labels, is_table
 from homolog.machine import optional
 from homolog.progress import progress_bar
 
@@ -130,11 +131,13 @@ def probe(
 
 
 def _layers_and_classes(
-    activations: Mapping[str, Any], labels: Any, what: str, fewest: int
+    activations: Any, labels: Any, what: str, fewest: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    if not isinstance(activations, Mapping) or not activations:
+    if not (isinstance(activations, Mapping) or is_table(activations)) or not len(activations):
         raise TypeError(f"activations must be a mapping of layer names to arrays, got {type(activations).__name__}.")
-    layers = {name: to_numpy(array) for name, array in Activations(activations).items()}
+    known = activations if isinstance(activations, Activations) else Activations(activations)
+    check_labels(labels, what, known, "activations")
+    layers = {name: to_numpy(array) for name, array in known.items()}
     classes = np.asarray(to_numpy(labels) if hasattr(labels, "shape") else labels)
     n = len(next(iter(layers.values())))
     if classes.shape != (n,):

@@ -58,6 +58,8 @@ class Sizes:
     """Threads that share the memory."""
     spread: bool = False
     """Whether parts of the work go to an executor, which takes many small ones."""
+    sparse: bool = False
+    """Whether some layers are sparse: `widths` then count their numbers that are not 0."""
 
     @classmethod
     def of(
@@ -66,7 +68,7 @@ class Sizes:
         """Return the sizes of arrays, or of rows that are read."""
         count = len(arrays)
         asked = np.ones((count, count), dtype=bool) if needed is None else needed
-        stored = [array.nbytes if isinstance(array, Rows) else 0 for array in arrays]
+        stored = [array.nbytes if isinstance(array, Rows) and not array.in_memory else 0 for array in arrays]
         widths = np.array([array.shape[1] for array in arrays])
         return cls(int(arrays[0].shape[0]), widths, np.array(items), np.array(stored), asked, memory)
 

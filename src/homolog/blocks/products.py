@@ -166,11 +166,11 @@ def _flat_products(stacked: Any) -> np.ndarray:
 
 def _stacked(structures: Sequence[Structure], xs: list[Any], ys: list[Any], at: Tile) -> Any:
     """Return the tile of every structure, (layers, rows, columns)."""
-    if not is_numpy(xs[0]):
+    if not is_numpy(xs[0]) and all(structure.kernel is None for structure in structures):
         blocks = [x @ y.T for x, y in zip(xs, ys, strict=True)]
         several = len({block.dtype for block in blocks}) > 1
         return namespace(blocks[0]).stack([precise(block) for block in blocks] if several else blocks)
-    stacked = np.empty((len(xs), len(xs[0]), len(ys[0])), dtype=np.result_type(*xs))
+    stacked = np.empty((len(xs), xs[0].shape[0], ys[0].shape[0]), dtype=np.result_type(*[x.dtype for x in xs]))
     for structure, x, y, block in zip(structures, xs, ys, stacked, strict=True):
         if structure.kernel is not None:
             block[:] = structure.kernel.tile(x, y, at)

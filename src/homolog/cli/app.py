@@ -14,6 +14,7 @@ import homolog
 from homolog.cli import check_command, loading, measure_tables, output, paper_command, summary_output
 from homolog.cli.inputs import CommonRows, LayersOfAll, Workspace, opened
 from homolog.diagnostics import HomologWarning
+from homolog.files.netcdf import holds_activations
 from homolog.machine import optional
 from homolog.renamed import sentence
 from homolog.store.layout import contents_of
@@ -133,11 +134,19 @@ def measures(
 
 @app.command()
 def extract(
-    model: Annotated[str, typer.Argument(help="module:factory or file.py:factory, a function that returns the model.")],
-    data: Annotated[
-        str, typer.Option(help="module:factory, a function that returns examples or an iterable of batches.")
+    model: Annotated[
+        str,
+        typer.Argument(help="module:factory or file.py:factory, a function that returns the model; or an .onnx file."),
     ],
-    out: Annotated[Path, typer.Option(help="Write the activations here: .npz, .safetensors, or the folder .zarr.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="module:factory, a function that returns examples or an iterable of batches; or an .npy or .npz."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Write the activations here: .npz, .safetensors, .parquet, .nc, or the folder .zarr.")
+    ],
     layers: Annotated[
         list[str] | None, typer.Option("--layers", "-l", help='A layer or a glob, such as "blocks.*"; may repeat.')
     ] = None,
@@ -155,11 +164,13 @@ def extract(
     ] = False,
     memory: Annotated[str, typer.Option(help="Most memory for the activations, unless they go to a .zarr.")] = "8GiB",
 ) -> None:
-    """Run a PyTorch model and write what its layers put out; to a .zarr as batches come, so that nothing need fit in memory.
+    """Run a model and write what its layers put out; to a .zarr as batches come, so that nothing need fit in memory.
 
     Example:  homolog extract mynets:resnet --data mynets:images --layers "layer*" --reduce mean --out a.zarr
+
+    Example:  homolog extract model.onnx --data images.npy --out b.npz
     """
-    output.check_target(out, "--out", (".npz", ".safetensors", ".zarr"))
+    output.check_target(out, "--out", (".npz", ".safetensors", ".parquet", ".nc", ".zarr"))
     into_store = out.suffix == ".zarr"
     if resume and not into_store:
         raise ValueError(f"--resume needs --out with a .zarr, which is written as batches come, got {out.name!r}.")
@@ -202,7 +213,8 @@ def compare(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Activations of each model: .npz, .safetensors, .zarr, .pt (by layer) or .npy. One is compared with itself."
+            help="Activations of each model: any file that homolog.open reads (.npz, .zarr, .parquet, .h5, .mat, .csv …), or "
+            "FILE::NAME for one of several in it. One is compared with itself."
         ),
     ],
     measure: Annotated[
@@ -238,8 +250,8 @@ def compare(
 ) -> None:
     """Compare the layers of two models, of one with itself, or of many with each other, from files of activations.
 
-    A file holds one array (examples, features) per layer; row i of every array in all files is the same example, or is made
-    to be by --common-rows.
+    A file holds one array (examples, features) per layer, or a column of vectors; row i of every array in all files is the same
+    example, or is made to be by --common-rows.
 
     Prints the best match of every layer, and last what the comparison says in a few sentences; where the output goes into a
     pipe or a file, the sentences go to standard error.
@@ -285,7 +297,7 @@ check = app.command()(check_command.check)
 @app.command()
 def diagnose(
     files: Annotated[
-        list[Path], typer.Argument(help="Activations of one or two models: .npz, .safetensors, .zarr, .pt or .npy.")
+        list[Path], typer.Argument(help="Activations of one or two models, in any file that homolog.open reads.")
     ],
     layers: LayersOfAll = None,
     common_rows: CommonRows = False,
@@ -326,7 +338,7 @@ def report(
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.nc).")]) -> None:
     """Say what a file holds, and what a result says."""
-    if file.suffix == ".nc":
+    if file.suffix == ".nc" and not holds_activations(file):
         result = loading.result(file)
         output.print_contents(result)
         summary_output.print_sentences(result, summary_output.for_a_file(file))

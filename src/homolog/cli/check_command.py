@@ -49,7 +49,9 @@ def check(
     output.check_target(junit, "--junit", (".xml",))
     began, clock = datetime.now(), time.perf_counter()
     first, second = opened([before, after], [None], common_rows).values()
-    if before.suffix == after.suffix == ".npy":  # which hold one layer and no name
+    if all(
+        list(side) == [path.stem] for side, path in ((first, before), (second, after))
+    ):  # one layer, called after its file
         first, second = (activations.rename(lambda _: "layer") for activations in (first, second))
     found = homolog.check(
         first,

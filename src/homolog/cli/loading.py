@@ -6,19 +6,23 @@ import importlib
 import importlib.util
 import sys
 import traceback
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from homolog import files
-from homolog.activations import Activations, matched_rows, unknown_among
+from homolog.activations import Activations, unknown_among
 from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
 from homolog.cli.output import netcdf_engine
+from homolog.matching import matched_rows
 from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
 from homolog.measures.spec import read
-from homolog.names import writable
+from homolog.names import first_line, writable
 from homolog.results import check_result, measure_names
 from homolog.store.disk import check_file
 
@@ -79,8 +83,17 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())} (line {last.lineno} of {last.filename})"
 
 
+MODEL_FILES = (".onnx", ".keras", ".h5")
+"""What the names of files end in that hold a whole model, which is no Python object."""
+
+
 def model_or_data(text: str) -> Any:
-    """Return what a factory makes, or a model or data named themselves."""
+    """Return what a factory makes, a model or data named themselves, the path of a model's file, or the arrays of NumPy's file."""
+    path = Path(text)
+    if path.suffix.lower() in MODEL_FILES:
+        return _there(path)
+    if path.suffix.lower() in (".npy", ".npz"):
+        return _arrays(path)
     found = imported_object(text)
     is_factory = callable(found) and not hasattr(found, "forward")
     if not is_factory:
@@ -90,6 +103,26 @@ def model_or_data(text: str) -> Any:
     except Exception as error:
         raise ValueError(
             f"{text!r} must return the model or the data when called without arguments, got {_cause(error)}."
+        ) from None
+
+
+def _there(path: Path) -> Path:
+    """Return the name of a file that is there."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
+    check_file(path)
+    return path
+
+
+def _arrays(path: Path) -> Any:
+    """Return the array of an .npy, whose rows are read as they are needed, or name → array of an .npz."""
+    try:
+        found = np.load(_there(path), mmap_mode="r", allow_pickle=False)
+        return {name: found[name] for name in found.files} if path.suffix.lower() == ".npz" else found
+    except (EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(
+            f"{path.name!r} must hold arrays of numbers, got a file that NumPy cannot read without pickle ({first_line(error)}): save "
+            f"them with numpy.save or numpy.savez."
         ) from None
 
 
@@ -175,7 +208,8 @@ def activations(paths: Sequence[Path], patterns: Sequence[list[str] | None]) -> 
     for index, path in enumerate(paths):
         chosen = patterns[min(index, len(patterns) - 1)]
         layers = files.open(path)
-        name = writable(path.stem if path.stem not in found else str(path))
+        name = files.title(path)
+        name = name if name not in found else writable(str(path))
         if name in found:
             raise ValueError(f"files must differ, got {str(path)!r} twice: leave one out.")
         # In a result the file's name tells models of one class apart.
@@ -187,14 +221,7 @@ def with_common_rows(models: Mapping[str, Activations]) -> dict[str, Activations
     """Keep the rows that all files hold, matched by who they are, in the order of the first."""
     if len(models) < 2:
         raise ValueError("--common-rows needs two files, got one: name a second file, or leave --common-rows out.")
-    name, *others = models
-    first = models[name]
-    for other in others:
-        first, _ = matched_rows(first, models[other], (name, other))
-    kept = {name: first}
-    for other in others:
-        _, kept[other] = matched_rows(first, models[other], (name, other))
-    return kept
+    return dict(zip(models, matched_rows(models), strict=True))
 
 
 def _dataset(path: Path) -> xarray.Dataset | None:
@@ -223,10 +250,7 @@ def _engine_for(path: Path) -> str | None:
 
 def result(path: Path) -> xarray.Dataset:
     """Read a result."""
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
-    check_file(path)
-    found = _dataset(path)
+    found = _dataset(_there(path))
     if found is None:
         raise ValueError(
             f"{str(path)!r} must be a result that `homolog compare --out` wrote, got something that is no netCDF file."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from homolog.activations import identified, row_identity
+from homolog.activations import identified
 from homolog.diagnostics import give, unknown_pairing
 from homolog.engine.inputs import Measures, Pairs, Source
 from homolog.engine.planning import Plan, make_plan
@@ -16,6 +16,7 @@ from homolog.engine.result import dataset
 from homolog.engine.run import run
 from homolog.inference.resampling import Method
 from homolog.inference.uncertainty import Requested, interval_by_name
+from homolog.pairing import row_identity
 from homolog.renamed import renamed
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def compare(
     Parameters
     ----------
     a, b
-        array (n, p), mapping of layer names to arrays, Activations, or path of a file that `homolog.open` reads. Without
-        b, a is compared with itself. Many models at once: a mapping of model names to any of these, without b.
+        array (n, p), mapping of layer names to arrays, Activations, or path of a file that `homolog.open` reads. For an array a
+        DataFrame will do, an array of xarray, a list of vectors, or a sparse matrix. Without b, a is compared with itself. Many models at once: a mapping of model names to any of these, without b.
     measures
         text forms ("cka(kernel=rbf)"), bound measures, functions of two arrays, a sequence of these, or a mapping
         {name of the variable: any of these}. By default debiased linear CKA, which is about 0 for independent layers, and
@@ -102,7 +103,7 @@ def compare(
     Warns
     -----
     ConstantLayerWarning, DeadUnitWarning, SaturationWarning, NullLevelWarning, UndefinedValueWarning,
-    TiesWarning, NoDirectionWarning, FewPermutationsWarning, BiasWarning, UnknownPairingWarning
+    TiesWarning, NoDirectionWarning, FewPermutationsWarning, BiasWarning, UnknownPairingWarning, LeftOutWarning, DenseWarning
         Once per comparison and kind.
 
     Notes

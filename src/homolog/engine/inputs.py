@@ -6,18 +6,20 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from homolog import files
-from homolog.activations import Activations, check_pairing, unknown_among, unknown_layer
-from homolog.arrays import array_remedy, check_finite, described, enough_rows, is_array, on_disk, same_library
+from homolog.activations import Activations, unknown_among, unknown_layer
+from homolog.arrays import array_remedy, check_finite, described, enough_rows, same_library
+from homolog.as_activations import activations_of
+from homolog.conversion import is_table
 from homolog.inference.uncertainty import MEANINGS
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure
-from homolog.names import layer_of, quoted, shown, writable
+from homolog.names import layer_of, quoted, writable
+from homolog.pairing import check_pairing
 from homolog.results import FORMER
 from homolog.rows import Rows
 
@@ -93,6 +95,8 @@ def _holds_models(a: Source) -> bool:
     if not isinstance(a, Mapping) or isinstance(a, Activations) or not a:
         return False
     models = [isinstance(value, Mapping | str | PathLike) for value in a.values()]
+    if any(models):  # a table alone is a layer, and beside models a model
+        models = [known or is_table(value) for known, value in zip(models, a.values(), strict=True)]
     if any(models) and not all(models):
         odd = next(name for name, model in zip(a, models, strict=True) if not model)
         raise TypeError(
@@ -137,33 +141,7 @@ def model_name(source: Source, activations: Activations, side: str) -> str:
     """Return what a model is called in a result."""
     if isinstance(source, Activations):
         return activations.provenance.get("model", side)
-    return writable(Path(source).stem) if isinstance(source, str | PathLike) else side
-
-
-def activations_of(source: Source, side: str) -> Activations:
-    """Return what was given as Activations; files that are mapped as they are as rows to read."""
-    found = _activations_of(source, side)
-    kept = {name: on_disk(array) for name, array in found.items()}
-    if all(rows is None or rows is found[name] for name, rows in kept.items()):
-        return found
-    return found.holding({name: found[name] if rows is None else rows for name, rows in kept.items()})
-
-
-def _activations_of(source: Source, side: str) -> Activations:
-    if isinstance(source, Activations):
-        return source
-    if isinstance(source, str | PathLike):
-        return files.open(source)
-    if isinstance(source, Mapping):
-        if not source:
-            raise ValueError(f"{shown(side)} must hold at least one layer, got an empty mapping.")
-        return Activations.of_model(source, side)
-    if is_array(source):
-        return Activations.of_model({side: source}, side)
-    raise TypeError(
-        f"{shown(side)} must be an array (n, p), a mapping of layer names to arrays, Activations, or a path, got "
-        f"{described(source)}: {array_remedy(source)}; homolog.extract takes layers from a model."
-    )
+    return files.title(source) if isinstance(source, str | PathLike) else side
 
 
 def resolve_measures(measures: Measures) -> dict[str, Measure]:

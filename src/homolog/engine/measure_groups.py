@@ -21,6 +21,7 @@ from homolog.measures.record import Measure
 from homolog.operands.family import Family, TogetherFamily
 from homolog.operands.gram_permutations import AT_ONCE, bytes_of_grams
 from homolog.rows import Rows
+from homolog.sparse import SparseRows
 
 FLOOR = 32 << 20
 """Bytes below which nothing is refused of layers that are in memory already: less is hardly seen beside the libraries."""
@@ -57,6 +58,8 @@ class MeasureGroup:
     """Layers that are held at a time, where there are batches."""
     items: tuple[int, ...] = ()
     """Bytes per number in which each layer is computed."""
+    sparse: bool = False
+    """Whether sparse layers are prepared without their zeros."""
 
     @property
     def blocked(self) -> bool:
@@ -96,6 +99,8 @@ class Request:
     memory: int
     companions: Requested
     executor: Executor | None
+    filled: bool = False
+    """Whether sparse layers are to be taken with their zeros."""
 
     @property
     def family(self) -> Family:
@@ -114,8 +119,17 @@ class Request:
         single = isinstance(family, TogetherFamily) and family.single(n) and not family.exact(**self.options)
         items = [itemsize(array, single=single) for array in self.arrays]
         found = Sizes.of(self.arrays, items, self.needed, self.memory)
+        if self.sparse:
+            found = replace(found, widths=np.array(list(map(effective_width, self.arrays))), sparse=True)
         spread = self.executor is not None
         return replace(found, workers=1 if spread else self._cores, spread=spread)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether sparse layers are prepared without their zeros; parts of the examples are taken of dense ones."""
+        some = any(isinstance(array, SparseRows) for array in self.arrays)
+        dense = self.filled or self.companions.interval or self.executor is not None
+        return some and not dense and self.family.takes_sparse(self.options)
 
     @cached_property
     def _cores(self) -> int:
@@ -178,10 +192,21 @@ class Request:
         taken, at_once = cost.bytes(self.memory, self.threads), cost.at_once(self.memory, self.threads)
         items = tuple(self.sizes.items.tolist())
         group = MeasureGroup(
-            self.family, self.options, self.measures, cost, self.allowed, taken, at_once, form, items=items
+            self.family,
+            self.options,
+            self.measures,
+            cost,
+            self.allowed,
+            taken,
+            at_once,
+            form,
+            items=items,
+            sparse=self.sparse,
         )
         if not self.elsewhere and (cost.least <= self.allowed or not self.counted):
             return group
+        if self.sparse:
+            return replace(self, filled=True).group()
         whole = self.least()
         self.companions.refuse_in_parts(whole, self.memory, elsewhere=self.elsewhere)
         blocked = self.blocked()
@@ -263,6 +288,11 @@ class Request:
             middle = (low + high) // 2
             low, high = (low, middle) if self.blocked(middle) is not None else (middle, high)
         yield high
+
+
+def effective_width(array: Any) -> int:
+    """Return the features of a layer, or how many would take the memory that a sparse one takes."""
+    return array.width if isinstance(array, SparseRows) else int(array.shape[1])
 
 
 def _to_load(arrays: Sequence[Any], sizes: Sequence[int]) -> int:

@@ -13,13 +13,14 @@ import scipy
 
 from homolog.arrays import converted, on_disk, on_host, to_numpy
 from homolog.engine.companions import RowsAndColumns
-from homolog.engine.measure_groups import MeasureGroup
+from homolog.engine.measure_groups import MeasureGroup, effective_width
 from homolog.engine.planning import Layer, Plan
 from homolog.inference.pearson import is_lumpy, most_probable, upper_tail
 from homolog.inference.pvalues import false_discovery
 from homolog.measures.evaluation import prepared
 from homolog.measures.record import Measure
 from homolog.operands.order_moments import shapes, sums_over_examples
+from homolog.sparse import SparseRows
 
 MOST_EXAMPLES, FEWEST_EXAMPLES = 512, 64
 """Examples that skewness and kurtosis are taken from: all of so many, and too few of more for any p-value."""
@@ -55,7 +56,7 @@ def moment_pvalues(
     taken: list[Any] = [operands[int(index)] for index in plan.used]
     if not _is_whole(plan, group):
         some = next(iter(records.values())).of_rows(places)
-        taken = [partial(_of_some, layer, some, places) for layer in plan.used_layers]
+        taken = [partial(_of_some, layer, some, places, group.sparse) for layer in plan.used_layers]
     matrices = dict(zip(map(int, plan.used), each(partial(_matrices, list(records.values())), taken), strict=True))
     sides, found = RowsAndColumns.of(plan, group), {}
     told = ~np.add.outer(*(_untold(operands, part, places, plan.n) for part in (sides.rows, sides.columns)))
@@ -152,7 +153,7 @@ def _places(plan: Plan, group: MeasureGroup) -> np.ndarray:
     run = RUN if any(on_disk(array) is not None for array in arrays) else 1
     room = max(group.memory // 4, 1 << 24)
     # Features as they are given, centred and in float64; the Gram matrix and what is made of it.
-    widest = max(array.shape[1] for array in arrays)
+    widest = max(effective_width(array) if group.sparse else array.shape[1] for array in arrays)
     return evenly_in_runs(plan.n, min(MOST_EXAMPLES, int((room / 64) ** 0.5), room // (24 * widest)), run)
 
 
@@ -177,8 +178,10 @@ def _untold(operands: Mapping[int, Any], layers: np.ndarray, places: np.ndarray,
     return np.array(found)
 
 
-def _of_some(layer: Layer, record: Measure, places: np.ndarray) -> Any:
+def _of_some(layer: Layer, record: Measure, places: np.ndarray, sparse: bool) -> Any:
     """Return the operand of some examples of a layer."""
+    if sparse and isinstance(layer.array, SparseRows):
+        return record.family.prepare(layer.array.take(places), **record.prepare_options)
     rows = on_disk(layer.array)
     some = layer.array[places] if rows is None else rows[places]
     return prepared(record, converted(on_host(some), layer.title, shifted=record.ignores_offset))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import UNKNOWN_MODULE, Activations, Module
+from homolog.conversion import check_labels
 from homolog.engine.inputs import (
     Measures,
     Pairs,
@@ -219,4 +220,5 @@ def make_plan(
     if executor is not None:
         check_executor(executor, models)
     planned.asked.check(planned.n, resolved)
+    check_labels(planned.asked.groups, "groups", next(iter(models.values())), next(iter(models)))
     return planned

@@ -24,7 +24,7 @@ from homolog.blocks.budget import Form, IndexPair
 from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
 from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_most, pooled
-from homolog.diagnostics import Caution, explain_nan, high_null_level, undefined
+from homolog.diagnostics import Caution, explain_nan, high_null_level, listed, undefined
 from homolog.engine.companions import companions
 from homolog.engine.measure_groups import MeasureGroup, PairBatch
 from homolog.engine.moment_pvalues import moment_pvalues
@@ -43,6 +43,7 @@ from homolog.operands.family import Family, ProductFamily, TogetherFamily
 from homolog.operands.representation import ArrayRepresentation, StoredRepresentation
 from homolog.progress import progress_bar
 from homolog.rows import Rows
+from homolog.sparse import SparseRows, made_dense
 
 Step = Callable[[float], Any]
 """Told how many steps of a progress bar were made."""
@@ -163,7 +164,15 @@ def run(plan: Plan, progress: bool | None) -> Outcome:
     with progress_bar("comparing", steps, progress, bar_format=_BAR) as shown:
         for groups in plan.preparations:
             _run_together(plan, groups, outcome, shown.update)
+    outcome.cautions += _made_dense(plan)
     return outcome.concluded(plan)
+
+
+def _made_dense(plan: Plan) -> list[Caution]:
+    """Say which sparse layers were filled with their zeros, and for what."""
+    sparse = {layer.label: layer.array for layer in plan.used_layers if isinstance(layer.array, SparseRows)}
+    groups = [group for group in plan.measure_groups if not group.sparse and not group.blocked]
+    return made_dense(sparse, listed(name for group in groups for name in group.measures)) if groups else []
 
 
 def _run_together(plan: Plan, groups: Sequence[MeasureGroup], outcome: Outcome, step: Step) -> None:
@@ -253,21 +262,30 @@ def _of_rows(stored: Any, each: Any = map, *, family: Family, options: Any, cach
 
 def _of_array(groups: Sequence[MeasureGroup], n: int, step: Step, layer: Layer) -> list[Any]:
     """Return the operands of one layer in memory, one for each group."""
-    family, array = groups[0].family, loaded(layer.array)
-    if array is not layer.array:
-        check_finite(array, layer.title)  # others were checked when they were given
-    array = on_host(array) if family.host else array
-    operands = []
+    family, operands, x = groups[0].family, [], None
     try:
         shifted = all(group.ignores_offset for group in groups)
-        x = ArrayRepresentation(converted(array, layer.title, single=family.single(n), shifted=shifted))
         for group in groups:
-            operands.append(group.family.prepare(x, **group.options))
+            if group.sparse and isinstance(layer.array, SparseRows):
+                operands.append(group.family.prepare(layer.array, **group.options))
+            else:
+                if x is None:
+                    x = _representation(layer, host=family.host, single=family.single(n), shifted=shifted)
+                operands.append(group.family.prepare(x, **group.options))
             step(1)
     except Exception as error:
         error.add_note(f"while preparing {layer.title}")
         raise
     return operands
+
+
+def _representation(layer: Layer, *, host: bool, single: bool, shifted: bool) -> ArrayRepresentation:
+    """Return a layer in memory."""
+    array = loaded(layer.array)
+    if array is not layer.array:
+        check_finite(array, layer.title)  # others were checked when they were given
+    array = on_host(array) if host else array
+    return ArrayRepresentation(converted(array, layer.title, single=single, shifted=shifted))
 
 
 def lightened(operand: Any) -> Any:

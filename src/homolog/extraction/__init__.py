@@ -42,12 +42,16 @@ def extract(
     Parameters
     ----------
     model
-        a torch.nn.Module, run in evaluation mode without gradients and left as it was; or a function of a batch that returns
-        a mapping layer name → array (examples, ...) or `Layer`, or one array, the layer "output".
+        a torch.nn.Module, run in evaluation mode without gradients and left as it was, also inside what compiles, adapts or
+        traces it (PEFT, nnsight, a pipeline of Transformers); an ONNX file, `onnx.ModelProto` or `InferenceSession`; a Keras
+        model, or its `.keras` or `.h5` file; a pair (module, variables) of Flax linen, a module of Flax nnx or Equinox; or a
+        function of a batch that returns a mapping layer name → array (examples, ...) or `Layer`, or one array, the layer
+        "output".
     data
         all examples as one tensor, array, mapping of tensors or list of texts (batched here), or an iterable of batches,
-        consumed once: for a module a mapping becomes `model(**batch)`, a tuple or list `model(batch[0])`, a tensor
-        `model(batch)`; a function is called with the batch as it is.
+        consumed once. For a module a mapping becomes `model(**batch)`, a tuple or list `model(batch[0])`, a tensor
+        `model(batch)`; a function is called with the batch as it is. Texts are for functions and for models that bring their
+        tokenizer, pairs of texts for a CrossEncoder.
     layers
         names or globs ("blocks.*.mlp"; `*` stays within one dotted part, `**` crosses), or a predicate on (name, module). By
         default every module that ran and has no children, has weights of its own, or stands for one layer (quantised,

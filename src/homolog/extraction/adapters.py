@@ -12,6 +12,7 @@ from homolog.extraction.function_source import FunctionSource, source_of_functio
 from homolog.extraction.options import Options
 from homolog.extraction.sources import Source
 from homolog.extraction.tensors import is_module
+from homolog.extraction.wrappers import unwrapped
 from homolog.names import quoted
 
 ADAPTERS: tuple[str, ...] = ("keras_models", "flax_models", "equinox_models", "onnx_models")
@@ -27,6 +28,7 @@ def source_of(model: Any, options: Options) -> Source:
             return FunctionSource(adapter.adapt(model, **given))
     if isinstance(model, PathLike) or (isinstance(model, str) and Path(model).suffix):
         raise ValueError(_unknown_file(Path(model)))
+    model = unwrapped(model)
     if is_module(model) or type(model).__module__.split(".")[0] == "torch":
         from homolog.extraction.module_source import ModuleSource
 

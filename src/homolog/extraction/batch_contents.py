@@ -120,7 +120,7 @@ def is_items(content: Any, *, lone: bool = False) -> bool:
     So is a list of several things that are no tensors, of sequences of unequal lengths, and of images: three axes, of which the
     first, the channels, is 1, 3 or 4. With `lone`, a list of one image or text is one too.
     """
-    if type(content) is not list or len(content) < (1 if lone else 2):
+    if type(content) is not list or len(content) < (1 if lone or is_texts(content) else 2):
         return False
     if not all(map(is_tensor, content)):
         likenesses = {frozenset(item) if isinstance(item, Mapping) else type(item) for item in content}
@@ -132,6 +132,15 @@ def is_items(content: Any, *, lone: bool = False) -> bool:
     # Sequences of one kind: only their lengths differ.
     kinds = {(dtype_name(item), shape[1:]) for item, shape in zip(content, shapes, strict=True) if shape}
     return len(kinds) == 1 and len({shape[:1] for shape in shapes}) > 1
+
+
+def is_texts(value: Any) -> bool:
+    """Say whether a value is a list of texts, or of pairs of texts, one for each example."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(item, str) for item in value) or all(
+        isinstance(item, tuple) and bool(item) and all(isinstance(part, str) for part in item) for item in value
+    )
 
 
 def is_per_example(value: Any, size: int) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from homolog.arrays import described
 from homolog.diagnostics import listed
-from homolog.extraction.batch_contents import Layout, is_items, joined, layout_of, map_leaves, part_of
+from homolog.extraction.batch_contents import Layout, is_items, is_texts, joined, layout_of, map_leaves, part_of
 from homolog.extraction.input_checks import check_data, check_plain, is_numbers, lists_of_numbers, what_is_none
 from homolog.extraction.options import Options
 from homolog.extraction.row_digests import digests_of, form_of
@@ -49,9 +49,7 @@ def raw_batches(data: Any, options: Options) -> Iterator[Any]:
     """Yield raw batches from all examples at once, or from an iterable of batches."""
     check_order(data, options)
     if is_tensor(data) or isinstance(data, np.ndarray) or is_texts(data):
-        if is_texts(data):
-            data = list(data)
-        elif data.ndim == 0 or len(data) == 0:
+        if not is_texts(data) and (data.ndim == 0 or len(data) == 0):
             raise ValueError(f"data must hold at least one example, got shape {tuple(data.shape)}.")
         for start in range(0, len(data), options.batch_size):
             yield data[start : start + options.batch_size]
@@ -65,11 +63,6 @@ def raw_batches(data: Any, options: Options) -> Iterator[Any]:
         raise TypeError(
             f"data must be a tensor, an array, a mapping of tensors, or an iterable of batches, got {described(data)}."
         )
-
-
-def is_texts(data: Any) -> bool:
-    """Say whether data are texts, one for each example, which are batched here."""
-    return isinstance(data, list | tuple) and bool(data) and all(isinstance(item, str) for item in data)
 
 
 def count_examples(data: Any, options: Options) -> int | None:
@@ -132,6 +125,8 @@ def input_of(content: Any) -> Any:
         return content
     if not content:
         raise ValueError("a batch must hold at least the model's input, got an empty tuple.")
+    if is_texts(content):
+        raise TypeError(_OF_TEXTS)
     if is_items(content):
         tensors = all(map(is_tensor, content))
         first = f"of shape {tuple(content[0].shape)}" if tensors else described(content[0])
@@ -144,6 +139,12 @@ def input_of(content: Any) -> Any:
             f"them together, as forward=lambda model, batch: model({joined}) does for tensors{padding}."
         )
     return content[0]
+
+
+_OF_TEXTS = (
+    "a batch must be a tensor, a tuple or a mapping that holds one, got texts: let a tokenizer make tensors of them, "
+    'forward=lambda model, texts: model(**tokenizer(texts, padding=True, return_tensors="pt")), or pass these as data.'
+)
 
 
 def _no_examples(raw: Any, takes_lists: bool) -> str:
@@ -161,10 +162,7 @@ def _no_examples(raw: Any, takes_lists: bool) -> str:
     if keys:
         return f"a batch must hold tensors or arrays, got {lists_of_numbers(keys)}."
     if is_texts(raw):
-        return (
-            "a batch must be a tensor, a tuple or a mapping that holds one, got texts: let a tokenizer make tensors of them, "
-            'forward=lambda model, texts: model(**tokenizer(texts, padding=True, return_tensors="pt")), or pass these as data.'
-        )
+        return _OF_TEXTS
     return (
         f"a batch must be a tensor, a tuple or a mapping that holds one, got {described(raw)}: pass "
         f"forward=lambda model, batch: ... for other kinds."

@@ -356,8 +356,16 @@ def _is_without_numbers(value: Any) -> bool:
     return isinstance(value, logging.Logger) or type(value).__module__.startswith(_WITHOUT_NUMBERS)
 
 
+_OF_THE_PROCESS = ("_original_object_hash",)
+"""What libraries keep that is another number in every process: Python's hash of a text, in transformers' GenerationConfig."""
+
+
 def _without_places(state: Any) -> Any:
-    """Leave texts that name files out of what an object of a library keeps: they differ between folders."""
+    """Leave out of what an object of a library keeps what differs between folders, as texts that name files, or processes."""
     if type(state) is not dict:
         return state
-    return {key: item for key, item in state.items() if not (isinstance(item, str) and ("/" in item or "\\" in item))}
+    return {
+        key: item
+        for key, item in state.items()
+        if not (isinstance(item, str) and ("/" in item or "\\" in item)) and key not in _OF_THE_PROCESS
+    }

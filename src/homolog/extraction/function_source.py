@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -57,6 +58,9 @@ class FunctionSource:
 
     def selection(self, layers: Any) -> Selection:
         """Resolve names and globs, as far as the names are known before a run."""
+        for name in [layers] if isinstance(layers, str) else layers if isinstance(layers, Sequence) else ():
+            if name not in self._model.types and (reason := self._model.refusal(name)) is not None:
+                raise ValueError(reason)
         return select_names(self._model.types, layers, self._model.default)
 
     @contextmanager
@@ -139,7 +143,8 @@ class FunctionSource:
 
 def source_of_function(function: Callable[[Any], Any]) -> FunctionSource:
     """Return a function of the caller's own as what layers come from."""
-    name = str(getattr(function, "__qualname__", type(function).__name__)).replace(".<locals>", "")
+    inner = function.func if isinstance(function, functools.partial) else function
+    name = str(getattr(inner, "__qualname__", type(inner).__name__)).replace(".<locals>", "")
     model = AdaptedModel(
         run=lambda batch, wanted: layers_of(function(batch), _size_of(batch)),
         title=name.rsplit(".", 1)[-1].strip("<>"),

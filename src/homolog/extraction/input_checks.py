@@ -48,6 +48,11 @@ def check_data(data: Any) -> None:
             raise TypeError(f"data must hold tensors or arrays, got {described(part)}: {array_remedy(part)}.")
     if isinstance(data, np.ndarray) and not is_tensor(data):
         raise TypeError(f"data must hold numbers, got an array of {_kind_of(data)}.")
+    if is_numbers(data):
+        raise TypeError(
+            "data must be an array, a tensor or batches, got a list of numbers: convert it, torch.tensor(data) or "
+            "numpy.array(data)."
+        )
     if not is_torch(data):
         return
     if data.is_nested:

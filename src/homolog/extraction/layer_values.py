@@ -66,6 +66,8 @@ class AdaptedModel:
     """Digest of structure and weights, so that a store is continued with the same model only."""
     types: Mapping[str, str] = field(default_factory=dict)
     """Layer → its type, such as "Conv", in order, of all layers that can be asked for; nothing where only a run tells."""
+    refusal: Callable[[str], str | None] = lambda name: None
+    """Says why something of the model that is asked for by this name is no layer; None where there is nothing of the name."""
     default: Collection[str] | None = None
     """The layers taken where nobody names any; None for all."""
     channels: Literal["first", "last"] | None = None

@@ -10,23 +10,7 @@ from torch import nn
 
 from homolog.activations import glob_expression, unknown_layer
 from homolog.extraction.layer_selection import CALL, INPUT, OUTPUT, Selection, checked_patterns, expressions_of
-
-
-def clean_name(name: str, wrapped: bool) -> str:
-    """Strip what torch.compile and DataParallel put before a module's name.
-
-    >>> clean_name("module.features._orig_mod.0", wrapped=True)
-    'features.0'
-    """
-    parts = [part for part in name.split(".") if part != "_orig_mod"]
-    return ".".join(parts[1:] if wrapped and parts and parts[0] == "module" else parts)
-
-
-def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """List every module under its clean name, a shared module under each of its names; the model itself is ""."""
-    inner = getattr(model, "_orig_mod", model)
-    wrapped = [name for name, _ in inner.named_children()] == ["module"]
-    return [(clean_name(name, wrapped), module) for name, module in model.named_modules(remove_duplicate=False)]
+from homolog.extraction.wrappers import hook_points, named_modules, other_names, part_of, parts_of_layers
 
 
 def select(model: nn.Module, layers: Any) -> Selection:
@@ -34,6 +18,7 @@ def select(model: nn.Module, layers: Any) -> Selection:
     modules = [(name, module) for name, module in named_modules(model) if name]
     if layers is None:
         return _by_default(model, modules)
+    modules += other_names(model, dict(modules))
     if callable(layers):
         chosen = _unique([(name, module) for name, module in modules if layers(name, module)])
         if not chosen:
@@ -45,7 +30,9 @@ def select(model: nn.Module, layers: Any) -> Selection:
 def _by_default(model: nn.Module, modules: list[tuple[str, nn.Module]]) -> Selection:
     """Choose the modules without children, and those that have weights of their own or stand for one layer."""
     inside = [name for name, module in modules if _is_one_layer(module)]
-    modules = [(name, module) for name, module in modules if not isinstance(module, _LISTS)]
+    parts, hooks = parts_of_layers(model), {id(hook) for hook in hook_points(model).values()}
+    modules = [(name, module) for name, module in modules if not isinstance(module, _LISTS) and id(module) not in parts]
+    modules = [(name, module) for name, module in modules if not hooks or id(module) in hooks]
     chosen = [(name, module) for name, module in modules if _is_layer(module) and not _is_part(name, inside)]
     if not chosen or _owns_weights(model):
         chosen.append((OUTPUT, model))
@@ -65,6 +52,9 @@ def _owns_weights(module: nn.Module) -> bool:
 
 
 def _is_layer(module: nn.Module) -> bool:
+    part = part_of(module)
+    if part is not None and not part.hidden:
+        return _is_layer(part.module)  # the wrapper runs in its place
     return _owns_weights(module) or not any(module.children()) or _is_one_layer(module) or _is_shaped(module)
 
 

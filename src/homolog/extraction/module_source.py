@@ -24,6 +24,7 @@ from homolog.extraction.module_selection import select
 from homolog.extraction.options import Options
 from homolog.extraction.restoring import unchanged
 from homolog.extraction.sources import Listener, Maker
+from homolog.extraction.wrappers import own_output, unwrapped
 from homolog.names import first_line
 
 
@@ -32,7 +33,7 @@ class ModuleSource:
 
     def __init__(self, model: Any) -> None:
         _check_model(model)
-        self.model = _unwrapped(model)
+        self.model = unwrapped(model)
         self.title = type(self.model).__name__
         self.software: Mapping[str, str] = {"torch": torch.__version__}
         self.quantised = any("quantized" in type(module).__module__ for module in self.model.modules())
@@ -147,7 +148,7 @@ def _hook(name: str, module: nn.Module, listener: Listener) -> Any:
     maker = Maker(type(module).__name__, partial(_sizes_of, module), partial(check_channels, module))
 
     def record(module: nn.Module, arguments: Any, output: Any) -> None:
-        listener.heard(name, output, maker)
+        listener.heard(name, own_output(module, output), maker)
 
     return record
 
@@ -170,18 +171,6 @@ def _check_model(model: Any) -> None:
             f"model must be run by Python, got a {type(model).__name__}, and TorchScript runs no hooks: pass the model that it "
             f"was scripted or traced from."
         )
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """Return the model inside torch.compile, DataParallel and DistributedDataParallel: the same weights, on one device."""
-    inner: Any = model
-    while True:
-        if isinstance(inner, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inner = inner.module
-        elif hasattr(inner, "_orig_mod"):
-            inner = inner._orig_mod
-        else:
-            return inner
 
 
 def _check_weights(tensors: list[torch.Tensor]) -> None:

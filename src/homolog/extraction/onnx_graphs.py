@@ -64,8 +64,21 @@ class Graph:
 
     @cached_property
     def nodes(self) -> list[Any]:
-        """All nodes, in an order in which they can run."""
-        return list(self.proto.graph.node)
+        """All nodes, in an order in which they can run: that of the file, as far as it is one."""
+        left, ordered = list(self.proto.graph.node), []
+        pending = {name for node in left for name in node.output}
+        while left:
+            waiting = []
+            for node in left:
+                if pending.isdisjoint(read(node)):
+                    ordered.append(node)
+                    pending.difference_update(node.output)
+                else:
+                    waiting.append(node)
+            if len(waiting) == len(left):
+                return ordered + waiting  # a circle, which the runtime refuses
+            left = waiting
+        return ordered
 
     @cached_property
     def inputs(self) -> list[str]:

@@ -126,9 +126,10 @@ class Inputs:
             for length, got in zip(expected, shape, strict=True)
         ]
         if fixed[0] and not any(fixed[1:]):
+            size = "1 example" if expected[0] == 1 else f"{expected[0]} examples"
             raise ValueError(
-                f"{self.title} takes batches of {expected[0]} examples, as its file says, got {shape[0]}: extract with "
-                f"batch_size={expected[0]} and a number of examples that it divides, or export the model with a free first axis."
+                f"{self.title} takes batches of {size}, as its file says, got {shape[0]}: extract with batch_size={expected[0]} "
+                f"and a number of examples that it divides, or export the model with a free first axis."
             )
         if any(fixed):
             raise ValueError(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from homolog.extraction.onnx_graphs import MICROSOFT, Graph
+from homolog.names import quoted
 
 WITHOUT_NUMPY = {
     f"tensor({name})" for name in ("bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz")
@@ -44,8 +45,9 @@ _NO_LAYERS = {
 }  # fmt: skip
 _ELEMENTWISE = {
     "Erf", "Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Exp", "Add", "Mul", "Sub", "Div", "Pow", "Sqrt", "Neg",
-    "Reciprocal", "Cast", "Identity"
+    "Reciprocal", "Cast", "Identity", "Clip", "Relu"
 }  # fmt: skip
+_BENDING = {"Erf", "Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Exp", "Clip", "Relu"}
 _GATED = 8
 """Most nodes between a value and what multiplies it, in an activation that a graph spells out, such as x · sigmoid(x)."""
 
@@ -92,8 +94,10 @@ def why_no_layer(graph: Graph, name: str) -> str:
     kind = graph.type_of(name)
     if kind in QUANTISED:
         return f"it holds quantised numbers, {kind}, and the graph does not say their scale"
-    if kind == "tensor(int32)" and name in graph.producers and graph.producers[name].op_type.endswith("Integer"):
-        return f"it holds sums of quantised numbers, whose float result is {_end(graph, name)!r}"
+    if name in graph.producers and (graph.producers[name].op_type.endswith("Integer") or _is_sum(graph, name)):
+        return f"it holds sums of quantised numbers, whose float result is {quoted(_end(graph, name))}"
+    if kind in FLOATS:
+        return "it holds the scale of quantised numbers"
     return f"it holds {kind or 'values of unknown type'}, and no floating numbers"
 
 
@@ -101,6 +105,7 @@ def default_layers(graph: Graph, types: dict[str, str]) -> list[str]:
     """Return the outputs of nodes that compute what people call a layer, with the examples along their first axis."""
     found = {name for node in graph.nodes for name in _layers_of(graph, node)} | set(graph.outputs)
     found = {graph.dequantised(name) or name if graph.type_of(name) in QUANTISED else name for name in found}
+    found -= {name for name in found if graph.dequantised(name) in found}
     return [name for name in types if name in found and name in graph.following and _may_lead(graph, name)]
 
 
@@ -111,28 +116,33 @@ def _layers_of(graph: Graph, node: Any) -> Iterator[str]:
     name, kind = node.output[0], node.op_type
     if kind in _RECURRENT:
         yield _moved(graph, name)
-    elif kind in _PRODUCTS:
-        if any(graph.is_constant(node.input[i]) for i in _FACTORS.get(kind, (0, 1)) if i < len(node.input)):
-            yield _end(graph, name)
-    elif kind in _CONVOLUTIONS:
+    elif kind in _CONVOLUTIONS or (kind in _PRODUCTS and _has_weights(graph, node)):
         yield _end(graph, name)
-    elif kind in _SIMPLE:
-        yield from () if _is_gate(graph, name) else (name,)
-    elif node.domain == MICROSOFT or node.domain == "ai.onnx.ml":
+    elif node.domain in (MICROSOFT, "ai.onnx.ml") and kind not in _SIMPLE | _PRODUCTS:
         yield name
         yield from node.output[3:4]  # SkipLayerNormalization: the residual sum
-    elif kind == "Gather":
-        yield from (
-            () if node.input[0] in graph.depending or len(graph.sizes.get(node.input[0], (0, 0))) != 2 else (name,)
-        )
-    elif kind == "Softmax":
-        yield from () if _attends(graph, name) else (name,)
-    elif kind == "Clip":
-        yield from (name,) if all(map(bool, node.input[1:3])) and len(node.input) == 3 else ()
-    elif kind in ("ReduceMean", "ReduceMax"):
-        yield from () if _is_statistic(graph, name) else (name,)
     elif kind in ("Add", "Sub", "Mul", "Div", "Sum"):
         yield from _arithmetic(graph, node)
+    elif _is_alone(graph, node):
+        yield name
+
+
+def _has_weights(graph: Graph, node: Any) -> bool:
+    """Say whether one of the factors of a product is the same for every input."""
+    return any(graph.is_constant(node.input[i]) for i in _FACTORS.get(node.op_type, (0, 1)) if i < len(node.input))
+
+
+def _is_alone(graph: Graph, node: Any) -> bool:
+    """Say whether a node is a layer by itself, and not a part of an activation, a normalisation or attention."""
+    name, kind = node.output[0], node.op_type
+    if kind == "Gather":  # from a table of vectors
+        return graph.is_constant(node.input[0]) and len(graph.sizes.get(node.input[0], (0, 0))) == 2
+    if kind == "Softmax":
+        return not _attends(graph, name)
+    if kind in ("ReduceMean", "ReduceMax"):
+        return not _is_statistic(graph, name)
+    ends = len([each for each in node.input[1:] if each]) + len(node.attribute)  # of Clip, in old files attributes
+    return (kind in _SIMPLE or (kind == "Clip" and ends == 2)) and not _is_gate(graph, name)
 
 
 def _arithmetic(graph: Graph, node: Any) -> Iterator[str]:
@@ -143,9 +153,8 @@ def _arithmetic(graph: Graph, node: Any) -> Iterator[str]:
         yield _end(graph, name)
     elif len(moving) == 2 and node.op_type == "Mul" and _is_gated(graph, *moving):
         last = graph.sole_reader(name)
-        scaled = (
-            last is not None and last.op_type == "Mul" and all(map(graph.is_single, graph.operands(last)[1] or [""]))
-        )
+        moving, constant = ([], []) if last is None or last.op_type not in ("Mul", "Div") else graph.operands(last)
+        scaled = len(moving) == 1 and len(constant) == 1 and graph.is_single(constant[0])
         yield last.output[0] if scaled else name
     elif len(moving) >= 2 and node.op_type in ("Add", "Sum") and _is_residual(graph, node, moving):
         yield name
@@ -155,7 +164,10 @@ def _is_residual(graph: Graph, node: Any, terms: list[str]) -> bool:
     """Say whether a sum of several values is of representations: not of scores and a mask, not inside an activation."""
     if _attends(graph, node.output[0]) or len(set(map(len, filter(None, map(graph.shape_of, terms))))) > 1:
         return False
-    if any(graph.type_of(term) not in FLOATS | {""} for term in terms) or _is_gated(graph, *terms[:2]):
+    if any(graph.type_of(term) not in FLOATS | {""} for term in terms):
+        return False
+    first, second = terms[:2]
+    if _way(graph, first, second, _GATED) is not None or _way(graph, second, first, _GATED) is not None:
         return False
     makers = [graph.producers.get(term) for term in terms]
     return not all(each is not None and each.op_type == "Mul" and not graph.operands(each)[1] for each in makers)
@@ -165,15 +177,10 @@ def _end(graph: Graph, name: str) -> str:
     """Return the value at which a layer ends that goes on with its bias, its scale, or casts of its sums."""
     while (node := graph.sole_reader(name)) is not None:
         moving, constant = graph.operands(node)
-        whole = graph.type_of(name) in ("tensor(int32)", "tensor(int64)") or (
-            node.op_type == "Mul" and graph.producers[name].op_type == "Cast"
-        )
+        cast = node.op_type == "Cast" and graph.type_of(name) == "tensor(int32)"
+        scaled = node.op_type == "Mul" and _is_sum(graph, name)
         shifted = node.op_type in ("Add", "Mul", "Sub", "Div") and len(moving) == 1 and len(constant) == 1
-        if not (
-            (node.op_type == "Cast" and whole)
-            or (node.op_type == "Mul" and whole)
-            or (shifted and not graph.is_single(constant[0]))
-        ):
+        if not (cast or scaled or (shifted and not graph.is_single(constant[0]))):
             break
         name = node.output[0]
     return name
@@ -187,24 +194,43 @@ def _moved(graph: Graph, name: str) -> str:
 
 
 def _is_gate(graph: Graph, name: str) -> bool:
-    """Say whether a value only multiplies what it was computed from: then the product is the activation."""
-    node = graph.sole_reader(name)
-    return node is not None and node.op_type == "Mul" and len(node.input) == 2 and _is_gated(graph, *node.input)
+    """Say whether a value only multiplies what it was computed from, perhaps after a scale: the product is the activation."""
+    for _ in range(_GATED):
+        node = graph.sole_reader(name)
+        if node is None or node.op_type not in ("Add", "Sub", "Mul", "Div"):
+            return False
+        moving, constant = graph.operands(node)
+        if len(moving) == 2:
+            return node.op_type == "Mul" and _is_gated(graph, *moving)
+        if not all(map(graph.is_single, constant)):
+            return False
+        name = node.output[0]
+    return False
 
 
 def _is_gated(graph: Graph, a: str, b: str) -> bool:
-    """Say whether one of two values is a function, number by number, of the other."""
-    return _is_function(graph, a, b, _GATED) or _is_function(graph, b, a, _GATED)
+    """Say whether one of two values is a function, number by number and no polynomial, of the other."""
+    ways = (_way(graph, a, b, _GATED), _way(graph, b, a, _GATED))
+    return any(way is not None and not way.isdisjoint(_BENDING) for way in ways)
 
 
-def _is_function(graph: Graph, name: str, of: str, steps: int) -> bool:
+def _way(graph: Graph, name: str, of: str, steps: int) -> set[str] | None:
+    """Return the kinds of the nodes by which a value is computed from another number by number; None where it is not."""
+    if name == of:
+        return set()
     node = graph.producers.get(name)
     if node is None or not steps or node.op_type not in _ELEMENTWISE:
-        return False
+        return None
     moving, constant = graph.operands(node)
-    if not moving or not all(map(graph.is_single, constant)):
-        return False
-    return all(each == of or _is_function(graph, each, of, steps - 1) for each in moving)
+    ways = [_way(graph, each, of, steps - 1) for each in moving]
+    if not ways or not all(map(graph.is_single, constant)):
+        return None
+    found = {node.op_type}
+    for way in ways:
+        if way is None:
+            return None
+        found |= way
+    return found
 
 
 def _attends(graph: Graph, name: str, steps: int = 6) -> bool:

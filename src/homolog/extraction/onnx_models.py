@@ -54,7 +54,10 @@ def adapt(model: Any, *, device: Any = None, memory: int = 2**33, **_: Any) -> A
         software={"onnx": onnx.__version__, "onnxruntime": runtime.__version__},
         digest=opened.digest,
         types=layers.types,
+        refusal=layers.refusal,
         default=layers.default,
+        channels="first",  # as the standard has them
+        inputs=len(layers.inputs.required),
         inexact=any(
             each.op_type in _ROUNDING or each.op_type.startswith(("QLinear", "DynamicQ")) for each in graph.nodes
         ),
@@ -80,31 +83,31 @@ class _Layers:
     def run(self, batch: Any, wanted: Collection[str] | None) -> Iterator[tuple[str, Any]]:
         """Yield the layers that are wanted, in order of execution."""
         names = [name for name in self.types if name in wanted] if wanted is not None else list(self.default)
-        for name in wanted or ():
-            self._check(name)
+        for name in names:
+            self._tell_apart(name)
         of_value: dict[str, list[str]] = {}
         for name in names:
             of_value.setdefault(self.modules.get(name, name), []).append(name)
         for value, array in self.running.values(list(of_value), self.inputs.feed(batch)):
             yield from ((name, array) for name in of_value[value])
 
-    def _check(self, name: str) -> None:
-        """Raise for what is no layer, and warn of a name that stands for two things."""
-        title = self.running.title
-        if name not in self.types:
-            made = name in self.graph.producers or name in self.graph.sizes
-            reason = why_no_layer(self.graph, name) if made else "it has no value of this name"
-            raise ValueError(
-                f"layer {quoted(name)} of {title} must be floating numbers that depend on the input, but {reason}."
-            )
+    def refusal(self, name: str) -> str | None:
+        """Say why a value of the graph is no layer."""
+        if name not in self.graph.producers and name not in self.graph.sizes:
+            return None
+        return (
+            f"layer {quoted(name)} of {self.running.title} must be floating numbers that depend on the input, but "
+            f"{why_no_layer(self.graph, name)}."
+        )
+
+    def _tell_apart(self, name: str) -> None:
+        """Warn once of a name that stands for a value and for the output of another module."""
         if name in self.other:
-            warnings.warn(
-                HomologWarning(
-                    f"layer {quoted(name)} of {title} is the value of this name; the module of this name puts out "
-                    f"{quoted(self.other.pop(name))}."
-                ),
-                stacklevel=2,
+            message = (
+                f"layer {quoted(name)} of {self.running.title} is the value of this name, and not what the module of this name "
+                f"puts out, which is the value {quoted(self.other.pop(name))}: choose the one that is meant by the value's name."
             )
+            warnings.warn(HomologWarning(message), stacklevel=2)
 
 
 def _providers(runtime: Any, model: Any, device: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from homolog.extraction.onnx_graphs import Graph
@@ -35,11 +36,11 @@ def module_names(graph: Graph) -> dict[str, str]:
     with a bias, normalisations and embeddings.
     """
     scopes = {id(node): _scope(node) for node in graph.nodes}
-    scopes |= {id(node): _scope_of_bias(graph, node, scopes) for node in graph.nodes if scopes[id(node)] is None}
-    inside: dict[str, set[int]] = {}
+    scopes |= {id(node): _scope_of_product(graph, node, scopes) for node in graph.nodes if scopes[id(node)] is None}
+    inside: dict[str, dict[int, Any]] = {}
     for node in graph.nodes:
         for module in scopes[id(node)] or ():
-            inside.setdefault(module, set()).add(id(node))
+            inside.setdefault(module, {})[id(node)] = node
     again, once = _repeated(graph, scopes)
     found = {}
     for module, members in inside.items():
@@ -66,7 +67,12 @@ def _scope(node: Any) -> Scope:
 
 def _noted(node: Any, key: str) -> list[str]:
     """Return a list of texts that the exporter noted of a node; an empty one where there is none."""
-    text = next((each.value for each in node.metadata_props if each.key == key), "[]")
+    return _listed(next((each.value for each in node.metadata_props if each.key == key), "[]"))
+
+
+@lru_cache(maxsize=4096)
+def _listed(text: str) -> list[str]:
+    """Read a list of texts as Python writes it; an empty one where it is none."""
     try:
         found = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -90,22 +96,24 @@ def _of_path(path: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _scope_of_bias(graph: Graph, node: Any, scopes: dict[int, Scope]) -> Scope:
-    """Return the scope of the bias that is added to what a node computes, as where a product was replaced by a quantised one."""
+def _scope_of_product(graph: Graph, node: Any, scopes: dict[int, Scope]) -> Scope:
+    """Return the scope of a node that a quantised product brought: of the bias that is added, or of those before and after it."""
     reader = graph.sole_reader(node.output[0]) if node.output else None
     while reader is not None and scopes[id(reader)] is None:
         reader = graph.sole_reader(reader.output[0])
-    added = reader is not None and reader.op_type == "Add" and graph.operands(reader)[1]
-    return scopes[id(reader)] if added else None
+    if reader is None:
+        return None
+    makers = [graph.producers[name] for name in node.input if name in graph.producers]
+    within = scopes[id(reader)] in [scopes[id(maker)] for maker in makers if maker.op_type not in _ROUNDING]
+    return scopes[id(reader)] if within or (reader.op_type == "Add" and graph.operands(reader)[1]) else None
 
 
-def _put_out(graph: Graph, members: set[int], scopes: dict[int, Scope]) -> str | None:
+def _put_out(graph: Graph, members: dict[int, Any], scopes: dict[int, Scope]) -> str | None:
     """Return the one value that some nodes make and others read, or the model puts out; rounding is looked through."""
     found = []
-    for node in graph.nodes:
-        for name in node.output if id(node) in members else ():
-            readers = list(_readers(graph, name))
-            outside = [each for each in readers if each is None or id(each) not in members]
+    for node in members.values():
+        for name in node.output:
+            outside = [each for each in _readers(graph, name) if each is None or id(each) not in members]
             shared = _noted(node, _SCOPES) and _PART.fullmatch(name)
             if name not in graph.following or not outside or shared:
                 continue

@@ -69,7 +69,7 @@ class Running:
         for known, sizes in self.sizes:
             if sizes.keys() >= set(names) and _covers(known, shapes):
                 return sizes
-        session = self.session([self._added(name, "Shape") for name in names])
+        session = self.session([self._added(name, shape=True) for name in names], shapes=True)
         widths = [8 if self.graph.type_of(name) == "tensor(double)" else 4 for name in names]
         made = zip(names, widths, self._run(session, feed), strict=True)
         found = {name: width * int(np.prod(shape)) for name, width, shape in made}
@@ -84,7 +84,7 @@ class Running:
             self.sessions[group] = self.session(added), [source for _, source in added]
         return self.sessions[group]
 
-    def _added(self, name: str, put_out: str = "") -> tuple[list[Any], str]:
+    def _added(self, name: str, shape: bool = False) -> tuple[list[Any], str]:
         """Return nodes to add to the graph, and the value in which a layer then is as floats, or its shape."""
         onnx = optional("onnx", "onnx", "extracting from ONNX models")
         made = []
@@ -95,13 +95,13 @@ class Running:
             node.attribute.extend(scale.attributes)
             made.append(node)
         source = source or name
-        if put_out:
+        if shape:
             made.append(onnx.helper.make_node("Shape", [source], [f"{name}{_SUFFIX}"]))
         elif self.graph.type_of(source) in WITHOUT_NUMPY:
             made.append(onnx.helper.make_node("Cast", [source], [f"{name}{_SUFFIX}"], to=FLOAT))
         return made, made[-1].output[0] if made else source
 
-    def session(self, added: Sequence[tuple[list[Any], str]]) -> Any:
+    def session(self, added: Sequence[tuple[list[Any], str]], *, shapes: bool = False) -> Any:
         """Return a session of the nodes that some values need. Nothing is fused: each node is computed as the file has it.
 
         So no value depends on which others are asked for, which fusion would let happen.
@@ -128,18 +128,20 @@ class Running:
         # Two serialised messages, one after the other, are the message of both: so weights are written once.
         content = model.SerializeToString() + self.weights
         try:
-            with _unoptimised(self.options or _own_options(runtime), self.folder) as options:
+            with _unoptimised(self.options or _own_options(runtime), self.folder, shapes) as options:
                 has_own = getattr(options, "has_providers", lambda: False)()
                 return runtime.InferenceSession(content, options, providers=None if has_own else list(self.providers))
         except Exception as error:
             raise ValueError(refusal(self.title, error)) from None
 
     def _run(self, session: Any, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        names = {value.name for value in session.get_inputs()} | {
-            value.name for value in session.get_overridable_initializers()
-        }
+        runtime = optional("onnxruntime", "onnx", "extracting from ONNX models")
+        options = runtime.RunOptions()
+        if self.options is None:  # what the run itself needed is given back
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        names = {each.name for each in (*session.get_inputs(), *session.get_overridable_initializers())}
         try:
-            return session.run(None, {name: array for name, array in feed.items() if name in names})
+            return session.run(None, {name: array for name, array in feed.items() if name in names}, options)
         except Exception as error:
             raise ValueError(f"{self.title} could not run this batch: {_message(error)}.") from None
 
@@ -155,23 +157,22 @@ def _covers(known: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int
 def _own_options(runtime: Any) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = usable_cores()  # the runtime counts the machine's
-    options.enable_cpu_mem_arena = False  # an arena keeps what a large batch needed
     options.log_severity_level = 4  # what goes wrong is raised
     return options
 
 
 @contextmanager
-def _unoptimised(options: Any, folder: str | None) -> Iterator[Any]:
+def _unoptimised(options: Any, folder: str | None, shapes: bool) -> Iterator[Any]:
     """Give options for one session: nothing is fused, no file is written. They are put back afterwards, but for the folder."""
-    kept = {
-        name: getattr(options, name)
-        for name in ("graph_optimization_level", "optimized_model_filepath", "enable_profiling")
-    }
+    changed = ("graph_optimization_level", "optimized_model_filepath", "enable_profiling", "execution_order")
+    kept = {name: getattr(options, name) for name in changed}
     if folder is not None:
         options.add_session_config_entry(FOLDER, folder)
     try:
         options.graph_optimization_level = type(kept["graph_optimization_level"]).ORT_DISABLE_ALL
         options.optimized_model_filepath, options.enable_profiling = "", False
+        if shapes:  # they are taken at once, so that what has them is let go
+            options.execution_order = type(kept["execution_order"]).PRIORITY_BASED
         yield options
     finally:
         for name, value in kept.items():

@@ -15,7 +15,7 @@ def provenance_of(source: Source, options: Options) -> dict[str, str]:
     return {
         "model": source.title,
         "reduce": as_text(options.reduce),
-        "channels": str(options.channels),
+        **({} if options.channels is None else {"channels": options.channels}),
         **source.software,
     } | ({} if options.example_ids is None else {"example_ids": "given"})
 

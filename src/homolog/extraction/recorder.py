@@ -379,7 +379,7 @@ class Recorder:
         ran = [self.selection.modules[name] for name in self._calls]
         used = {id(weight) for module in ran for weight in module.parameters()}
         for name, module in self.selection.modules.items():
-            if any(id(weight) not in used for weight in module.parameters()):
+            if name not in self._calls and any(id(weight) not in used for weight in module.parameters()):
                 self.skipped[name] = "did not run"
 
     def _check_width(self, name: str, rows: reductions.LayerRows, number: int) -> None:

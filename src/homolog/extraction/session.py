@@ -22,6 +22,7 @@ from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.reductions import UnfitError
 from homolog.extraction.sources import Source
 from homolog.extraction.suspected_padding import unmasked_padding_sentence
+from homolog.extraction.texts import reading_texts
 from homolog.names import first_line
 from homolog.progress import progress_bar
 
@@ -36,6 +37,7 @@ _UNDIGESTED = (
 
 def run_extraction(model: Any, data: Any, options: Options) -> Activations:
     """Run the model over the data and collect."""
+    data, options = reading_texts(model, data, options)
     source = source_of(model, options)
     options = source.settled(options)
     recorder = Recorder(source.selection(options.layers), options)

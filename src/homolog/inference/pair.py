@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import check_finite, enough_rows, representation, same_library, same_rows, scalar, to_numpy
+from homolog.conversion import filled_pair, taken_pair
 from homolog.diagnostics import give
 from homolog.measures.evaluation import check_memory, prepared, remarks
 from homolog.measures.record import Measure
@@ -37,7 +38,9 @@ class Pair:
         record = resolved(measure)
         given = [
             representation(value, name, shifted=record.ignores_offset)
-            for value, name in zip((x, y), names, strict=True)
+            for value, name in zip(
+                filled_pair(*taken_pair(x, y, names), names, f"what is asked about {record}"), names, strict=True
+            )
         ]
         same_library(given[0], given[1], names)
         same_rows(given[0], given[1], names)

@@ -13,14 +13,18 @@ from homolog.arrays import (
     Array,
     carries_gradient,
     check_finite,
+    check_representation,
+    converted,
     described,
     enough_rows,
+    from_numpy,
     is_known,
     is_numpy,
     is_traced,
     itemsize,
     kept_dtype,
     namespace,
+    needs_gradient,
     on_host,
     representation,
     same_library,
@@ -30,11 +34,13 @@ from homolog.arrays import (
     working_dtype,
 )
 from homolog.blocks.budget import Sizes
+from homolog.conversion import filled_pair, taken_pair
 from homolog.diagnostics import Caution, explain_nan, give, undefined
 from homolog.machine import format_bytes, whole_memory
 from homolog.measures.record import Measure
 from homolog.operands.family import Family
 from homolog.operands.representation import ArrayRepresentation
+from homolog.sparse import SparseRows
 
 SMALL = 1 << 28
 """Bytes that every machine has."""
@@ -51,8 +57,10 @@ def evaluate(record: Measure, x: Array, y: Array) -> Array:
 
 
 def _evaluated(record: Measure, x: Array, y: Array) -> Array:
-    same = y is x
-    names = record.sides
+    same, names = y is x, record.sides
+    x, y = taken_pair(x, y, names)
+    if isinstance(x, SparseRows) or isinstance(y, SparseRows):
+        return _of_sparse(record, x, y)
     single = record.family.float32 == "as given"
     shifted = record.ignores_offset
     x = representation(x, names[0], single=single, shifted=shifted)
@@ -75,6 +83,33 @@ def _evaluated(record: Measure, x: Array, y: Array) -> Array:
         return value
     give(remarks(record, dict(zip(names, (first, second), strict=True)), scalar(value)))
     return value
+
+
+def _of_sparse(record: Measure, x: Any, y: Any) -> Array:
+    """Compute a measure of representations of which at least one is sparse, without its zeros where the family can."""
+    names, same = record.sides, y is x
+    if needs_gradient(x) or needs_gradient(y):
+        return _evaluated(record, *filled_pair(x, y, names, f"the gradient of {record}"))
+    if not record.family.takes_sparse(record.prepare_options):
+        return _evaluated(record, *filled_pair(x, y, names, str(record)))
+    same_library(x, y, names)
+    same_rows(x, y, names)
+    enough_rows(x, record.minimal_n, str(record))
+    first = _operand(record, x, names[0])
+    second = first if same else _operand(record, y, names[1])
+    value = record.value(first, second, record.family.meet(first, second))
+    give(remarks(record, dict(zip(names, (first, second), strict=True)), scalar(value)))
+    return from_numpy(np.asarray(value), x.like if isinstance(x, SparseRows) else x)
+
+
+def _operand(record: Measure, x: Any, name: str) -> Any:
+    """Return the operand of sparse rows, or of an array beside them."""
+    check_representation(x, name)
+    if isinstance(x, SparseRows):
+        return record.family.prepare(x, **record.prepare_options)
+    array = to_numpy(converted(x, name, shifted=record.ignores_offset))
+    check_finite(array, name)
+    return prepared(record, array)
 
 
 def prepared(record: Measure, x: Array) -> Any:

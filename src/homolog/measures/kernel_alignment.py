@@ -15,10 +15,11 @@ from homolog.linalg import at_most_one
 from homolog.measures.record import KORNBLITH_2019, when
 from homolog.measures.registry import register
 from homolog.operands.family import Invariances, undefined_where
-from homolog.operands.gram import Gram, Kernel, MedianFraction
+from homolog.operands.gram import Kernel, MedianFraction
 from homolog.operands.gram_orders import order_matrix, order_score
 from homolog.operands.gram_statistics import STRUCTURE, Estimator, GramProducts, inner_product, norm, without_each
 from homolog.operands.small_tensors import quick_alignment
+from homolog.operands.structures import Gram
 
 
 def dependence(shared: GramProducts, estimator: Estimator) -> Array:

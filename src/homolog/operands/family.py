@@ -56,6 +56,8 @@ class Family(ABC):
     """What families that are prepared together compute of a representation but once."""
     ranked: ClassVar[bool] = False
     """Whether operands retain a numerical `rank`."""
+    sparse: ClassVar[Mapping[str, Any] | None] = None
+    """With which options `prepare` takes sparse rows without their zeros; None where never."""
     blockwise: ClassVar[bool] = False
     """Whether it works on rows that are read block by block: `blocked(sizes, **options)` is then how."""
 
@@ -81,6 +83,13 @@ class Family(ABC):
         explained = [label for label, x in operands.items() if getattr(x, "left", "")]
         constant = [label for label, x in operands.items() if label not in explained and is_constant(x)]
         return constant_layers(constant) + self.remarks(operands, pairs)
+
+    @final
+    def takes_sparse(self, options: Mapping[str, Any]) -> bool:
+        """Say whether `prepare` with these options takes sparse rows without their zeros."""
+        return self.sparse is not None and all(
+            options[name] is value or options[name] == value for name, value in self.sparse.items()
+        )
 
     @final
     def single(self, examples: int) -> bool:

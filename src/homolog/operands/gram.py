@@ -1,14 +1,10 @@
-"""Centred n×n similarity structures: Gram matrices of features, of kernels of distances, or of any kernel.
-
-What is held differs: centred features, the half above the diagonal, the whole matrix, or nothing but what forms it tile by tile.
-"""
+"""Centred n×n similarity structures are made: of features, of kernels of distances, or of any kernel."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, final
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -29,7 +25,6 @@ from homolog.arrays import (
 )
 from homolog.blocks.median import median_of_condensed, median_of_rows, sample
 from homolog.blocks.scan import ROWS
-from homolog.blocks.workers import computed_once
 from homolog.gradients import EQUAL_ROWS, TIE, smooth_unless
 from homolog.linalg import Centred, centre, double_centred, power_of_two, squared_distances, squared_norm
 from homolog.operands.condensed import (
@@ -40,10 +35,10 @@ from homolog.operands.condensed import (
     nearly_orthogonal,
     row_sums,
     single_suffices,
-    whole,
 )
 from homolog.operands.radial_kernel import RadialKernel
 from homolog.operands.representation import ArrayRepresentation, Representation, StoredRepresentation
+from homolog.operands.structures import CondensedGram, DenseGram, Gram, LinearGram, RadialGram
 
 Kernel = Annotated[
     Literal["linear", "rbf"] | Callable[[Any], Any],
@@ -53,127 +48,6 @@ Kernel = Annotated[
 MedianFraction = Annotated[
     float, "σ of the RBF kernel, as a fraction of the median over all n² distances, zero diagonal included."
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gram(ABC):
-    """The centred similarity structure of a representation, divided by `scale` squared."""
-
-    diagonal: Array
-    """(n,) diagonal of the centred Gram matrix, in float64 where the device has it."""
-    scale: Array
-    """0-d: the Gram matrix in the units of the input is gram · scale², squared only where HSIC needs it."""
-    constant: Array
-    """0-d bool: nothing varies."""
-    left: Literal["", "explained", "no width"] = ""
-    """Why nothing is left although the layer varies: the inputs explain it, or over half of the distances are 0."""
-    lacks_inputs: bool = False
-    """Whether what the inputs explain was to be removed, and nobody gave them."""
-
-    @property
-    def n(self) -> int:
-        """Number of examples."""
-        return int(self.diagonal.shape[0])
-
-    @property
-    @abstractmethod
-    def held(self) -> Array:
-        """What the Gram matrix is formed of, in the dtype in which it is."""
-
-    @abstractmethod
-    def formed(self) -> Array:
-        """Return the (n, n) centred Gram matrix without keeping it."""
-
-    @final
-    @computed_once
-    def gram(self) -> Array:
-        """(n, n) centred Gram matrix."""
-        return self.formed()
-
-    @final
-    @property
-    def epsilon(self) -> float:
-        """Spacing at 1 of the floats in which the Gram matrix is formed."""
-        return float(np.finfo(self.held.dtype).eps) if hasattr(self.held, "read") else machine_epsilon(self.held)
-
-    @final
-    @computed_once
-    def own(self) -> tuple[Array, Array]:
-        """Off-diagonal part of ⟨K, K⟩, and k·k."""
-        return products(self, self)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class LinearGram(Gram):
-    """The Gram matrix of features."""
-
-    features: Any
-    """(n, p) centred features, or what reads them."""
-
-    @property
-    def held(self) -> Any:
-        """The features."""
-        return self.features
-
-    def formed(self) -> Array:
-        """Return the products of rows."""
-        return self.features @ self.features.T
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class CondensedGram(Gram):
-    """A Gram matrix on the host."""
-
-    condensed: np.ndarray
-    """(n(n−1)/2,) what is above its diagonal, row after row."""
-
-    @property
-    def held(self) -> np.ndarray:
-        """The half."""
-        return self.condensed
-
-    def formed(self) -> np.ndarray:
-        """Return both halves and the diagonal."""
-        return whole(self.condensed, self.diagonal)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class DenseGram(Gram):
-    """A Gram matrix as it is."""
-
-    matrix: Array
-    """(n, n) centred Gram matrix."""
-
-    @property
-    def held(self) -> Array:
-        """The matrix."""
-        return self.matrix
-
-    def formed(self) -> Array:
-        """Return the matrix."""
-        return self.matrix
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class RadialGram(Gram):
-    """A kernel of the distances between rows that are read, formed tile by tile; its diagonal is that of estimated means."""
-
-    points: Any
-    """What reads (n, p) centred features."""
-    kernel: RadialKernel
-
-    @property
-    def held(self) -> Any:
-        """The features."""
-        return self.points
-
-    def formed(self) -> Array:
-        """Refuse: it may be larger than the memory."""
-        raise NotImplementedError("a kernel of rows that are read is formed tile by tile.")
 
 
 def gram_of(
@@ -368,18 +242,3 @@ def _centre_gram(gram: Array) -> tuple[Array, Array]:
     xp = namespace(gram)
     scale = power_of_two(xp.max(xp.abs(detached(gram))))
     return double_centred(gram / scale), scale
-
-
-def products(x: Gram, y: Gram) -> tuple[Array, Array]:
-    """Return the off-diagonal part of ⟨K, L⟩, and k·l.
-
-    Through features, ‖X^T Y‖², where both have at most n of them; else through Gram matrices.
-    """
-    xp = namespace(x.diagonal)
-    diagonals = xp.sum(x.diagonal * y.diagonal)
-    if isinstance(x, CondensedGram) and isinstance(y, CondensedGram):
-        return np.asarray(2 * np.vdot(precise(x.condensed), precise(y.condensed))), diagonals
-    features = [side.features for side in (x, y) if isinstance(side, LinearGram)]
-    if len(features) == 2 and max(side.shape[1] for side in features) <= x.n:
-        return squared_norm(precise(features[0].T @ features[1])) - diagonals, diagonals
-    return xp.sum(precise(x.gram * y.gram)) - diagonals, diagonals

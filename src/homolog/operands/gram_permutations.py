@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from homolog.machine import format_bytes
-from homolog.operands.gram import Gram, LinearGram
+from homolog.operands.structures import Gram, LinearGram
 
 Inner = Callable[[np.ndarray], np.ndarray]
 GATHERED = 60

@@ -25,10 +25,13 @@ from homolog.linalg import squared_norm
 from homolog.machine import format_bytes
 from homolog.operands.condensed import ROWS as CONDENSED_ROWS
 from homolog.operands.family import Invariances, Pairs, TogetherFamily
-from homolog.operands.gram import CondensedGram, Gram, RadialGram, exact, gram_of, products
+from homolog.operands.gram import exact, gram_of
 from homolog.operands.gram_permutations import permuted_inner_products
 from homolog.operands.leave_one_out import inner_without_each, trace_without_each
 from homolog.operands.representation import Representation
+from homolog.operands.sparse_gram import SparseGram, sparse_gram
+from homolog.operands.structures import CondensedGram, Gram, RadialGram, products
+from homolog.sparse import SparseRows
 
 Estimator = Annotated[Literal["biased", "debiased"], '"biased" or "debiased" (n >= 4).']
 
@@ -107,10 +110,11 @@ class StructureFamily(TogetherFamily):
     shares = "distances"
     float32 = "all pairs"
     blockwise = True
+    sparse: ClassVar = {"kernel": "linear"}
 
-    def prepare(self, x: Representation, **options: Any) -> Gram:
-        """Return the centred structure of a representation."""
-        return gram_of(x, **options)
+    def prepare(self, x: Representation | SparseRows, **options: Any) -> Gram:
+        """Return the centred structure of a representation, or the linear one of sparse rows."""
+        return sparse_gram(x) if isinstance(x, SparseRows) else gram_of(x, **options)
 
     def meet(self, x: Gram, y: Gram) -> GramProducts:
         """Return all statistics of one pair."""
@@ -165,7 +169,7 @@ class StructureFamily(TogetherFamily):
             stacked = len(everything) * min(PIECE, n * n if dense else n * n // 2) * sizes.item
             flops = n**2 * float(sizes.widths.sum()) + n**2 * float(len(everything) ** 2)
             return Form(replace(cost, flops=flops, per_pair=0, together=stacked), tiled=everything)
-        tiled = cheapest_tiled(sizes)
+        tiled = everything if sizes.sparse else cheapest_tiled(sizes)
         panels = tiles_for(sizes, len(tiled), (sizes.memory - cost.held) // sizes.workers)
         tiles = (2 * len(tiled) + 1) * panels.rows * panels.columns * sizes.item * sizes.workers if tiled else 0
         through = 24 * min(sizes.widest, n) ** 2 if len(tiled) < len(everything) else 0
@@ -286,7 +290,7 @@ def _linear_products(
     features = [x.features for x in grams]
     if tiled:
         assert form.panels is not None  # structures are tiled
-        structures = [Structure(features[index]) for index in tiled]
+        structures = [Structure(features[index], _tiles_of(grams[index])) for index in tiled]
         inner[np.ix_(tiled, tiled)] = tile_products(structures, form.panels, workers, step, form.share)[0]
     left = np.triu(needed | needed.T | np.eye(count, dtype=bool)) & np.isnan(inner)
     pairs = [(int(i), int(j)) for i, j in zip(*np.nonzero(left), strict=True)]
@@ -295,6 +299,11 @@ def _linear_products(
         # Where structures are tiled, that is the main part of the work, and the bar follows it alone.
         step(0.0 if tiled else 1 / len(pairs))
     return inner
+
+
+def _tiles_of(gram: Gram) -> Any:
+    """Return what forms tiles of a structure; None where they are products of rows."""
+    return gram if isinstance(gram, SparseGram) else None
 
 
 def _itself(x: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.operands.gram import Gram, LinearGram
+from homolog.operands.structures import Gram, LinearGram
 from homolog.operands.subspace import Overlap, Subspace
 
 CERTAIN = 1e-10

@@ -47,12 +47,12 @@ def compare_models(
     mask: Mask | Mapping[str, Mask] = None,
     axis: int | Mapping[str, int] | None = None,
 ) -> xarray.Dataset:
-    """Compare the layers of two PyTorch models on examples that both see at the same time; no activation is stored.
+    """Compare the layers of two models on examples that both see at the same time; no activation is stored.
 
     Parameters
     ----------
     model_a, model_b
-        torch.nn.Module; run in evaluation mode without gradients. The same model twice is run once.
+        what `extract` takes: modules of PyTorch, functions, models of other frameworks. The same model twice is run once.
     data
         all examples as one tensor, array or mapping of tensors, which are batched here in random order, or an iterable of
         batches, as for `extract`. Its order does not matter, but its batches should be random samples.

@@ -15,12 +15,13 @@ from homolog.arrays import described
 from homolog.engine.result import module_coordinates
 from homolog.extraction import batches
 from homolog.extraction.adapters import source_of
-from homolog.extraction.batch_contents import is_items, layout_of
+from homolog.extraction.batch_contents import is_items, is_texts, layout_of
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.session import give_warnings, run_batch
 from homolog.extraction.sources import Source
 from homolog.extraction.tensors import is_packed, is_tensor, is_torch, loaded_torch
+from homolog.extraction.texts import reading_texts
 from homolog.linalg import double_centred
 from homolog.progress import progress_bar
 from homolog.states.compared_layers import ComparedLayers
@@ -58,6 +59,7 @@ class TwoModels:
 
 def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: float) -> xarray.Dataset:
     """Run both models over the data, and return the result of the state."""
+    pair = _reading_texts(pair)
     sources = [source_of(model, options) for model, options in zip(pair.models, pair.options, strict=True)]
     settled = [source.settled(options) for source, options in zip(sources, pair.options, strict=True)]
     pair = replace(pair, options=(settled[0], settled[1]))
@@ -85,6 +87,20 @@ def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: floa
         made = [recorder.modules.get(name, UNKNOWN_MODULE) for name in names]
         found = found.assign_coords(module_coordinates(side, f"layer_{side}", made))
     return found
+
+
+def _reading_texts(pair: TwoModels) -> TwoModels:
+    """Return data and options by which models that bring their tokenizers take texts."""
+    (model_a, model_b), (data, data_b), (options_a, options_b) = pair.models, pair.data, pair.options
+    once = model_a is model_b and data_b is None and options_a.forward is options_b.forward
+    data, options_a = reading_texts(model_a, data, options_a)
+    if once:
+        options_b = replace(options_b, forward=options_a.forward, mask=options_a.mask)
+    elif data_b is None:
+        data, options_b = reading_texts(model_b, data, options_b)
+    else:
+        data_b, options_b = reading_texts(model_b, data_b, options_b)
+    return replace(pair, data=(data, data_b), options=(options_a, options_b))
 
 
 class BatchGram:
@@ -228,7 +244,7 @@ def _split(pair: TwoModels) -> Iterator[tuple[Any, ...]]:
     if isinstance(data, Mapping) and not batches.size_of(data)[1]:
         yield (data,) if data_b is None else (data, data_b)
         return
-    if is_tensor(data) or isinstance(data, np.ndarray | Mapping):
+    if is_tensor(data) or isinstance(data, np.ndarray | Mapping) or is_texts(data):
         size = batches.count_examples(data, replace(pair.options[0], max_examples=None)) or 0
         order = pair.rng.permutation(size)
         for start in range(0, size, pair.options[0].batch_size):

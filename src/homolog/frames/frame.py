@@ -1,0 +1,142 @@
+"""What every kind of DataFrame is asked: what its columns hold, and for their numbers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from homolog.diagnostics import Caution
+from homolog.id_columns import NUMBER, TEXT, VECTOR, checked_identity, columns_of
+from homolog.names import quoted
+
+EMPTY = "nothing"
+"""The kind of a column without any entry."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was made of a DataFrame, or of an array with labels."""
+
+    layers: Mapping[str, Any]
+    """Name of the layer → array (n, p)."""
+    example_ids: np.ndarray | None = None
+    positions: np.ndarray | None = None
+    index: str = ""
+    """Where the ids come from, as `pairing.Identities` has it."""
+    cautions: Sequence[Caution] = ()
+
+
+class Frame(ABC):
+    """A DataFrame of some library; `kinds` are those of `id_columns`."""
+
+    kinds: Mapping[str, str]
+
+    @abstractmethod
+    def numbers(self, names: Sequence[str]) -> np.ndarray:
+        """Return columns of numbers side by side; what is missing is NaN."""
+
+    @abstractmethod
+    def entries(self, name: str) -> Any:
+        """Return the entries of a column as something that NumPy makes an array of."""
+
+    @abstractmethod
+    def vectors(self, name: str, title: str) -> np.ndarray:
+        """Return a column of vectors as an array (n, p), or raise, naming the first row that is unlike the others."""
+
+    def labels(self, title: str) -> tuple[np.ndarray | None, str]:
+        """Return the identities that an index gives, and what it is; see `pairing.Identities`."""
+        return None, ""
+
+
+def table_of(frame: Frame, title: str, name: str) -> Table:
+    """Return the layers and identities of a DataFrame; columns of numbers are one layer of the name given."""
+    columns = columns_of(frame.kinds, title)
+    layers = {column: frame.vectors(column, title) for column in columns.layers}
+    if columns.features:
+        layers[name if name not in layers else f"{name}.columns"] = frame.numbers(columns.features)
+    ids, index = frame.labels(title) if columns.ids is None else (None, "")
+    if columns.ids is not None:
+        ids = checked_identity(frame.entries(columns.ids), columns.ids, title)
+    positions = None
+    if columns.positions is not None:
+        positions = checked_identity(frame.entries(columns.positions), columns.positions, title)
+    return Table(layers, ids, positions, index, columns.cautions)
+
+
+def kind_of_entries(entries: Sequence[Any]) -> str:
+    """Say what a column of Python objects holds; one that has vectors and gaps counts as one of vectors."""
+    kinds = {_kind(entry) for entry in entries} - {EMPTY}
+    if VECTOR in kinds:
+        return VECTOR
+    return kinds.pop() if len(kinds) == 1 else "objects of several kinds" if kinds else EMPTY
+
+
+def _kind(entry: Any) -> str:
+    if entry is None or (isinstance(entry, float) and entry != entry):
+        return EMPTY
+    if isinstance(entry, bool | np.bool_):
+        return "truth values"
+    if isinstance(entry, int | float | np.integer | np.floating):
+        return NUMBER
+    if isinstance(entry, str):
+        return TEXT
+    return (
+        VECTOR if hasattr(entry, "__array__") or isinstance(entry, list | tuple) else f"{type(entry).__name__} objects"
+    )
+
+
+def stacked(entries: Sequence[Any], what: str) -> np.ndarray:
+    """Return vectors as rows of one array, or raise, naming the first that is none or that differs in length.
+
+    >>> stacked([[1, 2], (3, 4)], "x")
+    array([[1, 2],
+           [3, 4]])
+    """
+    rows: list[np.ndarray] = []
+    for number, entry in enumerate(entries):
+        row = None if _kind(entry) != VECTOR else _vector(entry)
+        if row is None or row.ndim != 1 or row.dtype.kind not in "iuf" or not row.size:
+            raise TypeError(
+                f"{what} must hold one vector of numbers per row, got {_got(entry, row)} in row {number}: {REMEDY}."
+            )
+        if rows and len(row) != len(rows[0]):
+            raise ragged(what, number, len(row), len(rows[0]))
+        rows.append(row)
+    return np.stack(rows) if rows else np.empty((0, 0))
+
+
+def ragged(what: str, row: int, length: int, expected: int) -> ValueError:
+    """Return the error for vectors of different lengths."""
+    return ValueError(
+        f"{what} must hold vectors of one length ({expected}, that of row 0), got {length} numbers in row {row}: average or pad "
+        f"them to one length first, or leave such rows out."
+    )
+
+
+def _vector(entry: Any) -> np.ndarray | None:
+    """Return an entry as an array, None where it cannot be one."""
+    if hasattr(entry, "detach"):  # a tensor, perhaps on a device
+        entry = entry.detach().cpu()
+    try:
+        return np.asarray(entry)
+    except (ValueError, TypeError):
+        return None
+
+
+REMEDY = "leave rows without a vector out on both sides, and make numbers of one axis of what is no such vector"
+
+
+def _got(entry: Any, row: np.ndarray | None) -> str:
+    if _kind(entry) == EMPTY:
+        return "nothing"
+    if row is None:
+        return "something that is no vector" if _kind(entry) == VECTOR else quoted(entry)
+    if row.ndim == 1 and not row.size:
+        return "an empty vector"
+    if row.ndim == 1:
+        return f"a vector of {row.dtype}"
+    return f"shape {row.shape}" if row.ndim else quoted(entry)
