@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from conftest import command_line
 from flax import linen, nnx
 from flax.core import freeze
 from flax.training.train_state import TrainState
@@ -342,6 +343,18 @@ def test_a_device_is_that_of_jax(request, model, table, rng):
     np.testing.assert_array_equal(there["start"], here["start"])
     with pytest.raises(ValueError, match="device must be one that JAX can use here, got 'tpu'"):
         hl.extract(model, data, device="tpu")
+
+
+def test_the_command_line_takes_a_model_that_is_named_itself(tmp_path, table):
+    np.save(tmp_path / "table.npy", table)
+    (tmp_path / "own_nets.py").write_text("from flax import nnx\nmodel = nnx.Linear(4, 3, rngs=nnx.Rngs(0))\n")
+    status, _, told = command_line(
+        ["extract", "own_nets.py:model", "--data", "table.npy", "--out", "layers.npz"], tmp_path
+    )
+    assert status == 0, told
+    np.testing.assert_allclose(
+        hl.open(tmp_path / "layers.npz")["output"], nnx.Linear(4, 3, rngs=nnx.Rngs(0))(table), rtol=1e-5
+    )
 
 
 def test_digests_tell_weights_structure_and_code_apart(mlp):
