@@ -93,7 +93,7 @@ class Block(nn.Module):
 
 
 class Nested(nn.Module):
-    """Blocks in a sequence, a head without a bias, and a linear layer that runs twice."""
+    """Blocks in a sequence, a head without a bias, a linear layer and a sequence that run twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,10 +101,11 @@ class Nested(nn.Module):
         self.blocks = nn.Sequential(Block(), Block())
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6, bias=False))
         self.twice = nn.Linear(6, 6)
+        self.shared = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.head(self.blocks(self.stem(x)))
-        return torch.softmax(self.twice(self.twice(y)), 1)
+        return torch.softmax(self.shared(self.shared(self.twice(self.twice(y)))), 1)
 
 
 def nested() -> Nested:

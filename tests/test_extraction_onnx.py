@@ -155,7 +155,8 @@ def test_activations_that_a_graph_spells_out():
 def test_activations_by_polynomials_and_by_clipping():
     text = """g (float[n,4] x) => (float[n,4] y) {
         x2 = Mul(x, x)  x3 = Mul(x2, x)  c = Mul(x3, small)  i = Add(x, c)  r = Mul(i, root)  t = Tanh(r)  p = Add(t, one)
-        h = Mul(p, half)  gelu = Mul(x, h)
+        quarter = Constant<value_float=0.25>()  two = Constant<value_floats=[4.0]>()  k = Mul(quarter, two)  l = Sqrt(k)
+        h0 = Mul(p, half)  h = Mul(h0, l)  gelu = Mul(x, h)
         a = Add(gelu, three)  clip = Clip(a, zero, six)  m = Mul(gelu, clip)  swish = Div(m, six)  six6 = Clip(swish, zero, six)
         floor = Clip(six6, zero)  y = Neg(floor) }"""
     numbers = {"small": 0.044715, "root": 0.8, "one": 1, "half": 0.5, "three": 3, "zero": 0, "six": 6}

@@ -16,6 +16,7 @@ from onnx_exports import (
     dynamically_quantised,
     exported,
     nested,
+    quietly,
     sentence_encoder,
     sentences,
     statically_quantised,
@@ -89,6 +90,7 @@ def test_names_of_modules_stand_for_their_outputs(files, exporter):
     } <= set(names)
     assert not {"blocks.0.body.0", "blocks.1.body.0"} & set(names)  # holds the normalisation
     assert ("twice" in names) == (exporter == "older")
+    assert "shared" not in names  # it ran twice, and what comes out at last is its second output
     images = torch.randn(5, 3, 8, 8)
     original, found = hl.extract(net, images, layers=names), hl.extract(path, images, layers=names)
     for name in names:  # of a module that runs again: its first call
@@ -179,6 +181,40 @@ def test_a_value_that_has_the_name_of_another_module(files):
         found = hl.extract(given, small_conv_network.images(4), layers="relu2")
     expected = hl.extract(small_conv_network.network(), small_conv_network.images(4), layers="relu1")
     np.testing.assert_allclose(found["relu2"], expected["relu1"], atol=1e-5)
+
+
+def test_a_normalisation_stays_folded_in_8_bits(files):
+    path = dynamically_quantised(files("nested", "older"))
+    names = modules_of(path, nested())
+    assert "blocks.0.body" in names
+    assert "blocks.0.body.0" not in names
+    images = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    original = hl.extract(nested(), images, layers=["stem", "blocks.0.body"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)  # values depend on the other examples of a batch
+        found = hl.extract(path, images, layers=["stem", "blocks.0.body"])
+    for name in original:
+        assert np.linalg.norm(found[name] - original[name]) < 0.05 * np.linalg.norm(original[name])
+
+
+def test_operators_that_onnxruntime_fused_have_no_name_of_a_module_that_lost_its_bias(files):
+    from onnxruntime.transformers import optimizer
+
+    path = files("bert", "older").with_name("fused.onnx")
+    with quietly():
+        made = optimizer.optimize_model(str(files("bert", "older")), "bert", num_heads=2, hidden_size=16, opt_level=0)
+        made.save_model_to_file(str(path))
+    net = Wrapped(sentence_encoder())
+    names = modules_of(path, net)
+    kinds = adapt(path).types
+    assert {"SkipLayerNormalization", "BiasGelu"} <= {kinds[name] for name in names}
+    assert "inner.encoder.layer.0.intermediate.dense" not in names
+    original = hl.extract(
+        net, {key: torch.tensor(array) for key, array in sentences().items()}, layers=names, reduce="mean"
+    )
+    found = hl.extract(path, sentences(), layers=names, reduce="mean")
+    for name in original:
+        np.testing.assert_allclose(found[name], original[name], atol=1e-4)
 
 
 def test_a_model_and_its_file_in_one_pass(files):

@@ -75,6 +75,19 @@ def test_one_scale_per_channel():
     np.testing.assert_allclose(found / scales, np.round(found / scales), atol=1e-4)
 
 
+def test_scales_of_channels_belong_to_their_axis():
+    text = """g (float[n,3,2] x) => (float[n,6] y) {
+        q = QuantizeLinear<axis=1>(x, s, z)  t = Transpose<perm=[0,2,1]>(q)  f = Cast<to=1>(t)  y = Reshape(f, like)
+        q1 = QuantizeLinear(x, s, z)  t1 = Transpose<perm=[0,2,1]>(q1) }"""
+    given = model(text, s=np.array([0.01, 0.1, 1], np.float32), z=np.full(3, 128, np.uint8), like=np.array([-1, 6]))
+    assert list(adapt(given).types) == ["q", "f", "y", "q1"]
+    for name in ("t", "t1"):  # the channels are elsewhere, and nothing in the graph says where
+        with pytest.raises(
+            ValueError, match=r"holds quantised numbers, tensor\(uint8\), and the graph does not say their scale"
+        ):
+            hl.extract(given, weights(4, 3, 2), layers=name)
+
+
 DYNAMIC = """g (float[n,4] x) => (float[n,3] y) {
     q, sx, zx = DynamicQuantizeLinear(x)  i = MatMulInteger(q, w, zx, wz)  f = Cast<to=1>(i)  m = Mul(sx, ws)
     r = Mul(f, m)  b = Add(r, bias)  y = Relu(b) }"""

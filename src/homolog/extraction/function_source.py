@@ -40,7 +40,7 @@ class FunctionSource:
         """Whether no library computes on anything but the processor."""
         jax, torch = sys.modules.get("jax"), loaded_torch()
         accelerated = jax is not None and jax.default_backend() != "cpu"
-        return not accelerated and not (torch is not None and torch.cuda.is_initialized())
+        return self._model.on_host and not accelerated and not (torch is not None and torch.cuda.is_initialized())
 
     def settled(self, options: Options) -> Options:
         """Channels are where the framework has them, and features in the order of PyTorch's; a function says nothing of them."""

@@ -80,3 +80,5 @@ class AdaptedModel:
     """Whether the batch is given with arrays of NumPy's in it, whatever it came as; else as it came."""
     inexact: bool = False
     """Whether rounding may depend on the other examples of a batch, as in models that are quantised as they run."""
+    on_host: bool = True
+    """Whether the processor computes, which rounds no products."""

@@ -75,16 +75,17 @@ def _of_file(path: Path) -> Opened:
             f"{name} must be an ONNX file, got the pointer that Git LFS keeps in its place: run `git lfs pull`."
         )
 
+    proto = _parsed(content, name)
+    files = [path, *(path.parent / each for each in _external_files(proto))]
+
     def digest() -> str:
-        files = [path, *(path.parent / each for each in _external_files(found.proto))]
         state = hashlib.sha256()
         for each in files:
             with each.open("rb") as file:
                 state.update(hashlib.file_digest(file, "sha256").digest())
         return state.hexdigest()
 
-    found = _checked(_parsed(content, name), shown(path.name), digest, path.parent)
-    return found
+    return _checked(proto, shown(path.name), digest, path.parent)
 
 
 def _of_message(model: Any) -> Opened:
@@ -142,6 +143,12 @@ def _external_files(proto: Any) -> list[str]:
     tensors = (tensor for tensor in _tensors(proto.graph) if tensor.data_location == _EXTERNAL)
     entries = (entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location")
     return list(dict.fromkeys(entries))
+
+
+def size_of(model: Opened, weights: bytes) -> int:
+    """Return the bytes of all weights, with those in files of their own."""
+    files = [] if model.folder is None else [model.folder / each for each in _external_files(model.proto)]
+    return len(weights) + sum(each.stat().st_size for each in files)
 
 
 def _tensors(graph: Any) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 MICROSOFT = "com.microsoft"
@@ -32,6 +33,23 @@ _KEEPING_SCALE = {
 }  # fmt: skip
 """Nodes that move quantised numbers about without another scale."""
 
+_ONE_BY_ONE = {
+    "Cast",
+    "Sqrt",
+    "Mul",
+    "Add",
+    "Sub",
+    "Div",
+    "Neg",
+    "Reciprocal",
+    "Pow",
+    "Exp",
+    "Log",
+    "Identity",
+    "Unsqueeze",
+}
+"""Nodes that make one number of one number."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -41,11 +59,6 @@ class Scale:
     """Names of the scale and, where there is one, of the zero point."""
     domain: str = ""
     attributes: tuple[Any, ...] = ()
-
-    @property
-    def per_tensor(self) -> bool:
-        """Whether one number holds for all axes, as far as attributes say."""
-        return not self.attributes
 
 
 @dataclass(frozen=True)
@@ -137,11 +150,14 @@ class Graph:
 
     def is_single(self, name: str) -> bool:
         """Say whether a constant is known to be one number."""
-        shape = self.sizes.get(name)
-        if shape is None and (node := self.producers.get(name)) is not None and node.op_type == "Constant":
-            values = [attribute.t.dims for attribute in node.attribute if attribute.name == "value"]
-            shape = tuple(values[0]) if values else ()
-        return shape is not None and all(length == 1 for length in shape)
+        if name in self.sizes:
+            return prod(self.sizes[name]) == 1
+        node = self.producers.get(name)
+        if node is None or not self.is_constant(name):
+            return False
+        if node.op_type == "Constant":
+            return all(prod(each.t.dims) == 1 and len(each.floats) + len(each.ints) <= 1 for each in node.attribute)
+        return node.op_type in _ONE_BY_ONE and all(map(self.is_single, node.input))
 
     def type_of(self, name: str) -> str:
         """Return the type of a value as the runtime says it; "" where nobody knows."""
@@ -163,11 +179,15 @@ class Graph:
                 if given:
                     found[node.output[0]] = self._scale(node, given)
             elif node.op_type in _KEEPING_SCALE and node.input and (scale := found.get(node.input[0])) is not None:
-                found |= {name: scale for name in node.output if name and scale.per_tensor}
+                found |= {name: scale for name in node.output if name and self._is_one(scale)}
         for node in self.nodes:
             if node.op_type == "DequantizeLinear":
                 found[node.input[0]] = self._scale(node, [name for name in node.input[1:3] if name])
         return found
+
+    def _is_one(self, scale: Scale) -> bool:
+        """Say whether one number is the scale of all: several belong to an axis, which may be moved."""
+        return not self.is_constant(scale.inputs[0]) or self.is_single(scale.inputs[0])
 
     def dequantised(self, name: str) -> str | None:
         """Return the value that holds the numbers of a quantised one as floats, or of one that is rounded at once; None for none.

@@ -48,7 +48,7 @@ _ELEMENTWISE = {
     "Reciprocal", "Cast", "Identity", "Clip", "Relu"
 }  # fmt: skip
 _BENDING = {"Erf", "Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Exp", "Clip", "Relu"}
-_GATED = 8
+_GATED = 12
 """Most nodes between a value and what multiplies it, in an activation that a graph spells out, such as x · sigmoid(x)."""
 
 

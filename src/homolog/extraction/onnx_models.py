@@ -41,7 +41,9 @@ def adapt(model: Any, *, device: Any = None, memory: int = 2**33, **_: Any) -> A
     opened = onnx_files.opened(model)
     graph, weights = onnx_files.parted(opened)
     folder = None if opened.folder is None else str(opened.folder.resolve())
-    running = Running(graph, weights, memory, opened.title, _providers(runtime, model, device), folder)
+    held = onnx_files.size_of(opened, weights)
+    providers = _providers(runtime, model, device)
+    running = Running(graph, weights, held, memory, opened.title, providers, folder)
     if hasattr(model, "get_session_options"):
         running.options = model.get_session_options()
     inspected = running.session([([], name) for name in graph.producers if name in graph.depending])
@@ -58,6 +60,7 @@ def adapt(model: Any, *, device: Any = None, memory: int = 2**33, **_: Any) -> A
         default=layers.default,
         channels="first",  # as the standard has them
         inputs=len(layers.inputs.required),
+        on_host=providers[0] == "CPUExecutionProvider" or providers[0][0] == "CPUExecutionProvider",
         inexact=any(
             each.op_type in _ROUNDING or each.op_type.startswith(("QLinear", "DynamicQ")) for each in graph.nodes
         ),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from homolog.extraction.onnx_graphs import Graph
+from homolog.extraction.onnx_graphs import MICROSOFT, Graph
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _CLASSES = "pkg.torch.onnx.class_hierarchy"
@@ -42,14 +42,15 @@ def module_names(graph: Graph) -> dict[str, str]:
         for module in scopes[id(node)] or ():
             inside.setdefault(module, {})[id(node)] = node
     again, once = _repeated(graph, scopes)
+    renamed = set() if any(_noted(node, _SCOPES) for node in graph.nodes) else _renamed(set(inside))
     found = {}
     for module, members in inside.items():
         value = _put_out(graph, members, scopes)
         within = {each for each in again | once if each == module or each.startswith(f"{module}.")}
-        if value is None or module in again or (within and within <= again):
+        if value is None or module in again or module in renamed or (within and within <= again):
             continue
-        node = graph.producers[value]
-        if (scopes[id(node)] or ("",))[-1] != module or not _is_folded(graph, node, value):
+        own = {key: node for key, node in members.items() if (scopes[key] or ("",))[-1] == module}
+        if id(graph.producers[value]) not in own or not (_is_renamed(own.values()) or _is_folded(graph, value)):
             found[module] = value
     return _by_weights(graph, {each for each in scopes if scopes[each] is None}) | found
 
@@ -153,6 +154,27 @@ def _repeated(graph: Graph, scopes: dict[int, Scope]) -> tuple[set[str], set[str
     return again, {module for module, _, _ in ran} - again
 
 
+def _renamed(modules: set[str]) -> set[str]:
+    """Return the modules that ran several times by their paths, in which it is the modules inside them that are numbered.
+
+    >>> sorted(_renamed({"block", "block.conv", "block.conv_1", "block.act", "block.act_1", "head", "head.fc"}))
+    ['block']
+    """
+    inside: dict[str, set[str]] = {}
+    for module in modules:
+        outer = module
+        while outer and (outer := outer.rpartition(".")[0]) not in modules:
+            pass
+        inside.setdefault(outer, set()).add(module)
+    found: set[str] = set()
+    for module in sorted(modules, key=len, reverse=True):  # what is inside comes before what it is in
+        parts = inside.get(module, set())
+        numbered = {part for part in parts if _COUNTED.sub("", part) in parts - {part} or f"{part}_1" in parts}
+        if parts and parts <= numbered | found:
+            found.add(module)
+    return found
+
+
 def _is_whole(graph: Graph, node: Any) -> bool:
     """Say whether one node is all that a module does: a product with weights, or what a module of PyTorch's own computes."""
     if node.op_type in _PRODUCTS - {"Add"}:
@@ -166,12 +188,20 @@ _SMALL = {
 }  # fmt: skip
 
 
-def _is_folded(graph: Graph, node: Any, value: str) -> bool:
-    """Say whether the numbers of a product may be those of a normalisation, or an activation, that was folded into it."""
+def _is_renamed(nodes: Iterable[Any]) -> bool:
+    """Say whether an exporter gave a convolution other weights than the module's, since it folded a normalisation into it."""
+    return any(name.startswith("onnx::Conv") for node in nodes for name in node.input)
+
+
+def _is_folded(graph: Graph, value: str) -> bool:
+    """Say whether the numbers of a product may be those of an activation that was folded into it, or lack a bias."""
+    node = graph.producers[value]
+    if node.domain == MICROSOFT and "Fused" in node.op_type:
+        return True
     if node.op_type not in _PRODUCTS:
         return False
-    if node.op_type.startswith("Conv") and any(name.startswith("onnx::") for name in node.input[1:2]):
-        return True
+    if any(each.domain == MICROSOFT and each.op_type not in _ROUNDING for each in graph.readers.get(value, [])):
+        return True  # a fused node may have taken the bias over
     if value.startswith("/") and not value.rpartition("/")[2].startswith(
         node.op_type.removeprefix("QLinear").removeprefix("Q")
     ):
@@ -207,9 +237,11 @@ def _users(graph: Graph, name: str) -> Iterator[Any]:
 
 def _is_last(graph: Graph, node: Any, weight: str) -> bool:
     """Say whether a node that reads the weight or the bias of a module is the last one of the module."""
-    if weight == "weight":
-        return node.op_type in _WITH_WEIGHT
     makers = [graph.producers.get(name) for name in graph.operands(node)[0]]
+    if weight == "weight":
+        reader = graph.sole_reader(node.output[0])
+        around = [each for each in (*makers, reader) if each is not None and each.op_type == "Transpose"]
+        return node.op_type in _WITH_WEIGHT and len(around) < 2  # a module may put the channels last, and back again
     kinds = {maker.op_type for maker in makers if maker is not None}
     return (
         node.op_type == "Add" and len(makers) == 1 and kinds <= {"MatMul", "Mul", "MatMulIntegerToFloat", "FusedMatMul"}

@@ -31,6 +31,8 @@ class Running:
     graph: Graph
     weights: bytes
     """The initialisers, as a serialised model."""
+    held: int
+    """Bytes of all weights, with those in files of their own: every session holds them."""
     memory: int
     title: str
     providers: Sequence[Any] = ("CPUExecutionProvider",)
@@ -78,7 +80,7 @@ class Running:
 
     def _session(self, group: tuple[str, ...]) -> tuple[Any, list[str]]:
         if group not in self.sessions:
-            if (len(self.sessions) + 1) * len(self.weights) > self.memory // PART:
+            if (len(self.sessions) + 1) * self.held > self.memory // PART:
                 self.sessions.clear()
             added = [self._added(name) for name in group]
             self.sessions[group] = self.session(added), [source for _, source in added]
