@@ -121,6 +121,27 @@ def test_parts_inside_a_further_vmap_are_left_out(rng):
     np.testing.assert_allclose(found["output"], np.asarray(expected).reshape(60, 8), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("compiled", [jax.jit, equinox.filter_jit])
+@pytest.mark.parametrize("inherited", [False, True])
+def test_layers_inside_a_compiled_call_are_heard(table, compiled, inherited):
+    class Compiled(equinox.Module):
+        inner: equinox.nn.Linear
+
+        @compiled
+        def __call__(self, values):
+            return 2 * self.inner(values)
+
+    class Below(Compiled):
+        pass
+
+    kind, before = (Below if inherited else Compiled), vars(Compiled)["__call__"]
+    found = extract(kind(equinox.nn.Linear(4, 3, key=KEYS[0])), table)
+    assert list(found) == ["inner", "output"]
+    np.testing.assert_allclose(found["output"], 2 * found["inner"], rtol=1e-6)
+    assert vars(Compiled)["__call__"] is before
+    assert "__call__" not in vars(Below)
+
+
 def test_classes_are_put_back(network, photos):
     kinds = {
         kind: vars(kind).get("__call__") for kind in (Network, equinox.nn.Linear, equinox.nn.Conv2d, equinox.nn.Conv)

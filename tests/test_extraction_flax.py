@@ -337,6 +337,20 @@ def test_a_subclass_that_calls_the_class_above_it_is_heard_once(table):
     np.testing.assert_allclose(found["scaled"], model(table), rtol=1e-5, atol=1e-6)
 
 
+def test_layers_inside_a_compiled_call_are_heard(table):
+    class Compiled(nnx.Module):
+        def __init__(self):
+            self.inner = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
+
+        @nnx.jit
+        def __call__(self, values):
+            return 2 * self.inner(values)
+
+    found = extract(Compiled(), table)
+    assert list(found) == ["inner", "output"]
+    np.testing.assert_allclose(found["output"], 2 * found["inner"], rtol=1e-6)
+
+
 @pytest.mark.parametrize("model", ["mlp", "network"])
 def test_a_device_is_that_of_jax(request, model, table, rng):
     data = {"mlp": table, "network": photos(rng)}[model]
