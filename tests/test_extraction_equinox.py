@@ -142,6 +142,19 @@ def test_layers_inside_a_compiled_call_are_heard(table, compiled, inherited):
     assert "__call__" not in vars(Below)
 
 
+def test_a_module_without_a_call_is_told_how_it_is_run(table):
+    class Encoder(equinox.Module):
+        inner: equinox.nn.Linear
+
+        def encode(self, values):
+            return self.inner(values)
+
+    model = Encoder(equinox.nn.Linear(4, 3, key=KEYS[0]))
+    with pytest.raises(TypeError, match="got Encoder without __call__: say what is called, as in forward="):
+        extract(model, table)
+    assert list(extract(model, table, forward=lambda model, example: model.encode(example))) == ["inner"]
+
+
 def test_classes_are_put_back(network, photos):
     kinds = {
         kind: vars(kind).get("__call__") for kind in (Network, equinox.nn.Linear, equinox.nn.Conv2d, equinox.nn.Conv)

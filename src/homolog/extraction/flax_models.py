@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from homolog.arrays import described
-from homolog.extraction.call_arguments import arguments_of, inference_flags, needed_arguments, output_of_part
+from homolog.extraction.call_arguments import arguments_of, call_of, inference_flags, needed_arguments, output_of_part
 from homolog.extraction.class_digests import code_of_classes
 from homolog.extraction.digests import hashed
 from homolog.extraction.heard_calls import OUTPUT, HeardCalls, base_names, calls_of, numbered
@@ -79,7 +79,7 @@ def _adapted_nnx(model: Any, device: Any, forward: Forward) -> AdaptedModel:
         types={name: type(part).__name__ for name, part in parts.items()},
         default=default,
         channels="last",
-        inputs=None if forward is not None else needed_arguments(model.__call__),
+        inputs=None if forward is not None else needed_arguments(call_of(model)),
         forward=True,
     )
 
@@ -173,7 +173,7 @@ def _adapted_linen(module: Any, variables: Mapping[str, Any], device: Any, forwa
         digest=run.digest,
         default=run.default,
         channels="last",
-        inputs=None if forward is not None else needed_arguments(module.__call__),
+        inputs=None if forward is not None else needed_arguments(call_of(module)),
         forward=True,
     )
 
