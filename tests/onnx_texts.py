@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     import onnx
     import onnx.parser
 
-from homolog.extraction.onnx_models import adapt
+from homolog.extraction.frameworks.onnx_models import adapt
 
 
 def model(text: str, opset: int = 17, ir: int = 8, **weights: np.ndarray) -> onnx.ModelProto:

@@ -100,6 +100,14 @@ def test_every_form_gives_the_value_of_the_plain_array(form):
     assert_allclose(hl.permutation_test(first, second, n_permutations=9).statistic, hl.cka(X, Y), rtol=1e-12)
 
 
+def test_what_hands_out_a_masked_array_is_as_good_as_one():
+    """As variables of netCDF4 do, whose data hold a large number where something is missing."""
+    masked = np.ma.masked_greater(X, 1.5)
+    with pytest.raises(TypeError, match="without gaps, got a masked array with gaps in"):
+        hl.compare(HasNumbers(masked), Y)
+    assert_allclose(hl.cka(HasNumbers(np.ma.masked_array(X)), Y), hl.cka(X, Y))
+
+
 @pytest.mark.parametrize("library", ["torch", "jax"])
 def test_lists_of_vectors_stay_in_their_library(library):
     make = torch.asarray if library == "torch" else jax.numpy.asarray
@@ -127,6 +135,9 @@ SHUFFLED = {
     "polars": lambda x, ids: pl.DataFrame({"vectors": x, "id": ids}),
     "pyarrow": lambda x, ids: pa.table({"vectors": x.tolist(), "example_ids": ids}),
     "xarray": lambda x, ids: xarray.DataArray(x, dims=("item", "unit"), coords={"item": ids}),
+    "xarray, levels": lambda x, ids: xarray.DataArray(
+        x, dims=("item", "unit"), coords={"stimulus_id": ("item", ids), "session": ("item", [0, 1] * (N // 2))}
+    ).set_index(item=["stimulus_id", "session"]),
     "xarray, other coordinate": lambda x, ids: xarray.DataArray(
         x, dims=("item", "unit"), coords={"example_id": ("item", ids)}
     ),

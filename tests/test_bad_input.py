@@ -193,6 +193,7 @@ CASES = {
         TypeError,
         r"without gaps, got .* gaps in 2 of 20 rows \(3, 9\): leave these",
     ),
+    "list of masked rows": (lambda: hl.cka(list(MASKED), Y), TypeError, "got a masked vector in row 3"),
     "masked layer": (lambda: hl.compare({"l": MASKED}), TypeError, r"layer 'l' of a must .* gaps in 2 of 20 rows"),
     "bind twice": (lambda: hl.measure("cka(kernel=rbf)", kernel="poly"), ValueError, "a function X"),
     "measures number": (lambda: hl.compare(X, Y, measures=3), TypeError, "measures must be text"),

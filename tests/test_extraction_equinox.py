@@ -9,7 +9,7 @@ import pytest
 from jax import numpy as jnp
 
 import homolog as hl
-from homolog.extraction.equinox_models import adapt, is_model
+from homolog.extraction.frameworks.equinox_models import adapt, is_model
 
 KEYS = jax.random.split(jax.random.key(0), 6)
 

@@ -12,7 +12,7 @@ from flax.training.train_state import TrainState
 from jax import numpy as jnp
 
 import homolog as hl
-from homolog.extraction.flax_models import adapt, is_model
+from homolog.extraction.frameworks.flax_models import adapt, is_model
 
 
 def extract(model, data, **options):

@@ -13,7 +13,7 @@ import pytest
 from small_conv_elsewhere import imported_keras
 
 import homolog as hl
-from homolog.extraction.keras_models import adapt, is_model
+from homolog.extraction.frameworks.keras_models import adapt, is_model
 
 keras = imported_keras()
 layers, ops = keras.layers, keras.ops

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from onnx_texts import model, values, weights
 
 import homolog as hl
-from homolog.extraction.onnx_models import adapt, is_model
+from homolog.extraction.frameworks.onnx_models import adapt, is_model
 
 X = weights(5, 4, seed=1)
 MLP = "mlp (float[n,4] x) => (float[n,2] y) { a = MatMul(x, w)  b = Add(a, c)  h = Relu(b)  y = MatMul(h, v) }"

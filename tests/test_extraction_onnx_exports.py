@@ -23,7 +23,7 @@ from onnx_exports import (
 )
 
 import homolog as hl
-from homolog.extraction.onnx_models import adapt
+from homolog.extraction.frameworks.onnx_models import adapt
 
 EXPORTERS = ("older", "present")
 CKA = "cka(estimator=debiased)"

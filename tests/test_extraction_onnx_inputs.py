@@ -13,7 +13,7 @@ from onnx_texts import model, values, weights
 
 import homolog as hl
 from homolog import HomologWarning
-from homolog.extraction.onnx_models import adapt
+from homolog.extraction.frameworks.onnx_models import adapt
 
 X = weights(5, 4, seed=1)
 TWO = "two (float[n,4] a, float[n,4] b) => (float[n,4] y) { y = Sub(a, b) }"

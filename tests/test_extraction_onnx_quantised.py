@@ -7,7 +7,7 @@ import pytest
 from onnx_texts import model, values, weights
 
 import homolog as hl
-from homolog.extraction.onnx_models import adapt
+from homolog.extraction.frameworks.onnx_models import adapt
 
 X = weights(6, 4, seed=1)
 SCALE, ZERO = np.float32(0.05), np.uint8(100)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import h5py
 import numpy as np
 import pandas
@@ -164,7 +166,7 @@ def test_a_table_that_was_made_of_another_is_read_as_it_is(rng, tmp_path):
     hl.save(hl.Activations(layers, example_ids=range(9), positions=range(9)), tmp_path / "a.parquet")
     table = pyarrow.parquet.read_table(tmp_path / "a.parquet")
     pyarrow.parquet.write_table(table.drop_columns("x").append_column("f", [range(9)]), tmp_path / "b.parquet")
-    with pytest.warns(hl.FileWarning, match="'homolog:positions'"):
+    with pytest.warns(hl.LeftOutWarning, match="'homolog:positions'"):
         opened = hl.open(tmp_path / "b.parquet")
     assert {name: array.shape for name, array in opened.items()} == {"y": (9, 2), "b": (9, 1)}
     assert opened.example_ids.tolist() == list(range(9))
@@ -297,3 +299,25 @@ def test_what_cannot_be_mapped_is_read(rng, tmp_path, monkeypatch):
         found = hl.open(tmp_path / name)["x"]
         assert not isinstance(found, np.memmap), name
         assert_array_equal(found, x)
+
+
+def test_a_file_that_took_the_name_of_a_mapped_one_is_not_read_for_it(rng, tmp_path, monkeypatch):
+    monkeypatch.setattr(numpy_files, "MAPPED_FROM", 1000)
+    x, y, z = (rng.normal(size=(300, 4)) for _ in range(3))
+    np.save(tmp_path / "x.npy", x)
+    opened = hl.open(tmp_path / "x.npy")
+    expected = hl.compare({"x": x}, {"y": y}, measures="cka").cka
+    for change in (lambda: np.save(tmp_path / "new.npy", z), lambda: (tmp_path / "x.npy").unlink()):
+        change()
+        if (tmp_path / "new.npy").exists():
+            (tmp_path / "new.npy").replace(tmp_path / "x.npy")
+        assert_allclose(hl.compare(opened, {"y": y}, measures="cka").cka, expected, rtol=1e-6)
+
+
+def test_a_mapped_file_that_was_cut_is_refused(rng, tmp_path, monkeypatch):
+    monkeypatch.setattr(numpy_files, "MAPPED_FROM", 1000)
+    np.save(tmp_path / "x.npy", rng.normal(size=(3000, 4)))
+    opened = hl.open(tmp_path / "x.npy")
+    os.truncate(tmp_path / "x.npy", 5000)
+    with pytest.raises(ValueError, match="got a shorter file: it was truncated"):
+        hl.compare(opened, {"y": rng.normal(size=(3000, 4))}, measures="cka")

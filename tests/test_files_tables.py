@@ -105,10 +105,12 @@ def test_what_is_no_feature_is_left_out_with_a_word(written):
         }
     )
     told = r"made of 'kind' \(text\), 'label' .*, 'done' \(booleans\), 'when' \(dates or times\), 'none' \(nothing\)"
-    with pytest.warns(hl.FileWarning, match=told):
+    with pytest.warns(hl.LeftOutWarning, match=told):
         opened = hl.open(path)
     assert opened["t"].shape == (6, 1)
     assert opened.example_ids is None
+    with pytest.raises(hl.LeftOutWarning, match=told):  # where warnings are errors, they are still themselves
+        hl.open(path)
     assert hl.open(path, ids="kind", key="f").example_ids.tolist() == list("abcdef")
 
 
@@ -131,34 +133,69 @@ def test_the_index_of_pandas_says_who_rows_are(tmp_path):
         "unnamed": (table.set_index(pandas.Index([9, 8, 7, 6, 5, 4])), [9, 8, 7, 6, 5, 4]),
         "rows": (table, None),
         "part": (table.iloc[::2], [0, 2, 4]),
+        "seconds": (
+            table.set_index(pandas.Index([0.5, 1.5, 2.0, 3.0, 4.0, 5.0])),
+            ["0.5", "1.5", "2.0", "3.0", "4.0", "5.0"],
+        ),
+        "days": (
+            table.set_index(pandas.date_range("2020", periods=6)),
+            [f"2020-01-0{day} 00:00:00" for day in range(1, 7)],
+        ),
+        "beside": (table.assign(id=list("fedcba")).set_index(pandas.Index(list("uvwxyz"), name="key")), list("fedcba")),
+        "numbered": (table.set_index(pandas.RangeIndex(6, name="key")), list(range(6))),
         "categories": (table.set_index(pandas.CategoricalIndex(list("uvwxyz"), name="key")), list("uvwxyz")),
     }
     for name, (indexed, expected) in indexes.items():
         indexed.to_parquet(tmp_path / f"{name}.parquet")
         opened = hl.open(tmp_path / f"{name}.parquet")
-        assert_array_equal(opened[name], indexed.to_numpy())
+        assert_array_equal(opened[name], X if len(indexed) == 6 else X[::2])
         assert (None if expected is None else opened.example_ids.tolist()) == expected, name
-    for name, index in (
-        ("time", pandas.Index(np.linspace(0, 1, 6), name="seconds")),
-        ("levels", pandas.MultiIndex.from_product([[0, 1], [2, 3, 4]])),
-    ):
-        table.set_index(index).to_parquet(tmp_path / f"{name}.parquet")
-        with pytest.warns(hl.FileWarning, match="no layer is made of"):
-            opened = hl.open(tmp_path / f"{name}.parquet")
-        assert opened.example_ids is None
-        assert opened[name].shape == (6, 3)
+    table.set_index(pandas.MultiIndex.from_product([[0, 1], [2, 3, 4]])).to_parquet(tmp_path / "levels.parquet")
+    with pytest.warns(hl.LeftOutWarning, match="no layer is made of '__index_level_0__' .*, '__index_level_1__'"):
+        opened = hl.open(tmp_path / "levels.parquet")
+    assert opened.example_ids is None
+    assert opened["levels"].shape == (6, 3)
+
+
+def test_positions_stand_beside_ids(written):
+    opened = hl.open(written({"id": list("aabb"), "position": [0, 1, 0, 1], "f": np.arange(4.0)}))
+    assert opened.positions.tolist() == [0, 1, 0, 1]
+    assert opened["t"].shape == (4, 1)
+
+
+@pytest.mark.filterwarnings("ignore::homolog.LeftOutWarning")
+@pytest.mark.parametrize("kind", [pandas.DataFrame, polars.DataFrame])
+def test_a_table_in_memory_and_its_file_are_one(kind, tmp_path):
+    """One rule says which columns are what."""
+    table = kind(
+        {
+            "x": VECTORS,
+            "f": np.arange(6.0),
+            "label": [0, 1] * 3,
+            "kind": list("uvwxyz"),
+            "when": [datetime.datetime(2020, 1, day) for day in range(1, 7)],
+            "image_id": [3, 1, 2, 6, 5, 4],
+            "a.id": range(6),
+        }
+    )
+    path = tmp_path / "t.parquet"
+    table.to_parquet(path) if kind is pandas.DataFrame else table.write_parquet(path)
+    opened, held = hl.open(path), hl.Activations(table)
+    assert opened.example_ids.tolist() == held.example_ids.tolist()
+    assert sorted(array.shape for array in opened.values()) == sorted(array.shape for array in held.values())
+    assert_array_equal(opened["x"], held["x"])
 
 
 def test_ids_are_chosen_by_name(written):
     two = written({"user_id": [1, 2, 3], "item_id": [4, 5, 6], "f": [1.0, 2.0, 3.0]})
-    with pytest.warns(hl.FileWarning, match=r"'user_id' .*'item_id'"):
+    with pytest.warns(hl.LeftOutWarning, match=r"'user_id' .*'item_id'"):
         assert hl.open(two).example_ids is None
-    with pytest.warns(hl.FileWarning, match="'user_id'"):
+    with pytest.warns(hl.LeftOutWarning, match="'user_id'"):
         assert hl.open(two, ids="item_id").example_ids.tolist() == [4, 5, 6]
     with pytest.raises(KeyError, match="unknown id column 'item', did you mean item_id"):
         hl.open(two, ids="item")
     again = written({"id": ["a", "a", "b"], "f": [1.0, 2.0, 3.0]})
-    with pytest.warns(hl.FileWarning, match="hold some ids again"):
+    with pytest.warns(hl.LeftOutWarning, match="hold some ids again"):
         assert hl.open(again).example_ids.tolist() == ["a", "a", "b"]
 
 
@@ -267,9 +304,9 @@ def test_tables_in_text_of_every_form(case, text):
 
 
 def test_a_first_line_that_may_be_names_or_numbers_is_told_of(text):
-    with pytest.warns(hl.FileWarning, match="is taken for the numbers of its columns, and is no row"):
+    with pytest.warns(hl.LeftOutWarning, match="is taken for the numbers of its columns, and is no row"):
         assert hl.open(text("0,1,2\n5,6,7\n7,8,9\n"))["t"].shape == (2, 3)
-    with pytest.warns(hl.FileWarning, match="is taken for a row"):
+    with pytest.warns(hl.LeftOutWarning, match="is taken for a row"):
         assert hl.open(text("0,1\n1,0\n1,1\n"))["t"].shape == (3, 2)
 
 
@@ -326,5 +363,5 @@ def test_numbers_of_any_size_are_finite(written):
 def test_classes_that_datasets_notes_are_no_features(written):
     about = {b"huggingface": json.dumps({"info": {"features": {"animal": {"_type": "ClassLabel"}}}}).encode()}
     table = pyarrow.table({"x": VECTORS, "animal": [0, 1] * 3}).replace_schema_metadata(about)
-    with pytest.warns(hl.FileWarning, match=r"'animal' \(classes\)"):
+    with pytest.warns(hl.LeftOutWarning, match=r"'animal' \(classes\)"):
         assert list(hl.open(written(table))) == ["x"]

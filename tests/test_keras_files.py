@@ -17,7 +17,7 @@ import pytest
 from small_conv_elsewhere import imported_keras
 
 import homolog as hl
-from homolog.extraction import keras_files
+from homolog.extraction.frameworks import keras_files
 
 keras = imported_keras()
 layers = keras.layers

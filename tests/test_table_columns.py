@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -186,6 +188,24 @@ def test_two_columns_of_one_name_are_refused(library):
         hl.Activations({"l": table})
 
 
+def test_ids_that_do_not_tell_rows_apart_are_told():
+    classes = ["cat", "dog"] * 3
+    for table in (
+        pd.DataFrame(X, index=classes),
+        pl.DataFrame({"id": classes, "v": VECTORS}),
+        xarray.DataArray(X, dims=("kind", "unit"), coords={"kind": classes}),
+    ):
+        with pytest.warns(hl.LeftOutWarning, match="^layer 'l': its 6 rows have 2 ids, which do not tell them apart"):
+            assert hl.Activations({"l": table}).example_ids.tolist() == classes
+
+
+def test_a_recording_with_its_examples_in_columns_is_refused():
+    recording = xarray.DataArray(X.T, dims=("unit", "trial"), coords={"example_id": ("trial", IDS)})
+    with pytest.raises(ValueError, match=r"got 'example_id' along 'trial': put that first, \.transpose"):
+        hl.cka(recording, recording)
+    hl.cka(recording.transpose("trial", ...), X)
+
+
 def test_what_is_no_table_yet_says_what_makes_it_one():
     with pytest.raises(TypeError, match=r"got a LazyFrame: call its \.collect\(\) first"):
         hl.cka(pl.DataFrame(X).lazy(), X)
@@ -194,6 +214,37 @@ def test_what_is_no_table_yet_says_what_makes_it_one():
             hl.cka(column, X)
     with pytest.raises(ValueError, match="two axes"):
         hl.cka(xarray.DataArray(X[:, 0]), X)
+
+
+NAMED = {
+    "by name": {"id": IDS, "label": [0, 1] * 3, "text": IDS, "f0": X[:, 0], "f1": X[:, 1]},
+    "by ending": {
+        "image_id": IDS,
+        "Target": [0.5, 1] * 3,
+        "when": list(pd.date_range("2020", periods=6)),
+        "f0": X[:, 0],
+    },
+    "two endings": {"a_id": range(6), "b_id": range(6), "f0": X[:, 0], "f1": X[:, 1]},
+    "vectors": {"index": [3, 1, 4, 5, 9, 2], "v": VECTORS, "f0": X[:, 0], "correct": [True, False] * 3},
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_a_table_is_read_from_a_file_as_it_is_taken_from_memory(case, tmp_path):
+    table = pd.DataFrame(NAMED[case])
+    table.to_parquet(tmp_path / "features.parquet")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found, written = hl.Activations(table), hl.open(tmp_path / "features.parquet")
+    names = [[name for name in table if repr(name) in str(each.message)] for each in told]
+    assert len(names) == 2
+    assert names[0] == names[1]
+    assert list(found) == list(written)
+    for name, layer in found.items():
+        assert_array_equal(layer, written[name])
+    assert (found.example_ids is None) == (written.example_ids is None)
+    if found.example_ids is not None:
+        assert_array_equal(found.example_ids, written.example_ids)
 
 
 def test_the_rule_itself():

@@ -231,7 +231,8 @@ def on_disk(x: Array) -> Rows | None:
     """Return a representation that is on disk, or is a file mapped as it is, as rows to read; None for any other."""
     if isinstance(x, Rows):
         return x
-    return Mapped.of(x) if is_whole_map(x) else None
+    rows = Mapped.of(x) if is_whole_map(x) else None
+    return rows if rows is not None and rows.holds(x) else None
 
 
 def itemsize(x: Array, *, single: bool) -> int:

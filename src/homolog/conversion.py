@@ -152,14 +152,13 @@ def _frame(library: str, x: Any, title: str) -> Frame:
 
 def _array(x: Any, title: str) -> Any:
     """Return an array or sparse rows of what is neither a table nor a plain array; anything strange as it is."""
-    if isinstance(x, np.ma.MaskedArray):
-        return _without_mask(x, title)
     if is_sparse(x):
         return sparse_rows(x, title)
     if isinstance(x, list | tuple):
         return _of_list(x, title)
     if isinstance(x, np.matrix | memoryview) or (hasattr(x, "__array__") and not isinstance(x, Mapping | np.generic)):
-        return np.asarray(x)
+        found = np.asanyarray(x)  # variables of netCDF4 give masked arrays
+        return _without_mask(found, title) if isinstance(found, np.ma.MaskedArray) else np.asarray(found)
     return x
 
 

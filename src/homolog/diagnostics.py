@@ -87,15 +87,11 @@ class ExtractionWarning(HomologWarning):
 
 
 class LeftOutWarning(HomologWarning):
-    """Part of a table, or rows that not all sides have, was left out; or a column was taken that may be no feature."""
+    """Part of a table or a file, or rows that not all sides have, was left out; or a column was taken that may be no feature."""
 
 
 class DenseWarning(HomologWarning):
     """A sparse matrix was made dense: it takes far more memory than it did."""
-
-
-class FileWarning(HomologWarning):
-    """Something in a file could not be taken as a layer or for the ids of its rows, and was left out."""
 
 
 @dataclass(frozen=True)

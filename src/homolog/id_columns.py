@@ -117,6 +117,16 @@ def checked_identity(values: Any, column: str, table: str) -> np.ndarray:
     raise TypeError(f"column {quoted(column)} of {shown(table)} must hold integers or text, got {got}: {remedy}.")
 
 
+def repeated(ids: np.ndarray | None, positions: np.ndarray | None, table: str) -> list[Caution]:
+    """Say that ids occur again, as the classes of an index do: they do not tell rows apart."""
+    if ids is None or positions is not None or (count := len(np.unique(ids))) == len(ids):
+        return []
+    message = (
+        f"{table}: its {len(ids)} rows have {count} ids, which do not tell them apart: give every row an id of its own."
+    )
+    return [Caution(LeftOutWarning, message)]
+
+
 def _left_out(kinds: Mapping[str, str], table: str) -> list[Caution]:
     if not kinds:
         return []

@@ -89,7 +89,7 @@ MODEL_FILES = (".onnx", ".keras", ".h5")
 
 
 def model_or_data(text: str) -> Any:
-    """Return what a factory makes, a model or data named themselves, the path of a model's file, or the arrays of NumPy's file."""
+    """Return what a factory makes, a model or data themselves, the path of a model's file, or arrays of NumPy's file."""
     path = Path(text)
     if path.suffix.lower() in MODEL_FILES:
         return _there(path)
@@ -122,8 +122,8 @@ def _arrays(path: Path) -> Any:
         return {name: found[name] for name in found.files} if path.suffix.lower() == ".npz" else found
     except (EOFError, zipfile.BadZipFile, ValueError) as error:
         raise ValueError(
-            f"{path.name!r} must hold arrays of numbers, got a file that NumPy cannot read without pickle ({first_line(error)}): save "
-            f"them with numpy.save or numpy.savez."
+            f"{path.name!r} must hold arrays of numbers, got a file that NumPy cannot read without pickle ({first_line(error)}): "
+            f"save them with numpy.save or numpy.savez."
         ) from None
 
 

@@ -50,7 +50,8 @@ def compare(
     ----------
     a, b
         array (n, p), mapping of layer names to arrays, Activations, or path of a file that `homolog.open` reads. For an array a
-        DataFrame will do, an array of xarray, a list of vectors, or a sparse matrix. Without b, a is compared with itself. Many models at once: a mapping of model names to any of these, without b.
+        DataFrame will do, an array of xarray, a list of vectors, or a sparse matrix. Without b, a is compared with itself. Many
+        models at once: a mapping of model names to any of these, without b.
     measures
         text forms ("cka(kernel=rbf)"), bound measures, functions of two arrays, a sequence of these, or a mapping
         {name of the variable: any of these}. By default debiased linear CKA, which is about 0 for independent layers, and

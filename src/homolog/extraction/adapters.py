@@ -16,13 +16,13 @@ from homolog.extraction.wrappers import unwrapped
 from homolog.names import quoted
 
 ADAPTERS: tuple[str, ...] = ("keras_models", "flax_models", "equinox_models", "onnx_models")
-"""Modules of this room, each with `is_model(model)`, which imports nothing, and `adapt(model, ...)`; the first that fits."""
+"""Modules of `frameworks`, each with `is_model(model)`, which imports nothing, and `adapt(model, ...)`; the first that fits."""
 
 
 def adapter_of(model: Any) -> Any:
     """Return the adapter that takes a model, or the file of one; None where it is for none of them."""
     for name in ADAPTERS:
-        adapter = importlib.import_module(f"homolog.extraction.{name}")
+        adapter = importlib.import_module(f"homolog.extraction.frameworks.{name}")
         if adapter.is_model(model):
             return adapter
     return None

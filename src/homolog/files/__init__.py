@@ -5,20 +5,23 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from homolog.activations import Activations, unknown_among
 from homolog.arrays import Array, described, widened
+from homolog.diagnostics import HomologWarning
 from homolog.files.arrow_files import read_arrow, read_parquet, write_parquet
-from homolog.files.contents import IDENTITIES, RESERVED, Contents, Refusal, Unknown, layers_and_notes
+from homolog.files.contents import IDENTITIES, RESERVED, Contents, Refusal, Unknown
 from homolog.files.folders import read_folder, split_of
 from homolog.files.hdf5 import read_hdf5
 from homolog.files.matlab import read_matlab
 from homolog.files.netcdf import read_netcdf, write_netcdf
 from homolog.files.numpy_files import read_npy, read_npz, write_npz
 from homolog.files.safetensors_files import read_safetensors, write_safetensors
+from homolog.files.selection import layers_and_notes
 from homolog.files.text_tables import read_text
 from homolog.files.torch_files import read_torch
 from homolog.names import first_line, quoted, shortened, shown, writable
@@ -63,8 +66,9 @@ def open(path: str | PathLike[str], key: str | None = None, *, ids: str | None =
     key
         one of several layers by its name, or all of a group, such as the path of a group of HDF5 or the name of a split.
     ids
-        what says who the rows are: the name of a column, or of an array with one entry per row. By default a file is asked (the
-        index of a pandas table), then what is called `example_id`, `id`, `ids` or `index`, then a single name that ends in `_id`.
+        what says who the rows are: the name of a column, or of an array with one entry per row. By default what is called
+        `example_id`, `id`, `ids` or `index`, else a single name that ends in `_id`, else the index that a file knows, such as
+        that of pandas.
 
     Returns
     -------
@@ -88,8 +92,8 @@ def open(path: str | PathLike[str], key: str | None = None, *, ids: str | None =
 
     Warns
     -----
-    FileWarning
-        If something is left out: text, dates, booleans, single numbers, one number per row outside tables.
+    LeftOutWarning
+        If something is left out: text, dates, booleans, classes, single numbers, one number per row outside tables.
 
     Notes
     -----
@@ -169,10 +173,11 @@ def _read(path: Path, key: str | None, ids: str | None) -> Activations:
             contents = read_folder(folder)
         else:
             contents = _READERS[path.suffix](path)
-        arrays, notes = layers_and_notes(contents, key, ids, repr(str(path)))
+        with closing(contents):
+            arrays, notes = layers_and_notes(contents, key, ids, repr(str(path)))
         arrays = {name: widened(array) for name, array in arrays.items()}
         provenance = {"model": model} | _provenance(str(notes.get("provenance", "{}")))
-    except (ImportError, PermissionError, IsADirectoryError):
+    except (ImportError, PermissionError, IsADirectoryError, HomologWarning):
         raise
     except Unknown as error:
         raise KeyError(f"in {str(path)!r}, {error}") from None

@@ -29,19 +29,17 @@ def read_parquet(path: Path) -> Contents:
     """Say what a file of Parquet holds; columns are read when asked for, and their checksums compared if there are any."""
     pyarrow = optional("pyarrow", "tables", "reading .parquet")
     parquet = optional("pyarrow.parquet", "tables", "reading .parquet")
-    whole = _mapped_bytes(path)
-    with parquet.ParquetFile(pyarrow.BufferReader(whole)) as file:
-        schema = file.schema_arrow
+    # One reader for all: making one goes through all that a file says of its columns, which may be thousands.
+    file = parquet.ParquetFile(pyarrow.BufferReader(_mapped_bytes(path)), page_checksum_verification=True)
+    schema = file.schema_arrow
     numbers = {field.name for field in schema if pyarrow.types.is_primitive(field.type)}
 
     @cache
     def read(*names: str) -> dict[str, Any]:
-        with parquet.ParquetFile(pyarrow.BufferReader(whole), page_checksum_verification=True) as file:
-            table = file.read(columns=names)
+        table = file.read(columns=names)
         return dict(zip(table.schema.names, table.columns, strict=True))
 
     def column(name: str) -> Any:
-        # Thousands of columns of numbers are read at once: every reading goes through all that a file says of its columns.
         return read(*numbers)[name] if name in numbers else read(name)[name]
 
     return _as_written(contents_of(schema, column, writable(path.stem)), schema)

@@ -38,7 +38,7 @@ def _index(schema: Any) -> tuple[tuple[str, ...], np.ndarray | None]:
     said = about.get("index_columns", []) if isinstance(about, dict) else []
     columns = tuple(name for name in said if isinstance(name, str) and name in schema.names)
     ranges = [entry for entry in said if isinstance(entry, dict) and entry.get("kind") == "range"]
-    if len(ranges) != 1 or columns or (ranges[0]["start"], ranges[0]["step"]) == (0, 1):
+    if len(ranges) != 1 or columns or [ranges[0][part] for part in ("start", "step", "name")] == [0, 1, None]:
         return columns, None
     start, stop, step = (int(ranges[0][name]) for name in ("start", "stop", "step"))
     return ("__index_level_0__",), np.asarray(range(start, stop, step))
@@ -66,9 +66,10 @@ def _entry(name: str, dtype: Any, column: Callable[[str], Any]) -> Entry:
         return Entry("text", lambda: column(name).to_pylist())
     if _is_list(types, dtype):
         return Entry("layer", lambda: _vectors(column(name), name))
-    if types.is_boolean(dtype) or types.is_null(dtype) or types.is_temporal(dtype):
-        kind = "booleans" if types.is_boolean(dtype) else "nothing" if types.is_null(dtype) else "dates or times"
-        return Entry("other", what=kind)
+    if types.is_temporal(dtype):  # which may say who rows are
+        return Entry("text", lambda: _dates(column(name)), "dates or times")
+    if types.is_boolean(dtype) or types.is_null(dtype):
+        return Entry("other", what="booleans" if types.is_boolean(dtype) else "nothing")
     if types.is_binary(dtype) or types.is_large_binary(dtype) or types.is_fixed_size_binary(dtype):
         return Entry("refused", what=_OBJECTS.format(kind="bytes, which may be pickled objects"))
     return Entry("refused", what=_OBJECTS.format(kind=f"a column of type {str(dtype)[:60]}"))
@@ -93,6 +94,10 @@ def _extension(name: str, dtype: Any, column: Callable[[str], Any]) -> Entry:
 def _storage(column: Any) -> Any:
     pyarrow = optional("pyarrow", "tables", "reading tables")
     return pyarrow.chunked_array([chunk.storage for chunk in column.chunks], type=column.type.storage_type)
+
+
+def _dates(column: Any) -> list[str | None]:
+    return [None if value is None else str(value) for value in column.to_pylist()]
 
 
 def _decoded(column: Any, value: Any) -> Any:

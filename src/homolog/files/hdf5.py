@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.files.contents import Contents, Entry, Refusal, entry_of, stacked
+from homolog.files.contents import Contents, Entry, Refusal, entry_of, kept_open, stacked
 from homolog.files.numpy_files import mapped
 from homolog.machine import optional
 
@@ -25,7 +25,7 @@ MODEL = (
 def read_hdf5(path: Path) -> Contents:
     """Say what a file of HDF5 holds; a dataset is read when it is asked for, and a large one without chunks is mapped."""
     h5py = optional("h5py", "files", f"reading {path.suffix}")
-    with h5py.File(path, "r") as file:
+    with kept_open(h5py.File(path, "r")) as file:
         if _is_keras(file):
             raise Refusal(MODEL)
         if any("pandas_type" in group.attrs for group in file.values() if isinstance(group, h5py.Group)):
@@ -34,7 +34,7 @@ def read_hdf5(path: Path) -> Contents:
                 "write it with to_parquet."
             )
         entries = {name: _entry(h5py, path, item, name) for name, item in items(h5py, file)}
-    return Contents(entries)
+        return Contents(entries, close=file.close)
 
 
 def _is_keras(file: Any) -> bool:
@@ -72,19 +72,24 @@ def _entry(h5py: Any, path: Path, item: Any, name: str) -> Entry:
     if kind != "array":
         return Entry("refused", what=kind) if kind.startswith("must") else Entry("other", what=kind)
     if h5py.check_vlen_dtype(item.dtype) is not None and not _is_text(h5py, item):
-        return Entry("layer", lambda: read(path, name))
-    return entry_of(name, item.shape, _TEXT if _is_text(h5py, item) else item.dtype, lambda: read(path, name))
+        return Entry("layer", lambda: read(path, item))
+    return entry_of(name, item.shape, _TEXT if _is_text(h5py, item) else item.dtype, lambda: read(path, item))
 
 
 def _is_text(h5py: Any, item: Any) -> bool:
     return h5py.check_string_dtype(item.dtype) is not None
 
 
+def elsewhere(item: Any) -> bool:
+    """Say whether numbers of a dataset lie in other files."""
+    return bool(item.external or item.is_virtual)
+
+
 def kind_of(h5py: Any, item: Any) -> str:
     """Say whether what lies at a path is a plain array; else what it is, or, from "must" on, why it is refused."""
     if not isinstance(item, h5py.Dataset) or item.shape is None:
         return "nothing" if isinstance(item, h5py.Dataset) else "a type"
-    if item.external or item.is_virtual:
+    if elsewhere(item):
         return "must hold its numbers in the file itself, got some in other files: copy them into one"
     if item.dtype.kind == "O" and not _is_text(h5py, item):
         inner = h5py.check_vlen_dtype(item.dtype)
@@ -97,16 +102,14 @@ def kind_of(h5py: Any, item: Any) -> str:
     return "array"
 
 
-def read(path: Path, name: str) -> Any:
-    """Read one dataset."""
+def read(path: Path, item: Any) -> Any:
+    """Read a dataset of a file."""
     h5py = optional("h5py", "files", "reading HDF5")
-    with h5py.File(path, "r") as file:
-        item = file[name]
-        offset = item.id.get_offset() if item.chunks is None and item.compression is None else None
-        if offset is not None and item.dtype.kind in "iuf":
-            large = mapped(path, offset, item.shape, item.dtype)
-            if large is not None:
-                return large
-        found = item[()]
-        ragged = h5py.check_vlen_dtype(item.dtype) is not None and not _is_text(h5py, item)
-    return stacked(found, name) if ragged else list(found) if found.dtype.kind == "O" else np.asarray(found)
+    offset = item.id.get_offset() if item.chunks is None else None
+    large = mapped(path, offset, item.shape, item.dtype) if offset is not None else None
+    if large is not None:
+        return large
+    found = item[()]
+    if h5py.check_vlen_dtype(item.dtype) is not None and not _is_text(h5py, item):
+        return stacked(found, item.name.strip("/"))
+    return list(found) if found.dtype.kind == "O" else np.asarray(found)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.files import hdf5
-from homolog.files.contents import Contents, Entry, of_shape, stacked, warn
+from homolog.files.contents import Contents, Entry, kept_open, of_shape, stacked, warn
 from homolog.machine import optional
 
 _OBJECT = "must be a plain array, got {kind}: write its numbers as a matrix, such as {remedy}"
@@ -68,6 +68,8 @@ def _texts(texts: list[str]) -> Entry:
 
 def _cells(cells: list[Any], name: str) -> Entry:
     """Say what a cell array is: texts, vectors of numbers, or objects."""
+    if not cells:
+        return Entry("other", what="nothing")
     kinds = {cell.dtype.kind if type(cell) is np.ndarray and cell.dtype.names is None else "O" for cell in cells}
     if kinds == {"U"}:
         return _texts([str(cell.reshape(-1)[0]) if cell.size else "" for cell in cells])
@@ -80,17 +82,17 @@ def _read_newer(path: Path) -> Contents:
     """Say what a file of version 7.3 holds, which is one of HDF5 with all axes in the opposite order."""
     h5py = optional("h5py", "files", "reading .mat of version 7.3")
     entries, plain = {}, []
-    with h5py.File(path, "r") as file:
+    with kept_open(h5py.File(path, "r")) as file:
         for name, item in _variables(h5py, file):
             entries[name.replace("/", ".")] = _newer(h5py, path, name, item)
             if isinstance(item, h5py.Dataset) and "MATLAB_class" not in item.attrs and item.ndim > 1:
                 plain.append(name)
-    if plain:
-        warn(
-            f"in {str(path)!r}, {plain[0]!r} is read as MATLAB would, with its axes in the opposite order of HDF5's, although "
-            f"MATLAB did not write it: name the file .h5 if its rows are the examples."
-        )
-    return Contents(entries)
+        if plain:
+            warn(
+                f"in {str(path)!r}, {plain[0]!r} is read as MATLAB would, with its axes in the opposite order of HDF5's, "
+                f"although MATLAB did not write it: name the file .h5 if its rows are the examples."
+            )
+        return Contents(entries, close=file.close)
 
 
 def _variables(h5py: Any, file: Any) -> Iterator[tuple[str, Any]]:
@@ -117,15 +119,17 @@ def _newer(h5py: Any, path: Path, name: str, item: Any) -> Entry:
         sparse = "MATLAB_sparse" in item.attrs
         what = "a sparse one" if sparse else f"an object of class {kind[:40]}"
         return Entry("refused", what=_OBJECT.format(kind=what, remedy="full(x)" if sparse else "struct(x)"))
+    found = hdf5.kind_of(h5py, item)
     if "MATLAB_empty" in item.attrs:
         return Entry("other", what="nothing")
+    if hdf5.elsewhere(item):
+        return Entry("refused", what=found)
     if kind == "cell":
         return _newer_cells(h5py, item, name)
     if kind == "char":
         return _texts(_text_rows(item))
     if kind == "logical":
         return Entry("other", what="booleans")
-    found = hdf5.kind_of(h5py, item)
     if (kind and kind not in _NUMBERS) or item.dtype.kind == "V" or "MATLAB_object_decode" in item.attrs:
         what = (
             "complex numbers"
@@ -137,8 +141,8 @@ def _newer(h5py: Any, path: Path, name: str, item: Any) -> Entry:
     if found != "array":
         return Entry("refused", what=found) if found.startswith("must") else Entry("other", what=found)
     if item.dtype.kind == "O":
-        return Entry("text", lambda: hdf5.read(path, name))
-    return of_shape(item.shape[::-1], lambda: hdf5.read(path, name).T)
+        return Entry("text", lambda: hdf5.read(path, item))
+    return of_shape(item.shape[::-1], lambda: hdf5.read(path, item).T)
 
 
 def _newer_cells(h5py: Any, item: Any, name: str) -> Entry:
@@ -149,7 +153,7 @@ def _newer_cells(h5py: Any, item: Any, name: str) -> Entry:
 
 def _cell(h5py: Any, item: Any) -> np.ndarray | None:
     """Return the text or the numbers in a cell; None for anything else."""
-    kind = _class_of(item) if isinstance(item, h5py.Dataset) else ""
+    kind = _class_of(item) if isinstance(item, h5py.Dataset) and not hdf5.elsewhere(item) else ""
     if kind == "char":
         return np.asarray(["".join(_text_rows(item))])
     return np.asarray(item[()]) if kind in _NUMBERS else None

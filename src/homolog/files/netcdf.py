@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ import numpy as np
 from homolog.activations import Activations
 from homolog.diagnostics import listed
 from homolog.files import hdf5
-from homolog.files.contents import IDENTITIES, Contents, Entry, Refusal, entry_of
+from homolog.files.contents import IDENTITIES, Contents, Entry, Refusal, entry_of, kept_open
 from homolog.files.numpy_files import arrays_of
 from homolog.machine import optional
 
@@ -34,31 +35,40 @@ def read_netcdf(path: Path) -> Contents:
         return _of_others(path, "scipy")
     h5py = optional("h5py", "files", "reading .nc")
     optional("h5netcdf", "files", "reading .nc")
-    with h5py.File(path, "r") as file:
+    with kept_open(h5py.File(path, "r")) as file:
         for name, item in hdf5.items(h5py, file):
-            if isinstance(item, str) or hdf5.kind_of(h5py, item).startswith("must hold its numbers"):
+            if isinstance(item, str) or (isinstance(item, h5py.Dataset) and hdf5.elsewhere(item)):
                 raise Refusal(
                     f"variables must lie in the file itself, got a link or numbers elsewhere in {name[:60]!r}."
                 )
-        about = json.loads(file[_ABOUT][()]) if _ABOUT in file else None
-        there = set(file)
+        if _ABOUT in file:
+            return _own(path, file)
         groups = [name for name in file if isinstance(file[name], h5py.Group)]
-    if about is None and len(groups) == len(there) > 0:
-        raise Refusal(
-            f"variables must lie at the root of the file, got groups ({listed(groups)}): read one with xarray.open_dataset(path, "
-            f"group={groups[0]!r}), and write it to a file of its own."
-        )
-    if about is None:
-        return _of_others(path, "h5netcdf")
-    layers = {each["name"]: Entry("layer", _reader(path, each["variable"], each["dtype"])) for each in about["layers"]}
-    notes = {name: hdf5.read(path, variable) for name, variable in about["rows"].items()}
+        if len(groups) == len(file) > 0:
+            raise Refusal(
+                f"variables must lie at the root of the file, got groups ({listed(groups)}): read one with "
+                f"xarray.open_dataset(path, group={groups[0]!r}), and write it to a file of its own."
+            )
+    file.close()
+    return _of_others(path, "h5netcdf")
+
+
+def _own(path: Path, file: Any) -> Contents:
+    """Say what homolog wrote."""
+    about = json.loads(file[_ABOUT][()])
+    layers = {
+        each["name"]: Entry("layer", partial(_layer, path, file[each["variable"]], each["dtype"]))
+        for each in about["layers"]
+    }
+    notes = {name: hdf5.read(path, file[variable]) for name, variable in about["rows"].items()}
     if isinstance(notes.get("example_ids"), list):
         notes["example_ids"] = [text.decode() for text in notes["example_ids"]]
-    return Contents(layers, notes | {"provenance": json.dumps(about["provenance"])})
+    return Contents(layers, notes | {"provenance": json.dumps(about["provenance"])}, close=file.close)
 
 
-def _reader(path: Path, variable: str, dtype: str) -> Any:
-    return lambda: hdf5.read(path, variable).astype(dtype, copy=False)
+def _layer(path: Path, item: Any, dtype: str) -> np.ndarray:
+    found: np.ndarray = hdf5.read(path, item).astype(dtype, copy=False)
+    return found
 
 
 def holds_activations(path: Path) -> bool:

@@ -11,17 +11,21 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import to_numpy
-from homolog.files.contents import IDENTITIES, RESERVED, Contents, Entry, entry_of, members
+from homolog.files.contents import IDENTITIES, RESERVED, Contents, Entry, entry_of, kept_open, members
 from homolog.names import writable
 
 MAPPED_FROM = 64 << 20
 """Bytes from which on an array stays in its file, where the file holds its numbers as they are."""
 
 
+def is_large(shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Say whether an array should stay in its file, if it can."""
+    return int(np.prod(shape, dtype=object)) * dtype.itemsize >= MAPPED_FROM
+
+
 def mapped(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
     """Map a large array whose numbers lie one after the other in a file; None where it should rather be read."""
-    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if size < MAPPED_FROM or dtype.kind not in "fiu" or offset + size > path.stat().st_size:
+    if not is_large(shape, dtype) or dtype.kind not in "fiu":
         return None
     return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
 
@@ -55,20 +59,22 @@ def read_npz(path: Path) -> Contents:
     if not zipfile.is_zipfile(path):
         raise ValueError("no complete zip archive; it may be truncated")
     # numpy.load takes the layers "a" and "a.npy" for one.
-    with zipfile.ZipFile(path) as archive:
+    with kept_open(zipfile.ZipFile(path)) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if len(set(names)) < len(names):
             raise ValueError("two arrays of one name")
-        held = {name: _member(path, archive, name, full) for name, full in zip(names, archive.namelist(), strict=True)}
-    found = members(held)
+        found = members(
+            {name: _member(archive, name, full) for name, full in zip(names, archive.namelist(), strict=True)}
+        )
+    found.close = archive.close
     if "provenance" in found.notes:
         found.notes["provenance"] = str(found.notes["provenance"])
     return found
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str, full: str) -> Entry:
+def _member(archive: zipfile.ZipFile, name: str, full: str) -> Entry:
     def read() -> np.ndarray:
-        with zipfile.ZipFile(path) as archive, archive.open(full) as member:
+        with archive.open(full) as member:
             return np.lib.format.read_array(member, allow_pickle=False)
 
     with archive.open(full) as member:

@@ -13,7 +13,7 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.files.contents import RESERVED, Contents, entry_of, members
-from homolog.files.numpy_files import arrays_of, mapped
+from homolog.files.numpy_files import arrays_of, is_large, mapped
 from homolog.machine import optional
 
 _SMALL = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
@@ -49,18 +49,21 @@ def _as_it_is(array: np.ndarray) -> np.ndarray:
 
 
 def _tensor(path: Path, file: Any, name: str) -> np.ndarray:
-    dtype = file.get_slice(name).get_dtype()
+    about = file.get_slice(name)
+    dtype = about.get_dtype()
     if dtype in _SMALL:
         offset, size, shape = _place(path, name)
         with path.open("rb") as raw:
             raw.seek(offset)
             small = getattr(optional("ml_dtypes", "files", "float8"), _SMALL[dtype])
             return np.frombuffer(raw.read(size), small).reshape(shape)
-    large = None
-    if dtype in _PLAIN:
+    plain = np.dtype(_PLAIN[dtype]) if dtype in _PLAIN else None
+    if plain is not None and is_large(tuple(about.get_shape()), plain):
         offset, _, shape = _place(path, name)
-        large = mapped(path, offset, shape, np.dtype(_PLAIN[dtype]))
-    return file.get_tensor(name) if large is None else large
+        large = mapped(path, offset, shape, plain)
+        if large is not None:
+            return large
+    return file.get_tensor(name)
 
 
 def _place(path: Path, name: str) -> tuple[int, int, tuple[int, ...]]:

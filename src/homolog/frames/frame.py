@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.diagnostics import Caution
-from homolog.id_columns import NUMBER, TEXT, VECTOR, checked_identity, columns_of
+from homolog.id_columns import NUMBER, TEXT, VECTOR, checked_identity, columns_of, repeated
 from homolog.names import quoted
 
 EMPTY = "nothing"
@@ -64,7 +64,7 @@ def table_of(frame: Frame, title: str, name: str) -> Table:
     positions = None
     if columns.positions is not None:
         positions = checked_identity(frame.entries(columns.positions), columns.positions, title)
-    return Table(layers, ids, positions, index, columns.cautions)
+    return Table(layers, ids, positions, index, [*columns.cautions, *repeated(ids, positions, title)])
 
 
 def kind_of_entries(entries: Sequence[Any]) -> str:
@@ -119,6 +119,8 @@ def ragged(what: str, row: int, length: int, expected: int) -> ValueError:
 
 def _vector(entry: Any) -> np.ndarray | None:
     """Return an entry as an array, None where it cannot be one."""
+    if isinstance(entry, np.ma.MaskedArray) and np.ma.is_masked(entry):
+        return None
     if hasattr(entry, "detach"):  # a tensor, perhaps on a device
         entry = entry.detach().cpu()
     try:
@@ -134,6 +136,8 @@ def _got(entry: Any, row: np.ndarray | None) -> str:
     if _kind(entry) == EMPTY:
         return "nothing"
     if row is None:
+        if isinstance(entry, np.ma.MaskedArray):
+            return "a masked vector"
         return "something that is no vector" if _kind(entry) == VECTOR else quoted(entry)
     if row.ndim == 1 and not row.size:
         return "an empty vector"

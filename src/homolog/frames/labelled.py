@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 
 from homolog.frames.frame import Table
-from homolog.id_columns import ID_NAMES, POSITIONS, checked_identity
+from homolog.id_columns import POSITIONS, TEXT, checked_identity, identity_of, repeated
+
+EXAMPLES = ("example_id", "example_ids")
+"""Coordinates that can be of nothing but examples: `id` may be that of a unit."""
 
 
 def labelled_array(x: Any, title: str, name: str) -> Table:
@@ -16,18 +19,25 @@ def labelled_array(x: Any, title: str, name: str) -> Table:
         return Table({name: x.to_numpy()})
     first = x.dims[0]
     along = {str(key): place for key, place in x.coords.items() if place.dims == (first,)}
-    ids = _named(along, ID_NAMES)
-    positions = None if ids is None else _named(along, POSITIONS)
+    ids = identity_of(dict.fromkeys(along, TEXT))
+    positions = None if ids is None else next((key for key in along if key.strip().lower() in POSITIONS), None)
     ids = str(first) if ids is None and str(first) in along else ids  # the index of the dimension
-    return Table(
-        {name: x.to_numpy()},
-        None if ids is None else checked_identity(_entries(along[ids]), ids, title),
-        None if positions is None else checked_identity(_entries(along[positions]), positions, title),
-    )
+    if ids is None:
+        _check_direction(x, title)
+        return Table({name: x.to_numpy()})
+    who = checked_identity(_entries(along[ids]), ids, title)
+    where = None if positions is None else checked_identity(_entries(along[positions]), positions, title)
+    return Table({name: x.to_numpy()}, who, where, cautions=repeated(who, where, title))
 
 
-def _named(along: dict[str, Any], wanted: tuple[str, ...]) -> str | None:
-    return next((key for key in along if key.strip().lower() in wanted), None)
+def _check_direction(x: Any, title: str) -> None:
+    """Raise where another dimension than the first has the ids of examples."""
+    for key, place in x.coords.items():
+        if len(place.dims) == 1 and str(key).strip().lower() in EXAMPLES:
+            raise ValueError(
+                f"{title} must have its examples along its first dimension, {str(x.dims[0])!r}, got {str(key)!r} along "
+                f"{str(place.dims[0])!r}: put that first, .transpose({str(place.dims[0])!r}, ...)."
+            )
 
 
 def _entries(coordinate: Any) -> np.ndarray:

@@ -9,11 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from homolog.extraction.call_arguments import arguments_of, call_of, needed_arguments, output_of_part, parameters_of
-from homolog.extraction.class_digests import code_of_classes
 from homolog.extraction.digests import hashed
-from homolog.extraction.heard_calls import OUTPUT, HeardCalls, base_names, calls_of
-from homolog.extraction.jax_arrays import as_jax, device_of, parts_of_tree, without_places
+from homolog.extraction.frameworks.call_arguments import (
+    arguments_of,
+    call_of,
+    needed_arguments,
+    output_of_part,
+    parameters_of,
+)
+from homolog.extraction.frameworks.class_digests import code_of_classes
+from homolog.extraction.frameworks.heard_calls import OUTPUT, HeardCalls, base_names, calls_of
+from homolog.extraction.frameworks.jax_arrays import as_jax, device_of, parts_of_tree, without_places
 from homolog.extraction.layer_values import AdaptedModel
 from homolog.extraction.tensors import is_floating, numbers_of
 from homolog.machine import optional

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from homolog.extraction.onnx_graphs import MICROSOFT, Graph
+from homolog.extraction.frameworks.onnx_graphs import MICROSOFT, Graph
 from homolog.names import quoted
 
 WITHOUT_NUMPY = {

@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from homolog.extraction.onnx_graphs import Graph, inner_graphs
+from homolog.extraction.frameworks.onnx_graphs import Graph, inner_graphs
 from homolog.machine import optional
 from homolog.names import first_line, quoted, shown
 

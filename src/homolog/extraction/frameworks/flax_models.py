@@ -8,11 +8,17 @@ from functools import partial
 from typing import Any
 
 from homolog.arrays import described
-from homolog.extraction.call_arguments import arguments_of, call_of, inference_flags, needed_arguments, output_of_part
-from homolog.extraction.class_digests import code_of_classes
 from homolog.extraction.digests import hashed
-from homolog.extraction.heard_calls import OUTPUT, HeardCalls, base_names, calls_of, numbered
-from homolog.extraction.jax_arrays import as_jax, device_of, parts_of_tree, without_places
+from homolog.extraction.frameworks.call_arguments import (
+    arguments_of,
+    call_of,
+    inference_flags,
+    needed_arguments,
+    output_of_part,
+)
+from homolog.extraction.frameworks.class_digests import code_of_classes
+from homolog.extraction.frameworks.heard_calls import OUTPUT, HeardCalls, base_names, calls_of, numbered
+from homolog.extraction.frameworks.jax_arrays import as_jax, device_of, parts_of_tree, without_places
 from homolog.extraction.layer_values import AdaptedModel
 from homolog.extraction.tensors import numbers_of
 from homolog.machine import optional

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from homolog.extraction.onnx_graphs import MICROSOFT, Graph
-from homolog.extraction.onnx_layers import QUANTISED, WITHOUT_NUMPY
+from homolog.extraction.frameworks.onnx_graphs import MICROSOFT, Graph
+from homolog.extraction.frameworks.onnx_layers import QUANTISED, WITHOUT_NUMPY
 from homolog.machine import optional, usable_cores
 from homolog.names import printable, shortened
 

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from homolog.extraction.call_arguments import arguments_of, needed_arguments, output_of_part
-from homolog.extraction.class_digests import code_of_classes
 from homolog.extraction.digests import hashed, numbers
-from homolog.extraction.heard_calls import OUTPUT, base_names, calls_of
+from homolog.extraction.frameworks.call_arguments import arguments_of, needed_arguments, output_of_part
+from homolog.extraction.frameworks.class_digests import code_of_classes
+from homolog.extraction.frameworks.heard_calls import OUTPUT, base_names, calls_of
 from homolog.extraction.layer_values import AdaptedModel, Layer
 from homolog.extraction.tensors import is_torch, loaded_torch, numbers_of
 from homolog.machine import optional
@@ -42,7 +42,7 @@ def adapt(
         )
     title = type(model).__name__
     if isinstance(model, str | os.PathLike):
-        from homolog.extraction.keras_files import load
+        from homolog.extraction.frameworks.keras_files import load
 
         title = Path(model).name
         model = load(Path(model))

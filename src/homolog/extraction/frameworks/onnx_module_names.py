@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from homolog.extraction.onnx_graphs import MICROSOFT, Graph
+from homolog.extraction.frameworks.onnx_graphs import MICROSOFT, Graph
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _CLASSES = "pkg.torch.onnx.class_hierarchy"

@@ -9,12 +9,12 @@ from typing import Any
 
 from homolog.arrays import described
 from homolog.diagnostics import HomologWarning
-from homolog.extraction import onnx_files
+from homolog.extraction.frameworks import onnx_files
+from homolog.extraction.frameworks.onnx_inputs import Inputs
+from homolog.extraction.frameworks.onnx_layers import default_layers, layer_types, why_no_layer
+from homolog.extraction.frameworks.onnx_module_names import module_names
+from homolog.extraction.frameworks.onnx_runs import Running
 from homolog.extraction.layer_values import AdaptedModel
-from homolog.extraction.onnx_inputs import Inputs
-from homolog.extraction.onnx_layers import default_layers, layer_types, why_no_layer
-from homolog.extraction.onnx_module_names import module_names
-from homolog.extraction.onnx_runs import Running
 from homolog.machine import optional
 from homolog.names import quoted
 
