@@ -34,6 +34,9 @@ from homolog.extraction.suspected_padding import SuspectedPadding
 from homolog.extraction.tensors import is_torch, loaded_torch, numbers_of
 from homolog.extraction.trial_examples import tried_examples
 
+_LARGEST = {"float16": "65504", "float32": "3.4e38"}
+"""Types to store in that may be too narrow, and where they end."""
+
 
 class BatchOutput(NamedTuple):
     """What the layers put out for one batch."""
@@ -266,11 +269,11 @@ class Recorder:
             kept = kept.astype(np.float32)
         elif not is_torch(features) or features.device.type == "cpu":
             kept = np.array(kept)
-        if kept.dtype == np.float16 and np.isinf(kept).any() and bool(np.isfinite(numbers_of(features)).all()):
+        if self.options.dtype in _LARGEST and np.isinf(kept).any() and bool(np.isfinite(numbers_of(features)).all()):
             largest = float(np.abs(numbers_of(features)).max())
             raise ValueError(
-                f"layer {name!r} must fit into dtype='float16', which ends at 65504, got {largest:.3g}: keep it as float32, the "
-                f"default."
+                f"layer {name!r} must fit into dtype={self.options.dtype!r}, which ends at {_LARGEST[self.options.dtype]}, got "
+                f"{largest:.3g}: keep it in a wider one; left out, dtype is that of the layer."
             )
         return kept
 
