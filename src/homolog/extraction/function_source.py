@@ -113,6 +113,8 @@ class FunctionSource:
                 continue
             name = CALL.sub("", name)  # listeners count the calls themselves
             maker = Maker(self._types.get(name, ""), whole_numbers=self._function is not None)
+            if name in self._model.features:
+                maker = maker._replace(features=self._model.features[name])
             for listener in self._listeners:
                 listener.heard(name, value, maker)
 

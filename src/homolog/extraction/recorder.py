@@ -96,7 +96,7 @@ class Recorder:
         self._rows: dict[str, reductions.LayerRows] = {}
         self._expected: dict[str, int] | None = None
         self._widths: dict[str, int] = {}
-        self._layouts: dict[tuple[int, ...], str] = {}
+        self.layouts: dict[tuple[int, ...], str] = {}
         self._sizes: dict[str, set[int]] = {}
         self._input_sizes: set[int] = set()
         self._first = 0
@@ -157,7 +157,7 @@ class Recorder:
 
     def start_batch(self, batch: Batch) -> None:
         """Open a batch."""
-        self.samples, self._layouts = {}, {}
+        self.samples, self.layouts = {}, {}
         self._batch, self._calls, self._rows = batch, {}, {}
         if self._sequences is not None and input_sequences(batch.content, batch.size) != self._sequences:
             self._sequences = None  # other inputs than the first batch: nothing is known of them
@@ -237,9 +237,11 @@ class Recorder:
         rule, channels = rule_for(name, self.options.reduce, "flatten"), self.options.channels
         axis = None if maker is None else self.options.axis_of(name)  # the examples come first in the data
         if maker is not None and maker.check_channels is not None:
-            maker.check_channels(name, found.tensor, rule, channels, self._layouts)
+            maker.check_channels(name, found.tensor, rule, channels, self.layouts)
         if is_torch(found.tensor):
             found = found._replace(tensor=found.tensor.detach())
+        if maker is not None and maker.features != "as usual":
+            found, channels = reductions.with_features_known(name, found, rule, maker.features, channels)
         axes = reductions.Axes(axis or 0, channels, self.options.flat_channels_first)
         return reductions.reduce_output(name, found, rule, masks, axes)
 

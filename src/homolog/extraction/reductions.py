@@ -112,6 +112,26 @@ def reduce_output(name: str, found: Output, rule: Any, masks: Masks, axes: Axes)
     )
 
 
+def with_features_known(
+    name: str, found: Output, rule: Any, features: int | None, channels: str | None
+) -> tuple[Output, str | None]:
+    """Return an output whose features lie where a reduction over positions looks for them, and where its channels are."""
+    if callable(rule) or rule not in OVER_POSITIONS or found.tensor is None or found.tensor.ndim not in (3, 4):
+        return found, channels
+    if features is None:
+        shape = tuple(found.tensor.shape)
+        raise UnfitError(
+            f'layer {name!r} puts out shape {shape}, and nobody knows which axis holds its features: pass reduce="flatten", or a '
+            f"function such as lambda output, mask: output.mean(2), for it.",
+            f"shape {shape}, nobody knows which axis holds the features",
+        )
+    if found.tensor.ndim == 4:
+        return found, "first" if features == 1 else "last"
+    if features == 1:
+        found = found._replace(tensor=namespace(found.tensor).moveaxis(found.tensor, 1, 2))
+    return found, channels
+
+
 _AXES_OF_KIND = {"tokens": (3, "(examples, positions, features)"), "maps": (4, "(examples, channels, height, width)")}
 
 
