@@ -136,7 +136,9 @@ def measures(
 def extract(
     model: Annotated[
         str,
-        typer.Argument(help="module:factory or file.py:factory, a function that returns the model; or an .onnx file."),
+        typer.Argument(
+            help="module:factory or file.py:factory, a function that returns the model; or an .onnx or .keras file."
+        ),
     ],
     data: Annotated[
         str,
@@ -176,8 +178,8 @@ def extract(
         raise ValueError(f"--resume needs --out with a .zarr, which is written as batches come, got {out.name!r}.")
     with output.interruptible(lambda: _how_to_go_on(out, resume)):
         extracted = homolog.extract(
-            loading.model_or_data(model),
-            loading.model_or_data(data),
+            loading.model(model),
+            loading.data(data),
             layers=layers or None,
             reduce=loading.reductions(reduce or ["flatten"]),
             channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes

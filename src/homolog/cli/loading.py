@@ -83,17 +83,37 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())} (line {last.lineno} of {last.filename})"
 
 
-MODEL_FILES = (".onnx", ".keras", ".h5")
+MODEL_FILES = (".onnx", ".ort", ".keras", ".h5", ".hdf5")
 """What the names of files end in that hold a whole model, which is no Python object."""
+DATA_FILES = (".npy", ".npz")
+WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 
 
-def model_or_data(text: str) -> Any:
-    """Return what a factory makes, a model or data themselves, the path of a model's file, or arrays of NumPy's file."""
+def model(text: str) -> Any:
+    """Return the path of a model's file, or the model that a factory makes or that a module holds."""
     path = Path(text)
     if path.suffix.lower() in MODEL_FILES:
         return _there(path)
-    if path.suffix.lower() in (".npy", ".npz"):
+    remedy = "write a function that returns the model"
+    if path.suffix.lower() in WEIGHTS:
+        remedy = "weights alone do not say how a model computes, so write a function that makes it and loads them"
+    return _made(text, "MODEL", MODEL_FILES, remedy)
+
+
+def data(text: str) -> Any:
+    """Return the arrays of NumPy's file, or the data that a factory makes or that a module holds."""
+    path = Path(text)
+    if path.suffix.lower() in DATA_FILES:
         return _arrays(path)
+    return _made(text, "--data", DATA_FILES, "save the numbers with numpy.save, or write a function that returns them")
+
+
+def _made(text: str, argument: str, endings: Sequence[str], remedy: str) -> Any:
+    """Return what a factory makes, or what a module holds."""
+    if not all(text.rpartition(":")):
+        raise ValueError(
+            f"{argument} must be module:name, file.py:name, or a file ending in {', '.join(endings)}, got {text!r}: {remedy}."
+        )
     found = imported_object(text)
     is_factory = callable(found) and not hasattr(found, "forward")
     if not is_factory:
