@@ -169,7 +169,11 @@ CASES = {
     "pairs word": (lambda: hl.compare(X, Y, pairs="some"), ValueError, "'all', 'same_name'"),
     "pairs name": (lambda: hl.compare({"l": X}, {"m": Y}, pairs=[("l", "k")]), KeyError, "unknown layer 'k'"),
     "no pairs": (lambda: hl.compare({"l": X}, pairs=[]), ValueError, "at least one pair"),
-    "no common": (lambda: hl.compare({"l": X}, {"m": Y}, pairs="same_name"), ValueError, "none in common"),
+    "no common": (
+        lambda: hl.compare({"l": X}, {"m": Y}, pairs="same_name"),
+        ValueError,
+        "in common: extract both with the same layers=",
+    ),
     "measures none": (lambda: hl.compare(X, Y, measures=()), ValueError, "at least one measure"),
     "measures twice": (lambda: hl.compare(X, Y, measures=("cka", "cka")), ValueError, "'cka' twice"),
     "slash": (lambda: hl.compare(X, Y, measures={"a/b": "cka"}), ValueError, "without '/'"),

@@ -338,8 +338,12 @@ def report(
 
 
 @app.command()
-def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.nc).")]) -> None:
-    """Say what a file holds, and what a result says."""
+def info(file: Annotated[Path, typer.Argument(help="Activations, a result (.nc), or a model.")]) -> None:
+    """Say what a file holds, and what a result says; of a model (.onnx, .keras) which layers it has, without running it."""
+    layers = loading.layers_of_model(file)
+    if layers is not None:
+        output.print_layers_of_model(layers)
+        return
     if file.suffix == ".nc" and not holds_activations(file):
         result = loading.result(file)
         output.print_contents(result)

@@ -18,6 +18,7 @@ from homolog.activations import Activations, unknown_among
 from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
 from homolog.cli.output import netcdf_engine
+from homolog.files.other_files import RUN
 from homolog.matching import matched_rows
 from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
@@ -28,6 +29,8 @@ from homolog.store.disk import check_file
 
 if TYPE_CHECKING:
     import xarray
+
+    from homolog.extraction.layer_values import AdaptedModel
 
 
 def imported_object(text: str) -> Any:
@@ -83,7 +86,7 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())} (line {last.lineno} of {last.filename})"
 
 
-MODEL_FILES = (".onnx", ".ort", ".keras", ".h5", ".hdf5")
+MODEL_FILES = (*RUN, ".h5", ".hdf5")
 """What the names of files end in that hold a whole model, which is no Python object."""
 DATA_FILES = (".npy", ".npz")
 WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
@@ -98,6 +101,15 @@ def model(text: str) -> Any:
     if path.suffix.lower() in WEIGHTS:
         remedy = "weights alone do not say how a model computes, so write a function that makes it and loads them"
     return _made(text, "MODEL", MODEL_FILES, remedy)
+
+
+def layers_of_model(path: Path) -> AdaptedModel | None:
+    """Return what is known of the layers of a model's file before any run; None for any other file."""
+    if path.suffix.lower() not in RUN:
+        return None
+    from homolog.extraction.adapters import adapted
+
+    return adapted(_there(path))
 
 
 def data(text: str) -> Any:

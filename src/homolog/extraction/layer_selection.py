@@ -9,6 +9,8 @@ from typing import Any
 
 from homolog.activations import glob_expression, unknown_layer
 from homolog.arrays import described
+from homolog.diagnostics import listed
+from homolog.names import quoted
 
 INPUT, OUTPUT = "input", "output"
 CALL = re.compile(r"#\d+$")
@@ -87,7 +89,7 @@ def select_names(known: Mapping[str, str], layers: Any, default: Collection[str]
             raise ValueError("layers must choose at least one layer, got a predicate that is true for none.")
         return Selection({}, False, frozenset(), False, lambda name: module_of(name) in chosen)
     patterns = checked_patterns(layers)
-    expressions, required, globs = [], set(), {}
+    expressions, required, globs, unknown = [], set(), {}, []
     with_input = INPUT in patterns and INPUT not in known
     for pattern in patterns:
         expressions += expressions_of(pattern)
@@ -97,12 +99,28 @@ def select_names(known: Mapping[str, str], layers: Any, default: Collection[str]
             continue
         matches = glob_expression(base)
         hits = [name for name in known if matches.fullmatch(name)]
-        if known and not hits:
-            raise KeyError(unknown_layer(base, list(known)))
+        unknown += [base] * bool(known and not hits)
         globs[pattern] = hits
+    if unknown:
+        raise KeyError(unknown_layers(unknown, list(known)))
     return Selection(
         {}, with_input, frozenset(required), False, lambda name: any(e.fullmatch(name) for e in expressions), globs
     )
+
+
+def unknown_layers(names: Sequence[str], known: Sequence[str]) -> str:
+    """Word the error for layers nobody knows, with the names near the first.
+
+    >>> unknown_layers(["bloc", "tail", "stem"], ["block", "head"])
+    "unknown layer 'bloc', did you mean block? The layers are block, head; unknown, too, are 'tail', 'stem'."
+    """
+    first, *others = dict.fromkeys(names)
+    more = (
+        f"; unknown, too, {'are' if len(others) > 1 else 'is'} {listed(map(quoted, others), most=20)}."
+        if others
+        else "."
+    )
+    return unknown_layer(first, known).removesuffix(".") + more
 
 
 def _has_stars(pattern: str) -> bool:

@@ -12,7 +12,7 @@ _PICKLE = "is not read, since reading it can run code: load it yourself, and pas
 _OF_OTHERS = f"{_MODEL}: load it where it was made, and pass the model, or a function that runs it, to homolog.extract"
 _SHEET = "is a spreadsheet: read it with pandas.read_excel, and pass the DataFrame"
 _LINES = "is not read: read it with pandas.read_json(path, lines=True), and pass the DataFrame"
-_RUN = (".onnx", ".ort", ".keras")
+RUN = (".onnx", ".ort", ".keras")
 """Endings of models that `homolog.extract` takes as they are."""
 _REMEDIES = {
     ".gguf": f"{_MODEL}: load it with transformers, gguf_file=, and pass the model to homolog.extract",
@@ -33,7 +33,7 @@ def instead(path: Path) -> str | None:
     "'vectors.pkl' is not read, since reading it can run code: load it yourself, and pass the arrays."
     """
     ending, name = path.suffix.lower(), quoted(path.name)
-    if ending in _RUN:
+    if ending in RUN:
         return (
             f"{name} {_MODEL}: run it on data first, with homolog.extract(path, data), or "
             f"`homolog extract {shown(path.name)} --data data.npy --out activations.npz`."
