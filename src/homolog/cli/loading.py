@@ -18,6 +18,7 @@ from homolog.activations import Activations, unknown_among
 from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
 from homolog.cli.output import netcdf_engine
+from homolog.extraction.adapters import adapter_of
 from homolog.files.other_files import RUN
 from homolog.matching import matched_rows
 from homolog.measures.record import Measure, typed
@@ -105,11 +106,8 @@ def model(text: str) -> Any:
 
 def layers_of_model(path: Path) -> AdaptedModel | None:
     """Return what is known of the layers of a model's file before any run; None for any other file."""
-    if path.suffix.lower() not in RUN:
-        return None
-    from homolog.extraction.adapters import adapted
-
-    return adapted(_there(path))
+    adapter = adapter_of(path) if path.suffix.lower() in RUN else None
+    return None if adapter is None else adapter.adapt(_there(path))
 
 
 def data(text: str) -> Any:
@@ -128,7 +126,7 @@ def _made(text: str, argument: str, endings: Sequence[str], remedy: str) -> Any:
         )
     found = imported_object(text)
     is_factory = callable(found) and not hasattr(found, "forward")
-    if not is_factory:
+    if not is_factory or adapter_of(found) is not None:
         return found
     try:
         return found()

@@ -9,7 +9,6 @@ from typing import Any
 
 from homolog.arrays import described
 from homolog.extraction.function_source import FunctionSource, source_of_function
-from homolog.extraction.layer_values import AdaptedModel
 from homolog.extraction.options import Options
 from homolog.extraction.sources import Source
 from homolog.extraction.tensors import is_module
@@ -20,12 +19,21 @@ ADAPTERS: tuple[str, ...] = ("keras_models", "flax_models", "equinox_models", "o
 """Modules of `frameworks`, each with `is_model(model)`, which imports nothing, and `adapt(model, ...)`; the first that fits."""
 
 
+def adapter_of(model: Any) -> Any:
+    """Return the adapter that takes a model, or the file of one; None where it is for none of them."""
+    for name in ADAPTERS:
+        adapter = importlib.import_module(f"homolog.extraction.frameworks.{name}")
+        if adapter.is_model(model):
+            return adapter
+    return None
+
+
 def source_of(model: Any, options: Options) -> Source:
     """Return a model, the file of one, or a function as what layers come from."""
-    given = {name: getattr(options, name) for name in ("device", "memory", "batch_size", "forward")}
-    found = adapted(model, **given)
-    if found is not None:
-        return FunctionSource(found)
+    adapter = adapter_of(model)
+    if adapter is not None:
+        given = {name: getattr(options, name) for name in ("device", "memory", "batch_size", "forward")}
+        return FunctionSource(adapter.adapt(model, **given))
     if isinstance(model, PathLike) or (isinstance(model, str) and Path(model).suffix):
         raise ValueError(_unknown_file(Path(model)))
     model = unwrapped(model)
@@ -43,16 +51,6 @@ def source_of(model: Any, options: Options) -> Source:
         f"model must be a torch.nn.Module, a model of another framework that homolog knows, the path of an .onnx or .keras file, "
         f"or a function of a batch, got {described(model)}: pass a function that returns {{layer: array}}."
     )
-
-
-def adapted(model: Any, **given: Any) -> AdaptedModel | None:
-    """Return a model of a framework, or the file of one, as its adapter hands it over; None where none takes it."""
-    for name in ADAPTERS:
-        adapter = importlib.import_module(f"homolog.extraction.frameworks.{name}")
-        if adapter.is_model(model):
-            found: AdaptedModel = adapter.adapt(model, **given)
-            return found
-    return None
 
 
 def _unknown_file(path: Path) -> str:
