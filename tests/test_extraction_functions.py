@@ -92,6 +92,13 @@ def test_what_is_no_layer_is_refused_in_one_sentence(returned, error, words):
         hl.extract(lambda batch: returned, EXAMPLES)
 
 
+def test_all_layers_that_a_function_does_not_give_are_named():
+    with pytest.raises(
+        KeyError, match=r"unknown layer 'a': the layers are hidden, output; unknown, too, are 'b', 'c'\."
+    ):
+        hl.extract(hidden_and_output, EXAMPLES, layers=["c", "hidden", "a", "b"])
+
+
 @pytest.mark.parametrize("data", ["x.npy", Path("x.npy")])
 def test_the_name_of_a_file_is_no_data(data):
     with pytest.raises(TypeError, match=r"got 'x.npy': if this names a file, read it, as numpy.load does"):

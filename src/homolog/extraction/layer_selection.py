@@ -7,10 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from homolog.activations import glob_expression, unknown_layer
+from homolog.activations import glob_expression, unknown_layers
 from homolog.arrays import described
-from homolog.diagnostics import listed
-from homolog.names import quoted
 
 INPUT, OUTPUT = "input", "output"
 CALL = re.compile(r"#\d+$")
@@ -106,21 +104,6 @@ def select_names(known: Mapping[str, str], layers: Any, default: Collection[str]
     return Selection(
         {}, with_input, frozenset(required), False, lambda name: any(e.fullmatch(name) for e in expressions), globs
     )
-
-
-def unknown_layers(names: Sequence[str], known: Sequence[str]) -> str:
-    """Word the error for layers nobody knows, with the names near the first.
-
-    >>> unknown_layers(["bloc", "tail", "stem"], ["block", "head"])
-    "unknown layer 'bloc', did you mean block? The layers are block, head; unknown, too, are 'tail', 'stem'."
-    """
-    first, *others = dict.fromkeys(names)
-    more = (
-        f"; unknown, too, {'are' if len(others) > 1 else 'is'} {listed(map(quoted, others), most=20)}."
-        if others
-        else "."
-    )
-    return unknown_layer(first, known).removesuffix(".") + more
 
 
 def _has_stars(pattern: str) -> bool:

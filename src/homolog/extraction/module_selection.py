@@ -8,16 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from homolog.activations import glob_expression
-from homolog.extraction.layer_selection import (
-    CALL,
-    INPUT,
-    OUTPUT,
-    Selection,
-    checked_patterns,
-    expressions_of,
-    unknown_layers,
-)
+from homolog.activations import glob_expression, unknown_layers
+from homolog.extraction.layer_selection import CALL, INPUT, OUTPUT, Selection, checked_patterns, expressions_of
 from homolog.extraction.wrappers import hook_points, named_modules, other_names, part_of, parts_of_layers
 
 
