@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +90,19 @@ def test_half_precision_and_whole_numbers_are_kept_as_numbers():
 def test_what_is_no_layer_is_refused_in_one_sentence(returned, error, words):
     with pytest.raises(error, match=words):
         hl.extract(lambda batch: returned, EXAMPLES)
+
+
+def test_all_layers_that_a_function_does_not_give_are_named():
+    with pytest.raises(
+        KeyError, match=r"unknown layer 'a': the layers are hidden, output; unknown, too, are 'b', 'c'\."
+    ):
+        hl.extract(hidden_and_output, EXAMPLES, layers=["c", "hidden", "a", "b"])
+
+
+@pytest.mark.parametrize("data", ["x.npy", Path("x.npy")])
+def test_the_name_of_a_file_is_no_data(data):
+    with pytest.raises(TypeError, match=r"got 'x.npy': if this names a file, read it, as numpy.load does"):
+        hl.extract(lambda batch: {"x": batch}, data)
 
 
 def test_what_is_inside_each_other_is_layers_with_dots():
@@ -423,6 +437,7 @@ def test_a_list_of_vectors_is_no_list_of_batches():
 def test_functions_are_extracted_where_pytorch_is_not_installed(tmp_path):
     script = """
 import sys
+from pathlib import Path
 class NotInstalled:
     def find_spec(self, name, *_):
         if name.split(".")[0] == "torch":

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from homolog.activations import Module, glob_expression, unknown_layer
+from homolog.activations import Module, glob_expression, unknown_layer, unknown_layers
 from homolog.diagnostics import listed
 from homolog.extraction import reductions
 from homolog.extraction.axis_sizes import shape_of, shape_of_example, shapes_of, sizes_beside, sizes_of
@@ -359,7 +359,7 @@ class Recorder:
     def _check_ran(self) -> None:
         """Raise for a name, or a glob, none of whose layers ran."""
         ran = list(self._rows if self.selection.modules else self._calls) or ["none"]
-        missing = [n for n in self.selection.required if n not in self._calls and n not in self._rows]
+        missing = sorted(n for n in self.selection.required if n not in self._calls and n not in self._rows)
         if missing:
             module = self.selection.modules.get(missing[0])
             if module is not None and any(module.children()):
@@ -368,7 +368,7 @@ class Recorder:
                     f"{missing[0] + '.**'!r}."
                 )
             known = f"layer {missing[0]!r} did not run in the forward; " if module is not None else ""
-            raise KeyError(known + unknown_layer(missing[0], ran))
+            raise KeyError(known + unknown_layers(missing[:1] if self.selection.modules else missing, ran))
         for pattern, names in self.selection.globs.items() if self.n_batches == 0 else ():
             if any(name in self._calls for name in names):
                 continue
