@@ -75,7 +75,7 @@ def test_what_nobody_can_tell_is_left_out_or_refused():
     model = graph(nodes, SEQUENCES, "y", W=WEIGHTS, shape=np.array([-1, 4, 32]))
     with pytest.warns(UserWarning, match=r"y \(shape \(10, 4, 32\), nobody knows which axis holds the features\)"):
         assert list(hl.extract(model, SEQUENCES, reduce="mean")) == ["c"]
-    with pytest.raises(ValueError, match="nobody knows which axis holds its features: pass reduce=\"flatten\""):
+    with pytest.raises(ValueError, match='nobody knows which axis holds its features: pass reduce="flatten"'):
         hl.extract(model, SEQUENCES, reduce="mean", layers=["y"])
 
 
