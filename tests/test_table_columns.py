@@ -68,7 +68,8 @@ def test_who_rows_are_is_said_by_the_surest_name():
     for names, ids in (
         (("id", "Example_ID", "f"), "Example_ID"),
         (("image_id", "f"), "image_id"),
-        (("image_id", "f", "index"), "index"),
+        (("index", "image_id", "f"), "image_id"),
+        (("index", "f"), "index"),
         (("Unnamed: 0", "f"), "Unnamed: 0"),
     ):
         assert columns_of(dict.fromkeys(names, "numbers"), "a file").ids == ids

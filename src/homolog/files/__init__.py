@@ -67,8 +67,8 @@ def open(path: str | PathLike[str], key: str | None = None, *, ids: str | None =
         one of several layers by its name, or all of a group, such as the path of a group of HDF5 or the name of a split.
     ids
         what says who the rows are: the name of a column, or of an array with one entry per row. By default what is called
-        `example_id`, `id`, `ids` or `index`, else a single name that ends in `_id`, else the index that a file knows, such as
-        that of pandas.
+        `example_id`, `id` or `ids`; else the index of pandas, if it has a name or holds labels; else a single name that ends in
+        `_id`; else the dimension of a netCDF file, or the row numbers that pandas left behind.
 
     Returns
     -------
@@ -93,7 +93,8 @@ def open(path: str | PathLike[str], key: str | None = None, *, ids: str | None =
     Warns
     -----
     LeftOutWarning
-        If something is left out: text, dates, booleans, classes, single numbers, one number per row outside tables.
+        If something is left out: text, dates, booleans, classes, single numbers, one number per row outside tables; or if row
+        numbers that pandas left behind are taken for ids, where a column may hold better ones.
 
     Notes
     -----

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,17 @@ from homolog.files.contents import (
     look_like_weights,
     warn,
 )
-from homolog.id_columns import ID_ENDINGS, ID_NAMES, POSITIONS, is_no_feature
+from homolog.id_columns import (
+    NUMBER,
+    TEXT,
+    Identity,
+    doubts,
+    identity_of,
+    is_kept_index,
+    is_no_feature,
+    looks_like_ids,
+    positions_of,
+)
 from homolog.names import quoted
 
 
@@ -33,8 +44,8 @@ def layers_and_notes(
     for name in names:
         if contents.entries[name].kind == "refused":
             raise Refusal(_why_not(contents.entries, name))
-    identity = None if "example_ids" in contents.notes and ids is None else _identity(contents, names, ids)
-    positions = _positions(contents, identity)
+    who = None if "example_ids" in contents.notes and ids is None else _identity(contents, names, ids)
+    identity, positions = None if who is None else who.name, _positions(contents, who)
     kept = {name: contents.entries[name] for name in names if name not in (identity, positions) or name == key}
     layers, left_out = _layers(contents, kept, key)
     if identity is not None:
@@ -49,6 +60,8 @@ def layers_and_notes(
     if identity is not None:
         notes["example_ids"] = _checked_ids(contents, identity)
         _tell_odd_ids(notes, identity, layers, warned, given=ids is not None)
+        if said := doubts(who, left_out, partial(_texts, contents), lambda name: f"pass ids={quoted(name)}"):
+            warn(f"in {warned}, {said}.")
     if left_out:
         what = listed([f"{quoted(name)} ({what})" for name, what in left_out.items()], most=8)
         warn(
@@ -122,42 +135,57 @@ def _features(
 # --- Who the rows are
 
 
-def _identity(contents: Contents, names: list[str], ids: str | None) -> str | None:
-    """Return the name of what says who the rows are: as asked for, as it is called, or as the file says."""
-    entries = contents.entries
-    able = [name for name, entry in entries.items() if entry.kind in ("numbers", "text")]
+def _identity(contents: Contents, names: list[str], ids: str | None) -> Identity | None:
+    """Return what says who the rows are: as asked for, or by the rule of all tables."""
+    able = [name for name, entry in contents.entries.items() if entry.kind in ("numbers", "text")]
     if ids is not None:
         if ids not in able:
             raise Unknown(unknown_among("id column", ids, able))
-        return ids
-    named = _called_ids(contents, [name for name in able if name not in contents.index], names)
-    if named is not None and _whole(entries[named]):
-        return named
-    said = [name for name in contents.index if name in able]
-    return said[0] if len(said) == len(contents.index) == 1 else None
+        return Identity(ids)
+    index = {name: _kind(contents, name) for name in contents.index if name in able}
+    index = index if len(index) == len(contents.index) else {}
+    near, short = (able, str) if contents.gathered is not None else (_near(contents, able, names), last_part)
+    known = [name for name in near if name not in contents.index and looks_like_ids(short(name))]
+    kinds = {name: _kind(contents, name, short(name)) for name in known}
+    of_table = index if contents.gathered is not None else {}
+    while (found := identity_of(kinds, of_table, short)) is not None:
+        if found.is_index or _whole(contents.entries[found.name]):
+            break
+        del kinds[found.name]
+    # Outside tables the first dimension always has a name, which says less than what is called as ids are.
+    return identity_of({}, index) if index and (found is None or found.only_numbers) else found
 
 
-def _called_ids(contents: Contents, able: list[str], names: list[str]) -> str | None:
-    """Return what is called as ids are; outside tables, in the group of all layers that are asked for, or around it."""
-    short = {name: name.strip().lower() for name in able}
-    if contents.gathered is None:
-        around = [{"", *_parents(name)} for name in names if contents.entries[name].kind == "layer"]
-        near = [name for name in able if _parent(name) in set.intersection({"", *_parents(name)}, *around)]
-        short = {name: last_part(name).strip().lower() for name in near}
-    for wanted in ID_NAMES:
-        found = [name for name, plain in short.items() if plain == wanted]
-        if found:
-            return max(found, key=len)  # the nearest: that of the group before that of the file
-    ending = [name for name, plain in short.items() if plain.endswith(ID_ENDINGS)]
-    return ending[0] if len(ending) == 1 else None
+def _near(contents: Contents, able: list[str], names: list[str]) -> list[str]:
+    """Return what lies, outside tables, in the group of all layers that are asked for, or around it."""
+    around = [{"", *_parents(name)} for name in names if contents.entries[name].kind == "layer"]
+    return [name for name in able if _parent(name) in set.intersection({"", *_parents(name)}, *around)]
 
 
-def _positions(contents: Contents, identity: str | None) -> str | None:
+def _kind(contents: Contents, name: str, short: str = "") -> str:
+    """Return the kind of what may be ids; what may be an index is looked at, whether it holds integers or labels."""
+    entry = contents.entries[name]
+    if name in contents.index or is_kept_index(short):
+        try:
+            values = entry.read()
+        except Refusal:  # which is raised again where these are the ids
+            return NUMBER
+        if isinstance(values, np.ndarray):
+            return NUMBER if values.dtype.kind in "iuf" and bool(np.all(values == np.rint(values))) else TEXT
+        return NUMBER if all(isinstance(value, int) for value in values) else TEXT
+    return NUMBER if entry.kind == "numbers" else TEXT
+
+
+def _texts(contents: Contents, name: str) -> Sequence[Any] | None:
+    """Return the entries of a column of text."""
+    entry = contents.entries[name]
+    return list(entry.read()) if entry.kind == "text" and not entry.what else None  # dates are text, too
+
+
+def _positions(contents: Contents, who: Identity | None) -> str | None:
     """Return the column of a table that says where in its example a row is, beside that which says of which example."""
-    if contents.gathered is None or identity is None:
-        return None
-    numbers = (name for name, entry in contents.entries.items() if entry.kind == "numbers" and name != identity)
-    return next((name for name in numbers if name.strip().lower() in POSITIONS), None)
+    entries = contents.entries if contents.gathered is not None else {}
+    return positions_of((name for name, entry in entries.items() if entry.kind == "numbers"), who)
 
 
 def _whole(entry: Entry) -> bool:

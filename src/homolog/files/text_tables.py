@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from homolog.files.contents import Contents, Entry, Refusal, looks_like_ids, warn
+from homolog.files.contents import Contents, Entry, Refusal, warn
+from homolog.id_columns import looks_like_ids
 from homolog.names import quoted, writable
 
 _TOGETHER = 1024
