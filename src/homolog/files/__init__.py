@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from os import PathLike
 from pathlib import Path
@@ -21,7 +21,7 @@ from homolog.files.matlab import read_matlab
 from homolog.files.netcdf import read_netcdf, write_netcdf
 from homolog.files.numpy_files import read_npy, read_npz, write_npz
 from homolog.files.safetensors_files import read_safetensors, write_safetensors
-from homolog.files.selection import layers_and_notes
+from homolog.files.selection import able_to_be_ids, layers_and_notes
 from homolog.files.text_tables import read_text
 from homolog.files.torch_files import read_torch
 from homolog.names import first_line, quoted, shortened, shown, writable
@@ -113,11 +113,27 @@ def open(path: str | PathLike[str], key: str | None = None, *, ids: str | None =
     for what, name in (("key", key), ("ids", ids)):
         if not isinstance(name, str | None):
             raise TypeError(f"{what} must be text, got {described(name)}: pass the name of one of what the file holds.")
+    return _opened(path, key, lambda _: ids)
+
+
+def open_by(path: str | PathLike[str], ids: Sequence[str]) -> tuple[Activations, list[str]]:
+    """Read a file whose rows are known by the first of some names that it has, and say which of them it has."""
+    has: list[str] = []
+
+    def chosen(names: Sequence[str]) -> str | None:
+        has.extend(name for name in ids if name in names)
+        return has[0] if has else None
+
+    return _opened(path, None, chosen), has
+
+
+def _opened(path: str | PathLike[str], key: str | None, ids: Callable[[Sequence[str]], str | None]) -> Activations:
+    """Read a file; `ids` returns, of the names of what may say who its rows are, the one that does."""
     path, key = _located(path, key)
     if path.suffix == SUFFIX:
         recover(path, LOCK)
     if path.suffix == SUFFIX and path.is_dir():
-        return _of_store(open_store(path), key, ids)
+        return _of_store(open_store(path), key, ids(()))
     if not path.is_dir():
         _check_readable(path)
     return _read(path, key, ids)
@@ -166,7 +182,7 @@ def _check_readable(path: Path) -> None:
         raise NotADirectoryError(f"a store must be a folder, got the file {str(path)!r}: unpack it.")
 
 
-def _read(path: Path, key: str | None, ids: str | None) -> Activations:
+def _read(path: Path, key: str | None, ids: Callable[[Sequence[str]], str | None]) -> Activations:
     model = title(path) if key is None else f"{title(path)}::{writable(key)}"
     try:
         if path.is_dir():
@@ -175,7 +191,7 @@ def _read(path: Path, key: str | None, ids: str | None) -> Activations:
         else:
             contents = _READERS[path.suffix](path)
         with closing(contents):
-            arrays, notes = layers_and_notes(contents, key, ids, repr(str(path)))
+            arrays, notes = layers_and_notes(contents, key, ids(able_to_be_ids(contents)), repr(str(path)))
         arrays = {name: widened(array) for name, array in arrays.items()}
         provenance = {"model": model} | _provenance(str(notes.get("provenance", "{}")))
     except (ImportError, PermissionError, IsADirectoryError, HomologWarning):

@@ -135,9 +135,14 @@ def _features(
 # --- Who the rows are
 
 
+def able_to_be_ids(contents: Contents) -> list[str]:
+    """Return the names of what has one number or one text per row."""
+    return [name for name, entry in contents.entries.items() if entry.kind in ("numbers", "text")]
+
+
 def _identity(contents: Contents, names: list[str], ids: str | None) -> Identity | None:
     """Return what says who the rows are: as asked for, or by the rule of all tables."""
-    able = [name for name, entry in contents.entries.items() if entry.kind in ("numbers", "text")]
+    able = able_to_be_ids(contents)
     if ids is not None:
         if ids not in able:
             raise Unknown(unknown_among("id column", ids, able))
