@@ -250,6 +250,56 @@ def repeated(ids: np.ndarray | None, positions: np.ndarray | None, table: str) -
     return [Caution(LeftOutWarning, message)]
 
 
+OUTWEIGHS = 0.9
+"""Share of the variance of all features from which on a column may be a counter or a time, and no feature."""
+
+
+_COLUMNS = 64
+"""Columns that are looked at together."""
+
+
+def outweighing(names: Sequence[str], features: np.ndarray, table: str) -> list[Caution]:
+    """Say that one of three or more columns of numbers, or those of integers beside others, have nearly all of the variance."""
+    if len(names) < 3:
+        return []
+    variances, whole = _variances(features)
+    rest, odd = sorted(range(len(names)), key=lambda place: -variances[place]), []
+    while len(rest) >= 3 and variances[rest[0]] > OUTWEIGHS * variances[rest].sum():
+        odd.append(rest.pop(0))  # a time may hide a count
+    odd = odd or list(np.flatnonzero(whole))
+    share = variances[odd].sum() / (variances.sum() or 1.0)
+    if not share > OUTWEIGHS or 2 * len(odd) > len(names):  # columns of all scales are no features beside a count
+        return []
+    found = listed(quoted(names[place]) for place in odd)
+    message = (
+        f"{table}: of {len(names)} columns of numbers, {found} {'has' if len(odd) == 1 else 'have'} {_percent(share)} of the "
+        f"variance, and most measures see little else: leave out what is a time or a count and no feature, or scale all columns "
+        f"alike."
+    )
+    return [Caution(LeftOutWarning, message)]
+
+
+def _variances(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variance of every column, 0 where something is not finite, and whether it holds only integers."""
+    variances, whole = np.zeros(features.shape[1]), np.zeros(features.shape[1], bool)
+    for start in range(0, features.shape[1], _COLUMNS):
+        part = slice(start, start + _COLUMNS)
+        block = features[:, part].astype(float)
+        with np.errstate(all="ignore"):
+            variances[part] = block.var(axis=0)
+            whole[part] = (block == np.rint(block)).all(axis=0)
+    return np.where(np.isfinite(variances), variances, 0.0), whole
+
+
+def _percent(share: float) -> str:
+    """Write a share without rounding it up to all.
+
+    >>> _percent(0.93), _percent(0.99999)
+    ('93 %', 'over 99 %')
+    """
+    return f"{share:.0%}".replace("%", " %") if share < 0.99 else "over 99 %"
+
+
 def _left_out(kinds: Mapping[str, str], table: str) -> list[Caution]:
     if not kinds:
         return []

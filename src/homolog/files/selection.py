@@ -10,7 +10,7 @@ import numpy as np
 
 from homolog.activations import unknown_among
 from homolog.arrays import Array
-from homolog.diagnostics import listed
+from homolog.diagnostics import give, listed
 from homolog.files.contents import (
     RESERVED,
     WEIGHTS,
@@ -31,6 +31,7 @@ from homolog.id_columns import (
     is_kept_index,
     is_no_feature,
     looks_like_ids,
+    outweighing,
     positions_of,
 )
 from homolog.names import quoted
@@ -47,7 +48,7 @@ def layers_and_notes(
     who = None if "example_ids" in contents.notes and ids is None else _identity(contents, names, ids)
     identity, positions = None if who is None else who.name, _positions(contents, who)
     kept = {name: contents.entries[name] for name in names if name not in (identity, positions) or name == key}
-    layers, left_out = _layers(contents, kept, key)
+    layers, left_out = _layers(contents, kept, key, f"in {warned}")
     if identity is not None:
         left_out = {name: what for name, what in left_out.items() if name not in contents.index}
     if not layers:
@@ -70,13 +71,15 @@ def layers_and_notes(
     return layers, notes
 
 
-def _layers(contents: Contents, kept: Mapping[str, Entry], key: str | None) -> tuple[dict[str, Array], dict[str, str]]:
+def _layers(
+    contents: Contents, kept: Mapping[str, Entry], key: str | None, warned: str
+) -> tuple[dict[str, Array], dict[str, str]]:
     """Read what is a layer; and say what is none."""
     layers = {name: entry.read() for name, entry in kept.items() if entry.kind == "layer"}
     numbers = {name: entry for name, entry in kept.items() if entry.kind == "numbers"}
     used = {name: entry for name, entry in numbers.items() if name == key or _is_feature(contents, name)}
     if used:
-        layers |= _features(used, contents.gathered, key, layers)
+        layers |= _features(used, contents.gathered, key, layers, warned)
     return layers, {name: _called(entry) for name, entry in kept.items() if entry.kind != "layer" and name not in used}
 
 
@@ -114,7 +117,7 @@ def _is_feature(contents: Contents, name: str) -> bool:
 
 
 def _features(
-    numbers: Mapping[str, Entry], gathered: str | None, key: str | None, layers: Mapping[str, Any]
+    numbers: Mapping[str, Entry], gathered: str | None, key: str | None, layers: Mapping[str, Any], warned: str
 ) -> dict[str, Array]:
     """Return columns of numbers side by side as one layer; a single one, if it is asked for, under its own name."""
     if key is not None and key in numbers:
@@ -129,7 +132,9 @@ def _features(
                 f"floats, got larger ones: name the columns apart with key=, or leave it out of the file."
             )
     name = gathered if gathered not in layers else f"{gathered}.columns"
-    return {name: np.stack([column.astype(together, copy=False) for column in columns.values()], axis=1)}
+    features = np.stack([column.astype(together, copy=False) for column in columns.values()], axis=1)
+    give(outweighing(list(columns), features, warned))
+    return {name: features}
 
 
 # --- Who the rows are

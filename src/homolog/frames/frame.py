@@ -20,6 +20,7 @@ from homolog.id_columns import (
     checked_identity,
     columns_of,
     doubts,
+    outweighing,
     repeated,
 )
 from homolog.names import quoted
@@ -73,15 +74,18 @@ def table_of(frame: Frame, title: str, name: str) -> Table:
     """Return the layers and identities of a DataFrame; columns of numbers are one layer of the name given."""
     columns = columns_of(frame.kinds, title, frame.index)
     layers = {column: frame.vectors(column, title) for column in columns.layers}
+    cautions = list(columns.cautions)
     if columns.features:
-        layers[name if name not in layers else f"{name}.columns"] = frame.numbers(columns.features)
+        features = frame.numbers(columns.features)
+        layers[name if name not in layers else f"{name}.columns"] = features
+        cautions += outweighing(columns.features, features, title)
     ids, index = frame.labels(title) if columns.ids is None else (None, "")
     if columns.ids is not None:
         ids = checked_identity(frame.entries(columns.ids), columns.ids, title)
     positions = None
     if columns.positions is not None:
         positions = checked_identity(frame.entries(columns.positions), columns.positions, title)
-    cautions = [*columns.cautions, *_doubts(frame, columns, title), *repeated(ids, positions, title)]
+    cautions += [*_doubts(frame, columns, title), *repeated(ids, positions, title)]
     return Table(layers, ids, positions, index, cautions)
 
 
