@@ -12,7 +12,7 @@ from typing import Any
 
 from homolog.activations import Activations, unknown_among
 from homolog.arrays import Array, described, widened
-from homolog.diagnostics import HomologWarning
+from homolog.diagnostics import HomologWarning, listed
 from homolog.files.arrow_files import read_arrow, read_parquet, write_parquet
 from homolog.files.contents import IDENTITIES, RESERVED, Contents, Refusal, Unknown
 from homolog.files.folders import read_folder, split_of
@@ -209,7 +209,17 @@ def _read(path: Path, key: str | None, ids: Callable[[Sequence[str]], str | None
     try:
         return Activations(arrays, **identities, provenance=provenance)
     except (ValueError, TypeError) as error:
-        raise type(error)(f"in {str(path)!r}, {error}") from error
+        raise type(error)(f"in {str(path)!r}, {_in_a_file(str(error), arrays)}") from error
+
+
+def _in_a_file(sentence: str, arrays: Mapping[str, Any]) -> str:
+    """Return the error for layers with what helps where they lie in a file."""
+    axes = {name: getattr(array, "ndim", 2) for name, array in arrays.items()}
+    if set(axes.values()) == {2}:
+        return sentence
+    others = [name for name, count in axes.items() if count == 2]
+    instead = f", or name another with key= ({listed(others)})" if others else ""
+    return f"{sentence.removesuffix('.')}, before the file is written{instead}."
 
 
 def _of_store(layers: Activations, key: str | None, ids: str | None) -> Activations:

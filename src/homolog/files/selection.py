@@ -54,7 +54,7 @@ def layers_and_notes(
     if not layers:
         raise Refusal(_nothing(contents.entries, left_out, identity))
     _check_weights(layers, left_out)
-    _check_rows(layers)
+    _check_rows(layers, warned)
     notes = dict(contents.notes)
     if positions is not None:
         notes["positions"] = _checked_ids(contents, positions)
@@ -261,14 +261,14 @@ def _check_weights(layers: Mapping[str, Any], left_out: Mapping[str, str]) -> No
         raise Refusal(f"the arrays must be activations with equal rows, got {listed(layers)}; {WEIGHTS}.")
 
 
-def _check_rows(layers: Mapping[str, Any]) -> None:
+def _check_rows(layers: Mapping[str, Any], path: str) -> None:
     """Raise where layers are of different examples, as in files that hold more than one model, or examples in columns."""
     shapes = {name: array.shape for name, array in layers.items() if len(getattr(array, "shape", ())) == 2}
     first = next(iter(shapes), "")
     odd = next((name for name, shape in shapes.items() if shape[0] != shapes[first][0]), None)
     if odd is not None:
         sideways = (
-            "; if the examples are in columns, turn the arrays with .T"
+            f"; if the examples are in columns, turn the arrays with .T, as in homolog.open({path}, {quoted(odd)})[{quoted(odd)}].T"
             if len({q for _, q in shapes.values()}) == 1
             else ""
         )
