@@ -66,7 +66,8 @@ def layers_and_notes(
     if left_out:
         what = listed([f"{quoted(name)} ({what})" for name, what in left_out.items()], most=8)
         warn(
-            f"in {warned}, no layer is made of {what}, but of arrays and columns of numbers; ids= names what says who rows are."
+            f"in {warned}, no layer is made of {what}, but of arrays and columns of numbers; ids= names the one that says whose the "
+            f"rows are."
         )
     return layers, notes
 
@@ -249,7 +250,9 @@ def _tell_odd_ids(notes: dict[str, Any], name: str, layers: Mapping[str, Any], w
         )
         warn(f"in {warned}, {quoted(name)} holds {len(found)} ids for {n} rows, and is not taken for theirs{sides}.")
     elif len(set(zip(found.tolist(), notes.get("positions", found), strict=False))) < len(found):
-        warn(f"in {warned}, the ids {quoted(name)} hold some ids again: rows cannot be matched by them.")
+        warn(
+            f"in {warned}, the ids {quoted(name)} hold some ids again, for other rows: rows cannot be matched by them."
+        )
 
 
 # --- What is no activations
@@ -268,7 +271,8 @@ def _check_rows(layers: Mapping[str, Any], path: str) -> None:
     odd = next((name for name, shape in shapes.items() if shape[0] != shapes[first][0]), None)
     if odd is not None:
         sideways = (
-            f"; if the examples are in columns, turn the arrays with .T, as in homolog.open({path}, {quoted(odd)})[{quoted(odd)}].T"
+            f"; if the examples are in columns, turn the arrays with .T, as in homolog.open({path}, {quoted(odd)})"
+            f"[{quoted(odd)}].T"
             if len({q for _, q in shapes.values()}) == 1
             else ""
         )
