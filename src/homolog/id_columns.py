@@ -305,9 +305,7 @@ def _left_out(kinds: Mapping[str, str], table: str) -> list[Caution]:
         return []
     remedy = "convert what is to be compared to numbers"
     if NUMBER in kinds.values():
-        remedy = (
-            "numbers in columns that are named like ids or classes are not taken for features: rename those that are"
-        )
+        remedy = "numbers that are called as ids or classes, such as doc_id or label, are no features: rename them if they are"
     return [Caution(LeftOutWarning, f"{table}: {_with_kinds(kinds)} left out: {remedy}, or drop them yourself.")]
 
 

@@ -66,8 +66,8 @@ def layers_and_notes(
     if left_out:
         what = listed([f"{quoted(name)} ({what})" for name, what in left_out.items()], most=8)
         warn(
-            f"in {warned}, no layer is made of {what}, but of arrays and columns of numbers; ids= names the one that says whose the "
-            f"rows are."
+            f"in {warned}, no layer is made of {what}, but of arrays and columns of numbers; ids= names the one that says whose "
+            f"the rows are."
         )
     return layers, notes
 
@@ -284,7 +284,10 @@ def _check_rows(layers: Mapping[str, Any], path: str) -> None:
 
 def _nothing(entries: Mapping[str, Entry], left_out: Mapping[str, str], identity: str | None) -> str:
     """Say that there is no layer, and what there is."""
-    held = [f"{quoted(name)} ({left_out.get(name, 'ids')})" for name in (*left_out, *([identity] if identity else []))]
+    held = [
+        f"{quoted(name)} ({left_out.get(name, 'ids')})"
+        for name in dict.fromkeys((*left_out, *([identity] if identity else [])))
+    ]
     if look_like_weights(left_out):
         return f"there must be an array (examples, features), got {listed(held)}; {WEIGHTS}."
     numbers = [name for name in left_out if entries[name].kind == "numbers"]
