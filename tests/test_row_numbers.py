@@ -109,6 +109,12 @@ def test_a_remedy_does_what_it_says(tmp_path):
     assert_array_equal(held.example_ids, table["paper"])
 
 
+def test_a_layer_that_is_asked_for_by_name_is_told_of_the_same(tmp_path):
+    filtered(SIDES[1], ("paper",)).to_parquet(tmp_path / "a.parquet")
+    with pytest.warns(hl.LeftOutWarning, match=r"'paper' may say whose they are: if so, pass ids='paper'\.$"):
+        hl.open(f"{tmp_path / 'a.parquet'}::embedding")
+
+
 def test_an_index_with_a_name_or_of_labels_says_more_than_an_ending(tmp_path):
     table = filtered(SIDES[1], ("doc_id",)).assign(paper=lambda t: t["doc_id"] + " in print")
     numbered = table.assign(paper=np.arange(len(table)) * 3)

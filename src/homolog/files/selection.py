@@ -61,7 +61,8 @@ def layers_and_notes(
     if identity is not None:
         notes["example_ids"] = _checked_ids(contents, identity)
         _tell_odd_ids(notes, identity, layers, warned, given=ids is not None)
-        if said := doubts(who, left_out, partial(_texts, contents), lambda name: f"pass ids={quoted(name)}"):
+        others = [name for name in able_to_be_ids(contents) if name not in (identity, *contents.index)]
+        if said := doubts(who, others, partial(_texts, contents), lambda name: f"pass ids={quoted(name)}"):
             warn(f"in {warned}, {said}.")
     if left_out:
         what = listed([f"{quoted(name)} ({what})" for name, what in left_out.items()], most=8)
