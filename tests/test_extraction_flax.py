@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from conftest import command_line
 from flax import linen, nnx
 from flax.core import freeze
 from flax.training.train_state import TrainState
@@ -12,6 +13,11 @@ from jax import numpy as jnp
 
 import homolog as hl
 from homolog.extraction.frameworks.flax_models import adapt, is_model
+
+
+def extract(model, data, **options):
+    """In batches of one size: JAX compiles every operation anew for another one."""
+    return hl.extract(model, data, **{"batch_size": 6} | options)
 
 
 def photos(rng, n=12) -> np.ndarray:
@@ -58,7 +64,7 @@ ORDER = [
 def test_layers_come_in_order_with_calls_sowed_values_and_blocks(network, rng):
     module, variables = network
     data = photos(rng)
-    found = hl.extract(network, data, batch_size=5)
+    found = extract(network, data)
     assert list(found) == ORDER  # and not "head", whose output is that of its last layer
     expected = module.apply(variables, data, train=False)
     np.testing.assert_allclose(found["output"], expected, rtol=1e-4, atol=1e-5)
@@ -69,7 +75,7 @@ def test_layers_come_in_order_with_calls_sowed_values_and_blocks(network, rng):
 
 def test_channels_are_known_to_be_last(network, rng):
     data = photos(rng)
-    flat, mean = (hl.extract(network, data, layers="start", reduce=rule)["start"] for rule in ("flatten", "mean"))
+    flat, mean = (extract(network, data, layers="start", reduce=rule)["start"] for rule in ("flatten", "mean"))
     np.testing.assert_allclose(flat.reshape(12, 4, 64).mean(2), mean, rtol=1e-4, atol=1e-6)
     convolved = linen.Conv(4, (3, 3)).apply({"params": network[1]["params"]["start"]}, data)
     np.testing.assert_allclose(mean, np.asarray(convolved).mean((1, 2)), rtol=1e-4, atol=1e-6)
@@ -92,24 +98,24 @@ def test_variables_come_in_every_form(network, rng, kind):
         "with intermediates": lambda: (module, variables | {"intermediates": {"start": {"__call__": (np.ones(3),)}}}),
     }
     data = photos(rng)
-    np.testing.assert_array_equal(hl.extract(forms[kind](), data)["output"], hl.extract(network, data)["output"])
+    np.testing.assert_array_equal(extract(forms[kind](), data)["output"], extract(network, data)["output"])
 
 
 def test_layers_are_chosen_by_name_and_glob(network, rng):
     data = photos(rng)
-    assert list(hl.extract(network, data, layers=["block.*", "head"])) == [*ORDER[1:4], *ORDER[5:8], "head"]
-    assert list(hl.extract(network, data, layers=["block#2"])) == ["block#2"]
+    assert list(extract(network, data, layers=["block.*", "head"])) == [*ORDER[1:4], *ORDER[5:8], "head"]
+    assert list(extract(network, data, layers=["block#2"])) == ["block#2"]
     with pytest.raises((KeyError, ValueError), match="blok"):
-        hl.extract(network, data, layers=["blok"])
+        extract(network, data, layers=["blok"])
 
 
 def test_a_batch_is_given_by_name_by_place_or_by_forward(network, rng):
     data = photos(rng)
-    expected = hl.extract(network, data, batch_size=6)["output"]
-    named = hl.extract(network, {"photos": data}, batch_size=6)
-    labelled = hl.extract(network, [(data[:6], np.arange(6)), (data[6:], np.arange(6))])
-    as_jax = hl.extract(network, jnp.asarray(data), batch_size=6)
-    called = hl.extract(network, {"a": data}, batch_size=6, forward=lambda model, b: model(b["a"], train=False))
+    expected = extract(network, data)["output"]
+    named = extract(network, {"photos": data})
+    labelled = extract(network, [(data[:6], np.arange(6)), (data[6:], np.arange(6))])
+    as_jax = extract(network, jnp.asarray(data))
+    called = extract(network, {"a": data}, forward=lambda model, b: model(b["a"], train=False))
     for found in (named, labelled, as_jax, called):
         np.testing.assert_array_equal(found["output"], expected)
 
@@ -122,7 +128,7 @@ def test_several_inputs_come_by_place(rng):
 
     data, module = rng.normal(size=(2, 12, 4)).astype("float32"), Two()
     variables = module.init(jax.random.key(0), *data, deterministic=True)
-    found = hl.extract((module, variables), [(data[0], data[1], np.arange(12))])
+    found = extract((module, variables), [(data[0], data[1], np.arange(12))])
     np.testing.assert_allclose(found["output"], found["Dense_0"] - found["Dense_1"], rtol=1e-5, atol=1e-6)
 
 
@@ -137,12 +143,12 @@ def test_several_inputs_come_by_place(rng):
 )
 def test_weights_that_are_missing_are_told(network, rng, change, words):
     with pytest.raises((ValueError, TypeError), match=words):
-        hl.extract(change(*network), photos(rng))
+        extract(change(*network), photos(rng))
 
 
 def test_a_module_that_would_be_trained_is_refused(network, rng):
     with pytest.raises(ValueError, match="must run as it does when it is not being trained"):
-        hl.extract(network, photos(rng), forward=lambda model, batch: model(batch, train=True))
+        extract(network, photos(rng), forward=lambda model, batch: model(batch, train=True))
 
 
 class Lifted(linen.Module):
@@ -165,7 +171,7 @@ class Step(linen.Module):
 
 
 def test_compiled_and_repeated_parts_are_heard_in_every_batch(rng):
-    data, module = rng.normal(size=(20, 3)).astype("float32"), Lifted()
+    data, module = rng.normal(size=(12, 3)).astype("float32"), Lifted()
     variables = module.init(jax.random.key(0), data)
     names = ["half", "again", "compiled", "steps.inner", "output"]
     model = adapt((module, variables))
@@ -173,13 +179,12 @@ def test_compiled_and_repeated_parts_are_heard_in_every_batch(rng):
         found = dict(model.run(data, None))
         assert [name for name in found if name != "steps"] == names
         assert found["half"].dtype == np.float32
-        assert found["steps.inner"].shape == (3, 20, 4)
-    taken = hl.extract((module, variables), data, batch_size=10, layers=names[:3])
-    stacked = hl.extract((module, variables), data, layers="steps.inner", axis=1, reduce="last")
-    whole = hl.extract((module, variables), data, layers="output")
-    np.testing.assert_allclose(stacked["steps.inner"], whole["output"], rtol=1e-5, atol=1e-6)
+        assert found["steps.inner"].shape == (3, 12, 4)
     kernel, bias = (np.asarray(variables["params"]["compiled"][part]) for part in ("kernel", "bias"))
-    np.testing.assert_allclose(taken["compiled"], taken["again"] @ kernel + bias, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["compiled"], found["again"] @ kernel + bias, rtol=1e-4, atol=1e-5)
+    rules = {"axis": {"steps.inner": 1}, "reduce": {"steps.inner": "last"}}
+    taken = extract((module, variables), data, layers=["steps.inner", "output"], batch_size=12, **rules)
+    np.testing.assert_allclose(taken["steps.inner"], taken["output"], rtol=1e-5, atol=1e-6)
 
 
 def test_tokens_have_their_positions(rng):
@@ -190,7 +195,7 @@ def test_tokens_have_their_positions(rng):
 
     ids, module = rng.integers(0, 10, (6, 5)), Tokens()
     variables = module.init(jax.random.key(0), ids)
-    found = hl.extract((module, variables), ids, reduce="positions", layers="embed")
+    found = extract((module, variables), ids, reduce="positions", layers="embed")
     np.testing.assert_array_equal(
         found["embed"], np.asarray(variables["params"]["embed"]["embedding"])[ids.reshape(-1)]
     )
@@ -198,15 +203,13 @@ def test_tokens_have_their_positions(rng):
 
 def test_a_store_is_continued_by_the_same_variables_only(network, rng, tmp_path):
     module, variables = network
-    data, out = photos(rng, 20), tmp_path / "layers.zarr"
-    hl.extract(network, data, out=out, batch_size=5, max_examples=10, layers=["start", "output"])
-    whole = hl.extract(network, data, out=out, batch_size=5, resume=True, layers=["start", "output"])
-    np.testing.assert_array_equal(np.asarray(whole["output"]), hl.extract(network, data, batch_size=5)["output"])
+    data, out = photos(rng, 18), tmp_path / "layers.zarr"
+    extract(network, data, out=out, max_examples=12, layers=["start", "output"])
+    whole = extract(network, data, out=out, resume=True, layers=["start", "output"])
+    np.testing.assert_array_equal(np.asarray(whole["output"]), extract(network, data)["output"])
     other = variables | {"params": jax.tree.map(lambda value: value * 1.01, variables["params"])}
     with pytest.raises(ValueError, match="must be continued as it was begun"):
-        hl.extract(
-            (module, other), data, out=out, resume=True, batch_size=5, max_examples=25, layers=["start", "output"]
-        )
+        extract((module, other), data, out=out, resume=True, max_examples=24, layers=["start", "output"])
 
 
 def test_a_module_called_output_or_input_keeps_its_name(rng):
@@ -229,7 +232,7 @@ def test_a_module_called_output_or_input_keeps_its_name(rng):
         (made := NamedNnx(), made(data)),
         (nnx.split(made), made(data)),
     ):
-        found = hl.extract(model, data)
+        found = extract(model, data)
         assert {name: values.shape[1] for name, values in found.items()} == {"input": 3, "output": 2}
         np.testing.assert_allclose(found["output"], np.asarray(scores) / 2, rtol=1e-5, atol=1e-6)
 
@@ -237,7 +240,7 @@ def test_a_module_called_output_or_input_keeps_its_name(rng):
 @pytest.mark.parametrize("kind", [Network, linen.Dense, nnx.Linear])
 def test_a_class_is_no_model(kind, rng):
     with pytest.raises(TypeError, match="model must be made already, got the class"):
-        hl.extract(kind, photos(rng))
+        extract(kind, photos(rng))
 
 
 # nnx
@@ -276,14 +279,14 @@ NNX_ORDER = ["start", "norm", "drop", "blocks.0", "blocks.1", "blocks.0#2", "hea
 
 
 def test_nnx_modules_are_heard_under_their_paths(mlp, table):
-    found = hl.extract(mlp, table, batch_size=5)
+    found = extract(mlp, table)
     assert list(found) == NNX_ORDER
     assert found.modules["start"].type == "Linear"
     mlp.eval()
     np.testing.assert_allclose(found["head.layers.2"], mlp(table), rtol=1e-5, atol=1e-6)
-    assert list(hl.extract(mlp, table, layers=["head", "output", "blocks.*"])) == [*NNX_ORDER[3:6], "head", "output"]
+    assert list(extract(mlp, table, layers=["head", "output", "blocks.*"])) == [*NNX_ORDER[3:6], "head", "output"]
     with pytest.raises(KeyError, match="unknown layer 'stat', did you mean start"):
-        hl.extract(mlp, table, layers="stat")
+        extract(mlp, table, layers="stat")
 
 
 def test_an_nnx_module_is_left_as_it_was(mlp, table):
@@ -295,7 +298,7 @@ def test_an_nnx_module_is_left_as_it_was(mlp, table):
 
     kinds = {kind: vars(kind).get("__call__") for _, part in nnx.iter_modules(mlp) for kind in type(part).__mro__}
     before, flags = state(), (mlp.drop.deterministic, mlp.norm.use_running_average)
-    first, second = hl.extract(mlp, table), hl.extract(mlp, table)
+    first, second = extract(mlp, table), extract(mlp, table)
     np.testing.assert_array_equal(first["drop"], second["drop"])
     jax.tree.map(np.testing.assert_array_equal, before, state())
     assert flags == (mlp.drop.deterministic, mlp.norm.use_running_average) == (False, False)
@@ -310,7 +313,7 @@ def test_an_nnx_module_is_told_by_an_argument_that_it_is_not_trained(table):
         def __call__(self, values, train: bool):
             return self.dense(values) * (jnp.nan if train else 1.0)
 
-    found = hl.extract(Told(), [(table, np.arange(12))])
+    found = extract(Told(), [(table, np.arange(12))])
     assert list(found) == ["dense", "output"]
     assert np.isfinite(found["output"]).all()
 
@@ -329,9 +332,23 @@ def test_a_subclass_that_calls_the_class_above_it_is_heard_once(table):
             return self.scaled(self.plain(values))
 
     model = Both()
-    found = hl.extract(model, table)
+    found = extract(model, table)
     assert list(found) == ["plain", "scaled"]
     np.testing.assert_allclose(found["scaled"], model(table), rtol=1e-5, atol=1e-6)
+
+
+def test_layers_inside_a_compiled_call_are_heard(table):
+    class Compiled(nnx.Module):
+        def __init__(self):
+            self.inner = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
+
+        @nnx.jit
+        def __call__(self, values):
+            return 2 * self.inner(values)
+
+    found = extract(Compiled(), table)
+    assert list(found) == ["inner", "output"]
+    np.testing.assert_allclose(found["output"], 2 * found["inner"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("model", ["mlp", "network"])
@@ -341,7 +358,19 @@ def test_a_device_is_that_of_jax(request, model, table, rng):
     there, here = (dict(adapt(model, device=device).run(data, ["start"])) for device in ("cpu:0", None))
     np.testing.assert_array_equal(there["start"], here["start"])
     with pytest.raises(ValueError, match="device must be one that JAX can use here, got 'tpu'"):
-        hl.extract(model, data, device="tpu")
+        extract(model, data, device="tpu")
+
+
+def test_the_command_line_takes_a_model_that_is_named_itself(tmp_path, table):
+    np.save(tmp_path / "table.npy", table)
+    (tmp_path / "own_nets.py").write_text("from flax import nnx\nmodel = nnx.Linear(4, 3, rngs=nnx.Rngs(0))\n")
+    status, _, told = command_line(
+        ["extract", "own_nets.py:model", "--data", "table.npy", "--out", "layers.npz"], tmp_path
+    )
+    assert status == 0, told
+    np.testing.assert_allclose(
+        hl.open(tmp_path / "layers.npz")["output"], nnx.Linear(4, 3, rngs=nnx.Rngs(0))(table), rtol=1e-5
+    )
 
 
 def test_digests_tell_weights_structure_and_code_apart(mlp):

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 import homolog as hl
@@ -79,6 +80,10 @@ def test_half_precision_and_whole_numbers_are_kept_as_numbers():
         ({"x": np.zeros((3, 2))}, ValueError, "got x \\(shape \\(3, 2\\)\\)"),
         ({"x": np.ma.masked_array(EXAMPLES, EXAMPLES > 1)}, ValueError, "a masked array, whose mask would be ignored"),
         ({"x": np.zeros((40, 2), dtype=complex)}, ValueError, "complex128 values"),
+        ({"x": np.zeros(40, dtype=int)}, ValueError, r"x \(whole numbers of one axis, as of classes\)"),
+        (np.zeros(40, dtype=bool), ValueError, r"output \(whole numbers of one axis, as of classes\)"),
+        (np.array(["cat"] * 40), ValueError, r"output \(an array of text\)"),
+        (scipy.sparse.csr_matrix(EXAMPLES), ValueError, r"a csr_matrix, which \.toarray\(\) makes dense"),
     ],
 )
 def test_what_is_no_layer_is_refused_in_one_sentence(returned, error, words):

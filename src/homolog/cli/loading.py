@@ -18,6 +18,7 @@ from homolog.activations import Activations, unknown_among
 from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
 from homolog.cli.output import netcdf_engine
+from homolog.extraction.adapters import adapter_of
 from homolog.matching import matched_rows
 from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
@@ -96,7 +97,7 @@ def model_or_data(text: str) -> Any:
         return _arrays(path)
     found = imported_object(text)
     is_factory = callable(found) and not hasattr(found, "forward")
-    if not is_factory:
+    if not is_factory or adapter_of(found) is not None:
         return found
     try:
         return found()

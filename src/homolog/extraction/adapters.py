@@ -19,13 +19,21 @@ ADAPTERS: tuple[str, ...] = ("keras_models", "flax_models", "equinox_models", "o
 """Modules of `frameworks`, each with `is_model(model)`, which imports nothing, and `adapt(model, ...)`; the first that fits."""
 
 
-def source_of(model: Any, options: Options) -> Source:
-    """Return a model, the file of one, or a function as what layers come from."""
+def adapter_of(model: Any) -> Any:
+    """Return the adapter that takes a model, or the file of one; None where it is for none of them."""
     for name in ADAPTERS:
         adapter = importlib.import_module(f"homolog.extraction.frameworks.{name}")
         if adapter.is_model(model):
-            given = {name: getattr(options, name) for name in ("device", "memory", "batch_size", "forward")}
-            return FunctionSource(adapter.adapt(model, **given))
+            return adapter
+    return None
+
+
+def source_of(model: Any, options: Options) -> Source:
+    """Return a model, the file of one, or a function as what layers come from."""
+    adapter = adapter_of(model)
+    if adapter is not None:
+        given = {name: getattr(options, name) for name in ("device", "memory", "batch_size", "forward")}
+        return FunctionSource(adapter.adapt(model, **given))
     if isinstance(model, PathLike) or (isinstance(model, str) and Path(model).suffix):
         raise ValueError(_unknown_file(Path(model)))
     model = unwrapped(model)

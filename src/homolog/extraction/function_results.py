@@ -31,6 +31,8 @@ def layers_of(found: Any, size: int | None) -> Iterator[tuple[str, Any]]:
     elif isinstance(found, Iterator):
         for pair in found:
             yield from _named(*_checked_pair(pair), size)
+    elif isinstance(found, np.ndarray) or hasattr(found, "toarray"):
+        yield OUTPUT, found  # of text, or sparse: said where it is taken
     elif isinstance(found, list) and (rows := _rows_of(OUTPUT, found, size)) is not None:
         yield OUTPUT, rows
     else:

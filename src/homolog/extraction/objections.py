@@ -60,6 +60,14 @@ def not_of_nodes(name: str, size: int, reason: str) -> str:
     )
 
 
+def not_classes(name: str) -> str:
+    """Say that one whole number for each example is taken for the name of a class."""
+    return (
+        f"layer {name!r} must hold floating numbers, or several whole numbers for each example, got one, which may be that of "
+        f"a class: return it as a float if it is a quantity, or leave it out."
+    )
+
+
 def not_whole(name: str) -> str:
     """Say that a layer never puts out a tensor of all examples."""
     return (

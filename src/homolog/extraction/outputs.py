@@ -67,6 +67,11 @@ def _of_layer(layer: Layer) -> Output:
     return found._replace(mask=mask, kind=layer.kind, raw=found.raw if found.tensor is None else found.tensor)
 
 
+def is_count(tensor: Any) -> bool:
+    """Say whether a tensor is one whole number, or truth value, for each example: a class, say."""
+    return tensor is not None and tensor.ndim == 1 and not is_floating(tensor)
+
+
 def is_transformed(output: Any) -> bool:
     """Say whether an output is what torch.func or torch.vmap hand through a function: numbers that cannot be read inside it."""
     wrapped = getattr(getattr(loaded_torch()._C, "_functorch", None), "is_functorch_wrapped_tensor", None)
@@ -112,8 +117,7 @@ def _is_empty(tensor: Any) -> bool:
 
 def _problem(found: list[Any], output: Any) -> str:
     if not found:
-        masked = "a masked array, whose mask would be ignored" if isinstance(output, np.ma.MaskedArray) else None
-        return masked or f"no tensor, but {described(output)}"
+        return _no_tensor(output)
     first = found[0]
     if is_packed(first):
         return f"packed {first.data.dtype} values".replace("torch.", "")
@@ -124,6 +128,16 @@ def _problem(found: list[Any], output: Any) -> str:
         on_meta = is_torch(first) and first.is_meta
         return "no numbers, on the meta device" if on_meta else f"no numbers, shape {tuple(first.shape)}"
     return description
+
+
+def _no_tensor(output: Any) -> str:
+    if isinstance(output, np.ma.MaskedArray):
+        return "a masked array, whose mask would be ignored"
+    if isinstance(output, np.ndarray):
+        return f"an array of {'text' if output.dtype.kind in 'SUT' else str(output.dtype)}"
+    if hasattr(output, "toarray"):
+        return f"{described(output)}, which .toarray() makes dense"
+    return f"no tensor, but {described(output)}"
 
 
 def _is_ragged(nested: Any) -> bool:

@@ -20,13 +20,14 @@ from homolog.extraction.objections import (
     Objection,
     hint_for,
     no_layer_left,
+    not_classes,
     not_first,
     not_of_nodes,
     not_whole,
     padded_by_model,
 )
 from homolog.extraction.options import Options
-from homolog.extraction.outputs import is_transformed, output_of
+from homolog.extraction.outputs import is_count, is_transformed, output_of
 from homolog.extraction.samples import Sample, sample_of
 from homolog.extraction.sources import Maker
 from homolog.extraction.suspected_padding import SuspectedPadding
@@ -228,6 +229,8 @@ class Recorder:
                 not_whole(name), "it runs inside torch.func or torch.vmap, on one example at a time"
             )
         found = output_of(output, numbers=maker is None or maker.whole_numbers)
+        if maker is not None and maker.whole_numbers and is_count(found.tensor):
+            raise reductions.UnfitError(not_classes(name), "whole numbers of one axis, as of classes")
         rule, channels = rule_for(name, self.options.reduce, "flatten"), self.options.channels
         axis = None if maker is None else self.options.axis_of(name)  # the examples come first in the data
         if maker is not None and maker.check_channels is not None:

@@ -29,6 +29,16 @@ def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Paramete
         return {}
 
 
+def call_of(model: Any) -> Callable[..., Any]:
+    """Return what is called when a model is called."""
+    if not callable(model):
+        raise TypeError(
+            f"model must be one that is called, got {type(model).__name__} without __call__: say what is called, as in "
+            f"forward=lambda model, batch: model.encode(batch)."
+        )
+    return model.__call__
+
+
 def inference_flags(function: Callable[..., Any]) -> dict[str, bool]:
     """Return what tells a function that it is not being trained, by the names of its parameters.
 

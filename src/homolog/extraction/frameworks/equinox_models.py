@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from homolog.extraction.digests import hashed
-from homolog.extraction.frameworks.call_arguments import arguments_of, needed_arguments, output_of_part, parameters_of
+from homolog.extraction.frameworks.call_arguments import (
+    arguments_of,
+    call_of,
+    needed_arguments,
+    output_of_part,
+    parameters_of,
+)
 from homolog.extraction.frameworks.class_digests import code_of_classes
 from homolog.extraction.frameworks.heard_calls import OUTPUT, HeardCalls, base_names, calls_of
 from homolog.extraction.frameworks.jax_arrays import as_jax, device_of, parts_of_tree, without_places
@@ -80,7 +86,7 @@ def _required(model: Any) -> set[str]:
 
 def _count(model: Any) -> int:
     """Count the inputs that a module takes beside its state and a key for random numbers."""
-    return max(1, needed_arguments(model.__call__) - len({"key", "state"} & _required(model)))
+    return max(1, needed_arguments(call_of(model)) - len({"key", "state"} & _required(model)))
 
 
 def _call(model: Any, state: Any, forward: Forward, example: Any) -> None:

@@ -9,7 +9,13 @@ from typing import Any
 
 from homolog.arrays import described
 from homolog.extraction.digests import hashed
-from homolog.extraction.frameworks.call_arguments import arguments_of, inference_flags, needed_arguments, output_of_part
+from homolog.extraction.frameworks.call_arguments import (
+    arguments_of,
+    call_of,
+    inference_flags,
+    needed_arguments,
+    output_of_part,
+)
 from homolog.extraction.frameworks.class_digests import code_of_classes
 from homolog.extraction.frameworks.heard_calls import OUTPUT, HeardCalls, base_names, calls_of, numbered
 from homolog.extraction.frameworks.jax_arrays import as_jax, device_of, parts_of_tree, without_places
@@ -79,18 +85,25 @@ def _adapted_nnx(model: Any, device: Any, forward: Forward) -> AdaptedModel:
         types={name: type(part).__name__ for name, part in parts.items()},
         default=default,
         channels="last",
-        inputs=None if forward is not None else needed_arguments(model.__call__),
+        inputs=None if forward is not None else needed_arguments(call_of(model)),
         forward=True,
     )
 
 
 def _parts_of(model: Any) -> dict[str, Any]:
     """Return every module inside a module by its path, such as "layers.0", as far as it can be called; itself as "output"."""
-    from flax import nnx
-
-    found = {".".join(map(str, path)): part for path, part in nnx.iter_modules(model) if callable(part)}
+    found = {name: part for name, part in _modules_of(model) if callable(part)}
     found.setdefault(OUTPUT, found.pop("", model))
     return found
+
+
+def _modules_of(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every module inside a module with its path, and itself with an empty one."""
+    from flax import nnx
+
+    for path, part in nnx.iter_graph(model):
+        if isinstance(part, nnx.Module):
+            yield ".".join(map(str, path)), part
 
 
 def _run_nnx(
@@ -117,8 +130,8 @@ def _run_nnx(
 def _digest_of_nnx(model: Any) -> str:
     from flax import nnx
 
-    structure = [f"{name} {type(part).__qualname__} {_attributes(part)}" for name, part in nnx.iter_modules(model)]
-    kinds = [type(part) for _, part in nnx.iter_modules(model)]
+    structure = [f"{name} {type(part).__qualname__} {_attributes(part)}" for name, part in _modules_of(model)]
+    kinds = [type(part) for _, part in _modules_of(model)]
     return hashed(*structure, code_of_classes(kinds), *parts_of_tree(nnx.state(model))).hex()
 
 
@@ -166,7 +179,7 @@ def _adapted_linen(module: Any, variables: Mapping[str, Any], device: Any, forwa
         digest=run.digest,
         default=run.default,
         channels="last",
-        inputs=None if forward is not None else needed_arguments(module.__call__),
+        inputs=None if forward is not None else needed_arguments(call_of(module)),
         forward=True,
     )
 

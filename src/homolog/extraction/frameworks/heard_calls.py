@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,12 +91,18 @@ def calls_of(parts: Mapping[str, Any], take: Callable[[Any], tuple[Any, Any] | N
                     type.__setattr__(kind, "__call__", before)
 
 
+_COMPILED = ("PjitFunction", "_JitWrapper", "JitWrapped")
+"""What `jax.jit`, `equinox.filter_jit` and `nnx.jit` make of a method: it says nothing of what runs in it."""
+
+
 def _listening(kind: Any, before: Any, names: Mapping[int, str], found: HeardCalls) -> Callable[..., Any]:
     """Return the `__call__` of a class, listened to; `before` is None where it is that of a parent class."""
+    compiled = inspect.getattr_static(kind, "__call__", None)
+    plain = compiled.__wrapped__ if type(compiled).__name__ in _COMPILED else before
 
-    @functools.wraps(kind.__call__)  # whose arguments are asked for
+    @functools.wraps(kind.__call__ if plain is before else plain)  # whose arguments are asked for
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
-        method = super(kind, self).__call__ if before is None else before.__get__(self, type(self))
+        method = super(kind, self).__call__ if plain is None else plain.__get__(self, type(self))
         return found.hear(names.get(id(self)), self, lambda: method(*args, **kwargs))
 
     return __call__

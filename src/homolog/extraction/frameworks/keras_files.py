@@ -84,9 +84,10 @@ def _keras() -> Any:
         raise
     version = tuple(int(part) for part in re.findall(r"\d+", keras.__version__)[:3])
     if version < SAFE_SINCE:
+        since = ".".join(map(str, SAFE_SINCE))
         raise ImportError(
-            f"loading a model from a file needs Keras {'.'.join(map(str, SAFE_SINCE))} or later, got {keras.__version__}, whose "
-            f'safe loading can be got round: pip install "homolog[keras]", or load a file that you trust yourself and pass the '
+            f"loading a model from a file needs Keras {since} or later, got {keras.__version__}, whose "
+            f'safe loading can be got round: pip install "keras>={since}", or load a file that you trust yourself and pass the '
             f"model."
         )
     return keras

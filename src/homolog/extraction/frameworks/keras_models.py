@@ -220,9 +220,9 @@ def _graph_inputs(keras: Any, model: Any, batch: Any) -> Any:
                 f"a batch must hold the {count} inputs of the model, got {len(values)}: pass batches that are tuples of them, or "
                 f"a mapping by their names, {', '.join(tensor.name for tensor in model.inputs)}."
             )
-    return (
-        values[0] if structure is None else keras.tree.pack_sequence_as(structure, values)
-    )  # a sequence has one input
+    if structure is None:  # of a sequence, which has one input
+        return values[0]
+    return keras.tree.pack_sequence_as(structure, values)
 
 
 def _taken(keras: Any, output: Any) -> tuple[Any, Any] | None:
