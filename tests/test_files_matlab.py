@@ -51,7 +51,18 @@ REFUSED = {
     ),
     "structs": ({"s": np.array([(1, 2), (3, 4)], [("p", "O"), ("q", "O")])}, "got an array of structs"),
     "sparse": ({"s": scipy.sparse.csc_matrix(np.eye(3))}, r"got a sparse one: .*full\(x\)"),
-    "maps": ({"X": np.zeros((4, 3, 2))}, "layer 'X' must have two axes"),
+    "maps": (
+        {"X": np.zeros((4, 3, 2))},
+        r"layer 'X' must have two axes .*\.reshape\(n, -1\), before the file is written\.$",
+    ),
+    "maps beside": (
+        {"X": np.zeros((6, 3, 2)), "Y": X},
+        r"before the file is written, or name another with key= \(Y\)\.$",
+    ),
+    "areas": (
+        {"V4": X.T, "IT": np.ones((5, 6))},
+        r"turn the arrays with \.T, as in homolog\.open\('.*t\.mat', 'IT'\)\['IT'\]\.T",
+    ),
     "rows": ({"X": X, "Y": X[:3]}, r"'Y' must have as many rows as layer 'X' \(6\), got 3: .*turn the arrays with \.T"),
     "logical": ({"X": X > 0}, r"got 'X' \(booleans\)"),
     "nothing": ({}, "got nothing"),

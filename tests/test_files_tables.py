@@ -303,6 +303,11 @@ def test_tables_in_text_of_every_form(case, text):
     assert (None if ids is None else opened.example_ids.tolist()) == ids
 
 
+def test_ids_that_are_asked_for_as_a_layer_are_named_once(text):
+    with pytest.raises(ValueError, match=r"got 'id' \(ids\): "):
+        hl.open(text("id,a\nx,1\ny,3\n"), "id")
+
+
 def test_a_first_line_that_may_be_names_or_numbers_is_told_of(text):
     with pytest.warns(hl.LeftOutWarning, match="is taken for the numbers of its columns, and is no row"):
         assert hl.open(text("0,1,2\n5,6,7\n7,8,9\n"))["t"].shape == (2, 3)
@@ -330,6 +335,10 @@ ODD_TEXTS = {
     "vectors": (
         'id,x,f\na,"[0.5, 1.5]",1\nb,"[ -1. 2.]",2\n',
         r"'x' must hold numbers, got vectors written as text.*key= \(f\)",
+    ),
+    "vectors of NumPy's numbers": (
+        'id,x\na,"[np.float64(0.5), np.float64(1.5)]"\nb,"[np.float64(-1.0)]"\n',
+        "'x' must hold numbers, got vectors written as text",
     ),
     "latin": ("é,a\nx,1\n".encode("latin-1"), "must be in UTF-8"),
     "pickle": (pickle.dumps([1]), "must be in UTF-8"),

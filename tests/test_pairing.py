@@ -190,6 +190,15 @@ def test_errors_lead_to_common_rows():
         hl.compare(side(), side(range(9)))
 
 
+def test_examples_in_columns_are_told_by_their_number():
+    recording, x = np.ones((40, N)), np.ones((N, 3))
+    for pair, name in (((recording, x), "a"), ((x, recording), "b")):
+        layers = [hl.Activations({"layer": array}) for array in pair]
+        words = rf"in the same order; {name} has {N} columns: if these are the examples, turn its arrays with \.T\.$"
+        with pytest.raises(ValueError, match=words):
+            hl.compare(*layers)
+
+
 NOT_MATCHED = {
     "arrays": (lambda: hl.common_rows(ROWS, side(ids=NAMES)), TypeError, "a must be Activations, .* got a ndarray"),
     "nobody": (

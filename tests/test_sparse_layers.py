@@ -138,6 +138,25 @@ def test_they_are_saved_as_they_would_be_dense(tmp_path):
         assert_array_equal(np.asarray(hl.open(tmp_path / name)["l"]), FULL["wide"])
 
 
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr"])
+def test_files_of_scipy_are_read_as_sparse_as_they_are(kind, tmp_path):
+    matrix = sparse(600)
+    for written in (matrix.asformat(kind), sp.coo_matrix(matrix).asformat(kind)):
+        sp.save_npz(tmp_path / "tfidf.npz", written)
+        opened = hl.open(tmp_path / "tfidf.npz")
+        assert list(opened) == list(hl.open(tmp_path / "tfidf.npz", "tfidf")) == ["tfidf"]
+        assert isinstance(opened["tfidf"], SparseRows)
+        assert_array_equal(opened["tfidf"][:], matrix.toarray())
+
+
+def test_parts_of_a_sparse_file_must_fit(tmp_path):
+    numbers = np.ones(3)
+    for parts in ({"indices": [9, 2, 3], "indptr": [0, 2, 3]}, {"indices": [0, 1, 3], "indptr": [0, 9, 3]}):
+        np.savez(tmp_path / "a.npz", format=b"csr", shape=[2, 5], data=numbers, **parts)
+        with pytest.raises(ValueError, match=r"a\.npz' must be a readable \.npz file of plain arrays, got: "):
+            hl.open(tmp_path / "a.npz")
+
+
 def test_mostly_other_numbers_than_zeros_are_made_dense_at_once():
     assert isinstance(hl.Activations({"l": sp.csr_array(FULL["dense"])})["l"], np.ndarray)
 

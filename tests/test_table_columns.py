@@ -68,7 +68,8 @@ def test_who_rows_are_is_said_by_the_surest_name():
     for names, ids in (
         (("id", "Example_ID", "f"), "Example_ID"),
         (("image_id", "f"), "image_id"),
-        (("image_id", "f", "index"), "index"),
+        (("index", "image_id", "f"), "image_id"),
+        (("index", "f"), "index"),
         (("Unnamed: 0", "f"), "Unnamed: 0"),
     ):
         assert columns_of(dict.fromkeys(names, "numbers"), "a file").ids == ids
@@ -253,3 +254,9 @@ def test_the_rule_itself():
     assert (found.ids, found.positions, list(found.features)) == (" Example_ID ", "position", ["x"])
     # Without ids a position is a number like any other.
     assert list(columns_of({"position": "numbers", "x": "numbers"}, "a file").features) == ["position", "x"]
+
+
+@pytest.mark.parametrize("ids", [IDS, np.array(IDS), np.arange(6)])
+def test_ids_among_layers_say_where_they_belong(ids):
+    with pytest.raises(TypeError, match=r"layer 'ids' must be an array .* of one entry per row: .* example_ids=\.$"):
+        hl.Activations({"V4": X, "ids": ids})

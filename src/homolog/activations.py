@@ -15,6 +15,7 @@ from homolog.arrays import Array, check_representation, described
 from homolog.conversion import is_table, taken, taken_layer
 from homolog.diagnostics import Caution, give, listed
 from homolog.frames.frame import Table
+from homolog.id_columns import ID_NAMES
 from homolog.markup import paragraphs, table, title
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
 from homolog.pairing import NUMBERED, check_identities
@@ -262,6 +263,11 @@ def _sound(arrays: Mapping[str, Array], title: Callable[[str], str]) -> dict[str
             raise TypeError(f"a layer name must be non-empty text, got {quoted(name)}: rename the layer.")
         if writable(name) != name:
             raise ValueError(f"a layer name must be text that UTF-8 can hold, got {quoted(name)}: rename the layer.")
+        if name.lower() in ID_NAMES and getattr(array, "ndim", 1) == 1:
+            raise TypeError(
+                f"{title(name)} must be an array (n, p), got {described(array)} of one entry per row: if it says whose the rows "
+                f"are, pass it as example_ids=."
+            )
         check_representation(array, title(name))
         if first is None:
             first = name

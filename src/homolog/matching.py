@@ -20,6 +20,10 @@ from homolog.sparse import SparseRows
 SIDES = "abcdefghijklmnopqrstuvwxyz"
 
 
+NAMED = "homolog.open(path, ids=...) for a file and .set_index(...) for a DataFrame of pandas"
+"""What says which column holds the ids."""
+
+
 class CommonRows(tuple[Activations, ...]):
     """Activations over the rows that all of them have, in one order; `a, b = common_rows(a, b)` takes them apart."""
 
@@ -104,9 +108,13 @@ def matched_rows(sides: Mapping[str, Activations]) -> CommonRows:
     common = [key for key in rows[0] if all(key in other for other in rows[1:])]
     if len(common) < 2:
         sizes, examples = " and ".join(str(side.n) for side in models), _examples(rows, names) if by_ids else ""
+        remedy = "extract both from the same examples, with the same example_ids"
+        if by_ids and not common:
+            remedy += (
+                f", or name the column that holds the ids that {'both' if len(names) == 2 else 'all'} share, {NAMED}"
+            )
         raise ValueError(
-            f"{' and '.join(names)} must have at least 2 rows in common, got {len(common)} of {sizes}{examples}: extract both "
-            f"from the same examples, with the same example_ids."
+            f"{' and '.join(names)} must have at least 2 rows in common, got {len(common)} of {sizes}{examples}: {remedy}."
         )
     kept = [_chosen(side, np.array([found[key] for key in common])) for side, found in zip(models, rows, strict=True)]
     return CommonRows(kept, [side.n - len(common) for side in models])
@@ -120,7 +128,8 @@ def _by_ids(models: Sequence[Activations], names: Sequence[str]) -> bool:
         carried = "; ".join(f"{name}: {_carried(side)}" for name, side in zip(names, models, strict=True))
         raise ValueError(
             f"the rows of {' and '.join(names)} are matched by example ids or by digests of their inputs, got none that both "
-            f"carry ({carried}): pass example_ids to homolog.extract or homolog.Activations for both."
+            f"carry ({carried}): pass example_ids to homolog.extract or homolog.Activations for both, or name the column that "
+            f"holds them, {NAMED}."
         )
     return ids and (not digests or all(map(says_who, models)))
 

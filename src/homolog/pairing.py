@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,6 +50,9 @@ class Identified(Identities, Protocol):
     def provenance(self) -> Mapping[str, str]:
         """How the layers were made."""
 
+    def values(self) -> Iterable[Any]:
+        """Yield the layers."""
+
 
 def check_pairing(a: Identified, b: Identified, names: Names = ("a", "b")) -> None:
     """Raise unless the rows of both are, as far as known, the same examples in the same order.
@@ -57,7 +60,8 @@ def check_pairing(a: Identified, b: Identified, names: Names = ("a", "b")) -> No
     Given example ids that agree decide, unless most of the inputs stand in other rows: then one side was shuffled.
     """
     if a.n != b.n:
-        raise _unequal(a, b, a.n, b.n, names, digests=_both_have(a, b, "digests"))
+        turned = _sideways(a, b, names) or _sideways(b, a, names[::-1])
+        raise _unequal(a, b, a.n, b.n, names, digests=_both_have(a, b, "digests"), turned=turned)
     check_identities(a, b, names)
     if a.digests is not None and b.digests is not None:
         agreed = a.example_ids is not None and b.example_ids is not None and says_who(a) and says_who(b)
@@ -117,10 +121,20 @@ def _differ(what: str, first: np.ndarray, second: np.ndarray, names: Names) -> V
     )
 
 
-def _unequal(a: Identities, b: Identities, n: int, other: int, names: Names, *, digests: bool = False) -> ValueError:
+def _sideways(side: Identified, other: Identified, names: Names) -> str:
+    """Say what to do where every layer of a side has as many columns as the other has rows, as recordings have."""
+    if any(array.shape[1] != other.n for array in side.values()):
+        return ""
+    name = shown(names[0])
+    return f"{name} has {other.n} columns: if these are the examples, turn its arrays with .T"
+
+
+def _unequal(
+    a: Identities, b: Identities, n: int, other: int, names: Names, *, digests: bool = False, turned: str = ""
+) -> ValueError:
     first, second = map(shown, names)
     matched = _both_have(a, b, "example_ids") or digests
-    remedy = f"{_common_rows((first, second))} keeps the rows of both" if matched else "extract both alike"
+    remedy = f"{_common_rows((first, second))} keeps the rows of both" if matched else turned or "extract both alike"
     return ValueError(
         f"{second} must have as many rows as {first} ({n}), got {other}: both must hold the same examples in the same order; "
         f"{remedy}."

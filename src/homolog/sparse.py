@@ -144,8 +144,5 @@ def made_dense(sizes: Mapping[str, Rows], why: str) -> list[Caution]:
     if not large:
         return []
     each = listed(f"{shown(name)} ({format_bytes(rows.nbytes)})" for name, rows in large.items())
-    return [
-        Caution(
-            DenseWarning, f"sparse matrices are made dense for {why}: {each}; values of linear CKA and HSIC do without."
-        )
-    ]
+    message = f"sparse matrices are made dense for {why}: {each}; values of linear CKA and HSIC alone do not need it."
+    return [Caution(DenseWarning, message)]

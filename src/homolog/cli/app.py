@@ -12,7 +12,7 @@ import typer
 
 import homolog
 from homolog.cli import check_command, loading, measure_tables, output, paper_command, summary_output
-from homolog.cli.inputs import CommonRows, LayersOfAll, Workspace, opened
+from homolog.cli.inputs import CommonRows, Ids, LayersOfAll, Workspace, opened
 from homolog.diagnostics import HomologWarning
 from homolog.files.netcdf import holds_activations
 from homolog.machine import optional
@@ -232,6 +232,7 @@ def compare(
     layers_a: Annotated[list[str] | None, typer.Option(help="Layers of the first file instead.")] = None,
     layers_b: Annotated[list[str] | None, typer.Option(help="Layers of the second file instead.")] = None,
     common_rows: CommonRows = False,
+    ids: Ids = None,
     out: Annotated[Path | None, typer.Option(help="Write the result here (.nc, for xarray.load_dataset).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw heatmaps here (.png, .pdf or .svg).")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a page to send to a colleague here (.html).")] = None,
@@ -263,7 +264,7 @@ def compare(
     output.check_target(out, "--out", (".nc",))
     output.check_target(plot, "--plot", (".png", ".pdf", ".svg"))
     output.check_target(report, "--report", (".html",))
-    models = opened(files, [layers_a or layers, layers_b or layers, layers], common_rows)
+    models = opened(files, [layers_a or layers, layers_b or layers, layers], common_rows, ids)
     if len(files) == 1 and pairs == "same_name":
         raise ValueError("--pairs same_name needs two files, got one: name a second file, or leave --pairs out.")
     if len(files) == 1 and len(next(iter(models.values()))) == 1:
@@ -303,6 +304,7 @@ def diagnose(
     ],
     layers: LayersOfAll = None,
     common_rows: CommonRows = False,
+    ids: Ids = None,
     out: Annotated[Path | None, typer.Option(help="Write values, null levels and p-values here (.nc).")] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Random orders of the examples.")] = 199,
     every: Annotated[
@@ -319,7 +321,7 @@ def diagnose(
     output.check_target(out, "--out", (".nc",))
     if len(files) > 2:
         raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
-    models = opened(files, [layers, layers], common_rows)
+    models = opened(files, [layers, layers], common_rows, ids)
     found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
     output.print_diagnosis(found, every=every)
     if out is not None:

@@ -12,7 +12,7 @@ import typer
 import homolog
 from homolog.analysis.junit import junit_xml
 from homolog.cli import loading, output
-from homolog.cli.inputs import CommonRows, Workspace, opened
+from homolog.cli.inputs import CommonRows, Ids, Workspace, opened
 
 
 def check(
@@ -40,6 +40,7 @@ def check(
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the result for continuous integration here (.xml).")] = None,
     common_rows: CommonRows = False,
+    ids: Ids = None,
     memory: Workspace = "2GiB",
 ) -> None:
     """Check that quantisation, pruning, an export or a refactoring left the layers as they were; exits 0 if so, 1 if not.
@@ -48,7 +49,7 @@ def check(
     """
     output.check_target(junit, "--junit", (".xml",))
     began, clock = datetime.now(), time.perf_counter()
-    first, second = opened([before, after], [None], common_rows).values()
+    first, second = opened([before, after], [None], common_rows, ids).values()
     if all(
         list(side) == [path.stem] for side, path in ((first, before), (second, after))
     ):  # one layer, called after its file

@@ -19,6 +19,14 @@ CommonRows = Annotated[
     ),
 ]
 
+Ids = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ids",
+        help="The column or array that says whose the rows are, such as doc_id; may repeat: in each file the first that it has.",
+    ),
+]
+
 LayersOfAll = Annotated[
     list[str] | None, typer.Option("--layers", "-l", help='Layers of every file, names or globs such as "blocks.*".')
 ]
@@ -26,9 +34,11 @@ LayersOfAll = Annotated[
 Workspace = Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")]
 
 
-def opened(files: list[Path], layers: list[list[str] | None], common_rows: bool) -> dict[str, Activations]:
+def opened(
+    files: list[Path], layers: list[list[str] | None], common_rows: bool, ids: list[str] | None
+) -> dict[str, Activations]:
     """Open files of activations, and keep their common rows if asked."""
-    models = loading.activations(files, layers)
+    models = loading.activations(files, layers, ids or [])
     if not common_rows:
         return models
     kept = loading.with_common_rows(models)

@@ -232,18 +232,30 @@ def reductions(given: Sequence[str]) -> Any:
     return {pattern: rules[pattern] for pattern in sorted(rules, key=lambda pattern: pattern == "**")}
 
 
-def activations(paths: Sequence[Path], patterns: Sequence[list[str] | None]) -> dict[str, Activations]:
-    """Return name → activations of files, restricted to layers; patterns are per file, the last for all further ones."""
+def activations(
+    paths: Sequence[Path], patterns: Sequence[list[str] | None], ids: Sequence[str] = ()
+) -> dict[str, Activations]:
+    """Return name → activations of files, restricted to layers; patterns are per file, the last for all further ones.
+
+    Of the names of `ids`, the first that a file has says who its rows are.
+    """
     found: dict[str, Activations] = {}
+    unknown = list(ids)
     for index, path in enumerate(paths):
         chosen = patterns[min(index, len(patterns) - 1)]
-        layers = files.open(path)
+        layers, has = files.open_by(path, ids)
+        unknown = [name for name in unknown if name not in has]
         name = files.title(path)
         name = name if name not in found else writable(str(path))
         if name in found:
             raise ValueError(f"files must differ, got {str(path)!r} twice: leave one out.")
         # In a result the file's name tells models of one class apart.
         found[name] = (layers.select(*chosen) if chosen else layers).described(model=name)
+    if unknown:
+        raise ValueError(
+            f"--ids must name a column or an array with one entry per row of at least one file, got {unknown[0]!r}, which none "
+            f"has: check its spelling; the .zarr of a store knows who its rows are."
+        )
     return found
 
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _SPOKEN = {
     "homolog.measure('deconfounded_cka', inputs=x)": "-m 'deconfounded_cka(inputs=FILE)'",
     "homolog.measures() lists them": "`homolog measures` lists them",
+    "homolog.open(path, ids=...) for a file and .set_index(...) for a DataFrame of pandas": "--ids NAME",
+    "pass ids=": "pass --ids ",
+    "ids= names": "--ids names",
     "resume=True": "--resume",
     "max_examples": "--max-examples",
     "at_least": "--at-least",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from os import PathLike
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from homolog.activations import Activations, unknown_among
 from homolog.arrays import Array, described, widened
-from homolog.diagnostics import HomologWarning
+from homolog.diagnostics import HomologWarning, listed
 from homolog.files.arrow_files import read_arrow, read_parquet, write_parquet
 from homolog.files.contents import IDENTITIES, RESERVED, Contents, Refusal, Unknown
 from homolog.files.folders import read_folder, split_of
@@ -22,7 +22,7 @@ from homolog.files.netcdf import read_netcdf, write_netcdf
 from homolog.files.numpy_files import read_npy, read_npz, write_npz
 from homolog.files.other_files import instead
 from homolog.files.safetensors_files import read_safetensors, write_safetensors
-from homolog.files.selection import layers_and_notes
+from homolog.files.selection import able_to_be_ids, layers_and_notes
 from homolog.files.text_tables import read_text
 from homolog.files.torch_files import read_torch
 from homolog.names import first_line, quoted, shortened, shown, writable
@@ -68,8 +68,8 @@ def open(path: str | PathLike[str], key: str | None = None, *, ids: str | None =
         one of several layers by its name, or all of a group, such as the path of a group of HDF5 or the name of a split.
     ids
         what says who the rows are: the name of a column, or of an array with one entry per row. By default what is called
-        `example_id`, `id`, `ids` or `index`, else a single name that ends in `_id`, else the index that a file knows, such as
-        that of pandas.
+        `example_id`, `id` or `ids`; else the index of pandas, if it has a name or holds labels; else a single name that ends in
+        `_id`; else the dimension of a netCDF file, or the row numbers that pandas left behind.
 
     Returns
     -------
@@ -94,7 +94,8 @@ def open(path: str | PathLike[str], key: str | None = None, *, ids: str | None =
     Warns
     -----
     LeftOutWarning
-        If something is left out: text, dates, booleans, classes, single numbers, one number per row outside tables.
+        If something is left out: text, dates, booleans, classes, single numbers, one number per row outside tables; or if row
+        numbers that pandas left behind are taken for ids, where a column may hold better ones.
 
     Notes
     -----
@@ -113,11 +114,27 @@ def open(path: str | PathLike[str], key: str | None = None, *, ids: str | None =
     for what, name in (("key", key), ("ids", ids)):
         if not isinstance(name, str | None):
             raise TypeError(f"{what} must be text, got {described(name)}: pass the name of one of what the file holds.")
+    return _opened(path, key, lambda _: ids)
+
+
+def open_by(path: str | PathLike[str], ids: Sequence[str]) -> tuple[Activations, list[str]]:
+    """Read a file whose rows are known by the first of some names that it has, and say which of them it has."""
+    has: list[str] = []
+
+    def chosen(names: Sequence[str]) -> str | None:
+        has.extend(name for name in ids if name in names)
+        return has[0] if has else None
+
+    return _opened(path, None, chosen), has
+
+
+def _opened(path: str | PathLike[str], key: str | None, ids: Callable[[Sequence[str]], str | None]) -> Activations:
+    """Read a file; `ids` returns, of the names of what may say who its rows are, the one that does."""
     path, key = _located(path, key)
     if path.suffix == SUFFIX:
         recover(path, LOCK)
     if _ending(path) == SUFFIX and path.is_dir():
-        return _of_store(open_store(path), key, ids)
+        return _of_store(open_store(path), key, ids(()))
     if not path.is_dir():
         _check_readable(path)
     return _read(path, key, ids)
@@ -172,7 +189,7 @@ def _ending(path: Path) -> str:
     return path.suffix.lower()
 
 
-def _read(path: Path, key: str | None, ids: str | None) -> Activations:
+def _read(path: Path, key: str | None, ids: Callable[[Sequence[str]], str | None]) -> Activations:
     model = title(path) if key is None else f"{title(path)}::{writable(key)}"
     try:
         if path.is_dir():
@@ -181,7 +198,7 @@ def _read(path: Path, key: str | None, ids: str | None) -> Activations:
         else:
             contents = _READERS[_ending(path)](path)
         with closing(contents):
-            arrays, notes = layers_and_notes(contents, key, ids, repr(str(path)))
+            arrays, notes = layers_and_notes(contents, key, ids(able_to_be_ids(contents)), repr(str(path)))
         arrays = {name: widened(array) for name, array in arrays.items()}
         provenance = {"model": model} | _provenance(str(notes.get("provenance", "{}")))
     except (ImportError, PermissionError, IsADirectoryError, HomologWarning):
@@ -199,7 +216,17 @@ def _read(path: Path, key: str | None, ids: str | None) -> Activations:
     try:
         return Activations(arrays, **identities, provenance=provenance)
     except (ValueError, TypeError) as error:
-        raise type(error)(f"in {str(path)!r}, {error}") from error
+        raise type(error)(f"in {str(path)!r}, {_in_a_file(str(error), arrays)}") from error
+
+
+def _in_a_file(sentence: str, arrays: Mapping[str, Any]) -> str:
+    """Return the error for layers with what helps where they lie in a file."""
+    axes = {name: getattr(array, "ndim", 2) for name, array in arrays.items()}
+    if set(axes.values()) == {2}:
+        return sentence
+    others = [name for name, count in axes.items() if count == 2]
+    instead = f", or name another with key= ({listed(others)})" if others else ""
+    return f"{sentence.removesuffix('.')}, before the file is written{instead}."
 
 
 def _of_store(layers: Activations, key: str | None, ids: str | None) -> Activations:

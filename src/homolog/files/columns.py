@@ -28,7 +28,7 @@ def contents_of(schema: Any, column: Callable[[str], Any], gathered: str) -> Con
     entries |= {name: Entry("other", what="classes") for name in _classes(schema) if name in entries}
     index, ranged = _index(schema)
     if ranged is not None:
-        entries["__index_level_0__"] = Entry("numbers", lambda: ranged)
+        entries[index[0]] = Entry("numbers", lambda: ranged)
     return Contents(entries, index=index, gathered=gathered)
 
 
@@ -41,7 +41,9 @@ def _index(schema: Any) -> tuple[tuple[str, ...], np.ndarray | None]:
     if len(ranges) != 1 or columns or [ranges[0][part] for part in ("start", "step", "name")] == [0, 1, None]:
         return columns, None
     start, stop, step = (int(ranges[0][name]) for name in ("start", "stop", "step"))
-    return ("__index_level_0__",), np.asarray(range(start, stop, step))
+    name = ranges[0]["name"]
+    free = isinstance(name, str) and name not in schema.names
+    return (name if free else "__index_level_0__",), np.asarray(range(start, stop, step))
 
 
 def _classes(schema: Any) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from homolog.diagnostics import Caution, LeftOutWarning, give
-from homolog.id_columns import ID_ENDINGS, ID_NAMES
+from homolog.id_columns import looks_like_ids
 from homolog.names import quoted
 
 IDENTITIES = ("example_ids", "positions", "digests")
@@ -113,12 +113,6 @@ def stacked(rows: Sequence[Any], name: str) -> np.ndarray:
 def warn(sentence: str) -> None:
     """Say that something is left out."""
     give([Caution(LeftOutWarning, sentence)])
-
-
-def looks_like_ids(name: str) -> bool:
-    """Say whether numbers under a name are those of rows."""
-    plain = name.strip().lower()
-    return plain in ID_NAMES or plain.endswith(ID_ENDINGS)
 
 
 def last_part(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -63,6 +63,9 @@ def read_npz(path: Path) -> Contents:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if len(set(names)) < len(names):
             raise ValueError("two arrays of one name")
+        if any(parts <= set(names) for parts in _SPARSE):
+            archive.close()
+            return Contents({writable(path.stem): Entry("layer", lambda: _sparse(path))})
         found = members(
             {name: _member(archive, name, full) for name, full in zip(names, archive.namelist(), strict=True)}
         )
@@ -70,6 +73,22 @@ def read_npz(path: Path) -> Contents:
     if "provenance" in found.notes:
         found.notes["provenance"] = str(found.notes["provenance"])
     return found
+
+
+_SPARSE = [
+    {"format", "shape", "data", *parts} for parts in (("indices", "indptr"), ("row", "col"), ("coords",), ("offsets",))
+]
+"""What scipy.sparse.save_npz writes of a matrix of any format."""
+
+
+def _sparse(path: Path) -> Any:
+    """Read a sparse matrix of SciPy's, whose parts must fit one another."""
+    import scipy.sparse
+
+    matrix = scipy.sparse.load_npz(path)  # without pickle
+    if hasattr(matrix, "check_format"):
+        matrix.check_format(full_check=True)
+    return matrix
 
 
 def _member(archive: zipfile.ZipFile, name: str, full: str) -> Entry:

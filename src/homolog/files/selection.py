@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from homolog.activations import unknown_among
 from homolog.arrays import Array
-from homolog.diagnostics import listed
+from homolog.diagnostics import give, listed
 from homolog.files.contents import (
     RESERVED,
     WEIGHTS,
@@ -21,7 +22,18 @@ from homolog.files.contents import (
     look_like_weights,
     warn,
 )
-from homolog.id_columns import ID_ENDINGS, ID_NAMES, POSITIONS, is_no_feature
+from homolog.id_columns import (
+    NUMBER,
+    TEXT,
+    Identity,
+    doubts,
+    identity_of,
+    is_kept_index,
+    is_no_feature,
+    looks_like_ids,
+    outweighing,
+    positions_of,
+)
 from homolog.names import quoted
 
 
@@ -33,37 +45,43 @@ def layers_and_notes(
     for name in names:
         if contents.entries[name].kind == "refused":
             raise Refusal(_why_not(contents.entries, name))
-    identity = None if "example_ids" in contents.notes and ids is None else _identity(contents, names, ids)
-    positions = _positions(contents, identity)
+    who = None if "example_ids" in contents.notes and ids is None else _identity(contents, names, ids)
+    identity, positions = None if who is None else who.name, _positions(contents, who)
     kept = {name: contents.entries[name] for name in names if name not in (identity, positions) or name == key}
-    layers, left_out = _layers(contents, kept, key)
+    layers, left_out = _layers(contents, kept, key, f"in {warned}")
     if identity is not None:
         left_out = {name: what for name, what in left_out.items() if name not in contents.index}
     if not layers:
         raise Refusal(_nothing(contents.entries, left_out, identity))
     _check_weights(layers, left_out)
-    _check_rows(layers)
+    _check_rows(layers, warned)
     notes = dict(contents.notes)
     if positions is not None:
         notes["positions"] = _checked_ids(contents, positions)
     if identity is not None:
         notes["example_ids"] = _checked_ids(contents, identity)
         _tell_odd_ids(notes, identity, layers, warned, given=ids is not None)
+        others = [name for name in able_to_be_ids(contents) if name not in (identity, *contents.index)]
+        if said := doubts(who, others, partial(_texts, contents), lambda name: f"pass ids={quoted(name)}"):
+            warn(f"in {warned}, {said}.")
     if left_out:
         what = listed([f"{quoted(name)} ({what})" for name, what in left_out.items()], most=8)
         warn(
-            f"in {warned}, no layer is made of {what}, but of arrays and columns of numbers; ids= names what says who rows are."
+            f"in {warned}, no layer is made of {what}, but of arrays and columns of numbers; ids= names the one that says whose "
+            f"the rows are."
         )
     return layers, notes
 
 
-def _layers(contents: Contents, kept: Mapping[str, Entry], key: str | None) -> tuple[dict[str, Array], dict[str, str]]:
+def _layers(
+    contents: Contents, kept: Mapping[str, Entry], key: str | None, warned: str
+) -> tuple[dict[str, Array], dict[str, str]]:
     """Read what is a layer; and say what is none."""
     layers = {name: entry.read() for name, entry in kept.items() if entry.kind == "layer"}
     numbers = {name: entry for name, entry in kept.items() if entry.kind == "numbers"}
     used = {name: entry for name, entry in numbers.items() if name == key or _is_feature(contents, name)}
     if used:
-        layers |= _features(used, contents.gathered, key, layers)
+        layers |= _features(used, contents.gathered, key, layers, warned)
     return layers, {name: _called(entry) for name, entry in kept.items() if entry.kind != "layer" and name not in used}
 
 
@@ -101,7 +119,7 @@ def _is_feature(contents: Contents, name: str) -> bool:
 
 
 def _features(
-    numbers: Mapping[str, Entry], gathered: str | None, key: str | None, layers: Mapping[str, Any]
+    numbers: Mapping[str, Entry], gathered: str | None, key: str | None, layers: Mapping[str, Any], warned: str
 ) -> dict[str, Array]:
     """Return columns of numbers side by side as one layer; a single one, if it is asked for, under its own name."""
     if key is not None and key in numbers:
@@ -116,48 +134,70 @@ def _features(
                 f"floats, got larger ones: name the columns apart with key=, or leave it out of the file."
             )
     name = gathered if gathered not in layers else f"{gathered}.columns"
-    return {name: np.stack([column.astype(together, copy=False) for column in columns.values()], axis=1)}
+    features = np.stack([column.astype(together, copy=False) for column in columns.values()], axis=1)
+    give(outweighing(list(columns), features, warned))
+    return {name: features}
 
 
 # --- Who the rows are
 
 
-def _identity(contents: Contents, names: list[str], ids: str | None) -> str | None:
-    """Return the name of what says who the rows are: as asked for, as it is called, or as the file says."""
-    entries = contents.entries
-    able = [name for name, entry in entries.items() if entry.kind in ("numbers", "text")]
+def able_to_be_ids(contents: Contents) -> list[str]:
+    """Return the names of what has one number or one text per row."""
+    return [name for name, entry in contents.entries.items() if entry.kind in ("numbers", "text")]
+
+
+def _identity(contents: Contents, names: list[str], ids: str | None) -> Identity | None:
+    """Return what says who the rows are: as asked for, or by the rule of all tables."""
+    able = able_to_be_ids(contents)
     if ids is not None:
         if ids not in able:
             raise Unknown(unknown_among("id column", ids, able))
-        return ids
-    named = _called_ids(contents, [name for name in able if name not in contents.index], names)
-    if named is not None and _whole(entries[named]):
-        return named
-    said = [name for name in contents.index if name in able]
-    return said[0] if len(said) == len(contents.index) == 1 else None
+        return Identity(ids)
+    index = {name: _kind(contents, name) for name in contents.index if name in able}
+    index = index if len(index) == len(contents.index) else {}
+    near, short = (able, str) if contents.gathered is not None else (_near(contents, able, names), last_part)
+    known = [name for name in near if name not in contents.index and looks_like_ids(short(name))]
+    kinds = {name: _kind(contents, name, short(name)) for name in known}
+    of_table = index if contents.gathered is not None else {}
+    while (found := identity_of(kinds, of_table, short)) is not None:
+        if found.is_index or _whole(contents.entries[found.name]):
+            break
+        del kinds[found.name]
+    # Outside tables the first dimension always has a name, which says less than what is called as ids are.
+    return identity_of({}, index) if index and (found is None or found.only_numbers) else found
 
 
-def _called_ids(contents: Contents, able: list[str], names: list[str]) -> str | None:
-    """Return what is called as ids are; outside tables, in the group of all layers that are asked for, or around it."""
-    short = {name: name.strip().lower() for name in able}
-    if contents.gathered is None:
-        around = [{"", *_parents(name)} for name in names if contents.entries[name].kind == "layer"]
-        near = [name for name in able if _parent(name) in set.intersection({"", *_parents(name)}, *around)]
-        short = {name: last_part(name).strip().lower() for name in near}
-    for wanted in ID_NAMES:
-        found = [name for name, plain in short.items() if plain == wanted]
-        if found:
-            return max(found, key=len)  # the nearest: that of the group before that of the file
-    ending = [name for name, plain in short.items() if plain.endswith(ID_ENDINGS)]
-    return ending[0] if len(ending) == 1 else None
+def _near(contents: Contents, able: list[str], names: list[str]) -> list[str]:
+    """Return what lies, outside tables, in the group of all layers that are asked for, or around it."""
+    around = [{"", *_parents(name)} for name in names if contents.entries[name].kind == "layer"]
+    return [name for name in able if _parent(name) in set.intersection({"", *_parents(name)}, *around)]
 
 
-def _positions(contents: Contents, identity: str | None) -> str | None:
+def _kind(contents: Contents, name: str, short: str = "") -> str:
+    """Return the kind of what may be ids; what may be an index is looked at, whether it holds integers or labels."""
+    entry = contents.entries[name]
+    if name in contents.index or is_kept_index(short):
+        try:
+            values = entry.read()
+        except Refusal:  # which is raised again where these are the ids
+            return NUMBER
+        if isinstance(values, np.ndarray):
+            return NUMBER if values.dtype.kind in "iuf" and bool(np.all(values == np.rint(values))) else TEXT
+        return NUMBER if all(isinstance(value, int) for value in values) else TEXT
+    return NUMBER if entry.kind == "numbers" else TEXT
+
+
+def _texts(contents: Contents, name: str) -> Sequence[Any] | None:
+    """Return the entries of a column of text."""
+    entry = contents.entries[name]
+    return list(entry.read()) if entry.kind == "text" and not entry.what else None  # dates are text, too
+
+
+def _positions(contents: Contents, who: Identity | None) -> str | None:
     """Return the column of a table that says where in its example a row is, beside that which says of which example."""
-    if contents.gathered is None or identity is None:
-        return None
-    numbers = (name for name, entry in contents.entries.items() if entry.kind == "numbers" and name != identity)
-    return next((name for name in numbers if name.strip().lower() in POSITIONS), None)
+    entries = contents.entries if contents.gathered is not None else {}
+    return positions_of((name for name, entry in entries.items() if entry.kind == "numbers"), who)
 
 
 def _whole(entry: Entry) -> bool:
@@ -211,7 +251,9 @@ def _tell_odd_ids(notes: dict[str, Any], name: str, layers: Mapping[str, Any], w
         )
         warn(f"in {warned}, {quoted(name)} holds {len(found)} ids for {n} rows, and is not taken for theirs{sides}.")
     elif len(set(zip(found.tolist(), notes.get("positions", found), strict=False))) < len(found):
-        warn(f"in {warned}, the ids {quoted(name)} hold some ids again: rows cannot be matched by them.")
+        warn(
+            f"in {warned}, the ids {quoted(name)} hold some ids again, for other rows: rows cannot be matched by them."
+        )
 
 
 # --- What is no activations
@@ -223,14 +265,15 @@ def _check_weights(layers: Mapping[str, Any], left_out: Mapping[str, str]) -> No
         raise Refusal(f"the arrays must be activations with equal rows, got {listed(layers)}; {WEIGHTS}.")
 
 
-def _check_rows(layers: Mapping[str, Any]) -> None:
+def _check_rows(layers: Mapping[str, Any], path: str) -> None:
     """Raise where layers are of different examples, as in files that hold more than one model, or examples in columns."""
     shapes = {name: array.shape for name, array in layers.items() if len(getattr(array, "shape", ())) == 2}
     first = next(iter(shapes), "")
     odd = next((name for name, shape in shapes.items() if shape[0] != shapes[first][0]), None)
     if odd is not None:
         sideways = (
-            "; if the examples are in columns, turn the arrays with .T"
+            f"; if the examples are in columns, turn the arrays with .T, as in homolog.open({path}, {quoted(odd)})"
+            f"[{quoted(odd)}].T"
             if len({q for _, q in shapes.values()}) == 1
             else ""
         )
@@ -242,7 +285,10 @@ def _check_rows(layers: Mapping[str, Any]) -> None:
 
 def _nothing(entries: Mapping[str, Entry], left_out: Mapping[str, str], identity: str | None) -> str:
     """Say that there is no layer, and what there is."""
-    held = [f"{quoted(name)} ({left_out.get(name, 'ids')})" for name in (*left_out, *([identity] if identity else []))]
+    held = [
+        f"{quoted(name)} ({left_out.get(name, 'ids')})"
+        for name in dict.fromkeys((*left_out, *([identity] if identity else [])))
+    ]
     if look_like_weights(left_out):
         return f"there must be an array (examples, features), got {listed(held)}; {WEIGHTS}."
     numbers = [name for name in left_out if entries[name].kind == "numbers"]

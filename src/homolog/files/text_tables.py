@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from homolog.files.contents import Contents, Entry, Refusal, looks_like_ids, warn
+from homolog.files.contents import Contents, Entry, Refusal, warn
+from homolog.id_columns import looks_like_ids
 from homolog.names import quoted, writable
 
 _TOGETHER = 1024
 """Lines that are made numbers of at a time; the first of them say which columns hold numbers."""
-_VECTOR = re.compile(r"\s*\[\s*[-+]?[\d.]")
+_VECTOR = re.compile(r"\s*(array\(|tensor\()?\[\s*(np\.\w+\()?[-+]?[\d.]")
 _VECTORS = "must hold numbers, got vectors written as text: write one column for each number, or the table as Parquet"
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 _GAPS = ("", "na", "n/a", "null", "none", "?", "-")
@@ -64,7 +65,9 @@ def _entry(name: str, kind: str, columns: dict[str, np.ndarray], texts: dict[str
         return Entry("numbers", lambda: columns[name])
     if kind == _VECTORS:
         return Entry("refused", what=kind)
-    return Entry("text", lambda: _ids(texts[name])) if kind in ("text", "ids") else Entry("other", what=kind)
+    if kind in ("text", "ids"):
+        return Entry("text", lambda: _ids(texts[name]), "" if kind == "text" else kind)
+    return Entry("other", what=kind)
 
 
 def _lines(path: Path) -> Iterator[_Line]:

@@ -5,12 +5,24 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from homolog.diagnostics import Caution
-from homolog.id_columns import NUMBER, TEXT, VECTOR, checked_identity, columns_of, repeated
+from homolog.diagnostics import Caution, LeftOutWarning
+from homolog.id_columns import (
+    CATEGORIES,
+    NUMBER,
+    TEXT,
+    VECTOR,
+    TableColumns,
+    checked_identity,
+    columns_of,
+    doubts,
+    outweighing,
+    repeated,
+)
 from homolog.names import quoted
 
 EMPTY = "nothing"
@@ -34,6 +46,8 @@ class Frame(ABC):
     """A DataFrame of some library; `kinds` are those of `id_columns`."""
 
     kinds: Mapping[str, str]
+    index: Mapping[str, str] = MappingProxyType({})
+    """The index, as `identity_of` has it."""
 
     @abstractmethod
     def numbers(self, names: Sequence[str]) -> np.ndarray:
@@ -51,20 +65,38 @@ class Frame(ABC):
         """Return the identities that an index gives, and what it is; see `pairing.Identities`."""
         return None, ""
 
+    def made_ids(self, name: str) -> str:
+        """Write what makes a column the one that says whose the rows are."""
+        return f"rename {quoted(name)} to 'id'"
+
 
 def table_of(frame: Frame, title: str, name: str) -> Table:
     """Return the layers and identities of a DataFrame; columns of numbers are one layer of the name given."""
-    columns = columns_of(frame.kinds, title)
+    columns = columns_of(frame.kinds, title, frame.index)
     layers = {column: frame.vectors(column, title) for column in columns.layers}
+    cautions = list(columns.cautions)
     if columns.features:
-        layers[name if name not in layers else f"{name}.columns"] = frame.numbers(columns.features)
+        features = frame.numbers(columns.features)
+        layers[name if name not in layers else f"{name}.columns"] = features
+        cautions += outweighing(columns.features, features, title)
     ids, index = frame.labels(title) if columns.ids is None else (None, "")
     if columns.ids is not None:
         ids = checked_identity(frame.entries(columns.ids), columns.ids, title)
     positions = None
     if columns.positions is not None:
         positions = checked_identity(frame.entries(columns.positions), columns.positions, title)
-    return Table(layers, ids, positions, index, [*columns.cautions, *repeated(ids, positions, title)])
+    cautions += [*_doubts(frame, columns, title), *repeated(ids, positions, title)]
+    return Table(layers, ids, positions, index, cautions)
+
+
+def _doubts(frame: Frame, columns: TableColumns, title: str) -> list[Caution]:
+    """Say where numbers of rows are taken for ids, and a column may hold better ones."""
+
+    def texts(name: str) -> Sequence[Any] | None:
+        return list(frame.entries(name)) if frame.kinds[name] in (TEXT, CATEGORIES) else None
+
+    said = doubts(columns.identity, columns.left, texts, frame.made_ids)
+    return [Caution(LeftOutWarning, f"{title}: {said}.")] if said else []
 
 
 def kind_of_entries(entries: Sequence[Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from homolog.frames.frame import Table
-from homolog.id_columns import POSITIONS, TEXT, checked_identity, identity_of, repeated
+from homolog.id_columns import NUMBER, TEXT, checked_identity, identity_of, positions_of, repeated
 
 EXAMPLES = ("example_id", "example_ids")
 """Coordinates that can be of nothing but examples: `id` may be that of a unit."""
@@ -19,15 +19,15 @@ def labelled_array(x: Any, title: str, name: str) -> Table:
         return Table({name: x.to_numpy()})
     first = x.dims[0]
     along = {str(key): place for key, place in x.coords.items() if place.dims == (first,)}
-    ids = identity_of(dict.fromkeys(along, TEXT))
-    positions = None if ids is None else next((key for key in along if key.strip().lower() in POSITIONS), None)
-    ids = str(first) if ids is None and str(first) in along else ids  # the index of the dimension
+    who = identity_of({key: NUMBER if place.dtype.kind in "iu" else TEXT for key, place in along.items()})
+    positions = positions_of(along, who)
+    ids = who.name if who is not None else str(first) if str(first) in along else None  # the index of the dimension
     if ids is None:
         _check_direction(x, title)
         return Table({name: x.to_numpy()})
-    who = checked_identity(_entries(along[ids]), ids, title)
+    examples = checked_identity(_entries(along[ids]), ids, title)
     where = None if positions is None else checked_identity(_entries(along[positions]), positions, title)
-    return Table({name: x.to_numpy()}, who, where, cautions=repeated(who, where, title))
+    return Table({name: x.to_numpy()}, examples, where, cautions=repeated(examples, where, title))
 
 
 def _check_direction(x: Any, title: str) -> None:

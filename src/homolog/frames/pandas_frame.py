@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from homolog.frames.frame import Frame, kind_of_entries, stacked
-from homolog.id_columns import CATEGORIES, ID_NAMES, NUMBER, POSITIONS, TEXT, checked_identity
+from homolog.id_columns import CATEGORIES, DATES, ID_NAMES, KEPT_INDEX, NUMBER, POSITIONS, TEXT, checked_identity
 from homolog.names import quoted
 from homolog.pairing import GIVEN, NUMBERED
 
@@ -28,6 +28,7 @@ class PandasFrame(Frame):
             )
         self._columns = {name: frame.iloc[:, place] for place, name in enumerate(names)}
         self.kinds = {name: _kind(column) for name, column in self._columns.items()}
+        self.index = {} if self._index is None or _only_numbers(self._index) else _kind_of_index(self._index)
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
         """Return columns of numbers side by side."""
@@ -50,18 +51,36 @@ class PandasFrame(Frame):
         index = self._index
         if index is None:
             return None, ""
-        if type(index).__name__ == "RangeIndex" and index.name is None and index.start == 0 and index.step == 1:
+        if _only_numbers(index):
             return None, NUMBERED
         values = index.to_numpy()
         if values.dtype.kind not in "iuSU" and not index.hasnans and index.inferred_type not in ("string", "integer"):
             values = np.array([str(entry) for entry in index])
-        return checked_identity(values, str(index.name or "index"), title), GIVEN
+        return checked_identity(values, _name(index), title), GIVEN
+
+    def made_ids(self, name: str) -> str:
+        """Write what makes a column the index."""
+        return f".set_index({quoted(name)})"
+
+
+def _only_numbers(index: Any) -> bool:
+    """Say whether an index only numbers the rows from 0."""
+    return type(index).__name__ == "RangeIndex" and index.name is None and index.start == 0 and index.step == 1
+
+
+def _kind_of_index(index: Any) -> dict[str, str]:
+    """Return the index as a level of a kind; labels are text, whatever they are."""
+    return {_name(index): NUMBER if index.inferred_type == "integer" else TEXT}
+
+
+def _name(index: Any) -> str:
+    return "index" if index.name is None else str(index.name)
 
 
 def _levels_as_columns(frame: Any, title: str) -> tuple[Any, None]:
     """Return a frame whose index has several levels with columns of them: one must be called as ids are."""
     names = [str(name).strip().lower() for name in frame.index.names]
-    if not set(names) <= {*ID_NAMES, *POSITIONS}:
+    if not set(names) <= {*ID_NAMES, *KEPT_INDEX, *POSITIONS}:
         raise ValueError(
             f"{title} must have an index of one level that says whose its rows are, or levels called 'example_id' and "
             f"'position', got levels {frame.index.names}: rename them, or make one column of them with reset_index."
@@ -80,7 +99,7 @@ def _kind(column: Any) -> str:
     if kind == "c":
         return "complex numbers"
     if kind in "mM" or name.startswith(("period", "date", "time", "duration", "interval")):
-        return "dates"
+        return DATES
     if kind == "b" or name.startswith("bool"):
         return "truth values"
     if name == "category":
