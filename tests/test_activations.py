@@ -94,3 +94,5 @@ def test_globs_mean_dotted_parts(pattern, found):
         return
     with pytest.raises(KeyError, match="unknown layer"):
         layers.select(pattern)
+    with pytest.raises(KeyError, match=r"; unknown, too, is 'z\.\*'\."):
+        layers.select(pattern, "c", "z.*")

@@ -169,7 +169,11 @@ CASES = {
     "pairs word": (lambda: hl.compare(X, Y, pairs="some"), ValueError, "'all', 'same_name'"),
     "pairs name": (lambda: hl.compare({"l": X}, {"m": Y}, pairs=[("l", "k")]), KeyError, "unknown layer 'k'"),
     "no pairs": (lambda: hl.compare({"l": X}, pairs=[]), ValueError, "at least one pair"),
-    "no common": (lambda: hl.compare({"l": X}, {"m": Y}, pairs="same_name"), ValueError, "none in common"),
+    "no common": (
+        lambda: hl.compare({"l": X}, {"m": Y}, pairs="same_name"),
+        ValueError,
+        "in common: extract both with the same layers=",
+    ),
     "measures none": (lambda: hl.compare(X, Y, measures=()), ValueError, "at least one measure"),
     "measures twice": (lambda: hl.compare(X, Y, measures=("cka", "cka")), ValueError, "'cka' twice"),
     "slash": (lambda: hl.compare(X, Y, measures={"a/b": "cka"}), ValueError, "without '/'"),
@@ -177,7 +181,7 @@ CASES = {
     "ids": (lambda: hl.Activations({"l": X}, example_ids=[1, 2]), ValueError, "one entry per row"),
     "glob": (lambda: hl.Activations({"l": X}).select("k*"), KeyError, "unknown layer"),
     "no file": (lambda: hl.open("absent.npz"), FileNotFoundError, "no file"),
-    "suffix": (lambda: hl.open("layers.xlsx"), ValueError, "ending in"),
+    "suffix": (lambda: hl.open(__file__), ValueError, "ending in"),
     "save suffix": (lambda: hl.save({"l": X}, "layers.csv"), ValueError, "change its name"),
     "not a model": (lambda: hl.extract("model", X), TypeError, "torch.nn.Module"),
     "reduce": (lambda: hl.extract(torch.nn.Linear(3, 2), X, reduce="max"), ValueError, "reduce must be"),
@@ -275,6 +279,7 @@ def folder(tmp_path_factory):
     np.savez(path / "pickled.npz", layer=np.array([{}], dtype=object))
     (path / "cut.npz").write_bytes((path / "good.npz").read_bytes()[:200])
     (path / "folder.npz").mkdir()
+    (path / "good.xlsx").touch()
     return path
 
 
@@ -282,7 +287,7 @@ COMMANDS = {
     "no argument": (["compare"], "Missing argument"),
     "no command": (["compaer"], "No such command"),
     "no file": (["compare", "absent.npz"], "there is no file"),
-    "suffix": (["compare", "good.xlsx"], "ending in"),
+    "suffix": (["compare", "good.xlsx"], "pandas.read_excel"),
     "cut": (["compare", "cut.npz"], "truncated"),
     "pickle": (["compare", "pickled.npz"], "pickled Python objects"),
     "rows": (["compare", "good.npz", "short.npz"], "as many rows"),

@@ -238,6 +238,15 @@ WRONG = {
     "no object": (["extract", "nets:modle", "--data", "nets:data", "--out", "x.npz"], "did you mean model"),
     "no module": (["extract", "net:model", "--data", "nets:data", "--out", "x.npz"], "there is no module 'net'"),
     "no colon": (["extract", "nets", "--data", "nets:data", "--out", "x.npz"], "module:name"),
+    "weights": (
+        ["extract", "m.pt", "--data", "nets:data", "--out", "x.npz"],
+        "MODEL must be module:name, file.py:name, or a file ending in .onnx, .ort, .keras, .h5, .hdf5, got 'm.pt': weights",
+    ),
+    "data": (
+        ["extract", "nets:model", "--data", "x.csv", "--out", "x.npz"],
+        "--data must be module:name, file.py:name, or a file ending in .npy, .npz, got 'x.csv': save the numbers with",
+    ),
+    "a model as data": (["extract", "nets:model", "--data", "m.onnx", "--out", "x.npz"], "--data must be module:name"),
     "no python file": (
         ["extract", "net.py:model", "--data", "nets:data", "--out", "x.npz"],
         "there is no file 'net.py'",

@@ -137,6 +137,8 @@ def test_layers_by_glob_predicate_and_name_in_order_of_execution():
     np.testing.assert_array_equal(hl.extract(model, x, layers="input")["input"], x)
     with pytest.raises(KeyError, match=r"unknown layer 'block.1.0', did you mean blocks.1.0"):
         hl.extract(model, x, layers="block.1.0")
+    with pytest.raises(KeyError, match=r"unknown layer 'block.1.0', did .*; unknown, too, is 'tail\.\*'\."):
+        hl.extract(model, x, layers=["block.1.0", "last", "tail.*"])
     with pytest.raises(ValueError, match="a predicate that is true for none"):
         hl.extract(model, x, layers=lambda name, module: False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +90,19 @@ def test_half_precision_and_whole_numbers_are_kept_as_numbers():
 def test_what_is_no_layer_is_refused_in_one_sentence(returned, error, words):
     with pytest.raises(error, match=words):
         hl.extract(lambda batch: returned, EXAMPLES)
+
+
+def test_all_layers_that_a_function_does_not_give_are_named():
+    with pytest.raises(
+        KeyError, match=r"unknown layer 'a': the layers are hidden, output; unknown, too, are 'b', 'c'\."
+    ):
+        hl.extract(hidden_and_output, EXAMPLES, layers=["c", "hidden", "a", "b"])
+
+
+@pytest.mark.parametrize("data", ["x.npy", Path("x.npy")])
+def test_the_name_of_a_file_is_no_data(data):
+    with pytest.raises(TypeError, match=r"got 'x.npy': if this names a file, read it, as numpy.load does"):
+        hl.extract(lambda batch: {"x": batch}, data)
 
 
 def test_what_is_inside_each_other_is_layers_with_dots():
@@ -328,7 +342,7 @@ def test_a_store_is_continued_by_the_same_function_only(tmp_path):
 def test_what_is_only_of_modules_is_refused():
     with pytest.raises(TypeError, match="got a list of numbers: convert it"):
         hl.extract(lambda batch: np.array(batch), [[1.0, 2.0], [3.0, 4.0]])
-    with pytest.raises(TypeError, match="forward must be left out for anything but a PyTorch module"):
+    with pytest.raises(TypeError, match="forward must be left out for a function and for ONNX"):
         hl.extract(hidden_and_output, EXAMPLES, forward=lambda model, batch: model(batch))
     with pytest.raises(ValueError, match="device must be left out for a function, got 'cuda'"):
         hl.extract(hidden_and_output, EXAMPLES, device="cuda")
@@ -343,12 +357,87 @@ def test_two_functions_are_compared_in_a_stream():
     assert list(result.layer_a.values) == ["hidden", "output"]
 
 
+# --- What an attack found
+
+
+def test_a_store_refuses_batches_that_its_first_type_cannot_hold(tmp_path):
+    x = np.r_[np.ones((8, 1)), np.full((8, 1), 2.5)]
+
+    def run(batch):
+        return {"x": batch.astype(int) if (batch == np.rint(batch)).all() else batch, "y": batch}
+
+    np.testing.assert_array_equal(hl.extract(run, x, batch_size=4)["x"], x)
+    with pytest.raises(
+        ValueError, match=r"layer 'x' must have one type in all batches .int64 in the first., got float64"
+    ):
+        hl.extract(run, x, batch_size=4, out=tmp_path / "x.zarr")
+
+
+def test_the_mask_that_the_caller_says_is_used_and_not_that_of_the_layer():
+    kept = np.arange(7)[None] < np.full((12, 1), 4)
+
+    def run(batch):
+        return {"h": hl.Layer(batch["x"] * 1, mask=batch["kept"])}
+
+    data = {"x": TOKENS, "kept": kept.astype(int)}
+    whole = hl.extract(run, data, reduce="mean", mask={"**": None})["h"]
+    np.testing.assert_allclose(whole, TOKENS.mean(1), rtol=1e-5)
+    first = hl.extract(run, data, reduce="mean", mask=lambda batch: np.arange(7)[None] < np.ones((len(batch["x"]), 1)))
+    np.testing.assert_allclose(first["h"], TOKENS[:, 0], rtol=1e-6)
+
+    def key_padding_mask(batch):  # true where a position counts, whatever it is called
+        return batch["kept"] != 0
+
+    own = hl.extract(lambda batch: {"h": batch["x"] * 1}, data, reduce="mean", mask=key_padding_mask)
+    np.testing.assert_allclose(own["h"], TOKENS[:, :4].mean(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("array", [EXAMPLES, TOKENS, MAPS])
+def test_a_mask_that_cannot_be_used_is_refused(array):
+    kind = "features" if array is TOKENS else None
+    with pytest.raises(ValueError, match=r"must have three axes, .* to have a mask of its own"):
+        hl.extract(lambda batch: {"x": hl.Layer(batch * 1, mask=np.ones((len(batch), 7)), kind=kind)}, array)
+
+
+def test_names_that_end_as_calls_do_are_refused():
+    with pytest.raises(ValueError, match="must not end the name of a layer in # and a number"):
+        hl.extract(lambda batch: {"h#2": 2 * batch, "h": batch}, EXAMPLES)
+    with pytest.raises(ValueError, match=r"got 'parts\.h#3'"):
+        hl.extract(lambda batch: {"parts": {"h#3": batch}}, EXAMPLES)
+
+
+def test_a_reduction_in_place_changes_neither_data_nor_other_layers():
+    def twice(output, mask):
+        output *= 2
+        return output[:, 0]
+
+    data = TOKENS.copy()
+    found = hl.extract(lambda batch: {"a": batch, "b": batch}, data, layers=["input", "a", "b"], reduce=twice)
+    np.testing.assert_array_equal(data, TOKENS)
+    for layer in found.values():
+        np.testing.assert_array_equal(layer, 2 * TOKENS[:, 0])
+    with pytest.raises(ValueError, match="reduce must leave the output of layer '0' as it is"):
+        hl.extract(torch.nn.Sequential(torch.nn.ReLU()), torch.as_tensor(data), reduce=twice)
+
+
+def test_values_beyond_the_type_to_store_are_refused():
+    for dtype, value in (("float16", 1e5), ("float32", 1e39)):
+        with pytest.raises(ValueError, match=f"must fit into dtype='{dtype}'"):
+            hl.extract(lambda batch, value=value: {"x": batch.astype(float) * 0 + value}, EXAMPLES, dtype=dtype)
+
+
+def test_a_list_of_vectors_is_no_list_of_batches():
+    with pytest.raises(TypeError, match="got a list of 40 vectors, which look like one example each"):
+        hl.extract(lambda batch: {"x": batch}, list(EXAMPLES))
+
+
 # --- Without PyTorch
 
 
 def test_functions_are_extracted_where_pytorch_is_not_installed(tmp_path):
     script = """
 import sys
+from pathlib import Path
 class NotInstalled:
     def find_spec(self, name, *_):
         if name.split(".")[0] == "torch":

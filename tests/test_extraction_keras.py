@@ -109,7 +109,7 @@ def test_maps_are_averaged_over_their_places_unasked(rng):
     np.testing.assert_allclose(found["conv"], maps.mean((1, 2)), rtol=1e-4, atol=1e-6)
 
 
-def test_channels_first_is_known_and_a_mixture_is_asked_about(rng):
+def test_channels_are_where_each_layer_has_them(rng):
     first = keras.Sequential([keras.Input((3, 8, 8)), layers.MaxPooling2D(data_format="channels_first", name="pool")])
     data = photos(rng).transpose(0, 3, 1, 2)
     assert hl.extract(first, data, reduce="mean")["pool"].shape == (12, 3)
@@ -117,8 +117,24 @@ def test_channels_first_is_known_and_a_mixture_is_asked_about(rng):
     mixed = keras.Sequential([keras.Input((8, 8, 8)), *(layers.MaxPooling2D(data_format=one) for one in formats)])
     data = rng.normal(size=(12, 8, 8, 8)).astype("float32")
     assert len(hl.extract(mixed, data)) == 2  # as they are
-    with pytest.raises(ValueError, match="say where the channels are"):
-        hl.extract(mixed, data, reduce="mean")
+    first, second = hl.extract(mixed, data, reduce="mean").values()
+    pooled = data.reshape(12, 8, 4, 2, 4, 2).max((3, 5))
+    np.testing.assert_allclose(first, pooled.mean((2, 3)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(second, pooled.reshape(12, 4, 2, 2, 2, 4).max((2, 4)).mean((1, 2)), rtol=1e-5, atol=1e-6)
+
+
+def test_layers_that_do_not_say_it_are_left_out_of_means_where_channels_come_first(rng):
+    model = keras.Sequential(
+        [
+            keras.Input((3, 12)),
+            layers.MaxPooling1D(data_format="channels_first", name="pool"),
+            layers.Activation("tanh", name="act"),
+        ]
+    )
+    data = rng.normal(size=(9, 3, 12)).astype("float32")
+    with pytest.warns(UserWarning, match=r"act \(shape \(9, 3, 6\), nobody knows which axis holds the features\)"):
+        found = hl.extract(model, data, reduce="mean")
+    np.testing.assert_allclose(found["pool"], data.reshape(9, 3, 6, 2).max(3).mean(2), rtol=1e-5, atol=1e-6)
 
 
 def test_a_subclassed_model_runs_as_in_inference_and_blocks_that_compute_nothing_are_left_out(rng):

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from conftest import command_line
 from onnx import helper
 from onnx_texts import model, values, weights
 
@@ -257,3 +258,21 @@ def test_values_that_are_no_layers():
             hl.extract(given, X, layers=["y", name])
     with pytest.raises(KeyError, match=r"unknown layer 'z'"):
         hl.extract(given, X, layers="z")
+    with pytest.raises(KeyError, match=r"unknown layer 'z': the layers are y; unknown, too, are 'v', 'w\.\*'\."):
+        hl.extract(given, X, layers=["z", "y", "v", "w.*", "z"])
+
+
+def test_a_command_lists_the_layers_of_a_file_without_running_it(tmp_path):
+    text = "g (float[n,4] x) => (float[n,2] y) { h = Relu(x)  s = Reshape(h, like)  y = MatMul(s, w) }"
+    onnx.save(model(text, w=weights(4, 2), like=np.array([-1, 4])), tmp_path / "NET.onnx")
+    status, out, told = command_line(["info", "NET.onnx"], tmp_path)
+    assert status == 0, told
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert rows[:4] == [
+        ["layer", "type", "by default"],
+        ["h", "Relu", "yes"],
+        ["s", "Reshape", ""],
+        ["y", "MatMul", "yes"],
+    ]
+    assert ["layers", "3, of which 2 are taken by default"] in rows
+    assert "there is no file 'absent.onnx'" in command_line(["info", "absent.onnx"], tmp_path)[2]

@@ -271,7 +271,8 @@ def test_splits_of_a_dataset_are_named(tmp_path):
     first = datasets.Dataset.from_dict({"id": IDS, "x": X.tolist()})
     datasets.DatasetDict({"train": first, "test": first.select([5, 0, 2])}).save_to_disk(tmp_path / "both")
     with pytest.raises(
-        ValueError, match="one of the splits must be named, got none: pass key= with one of train, test"
+        ValueError,
+        match="one of the splits must be named, got none: pass key= with one of train, test, or write it behind the",
     ):
         hl.open(tmp_path / "both")
     assert hl.open(f"{tmp_path / 'both'}::test").example_ids.tolist() == ["f", "a", "c"]

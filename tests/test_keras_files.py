@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from conftest import command_line
 from small_conv_elsewhere import imported_keras
 
 import homolog as hl
@@ -58,6 +59,9 @@ def test_a_saved_model_gives_the_layers_of_the_model(tmp_path, suffix):
     whole.save(path)
     found = hl.extract(str(path), DATA)
     assert list(found) == ["hidden", "scores"]
+    if suffix == ".keras":
+        status, out, told = command_line(["info", path.name], tmp_path)
+        assert (status, "hidden\tDense\tyes\n" in out) == (0, True), told
     assert found.provenance["model"] == path.name
     np.testing.assert_array_equal(found["scores"], hl.extract(whole, DATA)["scores"])
 

@@ -300,6 +300,20 @@ def unknown_layer(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     return unknown_among("layer", name, known)
 
 
+def unknown_layers(names: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> str:
+    """Word the error for layers nobody knows, with the names near the first.
+
+    >>> unknown_layers(["bloc", "tail", "stem"], ["block", "head"])
+    "unknown layer 'bloc', did you mean block? The layers are block, head; unknown, too, are 'tail', 'stem'."
+    """
+    first, *others = dict.fromkeys(names)
+    sentence = unknown_layer(first, known)
+    if not others:
+        return sentence
+    are = "are" if len(others) > 1 else "is"
+    return f"{sentence.removesuffix('.')}; unknown, too, {are} {listed(map(quoted, others), most=20)}."
+
+
 def unknown_among(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     """Word the error for a name that nobody knows, with the nearest ones."""
     known = list(dict.fromkeys(known))
@@ -319,12 +333,14 @@ def matching(names: Sequence[str] | Mapping[str, Any], patterns: Sequence[str]) 
     """
     names = list(names)
     kept: set[str] = set()
+    unknown = []
     for pattern in patterns:
         expression = glob_expression(pattern)
         found = {name for name in names if expression.fullmatch(name)}
-        if not found:
-            raise KeyError(unknown_layer(pattern, names))
+        unknown += [pattern] * (not found)
         kept |= found
+    if unknown:
+        raise KeyError(unknown_layers(unknown, names))
     return [name for name in names if name in kept]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -33,9 +33,12 @@ CONSEQUENCES = {
     "RankWarning": "weak directions of some layers were left out",
     "ExtractionWarning": "something in a model could not be taken as a layer",
     "FewModelsWarning": "models are too few for standard errors over models",
+    "LeftOutWarning": "something of a file or a table was left out, or may be no feature",
     "SkippedPairWarning": "models without layers of the same name were left out",
 }
 """Warning → what it means for the reader, the most serious first."""
+NO_CONSEQUENCE = {"NullLevelWarning", "DenseWarning"}
+"""Warnings of what the summary says in a sentence of its own, and of time and memory."""
 FEW_EXAMPLES = 100
 """Examples below which a summary says that values may be imprecise."""
 MOST = 3
@@ -81,11 +84,11 @@ def _part(result: xarray.Dataset, name: str, view: View) -> np.ndarray:
 
 def cautions(result: xarray.Dataset, measure: str, views: Sequence[View]) -> str | None:
     """Say what should not be concluded."""
-    found = list(_of_values(views))
+    found = _of_values(views, chosen_pairs=not int(result.attrs.get("all_pairs", 1)))
     # What warnings say of another measure beside it is nothing against this one.
     others = tuple(f"{name}: " for name in measure_names(result) if name != measure)
     said = [pair for pair in json.loads(result.attrs.get("warnings", "[]")) if not pair[1].startswith(others)]
-    several = {category for category, _ in said} - {"NullLevelWarning"}
+    several = {category for category, _ in said} - NO_CONSEQUENCE
     told = [meaning for category, meaning in CONSEQUENCES.items() if category in several]
     few = _few_examples(result)
     if any(message.startswith("data that share only the groups") for _, message in said):
@@ -100,18 +103,24 @@ def cautions(result: xarray.Dataset, measure: str, views: Sequence[View]) -> str
     return f"Caution: {'; '.join(found[:MOST])}{more}."
 
 
-def _of_values(views: Sequence[View]) -> list[str]:
-    missing = {
-        f"{short(layer)} of {side.titles[0]}" if not side.same else short(layer): None
-        for view in views
-        for side in (view, view.transposed)
-        if side.known.any()
-        for layer in np.delete(side.layers[0], side.rows)
-    }
-    found = [f"{listed(missing, 3)} {'have' if len(missing) > 1 else 'has'} no value"] if missing else []
+def _of_values(views: Sequence[View], *, chosen_pairs: bool) -> list[str]:
+    alone: dict[str, None] = {}
+    missing: dict[str, None] = {}
+    for view in views:
+        by_name = chosen_pairs and bool(view.namesakes[view.known].all())
+        for side in (view, view.transposed) if view.known.any() else ():
+            for layer in np.delete(side.layers[0], side.rows):
+                why = alone if by_name and layer not in side.layers[1] else missing
+                why[short(layer) if side.same else f"{short(layer)} of {side.titles[0]}"] = None
+    found = [f"{_has(alone)} no value, since no layer of the other side has that name"] if alone else []
+    found += [f"{_has(missing)} no value"] if missing else []
     if views[0].same and views[0].tested:
         found.append("layers of one model depend on each other, so that small p-values are no surprise")
     return found
+
+
+def _has(names: Mapping[str, None]) -> str:
+    return f"{listed(names, 3)} {'have' if len(names) > 1 else 'has'}"
 
 
 def _few_examples(result: xarray.Dataset) -> str:

@@ -85,7 +85,7 @@ def _without_support(view: View) -> str:
 
 def _of_one_pair(view: View) -> str:
     (i,), (j,) = view.rows, view.best
-    x, y = view.names(0, [i])[0], view.names(1, [j])[0]
+    x, y = _names_of_pair(view, i, j)
     value, level = number(view.values[i, j]), view.level
     chance = f"where chance gives {number(level[i, j])} on average" if level is not None else ""
     if not view.tested:
@@ -97,6 +97,17 @@ def _of_one_pair(view: View) -> str:
     if view.undecided[i, j]:
         return f"Nothing here decides whether {x} and {y} are more alike than by chance: {told}."
     return f"No better than chance: {x} and {y} are no more alike than chance allows ({told})."
+
+
+def _names_of_pair(view: View, i: int, j: int) -> list[str]:
+    """Name the layers of a pair: by the models where both have one name; an array alone is called after its side."""
+    names = [view.names(0, [i])[0], view.names(1, [j])[0]]
+    for place, side in enumerate("ab"):
+        if view.names(place) == [side]:
+            names[place] = view.titles[place]
+    if names[0] != names[1] or view.titles[0] == view.titles[1]:
+        return names
+    return [f"{name} of {title}" for name, title in zip(names, view.titles, strict=True)]
 
 
 def _values_beside_chance(view: View) -> str:

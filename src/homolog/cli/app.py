@@ -136,7 +136,9 @@ def measures(
 def extract(
     model: Annotated[
         str,
-        typer.Argument(help="module:factory or file.py:factory, a function that returns the model; or an .onnx file."),
+        typer.Argument(
+            help="module:factory or file.py:factory, a function that returns the model; or an .onnx or .keras file."
+        ),
     ],
     data: Annotated[
         str,
@@ -176,8 +178,8 @@ def extract(
         raise ValueError(f"--resume needs --out with a .zarr, which is written as batches come, got {out.name!r}.")
     with output.interruptible(lambda: _how_to_go_on(out, resume)):
         extracted = homolog.extract(
-            loading.model_or_data(model),
-            loading.model_or_data(data),
+            loading.model(model),
+            loading.data(data),
             layers=layers or None,
             reduce=loading.reductions(reduce or ["flatten"]),
             channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes
@@ -338,8 +340,12 @@ def report(
 
 
 @app.command()
-def info(file: Annotated[Path, typer.Argument(help="Activations, or a result (.nc).")]) -> None:
-    """Say what a file holds, and what a result says."""
+def info(file: Annotated[Path, typer.Argument(help="Activations, a result (.nc), or a model.")]) -> None:
+    """Say what a file holds, and what a result says; of a model (.onnx, .keras) which layers it has, without running it."""
+    layers = loading.layers_of_model(file)
+    if layers is not None:
+        output.print_layers_of_model(layers)
+        return
     if file.suffix == ".nc" and not holds_activations(file):
         result = loading.result(file)
         output.print_contents(result)

@@ -19,6 +19,7 @@ from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
 from homolog.cli.output import netcdf_engine
 from homolog.extraction.adapters import adapter_of
+from homolog.files.other_files import RUN
 from homolog.matching import matched_rows
 from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
@@ -29,6 +30,8 @@ from homolog.store.disk import check_file
 
 if TYPE_CHECKING:
     import xarray
+
+    from homolog.extraction.layer_values import AdaptedModel
 
 
 def imported_object(text: str) -> Any:
@@ -84,17 +87,43 @@ def _cause(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())} (line {last.lineno} of {last.filename})"
 
 
-MODEL_FILES = (".onnx", ".keras", ".h5")
+MODEL_FILES = (*RUN, ".h5", ".hdf5")
 """What the names of files end in that hold a whole model, which is no Python object."""
+DATA_FILES = (".npy", ".npz")
+WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 
 
-def model_or_data(text: str) -> Any:
-    """Return what a factory makes, a model or data themselves, the path of a model's file, or arrays of NumPy's file."""
+def model(text: str) -> Any:
+    """Return the path of a model's file, or the model that a factory makes or that a module holds."""
     path = Path(text)
     if path.suffix.lower() in MODEL_FILES:
         return _there(path)
-    if path.suffix.lower() in (".npy", ".npz"):
+    remedy = "write a function that returns the model"
+    if path.suffix.lower() in WEIGHTS:
+        remedy = "weights alone do not say how a model computes, so write a function that makes it and loads them"
+    return _made(text, "MODEL", MODEL_FILES, remedy)
+
+
+def layers_of_model(path: Path) -> AdaptedModel | None:
+    """Return what is known of the layers of a model's file before any run; None for any other file."""
+    adapter = adapter_of(path) if path.suffix.lower() in RUN else None
+    return None if adapter is None else adapter.adapt(_there(path))
+
+
+def data(text: str) -> Any:
+    """Return the arrays of NumPy's file, or the data that a factory makes or that a module holds."""
+    path = Path(text)
+    if path.suffix.lower() in DATA_FILES:
         return _arrays(path)
+    return _made(text, "--data", DATA_FILES, "save the numbers with numpy.save, or write a function that returns them")
+
+
+def _made(text: str, argument: str, endings: Sequence[str], remedy: str) -> Any:
+    """Return what a factory makes, or what a module holds."""
+    if not all(text.rpartition(":")):
+        raise ValueError(
+            f"{argument} must be module:name, file.py:name, or a file ending in {', '.join(endings)}, got {text!r}: {remedy}."
+        )
     found = imported_object(text)
     is_factory = callable(found) and not hasattr(found, "forward")
     if not is_factory or adapter_of(found) is not None:

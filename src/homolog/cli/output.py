@@ -29,6 +29,8 @@ from homolog.store.reading import StoredRows
 if TYPE_CHECKING:
     import xarray
 
+    from homolog.extraction.layer_values import AdaptedModel
+
 
 _SPOKEN = {
     "homolog.measure('deconfounded_cka', inputs=x)": "-m 'deconfounded_cka(inputs=FILE)'",
@@ -245,6 +247,14 @@ def print_activations(activations: Activations) -> None:
     identities = ", ".join(what for what, values in known.items() if values is not None)
     about = {"rows": str(activations.n), "rows are identified by": identities or "nothing"} | activations.provenance
     print_table(["layer", "features", "dtype"], rows, about=about)
+
+
+def print_layers_of_model(model: AdaptedModel) -> None:
+    """Print which layers a model has, and which of them are taken where nobody names any."""
+    taken = model.types if model.default is None else model.default
+    rows = [[name, kind, "yes" if name in taken else ""] for name, kind in model.types.items()]
+    about = {"model": model.title, "layers": f"{len(rows)}, of which {len(set(taken))} are taken by default"}
+    print_table(["layer", "type", "by default"], rows, about=about)
 
 
 def print_unfinished(path: Path, contents: Contents) -> None:

@@ -196,8 +196,8 @@ def wanted_pairs(rows: list[Any], columns: list[Any], pairs: Pairs) -> np.ndarra
             mask = np.array([[_layer(first) == _layer(second) for second in columns] for first in rows])
             if not mask.any():
                 raise ValueError(
-                    "pairs='same_name' needs a layer name that both sides have, got none in common: rename layers with "
-                    "Activations.rename, or use pairs='all'."
+                    "pairs='same_name' needs a layer name that both sides have, got none in common: extract both with the "
+                    "same layers=, such as names of modules, rename layers with Activations.rename, or use pairs='all'."
                 )
             return mask
         raise ValueError(f"pairs must be 'all', 'same_name' or a list of (layer_a, layer_b), got {quoted(pairs)}.")

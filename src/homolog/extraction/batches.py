@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.row_digests import digests_of, form_of
 from homolog.extraction.sources import Source
 from homolog.extraction.tensors import is_foreign, is_of_torch, is_packed, is_tensor, is_torch, loaded_torch, numbers_of
+from homolog.names import quoted
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ def raw_batches(data: Any, options: Options) -> Iterator[Any]:
         yield data
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
         yield from data
+    elif isinstance(data, str | PathLike):
+        raise TypeError(
+            f"data must be the examples themselves, got {quoted(str(data))}: if this names a file, read it, as numpy.load "
+            f"does an .npy; a text that is an example goes into a list, [text]."
+        )
     else:
         raise TypeError(
             f"data must be a tensor, an array, a mapping of tensors, or an iterable of batches, got {described(data)}."

@@ -49,24 +49,23 @@ def check_channels(
 ) -> None:
     """Raise where the axis that a reduction averages over, or takes for positions, is that of the features.
 
-    `known` says where the features of maps of some shape lay last: activations and dropout have them there too.
+    `known` says where the features of some shape lay last: activations and dropout have them there too.
     """
-    if output is None or callable(rule) or rule not in OVER_POSITIONS:
+    if output is None or output.ndim not in (3, 4):
         return
     kind, shape = type(module).__name__, tuple(output.shape)
-    if output.ndim == 3 and isinstance(module, CHANNELS_THEN_POSITIONS):
+    found = note_layout(module, shape, known)
+    if callable(rule) or rule not in OVER_POSITIONS:
+        return
+    if output.ndim == 3:
+        if found != "first":
+            return
         raise UnfitError(
             f"layer {name!r} is a {kind}, whose output (n, channels, positions) reduce={rule!r} would read "
             f'as (n, positions, features): pass reduce="flatten" or a function such as lambda output, mask: output.mean(2).',
             f"a {kind}, which puts its channels before the positions",
         )
-    if output.ndim != 4 or rule in ("first", "last"):
-        return
-    passes_on = type(module).__module__ in ELEMENTWISE or isinstance(module, nn.Identity)
-    found = known.get(shape) if passes_on else _channels_of(module, shape)
-    if found is not None:
-        known[shape] = found
-    if found is None or found == channels:
+    if rule in ("first", "last") or found is None or found == channels:
         return
     axes = "(1, 2)" if found == "last" else "(2, 3)"
     place = "last" if found == "last" else "second"
@@ -75,6 +74,29 @@ def check_channels(
         f'others: pass channels="{found}", or a function for it, reduce={{{name!r}: lambda output, mask: output.mean({axes})}}.',
         f"a {kind}, which puts its channels {place}, not {channels}",
     )
+
+
+def settles_layout(module: nn.Module) -> bool:
+    """Say whether the kind of a module tells where its features are, for activations that follow it."""
+    return isinstance(module, CHANNELS_THEN_POSITIONS + CHANNELS_SECOND + FEATURES_LAST) or type(module) is nn.LayerNorm
+
+
+def note_layout(module: nn.Module, shape: tuple[int, ...], known: dict[tuple[int, ...], str]) -> str | None:
+    """Return where a module puts its features, "first" or "last", and note it for what follows; None where nothing tells."""
+    passes_on = type(module).__module__ in ELEMENTWISE or isinstance(module, nn.Identity)
+    if passes_on:
+        return known.get(shape)
+    found = _channels_of(module, shape) if len(shape) == 4 else _features_of(module)
+    if found is not None:
+        known[shape] = found
+    return found
+
+
+def _features_of(module: nn.Module) -> str | None:
+    """Return where a module puts its features in a sequence; None where nothing tells."""
+    if isinstance(module, CHANNELS_THEN_POSITIONS):
+        return "first"
+    return "last" if isinstance(module, FEATURES_LAST) or type(module) is nn.LayerNorm else None
 
 
 def _channels_of(module: nn.Module, shape: tuple[int, ...]) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import described
-from homolog.extraction.layer_selection import INPUT, OUTPUT
+from homolog.extraction.layer_selection import CALL, INPUT, OUTPUT
 from homolog.extraction.layer_values import Layer
 from homolog.extraction.tensors import is_packed, is_tensor, numbers_of
 from homolog.names import quoted
@@ -47,6 +47,11 @@ def _named(name: Any, value: Any, size: int | None, around: str = "") -> Iterato
     if not around:
         _check_name(name)
     whole = f"{around}.{name}" if around else name
+    if CALL.search(whole):
+        raise ValueError(
+            f"a function must not end the name of a layer in # and a number, which tells calls of one layer apart, got "
+            f"{quoted(whole)}: give it another name."
+        )
     if isinstance(value, Layer) or is_tensor(value) or is_packed(value):
         yield whole, value
     elif isinstance(value, Mapping) and value:

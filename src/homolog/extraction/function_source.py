@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction.batch_contents import is_items, layout_of, map_leaves
 from homolog.extraction.batches import as_numpy
 from homolog.extraction.computation_record import record_of
@@ -34,6 +35,9 @@ class FunctionSource:
         self._model, self._function = model, function
         self.title, self.software, self.quantised = model.title, model.software, model.inexact
         self._listeners: list[Listener] = []
+        self._odd = [name for name in model.types if CALL.search(name)]
+        """Layers whose names end as those of calls do, and that cannot be told from these."""
+        self._types = {name: kind for name, kind in model.types.items() if name not in self._odd}
 
     @property
     def on_host(self) -> bool:
@@ -46,7 +50,7 @@ class FunctionSource:
         """Channels are where the framework has them, and features in the order of PyTorch's; a function says nothing of them."""
         if options.forward is not None and not self._model.forward:
             raise TypeError(
-                "forward must be left out for anything but a PyTorch module, got one: call the model inside the function that is "
+                "forward must be left out for a function and for ONNX, got one: call the model inside the function that is "
                 "extracted, homolog.extract(lambda batch: ..., data)."
             )
         if self._function is not None and options.device is not None:
@@ -61,7 +65,13 @@ class FunctionSource:
         for name in [layers] if isinstance(layers, str) else layers if isinstance(layers, Sequence) else ():
             if name not in self._model.types and (reason := self._model.refusal(name)) is not None:
                 raise ValueError(reason)
-        return select_names(self._model.types, layers, self._model.default)
+        if self._odd:
+            message = (
+                f"{listed(self._odd)}: left out, since names that end in # and a number tell calls of one layer apart: rename "
+                f"these layers in the model."
+            )
+            give([Caution(ExtractionWarning, message)])
+        return select_names(self._types, layers, self._model.default)
 
     @contextmanager
     def lent(self, device: Any) -> Iterator[None]:
@@ -99,14 +109,18 @@ class FunctionSource:
     def run(self, content: Any, options: Options) -> None:
         """Call the function once, and tell the listeners each layer as it comes."""
         for name, value in _pairs(self._model.run(content, self._wanted())):
+            if name in self._odd:
+                continue
             name = CALL.sub("", name)  # listeners count the calls themselves
-            maker = Maker(self._model.types.get(name, ""), whole_numbers=self._function is not None)
+            maker = Maker(self._types.get(name, ""), whole_numbers=self._function is not None)
+            if name in self._model.features:
+                maker = maker._replace(features=self._model.features[name])
             for listener in self._listeners:
                 listener.heard(name, value, maker)
 
     def _wanted(self) -> list[str] | None:
         """Return the layers that anybody wants; None where their names are not known."""
-        known, selections = self._model.types, [listener.selection for listener in self._listeners]
+        known, selections = self._types, [listener.selection for listener in self._listeners]
         if not known:
             return None
         called = {module_of(pattern) for selection in selections for pattern in selection.required}

@@ -10,7 +10,15 @@ import numpy as np
 from homolog.arrays import array_remedy, described
 from homolog.diagnostics import listed
 from homolog.extraction.batch_contents import leaves
-from homolog.extraction.tensors import TABLES, is_complex, is_masked_tensor, is_tensor, is_torch, loaded_torch
+from homolog.extraction.tensors import (
+    TABLES,
+    is_complex,
+    is_floating,
+    is_masked_tensor,
+    is_tensor,
+    is_torch,
+    loaded_torch,
+)
 
 
 def check_plain(value: Any, what: str) -> None:
@@ -53,6 +61,11 @@ def check_data(data: Any) -> None:
             "data must be an array, a tensor or batches, got a list of numbers: convert it, torch.tensor(data) or "
             "numpy.array(data)."
         )
+    if _is_rows(data):
+        raise TypeError(
+            f"data must be an array, a tensor or batches, got a list of {len(data)} vectors, which look like one example each: "
+            f"put them into one array, numpy.stack(data), or pass them as one batch, [numpy.stack(data)]."
+        )
     if not is_torch(data):
         return
     if data.is_nested:
@@ -64,6 +77,13 @@ def check_data(data: Any) -> None:
         raise TypeError(
             f"data must be dense, got a tensor of layout {data.layout}: convert it with .to_dense(), or pass batches."
         )
+
+
+def _is_rows(data: Any) -> bool:
+    """Say whether data are a list of floating vectors of one length, each of which would be taken for a batch."""
+    if not isinstance(data, list) or len(data) < 2 or not all(is_tensor(item) and item.ndim == 1 for item in data):
+        return False
+    return all(map(is_floating, data)) and len({len(item) for item in data}) == 1
 
 
 def _kind_of(array: np.ndarray) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from homolog.activations import glob_expression, unknown_layer
+from homolog.activations import glob_expression, unknown_layers
 from homolog.arrays import described
 
 INPUT, OUTPUT = "input", "output"
@@ -87,7 +87,7 @@ def select_names(known: Mapping[str, str], layers: Any, default: Collection[str]
             raise ValueError("layers must choose at least one layer, got a predicate that is true for none.")
         return Selection({}, False, frozenset(), False, lambda name: module_of(name) in chosen)
     patterns = checked_patterns(layers)
-    expressions, required, globs = [], set(), {}
+    expressions, required, globs, unknown = [], set(), {}, []
     with_input = INPUT in patterns and INPUT not in known
     for pattern in patterns:
         expressions += expressions_of(pattern)
@@ -97,9 +97,10 @@ def select_names(known: Mapping[str, str], layers: Any, default: Collection[str]
             continue
         matches = glob_expression(base)
         hits = [name for name in known if matches.fullmatch(name)]
-        if known and not hits:
-            raise KeyError(unknown_layer(base, list(known)))
+        unknown += [base] * bool(known and not hits)
         globs[pattern] = hits
+    if unknown:
+        raise KeyError(unknown_layers(unknown, list(known)))
     return Selection(
         {}, with_input, frozenset(required), False, lambda name: any(e.fullmatch(name) for e in expressions), globs
     )

@@ -72,6 +72,9 @@ class AdaptedModel:
     """The layers taken where nobody names any; None for all."""
     channels: Literal["first", "last"] | None = None
     """Where maps have their channels; None where the caller's `channels` says it."""
+    features: Mapping[str, int | None] = field(default_factory=dict)
+    """Layer → the axis that holds its features where it has three axes or four: 1 or -1, or None where nobody can tell and a mean
+    over positions is refused. Layers that are not in it are as `channels` and their axes say."""
     inputs: int | None = None
     """How many inputs it has, where a batch may be a tuple of them; what follows, such as labels, does not reach it."""
     forward: bool = False

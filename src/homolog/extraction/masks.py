@@ -169,7 +169,7 @@ class Masks:
 
     def checked(self, layer: str, mask: Any) -> np.ndarray:
         """Return the mask that a layer brings itself, true where a position counts."""
-        return self._checked(f"the mask of layer {layer!r}", mask)
+        return self._checked(f"the mask of layer {layer!r}", mask, turned=False)
 
     @property
     def library(self) -> Any:
@@ -243,7 +243,7 @@ class Masks:
 
     def _mask_by(self, rule: Any) -> np.ndarray:
         if callable(rule):
-            return self._checked(_rule_name(rule), rule(self.content))
+            return self._checked(_rule_name(rule), rule(self.content), turned=False)
         entries = entries_of(self.content)
         if rule not in entries:
             keys = f"the keys {', '.join(entries)}" if entries else described(self.content)
@@ -266,7 +266,10 @@ class Masks:
             self._numbers[id(value)] = numbers_of(value)
         return self._numbers[id(value)]
 
-    def _checked(self, name: str, mask: Any, numbers: Callable[[Any], np.ndarray] = numbers_of) -> np.ndarray:
+    def _checked(
+        self, name: str, mask: Any, numbers: Callable[[Any], np.ndarray] = numbers_of, *, turned: bool = True
+    ) -> np.ndarray:
+        """Return a mask, true where a position counts; one is `turned` whose name says that it is true at padding."""
         mask = _from_lists(mask) if isinstance(mask, list) else mask
         if not is_plain(mask) or mask.ndim != 2 or len(mask) != self.size:
             got = f"shape {tuple(mask.shape)}" if is_plain(mask) else described(mask)
@@ -281,7 +284,7 @@ class Masks:
                 f"{name} must hold nothing but 0 and 1, or 0 and large negative numbers to add to attention scores, got "
                 f"{values}: pass mask=function(batch) → (examples, positions), true where a position counts."
             )
-        return kept_of(mask, true_is_padding=name.endswith(TRUE_IS_PADDING))
+        return kept_of(mask, true_is_padding=turned and name.endswith(TRUE_IS_PADDING))
 
     def _fitting(self, layer: str, name: str, keep: np.ndarray, positions: int | None) -> np.ndarray | None:
         if bool(keep.all()):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from homolog.activations import glob_expression, unknown_layer
+from homolog.activations import glob_expression, unknown_layers
 from homolog.extraction.layer_selection import CALL, INPUT, OUTPUT, Selection, checked_patterns, expressions_of
 from homolog.extraction.wrappers import hook_points, named_modules, other_names, part_of, parts_of_layers
 
@@ -93,7 +93,7 @@ def _refuse_scripted(modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
 def _by_patterns(model: nn.Module, modules: list[tuple[str, nn.Module]], patterns: list[str]) -> Selection:
     names = list(dict.fromkeys(name for name, _ in modules))
     special = [name for name in (INPUT, OUTPUT) if name in patterns and name not in names]
-    expressions, required, globs = [], set(), {}
+    expressions, required, globs, unknown = [], set(), {}, []
     found: list[tuple[str, nn.Module]] = [(OUTPUT, model)] if OUTPUT in special else []
     for pattern in patterns:
         if pattern in special:
@@ -103,13 +103,14 @@ def _by_patterns(model: nn.Module, modules: list[tuple[str, nn.Module]], pattern
         base = CALL.sub("", pattern)
         matches = glob_expression(base)
         hits = [(name, module) for name, module in modules if matches.fullmatch(name)]
-        if not hits:
-            raise KeyError(unknown_layer(base, names))
+        unknown += [base] * (not hits)
         found += hits
         if base in names:
             required.add(pattern)
         else:
             globs[pattern] = hits
+    if unknown:
+        raise KeyError(unknown_layers(unknown, names))
     chosen = _unique(found)
     kept = {id(module): name for name, module in chosen.items()}
     # A module that has several names goes by the first of them that was asked for.

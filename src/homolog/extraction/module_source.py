@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from homolog.arrays import described
 from homolog.extraction.batch_contents import map_leaves
 from homolog.extraction.batches import as_torch, input_of
-from homolog.extraction.channels import check_channels
+from homolog.extraction.channels import check_channels, note_layout, settles_layout
 from homolog.extraction.computation_record import has_plain_bytes, record_of
 from homolog.extraction.input_checks import check_converted
 from homolog.extraction.layer_selection import Selection
@@ -93,6 +93,10 @@ class ModuleSource:
         with ExitStack() as hooks:
             for name, module in listener.selection.modules.items():
                 hooks.callback(module.register_forward_hook(_hook(name, module, listener), always_call=False).remove)
+            chosen = {id(module) for module in listener.selection.modules.values()}
+            for module in self.model.modules():
+                if id(module) not in chosen and settles_layout(module):
+                    hooks.callback(module.register_forward_hook(_layout_hook(listener), always_call=False).remove)
             yield
 
     def received(self, raw: Any, options: Options) -> Any:
@@ -151,6 +155,16 @@ def _hook(name: str, module: nn.Module, listener: Listener) -> Any:
         listener.heard(name, own_output(module, output), maker)
 
     return record
+
+
+def _layout_hook(listener: Listener) -> Any:
+    """Note where modules that nobody chose put their features: activations that follow them are chosen, perhaps."""
+
+    def note(module: nn.Module, arguments: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and not output.is_nested and output.ndim in (3, 4):
+            note_layout(module, tuple(output.shape), listener.layouts)
+
+    return note
 
 
 def _sizes_of(module: nn.Module) -> set[int]:

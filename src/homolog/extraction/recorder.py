@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from homolog.activations import Module, glob_expression, unknown_layer
+from homolog.activations import Module, glob_expression, unknown_layer, unknown_layers
 from homolog.diagnostics import listed
 from homolog.extraction import reductions
 from homolog.extraction.axis_sizes import shape_of, shape_of_example, shapes_of, sizes_beside, sizes_of
@@ -33,6 +33,9 @@ from homolog.extraction.sources import Maker
 from homolog.extraction.suspected_padding import SuspectedPadding
 from homolog.extraction.tensors import is_torch, loaded_torch, numbers_of
 from homolog.extraction.trial_examples import tried_examples
+
+_LARGEST = {"float16": "65504", "float32": "3.4e38"}
+"""Types to store in that may be too narrow, and where they end."""
 
 
 class BatchOutput(NamedTuple):
@@ -93,7 +96,7 @@ class Recorder:
         self._rows: dict[str, reductions.LayerRows] = {}
         self._expected: dict[str, int] | None = None
         self._widths: dict[str, int] = {}
-        self._layouts: dict[tuple[int, ...], str] = {}
+        self.layouts: dict[tuple[int, ...], str] = {}
         self._sizes: dict[str, set[int]] = {}
         self._input_sizes: set[int] = set()
         self._first = 0
@@ -154,7 +157,7 @@ class Recorder:
 
     def start_batch(self, batch: Batch) -> None:
         """Open a batch."""
-        self.samples, self._layouts = {}, {}
+        self.samples, self.layouts = {}, {}
         self._batch, self._calls, self._rows = batch, {}, {}
         if self._sequences is not None and input_sequences(batch.content, batch.size) != self._sequences:
             self._sequences = None  # other inputs than the first batch: nothing is known of them
@@ -234,9 +237,11 @@ class Recorder:
         rule, channels = rule_for(name, self.options.reduce, "flatten"), self.options.channels
         axis = None if maker is None else self.options.axis_of(name)  # the examples come first in the data
         if maker is not None and maker.check_channels is not None:
-            maker.check_channels(name, found.tensor, rule, channels, self._layouts)
+            maker.check_channels(name, found.tensor, rule, channels, self.layouts)
         if is_torch(found.tensor):
             found = found._replace(tensor=found.tensor.detach())
+        if maker is not None and maker.features != "as usual":
+            found, channels = reductions.with_features_known(name, found, rule, maker.features, channels)
         axes = reductions.Axes(axis or 0, channels, self.options.flat_channels_first)
         return reductions.reduce_output(name, found, rule, masks, axes)
 
@@ -266,11 +271,11 @@ class Recorder:
             kept = kept.astype(np.float32)
         elif not is_torch(features) or features.device.type == "cpu":
             kept = np.array(kept)
-        if kept.dtype == np.float16 and np.isinf(kept).any() and bool(np.isfinite(numbers_of(features)).all()):
+        if self.options.dtype in _LARGEST and np.isinf(kept).any() and bool(np.isfinite(numbers_of(features)).all()):
             largest = float(np.abs(numbers_of(features)).max())
             raise ValueError(
-                f"layer {name!r} must fit into dtype='float16', which ends at 65504, got {largest:.3g}: keep it as float32, the "
-                f"default."
+                f"layer {name!r} must fit into dtype={self.options.dtype!r}, which ends at {_LARGEST[self.options.dtype]}, got "
+                f"{largest:.3g}: keep it in a wider one; left out, dtype is that of the layer."
             )
         return kept
 
@@ -354,7 +359,7 @@ class Recorder:
     def _check_ran(self) -> None:
         """Raise for a name, or a glob, none of whose layers ran."""
         ran = list(self._rows if self.selection.modules else self._calls) or ["none"]
-        missing = [n for n in self.selection.required if n not in self._calls and n not in self._rows]
+        missing = sorted(n for n in self.selection.required if n not in self._calls and n not in self._rows)
         if missing:
             module = self.selection.modules.get(missing[0])
             if module is not None and any(module.children()):
@@ -363,7 +368,7 @@ class Recorder:
                     f"{missing[0] + '.**'!r}."
                 )
             known = f"layer {missing[0]!r} did not run in the forward; " if module is not None else ""
-            raise KeyError(known + unknown_layer(missing[0], ran))
+            raise KeyError(known + unknown_layers(missing[:1] if self.selection.modules else missing, ran))
         for pattern, names in self.selection.globs.items() if self.n_batches == 0 else ():
             if any(name in self._calls for name in names):
                 continue

@@ -84,7 +84,7 @@ def reduce_output(name: str, found: Output, rule: Any, masks: Masks, axes: Axes)
             found.problem,
         )
     output = _examples_first(name, found.tensor, masks.size, axes.examples)
-    _check_kind(name, output, found.kind)
+    _check_kind(name, output, found)
     size = masks.size
     if output.ndim <= 2 or found.kind == "features":
         return LayerRows(output.reshape(size, -1), None, None)
@@ -112,11 +112,37 @@ def reduce_output(name: str, found: Output, rule: Any, masks: Masks, axes: Axes)
     )
 
 
+def with_features_known(
+    name: str, found: Output, rule: Any, features: int | None, channels: str | None
+) -> tuple[Output, str | None]:
+    """Return an output whose features lie where a reduction over positions looks for them, and where its channels are."""
+    if callable(rule) or rule not in OVER_POSITIONS or found.tensor is None or found.tensor.ndim not in (3, 4):
+        return found, channels
+    if features is None:
+        shape = tuple(found.tensor.shape)
+        raise UnfitError(
+            f'layer {name!r} puts out shape {shape}, and nobody knows which axis holds its features: pass reduce="flatten", or a '
+            f"function such as lambda output, mask: output.mean(2), for it.",
+            f"shape {shape}, nobody knows which axis holds the features",
+        )
+    if found.tensor.ndim == 4:
+        return found, "first" if features == 1 else "last"
+    if features == 1:
+        found = found._replace(tensor=namespace(found.tensor).moveaxis(found.tensor, 1, 2))
+    return found, channels
+
+
 _AXES_OF_KIND = {"tokens": (3, "(examples, positions, features)"), "maps": (4, "(examples, channels, height, width)")}
 
 
-def _check_kind(name: str, output: Any, kind: str | None) -> None:
-    """Raise where an output has not the axes that it was said to have."""
+def _check_kind(name: str, output: Any, found: Output) -> None:
+    """Raise where an output has not the axes that it was said to have, or none of which its own mask could tell."""
+    kind = found.kind
+    if found.mask is not None and (output.ndim != 3 or kind == "features"):
+        raise ValueError(
+            f"layer {name!r} must have three axes, (examples, positions, features), to have a mask of its own, got shape "
+            f"{tuple(output.shape)}{' as features' if kind == 'features' else ''}: leave the mask out."
+        )
     count, meaning = _AXES_OF_KIND.get(str(kind), (output.ndim, ""))
     if output.ndim != count:
         raise ValueError(
@@ -184,7 +210,8 @@ def _mask_for(name: str, output: Any, found: Output, masks: Masks) -> Any:
     if output.ndim != 3:
         return None
     length, own = int(output.shape[1]), found.mask  # sequences of unequal lengths bring their own
-    keep = masks.of(name, length) if own is None else masks.own(name, own, length)
+    said = own is None or masks.has_rule(name)
+    keep = masks.of(name, length) if said else masks.own(name, own, length)
     return None if keep is None else _beside(keep, output)
 
 
@@ -201,11 +228,11 @@ def _by_function(name: str, found: Output, rule: Any, masks: Masks, axis: int) -
     output = found.raw
     plain = found.tensor is not None and is_tensor(output)
     known = int(output.shape[1]) if plain and output.ndim == 3 and axis == 0 else None
-    own = found.mask is not None
+    own = found.mask is not None and not masks.has_rule(name)
     keep = masks.checked(name, found.mask) if own else masks.for_function(name, known)
     mask = None if keep is None else _for_rule(keep, output, masks)
     try:
-        reduced = rule(output, mask)
+        reduced = _unharmed(name, output, lambda given: rule(given, mask))
     except Exception as error:
         error.add_note(f"while reduce was given the output of layer {name!r}, {_described_output(output)}")
         raise
@@ -216,6 +243,19 @@ def _by_function(name: str, found: Output, rule: Any, masks: Masks, axis: int) -
         name, output, masks, lambda changed: LayerRows(rule(changed, None), None, None)
     )
     return LayerRows(features, None, None, suspected_padding=suspected_padding)
+
+
+def _unharmed(name: str, output: Any, rule: Callable[[Any], Any]) -> Any:
+    """Return what a reduction of one's own makes of an output, which others may still need as it is."""
+    if isinstance(output, np.ndarray):
+        return rule(output.copy())
+    version = output._version if is_torch(output) and not output.is_inference() else None
+    reduced = rule(output)
+    if version is not None and output._version != version:
+        raise ValueError(
+            f"reduce must leave the output of layer {name!r} as it is, got it changed in place: work on a copy."
+        )
+    return reduced
 
 
 def _for_rule(keep: np.ndarray, output: Any, masks: Masks) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from homolog.extraction.layer_selection import Selection
 from homolog.extraction.options import Options
@@ -19,6 +19,8 @@ class Maker(NamedTuple):
     """Gives the sizes of its weights, for which the axis of the examples could be mistaken."""
     check_channels: Callable[..., None] | None = None
     """check(name, output, rule, channels, known) raises where a reduction would take another axis for that of the features."""
+    features: int | Literal["as usual"] | None = "as usual"
+    """The axis that holds the features of three axes or four; None where nobody can tell."""
     whole_numbers: bool = False
     """Whether whole numbers are taken as they are floating ones."""
 
@@ -27,6 +29,8 @@ class Listener(Protocol):
     """Something that is told what layers put out, as a recorder is."""
 
     selection: Selection
+    layouts: dict[tuple[int, ...], str]
+    """Shape → where outputs of this shape have their features, as a layer of the batch has shown: "first" or "last"."""
 
     def heard(self, name: str, output: Any, maker: Maker) -> None:
         """Take the output of a layer."""

@@ -20,6 +20,7 @@ from homolog.files.hdf5 import read_hdf5
 from homolog.files.matlab import read_matlab
 from homolog.files.netcdf import read_netcdf, write_netcdf
 from homolog.files.numpy_files import read_npy, read_npz, write_npz
+from homolog.files.other_files import instead
 from homolog.files.safetensors_files import read_safetensors, write_safetensors
 from homolog.files.selection import able_to_be_ids, layers_and_notes
 from homolog.files.text_tables import read_text
@@ -132,7 +133,7 @@ def _opened(path: str | PathLike[str], key: str | None, ids: Callable[[Sequence[
     path, key = _located(path, key)
     if path.suffix == SUFFIX:
         recover(path, LOCK)
-    if path.suffix == SUFFIX and path.is_dir():
+    if _ending(path) == SUFFIX and path.is_dir():
         return _of_store(open_store(path), key, ids(()))
     if not path.is_dir():
         _check_readable(path)
@@ -146,7 +147,7 @@ def title(source: str | PathLike[str]) -> str:
     ('a', 'a::embedding')
     """
     path, key = _located(source, None)
-    name = path.name if path.is_dir() and path.suffix != SUFFIX else path.stem
+    name = path.name if path.is_dir() and _ending(path) != SUFFIX else path.stem
     return writable(name if key is None else f"{name}::{key}")
 
 
@@ -170,16 +171,22 @@ def _exists(text: str) -> bool:
 
 
 def _check_readable(path: Path) -> None:
-    if path.suffix not in (*_READERS, SUFFIX):
-        raise ValueError(
-            f"activations must be in a file ending in {', '.join(_READERS)} or {SUFFIX} (lower case), or in a folder of .npy "
-            f"files, got {path.name!r}: write them with homolog.save, numpy.savez or safetensors."
-        )
     if not path.exists():
         raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
+    if _ending(path) not in (*_READERS, SUFFIX):
+        raise ValueError(
+            instead(path)
+            or f"activations must be in a file ending in {', '.join(_READERS)} or {SUFFIX}, or in a folder of .npy files, got "
+            f"{path.name!r}: write them with homolog.save, numpy.savez or safetensors."
+        )
     check_file(path)
-    if path.suffix == SUFFIX:
+    if _ending(path) == SUFFIX:
         raise NotADirectoryError(f"a store must be a folder, got the file {str(path)!r}: unpack it.")
+
+
+def _ending(path: Path) -> str:
+    """Return what the name of a file ends in, in lower case: some systems and instruments write A.MAT."""
+    return path.suffix.lower()
 
 
 def _read(path: Path, key: str | None, ids: Callable[[Sequence[str]], str | None]) -> Activations:
@@ -189,7 +196,7 @@ def _read(path: Path, key: str | None, ids: Callable[[Sequence[str]], str | None
             folder, key = split_of(path, key)
             contents = read_folder(folder)
         else:
-            contents = _READERS[path.suffix](path)
+            contents = _READERS[_ending(path)](path)
         with closing(contents):
             arrays, notes = layers_and_notes(contents, key, ids(able_to_be_ids(contents)), repr(str(path)))
         arrays = {name: widened(array) for name, array in arrays.items()}

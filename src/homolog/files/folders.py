@@ -134,7 +134,10 @@ def split_of(path: Path, key: str | None) -> tuple[Path, str | None]:
     for name in names:
         _check_inside(name)
     if key is None and len(names) != 1:
-        raise Refusal(f"one of the splits must be named, got none: pass key= with one of {listed(names) or 'none'}.")
+        raise Refusal(
+            f"one of the splits must be named, got none: pass key= with one of {listed(names) or 'none'}, or "
+            f"write it behind the folder, folder::split, and a column of it as folder::split/column."
+        )
     if key is None:
         return path / names[0], None
     split, _, rest = key.partition("/")

@@ -85,7 +85,7 @@ def _lines(path: Path) -> Iterator[_Line]:
 
 
 def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix == ".tsv" else ","
+    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def _rows(path: Path, skipped: int) -> Iterator[_Line]:
@@ -147,7 +147,7 @@ def _check_delimiter(line: _Line, path: Path) -> None:
         between = " "
     if between:
         raise Refusal(
-            f"fields must be separated by {'tabs' if path.suffix == '.tsv' else 'commas'}, got {_MARKS[between]} in line "
+            f"fields must be separated by {'tabs' if path.suffix.lower() == '.tsv' else 'commas'}, got {_MARKS[between]} in line "
             f"{line.number}: write the table so, with points in numbers; tabs belong in .tsv."
         )
 

@@ -18,7 +18,7 @@ import numpy as np
 from homolog.activations import Activations
 from homolog.arrays import to_numpy
 from homolog.machine import optional
-from homolog.names import check_text, shown
+from homolog.names import check_text, quoted, shown
 from homolog.rows import READ_AT_ONCE, Rows
 from homolog.store.disk import locked, put_in_place, recover, room_for, temporary_path
 from homolog.store.layout import (
@@ -84,6 +84,15 @@ class Column:
 
     def _resize(self, rows: int) -> None:
         self.array.resize((rows, *self.array.shape[1:]))
+
+
+def check_type(name: str, now: np.dtype[Any], begun: np.dtype[Any]) -> None:
+    """Raise where rows do not fit into the type with which their layer was begun."""
+    if now != begun and np.result_type(now, begun) != begun:
+        raise ValueError(
+            f"layer {quoted(name)} must have one type in all batches ({begun} in the first), got {now}: make it the same in all "
+            f'of them, or pass dtype="float32".'
+        )
 
 
 class Writer:
@@ -244,6 +253,7 @@ class Writer:
         """Take rows of every layer and who they are; commit what is whole."""
         with self._room():
             for name, rows in layers.items():
+                check_type(name, rows.dtype, self._columns[name].array.dtype)
                 self._columns[name].append(rows)
             for name, rows in identities.items():
                 self._columns[_identity_key(name)].append(rows)

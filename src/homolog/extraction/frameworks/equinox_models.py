@@ -7,8 +7,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from homolog.extraction.digests import hashed
 from homolog.extraction.frameworks.call_arguments import (
     arguments_of,
@@ -61,6 +59,7 @@ def adapt(model: Any, *, device: Any = None, forward: Forward = None, **_: Any) 
         types={name: type(part).__name__ for name, part in parts.items()},
         default=default,
         channels="first",
+        features=_features(parts),
         inputs=None if forward is not None else _count(model),
         forward=True,
     )
@@ -130,7 +129,7 @@ def _run(
     for one, output in zip(runs[-1].calls, outputs, strict=True):
         base = one.layer.split("#")[0]
         if wanted is not None or base in default:
-            yield one.layer, _channels_last(parts[base], numbers_of(output_of_part(output)))
+            yield one.layer, numbers_of(output_of_part(output))
 
 
 def _taken(jax: Any, equinox: Any, levels: set[Any], output: Any) -> tuple[Any, Any] | None:
@@ -144,8 +143,20 @@ def _taken(jax: Any, equinox: Any, levels: set[Any], output: Any) -> tuple[Any, 
     return None if tensor is None or elsewhere else (tensor, arrays)
 
 
-def _channels_last(part: Any, values: np.ndarray) -> np.ndarray:
-    """Put the channels of a sequence last, where a layer is known to have them first: a sequence is (positions, features)."""
-    if values.ndim == 3 and type(part).__module__.startswith("equinox.") and type(part).__name__.endswith("1d"):
-        return np.moveaxis(values, 1, 2)
-    return values
+_SECOND = ("Conv", "ConvTranspose", "Pool", "AdaptivePool", "BatchNorm", "GroupNorm")
+"""Classes, with those that they are made of, whose features come before the positions."""
+_LAST = ("Linear", "Embedding", "MLP", "MultiheadAttention", "RMSNorm", "RotaryPositionalEmbedding")
+"""Classes that are run at every position, and put out one vector there."""
+
+
+def _features(parts: Mapping[str, Any]) -> dict[str, int | None]:
+    """Return the axis that holds the features of every part, where a model has convolutions; nothing where it has none."""
+    axes = {name: _axis_of(part) for name, part in parts.items()}
+    return axes if 1 in axes.values() else {}
+
+
+def _axis_of(part: Any) -> int | None:
+    names = {kind.__name__ for kind in type(part).__mro__ if kind.__module__.startswith("equinox.")}
+    if not names.isdisjoint(_SECOND):
+        return 1
+    return None if names.isdisjoint(_LAST) else -1

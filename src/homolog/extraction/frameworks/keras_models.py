@@ -17,6 +17,7 @@ from homolog.extraction.frameworks.call_arguments import arguments_of, needed_ar
 from homolog.extraction.frameworks.class_digests import code_of_classes
 from homolog.extraction.frameworks.heard_calls import OUTPUT, base_names, calls_of
 from homolog.extraction.layer_values import AdaptedModel, Layer
+from homolog.extraction.outputs import is_transformed
 from homolog.extraction.tensors import is_torch, loaded_torch, numbers_of
 from homolog.machine import optional
 from homolog.names import quoted, shown
@@ -61,6 +62,7 @@ def adapt(
         types={name: type(part).__name__ for name, part in parts.items()},
         default=default,
         channels=_channels(keras, parts.values()),
+        features=_features(parts),
         inputs=None if forward is not None else _count_inputs(model),
         forward=True,
     )
@@ -137,6 +139,31 @@ def _channels(keras: Any, parts: Collection[Any]) -> Literal["first", "last"] | 
     if len(said) > 1:
         return None
     return "first" if said == {_FIRST} else "last"
+
+
+_FEATURES_LAST = {
+    "Dense",
+    "EinsumDense",
+    "Embedding",
+    "LayerNormalization",
+    "RMSNormalization",
+    "RNN",
+    "MultiHeadAttention",
+}
+"""Layers that put out one vector at every position."""
+
+
+def _features(parts: Mapping[str, Any]) -> dict[str, int | None]:
+    """Return the axis that holds the features of every layer, where some have it first; nothing where all have it last."""
+    if all(getattr(part, "data_format", None) != _FIRST for part in parts.values()):
+        return {}
+    axes = {_FIRST: 1, _LAST: -1}
+    last = {
+        name for name, part in parts.items() if not _FEATURES_LAST.isdisjoint(k.__name__ for k in type(part).__mro__)
+    }
+    return {
+        name: -1 if name in last else axes.get(str(getattr(part, "data_format", None))) for name, part in parts.items()
+    }
 
 
 def _count_inputs(model: Any) -> int:
@@ -230,8 +257,8 @@ def _taken(keras: Any, output: Any) -> tuple[Any, Any] | None:
     # The public interface has no way to ask for a mask.
     backend = optional("keras.src.backend", "keras", "reading masks")
     tensor = output_of_part(output)
-    if tensor is None:
-        return None
+    if tensor is None or (is_torch(tensor) and is_transformed(tensor)):
+        return None  # inside a map over examples it has no numbers yet
     values = _array(keras, tensor)
     mask = backend.get_keras_mask(tensor)
     if mask is None or values.ndim != 3:

@@ -10,6 +10,7 @@ from typing import Any
 from homolog.arrays import described
 from homolog.diagnostics import HomologWarning
 from homolog.extraction.frameworks import onnx_files
+from homolog.extraction.frameworks.onnx_feature_axes import feature_axes
 from homolog.extraction.frameworks.onnx_inputs import Inputs
 from homolog.extraction.frameworks.onnx_layers import default_layers, layer_types, why_no_layer
 from homolog.extraction.frameworks.onnx_module_names import module_names
@@ -59,6 +60,7 @@ def adapt(model: Any, *, device: Any = None, memory: int = 2**33, **_: Any) -> A
         refusal=layers.refusal,
         default=layers.default,
         channels="first",  # as the standard has them
+        features=layers.features,
         inputs=len(layers.inputs.required),
         on_host=providers[0] == "CPUExecutionProvider" or providers[0][0] == "CPUExecutionProvider",
         inexact=any(
@@ -81,6 +83,10 @@ class _Layers:
         of_value: dict[str, list[str]] = {}
         for name, value in self.modules.items():
             of_value.setdefault(value, []).append(name)
+        axes = feature_axes(self.graph)
+        self.features = {
+            name: axes[value] for name, value in {**modules, **{v: v for v in values}}.items() if value in axes
+        }
         self.types = {name: kind for value, kind in values.items() for name in (value, *of_value.get(value, []))}
 
     def run(self, batch: Any, wanted: Collection[str] | None) -> Iterator[tuple[str, Any]]:
