@@ -37,10 +37,8 @@ def hdf5(tmp_path):
 
 def test_groups_are_paths_and_have_ids_of_their_own(hdf5):
     path = hdf5(a__x=X, a__deep__y=X[:, :2], a__ids=IDS, b__x=X, b__ids=IDS[::-1])
-    with pytest.warns(hl.LeftOutWarning, match=r"'a/ids' \(text\), 'b/ids' \(text\)"):
-        opened = hl.open(path)
-    assert list(opened) == ["a/deep/y", "a/x", "b/x"]
-    assert opened.example_ids is None
+    with pytest.raises(ValueError, match=r"got ids that differ between 'a', 'b': open each by itself with key="):
+        hl.open(path)
     assert list(hl.open(path, "a")) == ["a/deep/y", "a/x"]
     assert hl.open(f"{path}::/a/").example_ids.tolist() == IDS
     assert hl.open(f"{path}::b/x").example_ids.tolist() == IDS[::-1]

@@ -46,6 +46,8 @@ def layers_and_notes(
         if contents.entries[name].kind == "refused":
             raise Refusal(_why_not(contents.entries, name))
     who = None if "example_ids" in contents.notes and ids is None else _identity(contents, names, ids)
+    if who is None and "example_ids" not in contents.notes:
+        who = _identity_of_groups(contents, names)
     identity, positions = None if who is None else who.name, _positions(contents, who)
     kept = {name: contents.entries[name] for name in names if name not in (identity, positions) or name == key}
     layers, left_out = _layers(contents, kept, key, f"in {warned}")
@@ -166,6 +168,30 @@ def _identity(contents: Contents, names: list[str], ids: str | None) -> Identity
         del kinds[found.name]
     # Outside tables the first dimension always has a name, which says less than what is called as ids are.
     return identity_of({}, index) if index and (found is None or found.only_numbers) else found
+
+
+def _identity_of_groups(contents: Contents, names: list[str]) -> Identity | None:
+    """Return the ids that all groups of layers have in common; raise where groups have ids of their own that differ."""
+    if contents.gathered is not None:
+        return None
+    able, groups = able_to_be_ids(contents), {}
+    for group in dict.fromkeys(_parent(name) for name in names if contents.entries[name].kind == "layer"):
+        own = {
+            name: _kind(contents, name, last_part(name))
+            for name in able
+            if _parent(name) == group and looks_like_ids(last_part(name))
+        }
+        found = identity_of(own, {}, last_part)
+        if found is not None and _whole(contents.entries[found.name]):
+            groups[group] = found
+    values = [np.asarray(contents.entries[found.name].read()) for found in groups.values()]
+    if any(not np.array_equal(values[0], other) for other in values[1:]):
+        raise Refusal(
+            f"layers must have the same rows in the same order, got ids that differ between {listed(map(quoted, groups))}: open "
+            f"each by itself with key=, and put them into one order with homolog.common_rows."
+        )
+    layers = {_parent(name) for name in names if contents.entries[name].kind == "layer"}
+    return next(iter(groups.values())) if groups and layers == set(groups) else None
 
 
 def _near(contents: Contents, able: list[str], names: list[str]) -> list[str]:

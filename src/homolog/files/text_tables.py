@@ -107,12 +107,17 @@ def _names(lines: Iterator[_Line], path: Path) -> tuple[list[str], int]:
     names = [field.strip() for field in first.fields]
     names[0] = names[0].removeprefix("#").strip()
     if len(second.fields) == len(names) + 1:
-        names = ["", *names]  # as R writes the names of rows
+        # As R writes the names of rows; but a comma that ends every line holds nothing.
+        names = [*names, ""] if not second.fields[-1].strip() else ["", *names]
     names = [name if name or not place else f"column {place}" for place, name in enumerate(names)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise Refusal(f"columns must have different names, got {quoted(twice)} twice: rename one.")
     return names, first.number
+
+
+_FEWEST_IN_ORDER = 5
+"""Numbers with fractions that stand in order in a row by chance at most once in several hundred times."""
 
 
 def _is_header(first: list[str], second: list[str], path: Path) -> bool:
@@ -122,6 +127,14 @@ def _is_header(first: list[str], second: list[str], path: Path) -> bool:
         return True
     others = zip(first, second, strict=False)
     if any(_is_text(field) and (_is_number(below) or looks_like_ids(field)) for field, below in others):
+        return True
+    if not first[0].strip() and _is_text(second[0]):
+        return True  # the name of an index without one; in a row there would be nothing
+    if first != second and numeric != [str(place) for place in range(len(numeric))] and _are_names(first, second):
+        warn(
+            f"the first line of {str(path)!r} ({', '.join(first[:3])} …) is taken for the names of its columns, and is no row: "
+            f"give the columns names that are no numbers, or the file a line of names."
+        )
         return True
     if numeric != [str(place) for place in range(len(numeric))] or first == second:
         return False
@@ -135,6 +148,23 @@ def _is_header(first: list[str], second: list[str], path: Path) -> bool:
     what = "the numbers of its columns, and is no row" if counted else "a row, and not for the numbers of its columns"
     warn(f"the first line of {str(path)!r} ({', '.join(first[:3])} …) is taken for {what}: give the columns names.")
     return counted
+
+
+def _are_names(first: list[str], second: list[str]) -> bool:
+    """Say whether numbers of the first line are those of columns, such as neurons or years: other ones, in order, or whole."""
+    apart = 0 if _is_number(first[0]) else 1  # a text before them names the index, or is who the row is
+    numbers = [float(field) for field in first[apart:] if _is_number(field)]
+    below = [float(field) for field in second[apart:] if _is_number(field)]
+    if len(numbers) < len(first) - apart or len(set(numbers)) < len(numbers) or not below:
+        return False
+    whole = all(number.is_integer() for number in numbers)
+    if (
+        whole
+        and any(re.search(r"[.eE]", field) for field in second[apart:])
+        and not any("." in f for f in first[apart:])
+    ):
+        return True
+    return len(numbers) > (2 if whole else _FEWEST_IN_ORDER) and numbers == sorted(numbers) and below != sorted(below)
 
 
 def _check_delimiter(line: _Line, path: Path) -> None:

@@ -25,6 +25,8 @@ from homolog.id_columns import (
 )
 from homolog.names import quoted
 
+EXACT = 2.0**53
+"""Integers up to this are exact as floats."""
 EMPTY = "nothing"
 """The kind of a column without any entry."""
 
@@ -70,6 +72,19 @@ class Frame(ABC):
         return f"rename {quoted(name)} to 'id'"
 
 
+def _check_exact(frame: Frame, names: Sequence[str], together: np.ndarray, title: str) -> None:
+    """Raise where integers of one column became floats beside others, and are too large for them."""
+    if together.dtype.kind != "f" or not np.any(np.abs(together) >= EXACT):
+        return
+    for place, name in enumerate(names):
+        alone = frame.numbers([name])[:, 0]
+        if alone.dtype.kind in "iu" and np.any(np.abs(together[:, place]) >= EXACT):
+            raise ValueError(
+                f"column {quoted(name)} of {title} must hold integers below 2**53, which floats can tell, beside columns of "
+                f"other types, got larger ones: subtract what they have in common, or pass the column by itself."
+            )
+
+
 def table_of(frame: Frame, title: str, name: str) -> Table:
     """Return the layers and identities of a DataFrame; columns of numbers are one layer of the name given."""
     columns = columns_of(frame.kinds, title, frame.index)
@@ -77,6 +92,7 @@ def table_of(frame: Frame, title: str, name: str) -> Table:
     cautions = list(columns.cautions)
     if columns.features:
         features = frame.numbers(columns.features)
+        _check_exact(frame, columns.features, features, title)
         layers[name if name not in layers else f"{name}.columns"] = features
         cautions += outweighing(columns.features, features, title)
     ids, index = frame.labels(title) if columns.ids is None else (None, "")

@@ -371,7 +371,7 @@ def as_stored(ids: np.ndarray, kind: Any) -> np.ndarray:
 
 def _stored_dtype(array: Any) -> np.dtype:
     if isinstance(array, Rows):
-        return array.dtype
+        return array.dtype.newbyteorder("=")
     dtype = to_numpy(array[:1]).dtype
     # bfloat16 and its kin are no types of zarr; float32 holds them without loss.
-    return dtype if dtype.kind in "fiu" else np.dtype("float32")
+    return dtype.newbyteorder("=") if dtype.kind in "fiu" else np.dtype("float32")
