@@ -79,6 +79,16 @@ def test_what_nobody_can_tell_is_left_out_or_refused():
         hl.extract(model, SEQUENCES, reduce="mean", layers=["y"])
 
 
+def test_a_maximum_over_channels_has_no_channels_afterwards():
+    nodes = [
+        helper.make_node("Conv", ["x", "K"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("ReduceL2", ["c"], ["y"], axes=[1], keepdims=0),
+    ]
+    kernel = np.random.default_rng(4).normal(size=(6, 3, 3, 3)).astype(np.float32)
+    with pytest.raises(ValueError, match="nobody knows which axis holds its features"):
+        hl.extract(graph(nodes, MAPS, "y", K=kernel), MAPS, reduce="mean", layers=["y"])
+
+
 @pytest.mark.parametrize("layers", ["1", ["1"], ["0", "1"]])
 def test_activations_have_the_axes_of_the_convolution_before_them(layers):
     model = nn.Sequential(nn.Conv1d(3, 8, 3, padding=1), nn.ReLU())

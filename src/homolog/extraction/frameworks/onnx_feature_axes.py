@@ -74,7 +74,8 @@ def _axis_of(graph: Graph, node: Any, found: dict[str, int]) -> int | None:
     if kind in _SHAPING:
         return _reshaped(graph, node, found.get(node.input[0]))
     known = {found[name] for name in node.input if name in found}
-    return known.pop() if len(known) == 1 and kind not in _MIXING else None
+    mixes = kind in _MIXING or kind.startswith(("Reduce", "Arg"))
+    return known.pop() if len(known) == 1 and not mixes else None
 
 
 def _transposed(node: Any, axis: int | None) -> int | None:
