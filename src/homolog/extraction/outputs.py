@@ -46,7 +46,7 @@ def output_of(output: Any, *, numbers: bool = False) -> Output:
     """Find the output of a layer. With `numbers`, whole numbers will do, as for the input of a model."""
     if isinstance(output, Layer):
         return _of_layer(output)
-    found = list(_tensors(output))
+    found = list(tensors_in(output))
     floating = [tensor for tensor in found if _floats(tensor) or (numbers and _is_plain_number(tensor))]
     chosen = next((t for t in floating if axes_of(t) >= 2), next((t for t in floating if axes_of(t) == 1), None))
     if chosen is None or _is_empty(chosen):
@@ -75,7 +75,7 @@ def is_count(tensor: Any) -> bool:
 def is_transformed(output: Any) -> bool:
     """Say whether an output is what torch.func or torch.vmap hand through a function: numbers that cannot be read inside it."""
     wrapped = getattr(getattr(loaded_torch()._C, "_functorch", None), "is_functorch_wrapped_tensor", None)
-    return wrapped is not None and any(is_torch(one) and wrapped(one) for one in _tensors(output))
+    return wrapped is not None and any(is_torch(one) and wrapped(one) for one in tensors_in(output))
 
 
 def _is_structure(output: Any) -> bool:
@@ -83,20 +83,21 @@ def _is_structure(output: Any) -> bool:
     return not (is_tensor(output) or isinstance(output, tuple | list | Mapping))
 
 
-def _tensors(output: Any) -> Iterator[Any]:
+def tensors_in(output: Any) -> Iterator[Any]:
+    """Yield the tensors that mappings, tuples, lists and dataclasses hold, in their order."""
     if is_masked_tensor(output) or isinstance(output, np.ma.MaskedArray):
         return  # nobody knows what stands where it is masked
     if is_tensor(output) or is_packed(output):
         yield output
     elif isinstance(output, Mapping):
         for item in output.values():
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif isinstance(output, tuple | list):
         for item in output:
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif dataclasses.is_dataclass(output) and not isinstance(output, type):
         for field in dataclasses.fields(output):
-            yield from _tensors(getattr(output, field.name, None))
+            yield from tensors_in(getattr(output, field.name, None))
 
 
 def _floats(tensor: Any) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from homolog.extraction.tensors import is_floating, is_tensor
+from homolog.extraction.outputs import tensors_in
+from homolog.extraction.tensors import is_floating
 
 INFERENCE = {
     "training": False,
@@ -92,25 +92,11 @@ def output_of_part(output: Any, *, symbolic: bool = False) -> Any:
     Where none floats, the first tensor; None where there is no tensor, or none whose numbers are there, unless `symbolic` ones
     will do.
     """
-    found = [tensor for tensor in _tensors(output) if symbolic or not _is_symbolic(tensor)]
+    found = [tensor for tensor in tensors_in(output) if symbolic or not _is_symbolic(tensor)]
     floating = [tensor for tensor in found if is_floating(tensor)]
     matrix = next((tensor for tensor in floating if len(tensor.shape) >= 2), None)
     vector = next((tensor for tensor in floating if len(tensor.shape) == 1), None)
     return next((tensor for tensor in (matrix, vector, *found) if tensor is not None), None)
-
-
-def _tensors(output: Any) -> Iterator[Any]:
-    if is_tensor(output):
-        yield output
-    elif isinstance(output, Mapping):
-        for item in output.values():
-            yield from _tensors(item)
-    elif isinstance(output, tuple | list):
-        for item in output:
-            yield from _tensors(item)
-    elif dataclasses.is_dataclass(output) and not isinstance(output, type):
-        for field in dataclasses.fields(output):
-            yield from _tensors(getattr(output, field.name, None))
 
 
 def _is_symbolic(value: Any) -> bool:
