@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from homolog.extraction.frameworks.onnx_graphs import Graph
+from homolog.extraction.frameworks.onnx_graphs import MICROSOFT, Graph
 
 _SECOND = {
     "Conv", "ConvTranspose", "DeformConv", "FusedConv", "ConvInteger", "QLinearConv", "QLinearConvTranspose", "MaxPool",
@@ -74,7 +74,8 @@ def _axis_of(graph: Graph, node: Any, found: dict[str, int]) -> int | None:
     if kind in _SHAPING:
         return _reshaped(graph, node, found.get(node.input[0]))
     known = {found[name] for name in node.input if name in found}
-    mixes = kind in _MIXING or kind.startswith(("Reduce", "Arg"))
+    # What an operator of one's own, or a function of the model, does to axes is not known.
+    mixes = kind in _MIXING or kind.startswith(("Reduce", "Arg")) or node.domain not in ("", "ai.onnx", MICROSOFT)
     return known.pop() if len(known) == 1 and not mixes else None
 
 
