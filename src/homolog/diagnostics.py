@@ -327,7 +327,7 @@ def no_value_in_models(name: str, layers: Sequence[str]) -> Caution:
     """Say which layers count in no similarity of models."""
     return Caution(
         UndefinedValueWarning,
-        f"{listed(layers)}: no value of {name} with any layer, as where a layer never varies, so that the similarities of models are "
+        f"{listed(layers)}: no value of {name} with any layer, as where a layer never varies, so that similarities of models are "
         f"those of the other layers: leave such layers out.",
     )
 
