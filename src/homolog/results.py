@@ -315,6 +315,7 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "n_permutations": _whole(1),
     "level": _number(0, 1),
     "interval": _text,
+    "alpha": _number(0, 1),
     "all_pairs": _whole(0, 1),
     "row_identity": lambda value: value in ("example ids", "digests of inputs", "one model", "unknown"),
 }

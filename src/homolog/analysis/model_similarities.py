@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.diagnostics import Caution, give, no_value_in_models
+from homolog.analysis.model_certainty import ModelStatistics, completed, described
+from homolog.diagnostics import Caution, give, no_value_in_models, other_layers
+from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
 from homolog.results import arranged, chosen_measure, companion, measure_names, two_models
 
@@ -64,7 +66,10 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
     names = measure_names(result) if measure is None else [chosen_measure(result, measure)]
     found = _Blocks.of(result, by)
     cautions: list[Caution] = []
-    variables = {name: found.variable(result, name, cautions) for name in names}
+    variables: dict[str, Any] = {}
+    for name in names:
+        variables |= found.variables(result, name, cautions)
+    cautions = list(dict.fromkeys(cautions))
     give(cautions)
     attributes = {
         "title": TITLE,
@@ -72,10 +77,20 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
         "by": by,
         "n_examples": np.int32(result.attrs["n_examples"]),
         "measures": json.dumps(names),
+        **_permutations(result, names),
         "warnings": json.dumps([[c.category.__name__, c.message] for c in cautions], ensure_ascii=False),
     }
     coordinates = {side: ("model_" + side[-1], found.models) for side in ("model_a", "model_b")}
     return xarray.Dataset(variables, coordinates, attributes)
+
+
+def _permutations(result: xarray.Dataset, names: list[str]) -> dict[str, Any]:
+    """Say how probabilities and calibrated scores were made, where there are any."""
+    for name in names:
+        statistics = ModelStatistics.read(result, name)
+        if statistics is not None and statistics.n_permutations:
+            return {"n_permutations": np.int32(statistics.n_permutations), "alpha": statistics.alpha}
+    return {}
 
 
 @dataclass(frozen=True)
@@ -107,8 +122,34 @@ class _Blocks:
         layers = (result.layer_a.values.astype(str), result.layer_b.values.astype(str))
         return cls(by, models, places[0], places[1], layers, bool(int(result.attrs.get("all_pairs", 0))))
 
-    def variable(self, result: xarray.Dataset, name: str, cautions: list[Caution]) -> Any:
-        """Return the values of one measure; the other way round where that alone was compared."""
+    def variables(self, result: xarray.Dataset, name: str, cautions: list[Caution]) -> dict[str, Any]:
+        """Return the values of one measure, and what is known of how sure they are."""
+        values = self.values(result, name)
+        cautions += no_value_in_models(name, self._without_value(result[name].values))
+        about = {key: value for key, value in result[name].attrs.items() if key != ATTRIBUTE}
+        dimensions = ("model_a", "model_b")
+        found = {name: (dimensions, values, {**about, "aggregate": FORMULAS[self.by]})}
+        statistics = ModelStatistics.read(result, name)
+        if statistics is None:
+            return found
+        kinds, others = statistics.of(self.by, self.models, self.held(), symmetric=int(about["symmetric"]) == 1)
+        cautions += other_layers(name, others)
+        for kind, matrix in completed(kinds, values, about, statistics).items():
+            found[f"{name}_{kind}"] = (dimensions, matrix, described(name, kind))
+        if f"{name}_calibrated" in found:
+            cautions += statistics.few()
+        return found
+
+    def held(self) -> dict[str, list[list[str]]]:
+        """Return the layers of each model in rows and in columns, where it has any."""
+        both = zip(self.models, self.rows, self.columns, strict=True)
+        return {
+            model: [layers[at].tolist() for layers, at in zip(self.layers, (rows, columns), strict=True) if len(at)]
+            for model, rows, columns in both
+        }
+
+    def values(self, result: xarray.Dataset, name: str) -> np.ndarray:
+        """Return (models, models) values; the other way round where that alone was compared."""
         about = result[name].attrs
         symmetric, kind = int(about["symmetric"]) == 1, about["kind"]
         found = self.over_models(result[name].values, kind)
@@ -118,12 +159,7 @@ class _Blocks:
         other = found if symmetric else np.full_like(found, np.nan)
         if reverse is not None:
             other = self.over_models(reverse.values, kind)
-        found = np.where(np.isnan(found), other.T, found)
-        without = self._without_value(result[name].values)
-        if without:
-            cautions += [no_value_in_models(name, without)]
-        about = {**about, "aggregate": FORMULAS[self.by], "symmetric": np.int32(symmetric)}
-        return ("model_a", "model_b"), found, about
+        return np.where(np.isnan(found), other.T, found)
 
     def over_models(self, values: np.ndarray, kind: str) -> np.ndarray:
         """Return (models, models) numbers, NaN where pairs of layers that are needed were not compared."""
