@@ -13,12 +13,11 @@ from homolog.analysis.model_certainty import ModelStatistics, completed, describ
 from homolog.diagnostics import Caution, give, no_value_in_models, other_layers
 from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
+from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, check_kind
 from homolog.results import arranged, chosen_measure, companion, measure_names, two_models
 
 if TYPE_CHECKING:
     import xarray
-
-TITLE = "homolog model similarity"
 
 
 def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By = "best_match") -> xarray.Dataset:
@@ -39,13 +38,38 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
     Returns
     -------
     xarray.Dataset
-        Variables (model_a, model_b), with the same models in the same order on both sides; on the diagonal each model with
-        itself, NaN where that was not compared.
+        Variables (model_a, model_b), with the same models in the same order on both sides. On the diagonal stands each model with
+        itself, NaN where its layers were not compared with each other. With null="permutation" in the comparison there are
+        `<measure>_p`, the probability of a number at least as alike for independent models; `<measure>_p_fdr`, adjusted for all
+        pairs of models (Benjamini-Hochberg); `<measure>_null`, the mean by chance; `<measure>_threshold`, how far chance reaches;
+        and `<measure>_calibrated`, in [0, 1], of measures with a best value. All of these are of the number itself: each random
+        order of the examples is the same for all layers, so that a maximum over many pairs is judged by maxima over as many. With
+        interval=True there is `<measure>_se`, over examples.
 
     Raises
     ------
     KeyError, ValueError
         If the result lacks the measure, is not one of several models, or does not have the pairs of layers that `by` needs.
+
+    Warns
+    -----
+    UndefinedValueWarning
+        Where layers have no value with any other, as one that never varies: the numbers are those of the other layers.
+    LeftOutWarning
+        Where the layers were selected or renamed after the comparison: the values are of the layers that are there, and p-values,
+        calibrated scores and standard errors, which were of all layers, are left out.
+    FewPermutationsWarning
+        Where there were too few permutations for a calibrated score above 0.
+
+    Notes
+    -----
+    All four ways are the same either way round, so that the matrix is symmetric where the measure is. Of a measure that is not,
+    number (A, B) is of the values measure(layer of A, layer of B); of two models alone the other way round has no p-value.
+
+    References
+    ----------
+    Gröger, Wen & Brbić 2026, "Revisiting the Platonic Representation Hypothesis: An Aristotelian View", arXiv:2602.14486, section
+    5.2; `level` of `homolog.compare` is 1 - alpha there.
 
     Examples
     --------
@@ -62,6 +86,7 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
     import xarray
 
     check_way(by)
+    check_kind(result, COMPARISON)
     result = arranged(result)
     names = measure_names(result) if measure is None else [chosen_measure(result, measure)]
     found = _Blocks.of(result, by)
@@ -72,7 +97,7 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
     cautions = list(dict.fromkeys(cautions))
     give(cautions)
     attributes = {
-        "title": TITLE,
+        "title": MODEL_SIMILARITY,
         "homolog_version": version("homolog"),
         "by": by,
         "n_examples": np.int32(result.attrs["n_examples"]),

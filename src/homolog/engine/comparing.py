@@ -80,7 +80,8 @@ def compare(
     calibrate
         whether to add `<measure>_calibrated`: max((s - t) / (s_best - t), 0), where s_best is the value of equal layers and the
         threshold t how far chance reaches, `<measure>_threshold`. It is 0 for a value that random orders of the examples reach
-        with a probability over 1 - level, and 1 for equal layers. Asks for null="permutation" by itself.
+        with a probability over 1 - level, and 1 for equal layers; of a distance likewise. Asks for null="permutation" by itself
+        (Gröger, Wen & Brbić 2026, arXiv:2602.14486).
     groups
         (n,) labels within which examples are permuted; see `permutation_test`.
     level, method
