@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from homolog.analysis import summary_many as many_rules
 from homolog.analysis import summary_rules as rules
+from homolog.analysis.summary_calibrated import as_wholes, calibrated_matches, model_similarity_lines
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
 from homolog.analysis.summary_views import View, unbiased, views
 from homolog.analysis.summary_within import within
@@ -15,6 +16,7 @@ from homolog.markup import paragraphs
 from homolog.measures.registry import OF_THE_CALLER
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
+from homolog.result_kinds import MODEL_SIMILARITY, kind_of
 from homolog.results import arranged, between, chosen_measure, measure_names, models_in, two_models
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
     Parameters
     ----------
     result
-        what `homolog.compare` returned: of two models, of one with itself, or of many.
+        what `homolog.compare` returned: of two models, of one with itself, or of many; or `homolog.model_similarity`.
     measure
         which of its measures to read; the first by default.
 
@@ -82,6 +84,8 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
 
 def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[Step, xarray.Dataset], str]) -> Summary:
     """Return the summary with its last sentence, the next step, written by a function."""
+    if kind_of(result) == MODEL_SIMILARITY:
+        return Summary(tuple(map(printable, model_similarity_lines(result, chosen_measure(result, measure)))))
     result = arranged(result)
     if type(result).__name__ != "Dataset" or "a" not in result.dims:
         two_models(result)
@@ -104,11 +108,12 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
         raise ValueError(
             "a summary needs a model on both sides, got a part of a result without any: select other layers."
         )
-    sentences = [_compared(result, name, found)]
-    sentences += _of_many(found) if "a" in result.dims else _of_two(found[0])
-    sentences += [each for each in (biased(result, name, found), cautions(result, name, found)) if each is not None]
+    sentences: list[str | None] = [_compared(result, name, found)]
+    sentences += [*_of_many(found), as_wholes(result, name)] if "a" in result.dims else _of_two(found[0])
+    sentences.append(calibrated_matches(found))
+    sentences += [biased(result, name, found), cautions(result, name, found)]
     sentences.append(command(next_step(result, name, found), result))
-    return Summary(tuple(map(printable, sentences)))
+    return Summary(tuple(printable(sentence) for sentence in sentences if sentence is not None))
 
 
 def _compared(result: xarray.Dataset, name: str, found: list[View]) -> str:
