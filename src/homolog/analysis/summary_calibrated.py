@@ -83,7 +83,7 @@ def _beyond(found: xarray.Dataset, name: str) -> str | None:
     beyond = tested & (p <= alpha * (1 + 1e-9))
     told = (
         f"{int(beyond.sum())} of {int(tested.sum())} pairs of models are more alike as wholes ({_WHOLE[found.attrs['by']]}) than "
-        f"{1 - alpha:.0%} of random orders of the examples make them, where chance alone would give {alpha * tested.sum():.1f}"
+        f"{1 - alpha:.0%} of random orders of the examples make them, where chance alone would give {alpha * tested.sum():.2g}"
     )
     if f"{name}_calibrated" in found and beyond.any():
         told += f"; calibrated, these score {span(found[f'{name}_calibrated'].values[rows, columns][beyond])}"
