@@ -14,6 +14,7 @@ from homolog.analysis.logging_values import log_dict
 from homolog.analysis.model_clusters import cluster
 from homolog.analysis.model_embedding import embed
 from homolog.analysis.model_groups import GroupTest, permanova
+from homolog.analysis.model_similarities import model_similarity
 from homolog.analysis.probing import probe
 from homolog.analysis.split_halves import split_half
 from homolog.analysis.summarising import Summary, summary
@@ -38,6 +39,7 @@ __all__ = [
     "layer_identification",
     "log_dict",
     "mean_over_models",
+    "model_similarity",
     "permanova",
     "probe",
     "shared_subspace",
