@@ -12,10 +12,9 @@ import numpy as np
 from homolog.arrays import described
 from homolog.diagnostics import AsymmetryWarning, Caution, listed
 from homolog.names import quoted
+from homolog.result_kinds import COMPARISON, kind_of
 from homolog.results import chosen_measure
 
-TITLE = "homolog model similarity"
-"""What a Dataset of `homolog.model_similarity` is called."""
 ROUNDING = 1e-5
 """What counts as rounding in a value whose optimum is 1, as of sums in float32."""
 BEST = {"similarity": 1.0, "distance": 0.0}
@@ -127,15 +126,16 @@ def _refuse_names(names: Any) -> None:
 def _of_dataset(result: Any, measure: str | None, calibrated: bool) -> Given:
     if not {"model_a", "model_b"} <= set(result.dims):
         dimensions = ", ".join(map(str, result.dims)) or "none"
+        remedy = "reduce it with" if kind_of(result) == COMPARISON else "take what comes from"
         raise ValueError(
-            f"similarities must be of models, one number for each pair, got a Dataset over {dimensions}: reduce a comparison of "
-            f"layers with homolog.model_similarity(result)."
+            f"similarities must be of models, one number for each pair, got a Dataset over {dimensions}: {remedy} "
+            f"homolog.model_similarity(result)."
         )
     name = chosen_measure(result, measure)
     variable = f"{name}_calibrated" if calibrated else name
     if variable not in result:
         raise KeyError(
-            f"calibrated=True needs {variable} in the result, got none: compare with null='permutation', calibrate=True first."
+            f"calibrated=True needs {quoted(variable)} in the result, got none: compare with null='permutation' and calibrate=True."
         )
     found = result[variable]
     about = result[name].attrs | found.attrs
