@@ -135,7 +135,7 @@ def _of_dataset(result: Any, measure: str | None, calibrated: bool) -> Given:
     variable = f"{name}_calibrated" if calibrated else name
     if variable not in result:
         raise KeyError(
-            f"calibrated=True needs {quoted(variable)} in the result, got none: compare with null='permutation' and calibrate=True."
+            f"calibrated=True needs {quoted(variable)} in the result, got none: compare with null='permutation', calibrate=True."
         )
     found = result[variable]
     about = result[name].attrs | found.attrs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy
@@ -33,7 +33,8 @@ def model_similarity_lines(result: xarray.Dataset, measure: str | None = None) -
     name = chosen_measure(result, measure)
     names = [str(model) for model in result.model_a.values]
     values = _both_ways(result, name)
-    told = [_compared(result, name, values), _extremes(result, name, values, names), _of_chance(result, name)]
+    told: list[str | None] = [_compared(result, name, values), _extremes(result, name, values, names)]
+    told.append(_of_chance(result, name))
     try:
         pairs = model_pairs(result, measure=name) if len(names) > 1 else None
     except ValueError as error:
@@ -62,7 +63,9 @@ def _compared(result: xarray.Dataset, name: str, values: np.ndarray) -> str:
     examples = f" over {int(result.attrs['n_examples'])} examples" if "n_examples" in result.attrs else ""
     told = "smaller" if result[name].attrs.get("kind") == "distance" else "larger"
     pairs = "1 pair" if count == 1 else f"{count} pairs"
-    return f"{len(values)} models were compared{examples} by {name}, of which {told} values are more alike: {pairs}{by}."
+    return (
+        f"{len(values)} models were compared{examples} by {name}, of which {told} values are more alike: {pairs}{by}."
+    )
 
 
 def _extremes(result: xarray.Dataset, name: str, values: np.ndarray, names: list[str]) -> str:
@@ -154,15 +157,15 @@ def _span(values: np.ndarray) -> str:
 
 
 def clusters(pairs: ModelPairs) -> str | None:
-    """Say into which clusters the models fall, where these are clear: average linkage, cut where the mean silhouette is largest."""
+    """Say into which clusters the models fall, where these are clear: cut where the mean silhouette is largest."""
     count = len(pairs.names)
     if count < FEWEST_FOR_CLUSTERS or not pairs.distances.any():
         return None
+    # Of similarities 1 − s, which falls evenly: its root, a distance, makes half-alike models look nearly unlike.
+    apart = pairs.distances if pairs.kind == "distance" else 1 - pairs.values
     tree = scipy.cluster.hierarchy.linkage(pairs.distances[pairs.upper], "average")
-    cuts = [
-        scipy.cluster.hierarchy.fcluster(tree, k, "maxclust") for k in range(2, min(MOST_CLUSTERS, count // 2) + 1)
-    ]
-    widths = [silhouette(pairs.distances, cut) for cut in cuts]
+    cuts = [scipy.cluster.hierarchy.fcluster(tree, k, "maxclust") for k in range(2, min(MOST_CLUSTERS, count // 2) + 1)]
+    widths = [silhouette(apart, cut) for cut in cuts]
     best = int(np.argmax(widths))
     if widths[best] < CLEAR:
         return None
@@ -196,7 +199,7 @@ def pair_table(result: xarray.Dataset) -> pandas.DataFrame:
     check_kind(result, MODEL_SIMILARITY)
     names = [str(model) for model in result.model_a.values]
     first, second = np.triu_indices(len(names), 1)
-    table = {"model": [names[i] for i in first], "other model": [names[j] for j in second]}
+    table: dict[str, Any] = {"model": [names[i] for i in first], "other model": [names[j] for j in second]}
     measures = measure_names(result)
     for measure in measures:
         table[measure] = _both_ways(result, measure)[first, second]

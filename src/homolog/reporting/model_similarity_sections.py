@@ -40,8 +40,10 @@ def sections_of(result: xarray.Dataset, groups: Any = None) -> tuple[str, list[S
 
 
 def _heatmap(result: xarray.Dataset, pairs: ModelPairs) -> Section:
-    text = (f"{pairs.label}, {pairs.kind}; models that are alike stand side by side. Light is alike.",)
-    text += tuple(caution.message for caution in pairs.cautions)
+    text = (
+        f"{pairs.label}, {pairs.kind}; models that are alike stand side by side. Light is alike.",
+        *(caution.message for caution in pairs.cautions),
+    )
     return Section("Models by models", text, model_heatmap(result), f"Heatmap of {len(pairs.names)} models")
 
 
@@ -53,10 +55,11 @@ def _map(pairs: ModelPairs, groups: Any) -> Section:
         f"shows {shown:.0%} of the spread of the models; its stress is {stress:.2f}, where 0 is perfect and 0.2 poor."
     ]
     if stress > POOR:
-        text.append("The map misleads: two dimensions cannot show these distances. Read the heatmap or the tree instead.")
-    return Section(
-        "Map", tuple(text), embedding(found, groups=groups).figure, f"Map of {len(pairs.names)} models as points"
-    )
+        text.append(
+            "The map misleads: two dimensions cannot show these distances. Read the heatmap or the tree instead."
+        )
+    figure: Any = embedding(found, groups=groups).figure
+    return Section("Map", tuple(text), figure, f"Map of {len(pairs.names)} models as points")
 
 
 def _tree(pairs: ModelPairs, groups: Any) -> Section:
@@ -66,7 +69,8 @@ def _tree(pairs: ModelPairs, groups: Any) -> Section:
     if fit == fit:
         text += f" Heights in the tree and distances correlate by {fit:.2f}."
     text += " Clustering finds clusters in noise too."
-    return Section("Tree", (text,), dendrogram(found, groups=groups).figure, f"Dendrogram of {len(pairs.names)} models")
+    figure: Any = dendrogram(found, groups=groups).figure
+    return Section("Tree", (text,), figure, f"Dendrogram of {len(pairs.names)} models")
 
 
 def _groups(result: xarray.Dataset, groups: Any) -> Section:

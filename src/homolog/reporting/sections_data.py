@@ -18,7 +18,9 @@ from homolog.results import measure_names
 if TYPE_CHECKING:
     import xarray
 
-SECTIONS: dict[str, Callable[..., tuple[str, list[Section]]]] = {MODEL_SIMILARITY: model_similarity_sections.sections_of}
+SECTIONS: dict[str, Callable[..., tuple[str, list[Section]]]] = {
+    MODEL_SIMILARITY: model_similarity_sections.sections_of
+}
 """Title of a result → what gives the line below its heading, and its sections, from the result and groups of models."""
 
 
