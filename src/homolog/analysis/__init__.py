@@ -11,6 +11,7 @@ from homolog.analysis.explaining import explain_cka
 from homolog.analysis.identification import layer_identification
 from homolog.analysis.logging_values import log_dict
 from homolog.analysis.probing import probe
+from homolog.analysis.redundant.measuring import redundancy
 from homolog.analysis.split_halves import split_half
 from homolog.analysis.summarising import Summary, summary
 from homolog.analysis.tables import table
@@ -31,6 +32,7 @@ __all__ = [
     "log_dict",
     "mean_over_models",
     "probe",
+    "redundancy",
     "shared_subspace",
     "split_half",
     "summary",
