@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from homolog.analysis import summary_many as many_rules
 from homolog.analysis import summary_rules as rules
+from homolog.analysis.redundant.telling import redundancy_lines
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
 from homolog.analysis.summary_views import View, unbiased, views
 from homolog.analysis.summary_within import within
@@ -15,6 +16,7 @@ from homolog.markup import paragraphs
 from homolog.measures.registry import OF_THE_CALLER
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
+from homolog.result_kinds import REDUNDANCY, kind_of
 from homolog.results import arranged, between, chosen_measure, measure_names, models_in, two_models
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
 
 def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[Step, xarray.Dataset], str]) -> Summary:
     """Return the summary with its last sentence, the next step, written by a function."""
+    if kind_of(result) == REDUNDANCY:
+        return Summary(tuple(map(printable, redundancy_lines(result))))
     result = arranged(result)
     if type(result).__name__ != "Dataset" or "a" not in result.dims:
         two_models(result)

@@ -3,6 +3,7 @@
 from homolog.plot.curves import lines, probe
 from homolog.plot.findings import explanation, identification, shared_subspace
 from homolog.plot.heatmaps import heatmap, heatmaps
+from homolog.plot.redundancy_pictures import redundancy
 
 __all__ = [
     "explanation",
@@ -11,5 +12,6 @@ __all__ = [
     "identification",
     "lines",
     "probe",
+    "redundancy",
     "shared_subspace",
 ]

@@ -18,7 +18,7 @@ TIMES_MEDIAN, SHARE, FEW = 100.0, 0.1, 8
 """Or: features whose mean square is so many times that of the median feature, which together hold such a share of the squared
 norm, and are at most one in so many."""
 ROWS_SHARE, FEW_ROWS = 0.1, 0.05
-"""Outlying rows are left out where they hold such a share of the squared norm of a layer, and are at most such a share of rows."""
+"""Outlying rows are left out where they hold such a share of the squared norm of a layer and are at most such a share of rows."""
 
 CRITERION = (
     f"a value above {MAGNITUDE:g} and above {RATIO:g} times the median magnitude (Sun et al. 2024); or mean squares above "

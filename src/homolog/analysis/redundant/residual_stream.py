@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Activations, matching
+from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_BOTH, WITHOUT_ROWS
 from homolog.arrays import on_disk
 from homolog.blocks.source import ArrayRows
 from homolog.diagnostics import Caution, LeftOutWarning, listed
@@ -77,6 +78,18 @@ class Part(Rows):
             places = self._kept[start:stop]
             found = self._rows.read(int(places[0]), int(places[-1]) + 1)[places - places[0]]
         return found if self._columns is None else found[:, self._columns]
+
+
+Form = tuple[np.ndarray | None, np.ndarray | None]
+"""The columns and the rows that are kept; None for all."""
+
+
+def forms(columns: np.ndarray | None, kept: np.ndarray | None) -> dict[str, Form]:
+    """Return the ending of a variable → what is kept for it."""
+    found: dict[str, Form] = {"": (None, None)}
+    found |= {WITHOUT: (columns, None)} if columns is not None else {}
+    found |= {WITHOUT_ROWS: (None, kept)} if kept is not None else {}
+    return found | ({WITHOUT_BOTH: (columns, kept)} if columns is not None and kept is not None else {})
 
 
 def stream_of(activations: Any, blocks: str | Sequence[str] | None) -> Stream:

@@ -1,4 +1,4 @@
-"""Sums over the rows of a residual stream: how long rows are, where features and positions are large, what angles lie between layers.
+"""Sums over the rows of a residual stream: lengths of rows, large features and positions, angles between layers.
 
 Two passes over all layers together, a block of rows at a time, in float64; nothing of the size of the rows stays but a flag for
 each, and the lengths of at most some rows.
@@ -7,7 +7,7 @@ each, and the lengths of at most some rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,13 @@ class Angles:
     """(2, layers, layers) rows that have a direction in both."""
     total_norm: np.ndarray
     """(2, layers)"""
-    norms: list[list[np.ndarray]] = field(default_factory=list)
+    norms: list[list[np.ndarray]]
+
+    @classmethod
+    def empty(cls, count: int) -> Angles:
+        """Return the sums over no row."""
+        cosines, angles, counts = np.zeros((3, 2, count, count))
+        return cls(cosines, angles, counts, np.zeros((2, count)), [[] for _ in range(count)])
 
     def mean(self, sums: np.ndarray, *, ordinary: bool = False) -> np.ndarray:
         """Return the mean over all rows, or over ordinary ones; NaN where no row has a direction."""
@@ -140,7 +146,7 @@ def _add(look: Look, at: int, block: np.ndarray, first: int, inside: np.ndarray,
     look.total_norm[at] += norms.sum()
     look.norms[at].append(norms[-first % look.stride :: look.stride])
     look.magnitudes[at].append(np.median(magnitudes[inside], axis=1))
-    if look.by_position is not None:
+    if look.by_position is not None and codes is not None:
         look.by_position[at] += np.bincount(codes, squared, minlength=look.by_position.shape[1])
     row = magnitudes.argmax(axis=0)
     peak = magnitudes[row, np.arange(len(row))]
@@ -168,10 +174,7 @@ def angles_of(
     """Return sums of cosines and angles for each choice of columns; which rows are outlying, and their share of Σ ‖x‖²."""
     n, width = rows[0].shape
     count = len(rows)
-    found = [
-        Angles(*(np.zeros((2, count, count)) for _ in range(3)), np.zeros((2, count)), [[] for _ in rows])
-        for _ in columns
-    ]
+    found = [Angles.empty(count) for _ in columns]
     flags, outlying = np.zeros(n, dtype=bool), np.zeros(count)
     for first, last in spans_of(n, block_rows(count, width, memory)):
         stream = np.empty((last - first, count, width))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from homolog.analysis.redundant.residual_stream import Part
+from homolog.analysis.redundant.residual_stream import Part, forms
 from homolog.analysis.redundant.row_sums import MOST_ROWS, spans_of
 from homolog.machine import format_bytes
 from homolog.rows import Rows
@@ -34,23 +34,21 @@ def check_memory(n: int, width: int, memory: int) -> None:
         )
 
 
-def spreads(
-    rows: Rows, columns: np.ndarray | None, outlying: np.ndarray | None, memory: int
-) -> tuple[Spread, Spread | None, Spread | None]:
-    """Return the spread of a layer: whole, of some of its columns, and without outlying rows (a flag for each row)."""
+def spreads(rows: Rows, columns: np.ndarray | None, outlying: np.ndarray | None, memory: int) -> dict[str, Spread]:
+    """Return the spread of a layer, and that of some of its columns, without outlying rows (a flag for each row), and both."""
     n, width = rows.shape
     kept = None if outlying is None else np.flatnonzero(~outlying)
+    parts = forms(columns, kept)
     if n <= width:
-        parts = [(None, None)] + [(columns, None)] * (columns is not None) + [(None, kept)] * (kept is not None)
-        found = [_spread(_among_rows(Part(rows, *part), memory)) for part in parts]
-        return found[0], found[1] if columns is not None else None, found[-1] if kept is not None else None
+        return {suffix: _spread(_among_rows(Part(rows, *part), memory)) for suffix, part in parts.items()}
     ordinary, rest, counts = _among_features(rows, outlying, memory)
     whole = _centred(ordinary[0] + rest[0], ordinary[1] + rest[1], sum(counts))
-    return (
-        _spread(whole),
-        None if columns is None else _spread(whole[np.ix_(columns, columns)]),
-        None if kept is None else _spread(_centred(*ordinary, counts[0])),
-    )
+    rowwise = whole if kept is None else _centred(*ordinary, counts[0])
+    found = {}
+    for suffix, (some, chosen) in parts.items():
+        products = whole if chosen is None else rowwise
+        found[suffix] = _spread(products if some is None else products[np.ix_(some, some)])
+    return found
 
 
 Sums = tuple[np.ndarray, np.ndarray]
