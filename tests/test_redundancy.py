@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -40,7 +41,7 @@ def agree(found, suffix, other, names=NAMES, tolerance=1e-9):
 
 def test_influence_is_one_minus_the_mean_cosine(layers, result):
     arrays = list(layers.values())
-    expected = [1 - cosines(x, y).mean() for x, y in zip(arrays[:-1], arrays[1:], strict=True)]
+    expected = [1 - cosines(x, y).mean() for x, y in itertools.pairwise(arrays)]
     np.testing.assert_allclose(result.influence, expected, atol=1e-14)
     assert result.block.values.tolist() == list(layers)[1:]
     assert result.input.values.tolist() == list(layers)[:-1]
@@ -130,9 +131,10 @@ def test_a_massive_feature_is_named_and_the_numbers_are_given_without_it(layers,
     assert (told["feature"], told["largest"]) == (5, abs(value))
     assert told["share"]["block.4"] > 0.5 > told["share"]["block.1"]
     agree(found, "_without", hl.redundancy(planted.less_columns(layers, [5])))
-    assert found.best_start_without.values.tolist() == hl.redundancy(
-        planted.less_columns(layers, [5])
-    ).best_start.values.tolist()
+    assert (
+        found.best_start_without.values.tolist()
+        == hl.redundancy(planted.less_columns(layers, [5])).best_start.values.tolist()
+    )
     assert found.influence.values[4] < 0.1 * found.influence_without.values[4]
     assert "Massive feature 5 holds" in str(hl.summary(found))
     assert "block.2 to block.9" in str(hl.summary(found))
