@@ -186,7 +186,7 @@ def permanova(
         sizes = listed((str(size) for size in found.sizes.values()), 8)
         where = "" if within is None else " within blocks"
         message = (
-            f"{len(labels)} models in groups of {sizes}{where} allow no p-value below {found.smallest_pvalue:.2g}: add models, or "
+            f"{len(labels)} models in groups of {sizes}{where} allow no p below {found.smallest_pvalue:.2g}: add models, or "
             f"more permutations if these are the limit."
         )
         cautions.append(Caution(FewModelsWarning, message))
