@@ -16,6 +16,7 @@ from homolog.analysis.model_embedding import embed
 from homolog.analysis.model_groups import GroupTest, permanova
 from homolog.analysis.model_similarities import model_similarity
 from homolog.analysis.probing import probe
+from homolog.analysis.redundant.measuring import redundancy
 from homolog.analysis.split_halves import split_half
 from homolog.analysis.summarising import Summary, summary
 from homolog.analysis.tables import table
@@ -42,6 +43,7 @@ __all__ = [
     "model_similarity",
     "permanova",
     "probe",
+    "redundancy",
     "shared_subspace",
     "split_half",
     "summary",
