@@ -64,6 +64,12 @@ def test_the_input_of_the_first_block_may_be_called_after_it():
     assert "'hook_resid_post' of a block" in notes(found)
 
 
+def test_a_layer_norm_behind_the_blocks_is_told():
+    names = ["embed", *(f"h.{i}" for i in range(4)), "norm"]
+    assert "called otherwise than the other blocks, and counted as a block: norm;" in notes(hl.redundancy(walk(names)))
+    assert notes(hl.redundancy(walk(names), blocks=["embed", "h.*"])) == ""
+
+
 def test_layers_of_another_width_are_left_out_with_a_word():
     layers = walk(["a", "b", "c"]) | {"head": np.ones((50, 3)) + np.arange(50)[:, None]}
     with pytest.warns(hl.LeftOutWarning, match=r"left out, since their width is not 8 .*: head \(3\)"):
