@@ -164,6 +164,10 @@ def extract(
         list[str] | None,
         typer.Option(help="flatten, mean, first, last or positions; or GLOB=REDUCTION for some layers; may repeat."),
     ] = None,
+    skip_first: Annotated[
+        int,
+        typer.Option(help="Tokens at the beginning of each example that mean, first, last and positions leave out."),
+    ] = 0,
     channels: Annotated[str | None, typer.Option(help="Where maps keep their channels: first or last.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples per batch, where the data are one array.")] = 64,
     max_examples: Annotated[int | None, typer.Option(help="Most examples to take.")] = None,
@@ -190,6 +194,7 @@ def extract(
             loading.data(data),
             layers=layers or None,
             reduce=loading.reductions(reduce or ["flatten"]),
+            skip_first=skip_first,
             channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes
             batch_size=batch_size,
             max_examples=max_examples,
@@ -248,6 +253,14 @@ def compare(
         int | None,
         typer.Option(min=1, help="Test every pair against this many random orders of the examples, such as 999."),
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Add scores that are 0 for what 95 % of random orders of the examples reach, and 1 for equal layers; "
+            "--permutations says how many orders, 999 without it.",
+        ),
+    ] = False,
     interval: Annotated[
         bool, typer.Option("--interval", help="Add standard errors and 95 % intervals over examples.")
     ] = False,
@@ -286,6 +299,8 @@ def compare(
         raise ValueError("--diagnose needs --report and one or two files: or use `homolog diagnose`.")
     if permutations is not None:
         chosen |= {"null": "permutation", "n_permutations": permutations}
+    if calibrate:
+        chosen["calibrate"] = True
     if method is not None and not interval:
         raise ValueError(f"--method is for intervals, got no --interval with --method {method}: pass it too.")
     if interval:
