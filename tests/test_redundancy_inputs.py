@@ -99,6 +99,8 @@ def test_several_models_and_results_are_refused():
         TypeError, match=r"needs the activations of one model, got a comparison: pass what was compared"
     ):
         hl.redundancy(hl.compare(layers, measures=DEBIASED))
+    with pytest.raises(TypeError, match="activations must hold layers, got the result of a redundancy: pass what was"):
+        hl.compare(hl.redundancy(layers))
     with pytest.raises(ValueError, match="at least two layers of equal width"):
         hl.redundancy({"a": layers["a"]})
     with pytest.raises(KeyError, match="unknown layer 'c'"):
@@ -235,6 +237,8 @@ def test_part_of_a_result_is_no_result():
         for ask in (hl.summary, hl.table, hl.plot.redundancy):
             with pytest.raises(ValueError, match=r"as homolog.redundancy returned it, got one without a sound"):
                 ask(part)
+    with pytest.raises(KeyError, match="procrustes"):
+        hl.summary(found, "procrustes_distance")
     with pytest.raises(KeyError, match="unknown variable 'influenc', did you mean influence"):
         hl.table(found, "influenc")
     with pytest.raises(ValueError, match=r"needs a result of homolog.redundancy, got one of homolog.compare"):

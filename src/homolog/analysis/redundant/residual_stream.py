@@ -198,8 +198,8 @@ def _of_another_kind(names: list[str]) -> list[str]:
         return []
     what = "a block" if len(odd) == 1 else "blocks"
     return [
-        f"called otherwise than the other blocks, and counted as {what}: {listed(odd)}; if that is wrong, as of a last layer norm, "
-        f"leave it out by blocks="
+        f"called otherwise than the other blocks, and counted as {what}: {listed(odd)}; if that is wrong, as of a last layer "
+        f"norm, leave it out by blocks="
     ]
 
 

@@ -13,6 +13,7 @@ from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, check_redu
 from homolog.analysis.redundant.tabulating import last_block
 from homolog.diagnostics import listed
 from homolog.names import shown
+from homolog.results import chosen_measure
 
 if TYPE_CHECKING:
     import xarray
@@ -23,9 +24,10 @@ TOLD_SHARE = 0.5
 """Share of the squared norm that the mean of a layer must hold to be told."""
 
 
-def redundancy_lines(result: xarray.Dataset) -> list[str]:
+def redundancy_lines(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return the sentences of the summary; the last two say what not to conclude, and what to do next."""
     check_redundancy(result)
+    chosen_measure(result, measure)  # there is one, which must not be asked for by another name
     found = [_looked_at(result), _least_influence(result), _runs(result), *_features(result), *_rows(result)]
     found += [_growth(result), *_mean(result), *_accuracy(result), *_losses(result)]
     found += [f"Note: {note}." for note in json.loads(result.attrs.get("notes", "[]"))]
