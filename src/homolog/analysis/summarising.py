@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LINES: dict[str, Callable[[xarray.Dataset, str | None], Iterable[str]]] = {
     MODEL_SIMILARITY: model_similarity_lines,
-    REDUNDANCY: lambda result, _: redundancy_lines(result),
+    REDUNDANCY: redundancy_lines,
 }
 """Title of a result that is no comparison → what it says, in sentences."""
 
