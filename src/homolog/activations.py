@@ -30,6 +30,8 @@ class Module(NamedTuple):
 
     type: str
     shape: str
+    norms: str = ""
+    """Of a layer of tokens, how long its vectors are at the first of them, as `position_norms` writes it."""
 
 
 UNKNOWN_MODULE = Module("", "")
@@ -97,7 +99,7 @@ class Activations(Mapping[str, Array]):
         self.provenance |= {
             writable(key): writable(note) if isinstance(note, str) else note for key, note in (provenance or {}).items()
         }
-        known = _modules_of(self.provenance.pop(MODULES, "{}")) | dict(modules or {})
+        known = modules_of(self.provenance.pop(MODULES, "{}")) | dict(modules or {})
         self.modules = {name: known[name] for name in self._arrays if name in known}
 
     @classmethod
@@ -157,7 +159,7 @@ class Activations(Mapping[str, Array]):
     def _repr_html_(self) -> str:
         heads = ("layer", "features", "dtype", *(("module", "shape") if self.modules else ()))
         rows = [
-            (name, array.shape[1], str(array.dtype).rpartition(".")[2], *self.modules.get(name, UNKNOWN_MODULE))
+            (name, array.shape[1], str(array.dtype).rpartition(".")[2], *self.modules.get(name, UNKNOWN_MODULE)[:2])
             for name, array in self.items()
         ]
         notes = ", ".join(f"{key}: {note}" for key, note in self.provenance.items())
@@ -218,7 +220,7 @@ class Activations(Mapping[str, Array]):
         )
 
 
-def _modules_of(text: str) -> dict[str, Module]:
+def modules_of(text: str) -> dict[str, Module]:
     """Return what made each layer, as a file says it; nothing where a file says it otherwise."""
     try:
         found = json.loads(text)

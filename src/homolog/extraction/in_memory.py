@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class InMemory:
         self.options, self.total = options, total
         self._ids = ExampleIds(options, total)
         self._provenance = provenance_of(source, options)
-        self._modules: dict[str, Module] = {}
+        self._made: Callable[[], dict[str, Module]] = dict
         self._chunks: dict[str, list[np.ndarray]] = {}
         self._sizes: dict[str, int] = {}
         self._identities: dict[str, list[np.ndarray]] = {}
@@ -49,7 +50,7 @@ class InMemory:
         """Keep the rows of a batch, and drop what is there of layers that it leaves out."""
         for name in set(self._chunks) - set(output.features):
             del self._chunks[name], self._sizes[name]
-        self._modules = self._modules or output.modules
+        self._made = output.made
         for name, features in output.features.items():
             self._chunks.setdefault(name, []).append(features)
             self._sizes[name] = self._sizes.get(name, 0) + features.nbytes
@@ -78,7 +79,7 @@ class InMemory:
         # Layer by layer, so that no more than one layer exists twice.
         arrays = {name: np.concatenate(self._chunks.pop(name)) for name in list(self._chunks)}
         found["example_ids"] = found.get("example_ids", example)
-        return Activations(arrays, **found, provenance=self._provenance, modules=self._modules)
+        return Activations(arrays, **found, provenance=self._provenance, modules=self._made())
 
     def _check_memory(self, examples: int) -> None:
         """Refuse to go on when all examples will not fit."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.activations import MODULES, NOT_DIGESTED, Activations
+from homolog.activations import MODULES, NOT_DIGESTED, Activations, Module, modules_of
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
@@ -28,6 +28,7 @@ from homolog.extraction.recorder import BatchOutput
 from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
 from homolog.machine import format_bytes
+from homolog.position_norms import with_norms
 from homolog.store import Writer, open_store
 from homolog.store.reading import identity
 from homolog.store.writing import as_stored, id_dtype
@@ -55,6 +56,8 @@ class IntoStore:
             self.path, self._request, resume=options.resume, unrecorded=UNRECORDED, compared_by_caller=("model", VALUES)
         )
         self._begun = False
+        self._before: dict[str, Module] = {}
+        """What made each layer of the rows that were there."""
         self._digested: bool | None = None
         """Whether the rows have digests; None before the first batch."""
         with ExitStack() as undo:
@@ -224,12 +227,21 @@ class IntoStore:
             self._begun = True
             if before == 0 and not self._writer.rows:
                 self._writer.request[FORM] = batch.form
-            made = {MODULES: json.dumps(output.modules, ensure_ascii=False)}
-            self._writer.start(shapes, kinds, self._provenance | made)
+            self._writer.start(shapes, kinds, self._provenance)
+            self._before = modules_of(self._writer.provenance.get(MODULES, "{}"))
             self._note_changes()
+        self._writer.describe({MODULES: json.dumps(self._made(output), ensure_ascii=False)})
         stored = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
         features = {name: rows[stored:] for name, rows in output.features.items()}
         self._writer.append(features, {name: as_stored(ids[stored:], kinds[name]) for name, ids in identities.items()})
+
+    def _made(self, output: BatchOutput) -> dict[str, Module]:
+        """Return what made each layer, with what runs before this one have seen of it."""
+        made = output.made()
+        for name, known in self._before.items():
+            if name in made:
+                made[name] = known._replace(norms=with_norms(known.norms, made[name].norms))
+        return made
 
     def _are_digested(self, batch: Batch) -> bool:
         """Say whether the rows of the store have digests, as its first batch has; a later one without them is refused."""

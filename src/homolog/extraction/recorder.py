@@ -33,7 +33,9 @@ from homolog.extraction.skipped_tokens import SkippedTokens
 from homolog.extraction.sources import Maker
 from homolog.extraction.suspected_padding import SuspectedPadding
 from homolog.extraction.tensors import is_torch, loaded_torch, numbers_of
+from homolog.extraction.token_norms import norms_of_output
 from homolog.extraction.trial_examples import tried_examples
+from homolog.position_norms import PositionNorms
 
 _LARGEST = {"float16": "65504", "float32": "3.4e38"}
 """Types to store in that may be too narrow, and where they end."""
@@ -48,8 +50,8 @@ class BatchOutput(NamedTuple):
     """(rows,) the example of the batch each row came from."""
     position: np.ndarray | None
     examples: int
-    modules: dict[str, Module]
-    """Layer → what made it."""
+    made: Callable[[], dict[str, Module]]
+    """Gives layer → what made it, with all that is known of it so far."""
 
 
 class Recorder:
@@ -68,6 +70,8 @@ class Recorder:
         self.contradicted: dict[str, Objection] = {}
         self.modules: dict[str, Module] = {}
         """Layer → what made it."""
+        self.norms: dict[str, PositionNorms] = {}
+        """Layer → how long the vectors of its tokens are, over all batches."""
         self.shapes: dict[str, tuple[int, ...]] = {}
         """Layer → the shape of its output, in the batch that is tried."""
         self.hint = ""
@@ -198,7 +202,24 @@ class Recorder:
             if self._is_named(name):
                 raise ValueError(padded_by_model(name))
             return  # left out when the batch is judged
-        self._rows[name] = rows._replace(features=self._convert(name, rows.features))
+        if rows.tokens is not None:
+            self._note_norms(name, rows.tokens)
+        self._rows[name] = rows._replace(features=self._convert(name, rows.features), tokens=None)
+
+    def _note_norms(self, name: str, tokens: reductions.Tokens) -> None:
+        """Note how long the vectors of the tokens are."""
+        assert self._masks is not None
+        found = norms_of_output(tokens, self._masks.skipped)
+        self.norms[name] = self.norms[name] + found if name in self.norms else found
+
+    def made(self) -> dict[str, Module]:
+        """Return layer → what made it, with all that is known of it so far."""
+        known = self.norms
+        return {
+            name: self.modules[name]._replace(norms=known[name].text) if name in known else self.modules[name]
+            for name in self._widths
+            if name not in self.skipped
+        }
 
     def _is_late(self, name: str) -> bool:
         """Leave out a layer of which the batches before hold no rows."""
@@ -310,7 +331,7 @@ class Recorder:
         self.n_batches += 1
         self.before = batch if batch.size == 1 else None
         self._rows = {}
-        return BatchOutput(features, example, position, count, {name: self.modules[name] for name in features})
+        return BatchOutput(features, example, position, count, self.made)
 
     def unproved(self) -> list[str]:
         """Return the layers that could not be tried, and whose first axis could be another: it is as long as one beside it."""

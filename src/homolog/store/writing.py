@@ -194,6 +194,16 @@ class Writer:
         """Names of the layers that it holds."""
         return [] if self.contents is None else list(self.contents.layers)
 
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """How the activations were made."""
+        return {} if self.contents is None else self.contents.provenance
+
+    def describe(self, notes: Mapping[str, str]) -> None:
+        """Take notes of how the activations were made, to be written with the next rows."""
+        assert self.contents is not None  # start() came first
+        self.contents = replace(self.contents, provenance={**self.contents.provenance, **notes})
+
     def leave_out(self, names: Sequence[str]) -> None:
         """Forget layers of which rows were written before it showed that they are none of examples."""
         if not names:
