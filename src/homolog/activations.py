@@ -19,6 +19,7 @@ from homolog.id_columns import ID_NAMES
 from homolog.markup import paragraphs, table, title
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
 from homolog.pairing import NUMBERED, check_identities
+from homolog.position_norms import PositionNorms
 from homolog.sparse import SparseRows
 
 MODULES = "modules of the layers"
@@ -218,6 +219,11 @@ class Activations(Mapping[str, Array]):
             provenance=self.provenance,
             modules=self.modules if modules is None else modules,
         )
+
+
+def with_norms(modules: Mapping[str, Module], norms: Mapping[str, PositionNorms]) -> dict[str, Module]:
+    """Return what made each layer, with what is known of the norms of its tokens."""
+    return {name: made._replace(norms=norms[name].text) if name in norms else made for name, made in modules.items()}
 
 
 def modules_of(text: str) -> dict[str, Module]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ SINK_SHARE = 0.5
 unrelated, they add as much as all the others together."""
 SINK_RATIO = 3.0
 """Times the norm of the others that a token must have, so that the half that one of two equal tokens holds is no sink."""
+
+MILLION = 1_000_000
 
 
 class Sink(NamedTuple):
@@ -30,57 +32,73 @@ class Sink(NamedTuple):
 
 @dataclass(frozen=True)
 class PositionNorms:
-    """Norms of the vectors at the first tokens, means over batches; a token is counted from the first that is no padding."""
+    """Norms of the vectors at the first tokens, means over batches; a token is counted from the first that is no padding.
+
+    Sums are whole numbers, so that they are the same whatever the order in which batches are added.
+    """
 
     examples: int
-    length: float
-    """Tokens of an example."""
-    shares: tuple[float, ...]
-    """What the tokens 0, 1, 2, 3 hold of the squared norm of all."""
-    ratios: tuple[float, ...]
-    """Their median norm over that of the others; 0 where there are none."""
-    counted: tuple[float, ...]
-    """In what part of the examples the rows of the layer hold them: 0 where a reduction leaves them out."""
+    sums: tuple[int, ...]
+    """Times the examples, in millionths: length, shares, ratios, counted."""
+
+    @classmethod
+    def of(
+        cls, examples: int, length: float, shares: Sequence[float], ratios: Sequence[float], counted: Sequence[float]
+    ) -> PositionNorms:
+        """Return what holds of so many examples."""
+        values = (length, *shares, *ratios, *counted)
+        return cls(examples, tuple(round(value * examples * MILLION) for value in values))
 
     def __add__(self, other: PositionNorms) -> PositionNorms:
-        examples = self.examples + other.examples
-        parts = [np.array([one.length, *one.shares, *one.ratios, *one.counted]) for one in (self, other)]
-        mean = (parts[0] * self.examples + parts[1] * other.examples) / examples
-        return _of_values(examples, mean.tolist())
+        sums = tuple(one + two for one, two in zip(self.sums, other.sums, strict=True))
+        return PositionNorms(self.examples + other.examples, sums)
+
+    def _part(self, start: int, stop: int) -> tuple[float, ...]:
+        return tuple(one / self.examples / MILLION for one in self.sums[start:stop])
+
+    @property
+    def length(self) -> float:
+        """Tokens of an example."""
+        return self._part(0, 1)[0]
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """What the tokens 0, 1, 2, 3 hold of the squared norm of all."""
+        return self._part(1, 1 + FIRST)
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Their median norm over that of the others; 0 where there are none."""
+        return self._part(1 + FIRST, 1 + 2 * FIRST)
+
+    @property
+    def counted(self) -> tuple[float, ...]:
+        """In what part of the examples the rows of the layer hold them: 0 where a reduction leaves them out."""
+        return self._part(1 + 2 * FIRST, 1 + 3 * FIRST)
 
     @property
     def text(self) -> str:
-        """The same as text, to four digits."""
-        examples, *values = astuple(self)
-        flat = [values[0], *(value for part in values[1:] for value in part)]
-        return json.dumps([examples, *(float(f"{value:.4g}") for value in flat)])
+        """The same as text."""
+        return json.dumps([self.examples, *self.sums])
 
     @classmethod
     def read(cls, text: str) -> PositionNorms | None:
         """Return what a text says; None where it says nothing of the kind."""
         try:
-            examples, *values = map(float, json.loads(text))
+            examples, *sums = json.loads(text)
+            known = examples > 0 and len(sums) == 1 + 3 * FIRST and all(isinstance(one, int) for one in sums)
         except (ValueError, TypeError):
             return None
-        return _of_values(int(examples), values) if len(values) == 1 + 3 * FIRST else None
+        return cls(int(examples), tuple(sums)) if known else None
 
     @property
     def sink(self) -> Sink | None:
         """The tokens that outweigh the others, of those that the rows of the layer hold."""
         found = [r for r in range(FIRST) if self.ratios[r] > SINK_RATIO and self.counted[r] > 0]
         share = sum(self.shares[r] for r in found)
-        return Sink(tuple(found), share, max(self.ratios[r] for r in found)) if share > SINK_SHARE else None
-
-
-def with_norms(before: str, now: str) -> str:
-    """Return the norms of two parts of the data together, as text."""
-    parts = [one for one in map(PositionNorms.read, (before, now)) if one is not None]
-    return sum(parts[1:], parts[0]).text if parts else ""
-
-
-def _of_values(examples: int, values: list[float]) -> PositionNorms:
-    parts = (tuple(values[1 + k * FIRST : 1 + (k + 1) * FIRST]) for k in range(3))
-    return PositionNorms(examples, values[0], *parts)
+        if share <= SINK_SHARE:
+            return None
+        return Sink(tuple(found), round(share, 6), round(max(self.ratios[r] for r in found), 2))
 
 
 def norms_of_tokens(norms: np.ndarray, rank: np.ndarray, counted: np.ndarray) -> PositionNorms:
@@ -104,7 +122,7 @@ def norms_of_tokens(norms: np.ndarray, rank: np.ndarray, counted: np.ndarray) ->
         middle = float(np.median(rest)) if rest.size else 0.0
         ratios.append(float(np.median(norms[at])) / middle if there and middle > 0 else 0.0)
         held.append(float(counted[at].mean()) if there else 0.0)
-    return PositionNorms(len(norms), float((rank > 0).sum() / len(norms)), tuple(shares), tuple(ratios), tuple(held))
+    return PositionNorms.of(len(norms), float((rank > 0).sum() / len(norms)), shares, ratios, held)
 
 
 def norms_of_rows(array: Any, example: np.ndarray, position: np.ndarray) -> PositionNorms:
@@ -128,6 +146,12 @@ def _lowest(position: np.ndarray, place: np.ndarray, order: np.ndarray) -> Any:
     np.minimum.at(lowest, place, position[order])
     left_padded = len(np.unique(lowest)) > 1
     return lowest[place] if left_padded else 0
+
+
+def sums_by_layer(first: Mapping[str, PositionNorms], second: Mapping[str, PositionNorms]) -> dict[str, PositionNorms]:
+    """Return what is known of two parts of the data together."""
+    both = {name: first[name] + second[name] for name in first if name in second}
+    return {**first, **second, **both}
 
 
 def sinks_of(norms: Mapping[str, str]) -> dict[str, Sink]:

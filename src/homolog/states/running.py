@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.activations import UNKNOWN_MODULE
+from homolog.activations import UNKNOWN_MODULE, with_norms
 from homolog.arrays import described
 from homolog.engine.result import module_coordinates, sinks_attribute
 from homolog.extraction import batches
@@ -84,7 +84,7 @@ def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: floa
     found = state.finalise(**chosen) if isinstance(state, Moments) else state.finalise(**chosen, level=level)
     layers = []
     for side, recorder in zip("ab", [recorders[0], recorders[-1]], strict=True):
-        known = recorder.made()
+        known = with_norms(recorder.modules, recorder.norms)
         made = [known.get(name, UNKNOWN_MODULE) for name in map(str, found[f"layer_{side}"].values)]
         found = found.assign_coords(module_coordinates(side, f"layer_{side}", made))
         layers += [(str(found.attrs[f"model_{side}"]), name, one) for name, one in known.items()]
