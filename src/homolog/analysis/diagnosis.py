@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.activations import identified
+from homolog.analysis.attention_sinks import sink_findings
 from homolog.analysis.diagnosis_checks import Finding, layer_findings, model_findings, pair_findings, pairing_findings
 from homolog.analysis.diagnosis_groups import as_line, as_row, by_seriousness, grouped
 from homolog.arrays import to_numpy
@@ -78,11 +79,13 @@ def diagnose(
         Iterates over `Finding` (kind, where, message, remedy), the most serious kinds first; empty where nothing was found.
         `print` gives one line a kind, with the first three places and the number of the others, and what is said of the worst;
         `groups` holds the findings of each kind. `result` holds the values beside their null levels and p-values. Kinds, from the
-        most serious: "pairing", "row identity", "constant", "duplicate examples", "outlier", "chance", "null level",
-        "saturation", "dominant direction", "few features", "duplicate features", "dead features".
+        most serious: "pairing", "row identity", "constant", "duplicate examples", "outlier", "attention sink", "chance",
+        "null level", "saturation", "dominant direction", "few features", "duplicate features", "dead features".
 
         - of a layer: "constant", "dead features", "duplicate features", "saturation" (rank n − 1), "dominant direction"
-          (over 80 % of the variance), "few features" (fewer than 10, whose random halves are unlike: CKA is biased down);
+          (over 80 % of the variance), "few features" (fewer than 10, whose random halves are unlike: CKA is biased down),
+          "attention sink" (the first tokens hold over half of the squared norm, at three times the norm of the others or more,
+          and the rows hold them; neighbouring layers together);
         - of a model: "duplicate examples";
         - of a pair of layers (of the same name, or best matches): "outlier" (one example moves CKA by more than 0.05 or 5/n),
           "null level" (independent layers would reach over 0.1), "saturation" (both ranks together), "chance" (p over 0.05);
@@ -136,7 +139,8 @@ def diagnose(
             for side, layers in models.items()
         }
         trusted = result.attrs["row_identity"] == "unknown" and any(map(identified, models.values()))
-        return Diagnosis(by_seriousness([*_identity_findings(trusted), *_findings(sides, result)]), result)
+        sinks = [one for side, known in models.items() for one in sink_findings(side, known, sides[side])]
+        return Diagnosis(by_seriousness([*_identity_findings(trusted), *sinks, *_findings(sides, result)]), result)
 
 
 def _identity_findings(trusted: bool) -> Iterator[Finding]:

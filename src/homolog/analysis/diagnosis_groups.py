@@ -14,6 +14,7 @@ SERIOUSNESS = (
     "constant",
     "duplicate examples",
     "outlier",
+    "attention sink",
     "chance",
     "null level",
     "saturation",

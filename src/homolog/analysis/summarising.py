@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from homolog.analysis import summary_many as many_rules
 from homolog.analysis import summary_rules as rules
+from homolog.analysis.attention_sinks import sink_sentence
 from homolog.analysis.model_similarity_lines import model_similarity_lines
 from homolog.analysis.redundant.telling import redundancy_lines
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
@@ -118,6 +119,8 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
         )
     sentences = [_compared(result, name, found)]
     sentences += _of_many(found) if "a" in result.dims else _of_two(found[0])
+    layers = {title: names.tolist() for view in found for title, names in zip(view.titles, view.layers, strict=True)}
+    sentences += [each for each in [sink_sentence(result, layers)] if each is not None]
     sentences += [each for each in (biased(result, name, found), cautions(result, name, found)) if each is not None]
     sentences.append(command(next_step(result, name, found), result))
     return Summary(tuple(map(printable, sentences)))

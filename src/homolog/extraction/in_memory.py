@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.activations import NOT_DIGESTED, Activations, Module
+from homolog.activations import NOT_DIGESTED, Activations, Module, with_norms
 from homolog.extraction.batches import Batch
 from homolog.extraction.options import Options
 from homolog.extraction.provenance import provenance_of
@@ -15,6 +15,7 @@ from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
 from homolog.machine import format_bytes
 from homolog.names import shown
+from homolog.position_norms import PositionNorms, sums_by_layer
 
 
 class InMemory:
@@ -29,6 +30,7 @@ class InMemory:
         self._ids = ExampleIds(options, total)
         self._provenance = provenance_of(source, options)
         self._modules: dict[str, Module] = {}
+        self._norms: dict[str, PositionNorms] = {}
         self._chunks: dict[str, list[np.ndarray]] = {}
         self._sizes: dict[str, int] = {}
         self._identities: dict[str, list[np.ndarray]] = {}
@@ -50,6 +52,7 @@ class InMemory:
         for name in set(self._chunks) - set(output.features):
             del self._chunks[name], self._sizes[name]
         self._modules = self._modules or output.modules
+        self._norms = sums_by_layer(self._norms, output.norms)
         for name, features in output.features.items():
             self._chunks.setdefault(name, []).append(features)
             self._sizes[name] = self._sizes.get(name, 0) + features.nbytes
@@ -78,7 +81,7 @@ class InMemory:
         # Layer by layer, so that no more than one layer exists twice.
         arrays = {name: np.concatenate(self._chunks.pop(name)) for name in list(self._chunks)}
         found["example_ids"] = found.get("example_ids", example)
-        return Activations(arrays, **found, provenance=self._provenance, modules=self._modules)
+        return Activations(arrays, **found, provenance=self._provenance, modules=with_norms(self._modules, self._norms))
 
     def _check_memory(self, examples: int) -> None:
         """Refuse to go on when all examples will not fit."""
