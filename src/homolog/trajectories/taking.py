@@ -157,8 +157,8 @@ def data_digest(layers: Activations) -> str:
     return hashed(*(part for ids in known for part in (str(ids.dtype), np.ascontiguousarray(ids).tobytes()))).hex()
 
 
-class OnDisk:
-    """Activations on disk, to be read layer by layer: in memory they would be those of a fourth checkpoint."""
+class OnDisk(Mapping[str, Any]):
+    """Activations on disk, read layer by layer, with all that is known of their rows."""
 
     def __init__(self, layers: Activations) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="homolog-")
@@ -167,16 +167,19 @@ class OnDisk:
             np.save(path, block_of(layers[name], slice(None)))
         self.n, self.example_ids, self.positions = layers.n, layers.example_ids, layers.positions
         self.digests, self.index, self.provenance = layers.digests, layers.index, layers.provenance
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._files
+        self.modules = layers.modules
 
     def __getitem__(self, name: str) -> Any:
         return np.load(self._files[name])
 
-    def values(self) -> Iterator[Any]:
-        """Yield the layers."""
-        return (self[name] for name in self._files)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files  # without reading it
 
     def close(self) -> None:
         """Remove the files."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.activations import Activations, Module, identified
+from homolog.activations import Module, identified
 from homolog.diagnostics import Caution, ExtractionWarning, HomologWarning, listed, unknown_pairing
 from homolog.engine import compare
 from homolog.extraction.digests import hashed, numbers
@@ -53,41 +53,45 @@ class Walk:
         """Return the row of every checkpoint, in order."""
         total = len(self.checkpoints)
         with ExitStack() as undo, progress_bar("comparing", total, progress, unit="checkpoint") as bar:
-            held = self._ends()
+            ends = self._begin(undo)
+            places = {FIRST: 0, LAST: total - 1}
+            held = {name: ends[places[name]].activations for name in self.against if name in places}
             before = ""
             for place in range(total):
-                present = self._step(place, held, before)
+                present = self._step(place, ends.get(place), held, before)
                 before = present.digest
                 held.pop(PREVIOUS, None)
                 if PREVIOUS in self.against and present.activations is not None:
                     held[PREVIOUS] = present.activations
-                if place == 0:
-                    self._put_aside(held, present, undo)
                 del present
                 bar.update(1)
         return [self.record.rows[one.label] for one in self.checkpoints]
 
-    def _ends(self) -> dict[str, Any]:
+    def _begin(self, undo: ExitStack) -> dict[int, Taken]:
         """Extract the first checkpoint, and the last where it is asked for; say what is asked for."""
-        held: dict[str, Any] = {}
         content = self.network.opened(self.checkpoints[0])
         request = self.taking.request(content)
-        self._ends_taken = {0: self.taking.taken(content, self.checkpoints[0].label, self.taking.digest(content))}
+        ends = {0: self._end(0, content, undo)}
         del content
         if LAST in self.against:
             place = len(self.checkpoints) - 1
-            content = self.network.opened(self.checkpoints[place])
-            digest = self.taking.digest(content)
-            self._ends_taken[place] = self.taking.taken(content, self.checkpoints[place].label, digest)
-            held[LAST] = self._ends_taken[place].activations
-        first = self._ends_taken[0].activations
-        if FIRST in self.against:
-            held[FIRST] = first
-        self._learn(first, held.get(LAST, first))
-        self.record.begin(request | self._request(first))
-        return held
+            ends[place] = self._end(place, self.network.opened(self.checkpoints[place]), undo)
+        self._learn([taken.activations for taken in ends.values()])
+        self.record.begin(request | self._request(ends))
+        return ends
 
-    def _learn(self, first: Any, last: Any) -> None:
+    def _end(self, place: int, content: Any, undo: ExitStack) -> Taken:
+        """Extract a checkpoint that all others are compared with, and put it on disk: two in memory are enough."""
+        taken = self.taking.taken(content, self.checkpoints[place].label, self.taking.digest(content))
+        if not taken.made:
+            return taken
+        kept = OnDisk(taken.activations)
+        undo.callback(kept.close)
+        return Taken(kept, taken.digest, made=False)
+
+    def _learn(self, ends: Sequence[Any]) -> None:
+        """Take from the first checkpoint, and the last, what is the same for all."""
+        first, last = ends[0], ends[-1]
         self.layers = [name for name in first if name in last]
         if not self.layers:
             raise ValueError(
@@ -96,18 +100,15 @@ class Walk:
             )
         self.modules, self.n_examples, self.provenance = first.modules, first.n, first.provenance
 
-    def _request(self, first: Activations) -> dict[str, str]:
+    def _request(self, ends: Mapping[int, Taken]) -> dict[str, str]:
         """Say what was asked for beside the extraction, and of which checkpoints."""
-        ends = {"first checkpoint": self._ends_taken[0].digest}
-        if LAST in self.against:
-            ends["last checkpoint"] = self._ends_taken[len(self.checkpoints) - 1].digest
         return {
             "checkpoints": json.dumps([[one.label, one.step] for one in self.checkpoints]),
             "against": ", ".join(self.against),
             "measures": json.dumps({name: self._written(record) for name, record in self.measures.items()}),
-            "data": data_digest(first),
+            "data": data_digest(ends[0].activations),
             "homolog": version("homolog"),
-            **ends,
+            **{f"checkpoint {self.checkpoints[place].label}": taken.digest for place, taken in ends.items()},
         }
 
     def _written(self, record: Measure) -> str:
@@ -118,32 +119,26 @@ class Walk:
             parts += [f"{what} {text}" for what, text in sorted(self.taking.code_of(record.function).items())]
         return f"{record} {hashed(*parts).hex()}" if parts else str(record)
 
-    def _step(self, place: int, held: Mapping[str, Any], before: str) -> Taken:
+    def _step(self, place: int, end: Taken | None, held: Mapping[str, Any], before: str) -> Taken:
         """Return a checkpoint, extracted where it is needed, after its row was added."""
-        checkpoint, present = self.checkpoints[place], self._ends_taken.pop(place, None)
-        content = None if present is not None else self.network.opened(checkpoint)
-        digest = self.taking.digest(content) if present is None else present.digest
+        label = self.checkpoints[place].label
+        content = self.network.opened(self.checkpoints[place]) if end is None else None
+        digest = self.taking.digest(content) if end is None else end.digest
         digests = {"own": digest, "before": before if PREVIOUS in self.against else ""}
-        row = self.record.row(checkpoint.label, digests)
-        if present is None and (row is None or self._needed_next(place)):
-            present = self.taking.taken(content, checkpoint.label, digest)
+        row = self.record.row(label, digests)
+        present = end
+        if end is None and (row is None or self._needed_next(place)):
+            present = self.taking.taken(content, label, digest)
         if row is None:
             assert present is not None  # what has no row was extracted
-            self.record.add(
-                {"checkpoint": checkpoint.label, "digests": digests, **self._compared(checkpoint.label, present.activations, held)}
-            )
+            compared = self._compared(label, present.activations, held)
+            self.record.add({"checkpoint": label, "digests": digests, **compared})
         return present or Taken(None, digest, made=False)
 
     def _needed_next(self, place: int) -> bool:
         """Say whether the next checkpoint is to be compared with this one."""
         following = self.checkpoints[place + 1 : place + 2]
         return PREVIOUS in self.against and any(one.label not in self.record.rows for one in following)
-
-    def _put_aside(self, held: dict[str, Any], first: Taken, undo: ExitStack) -> None:
-        """Put the first checkpoint on disk where two others are held beside the present one."""
-        if first.made and set(self.against) == set(REFERENCES) and len(self.checkpoints) > 3:
-            held[FIRST] = OnDisk(first.activations)
-            undo.callback(held[FIRST].close)
 
     def _compared(self, label: str, present: Any, held: Mapping[str, Any]) -> Row:
         """Compare every layer with itself in the references."""
@@ -185,25 +180,25 @@ class Walk:
         self, layer: str, label: str, present: Any, held: Mapping[str, Any]
     ) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
         """Return the values of a layer, by variable and reference, NaN where there is no reference."""
-        references = [name for name in REFERENCES if name in held and layer in held[name] and layer in present]
         found = {name: dict.fromkeys(self.against, float("nan")) for name in self._variables()}
-        if not references:
-            return found, []
-        own, names = f"checkpoint {label}", {name: f"the {name} checkpoint" for name in references}
-        models = {own: {layer: present[layer]}} | {names[name]: {layer: held[name][layer]} for name in references}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", HomologWarning)
-            result = compare(
-                models,
-                measures=dict(self.measures),
-                pairs=[((own, layer), (names[name], layer)) for name in references],
-                memory=self.memory,
-                progress=False,
-            )
-        for variable in [name for name in found if name in result]:
-            row = result[variable].values[0]
-            found[variable] |= {name: float(row[1 + place]) for place, name in enumerate(references)}
-        return found, json.loads(result.attrs["warnings"])
+        told: list[list[str]] = []
+        own = present.get(layer)
+        # One reference at a time, since all of them together would be the memory of further layers.
+        for reference in (name for name in REFERENCES if name in held and own is not None and layer in held[name]):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", HomologWarning)
+                result = compare(
+                    {layer: own},
+                    {layer: held[reference][layer]},
+                    measures=dict(self.measures),
+                    names=(f"checkpoint {label}", f"the {reference} checkpoint"),
+                    memory=self.memory,
+                    progress=False,
+                )
+            for variable in (name for name in found if name in result):
+                found[variable][reference] = float(result[variable].values[0, 0])
+            told += json.loads(result.attrs["warnings"])
+        return found, told
 
     def _variables(self) -> list[str]:
         return [f"{name}{end}" for name in self.measures for end in ("", *(f"_{kind}" for kind in COMPANIONS))]
