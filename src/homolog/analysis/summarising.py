@@ -11,10 +11,12 @@ from homolog.analysis import summary_rules as rules
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
 from homolog.analysis.summary_views import View, unbiased, views
 from homolog.analysis.summary_within import within
+from homolog.analysis.trajectory_summary import trajectory_sentences
 from homolog.markup import paragraphs
 from homolog.measures.registry import OF_THE_CALLER
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
+from homolog.result_kinds import TRAJECTORY, kind_of
 from homolog.results import arranged, between, chosen_measure, measure_names, models_in, two_models
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
     Parameters
     ----------
     result
-        what `homolog.compare` returned: of two models, of one with itself, or of many.
+        what `homolog.compare` returned: of two models, of one with itself, or of many; or `homolog.compare_checkpoints`.
     measure
         which of its measures to read; the first by default.
 
@@ -56,7 +58,8 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
     Summary
         Three to eight sentences: what was compared; whether layers are more alike than chance allows, and how far; whether they
         correspond in order; which layers of the same name differ most; layers in a row that all match one layer; biased
-        measures; what not to conclude; the next command. Iterate over them, or `print`.
+        measures; what not to conclude; the next command. Iterate over them, or `print`. Of checkpoints: from which step on each
+        layer is within 1 % of its end, whether lower layers settle first, and which checkpoints are the same network.
 
     Raises
     ------
@@ -82,6 +85,8 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
 
 def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[Step, xarray.Dataset], str]) -> Summary:
     """Return the summary with its last sentence, the next step, written by a function."""
+    if kind_of(result) == TRAJECTORY:
+        return Summary(tuple(map(printable, trajectory_sentences(result, measure))))
     result = arranged(result)
     if type(result).__name__ != "Dataset" or "a" not in result.dims:
         two_models(result)

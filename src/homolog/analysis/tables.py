@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from homolog.analysis.trajectory_summary import trajectory_table
+from homolog.result_kinds import TRAJECTORY, kind_of
 from homolog.results import arranged, chosen_measure, companion, is_supported, is_tested, many_models, two_models
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     Parameters
     ----------
     result
-        what `homolog.compare` or `homolog.correspondence` returned.
+        what `homolog.compare`, `homolog.correspondence` or `homolog.compare_checkpoints` returned.
     measure
         which measure of a comparison; the first by default.
 
@@ -34,6 +36,8 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
         chance; and of each layer `type`, `shape`, `features` and `rank`, as `type_a`, `type_b` and so on. Each pair stands
         once where the measure is symmetric and one model was compared with itself, or many with each other, and no layer
         stands with itself there. Pairs that were not asked for are left out.
+
+        Of checkpoints: `against`, `step`, `checkpoint`, `layer`, `value`, and `null` and `reversed` where the result has them.
 
         Of a correspondence: `layer_a`, `best_b`, `value_b`, `mutual_a`, `supported_b`, `assigned_b`, `path_b`.
 
@@ -55,6 +59,8 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     """
     import pandas
 
+    if kind_of(result) == TRAJECTORY:
+        return trajectory_table(result, measure)
     if type(result).__name__ == "Dataset" and "best_b" in result:
         return pandas.DataFrame(_of_layers(result))
     result = arranged(result)

@@ -25,6 +25,7 @@ from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
 from homolog.measures.spec import read
 from homolog.names import first_line, writable
+from homolog.result_kinds import COMPARISON, kind_of
 from homolog.results import check_result, measure_names
 from homolog.store.disk import check_file
 
@@ -299,7 +300,8 @@ def result(path: Path) -> xarray.Dataset:
         )
     try:
         measure_names(found)
-        check_result(found, joined=True)
+        if kind_of(found) == COMPARISON:
+            check_result(found, joined=True)
     except ValueError as error:
         raise ValueError(f"in {str(path)!r}, {error}") from error
     return found

@@ -3,6 +3,7 @@
 from homolog.plot.curves import lines, probe
 from homolog.plot.findings import explanation, identification, shared_subspace
 from homolog.plot.heatmaps import heatmap, heatmaps
+from homolog.plot.trajectories import trajectory
 
 __all__ = [
     "explanation",
@@ -12,4 +13,5 @@ __all__ = [
     "lines",
     "probe",
     "shared_subspace",
+    "trajectory",
 ]

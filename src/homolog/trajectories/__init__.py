@@ -127,7 +127,14 @@ def compare_checkpoints(
     """
     chosen = _references(against)
     record = Record(None if out is None else Path(out), resume=resume)
-    given = {"layers": layers, "reduce": reduce, "forward": forward, "batch_size": batch_size, "mask": mask, **extraction}
+    given = {
+        "layers": layers,
+        "reduce": reduce,
+        "forward": forward,
+        "batch_size": batch_size,
+        "mask": mask,
+        **extraction,
+    }
     taking = Taking(data, given, parse_bytes("8GiB"))
     walk = Walk(
         checkpoints_of(checkpoints, steps, labels),
@@ -147,5 +154,7 @@ def _references(against: str | Sequence[str]) -> list[str]:
     given = [against] if isinstance(against, str) else list(against)
     odd = [name for name in given if name not in REFERENCES]
     if odd or not given:
-        raise ValueError(f"against must be one or more of {', '.join(REFERENCES)}, got {quoted(odd[0]) if odd else 'none'}.")
+        raise ValueError(
+            f"against must be one or more of {', '.join(REFERENCES)}, got {quoted(odd[0]) if odd else 'none'}."
+        )
     return [name for name in REFERENCES if name in given]

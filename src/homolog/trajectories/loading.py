@@ -10,7 +10,9 @@ from homolog.diagnostics import listed
 from homolog.extraction.tensors import is_torch
 from homolog.names import first_line, quoted, shown
 
-_WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.|_fsdp_wrapped_module\.)+|(?<=\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_WRAPPED = re.compile(
+    r"^(?:module\.|_orig_mod\.|_fsdp_wrapped_module\.)+|(?<=\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
 """What compiling and parallel training put into names."""
 
 

@@ -45,7 +45,9 @@ class Network:
         )
 
     def _from_file(self, path: Path, label: str) -> Any:
-        weights = is_weights(path) or path.name.endswith(".index.json") or (path.is_dir() and main_file(path) is not None)
+        weights = (
+            is_weights(path) or path.name.endswith(".index.json") or (path.is_dir() and main_file(path) is not None)
+        )
         if weights and self._module is None:
             raise ValueError(
                 f"build must be a function that makes the network, whose weights are in {str(path)!r}, got None: weights alone "
@@ -93,5 +95,3 @@ def _called(source: Callable[[], Any], label: str) -> Any:
     if is_array(found):
         return Activations.of_model({"output": found}, label)
     return found
-
-

@@ -26,7 +26,9 @@ class Record:
         self._begun: dict[str, str] | None = None
         if path is None:
             if resume:
-                raise ValueError("resume=True goes on with a file of rows, got no out: name it, out='trajectory.jsonl'.")
+                raise ValueError(
+                    "resume=True goes on with a file of rows, got no out: name it, out='trajectory.jsonl'."
+                )
             return
         check_path(path)
         if path.suffix != ENDING:
@@ -34,7 +36,9 @@ class Record:
         if not path.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {str(path.parent)!r}: make it first.")
         if path.exists() and not resume:
-            raise FileExistsError(f"{str(path)!r} is there already: pass resume=True to go on with it, or another name.")
+            raise FileExistsError(
+                f"{str(path)!r} is there already: pass resume=True to go on with it, or another name."
+            )
         if path.exists():
             check_file(path)
             self._read(path)

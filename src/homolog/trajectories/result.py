@@ -38,7 +38,10 @@ def dataset(walk: Walk, rows: Sequence[Row], cautions: Sequence[Caution]) -> xar
     found = xarray.Dataset(variables, _coordinates(walk, rows), _attributes(walk, cautions))
     if LAST not in walk.against:
         return found
-    about = {"long_name": "step from which on a layer stays within 1 % of its end", "measure": next(iter(walk.measures))}
+    about = {
+        "long_name": "step from which on a layer stays within 1 % of its end",
+        "measure": next(iter(walk.measures)),
+    }
     return found.assign_coords(settled_step=("layer", settled_steps(found, next(iter(walk.measures))), about))
 
 

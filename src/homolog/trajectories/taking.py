@@ -143,7 +143,9 @@ def sample_of(layers: Mapping[str, Any]) -> dict[str, list[float]]:
     found = {}
     for name, array in layers.items():
         rng = np.random.default_rng(0)
-        rows, columns = (np.unique(rng.integers(0, size, most)) for size, most in zip(array.shape, LOOKED_AT, strict=True))
+        rows, columns = (
+            np.unique(rng.integers(0, size, most)) for size, most in zip(array.shape, LOOKED_AT, strict=True)
+        )
         block = block_of(array, rows)[:, columns].astype(np.float64)
         found[name] = [rounding(array), *map(float, block.ravel())]
     return found

@@ -207,4 +207,6 @@ class Walk:
 def as_array(rows: Sequence[Row], variable: str, against: Sequence[str], n_layers: int) -> np.ndarray:
     """Return the values of a variable over references, checkpoints and layers."""
     missing = [float("nan")] * n_layers
-    return np.array([[row["values"].get(variable, {}).get(reference, missing) for row in rows] for reference in against])
+    return np.array(
+        [[row["values"].get(variable, {}).get(reference, missing) for row in rows] for reference in against]
+    )

@@ -17,7 +17,9 @@ from homolog.store.disk import check_file, read_json
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 _MAIN = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """What the weights are called in a folder of Hugging Face's."""
-_OTHERS = re.compile(r"(optimizer|scheduler|scaler|training_args|rng_state\w*|trainer_state)\.\w+|.*-\d{5}-of-\d{5}\.\w+")
+_OTHERS = re.compile(
+    r"(optimizer|scheduler|scaler|training_args|rng_state\w*|trainer_state)\.\w+|.*-\d{5}-of-\d{5}\.\w+"
+)
 """What lies beside weights and is none, and the parts of weights that an index names."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
 """Under which names the weights lie in what training loops save."""
@@ -98,7 +100,11 @@ def state_in(content: Any, where: str) -> Mapping[str, Any]:
         content = inner
     if isinstance(content, Mapping) and any(is_torch(value) for value in content.values()):
         return content
-    got = f"a mapping of {', '.join(map(quoted, list(content)[:5]))}" if isinstance(content, Mapping) else described(content)
+    got = (
+        f"a mapping of {', '.join(map(quoted, list(content)[:5]))}"
+        if isinstance(content, Mapping)
+        else described(content)
+    )
     raise ValueError(
         f"{where} must hold name → tensor, by itself or under one of {', '.join(WRAPPERS)}, got {got or 'nothing'}."
     )
