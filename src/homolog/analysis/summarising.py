@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from homolog.analysis import same_networks
 from homolog.analysis import summary_many as many_rules
 from homolog.analysis import summary_rules as rules
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
@@ -86,7 +87,9 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
 def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[Step, xarray.Dataset], str]) -> Summary:
     """Return the summary with its last sentence, the next step, written by a function."""
     if kind_of(result) == TRAJECTORY:
-        return Summary(tuple(map(printable, trajectory_sentences(result, measure))))
+        said = trajectory_sentences(result, measure)
+        step = Step("trajectory", chosen_measure(result, measure))
+        return Summary(tuple(map(printable, [*said, command(step, result)])))
     result = arranged(result)
     if type(result).__name__ != "Dataset" or "a" not in result.dims:
         two_models(result)
@@ -109,7 +112,7 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
         raise ValueError(
             "a summary needs a model on both sides, got a part of a result without any: select other layers."
         )
-    sentences = [_compared(result, name, found)]
+    sentences = [_compared(result, name, found), *same_networks.sentences(result)]
     sentences += _of_many(found) if "a" in result.dims else _of_two(found[0])
     sentences += [each for each in (biased(result, name, found), cautions(result, name, found)) if each is not None]
     sentences.append(command(next_step(result, name, found), result))
@@ -182,5 +185,6 @@ def in_python(step: Step, result: xarray.Dataset) -> str:
         "interval": f"{compare}, interval=True)",
         "mean": "homolog.plot.heatmap(homolog.mean_over_models(result))",
         "report": "homolog.report(result, 'report.html')",
+        "trajectory": "homolog.plot.trajectory(result)",
     }
     return f"Next, {WHY[step.kind]}: {commands[step.kind]}"

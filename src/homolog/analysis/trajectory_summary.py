@@ -42,8 +42,7 @@ def trajectory_sentences(result: xarray.Dataset, measure: str | None = None) -> 
     sentences = [_compared(result, name)]
     if "last" in result["against"].values:
         sentences += [_settled(result, name), *_order(result, name)]
-    sentences += _same(result)
-    return [*sentences, "Next, to see every layer over training: homolog.plot.trajectory(result)"]
+    return [*sentences, *_same(result)]
 
 
 def checked(result: xarray.Dataset, measure: str | None) -> str:

@@ -105,6 +105,16 @@ def model(text: str) -> Any:
     return _made(text, "MODEL", MODEL_FILES, remedy)
 
 
+def factory(text: str) -> Any:
+    """Return the function that makes a network, without calling it."""
+    if not all(text.rpartition(":")) or Path(text).suffix.lower() in (*MODEL_FILES, *WEIGHTS):
+        raise ValueError(
+            f"MODEL must be module:name or file.py:name of a function that makes the network, got {text!r}: weights are loaded "
+            f"into what it returns."
+        )
+    return imported_object(text)
+
+
 def layers_of_model(path: Path) -> AdaptedModel | None:
     """Return what is known of the layers of a model's file before any run; None for any other file."""
     adapter = adapter_of(path) if path.suffix.lower() in RUN else None

@@ -66,8 +66,8 @@ def trajectory(
     >>> x, noise = np.random.default_rng(0).normal(size=(2, 200, 8))
     >>> moments = {f"step_{step}": {"layer": x + noise / (1 + step)} for step in (0, 100, 1000)}
     >>> result = hl.compare_checkpoints(None, moments, None, measures="cka")
-    >>> hl.plot.trajectory(result).get_ylabel()
-    'cka with the last checkpoint'
+    >>> hl.plot.trajectory(result).get_xlabel()
+    'step'
     """
     name = checked(result, measure)
     held = [str(each) for each in result["against"].values]
@@ -86,7 +86,7 @@ def trajectory(
     if not vmin is vmax is None:
         ax.set_ylim(checked_limits(ax.get_ylim(), vmin, vmax))
     ax.set_xlabel("step")
-    ax.set_ylabel(plain(f"{name} with the {against} checkpoint"))
+    ax.set_ylabel(f"{plain(name)}\nwith the {against} checkpoint")
     _name_lines(ax, names, cmap)
     return ax
 
