@@ -109,21 +109,3 @@ def test_calibrated_matches_that_are_all_0_are_said(rng):
     layers = [{f"l{i}": rng.normal(size=(40, 4)) for i in range(2)} for _ in range(2)]
     result = hl.compare(*layers, measures="cka", calibrate=True, n_permutations=9)
     assert "Calibrated, every best match scores 0: none lies beyond what chance reaches." in list(hl.summary(result))
-
-
-@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
-def test_a_similarity_of_models_is_summarised(rng):
-    result = hl.compare(
-        some_models(rng), measures=("cka", "procrustes_distance"), null="permutation", n_permutations=99
-    )
-    similar, distant = (list(hl.summary(hl.model_similarity(result), name)) for name in ("cka", "procrustes_distance"))
-    for told, name in ((similar, "cka"), (distant, "procrustes_distance")):
-        assert told[0].startswith(
-            f"3 models, in 3 pairs, were compared as wholes over 60 examples by {name}: the mean over the"
-        )
-        assert told[1].startswith("Most alike are m0 and m1 (")
-        assert (
-            "of 3 pairs of models are more alike as wholes (mean of best matches) than 95% of random orders" in told[2]
-        )
-    untested = hl.model_similarity(hl.compare(*list(some_models(rng).values())[:2], measures="cka"))
-    assert [sentence[:13] for sentence in hl.summary(untested)] == ["2 models, in ", "The values ar", "Nothing in th"]

@@ -79,6 +79,14 @@ class FewModelsWarning(HomologWarning):
     """The networks are too few, or not told apart, for standard errors or a test over networks, which are NaN."""
 
 
+class AsymmetryWarning(HomologWarning):
+    """Similarities of models differ between the two directions: the mean of both was taken."""
+
+
+class DistortedMapWarning(HomologWarning):
+    """A map of models shows their distances badly."""
+
+
 class UnknownPairingWarning(HomologWarning):
     """Nothing shows that the rows of two models are the same examples in the same order, although both say who theirs are."""
 

@@ -11,7 +11,16 @@ from typing import Annotated, Any
 import typer
 
 import homolog
-from homolog.cli import check_command, loading, measure_tables, output, paper_command, summary_output
+from homolog.cli import (
+    check_command,
+    loading,
+    measure_tables,
+    output,
+    paper_command,
+    redundancy_command,
+    summary_output,
+    trajectory_command,
+)
 from homolog.cli.inputs import CommonRows, Ids, LayersOfAll, Workspace, opened
 from homolog.diagnostics import HomologWarning
 from homolog.files.netcdf import holds_activations
@@ -156,6 +165,10 @@ def extract(
         list[str] | None,
         typer.Option(help="flatten, mean, first, last or positions; or GLOB=REDUCTION for some layers; may repeat."),
     ] = None,
+    skip_first: Annotated[
+        int,
+        typer.Option(help="Tokens at the beginning of each example that mean, first, last and positions leave out."),
+    ] = 0,
     channels: Annotated[str | None, typer.Option(help="Where maps keep their channels: first or last.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples per batch, where the data are one array.")] = 64,
     max_examples: Annotated[int | None, typer.Option(help="Most examples to take.")] = None,
@@ -182,6 +195,7 @@ def extract(
             loading.data(data),
             layers=layers or None,
             reduce=loading.reductions(reduce or ["flatten"]),
+            skip_first=skip_first,
             channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes
             batch_size=batch_size,
             max_examples=max_examples,
@@ -305,12 +319,14 @@ def compare(
 
 
 check = app.command()(check_command.check)
+redundancy = app.command()(redundancy_command.redundancy)
+trajectory = app.command()(trajectory_command.trajectory)
 
 
 @app.command()
 def diagnose(
     files: Annotated[
-        list[Path], typer.Argument(help="Activations of one or two models, in any file that homolog.open reads.")
+        list[Path], typer.Argument(help="Activations of one model or more, in any file that homolog.open reads.")
     ],
     layers: LayersOfAll = None,
     common_rows: CommonRows = False,
@@ -326,13 +342,14 @@ def diagnose(
 
     One line for every kind of finding, the most serious first.
 
+    Of more than two files every two are looked at, by layers of the same name.
+
     Example:  homolog diagnose a.npz b.npz
     """
     output.check_target(out, "--out", (".nc",))
-    if len(files) > 2:
-        raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
     models = opened(files, [layers, layers], common_rows, ids)
-    found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
+    given = models.values() if len(models) <= 2 else [models]
+    found = homolog.diagnose(*given, n_permutations=permutations, memory=memory)
     output.print_diagnosis(found, every=every)
     if out is not None:
         output.write_file(out, partial(found.result.to_netcdf, engine=output.netcdf_engine()))
