@@ -277,29 +277,28 @@ def _dispersion(
     scale = np.sqrt(sizes / (sizes - 1))[places]
     residuals = -(own @ squares @ own.T) / 2 * np.outer(scale, scale)  # their Gram matrix
     orders, _ = arrangements(places, blocks[kept], n_permutations, random)
-    spreads = [np.diagonal(residuals), *(_about_centres(residuals, order, sizes) for order in orders[1:])]
-    ratios = zip(orders, spreads, strict=True)
-    values = np.array([_variance_ratio(np.sqrt(np.maximum(spread, 0)), order) for order, spread in ratios])
+    spreads = _about_centres(residuals, orders, sizes)
+    spreads[0] = np.diagonal(residuals)  # their centres are taken off already
+    values = _variance_ratios(np.sqrt(np.maximum(spreads, 0)), orders, sizes)
     return float(values[0]), float(np.mean(values >= values[0] * (1 - ROUNDING)))
 
 
-def _about_centres(gram: np.ndarray, order: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return squared distances of points to the centres of groups, times n/(n − 1), from their Gram matrix."""
-    member = (order[:, None] == np.arange(len(sizes))) / sizes
+def _about_centres(gram: np.ndarray, orders: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return squared distances of points to the centres of groups, times n/(n − 1), of every arrangement."""
+    member = (orders[:, :, None] == np.arange(len(sizes))) / sizes
     to_centres = gram @ member
-    centres = np.einsum("ig,ig->g", member, to_centres)
-    squares = np.diagonal(gram) - 2 * to_centres[np.arange(len(order)), order] + centres[order]
-    return squares * (sizes / (sizes - 1))[order]
+    centres = (member * to_centres).sum(axis=1)
+    own = np.take_along_axis(to_centres, orders[:, :, None], axis=2)[:, :, 0]
+    squares = np.diagonal(gram) - 2 * own + np.take_along_axis(centres, orders, axis=1)
+    return squares * (sizes / (sizes - 1))[orders]
 
 
-def _variance_ratio(values: np.ndarray, places: np.ndarray) -> float:
-    """Return F of a one-way analysis of variance; 0 where nothing varies."""
-    counts = np.bincount(places)
-    there = counts > 0
-    sums = np.bincount(places, values)
-    between = float((sums[there] ** 2 / counts[there]).sum() - values.sum() ** 2 / len(values))
-    whole = float(((values - values.mean()) ** 2).sum())
-    freedom = there.sum() - 1, len(values) - there.sum()
-    if whole <= ROUNDING * float((values**2).sum()) or min(freedom) < 1:
-        return 0.0
-    return between / freedom[0] * freedom[1] / max(whole - between, ROUNDING * whole)
+def _variance_ratios(values: np.ndarray, orders: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return F of one-way analyses of variance, one for each row; 0 where nothing varies."""
+    count = values.shape[1]
+    means = (values[:, :, None] * (orders[:, :, None] == np.arange(len(sizes)))).sum(axis=1) / sizes
+    between = (sizes * (means - values.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    inside = ((values - np.take_along_axis(means, orders, axis=1)) ** 2).sum(axis=1)
+    whole = ROUNDING * (values**2).sum(axis=1)
+    ratios = between / (len(sizes) - 1) * (count - len(sizes)) / np.maximum(inside, whole + np.finfo(float).tiny)
+    return np.where(between + inside <= whole, 0.0, ratios)
