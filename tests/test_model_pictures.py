@@ -202,8 +202,12 @@ def test_chance_is_told_where_it_was_asked_and_nothing_else_is_read_into_it():
     p = np.where(values > 0.5, 0.001, 0.6)
     text = sentences(made(values, p=p, p_fdr=p, calibrated=np.where(values > 0.5, 0.8, 0)))
     assert "12 of 28 pairs are more alike than chance allows" in text
-    assert "the calibrated score is 0 for 16 pairs and at most 0.80" in text
+    assert "the calibrated score is 0 for 16 of them and at most 0.80" in text
     assert "They fall into 2 clusters" in text
+    few = made(values, p=np.where(values > 0.5, 0.01, 0.6), p_fdr=np.where(values > 0.5, 0.02, 0.6))
+    few.attrs["n_permutations"] = np.int32(99)
+    assert "0 of 28 pairs are more alike" in sentences(few)
+    assert "and 99 permutations are too few to decide it for 12." in sentences(few)
     nothing = sentences(made(values, p=0.4, p_fdr=0.6, calibrated=0))
     assert "0 of 28 pairs are more alike" in nothing
     assert "clusters (mean" not in nothing
