@@ -256,6 +256,16 @@ def test_values_that_cannot_become_distances_are_still_told():
     assert "got none for" in sentences(missing)
 
 
+def test_the_summary_repeats_what_was_warned_of():
+    values = of_groups("aabb")
+    values[0, 1] += 0.1
+    given = made(values)
+    given.attrs["warnings"] = json.dumps([["LeftOutWarning", "a layer was left out."]])
+    text = sentences(given)
+    assert "Caution: a layer was left out." in text
+    assert "Caution: the similarities are not symmetric" in text
+
+
 def test_another_kind_of_result_is_refused():
     result = hl.compare(
         {name: {"layer": RNG.normal(size=(30, 3))} for name in "ab"}, measures="cka(estimator=debiased)"

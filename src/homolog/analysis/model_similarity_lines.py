@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,8 @@ FEWEST_FOR_CLUSTERS = 5
 CLEAR = 0.5
 """Mean silhouette from which Kaufman & Rousseeuw (1990) call clusters a reasonable structure."""
 MOST_CLUSTERS = 8
+MOST_CAUTIONS = 3
+"""All of them are in the attribute `warnings`."""
 
 
 def model_similarity_lines(result: xarray.Dataset, measure: str | None = None) -> list[str]:
@@ -43,12 +46,20 @@ def model_similarity_lines(result: xarray.Dataset, measure: str | None = None) -
     by_chance = _none_beyond(result, name)
     if pairs is not None and not by_chance:
         told += [odd_one(pairs), clusters(pairs)]
+    told += _warned(result, pairs)
     told.append(
         "These numbers are of these examples and these layers: models that are alike here may differ on other data, and "
         "clusters are found in noise too; homolog.permanova(similarities, groups) tests groups that you knew before."
     )
     told.append("Next, to see which models are near each other: homolog.plot.embedding(similarities)")
     return [sentence for sentence in told if sentence]
+
+
+def _warned(result: xarray.Dataset, pairs: ModelPairs | None) -> list[str]:
+    """Repeat what was warned of when the similarities were made, and what had to be done to them here."""
+    given = [message for _, message in json.loads(result.attrs.get("warnings", "[]"))]
+    given += [] if pairs is None else [caution.message for caution in pairs.cautions]
+    return [f"Caution: {message}" for message in given[:MOST_CAUTIONS]]
 
 
 def _both_ways(result: xarray.Dataset, name: str) -> np.ndarray:
