@@ -105,6 +105,10 @@ def test_several_models_and_results_are_refused():
         hl.redundancy({"a": layers["a"]})
     with pytest.raises(KeyError, match="unknown layer 'c'"):
         hl.redundancy(layers, blocks=["a", "c"])
+    with pytest.raises(TypeError, match=r"blocks must be names or globs of layers, got an? int"):
+        hl.redundancy(layers, blocks=3)
+    with pytest.raises(TypeError, match=r"loss must be a function of a tuple of names of blocks, got an? int"):
+        hl.redundancy(layers, loss=3)
     with pytest.raises(ValueError, match="blocks must name at least two layers, got an empty list"):
         hl.redundancy(layers, blocks=[])
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from homolog.activations import Activations, matching
 from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_BOTH, WITHOUT_ROWS
-from homolog.arrays import on_disk
+from homolog.arrays import described, on_disk
 from homolog.blocks.source import ArrayRows
 from homolog.diagnostics import Caution, LeftOutWarning, listed
 from homolog.engine.inputs import models_of
@@ -120,6 +120,8 @@ def stream_of(activations: Any, blocks: str | Sequence[str] | None) -> Stream:
 
 def _ordered(layers: Activations, blocks: str | Sequence[str] | None) -> tuple[list[str], list[str]]:
     """Return the names of the chosen layers in the order of their blocks, and a word where that is not the given one."""
+    if not isinstance(blocks, str | Sequence | None):
+        raise TypeError(f"blocks must be names or globs of layers, got {described(blocks)}: {HOW}.")
     patterns = ["**"] if blocks is None else [blocks] if isinstance(blocks, str) else list(blocks)
     if not patterns:
         raise ValueError(f"blocks must name at least two layers, got an empty list: {HOW}.")
