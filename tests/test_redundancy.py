@@ -166,7 +166,7 @@ def test_features_named_by_the_caller_are_left_out(layers, result):
     agree(found, "_without", hl.redundancy(planted.less_columns(layers, [3, 7])))
     agree(found, "", result)
     assert "No feature is massive." in str(hl.summary(found))
-    assert "Without features 3, 7: median influence" in str(hl.summary(found))
+    assert "Without features 7, 3: median influence" in str(hl.summary(found))
     kept = hl.redundancy(planted.with_feature(layers, 5, 400.0), remove_features=None)
     assert "influence_without" not in kept
     assert "Massive feature 5 holds" in str(hl.summary(kept))

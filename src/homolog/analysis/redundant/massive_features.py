@@ -98,7 +98,7 @@ def told_features(
     look: Look, names: list[str], layers: Activations, found: np.ndarray, removed: np.ndarray
 ) -> list[dict[str, Any]]:
     """Say of each massive or removed feature how much of the squared norm of each layer it holds, and where it is largest."""
-    large: np.ndarray = found.any(axis=0)
+    large = np.asarray(found.any(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = np.nan_to_num(look.squares / look.squares.sum(axis=1, keepdims=True))
     typical = look.typical()
