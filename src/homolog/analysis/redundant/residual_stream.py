@@ -113,7 +113,7 @@ def stream_of(activations: Any, blocks: str | Sequence[str] | None) -> Stream:
             f"redundancy needs at least two layers of equal width, the input and the output of one block, got "
             f"{listed(kept, most=20)} of {listed(layers, most=20)}: {HOW}."
         )
-    notes += [*_of_parts(kept), *_of_another_kind(kept), *(caution.message for caution in cautions)]
+    notes += [*_of_first(kept), *_of_parts(kept), *_of_another_kind(kept), *(caution.message for caution in cautions)]
     found = layers.holding({name: layers[name] for name in kept})
     return Stream(found, tuple(notes), tuple(cautions))
 
@@ -177,6 +177,17 @@ def _block_of(name: str) -> str:
     """
     found = re.match(r"(?:.*\.)?\d+(?=\.|$)", name)
     return found[0] if found else ""
+
+
+def _of_first(names: list[str]) -> list[str]:
+    """Say of a first layer that is called as the others, so that it may be a block, too, that it is not looked at."""
+    kinds = {re.sub(r"\d+", "#", name) for name in names}
+    if len(kinds) > 1 or "#" not in kinds.pop():
+        return []
+    return [
+        f"{shown(names[0])} counts as the input of the first block, and is not looked at itself; if it is a block, give what goes "
+        f"into it, too"
+    ]
 
 
 def _of_parts(names: list[str]) -> list[str]:
