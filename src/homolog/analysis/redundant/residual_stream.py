@@ -185,8 +185,8 @@ def _of_first(names: list[str]) -> list[str]:
     if len(kinds) > 1 or "#" not in kinds.pop():
         return []
     return [
-        f"{shown(names[0])} counts as the input of the first block, and is not looked at itself; if it is a block, give what goes "
-        f"into it, too"
+        f"{shown(names[0])} counts as the input of the first block, and is not looked at itself; if it is a block, give what "
+        f"goes into it, too"
     ]
 
 
