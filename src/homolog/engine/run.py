@@ -149,8 +149,8 @@ class Outcome:
             i, j = np.unravel_index(np.nanargmax(asked), asked.shape)
             if asked[i, j] > HIGH_LEVEL:
                 high[name] = (float(asked[i, j]), _labels(plan, [(i, j)])[0])
-        asked = plan.asked
-        return high_null_level(high, grouped=asked.groups is not None, several_rows=asked.rows_of is not None)
+        told = plan.asked
+        return high_null_level(high, grouped=told.groups is not None, several_rows=told.rows_of is not None)
 
 
 def unordered(needed: np.ndarray) -> list[IndexPair]:
