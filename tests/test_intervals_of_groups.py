@@ -11,6 +11,7 @@ import homolog as hl
 from homolog.inference.permutations import orders
 from homolog.inference.resampling import halves_of, parts
 from homolog.inference.units import exchangeable, independent_units, units_of
+from homolog.states.folds import folds_of
 
 GIVEN = {"example_ids": "given"}
 DEBIASED = "cka(estimator=debiased)"
@@ -214,6 +215,53 @@ def test_the_number_of_units_survives_a_file(tmp_path):
     result = hl.compare(x, y, interval=True)
     result.to_netcdf(tmp_path / "a.nc")
     assert xarray.load_dataset(tmp_path / "a.nc").identical(result)
+
+
+# --- Sums over batches
+
+
+def test_sums_give_intervals_by_units_without_holding_a_row():
+    x, y, unit = clustered(5, 200)
+    order = np.random.default_rng(0).permutation(len(x))  # rows of a unit come in several batches
+    state, other = hl.Moments(), hl.Moments()
+    for number, rows in enumerate(np.array_split(order, 7)):
+        (state if number % 2 else other).update({"x": x[rows]}, {"y": y[rows]}, groups=unit[rows])
+    state.merge(other)
+    found = state.finalise(["cka", DEBIASED, "svcca"])
+    told = hl.compare({"x": x}, {"y": y}, measures=["cka", DEBIASED, "svcca"], interval=True, groups=unit)
+    for name in ("cka", DEBIASED, "svcca"):
+        np.testing.assert_allclose(found[name], told[name], rtol=1e-6)
+        # The parts are others: errors of 50 parts differ by a tenth.
+        np.testing.assert_allclose(found[f"{name}_se"], told[f"{name}_se"], rtol=0.5)
+        assert (found[f"{name}_low"] < found[f"{name}_high"]).all()
+    assert found.attrs["level"] == 0.95
+
+
+def test_the_parts_of_sums_are_those_of_a_jackknife():
+    x, y, unit = clustered(6, 12)
+    state = hl.Moments()
+    state.update(x, y, groups=unit)
+    parts_of_rows = folds_of(unit, len(unit))
+    without = [hl.cka(x[kept], y[kept], estimator="debiased") for kept in _without(parts_of_rows)]
+    count = len(without)
+    found = state.finalise(DEBIASED)[f"{DEBIASED}_se"].item()
+    np.testing.assert_allclose(found, np.sqrt((count - 1) * np.var(without)), rtol=1e-6)
+
+
+def _without(parts_of_rows):
+    return [parts_of_rows != part for part in np.unique(parts_of_rows)]
+
+
+def test_batches_must_agree_on_having_groups():
+    x, y, unit = clustered(0, 20)
+    state = hl.Moments()
+    state.update(x, y, groups=unit)
+    with pytest.raises(ValueError, match="every batch must have groups, or none"):
+        state.update(x, y)
+    few = hl.Moments()
+    few.update(x, y, groups=np.zeros(len(x)))
+    with pytest.raises(ValueError, match="an interval needs at least 5 independent units"):
+        few.finalise()
 
 
 # --- Coverage

@@ -124,8 +124,8 @@ class Requested:
                 raise ValueError(f"{what} is computed in this process, got an executor: leave the executor out.")
             all_of_them = format_bytes(1.06 * needed)
             raise ValueError(
-                f"{what} needs all layers in memory, {all_of_them}, got memory={format_bytes(memory)}: raise memory, or take "
-                f"fewer examples or layers."
+                f"{what} needs all layers in memory, {all_of_them}, got memory={format_bytes(memory)}: raise memory, take fewer "
+                f"examples or layers, or for intervals feed blocks of rows to homolog.Moments with groups=."
             )
 
     @property
