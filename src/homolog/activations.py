@@ -244,8 +244,10 @@ def _checked_layers(arrays: Any, title: Callable[[str], str]) -> Table:
         return replace(whole, layers=_sound(whole.layers, title))
     if not isinstance(arrays, Mapping):
         raise TypeError(f"activations must be a mapping of layer name to array (n, p), got {described(arrays)}.")
-    if getattr(arrays, "attrs", {}).get("title") == "homolog comparison":
-        raise TypeError("activations must hold layers, got the result of a comparison: pass what was compared.")
+    made = str(getattr(arrays, "attrs", {}).get("title", ""))
+    if made.startswith("homolog "):
+        kind = made.removeprefix("homolog ")
+        raise TypeError(f"activations must hold layers, got the result of a {kind}: pass what was compared.")
     names = {name: title(name) if isinstance(name, str) else str(name) for name in arrays}
     tables = {name: taken_layer(array, names[name]) for name, array in arrays.items()}
     known = Table({})

@@ -14,6 +14,7 @@ from homolog.activations import Module
 from homolog.engine import model_statistics
 from homolog.engine.planning import Plan
 from homolog.engine.run import Outcome
+from homolog.equal_layers import equal_models
 from homolog.inference.uncertainty import MEANINGS
 from homolog.inference.units import count_of
 from homolog.measures.record import Measure
@@ -48,6 +49,14 @@ def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:
                 about |= {"kind": "similarity", "range": "[0.0, 1.0]"}
             variables[f"{name}_{suffix}"] = (dimensions, _asked(plan, matrix), about)
     return xarray.Dataset(variables, _coordinates(plan, outcome, dimensions), _attributes(plan, outcome))
+
+
+def equalities(plan: Plan) -> dict[str, str]:
+    """Say which models have equal layers, where any have: a value of 1 to rounding does not prove it."""
+    titles = dict(zip(plan.models, plan.titles, strict=False))
+    found = equal_models(plan.models)
+    named = [[titles[each.a], titles[each.b], list(each.equal), each.compared] for each in found]
+    return {"equal_layers": _json(named)} if named else {}
 
 
 def _asked(plan: Plan, matrix: np.ndarray) -> np.ndarray:
