@@ -210,9 +210,10 @@ def test_examples_of_which_none_is_as_long_as_another_have_no_p_value():
     assert hl.diagnose(x, y, n_permutations=19) is not None  # says what it can
 
 
-def test_the_number_of_units_survives_a_file(tmp_path):
+def test_the_number_of_units_is_told_and_survives_a_file(tmp_path):
     x, y, _ = tokens()
     result = hl.compare(x, y, interval=True)
+    assert f"over {x.n} rows of 30 independent examples or groups by" in hl.summary(result).sentences[0]
     result.to_netcdf(tmp_path / "a.nc")
     assert xarray.load_dataset(tmp_path / "a.nc").identical(result)
 
