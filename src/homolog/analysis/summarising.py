@@ -137,7 +137,7 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
 
 def _compared(result: xarray.Dataset, name: str, found: list[View]) -> str:
     """Say what was compared, and how to read the measure."""
-    examples = f"over {int(result.attrs['n_examples'])} examples by {name}, {_scale(result, name)}"
+    examples = f"over {_examples(result)} by {name}, {_scale(result, name)}"
     if "a" in result.dims:
         models = dict.fromkeys(title for view in found for title in view.titles)
         return f"{len(models)} models, in {len(found)} pairs, were compared {examples}."
@@ -148,6 +148,12 @@ def _compared(result: xarray.Dataset, name: str, found: list[View]) -> str:
     itself = "each other" if rows > 1 else "itself"
     other = itself if view.same else f"{_layers(columns).lower()} of {view.titles[1]}{mean}"
     return f"{_layers(rows)} of {view.titles[0]} {'was' if rows == 1 else 'were'} compared with {other} {examples}."
+
+
+def _examples(result: xarray.Dataset) -> str:
+    """Say over how many examples, or over how many rows of fewer units that are independent of each other."""
+    n, units = int(result.attrs["n_examples"]), int(result.attrs.get("n_units", 0))
+    return f"{n} rows of {units} independent examples or groups" if units else f"{n} examples"
 
 
 def _layers(count: int) -> str:
