@@ -81,8 +81,9 @@ def diagnose(
         Iterates over `Finding` (kind, where, message, remedy), the most serious kinds first; empty where nothing was found.
         `print` gives one line a kind, with the first three places and the number of the others, and what is said of the worst;
         `groups` holds the findings of each kind. `result` holds the values beside their null levels and p-values. Kinds, from the
-        most serious: "pairing", "row identity", "same network", "constant", "duplicate examples", "outlier", "chance", "null level",
-        "saturation", "dominant direction", "few features", "duplicate features", "dead features", "unchanged layers".
+        most serious: "pairing", "row identity", "same network", "constant", "duplicate examples", "outlier", "chance",
+        "null level", "saturation", "dominant direction", "few features", "duplicate features", "dead features", "unchanged
+        layers".
 
         - of a layer: "constant", "dead features", "duplicate features", "saturation" (rank n − 1), "dominant direction"
           (over 80 % of the variance), "few features" (fewer than 10, whose random halves are unlike: CKA is biased down);

@@ -11,7 +11,15 @@ from typing import Annotated, Any
 import typer
 
 import homolog
-from homolog.cli import check_command, loading, measure_tables, output, paper_command, summary_output, trajectory_command
+from homolog.cli import (
+    check_command,
+    loading,
+    measure_tables,
+    output,
+    paper_command,
+    summary_output,
+    trajectory_command,
+)
 from homolog.cli.inputs import CommonRows, Ids, LayersOfAll, Workspace, opened
 from homolog.diagnostics import HomologWarning
 from homolog.files.netcdf import holds_activations

@@ -32,13 +32,13 @@ def trajectory(
     ],
     data: Annotated[
         str,
-        typer.Option(
-            help="module:factory, a function that returns examples or a list of batches; or an .npy or .npz."
-        ),
+        typer.Option(help="module:factory, a function that returns examples or a list of batches; or an .npy or .npz."),
     ],
     against: Annotated[
         list[str] | None,
-        typer.Option(help="What each checkpoint is compared with: first, previous or last; may repeat; all by default."),
+        typer.Option(
+            help="What each checkpoint is compared with: first, previous or last; may repeat; all by default."
+        ),
     ] = None,
     measure: Annotated[
         list[str] | None, typer.Option("--measure", "-m", help="A measure, as for `homolog compare`; may repeat.")
@@ -60,11 +60,11 @@ def trajectory(
     rows: Annotated[
         Path | None, typer.Option(help="Keep what is finished in this file, line by line (.jsonl), for --resume.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with --rows; begin where there is no such file.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with --rows; begin where there is no such file.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the result here (.nc, for xarray.load_dataset).")] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw every layer over training here (.png, .pdf or .svg).")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw every layer over training here (.png, .pdf or .svg).")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a page to send to a colleague here (.html).")] = None,
     memory: Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")] = "2GiB",
 ) -> None:
