@@ -12,6 +12,7 @@ import numpy as np
 
 from homolog.activations import identified
 from homolog.analysis import same_networks
+from homolog.analysis.attention_sinks import sink_findings
 from homolog.analysis.diagnosis_checks import Finding, layer_findings, model_findings, pair_findings, pairing_findings
 from homolog.analysis.diagnosis_groups import as_line, as_row, by_seriousness, grouped
 from homolog.arrays import to_numpy
@@ -81,12 +82,14 @@ def diagnose(
         Iterates over `Finding` (kind, where, message, remedy), the most serious kinds first; empty where nothing was found.
         `print` gives one line a kind, with the first three places and the number of the others, and what is said of the worst;
         `groups` holds the findings of each kind. `result` holds the values beside their null levels and p-values. Kinds, from the
-        most serious: "pairing", "row identity", "same network", "constant", "duplicate examples", "outlier", "chance",
-        "null level", "saturation", "dominant direction", "few features", "duplicate features", "dead features", "unchanged
-        layers".
+        most serious: "pairing", "row identity", "same network", "constant", "duplicate examples", "outlier", "attention sink",
+        "chance", "null level", "saturation", "dominant direction", "few features", "duplicate features", "dead features",
+        "unchanged layers".
 
         - of a layer: "constant", "dead features", "duplicate features", "saturation" (rank n − 1), "dominant direction"
-          (over 80 % of the variance), "few features" (fewer than 10, whose random halves are unlike: CKA is biased down);
+          (over 80 % of the variance), "few features" (fewer than 10, whose random halves are unlike: CKA is biased down),
+          "attention sink" (the first tokens hold over half of the squared norm, at three times the norm of the others or more,
+          and the rows hold them; neighbouring layers together);
         - of a model: "duplicate examples";
         - of two models: "same network" (all layers of the same name are equal to rounding, in every example), "unchanged layers"
           (some are, as where part of a network was frozen); a model compared with itself is neither;
@@ -143,7 +146,8 @@ def diagnose(
             for side, layers in models.items()
         }
         trusted = result.attrs["row_identity"] == "unknown" and any(map(identified, models.values()))
-        found = [*_identity_findings(trusted), *same_networks.findings(result), *_findings(sides, result)]
+        sinks = [one for side, known in models.items() for one in sink_findings(side, known, sides[side])]
+        found = [*_identity_findings(trusted), *same_networks.findings(result), *sinks, *_findings(sides, result)]
         return Diagnosis(by_seriousness(found), result)
 
 

@@ -15,6 +15,7 @@ SERIOUSNESS = (
     "constant",
     "duplicate examples",
     "outlier",
+    "attention sink",
     "chance",
     "null level",
     "saturation",

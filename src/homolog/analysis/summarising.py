@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from homolog.analysis import same_networks
 from homolog.analysis import summary_many as many_rules
 from homolog.analysis import summary_rules as rules
+from homolog.analysis.attention_sinks import sink_sentence
+from homolog.analysis.model_similarity_lines import model_similarity_lines
+from homolog.analysis.redundant.telling import redundancy_lines
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
 from homolog.analysis.summary_views import View, unbiased, views
 from homolog.analysis.summary_within import within
@@ -17,11 +20,18 @@ from homolog.markup import paragraphs
 from homolog.measures.registry import OF_THE_CALLER
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
-from homolog.result_kinds import TRAJECTORY, kind_of
+from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, kind_of
 from homolog.results import arranged, between, chosen_measure, measure_names, models_in, two_models
 
 if TYPE_CHECKING:
     import xarray
+
+LINES: dict[str, Callable[[xarray.Dataset, str | None], Iterable[str]]] = {
+    TRAJECTORY: trajectory_sentences,
+    MODEL_SIMILARITY: model_similarity_lines,
+    REDUNDANCY: redundancy_lines,
+}
+"""Title of a result that is no comparison → what it says, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +96,12 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
 
 def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[Step, xarray.Dataset], str]) -> Summary:
     """Return the summary with its last sentence, the next step, written by a function."""
-    if kind_of(result) == TRAJECTORY:
-        said = trajectory_sentences(result, measure)
-        step = Step("trajectory", chosen_measure(result, measure))
-        return Summary(tuple(map(printable, [*said, command(step, result)])))
+    kind = kind_of(result)
+    if kind != COMPARISON:
+        told = list(LINES[kind](result, measure))
+        if kind == TRAJECTORY:
+            told.append(command(Step("trajectory", chosen_measure(result, measure)), result))
+        return Summary(tuple(map(printable, told)))
     result = arranged(result)
     if type(result).__name__ != "Dataset" or "a" not in result.dims:
         two_models(result)
@@ -114,6 +126,8 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
         )
     sentences = [_compared(result, name, found), *same_networks.sentences(result)]
     sentences += _of_many(found) if "a" in result.dims else _of_two(found[0])
+    layers = {title: names.tolist() for view in found for title, names in zip(view.titles, view.layers, strict=True)}
+    sentences += [each for each in [sink_sentence(result, layers)] if each is not None]
     sentences += [each for each in (biased(result, name, found), cautions(result, name, found)) if each is not None]
     sentences.append(command(next_step(result, name, found), result))
     return Summary(tuple(map(printable, sentences)))

@@ -133,7 +133,7 @@ def _way(result: xarray.Dataset, name: str) -> str:
             else "too few layers start away from it"
         )
         return f"{_NEARER}, and {start}: of the way itself nothing can be told, since {why}."
-    order = rank_order(covered.mean(axis=0))
+    order = rank_order(covered.mean(axis=0).round(6))  # equal shares may differ by rounding
     if np.isnan(order.pvalue) or order.pvalue > ALPHA:
         said = "no order can be told from the share of their own way that layers have covered"
     else:

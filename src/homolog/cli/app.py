@@ -17,6 +17,7 @@ from homolog.cli import (
     measure_tables,
     output,
     paper_command,
+    redundancy_command,
     summary_output,
     trajectory_command,
 )
@@ -253,6 +254,14 @@ def compare(
         int | None,
         typer.Option(min=1, help="Test every pair against this many random orders of the examples, such as 999."),
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Add scores that are 0 for what 95 % of random orders of the examples reach, and 1 for equal layers; "
+            "--permutations says how many orders, 999 without it.",
+        ),
+    ] = False,
     interval: Annotated[
         bool, typer.Option("--interval", help="Add standard errors and 95 % intervals over examples.")
     ] = False,
@@ -291,6 +300,8 @@ def compare(
         raise ValueError("--diagnose needs --report and one or two files: or use `homolog diagnose`.")
     if permutations is not None:
         chosen |= {"null": "permutation", "n_permutations": permutations}
+    if calibrate:
+        chosen["calibrate"] = True
     if method is not None and not interval:
         raise ValueError(f"--method is for intervals, got no --interval with --method {method}: pass it too.")
     if interval:
@@ -308,6 +319,7 @@ def compare(
 
 
 check = app.command()(check_command.check)
+redundancy = app.command()(redundancy_command.redundancy)
 trajectory = app.command()(trajectory_command.trajectory)
 
 

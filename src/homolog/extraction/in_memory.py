@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.activations import NOT_DIGESTED, Activations, Module
+from homolog.activations import NOT_DIGESTED, Activations, Module, with_norms
 from homolog.extraction.batches import Batch
 from homolog.extraction.growing_rows import GrowingRows
 from homolog.extraction.options import Options
@@ -16,6 +16,7 @@ from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
 from homolog.machine import format_bytes
 from homolog.names import shown
+from homolog.position_norms import PositionNorms, sums_by_layer
 
 
 class InMemory:
@@ -30,6 +31,7 @@ class InMemory:
         self._ids = ExampleIds(options, total)
         self._provenance = provenance_of(source, options)
         self._modules: dict[str, Module] = {}
+        self._norms: dict[str, PositionNorms] = {}
         self._rows: dict[str, GrowingRows] = {}
         self._sizes: dict[str, int] = {}
         self._identities: dict[str, list[np.ndarray]] = {}
@@ -51,6 +53,7 @@ class InMemory:
         for name in set(self._rows) - set(output.features):
             del self._rows[name], self._sizes[name]
         self._modules = self._modules or output.modules
+        self._norms = sums_by_layer(self._norms, output.norms)
         for name, features in output.features.items():
             if name in self._rows:
                 self._rows[name].append(features)
@@ -82,7 +85,7 @@ class InMemory:
         example = found.pop("example", None)
         arrays = {name: self._rows.pop(name).whole() for name in list(self._rows)}
         found["example_ids"] = found.get("example_ids", example)
-        return Activations(arrays, **found, provenance=self._provenance, modules=self._modules)
+        return Activations(arrays, **found, provenance=self._provenance, modules=with_norms(self._modules, self._norms))
 
     def _check_memory(self, examples: int) -> None:
         """Refuse to go on when all examples will not fit."""
