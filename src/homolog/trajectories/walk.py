@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Walk:
-    """One pass over the checkpoints. Held at a time: one network, and the activations of three checkpoints at most."""
+    """One pass over the checkpoints. In memory at a time: one network, and the activations of two checkpoints."""
 
     checkpoints: Sequence[Checkpoint]
     network: Network
