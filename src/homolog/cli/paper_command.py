@@ -17,7 +17,7 @@ def paper(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="table2, fig1 … fig8, untrained, batchnorm, within-class, svcca-thresholds, tiny-resnet, or all."
+            help="table2, fig1 … fig8, untrained, batchnorm, within-class, svcca-thresholds, tiny-resnet, tableF1, or all."
         ),
     ],
     data: Annotated[str, typer.Option(help="digits, fashion-mnist, mnist, cifar10 or cifar100.")] = "digits",
@@ -36,12 +36,18 @@ def paper(
         typer.Option(
             "--measure",
             "-m",
-            help="For table2, fig2 and untrained: these instead of the paper's indexes, such as cka or your own module:function.",
+            help="For table2, fig2, untrained, tableF1: these, not the paper's indexes; such as cka or your own module:function.",
         ),
     ] = None,
     data_folder: Annotated[Path | None, typer.Option(help="Where the files of the data set lie.")] = None,
     second_data: Annotated[str | None, typer.Option(help="For fig7: the other data set.")] = None,
     second_folder: Annotated[Path | None, typer.Option(help="For fig7: where its files lie.")] = None,
+    sentences: Annotated[
+        Path | None,
+        typer.Option(
+            help="For tableF1: a folder of German message catalogues (.mo) or of two aligned text files; else they are invented."
+        ),
+    ] = None,
     download: Annotated[
         bool, typer.Option("--download", help="Let scikit-learn fetch a missing data set from OpenML.")
     ] = False,
@@ -75,7 +81,9 @@ def paper(
         "epochs": epochs,
         "deep_epochs": epochs,
         "n_train": train_images,
+        "translator_epochs": epochs,
         "n_examples": examples,
+        "n_tokens": examples,
         "seeds": seeds,
     }
     run_on = Study(
@@ -85,6 +93,7 @@ def paper(
         folder=data_folder,
         second_data=second_data,
         second_folder=second_folder,
+        sentence_folder=sentences,
         download=download,
         measures=tried(loading.chosen_measures(measure)) if measure else None,
         memory=whole_memory(),

@@ -10,6 +10,7 @@ from homolog.paper import (
     principal_components,
     shared_directions,
     table2,
+    table_f1,
     widths,
 )
 from homolog.paper.experiment import Experiment, perform
@@ -31,6 +32,7 @@ EXPERIMENTS = {
         appendix.BATCH_NORM,
         appendix.WITHIN_CLASS,
         appendix.TINY_RESNET,
+        table_f1.TABLE_F1,
     )
 }
 
