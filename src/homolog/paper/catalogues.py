@@ -15,7 +15,7 @@ _CODE = re.compile(r"[<>%{}\\|@#$=*^]|://|--|\w\.[a-z]{2,}")
 """Markup, format codes, addresses, options, names of files."""
 _ACCELERATOR = re.compile(r"[_&~](?=\w)")
 """The mark before a letter that chooses an entry of a menu."""
-WORDS = range(3, 31)
+WORDS = range(3, 11)
 """In an English sentence that is kept."""
 
 

@@ -10,16 +10,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from torch.optim import Optimizer
 
 from homolog.paper.data import Images
 from homolog.paper.networks import Architecture
 from homolog.paper.training import Recipe, Step, accuracy, device, train_epochs
+
+if TYPE_CHECKING:
+    from homolog.paper.sentences import Sentences
 
 VERSION = 1
 """Grows when the meaning of a recipe or an architecture changes, so that older checkpoints are not taken for new ones."""
@@ -31,43 +35,57 @@ class Work(ABC):
     """One network to train: all that its weights depend on, apart from the machine's rounding."""
 
     architecture: Any
-    """With a method `build` that draws the weights from PyTorch's global generator."""
+    """With a family, and a method `build` that draws the weights from PyTorch's global generator."""
+    recipe: Any
+    """With the number of its epochs."""
     seed: int
+    kind: str
+    """Of the examples."""
     watched: bool
-    """Whether the network is measured after every pass over the data, not the last alone."""
+    """Whether the network is measured after every epoch, not the last alone."""
 
     @property
     @abstractmethod
-    def name(self) -> str:
-        """What the checkpoint is called, before its key."""
-
-    @property
-    @abstractmethod
-    def key(self) -> str:
-        """Digest of everything that determines the weights."""
-
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """Examples that are seen in training, those seen again counted again."""
+    def data(self) -> Images | Sentences:
+        """The examples; the first two arrays are those of training."""
 
     @abstractmethod
-    def described(self) -> dict[str, Any]:
-        """Return what a reader of the checkpoint wants to know."""
-
-    @abstractmethod
-    def optimiser(self, network: torch.nn.Module) -> torch.optim.Optimizer:
+    def optimiser(self, network: torch.nn.Module) -> Optimizer:
         """Return what changes the weights of a network."""
 
     @abstractmethod
-    def passes(
-        self, network: torch.nn.Module, optimiser: torch.optim.Optimizer, first: int, step: Step
-    ) -> Iterator[int]:
-        """Train from the pass `first` on; after every pass yield the number of passes that are over."""
+    def passes(self, network: torch.nn.Module, optimiser: Optimizer, first: int, step: Step) -> Iterator[int]:
+        """Train from the epoch `first` on; after every epoch yield the number of those that are over."""
 
     @abstractmethod
     def measured(self, network: torch.nn.Module) -> dict[str, float]:
         """Return "accuracy" on examples held out, and what else is known; the network is in evaluation mode afterwards."""
+
+    @property
+    def name(self) -> str:
+        """What the checkpoint is called, before its key."""
+        return f"{self.data.name}-{self.architecture.family}-seed{self.seed}"
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that determines the weights."""
+        return digest(self.described() | {self.kind: digest_of(*self.data.arrays[:2])})
+
+    @property
+    def size(self) -> int:
+        """Examples that are seen in training, those of every epoch counted again."""
+        return int(self.recipe.epochs) * len(self.data.train)
+
+    def described(self) -> dict[str, Any]:
+        """Return what a reader of the checkpoint wants to know."""
+        return {
+            "version": VERSION,
+            "architecture": asdict(self.architecture),
+            "data": self.data.name,
+            "n_train": len(self.data.train),
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+        }
 
 
 @dataclass(frozen=True)
@@ -78,41 +96,19 @@ class Job(Work):
     images: Images
     recipe: Recipe
     seed: int
+    kind = "images"
     watched = False
 
     @property
-    def name(self) -> str:
-        """Data, architecture and seed."""
-        return f"{self.images.name}-{self.architecture.family}-seed{self.seed}"
+    def data(self) -> Images:
+        """The images."""
+        return self.images
 
-    @property
-    def key(self) -> str:
-        """Digest of everything that determines the weights."""
-        return digest(self.described() | {"images": digest_of(self.images.train, self.images.train_labels)})
-
-    @property
-    def size(self) -> int:
-        """Images that are seen in training."""
-        return self.recipe.epochs * len(self.images.train)
-
-    def described(self) -> dict[str, Any]:
-        """Return what a reader of the checkpoint wants to know."""
-        return {
-            "version": VERSION,
-            "architecture": asdict(self.architecture),
-            "data": self.images.name,
-            "n_train": len(self.images.train),
-            "recipe": asdict(self.recipe),
-            "seed": self.seed,
-        }
-
-    def optimiser(self, network: torch.nn.Module) -> torch.optim.Optimizer:
+    def optimiser(self, network: torch.nn.Module) -> Optimizer:
         """Return the recipe's."""
         return self.recipe.optimiser(network)
 
-    def passes(
-        self, network: torch.nn.Module, optimiser: torch.optim.Optimizer, first: int, step: Step
-    ) -> Iterator[int]:
+    def passes(self, network: torch.nn.Module, optimiser: Optimizer, first: int, step: Step) -> Iterator[int]:
         """Train by the recipe."""
         return train_epochs(network, optimiser, self.images, self.recipe, self.seed, first, step)
 
@@ -208,7 +204,7 @@ def _train(work: Work, network: torch.nn.Module, unfinished: Path, step: Step) -
     return seconds, course or [work.measured(network)]
 
 
-def _suspend(path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, notes: dict[str, Any]) -> None:
+def _suspend(path: Path, network: torch.nn.Module, optimiser: Optimizer, notes: dict[str, Any]) -> None:
     """Write what training needs to go on: weights, and what the optimiser knows of each."""
     known = {
         f"optimiser/{kind}/{name}": value
@@ -218,9 +214,7 @@ def _suspend(path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimi
     _write(path, network.state_dict() | known, notes)
 
 
-def _resume(
-    path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[int, float, list[dict[str, float]]]:
+def _resume(path: Path, network: torch.nn.Module, optimiser: Optimizer) -> tuple[int, float, list[dict[str, float]]]:
     """Return the pass to go on from, the seconds spent before it, and what was measured in them."""
     if not path.is_file():
         return 0, 0.0, []

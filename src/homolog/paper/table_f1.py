@@ -86,7 +86,7 @@ def checkerboard(everything: xarray.Dataset, measure: str) -> xarray.Dataset:
     even number of sublayers apart, the latter an odd one, so that similarity which falls with distance moves it. `next_to`: the
     mean at every even distance less those at the two odd distances beside it, in which a steady fall cancels.
     """
-    names = [str(name) for name in everything.model_a.values]
+    names = list(dict.fromkeys(map(str, everything.model_a.values)))
     pairs = [(i, j) for i in range(len(names)) for j in range(len(names)) if i != j]
     found = np.array([contrasts(hl.between(everything, names[i], names[j])[measure].values) for i, j in pairs])
     mean = found.mean(axis=0)
