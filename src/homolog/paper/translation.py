@@ -17,7 +17,7 @@ from homolog.paper.sentences import Sentences
 from homolog.paper.training import Step, device
 from homolog.paper.translator import BEGIN, PADDING, Translator
 
-RECIPE = """Adam (0.9, 0.98) in batches of 64 sentences of like length; the learning rate rises to 0.005 over the first tenth and
+RECIPE = """Adam (0.9, 0.98) in batches of 32 sentences of like length; the learning rate rises to 0.002 over the first tenth and
 falls to 0 along a cosine; gradients are cut at norm 1; no dropout, no smoothing of labels. The last checkpoint counts."""
 """In the words of the documentation."""
 MEASURED = 640
@@ -29,8 +29,8 @@ class TranslationRecipe:
     """Everything that determines training but the network, the sentences and the seed."""
 
     epochs: int
-    batch_size: int = 64
-    learning_rate: float = 0.005
+    batch_size: int = 32
+    learning_rate: float = 0.002
 
     def rate(self, done: float) -> float:
         """Return the fraction of the learning rate after a part of all batches."""

@@ -72,9 +72,9 @@ class Attention(nn.Module):
     ) -> torch.Tensor:
         """Attend to what is neither padding nor later."""
         seen = x if memory is None else memory
-        attended: torch.Tensor = self.heads(
-            x, seen, seen, key_padding_mask=padding, attn_mask=later, need_weights=False
-        )[0]
+        # With its weights, attention over a few tokens is faster.
+        options = {"need_weights": True, "average_attn_weights": False}
+        attended: torch.Tensor = self.heads(x, seen, seen, key_padding_mask=padding, attn_mask=later, **options)[0]
         return attended
 
 
@@ -116,7 +116,6 @@ class Embedding(nn.Module):
     def __init__(self, vocabulary: int, width: int) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocabulary, width, padding_idx=PADDING)
-        nn.init.normal_(self.tokens.weight, std=width**-0.5)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return vectors (sentences, positions, features)."""
@@ -176,6 +175,10 @@ class Transformer(nn.Module):
         self.encoder = Encoder(form)
         self.decoder = nn.ModuleList(DecoderBlock(form) for _ in range(form.decoder_blocks))
         self.norm = nn.LayerNorm(form.width)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        nn.init.normal_(self.encoder.embedding.tokens.weight, std=form.width**-0.5)
 
     def forward(self, source: torch.Tensor, begun: torch.Tensor) -> torch.Tensor:
         """Return logits (sentences, positions, vocabulary)."""
