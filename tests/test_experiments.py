@@ -249,6 +249,8 @@ def test_within_class_is_the_mean_over_classes(study):
         (["table2", "--image-size", "3"], "must divide 8"),
         (["table2", "-m", "ckaa"], "ckaa"),
         (["fig7", "--second-data", "digits"], "another than the first"),
+        (["tableF1", "--data", "mnist"], "give a folder with --sentences"),
+        (["fig8", "--sentences", "."], "is for tableF1, got it for fig8"),
     ],
 )
 def test_wrong_use_of_the_command(tmp_path, capsys, arguments, words):

@@ -238,7 +238,7 @@ def test_a_killed_training_goes_on_to_the_same_network(tmp_path, monkeypatch, in
 
     def killed(n):
         steps.append(n)
-        if len(steps) == 3:
+        if len(steps) == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -291,8 +291,10 @@ def test_the_table_is_that_of_its_networks(tmp_path):
     assert [row.count("(") for row in rows] == [5, 1]
 
 
-def test_the_command_says_what_is_wrong_with_sentences(tmp_path, capsys):
+def test_a_folder_without_sentences(tmp_path, capsys):
     assert run(["paper", "tableF1", "--sentences", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err
     assert "must hold German message catalogues" in message
     assert message.count("\n") == 1
+    with pytest.raises(FileNotFoundError, match="must be a folder, got no such folder"):
+        catalogues.pairs(tmp_path / "nowhere")

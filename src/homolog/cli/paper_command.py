@@ -20,7 +20,9 @@ def paper(
             help="table2, fig1 … fig8, untrained, batchnorm, within-class, svcca-thresholds, tiny-resnet, tableF1, or all."
         ),
     ],
-    data: Annotated[str, typer.Option(help="digits, fashion-mnist, mnist, cifar10 or cifar100.")] = "digits",
+    data: Annotated[
+        str | None, typer.Option(help="digits (the default), fashion-mnist, mnist, cifar10 or cifar100.")
+    ] = None,
     scale: Annotated[
         str,
         typer.Option(
@@ -53,10 +55,10 @@ def paper(
     ] = False,
     image_size: Annotated[int | None, typer.Option(min=1, help="Average images down to this size.")] = None,
     width: Annotated[float | None, typer.Option(min=0.01, help="Factor on Tiny-10's numbers of channels.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
-    train_images: Annotated[int | None, typer.Option(min=1, help="Training images, at most.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images or sentences.")] = None,
+    train_images: Annotated[int | None, typer.Option(min=1, help="Training images or sentences, at most.")] = None,
     examples: Annotated[
-        int | None, typer.Option(min=4, help="Examples over which layers are compared, at most.")
+        int | None, typer.Option(min=4, help="Images, or tokens for tableF1, over which layers are compared, at most.")
     ] = None,
 ) -> None:
     """Rerun an experiment of the paper: Kornblith et al. (2019), Similarity of Neural Network Representations Revisited.
@@ -73,6 +75,7 @@ def paper(
     from homolog.paper.study import Study
 
     chosen = experiments.named(experiment)
+    experiments.check_data(chosen, data, sentences)
     if measure:
         experiments.check_measures(chosen)
     changes: dict[str, Any] = {
@@ -87,7 +90,7 @@ def paper(
         "seeds": seeds,
     }
     run_on = Study(
-        data=data,
+        data=data or "digits",
         scale=scaled(scale, **changes),
         out=out,
         folder=data_folder,

@@ -25,10 +25,12 @@ def pairs(folder: Path) -> Pairs:
     Raises
     ------
     FileNotFoundError
-        If there is neither.
+        If there is neither, or no such folder.
     ValueError
         For damaged catalogues, and text files that are not aligned.
     """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{str(folder)!r} must be a folder, got no such folder: give one that holds sentences.")
     catalogues = sorted(path for path in folder.rglob("*.mo") if path.is_file() and _german(path.resolve()))
     if catalogues:
         return [pair for path in catalogues for pair in catalogue(path)]
