@@ -89,6 +89,9 @@ def test_german_catalogues_are_found_among_others(tmp_path):
         (tmp_path / place).write_bytes(mo({f"The text of {place}": "Der Text"}))
     found = [english for english, _ in catalogues.pairs(tmp_path)]
     assert found == ["The text of po/de.mo", "The text of usr/share/locale/de/LC_MESSAGES/a.mo"]
+    assert len(catalogues.pairs(tmp_path / "usr/share/locale/de/LC_MESSAGES")) == 1
+    with pytest.raises(FileNotFoundError, match="got neither"):
+        catalogues.pairs(tmp_path / "locale")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,7 @@ def test_german_catalogues_are_found_among_others(tmp_path):
 def test_aligned_files(tmp_path, english, german):
     (tmp_path / english).write_text("one two three\n\nfour\x0bfive six\n", encoding="utf-8")
     (tmp_path / german).write_text("\ufeffeins zwei drei\r\n\r\nvier fünf sechs\r\n", encoding="utf-8")
-    assert catalogues.cleaned(catalogues.pairs(tmp_path)) == [
+    assert catalogues.cleaned(catalogues.pairs(tmp_path), 10) == [
         ("one two three", "eins zwei drei"),
         ("four five six", "vier fünf sechs"),
     ]
@@ -130,7 +133,7 @@ def test_what_is_kept_as_a_sentence():
         ("1 2 3 4 5 + 6", "1 2 3 4 5 + 7"),
         (" ".join(["word"] * 11), " ".join(["Wort"] * 11)),
     ]
-    assert catalogues.cleaned(good + bad) == [
+    assert catalogues.cleaned(good + bad, 10) == [
         ("The old file & its name", "Die alte Datei & ihr Name"),
         ("Add a new layer", "Eine neue Ebene hinzufügen"),
     ]
@@ -138,7 +141,7 @@ def test_what_is_kept_as_a_sentence():
 
 @pytest.fixture(scope="module")
 def invented():
-    return sentences.load(None, 300)
+    return sentences.load(None, 300, 10)
 
 
 def test_sentences_as_tokens(invented):
@@ -161,7 +164,7 @@ def test_the_choice_of_what_is_held_out_depends_on_nothing_else(tmp_path, invent
     pairs = list(catalogues.invented())[::-1]
     for name, side in (("en.txt", 0), ("de.txt", 1)):
         (tmp_path / name).write_text("\n".join(pair[side] for pair in pairs[:100] + pairs))
-    again = sentences.load(tmp_path, 300)
+    again = sentences.load(tmp_path, 300, 10)
     assert again.name == "sentences"
     for one, other in zip(again.arrays, invented.arrays, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -173,7 +176,7 @@ def test_too_few_sentences(tmp_path):
     with pytest.raises(
         ValueError, match="a few hundred sentences in English and German at least, of 3 to 10 words, got 1"
     ):
-        sentences.load(tmp_path, 300)
+        sentences.load(tmp_path, 300, 10)
 
 
 def test_the_four_places_of_a_sublayer(invented):

@@ -141,14 +141,14 @@ homolog paper tableF1 --sentences catalogues --scale small
 
 (of Debian 12; later releases have a later `gcc-14-locales`). `--sentences` takes any folder with German catalogues somewhere in it, or with
 two text files of which line k of one translates line k of the other: `en.txt` and `de.txt`, or `name.en` and `name.de`. Catalogues are read
-as data; the rule for plurals in their header, which gettext evaluates, is not looked at. Kept are pairs of {shortest} to {longest} English words
+as data; the rule for plurals in their header, which gettext evaluates, is not looked at. Kept are pairs of {shortest} or more English words
 without markup, format codes, names of files and addresses; accelerators (`_File`, `&File`) are removed; texts that differ in case and
 punctuation alone count as one. One sentence in {held_out} is held out, chosen by the digest of its English text. Both languages share a
 vocabulary of byte pairs, learned from the sentences of training by SentencePiece. Without `--sentences` there are 720 sentences of an
 invented grammar, which show that everything runs, and nothing of language.
 
-| scale | features | vocabulary | sentences, passes | tokens compared |
-|---|---|---|---|---|
+| scale | features | vocabulary | sentences, passes | words, at most | tokens compared |
+|---|---|---|---|---|---|
 {scales}
 
 The networks have layer norm before every sublayer, ReLU, 4 heads, feed-forward of 4 times the width, sines and cosines as positions, one embedding
@@ -163,13 +163,12 @@ def about_transformers() -> str:
 
     rows = [
         f"| {scale.name} | {scale.translator_width} | {scale.vocabulary} | {scale.n_train or 'all'}, {scale.translator_epochs} | "
-        f"{scale.n_tokens} |"
+        f"{scale.n_words} | {scale.n_tokens} |"
         for scale in SCALES.values()
     ]
     return TABLE_F1.format(
         pairs=PAIRS,
-        shortest=catalogues.WORDS[0],
-        longest=catalogues.WORDS[-1],
+        shortest=catalogues.FEWEST_WORDS,
         held_out=sentences.HELD_OUT,
         scales="\n".join(rows),
         encoder=Translator.blocks,

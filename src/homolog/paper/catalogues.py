@@ -15,7 +15,7 @@ _CODE = re.compile(r"[<>%{}\\|@#$=*^]|://|--|\w\.[a-z]{2,}")
 """Markup, format codes, addresses, options, names of files."""
 _ACCELERATOR = re.compile(r"[_&~](?=\w)")
 """The mark before a letter that chooses an entry of a menu."""
-WORDS = range(3, 11)
+FEWEST_WORDS = 3
 """In an English sentence that is kept."""
 
 
@@ -31,7 +31,7 @@ def pairs(folder: Path) -> Pairs:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{str(folder)!r} must be a folder, got no such folder: give one that holds sentences.")
-    catalogues = sorted(path for path in folder.rglob("*.mo") if path.is_file() and _german(path.resolve()))
+    catalogues = [path for path in sorted(folder.rglob("*.mo")) if path.is_file() and _german(path, folder)]
     if catalogues:
         return [pair for path in catalogues for pair in catalogue(path)]
     texts = sorted(path for path in folder.glob("*") if path.is_file() and _in_german(path) != path.name)
@@ -44,8 +44,10 @@ def pairs(folder: Path) -> Pairs:
     return [pair for english in texts for pair in aligned(english, folder / _in_german(english))]
 
 
-def _german(path: Path) -> bool:
-    return any(re.fullmatch(r"de(_[A-Z]{2})?", part) for part in (*path.parent.parts, path.stem))
+def _german(path: Path, folder: Path) -> bool:
+    """Return whether a catalogue lies in a folder of German ones, which may be the one that was given, or is called so."""
+    parts = (*folder.resolve().parts[-2:], *path.relative_to(folder).parent.parts, path.stem)
+    return any(re.fullmatch(r"de(_[A-Z]{2})?", part) for part in parts)
 
 
 def _in_german(path: Path) -> str:
@@ -110,12 +112,12 @@ def _decoded(text: bytes, charset: str, path: Path) -> str:
         raise ValueError(f"{str(path)!r} must be text in {charset}, got other bytes: convert it to UTF-8.") from None
 
 
-def cleaned(found: Iterable[tuple[str, str]]) -> Pairs:
+def cleaned(found: Iterable[tuple[str, str]], most_words: int) -> Pairs:
     """Return the pairs that are sentences, each English text once, with its first translation."""
     kept: dict[str, tuple[str, str]] = {}
     for english, german in found:
         pair = (plain_text(english), plain_text(german))
-        if _is_sentence(*pair):
+        if FEWEST_WORDS <= len(pair[0].split()) <= most_words and _is_clean(*pair):
             kept.setdefault(same_text(pair[0]), pair)
     return list(kept.values())
 
@@ -130,11 +132,10 @@ def same_text(text: str) -> str:
     return "".join(letter for letter in text.casefold() if letter.isalnum())
 
 
-def _is_sentence(english: str, german: str) -> bool:
+def _is_clean(english: str, german: str) -> bool:
     letters = len(same_text(english))
     return (
-        len(english.split()) in WORDS
-        and english != german
+        english != german
         and 0.4 < len(english) / max(len(german), 1) < 2.5
         and letters >= 0.6 * len(english)
         and not _CODE.search(english + " " + german)

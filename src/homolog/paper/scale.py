@@ -43,13 +43,15 @@ class Scale:
     """Passes over the sentences in which they are trained."""
     vocabulary: int
     """Tokens of their vocabulary, at most."""
+    n_words: int
+    """Words of a sentence, at most."""
     n_tokens: int
     """Tokens of held-out sentences over which their layers are compared, at most."""
 
 
 SCALES = {
     "tiny": Scale(
-        "tiny", None, 0.6, 1 / 12, 0.5, 2_000, 150, 150, 2_000, 4, (10, 18), 14, (4, 8, 16), 1_000, 32, 8, 300, 500
+        "tiny", None, 0.6, 1 / 12, 0.5, 2_000, 150, 150, 2_000, 4, (10, 18), 14, (4, 8, 16), 1_000, 32, 8, 300, 10, 500
     ),
     "small": Scale(
         "small",
@@ -69,6 +71,7 @@ SCALES = {
         64,
         5,
         2_000,
+        10,
         2_500,
     ),
     "full": Scale(
@@ -89,6 +92,7 @@ SCALES = {
         512,
         20,
         8_000,
+        30,
         10_000,
     ),
 }

@@ -42,20 +42,20 @@ class Sentences:
         return self.test[: np.searchsorted(lengths.cumsum(), tokens, side="right")]
 
 
-def load(folder: Path | None, vocabulary: int, most: int | None = None) -> Sentences:
+def load(folder: Path | None, vocabulary: int, most_words: int, most: int | None = None) -> Sentences:
     """Return the sentences of a folder, or invented ones, in tokens of a vocabulary that is learned from those of training.
 
     Held out are the sentences whose English text has a digest of a certain kind, so that the choice depends neither on their
-    order nor on the other sentences; in the order of the digests neighbours are of different programs. `most` limits those of
-    training.
+    order nor on the other sentences; in the order of the digests neighbours are of different programs. `most_words` limits the
+    words of a sentence, `most` the sentences of training.
     """
-    found = catalogues.cleaned(catalogues.invented() if folder is None else catalogues.pairs(folder))
+    found = catalogues.cleaned(catalogues.invented() if folder is None else catalogues.pairs(folder), most_words)
     digests = {_digest(english): (english, german) for english, german in found}
     train, held_out = ([digests[k] for k in sorted(digests) if (k % HELD_OUT == 0) is held] for held in (False, True))
     if len(held_out) < 10:
         raise ValueError(
-            f"{str(folder)!r} must hold a few hundred sentences in English and German at least, of {catalogues.WORDS[0]} to "
-            f"{catalogues.WORDS[-1]} words, got {len(digests)}: add catalogues or lines."
+            f"{str(folder)!r} must hold a few hundred sentences in English and German at least, of "
+            f"{catalogues.FEWEST_WORDS} to {most_words} words, got {len(digests)}: add catalogues or lines."
         )
     train = train[:most]
     tokens = _Tokens([text for pair in train for text in pair], vocabulary)

@@ -93,7 +93,7 @@ class Study:
     @cached_property
     def sentences(self) -> Sentences:
         """Table F.1's sentences, in a vocabulary and a number of the scale."""
-        return sentences.load(self.sentence_folder, self.scale.vocabulary, self.scale.n_train)
+        return sentences.load(self.sentence_folder, self.scale.vocabulary, self.scale.n_words, self.scale.n_train)
 
     def _loaded(self, name: str, folder: Path | None) -> Images:
         whole = data.load(name, folder, download=self.download)
