@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import struct
 from collections.abc import Iterable, Iterator
@@ -108,7 +109,7 @@ def _strings(content: bytes, order: str, count: int, table: int) -> list[bytes]:
 def _decoded(text: bytes, charset: str, path: Path) -> str:
     try:
         return text.decode(charset)
-    except (UnicodeDecodeError, LookupError):
+    except (UnicodeError, LookupError):
         raise ValueError(f"{str(path)!r} must be text in {charset}, got other bytes: convert it to UTF-8.") from None
 
 
@@ -165,12 +166,9 @@ def invented() -> Iterator[tuple[str, str]]:
         ("in the morning", "am Morgen"),
         ("last year", "voriges Jahr"),
     ]
-    for subject in who:
-        for verb in did:
-            for thing in what:
-                for time in when:
-                    # English: subject, auxiliary, verb, object, time. German: time, auxiliary, subject, object, verb.
-                    yield (
-                        f"{subject[0]} has {verb[0]} {thing[0]} {time[0]}",
-                        f"{time[1]} hat {subject[1]} {thing[1]} {verb[1]}",
-                    )
+    for subject, verb, thing, time in itertools.product(who, did, what, when):
+        # English: subject, auxiliary, verb, object, time. German: time, auxiliary, subject, object, verb.
+        yield (
+            f"{subject[0]} has {verb[0]} {thing[0]} {time[0]}",
+            f"{time[1]} hat {subject[1]} {thing[1]} {verb[1]}",
+        )
