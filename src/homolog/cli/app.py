@@ -11,7 +11,16 @@ from typing import Annotated, Any
 import typer
 
 import homolog
-from homolog.cli import check_command, loading, measure_tables, output, paper_command, summary_output
+from homolog.cli import (
+    check_command,
+    loading,
+    measure_tables,
+    output,
+    paper_command,
+    redundancy_command,
+    summary_output,
+    trajectory_command,
+)
 from homolog.cli.inputs import CommonRows, Ids, LayersOfAll, Workspace, opened
 from homolog.diagnostics import HomologWarning
 from homolog.files.netcdf import holds_activations
@@ -156,6 +165,10 @@ def extract(
         list[str] | None,
         typer.Option(help="flatten, mean, first, last or positions; or GLOB=REDUCTION for some layers; may repeat."),
     ] = None,
+    skip_first: Annotated[
+        int,
+        typer.Option(help="Tokens at the beginning of each example that mean, first, last and positions leave out."),
+    ] = 0,
     channels: Annotated[str | None, typer.Option(help="Where maps keep their channels: first or last.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples per batch, where the data are one array.")] = 64,
     max_examples: Annotated[int | None, typer.Option(help="Most examples to take.")] = None,
@@ -182,6 +195,7 @@ def extract(
             loading.data(data),
             layers=layers or None,
             reduce=loading.reductions(reduce or ["flatten"]),
+            skip_first=skip_first,
             channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes
             batch_size=batch_size,
             max_examples=max_examples,
@@ -240,6 +254,14 @@ def compare(
         int | None,
         typer.Option(min=1, help="Test every pair against this many random orders of the examples, such as 999."),
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Add scores that are 0 for what 95 % of random orders of the examples reach, and 1 for equal layers; "
+            "--permutations says how many orders, 999 without it.",
+        ),
+    ] = False,
     interval: Annotated[
         bool, typer.Option("--interval", help="Add standard errors and 95 % intervals over examples.")
     ] = False,
@@ -278,6 +300,8 @@ def compare(
         raise ValueError("--diagnose needs --report and one or two files: or use `homolog diagnose`.")
     if permutations is not None:
         chosen |= {"null": "permutation", "n_permutations": permutations}
+    if calibrate:
+        chosen["calibrate"] = True
     if method is not None and not interval:
         raise ValueError(f"--method is for intervals, got no --interval with --method {method}: pass it too.")
     if interval:
@@ -295,12 +319,14 @@ def compare(
 
 
 check = app.command()(check_command.check)
+redundancy = app.command()(redundancy_command.redundancy)
+trajectory = app.command()(trajectory_command.trajectory)
 
 
 @app.command()
 def diagnose(
     files: Annotated[
-        list[Path], typer.Argument(help="Activations of one or two models, in any file that homolog.open reads.")
+        list[Path], typer.Argument(help="Activations of one model or more, in any file that homolog.open reads.")
     ],
     layers: LayersOfAll = None,
     common_rows: CommonRows = False,
@@ -316,13 +342,14 @@ def diagnose(
 
     One line for every kind of finding, the most serious first.
 
+    Of more than two files every two are looked at, by layers of the same name.
+
     Example:  homolog diagnose a.npz b.npz
     """
     output.check_target(out, "--out", (".nc",))
-    if len(files) > 2:
-        raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
     models = opened(files, [layers, layers], common_rows, ids)
-    found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
+    given = models.values() if len(models) <= 2 else [models]
+    found = homolog.diagnose(*given, n_permutations=permutations, memory=memory)
     output.print_diagnosis(found, every=every)
     if out is not None:
         output.write_file(out, partial(found.result.to_netcdf, engine=output.netcdf_engine()))

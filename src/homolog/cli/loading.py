@@ -15,6 +15,7 @@ import numpy as np
 
 from homolog import files
 from homolog.activations import Activations, unknown_among
+from homolog.analysis.redundant.reading import check_redundancy
 from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
 from homolog.cli.output import netcdf_engine
@@ -25,6 +26,7 @@ from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
 from homolog.measures.spec import read
 from homolog.names import first_line, writable
+from homolog.result_kinds import COMPARISON, REDUNDANCY, kind_of
 from homolog.results import check_result, measure_names
 from homolog.store.disk import check_file
 
@@ -102,6 +104,16 @@ def model(text: str) -> Any:
     if path.suffix.lower() in WEIGHTS:
         remedy = "weights alone do not say how a model computes, so write a function that makes it and loads them"
     return _made(text, "MODEL", MODEL_FILES, remedy)
+
+
+def factory(text: str) -> Any:
+    """Return the function that makes a network, without calling it."""
+    if not all(text.rpartition(":")) or Path(text).suffix.lower() in (*MODEL_FILES, *WEIGHTS):
+        raise ValueError(
+            f"MODEL must be module:name or file.py:name of a function that makes the network, got {text!r}: weights are loaded "
+            f"into what it returns."
+        )
+    return imported_object(text)
 
 
 def layers_of_model(path: Path) -> AdaptedModel | None:
@@ -298,8 +310,12 @@ def result(path: Path) -> xarray.Dataset:
             f"{str(path)!r} must be a result that `homolog compare --out` wrote, got something that is no netCDF file."
         )
     try:
+        if kind_of(found) == REDUNDANCY:
+            check_redundancy(found)
+            return found
         measure_names(found)
-        check_result(found, joined=True)
+        if kind_of(found) == COMPARISON:
+            check_result(found, joined=True)
     except ValueError as error:
         raise ValueError(f"in {str(path)!r}, {error}") from error
     return found

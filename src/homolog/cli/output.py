@@ -130,9 +130,14 @@ def draw_heatmaps(path: Path, result: xarray.Dataset) -> None:
     """Draw every measure of a result side by side."""
     from homolog.plot import heatmap, heatmaps
 
-    optional("matplotlib", "plot", "--plot").use("Agg")
     names = measure_names(result)
-    figure: Any = heatmap(result).figure if len(names) == 1 else heatmaps(result)
+    draw(path, lambda: heatmap(result).figure if len(names) == 1 else heatmaps(result))
+
+
+def draw(path: Path, drawn: Callable[[], Any]) -> None:
+    """Draw a figure into a file."""
+    optional("matplotlib", "plot", "--plot").use("Agg")
+    figure = drawn()
     write_file(path, lambda target: figure.savefig(target, dpi=150))
 
 
@@ -195,7 +200,8 @@ def _best_rows(result: xarray.Dataset) -> list[list[str]]:
 def _uncertainty_columns(result: xarray.Dataset) -> list[str]:
     """Return the headings of what a result says about how sure it is."""
     interval = f"{float(result.attrs['level']):.0%} interval" if "level" in result.attrs else ""
-    return [interval] * bool(interval) + ["p (Benjamini-Hochberg)"] * _has_pvalues(result)
+    calibrated = ["calibrated"] * _has(result, "calibrated")
+    return calibrated + [interval] * bool(interval) + ["p (Benjamini-Hochberg)"] * _has(result, "p_fdr")
 
 
 def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> list[str]:
@@ -204,17 +210,20 @@ def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> li
         return ["" for _ in _uncertainty_columns(result)]
     at = {"layer_a": layer, "layer_b": best}
     found = []
+    if _has(result, "calibrated"):
+        score = companion(result, name, "calibrated")
+        found.append("" if score is None else f"{float(score.sel(at)):.4f}")
     if "level" in result.attrs:
         low, high = (float(result[f"{name}_{end}"].sel(at)) for end in ("low", "high"))
         found.append(f"{low:.4f} to {high:.4f}")
-    if _has_pvalues(result):
+    if _has(result, "p_fdr"):
         adjusted = companion(result, name, "p_fdr")
         found.append("" if adjusted is None else written_probability(float(adjusted.sel(at))))
     return found
 
 
-def _has_pvalues(result: xarray.Dataset) -> bool:
-    return any(companion(result, name, "p_fdr") is not None for name in measure_names(result))
+def _has(result: xarray.Dataset, kind: str) -> bool:
+    return any(companion(result, name, kind) is not None for name in measure_names(result))
 
 
 def print_diagnosis(found: Diagnosis, *, every: bool) -> None:

@@ -10,12 +10,12 @@ const state = {
   quantity: "values",
   range: "measure",
   cell: null, // the pair of layers that was clicked
-  printing: false,
 };
 
 const QUANTITIES = {
   values: "value",
   above: "value beyond its null level",
+  calibrated: "calibrated: 0 is what chance reaches, 1 is equal",
   null: "null level",
   p: "p-value",
   p_fdr: "p-value, false discovery rate",

@@ -1,0 +1,225 @@
+"""One number for each pair of models, from the values of all pairs of their layers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from homolog.analysis.model_certainty import ModelStatistics, completed, described
+from homolog.diagnostics import Caution, give, no_value_in_models, other_layers
+from homolog.engine.model_statistics import ATTRIBUTE
+from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
+from homolog.inference.pvalues import ROUNDING
+from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, check_kind
+from homolog.results import arranged, chosen_measure, companion, measure_names, two_models
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By = "best_match") -> xarray.Dataset:
+    """Return one number for each pair of models.
+
+    Parameters
+    ----------
+    result
+        what `homolog.compare` returned for a mapping of models, or for two.
+    measure
+        which of its measures; all by default.
+    by
+        how the values of all pairs of layers become one number. "best_match": the mean over the layers of one model of their
+        best value in the other, averaged with the same the other way round. "same_name": the mean over layers that have the
+        same name in both. "max": the best value of all pairs of layers. "assignment": the mean over the pairs of the best
+        one-to-one assignment, as many as the shorter model has layers. Best is largest for a similarity, smallest for a distance.
+
+    Returns
+    -------
+    xarray.Dataset
+        Variables (model_a, model_b), with the same models in the same order on both sides. On the diagonal stands each model with
+        itself, NaN where its layers were not compared with each other. With null="permutation" in the comparison there are
+        `<measure>_p`, the probability of a number at least as alike for independent models; `<measure>_p_fdr`, adjusted for all
+        pairs of models (Benjamini-Hochberg); `<measure>_null`, the mean by chance; `<measure>_threshold`, how far chance reaches;
+        and `<measure>_calibrated`, in [0, 1], of measures with a best value. All of these are of the number itself: each random
+        order of the examples is the same for all layers, so that a maximum over many pairs is judged by maxima over as many. With
+        interval=True there is `<measure>_se`, over examples.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the result lacks the measure, is not one of several models, or does not have the pairs of layers that `by` needs.
+
+    Warns
+    -----
+    UndefinedValueWarning
+        Where layers have no value with any other, as one that never varies: the numbers are those of the other layers.
+    LeftOutWarning
+        Where the layers were selected or renamed after the comparison: the values are of the layers that are there, and p-values,
+        calibrated scores and standard errors, which were of all layers, are left out.
+    FewPermutationsWarning
+        Where there were too few permutations for a calibrated score above 0.
+
+    Notes
+    -----
+    All four ways are the same either way round, so that the matrix is symmetric where the measure is. Of a measure that is not,
+    number (A, B) is of the values measure(layer of A, layer of B); of two models alone the other way round has no p-value.
+
+    References
+    ----------
+    Gröger, Wen & Brbić 2026, "Revisiting the Platonic Representation Hypothesis: An Aristotelian View", arXiv:2602.14486, section
+    5.2; `level` of `homolog.compare` is 1 - alpha there.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> rng = np.random.default_rng(0)
+    >>> task = rng.normal(size=(200, 4))
+    >>> models = {name: {"layer": task + rng.normal(size=(200, 4))} for name in ("one", "two")}
+    >>> models["other"] = {"layer": rng.normal(size=(200, 4))}
+    >>> hl.model_similarity(hl.compare(models, measures="cka")).cka.values.round(1)
+    array([[1. , 0.3, 0. ],
+           [0.3, 1. , 0. ],
+           [0. , 0. , 1. ]])
+    """
+    import xarray
+
+    check_way(by)
+    check_kind(result, COMPARISON)
+    result = arranged(result)
+    names = measure_names(result) if measure is None else [chosen_measure(result, measure)]
+    found = _Blocks.of(result, by)
+    cautions: list[Caution] = []
+    variables: dict[str, Any] = {}
+    for name in names:
+        variables |= found.variables(result, name, cautions)
+    cautions = list(dict.fromkeys(cautions))
+    give(cautions)
+    attributes = {
+        "title": MODEL_SIMILARITY,
+        "homolog_version": version("homolog"),
+        "by": by,
+        "n_examples": np.int32(result.attrs["n_examples"]),
+        "measures": json.dumps(names),
+        **_permutations(result, names),
+        "warnings": json.dumps([[c.category.__name__, c.message] for c in cautions], ensure_ascii=False),
+    }
+    coordinates = {side: ("model_" + side[-1], found.models) for side in ("model_a", "model_b")}
+    return xarray.Dataset(variables, coordinates, attributes)
+
+
+def _permutations(result: xarray.Dataset, names: list[str]) -> dict[str, Any]:
+    """Say how probabilities and calibrated scores were made, where there are any."""
+    for name in names:
+        statistics = ModelStatistics.read(result, name)
+        if statistics is not None and statistics.n_permutations:
+            return {"n_permutations": np.int32(statistics.n_permutations), "alpha": statistics.alpha}
+    return {}
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Where the layers of each model stand in a result."""
+
+    by: By
+    models: list[str]
+    rows: list[np.ndarray]
+    columns: list[np.ndarray]
+    layers: tuple[np.ndarray, np.ndarray]
+    complete: bool
+    """Whether every pair of layers was compared, so that one without a value has none."""
+
+    @classmethod
+    def of(cls, result: xarray.Dataset, by: By) -> _Blocks:
+        """Return the blocks of a result of several models."""
+        if "a" in result.dims:
+            sides = [result[f"model_{side}"].values.astype(str) for side in "ab"]
+        else:
+            two_models(result)
+            sides = [np.full(result.sizes[f"layer_{side}"], str(result.attrs[f"model_{side}"])) for side in "ab"]
+        models = list(dict.fromkeys([*sides[0].tolist(), *sides[1].tolist()]))
+        if len(models) < 2 or int(result.attrs.get("same_model", 0)) > ("a" in result.dims):
+            raise ValueError(
+                f"model_similarity needs two models or more, got a result of {models[0]!r} alone: compare a mapping of models."
+            )
+        places = [[np.flatnonzero(side == model) for model in models] for side in sides]
+        layers = (result.layer_a.values.astype(str), result.layer_b.values.astype(str))
+        return cls(by, models, places[0], places[1], layers, bool(int(result.attrs.get("all_pairs", 0))))
+
+    def variables(self, result: xarray.Dataset, name: str, cautions: list[Caution]) -> dict[str, Any]:
+        """Return the values of one measure, and what is known of how sure they are."""
+        values = self.values(result, name)
+        cautions += no_value_in_models(name, self._without_value(result[name].values))
+        about = {key: value for key, value in result[name].attrs.items() if key != ATTRIBUTE}
+        dimensions = ("model_a", "model_b")
+        found = {name: (dimensions, values, {**about, "aggregate": FORMULAS[self.by]})}
+        statistics = ModelStatistics.read(result, name)
+        if statistics is None:
+            return found
+        kinds, others = statistics.of(self.by, self.models, self.held(), symmetric=int(about["symmetric"]) == 1)
+        cautions += other_layers(name, others)
+        for kind, matrix in completed(kinds, values, about, statistics).items():
+            found[f"{name}_{kind}"] = (dimensions, matrix, described(name, kind))
+        if f"{name}_calibrated" in found:
+            cautions += statistics.few()
+        return found
+
+    def held(self) -> dict[str, list[list[str]]]:
+        """Return the layers of each model in rows and in columns, where it has any."""
+        both = zip(self.models, self.rows, self.columns, strict=True)
+        return {
+            model: [layers[at].tolist() for layers, at in zip(self.layers, (rows, columns), strict=True) if len(at)]
+            for model, rows, columns in both
+        }
+
+    def values(self, result: xarray.Dataset, name: str) -> np.ndarray:
+        """Return (models, models) values; the other way round where that alone was compared."""
+        about = result[name].attrs
+        symmetric, kind = int(about["symmetric"]) == 1, about["kind"]
+        found = self.over_models(result[name].values, kind)
+        if np.isnan(found[~np.eye(len(found), dtype=bool)]).all():
+            raise ValueError(self._nothing(name))
+        reverse = companion(result, name, "reversed")
+        other = found if symmetric else np.full_like(found, np.nan)
+        if reverse is not None:
+            other = self.over_models(reverse.values, kind)
+        found = np.where(np.isnan(found), other.T, found)
+        # The two halves differ by rounding, unless other layers were chosen in rows than in columns.
+        equal = symmetric and np.allclose(found, found.T, rtol=ROUNDING, atol=ROUNDING, equal_nan=True)
+        return np.triu(found) + np.triu(found, 1).T if equal else found
+
+    def over_models(self, values: np.ndarray, kind: str) -> np.ndarray:
+        """Return (models, models) numbers, NaN where pairs of layers that are needed were not compared."""
+        found = np.full((len(self.models), len(self.models)), np.nan)
+        for i, j in np.ndindex(found.shape):
+            at = np.ix_(self.rows[i], self.columns[j])
+            block = values[at]
+            if block.size and (self.complete or self.by == "same_name" or not np.isnan(block).any()):
+                namesakes = self.layers[0][self.rows[i], None] == self.layers[1][None, self.columns[j]]
+                found[i, j] = aggregated(block[None], self.by, kind, namesakes)[0]
+        return found
+
+    def _nothing(self, name: str) -> str:
+        if self.by == "same_name":
+            return (
+                f"by='same_name' needs layers of the same name in two models that have a value of {name}, got none: rename "
+                f"corresponding layers with Activations.rename, or take by='best_match'."
+            )
+        return (
+            f"by={self.by!r} needs the values of all pairs of layers of two models, got a result that lacks some for every two: "
+            f"compare with pairs='all', or take by='same_name'."
+        )
+
+    def _without_value(self, values: np.ndarray) -> list[str]:
+        """Name the layers that were compared and have no value with any other."""
+        if not self.complete:
+            return []
+        sides = ((self.rows, 1, self.layers[0]), (self.columns, 0, self.layers[1]))
+        found: dict[str, None] = {}
+        for places, axis, layers in sides:
+            lost = np.isnan(values).all(axis=axis)
+            for model, where in zip(self.models, places, strict=True):
+                found |= {f"{model}: {layers[place]}": None for place in where[lost[where]]}
+        return list(found)
