@@ -69,7 +69,7 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
     Returns
     -------
     Summary
-        Three to eight sentences: what was compared; whether layers are more alike than chance allows, and how far; whether they
+        Three to ten sentences: what was compared; whether layers are more alike than chance allows, and how far; whether they
         correspond in order; which layers of the same name differ most; layers in a row that all match one layer; biased
         measures; what not to conclude; the next command. Iterate over them, or `print`. Of checkpoints: from which step on each
         layer is within 1 % of its end, whether lower layers settle first, and which checkpoints are the same network.
