@@ -164,7 +164,7 @@ def tell(result: xarray.Dataset) -> list[str]:
     """Return what the networks learned, the rows of the table, and the checkerboard."""
     attrs, (seen,) = result.attrs, json.loads(result.attrs["measures"])
     columns = "".join(f"{place:>24}" for place in result.place.values)
-    return [
+    lines = [
         f"{attrs['networks']} Transformers, trained on {attrs['n_train']} sentences. Of the German of held-out sentences they "
         f"predict, on average:",
         *_learned(json.loads(attrs["courses"])),
@@ -178,13 +178,14 @@ def tell(result: xarray.Dataset) -> list[str]:
             + "".join(_accuracy(result.sel(measure=name, place=place)) for place in result.place.values)
             for name in result.measure.values
         ),
-        f"The checkerboard, {title(seen)} of other sublayers of one kind less that of attention with feed-forward, ± se; after:",
+        f"The checkerboard: {title(seen)} of two sublayers of one kind less that of attention with feed-forward, ± se; after:",
         f"  {'':20}{columns}",
         *(
             f"  {words:20}" + "".join(f"{_signed(result.sel(place=place), name):>24}" for place in result.place.values)
             for name, words in CONTRASTS.items()
         ),
     ]
+    return [line.rstrip() for line in lines]
 
 
 def _learned(courses: list[list[dict[str, float]]]) -> list[str]:
