@@ -15,7 +15,7 @@ from homolog.cli.app import run
 from homolog.paper import catalogues, checkpoints, sentences
 from homolog.paper.scale import SCALES
 from homolog.paper.study import Study
-from homolog.paper.table_f1 import TABLE_F1, activations, contrasts
+from homolog.paper.table_f1 import TABLE_F1, activations, contrasts, untrained
 from homolog.paper.translation import Translation, TranslationRecipe, batches
 from homolog.paper.translator import BEGIN, END, PADDING, PLACES, Translator
 
@@ -287,6 +287,17 @@ def test_the_table_is_that_of_its_networks(tmp_path):
     np.testing.assert_allclose(at.cka, hl.mean_over_models(compared).cka, atol=1e-6)
     pairs = [contrasts(hl.between(compared, a, b).cka.values)[0] for a in layers for b in layers if a != b]
     assert float(at.contrast) == pytest.approx(np.mean(pairs))
+    # The control: drawn as those that were trained, and not trained.
+    torch.manual_seed(1)
+    drawn = networks["seed 1"].architecture.build().eval()
+    raw = {
+        "seed 1": activations(checkpoints.Trained(drawn, networks["seed 1"].architecture, 0.0, 0.0), tokens, "scaled")
+    }
+    control = untrained(networks)
+    raw |= {name: activations(control[name], tokens, "scaled") for name in ("seed 0", "seed 2")}
+    drawn_only = hl.compare(raw, measures="cka", progress=False)
+    pairs = [contrasts(hl.between(drawn_only, a, b).cka.values)[0] for a in raw for b in raw if a != b]
+    assert float(at.untrained_contrast) == pytest.approx(np.mean(pairs))
     assert float(at.paper.sel(measure="cka")) == pytest.approx(0.956)
     assert np.isnan(at.paper.sel(measure="hsic"))
     # The brackets of a measure that the paper has not are empty.

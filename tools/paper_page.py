@@ -144,7 +144,7 @@ two text files of which line k of one translates line k of the other: `en.txt` a
 as data; the rule for plurals in their header, which gettext evaluates, is not looked at. Kept are pairs of {shortest} or more English words
 without markup, format codes, names of files and addresses; accelerators (`_File`, `&File`) are removed; texts that differ in case and
 punctuation alone count as one. One sentence in {held_out} is held out, chosen by the digest of its English text. Both languages share a
-vocabulary of byte pairs, learned from the sentences of training by SentencePiece. Without `--sentences` there are 720 sentences of an
+vocabulary of byte pairs, learned from the sentences of training by SentencePiece. Without `--sentences` there are 660 sentences of an
 invented grammar, which show that everything runs, and nothing of language.
 
 | scale | features | vocabulary | sentences, passes | words, at most | tokens compared |

@@ -36,6 +36,13 @@ PAPER = {
     "cka(kernel=rbf,median_fraction=0.8)": (80.8, 95.8, 93.6, 90.0),
 }
 """Measure → accuracy in % in the places, in their order. The paper has no HSIC here."""
+CONTRASTS = {
+    "contrast": "all pairs",
+    "next_to": "at like distance",
+    "untrained_contrast": "untrained, all",
+    "untrained_next_to": "untrained, like",
+}
+"""What is measured of the checkerboard, in words."""
 
 
 def run(study: Study) -> xarray.Dataset:
@@ -43,13 +50,19 @@ def run(study: Study) -> xarray.Dataset:
     networks = study.translators()
     tokens = study.sentences.held_out(study.scale.n_tokens)
     seen = "cka" if "cka" in study.indexes else next(iter(study.indexes))
+    raw = untrained(networks)
     parts = []
     for place, words in PLACES.items():
         taken = partial(activations, tokens=tokens, place=place)
         everything = study.compared(f"tableF1 {place}", lambda: networks, taken, study.indexes, study.sentences)
         found = hl.layer_identification(everything)
         mean = hl.mean_over_models(everything)[[seen, f"{seen}_se"]].reset_coords(drop=True)
-        parts.append(mean.merge(found).merge(checkerboard(everything, seen)).expand_dims(place=[words]))
+        before = study.compared(
+            f"tableF1 {place} untrained", lambda: raw, taken, {seen: study.indexes[seen]}, study.sentences
+        )
+        board, control = checkerboard(everything, seen), checkerboard(before, seen)
+        control = control.rename({name: f"untrained_{name}" for name in control.data_vars})
+        parts.append(mean.merge(found).merge(board).merge(control).expand_dims(place=[words]))
     result = xarray.concat(parts, "place", coords="minimal", combine_attrs="override")
     missing = (np.nan,) * len(PLACES)
     paper = [[percent / 100 for percent in PAPER.get(str(name), missing)] for name in result.measure.values]
@@ -62,6 +75,15 @@ def run(study: Study) -> xarray.Dataset:
         n_train=len(study.sentences.train),
         courses=json.dumps([list(network.course) for network in networks.values()]),
     )
+
+
+def untrained(networks: dict[str, Trained]) -> dict[str, Trained]:
+    """Return the same networks as they were drawn: the control of what the architecture alone makes alike."""
+    raw = {}
+    for seed, (name, network) in enumerate(networks.items()):
+        torch.manual_seed(seed)
+        raw[name] = Trained(network.architecture.build().to(device()).eval(), network.architecture, 0.0, 0.0)
+    return raw
 
 
 def activations(network: Trained, tokens: np.ndarray, place: str) -> hl.Activations:
@@ -142,7 +164,7 @@ def tell(result: xarray.Dataset) -> list[str]:
     """Return what the networks learned, the rows of the table, and the checkerboard."""
     attrs, (seen,) = result.attrs, json.loads(result.attrs["measures"])
     columns = "".join(f"{place:>24}" for place in result.place.values)
-    return [
+    lines = [
         f"{attrs['networks']} Transformers, trained on {attrs['n_train']} sentences. Of the German of held-out sentences they "
         f"predict, on average:",
         *_learned(json.loads(attrs["courses"])),
@@ -156,13 +178,14 @@ def tell(result: xarray.Dataset) -> list[str]:
             + "".join(_accuracy(result.sel(measure=name, place=place)) for place in result.place.values)
             for name in result.measure.values
         ),
-        f"The checkerboard, {title(seen)} of other sublayers of one kind less that of attention with feed-forward, ± se; after:",
+        f"The checkerboard: {title(seen)} of two sublayers of one kind less that of attention with feed-forward, ± se; after:",
         f"  {'':20}{columns}",
         *(
             f"  {words:20}" + "".join(f"{_signed(result.sel(place=place), name):>24}" for place in result.place.values)
-            for name, words in (("contrast", "all pairs"), ("next_to", "at like distance"))
+            for name, words in CONTRASTS.items()
         ),
     ]
+    return [line.rstrip() for line in lines]
 
 
 def _learned(courses: list[list[dict[str, float]]]) -> list[str]:
@@ -178,11 +201,13 @@ def _learned(courses: list[list[dict[str, float]]]) -> list[str]:
 
 def _accuracy(one: xarray.Dataset) -> str:
     paper = "" if np.isnan(one.paper) else f"({100 * float(one.paper):.1f})"
-    return f"{100 * float(one.accuracy):10.1f} ± {100 * float(one.accuracy_se):4.1f} {paper:>6}"
+    error = "" if np.isnan(one.accuracy_se) else f"± {100 * float(one.accuracy_se):4.1f}"
+    return f"{100 * float(one.accuracy):10.1f} {error:>6} {paper:>6}"
 
 
 def _signed(one: xarray.Dataset, name: str) -> str:
-    return f"{float(one[name]):+.3f} ± {float(one[f'{name}_se']):.3f}"
+    error = float(one[f"{name}_se"])
+    return f"{float(one[name]):+.3f}" + f" ± {error:.3f}" * (not np.isnan(error))
 
 
 TABLE_F1 = Experiment(
