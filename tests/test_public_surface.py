@@ -52,10 +52,13 @@ OTHERWISE = {
     ("measure", "confidence_interval"): "cka(estimator=debiased)",
     ("measure", "paired_test"): "cka(estimator=debiased)",
     ("measure", "correspondence"): None,
+    ("measure", "model_similarity"): None,
     ("measure", "summary"): None,
     ("measure", "table"): None,
     ("measure", "plot.heatmap"): None,
     ("memory", "extract"): "8GiB",
+    # How layers become one number, and what lines go along.
+    ("by", "model_similarity"): "best_match",
     # A change of a network keeps the names of its layers.
     ("pairs", "check"): "same_name",
     ("pairs", "testing.assert_alike"): "same_name",

@@ -148,7 +148,7 @@ def test_print_shows_all_and_no_controls(rng, opened, begun):
     assert browser.evaluate(folded) == 2
     if begun == "emulated":
         browser.send("Emulation.setEmulatedMedia", media="print")
-        browser.wait(f"state.printing && {folded} === 0")
+        browser.wait(f"onPaper.now && {folded} === 0")
         for hidden in (".toolbar", "nav", "#theme-control", "#pairs-table input", ".buttons"):
             assert browser.evaluate(f"document.querySelector('{hidden}').getClientRects().length") == 0
         assert names[29] in text_of(browser, "matches-a").replace("\n", "")
@@ -163,7 +163,7 @@ def test_print_shows_all_and_no_controls(rng, opened, begun):
     assert browser.evaluate("place('heatmap').layout.paper_bgcolor") == "#ffffff"
     browser.send("Emulation.setEmulatedMedia", media="")
     browser.evaluate("dispatchEvent(new Event('afterprint'))")
-    browser.wait(f"!state.printing && {folded} === 2")
+    browser.wait(f"!onPaper.now && {folded} === 2")
 
 
 def as_before(result):

@@ -323,6 +323,15 @@ def no_interval(name: str, where: Sequence[str]) -> Caution:
     )
 
 
+def no_value_in_models(name: str, layers: Sequence[str]) -> Caution:
+    """Say which layers count in no similarity of models."""
+    return Caution(
+        UndefinedValueWarning,
+        f"{listed(layers)}: no value of {name} with any layer, as where a layer never varies, so that similarities of models are "
+        f"those of the other layers: leave such layers out.",
+    )
+
+
 def skipped_pairs(pairs: Sequence[str], counted: int) -> list[Caution]:
     """Say which pairs of networks share no layer name, and how many are left."""
     if not pairs:

@@ -12,6 +12,7 @@ import numpy as np
 
 from homolog.arrays import described
 from homolog.names import SHORT_NAMES, plain_name, quoted
+from homolog.result_kinds import COMPARISON, check_kind
 
 if TYPE_CHECKING:
     import xarray
@@ -105,6 +106,7 @@ def arranged(result: xarray.Dataset) -> xarray.Dataset:
 
 def two_models(result: xarray.Dataset) -> None:
     """Raise unless a result holds the layers of two models in its two dimensions."""
+    check_kind(result, COMPARISON)
     measure_names(result)
     if "a" in result.dims:
         models = ", ".join(json.loads(result.attrs["models"]))
@@ -120,6 +122,7 @@ def two_models(result: xarray.Dataset) -> None:
 
 def many_models(result: xarray.Dataset) -> None:
     """Raise unless a result holds many models."""
+    check_kind(result, COMPARISON)
     measure_names(result)
     if "a" not in result.dims:
         raise ValueError(

@@ -10,6 +10,7 @@ from homolog.analysis.diagnosis_checks import Finding
 from homolog.analysis.explaining import explain_cka
 from homolog.analysis.identification import layer_identification
 from homolog.analysis.logging_values import log_dict
+from homolog.analysis.model_similarities import model_similarity
 from homolog.analysis.probing import probe
 from homolog.analysis.split_halves import split_half
 from homolog.analysis.summarising import Summary, summary
@@ -30,6 +31,7 @@ __all__ = [
     "layer_identification",
     "log_dict",
     "mean_over_models",
+    "model_similarity",
     "probe",
     "shared_subspace",
     "split_half",

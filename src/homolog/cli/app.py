@@ -156,6 +156,10 @@ def extract(
         list[str] | None,
         typer.Option(help="flatten, mean, first, last or positions; or GLOB=REDUCTION for some layers; may repeat."),
     ] = None,
+    skip_first: Annotated[
+        int,
+        typer.Option(help="Tokens at the beginning of each example that mean, first, last and positions leave out."),
+    ] = 0,
     channels: Annotated[str | None, typer.Option(help="Where maps keep their channels: first or last.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples per batch, where the data are one array.")] = 64,
     max_examples: Annotated[int | None, typer.Option(help="Most examples to take.")] = None,
@@ -182,6 +186,7 @@ def extract(
             loading.data(data),
             layers=layers or None,
             reduce=loading.reductions(reduce or ["flatten"]),
+            skip_first=skip_first,
             channels=channels,  # type: ignore[arg-type]  # the library checks the text and says what it takes
             batch_size=batch_size,
             max_examples=max_examples,

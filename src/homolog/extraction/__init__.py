@@ -12,6 +12,7 @@ from homolog.machine import parse_bytes
 from homolog.renamed import renamed
 
 Layers = str | Sequence[str] | Callable[[str, Any], bool] | None
+Skip = Callable[[Any], Any] | None
 Mask = str | Callable[[Any], Any] | None
 Reduction = Literal["flatten", "mean", "first", "last", "positions"] | Callable[[Any, Any], Any]
 
@@ -36,6 +37,8 @@ def extract(
     progress: bool | None = None,
     mask: Mask | Mapping[str, Mask] = None,
     axis: int | Mapping[str, int] | None = None,
+    skip_first: int | Mapping[str, int] = 0,
+    skip: Skip | Mapping[str, Skip] = None,
 ) -> Activations:
     """Run a model, or any function, on examples and keep what its layers put out.
 
@@ -94,6 +97,15 @@ def extract(
     axis
         where the examples lie in the output of a layer, if not first, as 1 for (positions, examples, features): a number, or a
         mapping glob → number. A layer of which it is said is taken although its rows depend on each other.
+    skip_first
+        how many tokens at the beginning of each example, padding not counted, "mean", "first", "last" and "positions" leave out,
+        as 1 for a token that models attend to whatever it says (an attention sink), or for the class token; of each document
+        where `position_ids` or `seq_idx` of the batch tell several in a row. Positions keep their numbers. It concerns layers of
+        shape (n, positions, features); a mapping glob → number says it for each.
+    skip
+        which tokens they leave out: a function of the token ids → (examples, positions), true where one is left out, as
+        `lambda ids: ids == tokenizer.bos_token_id`; or a mapping glob → function or None. A reduction of your own is given a
+        mask in which the tokens of both are off.
 
     Returns
     -------
@@ -144,5 +156,7 @@ def extract(
         resume=resume,
         mask=mask,
         axis=axis,
+        skip_first=skip_first,
+        skip=skip,
     )
     return run_extraction(model, data, options)

@@ -21,7 +21,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.provenance import as_text
 from homolog.extraction.tensors import is_module, is_torch, loaded_torch
 
-FUNCTIONS = ("layers", "reduce", "forward", "mask")
+FUNCTIONS = ("layers", "reduce", "forward", "mask", "skip")
 VALUES = "values"
 """Key of the values that code reads, as JSON."""
 CHANGES = "changed by the computation"

@@ -34,7 +34,10 @@ from homolog.store.writing import as_stored, id_dtype
 
 FORM = "inputs"
 """Key of the names, types and shapes of the first batch."""
-UNRECORDED = {"code of the model": None, "forward": None, VALUES: None, "mask": "None", "axis": "None"}
+UNRECORDED = {
+    **{"code of the model": None, "forward": None, VALUES: None},
+    **{"mask": "None", "axis": "None", "skip": "None", "skip_first": "0"},
+}
 """What stores of earlier versions do not record, and what it was: None where nobody knows."""
 
 
@@ -279,6 +282,7 @@ def request_of(source: Source, options: Options) -> dict[str, str]:
         "model": f"{source.title} of weights {source.digest_of_parameters()}",
         **source.code(options),
         "axis": as_text(options.axis),
+        "skip_first": as_text(options.skip_first),
         "channels": str(options.channels),
         "dtype": str(options.dtype),
         "limit": str(options.max_examples),

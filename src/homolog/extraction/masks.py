@@ -14,6 +14,7 @@ from homolog.diagnostics import listed
 from homolog.extraction.batch_contents import entries_of, is_items, leaves
 from homolog.extraction.layer_selection import rule_for
 from homolog.extraction.mask_recognition import is_added, is_binary, kept_of, reach_of
+from homolog.extraction.skipped_tokens import SkippedTokens, UnknownTokensError
 from homolog.extraction.suspected_padding import SuspectedPadding, located_leaves, suspected_padding_in
 from homolog.extraction.tensors import is_floating, is_nested, is_plain, is_tensor, numbers_of
 
@@ -27,7 +28,7 @@ NO_PADDING = (
 """Masks that say nothing of padding."""
 OF_SCORES = ("src_mask", "tgt_mask", "memory_mask", "attn_mask", "causal_mask")
 """Those of them that are of pairs of positions, unless their shape says that they are of the positions of every example."""
-NO_MASK = ("token_type_ids", "position_ids", "labels", "input_ids", "decoder_input_ids")
+NO_MASK = ("token_type_ids", "position_ids", "seq_idx", "labels", "input_ids", "decoder_input_ids")
 """Whole numbers of which some examples hold nothing but 0 and 1."""
 TOKENS = ("input_ids", "inputs_embeds", "input_values", "input_features")
 """What Hugging Face's attention_mask is of."""
@@ -115,6 +116,9 @@ class AmbiguousMaskError(ValueError):
     """It cannot be known which positions of a layer are padding."""
 
 
+NOTHING_SKIPPED = SkippedTokens(None, 0, 0, None)
+
+
 @dataclass(frozen=True)
 class Masks:
     """The masks of one batch, by layer."""
@@ -128,6 +132,24 @@ class Masks:
     """Layer → numbers of the streams it depends on, where that was tried."""
     foreign_masks: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Layer → masks of which it has not the positions, though it may have as many."""
+    skipped: SkippedTokens = NOTHING_SKIPPED
+
+    def without_skipped(self, layer: str, keep: np.ndarray | None, positions: int | None) -> np.ndarray | None:
+        """Return a mask of a layer, of padding or None, in which the tokens that are to be left out do not count either.
+
+        `positions` is None where nobody knows how many the layer has, which only a mask then tells.
+        """
+        length = positions if keep is None else int(keep.shape[1])
+        if not self.skipped.asks(layer) or length is None or self._is_free(layer):
+            return keep
+        if self.foreign_masks.get(layer) and not self.has_rule(layer):
+            raise UnknownTokensError(
+                f"layer {layer!r} must have the positions of the tokens to leave some out, got {length} that are not known to be "
+                f'those: pass skip_first={{"{layer}": 0}} or skip={{"{layer}": None}} for it, or say whose positions they are, '
+                f'mask={{"{layer}": ...}}.'
+            )
+        inputs = {key for sequence in self._sequences_of_layer(layer) for key in sequence.inputs}
+        return self.skipped.kept(layer, keep, length, inputs)
 
     def of(self, layer: str, positions: int | None) -> np.ndarray | None:
         """Return the mask of a layer (examples, positions), true where a position counts; None where all count.

@@ -33,6 +33,10 @@ class Options:
     resume: bool = False
     mask: Any = None
     axis: Any = None
+    skip_first: Any = 0
+    skip: Any = None
+    ids: Callable[[Any], Any] | None = None
+    """Gives the token ids of a batch of texts."""
     flat_channels_first: bool = False
     """Whether flattened maps whose channels are last have their features in the order of those whose channels are first."""
 
@@ -46,6 +50,7 @@ class Options:
                 )
         _check_mask(self.mask)
         _check_axis(self.axis)
+        self._check_skips()
         if self.channels not in ("first", "last", None):
             raise ValueError(f"channels must be 'first' or 'last', got {self.channels!r}.")
         for name in ("batch_size", "max_examples"):
@@ -61,6 +66,21 @@ class Options:
         if self.forward is not None and not callable(self.forward):
             raise TypeError(f"forward must be a function forward(model, batch), got {described(self.forward)}.")
 
+    def _check_skips(self) -> None:
+        _check_skip_first(self.skip_first)
+        for rule in self.skip.values() if isinstance(self.skip, Mapping) else [self.skip]:
+            if rule is not None and not callable(rule):
+                raise TypeError(
+                    f"skip must be a function of the token ids → (examples, positions), true where one is left out, or a mapping "
+                    f"glob → function or None, got {described(rule)}: as lambda ids: ids == 0."
+                )
+        if self.reduce == "flatten" and (self.skip_first or self.skip is not None):
+            asked = "skip" if self.skip is not None else "skip_first"
+            raise ValueError(
+                f"{asked} leaves tokens out, which flatten cannot, got reduce={self.reduce!r}: use "
+                f'reduce="mean", "first", "last" or "positions".'
+            )
+
     def with_channels(self, channels: str | None, *, flat_channels_first: bool = False) -> Options:
         """Return the same options where it is settled where maps have their channels."""
         return replace(self, channels=channels, flat_channels_first=flat_channels_first)
@@ -69,6 +89,14 @@ class Options:
         """Return where the caller says that the examples of a layer lie; None where nothing is said."""
         axis: int | None = rule_for(layer, self.axis, None)
         return axis
+
+
+def _check_skip_first(skip_first: Any) -> None:
+    for count in skip_first.values() if isinstance(skip_first, Mapping) else [skip_first]:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise ValueError(
+                f"skip_first must be a whole number of tokens of at least 0, or a mapping glob → number, got {count!r}."
+            )
 
 
 def _check_mask(mask: Any) -> None:

@@ -16,6 +16,8 @@ def provenance_of(source: Source, options: Options) -> dict[str, str]:
         "model": source.title,
         "reduce": as_text(options.reduce),
         **({} if options.channels is None else {"channels": options.channels}),
+        **({} if not options.skip_first else {"skip_first": as_text(options.skip_first)}),
+        **({} if options.skip is None else {"skip": as_text(options.skip)}),
         **source.software,
     } | ({} if options.example_ids is None else {"example_ids": "given"})
 

@@ -29,6 +29,7 @@ from homolog.extraction.objections import (
 from homolog.extraction.options import Options
 from homolog.extraction.outputs import is_count, is_transformed, output_of
 from homolog.extraction.samples import Sample, sample_of
+from homolog.extraction.skipped_tokens import SkippedTokens
 from homolog.extraction.sources import Maker
 from homolog.extraction.suspected_padding import SuspectedPadding
 from homolog.extraction.tensors import is_torch, loaded_torch, numbers_of
@@ -139,7 +140,9 @@ class Recorder:
         if entries:
             main = next((key for key, value in entries.items() if value is batch.main), None)
             depends_on[INPUT] = frozenset(i for i, sequence in enumerate(sequences) if main in sequence.inputs)
-        return Masks(batch.content, batch.size, self.options.mask, sequences, depends_on, self._foreign_masks)
+        asked = self.options
+        skipped = SkippedTokens(batch.content, batch.size, asked.skip_first, asked.skip, asked.ids, batch.ids)
+        return Masks(batch.content, batch.size, asked.mask, sequences, depends_on, self._foreign_masks, skipped)
 
     def learn(
         self,
@@ -288,7 +291,7 @@ class Recorder:
         if self.n_batches == 0:
             self._note_unused()
             reductions.check_patterns(self.options.reduce, [*self._rows, *self.skipped])
-            for rules in (self.options.mask, self.options.axis):
+            for rules in (self.options.mask, self.options.axis, self.options.skip_first, self.options.skip):
                 reductions.check_patterns(rules, [*self._rows, *self.skipped, *self.selection.modules])
             self._first = batch.size
             self._input_sizes = sizes_of(batch)

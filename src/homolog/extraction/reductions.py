@@ -15,6 +15,7 @@ from homolog.extraction.layer_selection import module_of
 from homolog.extraction.masks import Masks
 from homolog.extraction.objections import axis_remedy
 from homolog.extraction.outputs import Output
+from homolog.extraction.skipped_tokens import UnknownTokensError
 from homolog.extraction.suspected_padding import SuspectedPadding
 from homolog.extraction.tensors import (
     is_boolean,
@@ -96,12 +97,14 @@ def reduce_output(name: str, found: Output, rule: Any, masks: Masks, axes: Axes)
         )
     if output.ndim == 4:
         _check_maps(name, output, rule, masks, axes)
-    mask = _mask_for(name, output, found, masks)
-    whole = output.ndim == 3 and mask is None and found.mask is None and not masks.has_rule(name)
+    padding = _mask_for(name, output, found, masks)
+    whole = output.ndim == 3 and padding is None and found.mask is None and not masks.has_rule(name)
+    kept = masks.without_skipped(name, padding, int(output.shape[1])) if output.ndim == 3 else None
+    mask = None if kept is None else _beside(kept, output)
 
     def reduced(values: Any) -> LayerRows:
         if rule == "flatten":
-            return _flattened(name, values, mask, axes)
+            return _flattened(name, values, axes, padded=padding is not None, skips=kept is not padding)
         return _over_positions(as_positions(values, axes.channels), mask, rule)
 
     rows = reduced(output)._replace(stretches=rule == "flatten")
@@ -206,13 +209,13 @@ def _examples_first(name: str, output: Any, size: int, axis: int) -> Any:
     )
 
 
-def _mask_for(name: str, output: Any, found: Output, masks: Masks) -> Any:
+def _mask_for(name: str, output: Any, found: Output, masks: Masks) -> np.ndarray | None:
+    """Return which positions are no padding; None where all count, or there are none."""
     if output.ndim != 3:
         return None
     length, own = int(output.shape[1]), found.mask  # sequences of unequal lengths bring their own
     said = own is None or masks.has_rule(name)
-    keep = masks.of(name, length) if said else masks.own(name, own, length)
-    return None if keep is None else _beside(keep, output)
+    return masks.of(name, length) if said else masks.own(name, own, length)
 
 
 def as_positions(output: Any, channels: str | None) -> Any:
@@ -229,7 +232,13 @@ def _by_function(name: str, found: Output, rule: Any, masks: Masks, axis: int) -
     plain = found.tensor is not None and is_tensor(output)
     known = int(output.shape[1]) if plain and output.ndim == 3 and axis == 0 else None
     own = found.mask is not None and not masks.has_rule(name)
-    keep = masks.checked(name, found.mask) if own else masks.for_function(name, known)
+    padding = masks.checked(name, found.mask) if own else masks.for_function(name, known)
+    keep = masks.without_skipped(name, padding, known)
+    if keep is None and masks.skipped.asks(name) and (not plain or axis != 0):
+        raise UnknownTokensError(
+            f"layer {name!r} must put out a tensor whose positions are known to leave tokens out, got "
+            f"{_described_output(output)} and no mask: pass mask=, or leave skip_first and skip out for it."
+        )
     mask = None if keep is None else _for_rule(keep, output, masks)
     try:
         reduced = _unharmed(name, output, lambda given: rule(given, mask))
@@ -237,10 +246,10 @@ def _by_function(name: str, found: Output, rule: Any, masks: Masks, axis: int) -
         error.add_note(f"while reduce was given the output of layer {name!r}, {_described_output(output)}")
         raise
     features = _checked_rows(name, reduced, masks.size)
-    if known is None or mask is not None or len(output) != masks.size:
+    if known is None or padding is not None or len(output) != masks.size:
         return LayerRows(features, None, None)
     suspected_padding = _suspected_padding(
-        name, output, masks, lambda changed: LayerRows(rule(changed, None), None, None)
+        name, output, masks, lambda changed: LayerRows(rule(changed, mask), None, None)
     )
     return LayerRows(features, None, None, suspected_padding=suspected_padding)
 
@@ -283,8 +292,13 @@ def _checked_rows(name: str, features: Any, size: int) -> Any:
     return numbers_of(features) if is_foreign(features) else features
 
 
-def _flattened(name: str, output: Any, mask: Any, axes: Axes) -> LayerRows:
-    if mask is not None:
+def _flattened(name: str, output: Any, axes: Axes, *, padded: bool, skips: bool) -> LayerRows:
+    if skips:
+        raise ValueError(
+            f"layer {name!r} must keep all its tokens to be flattened, got some to leave out: use "
+            f'reduce="mean", "first", "last" or "positions" with skip_first and skip.'
+        )
+    if padded:
         raise ValueError(
             f"layer {name!r} holds padding, which flatten would count as features: use "
             f'reduce="mean", "first", "last" or "positions".'

@@ -56,6 +56,10 @@ class Reader:
         """Return (examples, positions), true where a position counts."""
         return (self.read(batch) if isinstance(batch, list) else batch).get("attention_mask")
 
+    def ids(self, batch: Any) -> Any:
+        """Return the ids of the tokens (examples, positions)."""
+        return (self.read(batch) if isinstance(batch, list) else batch)["input_ids"]
+
 
 def _settings_of(tokenizer: Any) -> str:
     """Write what a tokenizer makes of texts, without the padding of its last batch."""
@@ -77,7 +81,7 @@ def reading_texts(model: Any, data: Any, options: Options) -> tuple[Any, Options
         return data, options
     first, data = _first_of(data)
     if is_texts(data) or is_texts(first):
-        return data, replace(options, forward=reader, mask=_with_rest(options.mask, reader.mask))
+        return data, replace(options, forward=reader, mask=_with_rest(options.mask, reader.mask), ids=reader.ids)
     return data, replace(options, forward=reader) if reader.alone else options
 
 
@@ -162,4 +166,5 @@ def _hooked_tokens(model: Any, texts: list[Any]) -> Mapping[str, Any]:
     lengths = tokens.new_tensor([model.to_tokens(text).shape[1] for text in texts])[:, None]
     places = tokens.new_ones(tokens.shape[1]).cumsum(0)[None]  # 1, 2, 3 …
     left = getattr(model.tokenizer, "padding_side", "right") == "left"
-    return {"attention_mask": places > tokens.shape[1] - lengths if left else places <= lengths}
+    kept = places > tokens.shape[1] - lengths if left else places <= lengths
+    return {"attention_mask": kept, "input_ids": tokens}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from homolog.reporting.page import page_text
 from homolog.reporting.showing import Explorer, show
@@ -25,19 +25,23 @@ def report(
     *,
     title: str | None = None,
     diagnosis: Iterable[Finding] | None = None,
+    groups: Any = None,
 ) -> Path:
     """Write a result as one HTML file to explore, which opens anywhere, offline.
 
     Parameters
     ----------
     result
-        what `homolog.compare` returned.
+        what `homolog.compare` returned, or `compare_checkpoints`, `model_similarity` or `redundancy`.
     path
         where to write; must end in .html. An existing file is replaced only when the new one is complete.
     title
         of the page; the names of the models by default.
     diagnosis
         what `homolog.diagnose` found, for a section of its own.
+    groups
+        of many models: which group each belongs to, {model: group}, such as its architecture. The page then tests whether
+        groups are more alike within than between; see `permanova`.
 
     Returns
     -------
@@ -71,6 +75,6 @@ def report(
     path = Path(path)
     if path.suffix != ".html":
         raise ValueError(f"a report must be written to a file ending in .html, got {path.name!r}: change its name.")
-    html = page_text(result, title, diagnosis)
+    html = page_text(result, title, diagnosis, groups)
     write_whole(path, lambda unfinished: Path(unfinished).write_text(html, encoding="utf-8"))
     return path

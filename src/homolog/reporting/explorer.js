@@ -312,17 +312,7 @@ const savePicture = async button => {
   download(fileOf(view, what) + "." + format, address);
 };
 
-// ---- print, theme, size ----
-
-const folded = [];
-const forPrint = printing => {
-  if (printing === state.printing) return null;
-  state.printing = printing;
-  document.documentElement.toggleAttribute("data-printing", printing);
-  if (printing) folded.push(...document.querySelectorAll("details:not([open])"));
-  for (const each of printing ? folded : folded.splice(0)) each.open = printing;
-  return refresh();
-};
+// ---- choices, size ----
 
 const listen = () => {
   const onChange = (id, change) =>
@@ -336,31 +326,17 @@ const listen = () => {
   onChange("model-b", value => Object.assign(state, { b: Number(value), cell: null }));
   onChange("quantity", value => (state.quantity = value));
   onChange("range", value => (state.range = value));
-  onChange("theme", value =>
-    value ? (document.documentElement.dataset.theme = value) : delete document.documentElement.dataset.theme,
-  );
   place("heatmap").addEventListener("keydown", onKey);
   for (const button of document.querySelectorAll("[data-picture]"))
     button.addEventListener("click", () => savePicture(button));
-  // A frame of a notebook has the address of the notebook, which a link to a part of this page would open.
-  for (const link of document.querySelectorAll('a[href^="#"]')) {
-    link.addEventListener("click", event => {
-      event.preventDefault();
-      document.querySelector(link.getAttribute("href")).scrollIntoView();
-    });
-  }
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
-  matchMedia("print").addEventListener("change", event => forPrint(event.matches));
-  // Browsers count the pages between this event and the change above.
-  window.addEventListener("beforeprint", () => forPrint(true));
-  window.addEventListener("afterprint", () => forPrint(false));
+  listenToPage(refresh);
 };
 
 /** Draw anew when the page has become wider or narrower. */
 const watchWidth = () => {
   let width = document.body.clientWidth;
   new ResizeObserver(() => {
-    if (document.body.clientWidth === width || state.printing) return;
+    if (document.body.clientWidth === width || onPaper.now) return;
     width = document.body.clientWidth;
     refresh();
   }).observe(document.body);
@@ -368,7 +344,7 @@ const watchWidth = () => {
 
 const start = async () => {
   listen();
-  await (matchMedia("print").matches ? forPrint(true) : refresh());
+  await (matchMedia("print").matches ? forPrint(true, refresh) : refresh());
   listenToPictures();
   watchWidth();
   performance.mark("drawn");

@@ -32,6 +32,8 @@ KINDS = ("null", "p", "p_fdr", "p_fwer", "low", "high", "se", "reversed")
 """Companions of a measure that the page shows."""
 OF_MEANS = ("null", "se", "reversed")
 """Those whose mean over models means something."""
+LARGEST = 1e308
+"""What stands for infinity in JSON; the page shows it as ∞."""
 LONGEST, NARROW = 28, 14
 """Characters of a label where there is room, and on a telephone."""
 
@@ -130,8 +132,8 @@ def _measure(result: xarray.Dataset, name: str) -> dict[str, Any]:
 
 
 def rounded(values: np.ndarray, digits: int) -> list[list[float | None]]:
-    """Return digits that somebody looks at; None for NaN, and ±1e308, which the page shows as ∞, for infinity."""
-    finite = np.clip(values.astype(float), -1e308, 1e308)
+    """Return digits that somebody looks at; None for NaN, and ±LARGEST, which the page shows as ∞, for infinity."""
+    finite = np.clip(values.astype(float), -LARGEST, LARGEST)
     return [[None if math.isnan(v) else _number(f"{v:.{digits}g}") for v in row] for row in finite.tolist()]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from homolog.machine import optional
 from homolog.reporting.page_data import data_for_page
+from homolog.reporting.sections_data import data_for_sections
+from homolog.result_kinds import COMPARISON, kind_of
 
 if TYPE_CHECKING:
     import xarray
@@ -15,19 +17,33 @@ if TYPE_CHECKING:
     from homolog.analysis import Finding
 
 HERE = Path(__file__).parent
-SCRIPTS = ("text", "views", "pictures", "heatmap", "lines", "tables", "panel", "explorer")
-"""In the order in which they are read: each uses those before it."""
+SCRIPTS = (
+    *("text", "views", "pictures", "heatmap", "lines"),
+    *("whole_page", "tables", "sections", "panel", "explorer"),
+)
+"""Of the page of a comparison, in the order in which they are read: each uses those before it."""
+SCRIPTS_OF_SECTIONS = ("text", "whole_page", "tables", "sections")
+"""Of the pages of other results."""
 
 
-def page_text(result: xarray.Dataset, title: str | None = None, diagnosis: Iterable[Finding] | None = None) -> str:
+def page_text(
+    result: xarray.Dataset,
+    title: str | None = None,
+    diagnosis: Iterable[Finding] | None = None,
+    groups: Any = None,
+) -> str:
     """Return the whole page of a result."""
     jinja2 = optional("jinja2", "report", "a report")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    html: str = environment.from_string(_text("page.html")).render(
+    pages = jinja2.FileSystemLoader(HERE)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, loader=pages)
+    explored = kind_of(result) == COMPARISON
+    found = (data_for_page if explored else data_for_sections)(result, title, diagnosis, groups)
+    scripts = SCRIPTS if explored else SCRIPTS_OF_SECTIONS
+    html: str = environment.get_template("page.html" if explored else "sections.html").render(
         style=_text("page.css"),
-        plotly=_text("plotly-cartesian.min.js"),
-        scripts=[_text(f"{name}.js") for name in SCRIPTS],
-        **data_for_page(result, title, diagnosis),
+        plotly=_text("plotly-cartesian.min.js") if explored else "",
+        scripts=[_text(f"{name}.js") for name in scripts],
+        **found,
     )
     return html
 

@@ -15,6 +15,8 @@ from homolog.analysis.summary_cautions import Step
 from homolog.diagnostics import FewModelsWarning
 from homolog.names import printable
 from homolog.reporting.explorer_data import explorer_data, safe_json
+from homolog.reporting.measure_texts import about_measure, grouped
+from homolog.reporting.sections import Section, rendered
 from homolog.results import check_result, companion, measure_names, two_by_two, two_models
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ LISTED = 5
 
 
 def data_for_page(
-    result: xarray.Dataset, title: str | None, diagnosis: Iterable[Finding] | None = None
+    result: xarray.Dataset, title: str | None, diagnosis: Iterable[Finding] | None = None, groups: Any = None
 ) -> dict[str, Any]:
     """Return everything the page shows."""
     names = measure_names(result)
@@ -50,11 +52,19 @@ def data_for_page(
         "warnings": grouped(json.loads(result.attrs["warnings"])),
         "findings": None if diagnosis is None else grouped((finding.kind, vars(finding)) for finding in diagnosis),
         "listed": LISTED,
-        "measures": [_measure(result, name) for name in names],
+        "measures": [about_measure(result, name) for name in names],
         "explorer": safe_json(explorer_data(result) | {"about": {name: _told(result, name) for name in names}}),
         "identification": _identification(result),
+        "sections": rendered(_of_models(result, groups)),
         "provenance": list(_origins(result, many)),
     }
+
+
+def _of_models(result: xarray.Dataset, groups: Any) -> list[Section]:
+    """Return the sections about models as wholes, where there are enough of them."""
+    if "a" not in result.dims and groups is not None:
+        raise ValueError("groups are of many models, got groups of two: leave them out.")
+    return []
 
 
 def _check_size(result: xarray.Dataset) -> None:
@@ -97,39 +107,9 @@ def _next_step(step: Step, result: xarray.Dataset) -> str:
     return here.get(step.kind) or in_python(step, result)
 
 
-def grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
-    """Return what belongs to each kind, in the order in which kinds come first, without what is there already."""
-    found: dict[str, list[Any]] = {}
-    for kind, content in pairs:
-        group = found.setdefault(kind, [])
-        if content not in group:
-            group.append(content)
-    return found
-
-
-def _measure(result: xarray.Dataset, name: str) -> dict[str, Any]:
-    about = result[name].attrs
-    low, high = (_written_end(*end) for end in zip(json.loads(about["range"]), ("−∞", "∞"), strict=True))
-    symmetric = {1: "symmetric", 0: "not symmetric: rows are x, columns are y"}.get(int(about["symmetric"]), "")
-    return {
-        "name": name,
-        "kind": about["kind"],
-        "reading": "larger is more alike" if about["kind"] == "similarity" else "smaller is more alike",
-        "range": f"{low} to {high}",
-        "symmetric": symmetric,
-        "unchanged_by": about.get("unchanged_by", ""),
-        "formula": about["formula"],
-        "reference": about["reference"],
-    }
-
-
-def _written_end(end: float | None, infinite: str) -> str:
-    return infinite if end is None else f"{end:g}"
-
-
 def _told(result: xarray.Dataset, name: str) -> dict[str, str]:
     """Return how the companions of a measure are read, in words."""
-    about = _measure(result, name)
+    about = about_measure(result, name)
     reading = [about["kind"], about["range"], about["reading"]]
     unchanged = f" Unchanged by {about['unchanged_by']}." if about["unchanged_by"] else ""
     symmetric = f"; {about['symmetric']}" if about["symmetric"] else ""

@@ -32,7 +32,7 @@ const widthOf = (text, size) => {
 };
 const widest = (texts, size) => texts.reduce((most, text) => Math.max(most, widthOf(text, size)), 0);
 
-const roomOf = target => (state.printing ? Math.min(660, target.clientWidth || 660) : target.clientWidth);
+const roomOf = target => (onPaper.now ? Math.min(660, target.clientWidth || 660) : target.clientWidth);
 const isNarrow = room => room < 560;
 
 /** What all pictures share. */

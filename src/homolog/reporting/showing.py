@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from homolog.reporting.page import page_text
 from homolog.reporting.page_data import model_names
+from homolog.reporting.sections_data import title_of
+from homolog.result_kinds import COMPARISON, kind_of
 
 if TYPE_CHECKING:
     import xarray
@@ -46,16 +48,17 @@ def show(
     height: int = 900,
     title: str | None = None,
     diagnosis: Iterable[Finding] | None = None,
+    groups: Any = None,
 ) -> Explorer:
     """Show a result in a notebook as the page that `homolog.report` writes.
 
     Parameters
     ----------
     result
-        what `homolog.compare` returned.
+        as for `homolog.report`.
     height
         of the frame, in pixels.
-    title, diagnosis
+    title, diagnosis, groups
         as for `homolog.report`.
 
     Returns
@@ -83,5 +86,6 @@ def show(
     """
     if isinstance(height, bool) or not isinstance(height, int) or height < 200:
         raise ValueError(f"height must be a whole number of pixels of at least 200, got {height!r}: pass height=900.")
-    page = page_text(result, title, diagnosis)
-    return Explorer(title or " and ".join(model_names(result)), page, height)
+    page = page_text(result, title, diagnosis, groups)
+    own = " and ".join(model_names(result)) if kind_of(result) == COMPARISON else title_of(result)
+    return Explorer(title or own, page, height)

@@ -149,10 +149,10 @@ class Table {
   fill() {
     const rows = this.chosen(),
       first = this.page * A_PAGE,
-      page = state.printing ? rows.slice(0, PRINTED) : rows.slice(first, first + A_PAGE);
+      page = onPaper.now ? rows.slice(0, PRINTED) : rows.slice(first, first + A_PAGE);
     this.head.replaceChildren(element("tr", {}, ...this.columns.map(column => this.heading(column))));
     this.body.replaceChildren(...page.map(row => this.line(row)));
-    const start = state.printing ? 0 : first,
+    const start = onPaper.now ? 0 : first,
       whole = rows.length === page.length;
     this.count.textContent =
       (whole ? "" : start + 1 + " to " + (start + page.length) + " of ") +

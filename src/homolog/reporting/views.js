@@ -10,7 +10,6 @@ const state = {
   quantity: "values",
   range: "measure",
   cell: null, // the pair of layers that was clicked
-  printing: false,
 };
 
 const QUANTITIES = {

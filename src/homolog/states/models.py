@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.engine.inputs import Measures
-from homolog.extraction import Layers, Mask, Reduction
+from homolog.extraction import Layers, Mask, Reduction, Skip
 from homolog.renamed import renamed
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def compare_models(
     progress: bool | None = None,
     mask: Mask | Mapping[str, Mask] = None,
     axis: int | Mapping[str, int] | None = None,
+    skip_first: int | Mapping[str, int] = 0,
+    skip: Skip | Mapping[str, Skip] = None,
 ) -> xarray.Dataset:
     """Compare the layers of two models on examples that both see at the same time; no activation is stored.
 
@@ -58,7 +60,7 @@ def compare_models(
         batches, as for `extract`. Its order does not matter, but its batches should be random samples.
     data_b
         the same examples as model_b takes them; by default both take `data`. Batches must be as many and as large.
-    layers, reduce, channels, device, progress, mask, axis
+    layers, reduce, channels, device, progress, mask, axis, skip_first, skip
         as for `extract`, for both models.
     layers_a, layers_b, reduce_a, reduce_b
         for one of the models instead, as "mean" of the maps of a convolutional network beside "first" of the tokens of a
@@ -122,6 +124,8 @@ def compare_models(
         progress=progress,
         mask=mask,
         axis=axis,
+        skip_first=skip_first,
+        skip=skip,
     )
     alike = (layers_b is None or layers_b is layers_a) and forward_b is None and reduce_b == reduce_a
     shared = model_a is model_b and alike

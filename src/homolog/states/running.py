@@ -95,7 +95,7 @@ def _reading_texts(pair: TwoModels) -> TwoModels:
     once = model_a is model_b and data_b is None and options_a.forward is options_b.forward
     data, options_a = reading_texts(model_a, data, options_a)
     if once:
-        options_b = replace(options_b, forward=options_a.forward, mask=options_a.mask)
+        options_b = replace(options_b, forward=options_a.forward, mask=options_a.mask, ids=options_a.ids)
     elif data_b is None:
         data, options_b = reading_texts(model_b, data, options_b)
     else:
