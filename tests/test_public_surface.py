@@ -53,6 +53,7 @@ OTHERWISE = {
     ("measure", "paired_test"): "cka(estimator=debiased)",
     ("measure", "correspondence"): None,
     ("measure", "model_similarity"): None,
+    ("measure", "redundancy"): "cka(estimator=debiased)",
     ("measure", "summary"): None,
     ("measure", "table"): None,
     ("measure", "plot.heatmap"): None,
@@ -240,6 +241,7 @@ DRAWN = {
     "identification": (hl.layer_identification(MANY),),
     "shared_subspace": (hl.shared_subspace(*PAIR),),
     "explanation": (hl.explain_cka(*PAIR),),
+    "redundancy": (hl.redundancy(layers()[0]),),
 }
 WITH = {"lines": {"x": "layer"}}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,6 +77,14 @@ class SkippedPairWarning(HomologWarning):
 
 class FewModelsWarning(HomologWarning):
     """The networks are too few, or not told apart, for standard errors or a test over networks, which are NaN."""
+
+
+class AsymmetryWarning(HomologWarning):
+    """Similarities of models differ between the two directions: the mean of both was taken."""
+
+
+class DistortedMapWarning(HomologWarning):
+    """A map of models shows their distances badly."""
 
 
 class UnknownPairingWarning(HomologWarning):
@@ -304,6 +313,16 @@ def few_permutations(name: str, lost: int, pairs: int, n_permutations: int, alph
     return [Caution(FewPermutationsWarning, message)] if lost else []
 
 
+def all_calibrated_zero(n_permutations: int, alpha: float) -> Caution:
+    """Say that no value can lie beyond the threshold of a calibrated score."""
+    orders = "1 permutation" if n_permutations == 1 else f"{n_permutations} permutations"
+    message = (
+        f"with {orders} no value lies beyond the threshold at {alpha:g}, so that every calibrated score is 0: "
+        f"{math.ceil(1 / alpha - 1e-9) - 1} or more would tell."
+    )
+    return Caution(FewPermutationsWarning, message)
+
+
 def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:
     """Say where a value is more bias than anything else."""
     message = (
@@ -323,13 +342,22 @@ def no_interval(name: str, where: Sequence[str]) -> Caution:
     )
 
 
-def no_value_in_models(name: str, layers: Sequence[str]) -> Caution:
+def no_value_in_models(name: str, layers: Sequence[str]) -> list[Caution]:
     """Say which layers count in no similarity of models."""
-    return Caution(
-        UndefinedValueWarning,
-        f"{listed(layers)}: no value of {name} with any layer, as where a layer never varies, so that similarities of models are "
-        f"those of the other layers: leave such layers out.",
+    sentence = (
+        f": no value of {name} with any layer, as where a layer never varies, so that similarities of models are those of the "
+        f"other layers: leave such layers out."
     )
+    return _about(UndefinedValueWarning, layers, sentence)
+
+
+def other_layers(name: str, models: Sequence[str]) -> list[Caution]:
+    """Say of which models the layers were chosen, or renamed, after what permutations say of them was found."""
+    sentence = (
+        f": other layers than were compared, chosen or renamed since, so that {name} over models has no p-values, no calibrated "
+        f"scores and no standard errors: compare these layers."
+    )
+    return _about(LeftOutWarning, models, sentence)
 
 
 def skipped_pairs(pairs: Sequence[str], counted: int) -> list[Caution]:

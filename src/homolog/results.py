@@ -318,6 +318,7 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "n_permutations": _whole(1),
     "level": _number(0, 1),
     "interval": _text,
+    "alpha": _number(0, 1),
     "all_pairs": _whole(0, 1),
     "row_identity": lambda value: value in ("example ids", "digests of inputs", "one model", "unknown"),
 }
@@ -351,9 +352,14 @@ def written_probability(p: float) -> str:
     return "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
+def is_calibrated(result: xarray.Dataset, name: str) -> bool:
+    """Say whether a name is that of calibrated scores in a result, of which 0 is what chance reaches."""
+    return name in result and name == f"{result[name].attrs.get('companion_of')}_calibrated"
+
+
 def is_tested(result: xarray.Dataset, name: str) -> bool:
     """Say whether a result has p-values of a measure: a null level alone says what chance gives, not how far from it is much."""
-    return companion(result, name, "p_fdr") is not None
+    return is_calibrated(result, name) or companion(result, name, "p_fdr") is not None
 
 
 def smallest_probability(result: xarray.Dataset, name: str) -> float:
@@ -367,6 +373,8 @@ def smallest_probability(result: xarray.Dataset, name: str) -> float:
 def by_chance(result: xarray.Dataset, name: str, alpha: float = ALPHA) -> np.ndarray:
     """Return which pairs are no more alike than by chance; none where the result has neither p-values nor null levels."""
     found = np.zeros(result[name].shape, dtype=bool)
+    if is_calibrated(result, name):
+        return found | (result[name].values == 0)
     level, adjusted = companion(result, name, "null"), companion(result, name, "p_fdr")
     if level is not None:
         sign = -1 if result[name].attrs["kind"] == "distance" else 1

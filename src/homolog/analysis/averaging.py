@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from homolog.diagnostics import give, listed, untested_networks
+from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.resampling import leave_one_out, standard_error
 from homolog.results import arranged, between, many_models, measure_names, models_in
 
@@ -80,12 +81,17 @@ def mean_over_models(
     if not resampled:
         give([untested_networks("standard errors of the mean over models are", _too_few(sides))])
     mean = parts[0].copy()
-    # A mean of probabilities is none.
-    probabilities = [f"{name}_{kind}" for name in measure_names(result) for kind in ("p", "p_fdr", "p_fwer")]
+    # A mean of probabilities is none, nor is one of what they are judged by.
+    probabilities = [
+        f"{name}_{kind}"
+        for name in measure_names(result)
+        for kind in ("p", "p_fdr", "p_fwer", "threshold", "calibrated")
+    ]
     mean = mean.drop_vars([name for name in probabilities if name in mean])
     for name in mean.data_vars:
         values = np.stack([part[name].values for part in parts])
-        mean[name] = (parts[0][name].dims, values.mean(axis=0), parts[0][name].attrs)
+        about = {key: value for key, value in parts[0][name].attrs.items() if key != ATTRIBUTE}
+        mean[name] = (parts[0][name].dims, values.mean(axis=0), about)
         if name in measure_names(result):
             error = _error(values, resampled, pairs)
             mean[f"{name}_se"] = (parts[0][name].dims, error, {"long_name": "jackknife standard error over models"})

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.diagnostics import Caution, give, no_value_in_models
+from homolog.analysis.model_certainty import ModelStatistics, completed, described
+from homolog.diagnostics import Caution, give, no_value_in_models, other_layers
+from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
+from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, check_kind
 from homolog.results import arranged, chosen_measure, companion, measure_names, two_models
 
 if TYPE_CHECKING:
     import xarray
-
-TITLE = "homolog model similarity"
 
 
 def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By = "best_match") -> xarray.Dataset:
@@ -37,13 +38,38 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
     Returns
     -------
     xarray.Dataset
-        Variables (model_a, model_b), with the same models in the same order on both sides; on the diagonal each model with
-        itself, NaN where that was not compared.
+        Variables (model_a, model_b), with the same models in the same order on both sides. On the diagonal stands each model with
+        itself, NaN where its layers were not compared with each other. With null="permutation" in the comparison there are
+        `<measure>_p`, the probability of a number at least as alike for independent models; `<measure>_p_fdr`, adjusted for all
+        pairs of models (Benjamini-Hochberg); `<measure>_null`, the mean by chance; `<measure>_threshold`, how far chance reaches;
+        and `<measure>_calibrated`, in [0, 1], of measures with a best value. All of these are of the number itself: each random
+        order of the examples is the same for all layers, so that a maximum over many pairs is judged by maxima over as many. With
+        interval=True there is `<measure>_se`, over examples.
 
     Raises
     ------
     KeyError, ValueError
         If the result lacks the measure, is not one of several models, or does not have the pairs of layers that `by` needs.
+
+    Warns
+    -----
+    UndefinedValueWarning
+        Where layers have no value with any other, as one that never varies: the numbers are those of the other layers.
+    LeftOutWarning
+        Where the layers were selected or renamed after the comparison: the values are of the layers that are there, and p-values,
+        calibrated scores and standard errors, which were of all layers, are left out.
+    FewPermutationsWarning
+        Where there were too few permutations for a calibrated score above 0.
+
+    Notes
+    -----
+    All four ways are the same either way round, so that the matrix is symmetric where the measure is. Of a measure that is not,
+    number (A, B) is of the values measure(layer of A, layer of B); of two models alone the other way round has no p-value.
+
+    References
+    ----------
+    Gröger, Wen & Brbić 2026, "Revisiting the Platonic Representation Hypothesis: An Aristotelian View", arXiv:2602.14486, section
+    5.2; `level` of `homolog.compare` is 1 - alpha there.
 
     Examples
     --------
@@ -60,22 +86,36 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
     import xarray
 
     check_way(by)
+    check_kind(result, COMPARISON)
     result = arranged(result)
     names = measure_names(result) if measure is None else [chosen_measure(result, measure)]
     found = _Blocks.of(result, by)
     cautions: list[Caution] = []
-    variables = {name: found.variable(result, name, cautions) for name in names}
+    variables: dict[str, Any] = {}
+    for name in names:
+        variables |= found.variables(result, name, cautions)
+    cautions = list(dict.fromkeys(cautions))
     give(cautions)
     attributes = {
-        "title": TITLE,
+        "title": MODEL_SIMILARITY,
         "homolog_version": version("homolog"),
         "by": by,
         "n_examples": np.int32(result.attrs["n_examples"]),
         "measures": json.dumps(names),
+        **_permutations(result, names),
         "warnings": json.dumps([[c.category.__name__, c.message] for c in cautions], ensure_ascii=False),
     }
     coordinates = {side: ("model_" + side[-1], found.models) for side in ("model_a", "model_b")}
     return xarray.Dataset(variables, coordinates, attributes)
+
+
+def _permutations(result: xarray.Dataset, names: list[str]) -> dict[str, Any]:
+    """Say how probabilities and calibrated scores were made, where there are any."""
+    for name in names:
+        statistics = ModelStatistics.read(result, name)
+        if statistics is not None and statistics.n_permutations:
+            return {"n_permutations": np.int32(statistics.n_permutations), "alpha": statistics.alpha}
+    return {}
 
 
 @dataclass(frozen=True)
@@ -107,8 +147,34 @@ class _Blocks:
         layers = (result.layer_a.values.astype(str), result.layer_b.values.astype(str))
         return cls(by, models, places[0], places[1], layers, bool(int(result.attrs.get("all_pairs", 0))))
 
-    def variable(self, result: xarray.Dataset, name: str, cautions: list[Caution]) -> Any:
-        """Return the values of one measure; the other way round where that alone was compared."""
+    def variables(self, result: xarray.Dataset, name: str, cautions: list[Caution]) -> dict[str, Any]:
+        """Return the values of one measure, and what is known of how sure they are."""
+        values = self.values(result, name)
+        cautions += no_value_in_models(name, self._without_value(result[name].values))
+        about = {key: value for key, value in result[name].attrs.items() if key != ATTRIBUTE}
+        dimensions = ("model_a", "model_b")
+        found = {name: (dimensions, values, {**about, "aggregate": FORMULAS[self.by]})}
+        statistics = ModelStatistics.read(result, name)
+        if statistics is None:
+            return found
+        kinds, others = statistics.of(self.by, self.models, self.held(), symmetric=int(about["symmetric"]) == 1)
+        cautions += other_layers(name, others)
+        for kind, matrix in completed(kinds, values, about, statistics).items():
+            found[f"{name}_{kind}"] = (dimensions, matrix, described(name, kind))
+        if f"{name}_calibrated" in found:
+            cautions += statistics.few()
+        return found
+
+    def held(self) -> dict[str, list[list[str]]]:
+        """Return the layers of each model in rows and in columns, where it has any."""
+        both = zip(self.models, self.rows, self.columns, strict=True)
+        return {
+            model: [layers[at].tolist() for layers, at in zip(self.layers, (rows, columns), strict=True) if len(at)]
+            for model, rows, columns in both
+        }
+
+    def values(self, result: xarray.Dataset, name: str) -> np.ndarray:
+        """Return (models, models) values; the other way round where that alone was compared."""
         about = result[name].attrs
         symmetric, kind = int(about["symmetric"]) == 1, about["kind"]
         found = self.over_models(result[name].values, kind)
@@ -118,12 +184,7 @@ class _Blocks:
         other = found if symmetric else np.full_like(found, np.nan)
         if reverse is not None:
             other = self.over_models(reverse.values, kind)
-        found = np.where(np.isnan(found), other.T, found)
-        without = self._without_value(result[name].values)
-        if without:
-            cautions += [no_value_in_models(name, without)]
-        about = {**about, "aggregate": FORMULAS[self.by], "symmetric": np.int32(symmetric)}
-        return ("model_a", "model_b"), found, about
+        return np.where(np.isnan(found), other.T, found)
 
     def over_models(self, values: np.ndarray, kind: str) -> np.ndarray:
         """Return (models, models) numbers, NaN where pairs of layers that are needed were not compared."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from homolog.analysis import summary_many as many_rules
 from homolog.analysis import summary_rules as rules
+from homolog.analysis.model_similarity_lines import model_similarity_lines
+from homolog.analysis.redundant.telling import redundancy_lines
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
 from homolog.analysis.summary_views import View, unbiased, views
 from homolog.analysis.summary_within import within
@@ -15,10 +17,17 @@ from homolog.markup import paragraphs
 from homolog.measures.registry import OF_THE_CALLER
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
+from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, REDUNDANCY, kind_of
 from homolog.results import arranged, between, chosen_measure, measure_names, models_in, two_models
 
 if TYPE_CHECKING:
     import xarray
+
+LINES: dict[str, Callable[[xarray.Dataset, str | None], Iterable[str]]] = {
+    MODEL_SIMILARITY: model_similarity_lines,
+    REDUNDANCY: lambda result, _: redundancy_lines(result),
+}
+"""Title of a result that is no comparison → what it says, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,9 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
 
 def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[Step, xarray.Dataset], str]) -> Summary:
     """Return the summary with its last sentence, the next step, written by a function."""
+    kind = kind_of(result)
+    if kind != COMPARISON:
+        return Summary(tuple(map(printable, LINES[kind](result, measure))))
     result = arranged(result)
     if type(result).__name__ != "Dataset" or "a" not in result.dims:
         two_models(result)

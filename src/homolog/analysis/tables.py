@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from homolog.analysis.redundant.tabulating import redundancy_table
+from homolog.result_kinds import REDUNDANCY, kind_of
 from homolog.results import arranged, chosen_measure, companion, is_supported, is_tested, many_models, two_models
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-COMPANIONS = ("reversed", "null", "p", "p_fdr", "p_fwer", "se", "low", "high")
+COMPANIONS = ("reversed", "null", "p", "p_fdr", "p_fwer", "threshold", "calibrated", "se", "low", "high")
 ABOUT_LAYERS = ("type", "shape", "features", "rank")
 
 
@@ -22,7 +24,7 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     Parameters
     ----------
     result
-        what `homolog.compare` or `homolog.correspondence` returned.
+        what `homolog.compare`, `homolog.correspondence` or `homolog.redundancy` returned.
     measure
         which measure of a comparison; the first by default.
 
@@ -30,10 +32,13 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     -------
     pandas.DataFrame
         Of a comparison: `layer_a`, `layer_b` (with `model_a`, `model_b` of many models), `value`, and what the result has of
-        `reversed`, `null`, `p`, `p_fdr`, `p_fwer`, `se`, `low`, `high`; `supported`, whether the pair is more alike than by
-        chance; and of each layer `type`, `shape`, `features` and `rank`, as `type_a`, `type_b` and so on. Each pair stands
-        once where the measure is symmetric and one model was compared with itself, or many with each other, and no layer
-        stands with itself there. Pairs that were not asked for are left out.
+        `reversed`, `null`, `p`, `p_fdr`, `p_fwer`, `threshold`, `calibrated`, `se`, `low`, `high`; `supported`, whether the pair
+        is more alike than by chance; and of each layer `type`, `shape`, `features` and `rank`, as `type_a`, `type_b` and so on.
+        Each pair stands once where the measure is symmetric and one model was compared with itself, or many with each other,
+        and no layer stands with itself there. Pairs that were not asked for are left out.
+
+        Of `homolog.redundancy`: one row per number of blocks, the run of least angular distance (`blocks`, `first`, `last`,
+        `angular_distance`, `ties`, the same without features or rows, `loss`); with `measure` the values of that variable.
 
         Of a correspondence: `layer_a`, `best_b`, `value_b`, `mutual_a`, `supported_b`, `assigned_b`, `path_b`.
 
@@ -55,6 +60,8 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     """
     import pandas
 
+    if kind_of(result) == REDUNDANCY:
+        return redundancy_table(result, measure)
     if type(result).__name__ == "Dataset" and "best_b" in result:
         return pandas.DataFrame(_of_layers(result))
     result = arranged(result)

@@ -44,7 +44,7 @@ def columns_of(rows: Rows, title: str, dtype: Any) -> Columns:
     total, low, high = np.zeros(width), np.full(width, np.inf), np.full(width, -np.inf)
     for first, last in stretches(rows):
         block = rows.read(first, last)
-        _check(block, first, title)
+        check_block(block, first, title)
         np.minimum(low, block.min(axis=0), out=low)
         np.maximum(high, block.max(axis=0), out=high)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -95,7 +95,8 @@ class CentredRows(Rows):
         return Centred(self, self.columns.scale, self.columns.dead)
 
 
-def _check(block: np.ndarray, first: int, title: str) -> None:
+def check_block(block: np.ndarray, first: int, title: str) -> None:
+    """Raise where some rows, the first of which has a number, hold NaN or an infinity."""
     try:
         check_finite(block, title)
     except ValueError:

@@ -11,7 +11,15 @@ from typing import Annotated, Any
 import typer
 
 import homolog
-from homolog.cli import check_command, loading, measure_tables, output, paper_command, summary_output
+from homolog.cli import (
+    check_command,
+    loading,
+    measure_tables,
+    output,
+    paper_command,
+    redundancy_command,
+    summary_output,
+)
 from homolog.cli.inputs import CommonRows, Ids, LayersOfAll, Workspace, opened
 from homolog.diagnostics import HomologWarning
 from homolog.files.netcdf import holds_activations
@@ -245,6 +253,14 @@ def compare(
         int | None,
         typer.Option(min=1, help="Test every pair against this many random orders of the examples, such as 999."),
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Add scores that are 0 for what 95 % of random orders of the examples reach, and 1 for equal layers; "
+            "--permutations says how many orders, 999 without it.",
+        ),
+    ] = False,
     interval: Annotated[
         bool, typer.Option("--interval", help="Add standard errors and 95 % intervals over examples.")
     ] = False,
@@ -283,6 +299,8 @@ def compare(
         raise ValueError("--diagnose needs --report and one or two files: or use `homolog diagnose`.")
     if permutations is not None:
         chosen |= {"null": "permutation", "n_permutations": permutations}
+    if calibrate:
+        chosen["calibrate"] = True
     if method is not None and not interval:
         raise ValueError(f"--method is for intervals, got no --interval with --method {method}: pass it too.")
     if interval:
@@ -300,6 +318,7 @@ def compare(
 
 
 check = app.command()(check_command.check)
+redundancy = app.command()(redundancy_command.redundancy)
 
 
 @app.command()

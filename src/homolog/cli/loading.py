@@ -15,6 +15,7 @@ import numpy as np
 
 from homolog import files
 from homolog.activations import Activations, unknown_among
+from homolog.analysis.redundant.reading import check_redundancy
 from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
 from homolog.cli.output import netcdf_engine
@@ -25,6 +26,7 @@ from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
 from homolog.measures.spec import read
 from homolog.names import first_line, writable
+from homolog.result_kinds import REDUNDANCY, kind_of
 from homolog.results import check_result, measure_names
 from homolog.store.disk import check_file
 
@@ -298,6 +300,9 @@ def result(path: Path) -> xarray.Dataset:
             f"{str(path)!r} must be a result that `homolog compare --out` wrote, got something that is no netCDF file."
         )
     try:
+        if kind_of(found) == REDUNDANCY:
+            check_redundancy(found)
+            return found
         measure_names(found)
         check_result(found, joined=True)
     except ValueError as error:

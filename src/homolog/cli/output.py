@@ -195,7 +195,8 @@ def _best_rows(result: xarray.Dataset) -> list[list[str]]:
 def _uncertainty_columns(result: xarray.Dataset) -> list[str]:
     """Return the headings of what a result says about how sure it is."""
     interval = f"{float(result.attrs['level']):.0%} interval" if "level" in result.attrs else ""
-    return [interval] * bool(interval) + ["p (Benjamini-Hochberg)"] * _has_pvalues(result)
+    calibrated = ["calibrated"] * _has(result, "calibrated")
+    return calibrated + [interval] * bool(interval) + ["p (Benjamini-Hochberg)"] * _has(result, "p_fdr")
 
 
 def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> list[str]:
@@ -204,17 +205,20 @@ def _uncertainty(result: xarray.Dataset, name: str, layer: str, best: str) -> li
         return ["" for _ in _uncertainty_columns(result)]
     at = {"layer_a": layer, "layer_b": best}
     found = []
+    if _has(result, "calibrated"):
+        score = companion(result, name, "calibrated")
+        found.append("" if score is None else f"{float(score.sel(at)):.4f}")
     if "level" in result.attrs:
         low, high = (float(result[f"{name}_{end}"].sel(at)) for end in ("low", "high"))
         found.append(f"{low:.4f} to {high:.4f}")
-    if _has_pvalues(result):
+    if _has(result, "p_fdr"):
         adjusted = companion(result, name, "p_fdr")
         found.append("" if adjusted is None else written_probability(float(adjusted.sel(at))))
     return found
 
 
-def _has_pvalues(result: xarray.Dataset) -> bool:
-    return any(companion(result, name, "p_fdr") is not None for name in measure_names(result))
+def _has(result: xarray.Dataset, kind: str) -> bool:
+    return any(companion(result, name, kind) is not None for name in measure_names(result))
 
 
 def print_diagnosis(found: Diagnosis, *, every: bool) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from homolog.arrays import converted, is_numpy, on_host, to_numpy
 from homolog.diagnostics import Caution, dominated_by_bias, few_permutations, no_interval, order_free
 from homolog.engine.measure_groups import MeasureGroup
+from homolog.engine.model_statistics import Statistics, add, blocks_of, of_parts, of_permutations
 from homolog.engine.planning import Plan
+from homolog.inference.calibrated_scores import best_value, calibrated, is_beyond, thresholds
 from homolog.inference.intervals import intervals
 from homolog.inference.permutations import is_order_free, orders, permuted_values
 from homolog.inference.pvalues import false_discovery, familywise, pvalues
@@ -72,19 +74,30 @@ class RowsAndColumns:
         return found
 
 
+class Companions(NamedTuple):
+    """What stands beside the values of a group of measures."""
+
+    found: dict[str, dict[str, np.ndarray]]
+    """Measure → companion → (layers, layers) matrix, NaN where not asked."""
+    cautions: list[Caution]
+    over_models: dict[str, Statistics]
+    """Measure → what the same permutations and parts of the examples say of pairs of models."""
+
+
 def companions(
     plan: Plan,
     group: MeasureGroup,
     operands: dict[int, Any],
     each: Any,
     step: Callable[..., Any],
-) -> tuple[dict[str, dict[str, np.ndarray]], list[Caution]]:
-    """Return measure → companion → (layers, layers) matrix, NaN where not asked, and what a reader should be told of them."""
+) -> Companions:
+    """Return what was asked for beside the values, and what a reader should be told of it."""
     sides = RowsAndColumns.of(plan, group)
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in group.measures}
     cautions: list[Caution] = []
+    over_models: dict[str, Statistics] = {name: {} for name in group.measures}
     if plan.asked.null:
-        for name, kinds in _nulls(plan, group, operands, sides, each, step).items():
+        for name, kinds in _nulls(plan, group, operands, sides, each, step, over_models).items():
             free = bool(kinds.pop("order_free"))
             found[name] |= kinds
             if free:
@@ -94,13 +107,14 @@ def companions(
             lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_fdr"] > ALPHA)
             cautions += few_permutations(name, int(lost.sum()), int(together.sum()), plan.asked.n_permutations, ALPHA)
     if plan.asked.interval:
-        for name, kinds in _intervals(plan, group, sides, each).items():
+        for name, kinds in _intervals(plan, group, sides, each, over_models).items():
             for flag, caution in (("dubious", dominated_by_bias), ("missing", no_interval)):
                 where = sides.labels(plan, kinds.pop(flag) == 1)
                 cautions += [caution(name, where)] if where else []
             found[name] |= kinds
     size = len(plan.layers)
-    return {name: {key: sides.spread(m, size) for key, m in kinds.items()} for name, kinds in found.items()}, cautions
+    spread = {name: {key: sides.spread(m, size) for key, m in kinds.items()} for name, kinds in found.items()}
+    return Companions(spread, cautions, over_models)
 
 
 def _nulls(
@@ -110,6 +124,7 @@ def _nulls(
     sides: RowsAndColumns,
     each: Any,
     step: Callable[..., Any],
+    over_models: dict[str, Statistics],
 ) -> dict[str, dict[str, np.ndarray]]:
     asked, some = plan.asked, next(iter(group.measures.values()))
     taken = {
@@ -140,20 +155,34 @@ def _nulls(
             "p_fwer": adjusted,
             "p_fdr": false_discovery(p, together),
         }
+        if asked.calibrate:
+            threshold = np.where(np.isnan(p), np.nan, thresholds(values[name], record.kind, asked.level))
+            beyond = is_beyond(p, asked.level)
+            kinds |= {
+                "threshold": threshold,
+                "calibrated": calibrated(values[name][0], threshold, beyond, best_value(record)),
+            }
+        blocks = blocks_of(plan, sides.rows, sides.columns, record)
+        add(over_models[name], of_permutations(values[name], record, blocks, asked.level))
         found[name] = {kind: sides.whole(matrix, record) for kind, matrix in kinds.items()} | {
             "order_free": np.asarray(free)
         }
     return found
 
 
-def _intervals(plan: Plan, group: MeasureGroup, sides: RowsAndColumns, each: Any) -> dict[str, dict[str, np.ndarray]]:
+def _intervals(
+    plan: Plan, group: MeasureGroup, sides: RowsAndColumns, each: Any, over_models: dict[str, Statistics]
+) -> dict[str, dict[str, np.ndarray]]:
     asked = plan.asked
     arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
     xs = [arrays[int(i)] for i in sides.rows]
     ys = xs if plan.same else [arrays[int(j)] for j in sides.columns]
 
     def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
-        return resampled_values(measures, xs, ys, sides.needed, asked.method, asked.rng, each)
+        parts = resampled_values(measures, xs, ys, sides.needed, asked.method, asked.rng, each)
+        for name, record in group.measures.items():
+            add(over_models[name], of_parts(parts[name], record, blocks_of(plan, sides.rows, sides.columns, record)))
+        return parts
 
     found = {}
     for name, ends in intervals(group.measures, asked.level, resampled).items():

@@ -39,6 +39,7 @@ def compare(
     null: Literal["permutation"] | None = None,
     interval: bool = False,
     n_permutations: int = 999,
+    calibrate: bool = False,
     groups: Any = None,
     level: float = 0.95,
     method: Method = "jackknife",
@@ -76,10 +77,15 @@ def compare(
         `<measure>_null` where no formula gives it.
     interval
         whether to add `<measure>_se`, `_low` and `_high` over examples.
+    calibrate
+        whether to add `<measure>_calibrated`: max((s - t) / (s_best - t), 0), where s_best is the value of equal layers and the
+        threshold t how far chance reaches, `<measure>_threshold`. It is 0 for a value that random orders of the examples reach
+        with a probability over 1 - level, and 1 for equal layers; of a distance likewise. Asks for null="permutation" by itself
+        (Gröger, Wen & Brbić 2026, arXiv:2602.14486).
     groups
         (n,) labels within which examples are permuted; see `permutation_test`.
     level, method
-        of the intervals; see `confidence_interval`.
+        of the intervals; see `confidence_interval`. The threshold of calibrated scores is that of p <= 1 - level.
     rng
         seed or NumPy generator for orders and parts.
 
@@ -124,7 +130,16 @@ def compare(
     >>> result.cka.sel(layer_a="late", layer_b="late").item()
     1.0
     """
-    asked = Requested(null, interval, n_permutations, groups, level, method, rng)
+    asked = Requested.of(
+        null,
+        calibrate,
+        interval=interval,
+        n_permutations=n_permutations,
+        groups=groups,
+        level=level,
+        method=method,
+        rng=rng,
+    )
     planned = make_plan(a, b, measures, pairs, memory, asked, executor, names)
     known = row_identity(list(planned.models.values()))
     outcome = run(planned, progress)
@@ -148,6 +163,7 @@ def plan(
     null: Literal["permutation"] | None = None,
     interval: bool = False,
     n_permutations: int = 999,
+    calibrate: bool = False,
     groups: Any = None,
     level: float = 0.95,
     method: Method = "jackknife",
@@ -157,7 +173,7 @@ def plan(
 
     Parameters
     ----------
-    a, b, measures, pairs, names, executor, memory, null, interval, n_permutations, groups, level, method, rng
+    a, b, measures, pairs, names, executor, memory, null, interval, n_permutations, calibrate, groups, level, method, rng
         as for `compare`; what permutations and parts of the examples take is counted.
     progress
         of no effect here: nothing is computed.
@@ -182,7 +198,16 @@ def plan(
       cca: subspace family, pair by pair; 3.7e+08 floating-point operations, ... MiB
     in all 4.5e+08 floating-point operations, at most ... MiB at a time
     """
-    asked = Requested(null, interval, n_permutations, groups, level, method, rng)
+    asked = Requested.of(
+        null,
+        calibrate,
+        interval=interval,
+        n_permutations=n_permutations,
+        groups=groups,
+        level=level,
+        method=method,
+        rng=rng,
+    )
     planned = make_plan(a, b, measures, pairs, memory, asked, executor, names)
     _ = planned.measure_groups  # what cannot be done is said here, not when the plan is printed
     return planned

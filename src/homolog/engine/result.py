@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.activations import Module
+from homolog.engine import model_statistics
 from homolog.engine.planning import Plan
 from homolog.engine.run import Outcome
 from homolog.inference.uncertainty import MEANINGS
@@ -28,7 +29,10 @@ def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:
     variables: dict[str, Any] = {}
     for name, record in plan.measures.items():
         values = outcome.values[name]
-        variables[name] = (dimensions, _asked(plan, values), measure_attributes(record))
+        about = measure_attributes(record)
+        if outcome.over_models.get(name):
+            about[model_statistics.ATTRIBUTE] = model_statistics.attribute(plan, record, outcome.over_models[name])
+        variables[name] = (dimensions, _asked(plan, values), about)
         companions: dict[str, tuple[np.ndarray, str]] = {}
         if record.symmetric is False:
             companions["reversed"] = values.T, "the measure with the roles of the two layers exchanged"
@@ -38,6 +42,8 @@ def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:
             about = {"companion_of": name, "meaning": meaning}
             if suffix in ("p", "p_fdr", "p_fwer"):
                 about["method"] = "permutation" if plan.asked.null else "moments"
+            if suffix == "calibrated":
+                about |= {"kind": "similarity", "range": "[0.0, 1.0]"}
             variables[f"{name}_{suffix}"] = (dimensions, _asked(plan, matrix), about)
     return xarray.Dataset(variables, _coordinates(plan, outcome, dimensions), _attributes(plan, outcome))
 
@@ -95,6 +101,8 @@ def _asked_for(plan: Plan) -> dict[str, Any]:
         found["n_permutations"] = np.int32(plan.asked.n_permutations)
     if plan.asked.interval:
         found |= {"interval": plan.asked.method, "level": plan.asked.level}
+    if plan.asked.calibrate:
+        found["alpha"] = plan.asked.alpha
     return found
 
 

@@ -25,8 +25,9 @@ from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
 from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_most, pooled
 from homolog.diagnostics import Caution, explain_nan, high_null_level, listed, undefined
-from homolog.engine.companions import companions
+from homolog.engine.companions import Companions, companions
 from homolog.engine.measure_groups import MeasureGroup, PairBatch
+from homolog.engine.model_statistics import Statistics
 from homolog.engine.moment_pvalues import moment_pvalues
 from homolog.engine.planning import Layer, Plan
 from homolog.measures.evaluation import (
@@ -65,6 +66,8 @@ class Outcome:
     cautions: list[Caution] = field(default_factory=list)
     companions: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     """Measure → companion → matrix, where they were asked for."""
+    over_models: dict[str, Statistics] = field(default_factory=dict)
+    """Measure → what permutations and parts of the examples say of pairs of models."""
     order_scores: dict[str, np.ndarray] = field(default_factory=dict)
     """Where values lie among those of all orders of the examples, in standard deviations from the mean."""
 
@@ -97,14 +100,13 @@ class Outcome:
             if name in levels:
                 self.nulls[name][at] = np.where(wanted, levels[name], self.nulls[name][at])
 
-    def add_companions(
-        self, found: dict[str, dict[str, np.ndarray]], cautions: list[Caution], *, grouped: bool
-    ) -> None:
+    def add_companions(self, added: Companions, *, grouped: bool) -> None:
         """Add companions; the formulas of null levels are for orders of all examples, not for those within groups."""
-        self.companions |= found
-        self.cautions += cautions
+        self.companions |= added.found
+        self.cautions += added.cautions
+        self.over_models |= added.over_models
         if grouped:
-            self.nulls |= {name: kinds["null"] for name, kinds in found.items()}
+            self.nulls |= {name: kinds["null"] for name, kinds in added.found.items()}
 
     def add_pvalues(self, found: Mapping[str, dict[str, np.ndarray]]) -> None:
         """Add p-values to what stands beside the values already."""
@@ -164,7 +166,7 @@ def run(plan: Plan, progress: bool | None) -> Outcome:
     with progress_bar("comparing", steps, progress, bar_format=_BAR) as shown:
         for groups in plan.preparations:
             _run_together(plan, groups, outcome, shown.update)
-    outcome.cautions += _made_dense(plan)
+    outcome.cautions += plan.asked.cautions() + _made_dense(plan)
     return outcome.concluded(plan)
 
 
@@ -200,7 +202,7 @@ def _run_together(plan: Plan, groups: Sequence[MeasureGroup], outcome: Outcome, 
             known = {int(plan.used[place]): (light or operands)[place] for place in sorted(light or operands)}
             if plan.asked.any:
                 beside = companions(plan, group, known, at_most(each, group.at_once[1]), step)
-                outcome.add_companions(*beside, grouped=plan.asked.groups is not None)
+                outcome.add_companions(beside, grouped=plan.asked.groups is not None)
             if plan.asked.null is None and outcome.order_scores.keys() & group.measures.keys():
                 outcome.add_pvalues(
                     moment_pvalues(

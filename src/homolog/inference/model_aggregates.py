@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import scipy
@@ -15,6 +16,41 @@ FORMULAS = {
     "max": "best value of all pairs of layers",
     "assignment": "mean over the pairs of the best one-to-one assignment of layers; of the longer model some stay alone",
 }
+
+
+class Block(NamedTuple):
+    """Where the pairs of layers of two models stand in a matrix of values of layers."""
+
+    models: tuple[int, int]
+    rows: np.ndarray
+    columns: np.ndarray
+    namesakes: np.ndarray
+    """(rows, columns) bool, which pairs have the same name."""
+    complete: bool
+    """Whether the pairs were all asked for."""
+    mirrored: bool = False
+    """Whether only the half above the diagonal is there, of a model with itself by a symmetric measure."""
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Return (..., rows, columns) values of this block."""
+        found = values[..., self.rows[:, None], self.columns[None, :]]
+        if not self.mirrored:
+            return found
+        upper = np.triu(np.ones(found.shape[-2:], dtype=bool))
+        return np.where(upper, found, np.swapaxes(found, -1, -2))
+
+    def serves(self, by: By) -> bool:
+        """Say whether the pairs that were asked for are those that are needed."""
+        return self.complete or by == "same_name"
+
+
+def of_blocks(values: np.ndarray, by: By, kind: str, blocks: Sequence[Block]) -> np.ndarray:
+    """Return one number for each block of each of (..., layers, layers) values, the first of which say what counts."""
+    found = np.full((len(values), len(blocks)), np.nan)
+    for place, block in enumerate(blocks):
+        if block.serves(by):
+            found[:, place] = aggregated(block.of(values), by, kind, block.namesakes)
+    return found
 
 
 def check_way(by: str) -> None:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from homolog.diagnostics import Caution, all_calibrated_zero, listed
+from homolog.inference.calibrated_scores import best_value, rank_of
 from homolog.inference.checks import check_count, check_level, check_method, check_size
 from homolog.inference.permutations import numbered
 from homolog.inference.resampling import Method
@@ -21,6 +23,8 @@ MEANINGS = {
     "p": "probability of a value at least as alike if the two layers were independent",
     "p_fwer": "the same for all pairs at once (familywise error rate): by the largest standardised value of each permutation",
     "p_fdr": "the same, adjusted for the share of false discoveries (false discovery rate, Benjamini-Hochberg)",
+    "threshold": "how far chance reaches: the order statistic at 1 - alpha of the value and those under random permutations",
+    "calibrated": "how far the value lies beyond the threshold: 0 where it does not, 1 for equal layers",
     "se": "standard error over examples",
     "low": "lower end of the interval for the value on infinitely many examples",
     "high": "upper end of the interval for the value on infinitely many examples",
@@ -45,6 +49,12 @@ class Requested:
     level: float = 0.95
     method: Method = "jackknife"
     rng: int | np.random.Generator = 0
+    calibrate: bool = False
+
+    @classmethod
+    def of(cls, null: Any, calibrate: Any, **others: Any) -> Requested:
+        """Return what is asked for: calibrated scores come from permutations, which they ask for too."""
+        return cls("permutation" if calibrate is True and null is None else null, calibrate=calibrate, **others)
 
     def check(self, n: int, measures: Mapping[str, Measure]) -> None:
         """Raise for what cannot be asked of n examples."""
@@ -53,6 +63,7 @@ class Requested:
         if not isinstance(self.interval, bool | np.bool_):
             raise ValueError(f"interval must be True or False, got {self.interval!r}: the method goes into method=.")
         check_count(self.n_permutations)
+        self._check_calibrate(measures)
         check_level(self.level)
         check_method(self.method)
         if self.groups is not None:
@@ -64,6 +75,26 @@ class Requested:
                 check_size(n, record, self.method)
         elif self.method != Requested.method:
             raise ValueError(f"method={self.method!r} is for intervals, got none: pass interval=True.")
+
+    def _check_calibrate(self, measures: Mapping[str, Measure]) -> None:
+        if not isinstance(self.calibrate, bool | np.bool_):
+            raise ValueError(f"calibrate must be True or False, got {self.calibrate!r}.")
+        endless = [name for name, record in measures.items() if not np.isfinite(best_value(record))]
+        if self.calibrate and endless:
+            raise ValueError(
+                f"calibrate=True needs measures with a best value, which equal layers have, got {listed(endless)} without one: "
+                f"leave calibrate out, or these measures."
+            )
+
+    @property
+    def alpha(self) -> float:
+        """How likely chance alone is to reach beyond the threshold of calibrated scores."""
+        return round(1 - self.level, 12)
+
+    def cautions(self) -> list[Caution]:
+        """Return what a reader should be told of what was asked for, whatever the values."""
+        few = self.calibrate and rank_of(self.level, self.n_permutations) > self.n_permutations
+        return [all_calibrated_zero(self.n_permutations, self.alpha)] if few else []
 
     def refuse_in_parts(self, needed: int, memory: int, *, elsewhere: bool) -> None:
         """Raise where not all can be in memory at once: permutations and parts of the examples need it there."""

@@ -3,13 +3,19 @@
 from homolog.plot.curves import lines, probe
 from homolog.plot.findings import explanation, identification, shared_subspace
 from homolog.plot.heatmaps import heatmap, heatmaps
+from homolog.plot.model_maps import dendrogram, embedding, model_heatmap
+from homolog.plot.redundancy_pictures import redundancy
 
 __all__ = [
+    "dendrogram",
+    "embedding",
     "explanation",
     "heatmap",
     "heatmaps",
     "identification",
     "lines",
+    "model_heatmap",
     "probe",
+    "redundancy",
     "shared_subspace",
 ]

@@ -14,6 +14,7 @@ from homolog.results import (
     by_chance,
     chosen_measure,
     colour_limits,
+    is_calibrated,
     is_tested,
     marks,
     measure_names,
@@ -46,7 +47,7 @@ def heatmap(
     result
         what `homolog.compare` returned.
     measure
-        which of its measures; the first by default.
+        which of its measures, or the calibrated scores of one, as "cka_calibrated"; the first measure by default.
     ax
         where to draw; a new figure of fitting size by default.
     best
@@ -89,7 +90,7 @@ def heatmap(
     result = arranged(result)
     if "a" not in result.dims:
         two_models(result)
-    name = chosen_measure(result, measure)
+    name = _drawn(result, measure)
     variable = result[name]
     rows, columns = (layer_labels(result, side) for side in "ab")
     default = "magma_r" if variable.attrs["kind"] == "distance" else "magma"
@@ -189,13 +190,18 @@ def heatmaps(
         ax.remove()
     for bar in (ax for ax in figure.axes[there:] if ax.get_label() == "<colorbar>"):
         bar.set_ylabel("")  # small panels have no room for it
-    crossed = any(by_chance(result, chosen_measure(result, measure)).any() for _, result, measure in panels)
-    tested = all(is_tested(result, chosen_measure(result, measure)) for _, result, measure in panels)
+    crossed = any(by_chance(result, _drawn(result, measure)).any() for _, result, measure in panels)
+    tested = all(is_tested(result, _drawn(result, measure)) for _, result, measure in panels)
     if sentences := _sentences(best, crossed, tested):
         figure.supxlabel(", ".join(sentences), fontsize=9)
     if title is not None:
         figure.suptitle(plain(title))
     return figure
+
+
+def _drawn(result: xarray.Dataset, measure: str | None) -> str:
+    """Return which variable is drawn."""
+    return measure if measure is not None and is_calibrated(result, measure) else chosen_measure(result, measure)
 
 
 def _draw(ax: Axes, result: xarray.Dataset, name: str, chosen: Look, best: bool) -> tuple[Any, bool]:

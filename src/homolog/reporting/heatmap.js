@@ -8,6 +8,7 @@ const coloured = value => {
 };
 
 const colourLimits = (view, matrix) => {
+  if (state.quantity === "calibrated") return [0, 1];
   if (IN_UNITS_OF_MEASURE.has(state.quantity) && state.range === "measure") return view.measure.limits;
   const [low, high] = extent(finiteOnly(matrix.flat()));
   if (LOGARITHMIC.has(state.quantity)) return [Math.min(low, -2), 0];
@@ -33,7 +34,7 @@ const colourBar = (view, limits, narrow) => {
 
 /** Whether dark is alike: distances, and probabilities, of which small ones speak against chance. */
 const isReversed = view =>
-  view.measure.distance ? !["above", ...LOGARITHMIC].includes(state.quantity) : LOGARITHMIC.has(state.quantity);
+  view.measure.distance ? !["above", "calibrated", ...LOGARITHMIC].includes(state.quantity) : LOGARITHMIC.has(state.quantity);
 
 const cellText = (view, i, j) => {
   const value = at(view, state.quantity, i, j);

@@ -53,6 +53,11 @@ const factsOf = (view, i, j) => {
   );
   add("se", "standard error", value => shown(value) + (state.scope === "mean" ? " over models" : ""));
   add("null", "null level", value => shown(value) + ", what independent data give on average");
+  add(
+    "calibrated",
+    "calibrated",
+    value => shown(value) + ": 0 is what chance reaches (" + shown(get("threshold")) + "), 1 is equal",
+  );
   add("p", "p-value", value => probability(value) + (about.p ? " (" + about.p + ")" : ""));
   add(
     "p_fdr",

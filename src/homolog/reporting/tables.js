@@ -189,6 +189,7 @@ const layerColumn = (view, title, side, get) => ({
 const companionColumns = (view, cell) => {
   const kinds = [
     ["null", "null level", v => fixed(v, view.places)],
+    ["calibrated", "calibrated", v => fixed(v, 4)],
     ["p", "p", probability],
     ["p_fdr", "adjusted p", probability],
     ["low", "low", v => fixed(v, view.places)],

@@ -15,6 +15,7 @@ const state = {
 const QUANTITIES = {
   values: "value",
   above: "value beyond its null level",
+  calibrated: "calibrated: 0 is what chance reaches, 1 is equal",
   null: "null level",
   p: "p-value",
   p_fdr: "p-value, false discovery rate",

@@ -1,0 +1,285 @@
+"""Whether models of one group are more alike than models of different groups, by permutation of their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from homolog.analysis.arrangements import arrangements, count_arrangements, count_namings
+from homolog.analysis.model_pairs import ModelPairs, labels_of, model_pairs
+from homolog.diagnostics import Caution, FewModelsWarning, give, listed
+from homolog.inference.checks import check_count
+from homolog.markup import Shown
+from homolog.names import printable, quoted
+from homolog.results import written_probability
+
+ROUNDING = 1e-9
+"""Sums of squares this close, relative to the whole, are equal: the same pairs added in another order."""
+COMMON_ALPHA = 0.05
+"""Where no p-value can be as small as this, a reader is told."""
+
+
+@dataclass(frozen=True)
+class GroupTest(Shown):
+    """What a test of groups of models found; `print` it for sentences."""
+
+    statistic: float
+    """Anderson's pseudo-F: spread between groups over spread within, each by its degrees of freedom."""
+    r2: float
+    """Share of the spread of all models that lies between groups."""
+    pvalue: float
+    """Share of the arrangements of the labels whose pseudo-F is at least as large."""
+    within: float
+    """Mean value of pairs of models in one group."""
+    between: float
+    """Mean value of pairs of models in different groups."""
+    difference: float
+    """How much more alike pairs in one group are, positive where they are more alike."""
+    difference_pvalue: float
+    """Share of the arrangements with at least such a difference."""
+    dispersion_statistic: float
+    """F of the models' distances to the centre of their group: large where some groups are wider than others."""
+    dispersion_pvalue: float
+    """Share of the arrangements of these distances with at least such an F."""
+    smallest_pvalue: float
+    """The smallest p that the models and groups allow."""
+    n_arrangements: int
+    """Arrangements of the labels that were counted, the observed one among them."""
+    exact: bool
+    """Whether these are all there are."""
+    sizes: dict[str, int]
+    """Group → its number of models."""
+    kind: str
+    """"similarity" or "distance": what `within` and `between` are means of."""
+    null: np.ndarray = field(repr=False, compare=False)
+    """(n_arrangements,) pseudo-F of every arrangement, the observed one first."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences())
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return what was found in words."""
+        how = f"all {self.n_arrangements}" if self.exact else f"{self.n_arrangements - 1} random"
+        groups = ", ".join(f"{printable(name)} ({size})" for name, size in self.sizes.items())
+        p, of_difference, of_spread = (
+            _p(value) for value in (self.pvalue, self.difference_pvalue, self.dispersion_pvalue)
+        )
+        found = [
+            f"{sum(self.sizes.values())} models in {len(self.sizes)} groups: {groups}.",
+            f"The groups hold {self.r2:.0%} of the spread of the models: pseudo-F = {self.statistic:.3g}, {p} by "
+            f"{how} arrangements of the labels (PERMANOVA).",
+            f"The mean {self.kind} is {self.within:.3g} within groups and {self.between:.3g} between them ({of_difference} "
+            f"that models of a group are more alike).",
+        ]
+        found += [_about_spread(self.dispersion_pvalue, of_spread)]
+        if self.smallest_pvalue > COMMON_ALPHA:
+            found.append(f"With so few models no p-value can be below {self.smallest_pvalue:.2g}.")
+        return tuple(found)
+
+
+def _p(value: float) -> str:
+    return f"p = {written_probability(value)}" if value >= 1e-4 else f"p {written_probability(value)}"
+
+
+def _about_spread(pvalue: float, written: str) -> str:
+    if np.isnan(pvalue):
+        return "PERMANOVA also reacts to groups of unequal width, which these groups are too small to show."
+    if pvalue <= COMMON_ALPHA:
+        return f"The groups are not equally wide ({written}), to which PERMANOVA reacts too: they may lie in one place."
+    return f"PERMANOVA also reacts to groups of unequal width, of which nothing is seen here ({written})."
+
+
+def permanova(
+    similarities: Any,
+    groups: Any,
+    *,
+    within: Any = None,
+    measure: str | None = None,
+    calibrated: bool = False,
+    names: Iterable[Any] | None = None,
+    n_permutations: int = 999,
+    rng: int | np.random.Generator = 0,
+) -> GroupTest:
+    """Test whether groups of models (architecture, data, objective) are more alike within than between: PERMANOVA.
+
+    With d_ij the distances of N models in a groups of n_g models, SS_T = Σ d_ij² / N over all pairs and SS_W the sum over the
+    groups of Σ d_ij² / n_g over their pairs:
+
+        F = (SS_T − SS_W) / (a − 1) · (N − a) / SS_W,   R² = 1 − SS_W / SS_T.
+
+    The labels of the models change places: p is the share of arrangements whose F is at least as large, the observed one
+    counted. If there are at most 1 + n_permutations arrangements, each is counted once and p is exact.
+
+    Parameters
+    ----------
+    similarities, measure, calibrated, names
+        as for `embed`, with the same distances.
+    groups
+        mapping of models to labels, or one label for each model in order.
+    within
+        the same for blocks: labels change places only within a block, as where each architecture was trained on each data set
+        and only the data are asked about.
+    n_permutations
+        random arrangements where there are more.
+    rng
+        seed or NumPy generator.
+
+    Returns
+    -------
+    GroupTest
+        `statistic` (F), `r2`, `pvalue`; the mean similarity `within` and `between` groups and their `difference` with a
+        one-sided p of its own; `dispersion_pvalue`, whether the groups differ in width; `smallest_pvalue`, the smallest p that
+        so few models allow. Print it for sentences.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        As `embed`; for a model without a group, fewer than two groups, groups of one model throughout, blocks that leave
+        nothing to permute, or models that are all equal.
+
+    Warns
+    -----
+    FewModelsWarning
+        Where no p-value can be 0.05 or less: two groups of two models reach 1/3, two of three 0.1, two of four 0.029.
+    AsymmetryWarning
+        Where the two directions differ; their mean is taken.
+
+    Notes
+    -----
+    Models are the units: p is valid if they could have had each other's labels, as independent trainings can. Checkpoints or
+    fine-tuned copies of one network are not independent; give the network they come from in `within`, or take one of each.
+
+    F is also large where groups differ in width but not in place, above all where the smaller group is the wider one. The
+    dispersion test asks for that: F of a one-way analysis of variance of the distances z_i of the models to the centre of
+    their group, z_i² = Σ_j d_ij² / n − Σ_jk d_jk² / 2n² (0 where that is negative), times n/(n − 1) for the centre being taken
+    from the group. It is approximate, and NaN unless two groups have at least three models. Groups of one model have no pair
+    within, and add nothing to SS_W.
+
+    Cost: n² per arrangement.
+
+    References
+    ----------
+    Anderson, Austral Ecology 2001 (PERMANOVA); Anderson, Biometrics 2006 (dispersion); Clarke, Australian Journal of Ecology
+    1993 (within against between); Phipson & Smyth, Statistical Applications in Genetics and Molecular Biology 2010.
+
+    Examples
+    --------
+    >>> import numpy as np, homolog as hl
+    >>> family = np.repeat(["cnn", "transformer"], 4)
+    >>> similar = np.where(family[:, None] == family, 0.8, 0.3) + 0.2 * np.eye(8)
+    >>> found = hl.permanova(similar, family)
+    >>> round(found.r2, 2), round(found.pvalue, 3), found.exact
+    (0.65, 0.029, True)
+    """
+    check_count(n_permutations)
+    pairs = model_pairs(similarities, measure=measure, calibrated=calibrated, names=names, fewest=3)
+    labels = np.array(labels_of(groups, pairs.names, "groups"))
+    blocks = np.zeros(len(labels)) if within is None else np.array(labels_of(within, pairs.names, "within"))
+    found = compared_groups(pairs, labels, blocks, int(n_permutations), np.random.default_rng(rng))
+    cautions = list(pairs.cautions)
+    if found.smallest_pvalue > COMMON_ALPHA:
+        sizes = listed((str(size) for size in found.sizes.values()), 8)
+        message = (
+            f"{len(labels)} models in groups of {sizes} allow no p-value below {found.smallest_pvalue:.2g}: add models, or more "
+            f"permutations if these are the limit."
+        )
+        cautions.append(Caution(FewModelsWarning, message))
+    give(cautions)
+    return found
+
+
+def compared_groups(
+    pairs: ModelPairs, labels: np.ndarray, blocks: np.ndarray, n_permutations: int, random: np.random.Generator
+) -> GroupTest:
+    """Return the test, without a word on whether it can reject."""
+    names, places, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    _check_groups(names, sizes, places, blocks)
+    squares = pairs.distances**2
+    total = squares.sum() / (2 * len(labels))
+    if total <= ROUNDING:
+        raise ValueError("groups need models that differ, got models that are all equal: nothing can be tested.")
+    orders, exact = arrangements(places, blocks, n_permutations, random)
+    inside = np.array([_inside(squares, order, sizes) for order in orders])
+    means = np.array([_means(pairs, order) for order in orders])
+    apart = (means[:, 0] - means[:, 1]) * (1 if pairs.kind == "similarity" else -1)
+    namings = count_namings(places, blocks)
+    smallest = namings / count_arrangements(places, blocks) if exact else 1 / len(orders)
+    with np.errstate(divide="ignore"):
+        null = (total - inside) / (len(names) - 1) * (len(labels) - len(names)) / inside
+    wider, of_wider = _dispersion(squares, places, blocks, n_permutations, random)
+    return GroupTest(
+        statistic=float(null[0]),
+        r2=float(1 - inside[0] / total),
+        pvalue=float(np.mean(inside <= inside[0] + ROUNDING * total)),
+        within=float(means[0, 0]),
+        between=float(means[0, 1]),
+        difference=float(apart[0]),
+        difference_pvalue=float(np.mean(apart >= apart[0] - ROUNDING * np.abs(pairs.values).max())),
+        dispersion_statistic=wider,
+        dispersion_pvalue=of_wider,
+        smallest_pvalue=float(smallest),
+        n_arrangements=len(orders),
+        exact=exact,
+        sizes={str(name): int(size) for name, size in zip(names, sizes, strict=True)},
+        kind=pairs.kind,
+        null=null,
+    )
+
+
+def _check_groups(names: np.ndarray, sizes: np.ndarray, places: np.ndarray, blocks: np.ndarray) -> None:
+    if len(names) < 2:
+        raise ValueError(
+            f"groups must be at least two, got {quoted(str(names[0]))} alone: label the models by what differs."
+        )
+    if sizes.max() < 2:
+        raise ValueError("groups must hold at least two models somewhere, got every model in a group of its own.")
+    if count_arrangements(places, blocks) == 1:
+        raise ValueError(
+            "within must leave labels to permute, got blocks of one group each: take blocks in which several groups occur."
+        )
+
+
+def _inside(squares: np.ndarray, order: np.ndarray, sizes: np.ndarray) -> float:
+    """Return SS_W."""
+    same = order[:, None] == order[None, :]
+    return float((squares * same / (2 * sizes[order])[:, None]).sum())
+
+
+def _means(pairs: ModelPairs, order: np.ndarray) -> tuple[float, float]:
+    first, second = pairs.upper
+    same = order[first] == order[second]
+    values = pairs.values[pairs.upper]
+    return float(values[same].mean()), float(values[~same].mean())
+
+
+def _dispersion(
+    squares: np.ndarray, places: np.ndarray, blocks: np.ndarray, n_permutations: int, random: np.random.Generator
+) -> tuple[float, float]:
+    """Return F of the distances to the centres of groups of three and more, and its p when these change places."""
+    sizes = np.bincount(places)
+    kept = sizes[places] >= 3
+    if np.sum(sizes >= 3) < 2:
+        return float("nan"), float("nan")
+    same = (places[:, None] == places[None, :]) / sizes[places][:, None]
+    to_all = (squares * same).sum(axis=1)
+    halves = np.array([to_all[places == group].mean() / 2 for group in range(len(sizes))])[places]
+    out = np.sqrt(np.maximum(to_all - halves, 0) * sizes[places] / np.maximum(sizes[places] - 1, 1))[kept]
+    orders, _ = arrangements(places[kept], blocks[kept], n_permutations, random)
+    values = np.array([_variance_ratio(out, order) for order in orders])
+    return float(values[0]), float(np.mean(values >= values[0] * (1 - ROUNDING)))
+
+
+def _variance_ratio(values: np.ndarray, places: np.ndarray) -> float:
+    """Return F of a one-way analysis of variance; 0 where nothing varies."""
+    counts = np.bincount(places)
+    there = counts > 0
+    sums = np.bincount(places, values)
+    between = float((sums[there] ** 2 / counts[there]).sum() - values.sum() ** 2 / len(values))
+    whole = float(((values - values.mean()) ** 2).sum())
+    freedom = there.sum() - 1, len(values) - there.sum()
+    if whole <= ROUNDING * float((values**2).sum()) or min(freedom) < 1:
+        return 0.0
+    return between / freedom[0] * freedom[1] / max(whole - between, ROUNDING * whole)

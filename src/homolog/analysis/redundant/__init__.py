@@ -1,0 +1,1 @@
+"""Which blocks of a deep network change little: what they do to the residual stream, and what that says."""

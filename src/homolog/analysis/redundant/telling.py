@@ -1,0 +1,225 @@
+"""What a result of `redundancy` says, in a few sentences."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, check_redundancy, forms_of
+from homolog.analysis.redundant.tabulating import last_block
+from homolog.diagnostics import listed
+from homolog.names import shown
+
+if TYPE_CHECKING:
+    import xarray
+
+FEW = 3
+"""Blocks and features that are told by name."""
+TOLD_SHARE = 0.5
+"""Share of the squared norm that the mean of a layer must hold to be told."""
+
+
+def redundancy_lines(result: xarray.Dataset) -> list[str]:
+    """Return the sentences of the summary; the last two say what not to conclude, and what to do next."""
+    check_redundancy(result)
+    found = [_looked_at(result), _least_influence(result), _runs(result), *_features(result), *_rows(result)]
+    found += [_growth(result), *_mean(result), *_accuracy(result), *_losses(result)]
+    found += [f"Note: {note}." for note in json.loads(result.attrs.get("notes", "[]"))]
+    found.append(str(result.attrs["caution"]))
+    if "loss" not in result:
+        found.append(
+            "Next, see what is lost without the blocks: homolog.redundancy(activations, loss=...), of your own loss; "
+            "homolog.report(result, 'report.html') shows all numbers"
+        )
+    return found
+
+
+def _looked_at(result: xarray.Dataset) -> str:
+    blocks = [str(name) for name in result.block.values]
+    count = "One block was" if len(blocks) == 1 else f"{len(blocks)} blocks were"
+    which = shown(blocks[0]) if len(blocks) == 1 else f"{shown(blocks[0])} to {shown(blocks[-1])}"
+    return (
+        f"{count} looked at ({which}, fed by {shown(str(result.input.values[0]))}; {int(result.attrs['features'])} features) "
+        f"over {int(result.attrs['n_examples'])} rows by their influence, 1 − mean cosine of input and output, which is 0 where "
+        f"a block changes no direction."
+    )
+
+
+def _least_influence(result: xarray.Dataset) -> str:
+    told = [f"{what}: {_smallest(result, f'influence{suffix}')}" for suffix, what in forms_of(result).items() if suffix]
+    return "; ".join([f"Least influence: {_smallest(result, 'influence')}", *told]) + "."
+
+
+def _smallest(result: xarray.Dataset, name: str) -> str:
+    values = result[name].values
+    order = [place for place in np.argsort(values, kind="stable")[:FEW] if not math.isnan(values[place])]
+    return (
+        ", ".join(f"{shown(str(result.block.values[place]))} ({number(values[place])})" for place in order) or "unknown"
+    )
+
+
+def _runs(result: xarray.Dataset) -> str:
+    spans = [int(span) for span in result.span.values]
+    told = sorted({span for span in (1, 2, 3, len(spans) // 4, len(spans) // 2) if 0 < span <= len(spans)})
+    first = f"Run of blocks that changes least, by angular distance: {_runs_of(result, '', told)}"
+    others = [f"{what}: {_runs_of(result, suffix, told[:3])}" for suffix, what in forms_of(result).items() if suffix]
+    return "; ".join([first, *others]) + "."
+
+
+def _runs_of(result: xarray.Dataset, suffix: str, spans: Sequence[int]) -> str:
+    told = []
+    for span in spans:
+        start = str(result[f"best_start{suffix}"].sel(span=span).item())
+        if not start:
+            continue
+        run = shown(start) if span == 1 else f"{shown(start)} to {shown(last_block(result, start, span))}"
+        ties = int(result[f"best_ties{suffix}"].sel(span=span).item())
+        equal = f", the first of {ties} equal runs" if ties > 1 else ""
+        told.append(f"{span} → {run} ({number(result[f'best_value{suffix}'].sel(span=span).item())}{equal})")
+    return ", ".join(told) or "unknown"
+
+
+def _features(result: xarray.Dataset) -> list[str]:
+    told = json.loads(result.attrs["massive_features"])
+    massive = result.attrs["criterion"] != "named by the caller"
+    if not told:
+        return ["No feature is massive: there are no numbers without features."] if massive else []
+    found = []
+    for each in told[:FEW]:
+        held, layers = _where(each["share"])
+        times = "" if each["times_median"] is None else f", {each['times_median']:.3g} times the median magnitude"
+        found.append(
+            f"{'Massive feature' if massive else 'Feature'} {each['feature']} holds {held} of the squared norm of {layers}; "
+            f"largest ({each['largest']:.3g}{times}) in {shown(each['layer'])}, {_place(each)}."
+        )
+    more = f" (feature {', '.join(str(each['feature']) for each in told[FEW:])}, too)" if len(told) > FEW else ""
+    found.append(f"{_changed(result, WITHOUT)}{more}.")
+    return found
+
+
+def _changed(result: xarray.Dataset, suffix: str) -> str:
+    """Say how far some numbers are others without features or rows."""
+    what = "these features" if suffix == WITHOUT else "these rows"
+    names = ["influence", "effective_rank", json.loads(result.attrs["measures"])[0]]
+    words = ["median influence", "median effective rank", f"median {names[2]} of neighbours"]
+    told = []
+    for name, word in zip(names, words, strict=True):
+        values = [np.asarray(result[each].values) for each in (name, name + suffix)]
+        if values[0].ndim == 2:
+            values = [np.diagonal(matrix, 1) for matrix in values]
+        before, after = (float(np.nanmedian(each)) if np.isfinite(each).any() else math.nan for each in values)
+        told.append(f"{word} {number(after)} instead of {number(before)}")
+    return f"Without {what}: {', '.join(told)}"
+
+
+def _where(share: dict[str, float]) -> tuple[str, str]:
+    """Say in which layers a feature, or rows, hold much: all with at least half of the most that any has."""
+    most = max(share.values())
+    names = list(share)
+    places = [place for place, name in enumerate(names) if most > 0 and share[name] >= most / 2]
+    if not places:
+        return "0 %", "every layer"
+    least = min(share[names[place]] for place in places)
+    held = _percent(most) if _percent(least) == _percent(most) else f"{_percent(least)} to {_percent(most)}"
+    if len(places) > 1 and places == list(range(places[0], places[-1] + 1)):
+        return held, f"{shown(names[places[0]])} to {shown(names[places[-1]])}"
+    return held, listed(names[place] for place in places)
+
+
+def _place(each: dict[str, Any]) -> str:
+    if "position" in each:
+        return f"at position {each['position']} of example {shown(each.get('example', '?'))}"
+    return f"in example {shown(each['example'])}" if "example" in each else f"in row {each['row']}"
+
+
+def _rows(result: xarray.Dataset) -> list[str]:
+    if "outlying_rows" not in result.attrs:
+        return []
+    told = json.loads(result.attrs["outlying_rows"])
+    held, layers = _where(told["share"])
+    positions = told.get("positions", {})
+    at = "; ".join(f"{count} at position {position}" for position, count in positions.items())
+    if not positions:
+        at = "the longest " + _place(told["longest"][0]) if told["longest"] else ""
+    share = told["count"] / int(result.attrs["n_examples"])
+    return [
+        f"{told['count']} of the rows ({_percent(share)}) are over 10 times as long as the median row of their layer, and hold "
+        f"{held} of the squared norm of {layers} ({at}). {_changed(result, WITHOUT_ROWS)}."
+    ]
+
+
+def _growth(result: xarray.Dataset) -> str:
+    norm, rank = result.norm.values, result.effective_rank.values
+    return (
+        f"The mean norm of the rows goes from {number(norm[0])} to {number(norm[-1])}, the effective rank from "
+        f"{number(rank[0])} to {number(rank[-1])} of {int(result.attrs['features'])} features."
+    )
+
+
+def _mean(result: xarray.Dataset) -> list[str]:
+    share = np.nan_to_num(result.mean_share.values)
+    place = int(share.argmax())
+    if share[place] < TOLD_SHARE:
+        return []
+    return [
+        f"The mean of all rows holds {_percent(share[place])} of the squared norm of {shown(str(result.layer.values[place]))}: "
+        f"cosines are not centred, and what all rows share brings them near 1."
+    ]
+
+
+def _accuracy(result: xarray.Dataset) -> list[str]:
+    if "accuracy" not in result:
+        return []
+    values = result.accuracy.values
+    return [
+        f"A linear probe reads the labels from the first layer with an accuracy of {values[0]:.2f}, from the last with "
+        f"{values[-1]:.2f} (chance {float(result.attrs['chance']):.2f}); a probe is no test of removal."
+    ]
+
+
+def _losses(result: xarray.Dataset) -> list[str]:
+    if "loss" not in result:
+        return []
+    base, single = float(result.attrs["baseline_loss"]), result.loss.values
+    blocks = [str(name) for name in result.block.values]
+    least = int(np.nanargmin(result.influence.values)) if np.isfinite(result.influence.values).any() else 0
+    found = [
+        f"Your loss is {number(base)} for the whole network, and {number(single[least])} without {shown(blocks[least])}, the "
+        f"block of least influence."
+    ]
+    if np.isfinite(single).any() and float(np.nanmin(single)) < single[least]:
+        lowest = int(np.nanargmin(single))
+        found[0] = f"{found[0][:-1]}; it is lowest without {shown(blocks[lowest])} ({number(single[lowest])})."
+    if len(blocks) > FEW and np.isfinite(single).all() and np.ptp(single) > 0 and np.ptp(result.influence.values) > 0:
+        from scipy.stats import spearmanr
+
+        agreement = float(spearmanr(result.influence.values, single).statistic)
+        found.append(
+            f"The orders of influence and of loss have a rank correlation of {agreement:.2f} over single blocks."
+        )
+    runs = [
+        f"{int(span)} → {number(loss)}"
+        for span, loss in zip(result.span.values, result.best_loss.values, strict=True)
+        if not math.isnan(loss)
+    ]
+    return [*found, f"Your loss without the run that changes least, by its length: {', '.join(runs[:8])}."]
+
+
+def _percent(share: float) -> str:
+    """Write a share; one that is not the whole never as 100 %.
+
+    >>> _percent(0.9997), _percent(0.034), _percent(0.0004)
+    ('over 99.9 %', '3.4 %', '0.04 %')
+    """
+    if 0.999 < share < 1:
+        return "over 99.9 %"
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %" if share < 0.99 else f"{100 * share:.1f} %"
+
+
+def number(value: float) -> str:
+    """Write a number with three digits."""
+    return "unknown" if math.isnan(value) else f"{value:.3g}"

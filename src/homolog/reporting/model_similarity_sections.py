@@ -1,0 +1,101 @@
+"""The page of similarities of models: heatmap, map, tree, groups and pairs."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from homolog.analysis.model_clusters import clustered
+from homolog.analysis.model_embedding import POOR, placed
+from homolog.analysis.model_groups import GroupTest, permanova
+from homolog.analysis.model_pairs import ModelPairs, model_pairs
+from homolog.analysis.model_similarity_lines import pair_table
+from homolog.diagnostics import HomologWarning
+from homolog.plot import dendrogram, embedding, model_heatmap
+from homolog.reporting.sections import Section
+from homolog.results import chosen_measure
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+def sections_of(result: xarray.Dataset, groups: Any = None) -> tuple[str, list[Section]]:
+    """Return the line below the heading and the sections of the page; `groups` are tested where they are given.
+
+    Where the values of the first measure cannot become distances, as those of hsic, there is the table of pairs alone.
+    """
+    name = chosen_measure(result, None)
+    examples = f" over {int(result.attrs['n_examples'])} examples" if "n_examples" in result.attrs else ""
+    told = f"{result.sizes['model_a']} models compared{examples} with homolog, one number for each pair."
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HomologWarning)  # what they say stands in the text of the sections
+        try:
+            pairs = model_pairs(result, measure=name)
+        except ValueError as error:
+            return told, [_of_pairs(result, (f"There is no map: {error}",))]
+        sections = [_heatmap(result, pairs), _map(pairs, groups), _tree(pairs, groups)]
+        sections += [] if groups is None else [_groups(result, groups)]
+    return told, [*sections, _of_pairs(result)]
+
+
+def _heatmap(result: xarray.Dataset, pairs: ModelPairs) -> Section:
+    text = (
+        f"{pairs.label}, {pairs.kind}; models that are alike stand side by side. Light is alike.",
+        *(caution.message for caution in pairs.cautions),
+    )
+    return Section("Models by models", text, model_heatmap(result), f"Heatmap of {len(pairs.names)} models")
+
+
+def _map(pairs: ModelPairs, groups: Any) -> Section:
+    found = placed(pairs, 2, "classical", 0)
+    stress, shown = float(found.attrs["stress"]), float(found.share.sum())
+    text = [
+        f"Models that are alike lie near each other (classical multidimensional scaling of {found.attrs['distance']}). The map "
+        f"shows {shown:.0%} of the spread of the models; its stress is {stress:.2f}, where 0 is perfect and 0.2 poor."
+    ]
+    if stress > POOR:
+        text.append(
+            "The map misleads: two dimensions cannot show these distances. Read the heatmap or the tree instead."
+        )
+    figure: Any = embedding(found, groups=groups).figure
+    return Section("Map", tuple(text), figure, f"Map of {len(pairs.names)} models as points")
+
+
+def _tree(pairs: ModelPairs, groups: Any) -> Section:
+    found = clustered(pairs)
+    fit = float(found.attrs["cophenetic_correlation"])
+    text = "Branches that meet further to the left are more alike (average linkage)."
+    if fit == fit:
+        text += f" Heights in the tree and distances correlate by {fit:.2f}."
+    text += " Clustering finds clusters in noise too."
+    figure: Any = dendrogram(found, groups=groups).figure
+    return Section("Tree", (text,), figure, f"Dendrogram of {len(pairs.names)} models")
+
+
+def _groups(result: xarray.Dataset, groups: Any) -> Section:
+    try:
+        found = permanova(result, groups)
+    except ValueError as error:
+        return Section("Groups", (f"The groups were not tested: {error}",))
+    return Section("Groups", found.sentences(), table=group_table(found))
+
+
+def group_table(found: GroupTest) -> pandas.DataFrame:
+    """Return what a test of groups found, one row for each figure."""
+    import pandas
+
+    rows = [
+        ("pseudo-F (PERMANOVA)", found.statistic, found.pvalue),
+        ("share of the spread between groups, R²", found.r2, found.pvalue),
+        (f"mean {found.kind} within groups", found.within, float("nan")),
+        (f"mean {found.kind} between groups", found.between, float("nan")),
+        ("how much more alike within", found.difference, found.difference_pvalue),
+        ("F of the widths of the groups", found.dispersion_statistic, found.dispersion_pvalue),
+        ("smallest p there can be", found.smallest_pvalue, float("nan")),
+    ]
+    return pandas.DataFrame(rows, columns=["what", "value", "p"])
+
+
+def _of_pairs(result: xarray.Dataset, text: tuple[str, ...] = ()) -> Section:
+    return Section("Pairs of models", text, table=pair_table(result))
