@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import distribution
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -23,7 +24,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import matplotlib.pyplot as plt
 import numpy as np
+import scipy
 import torch
+import xarray
 from sentence_encoder import definitions
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -44,17 +47,19 @@ Batch = dict[str, torch.Tensor]
 
 
 def batches() -> list[Batch]:
-    """Return the texts as token ids, padded, in two batches."""
+    """Return the texts as token ids, padded, in batches of two of each kind."""
     tokenizer = AutoTokenizer.from_pretrained(FOLDER, gguf_file=FILE)
-    texts = [text for kind in definitions(np.random.default_rng(0)).values() for text in kind[:EACH]]
-    half = len(texts) // 2
+    kinds = definitions(np.random.default_rng(0)).values()
+    parts = [[text for kind in kinds for text in kind[i : i + 2]] for i in range(0, EACH, 2)]
     options = {"padding": True, "truncation": True, "max_length": LONGEST, "return_tensors": "pt"}
-    return [dict(tokenizer(part, **options)) for part in (texts[:half], texts[half:])]
+    return [dict(tokenizer(part, **options)) for part in parts]
 
 
 def neighbours(layers: hl.Activations) -> np.ndarray:
     """Return debiased CKA of every layer with the next."""
-    return np.diag(hl.compare(layers, measures=MEASURE)[MEASURE], 1)
+    pairs = list(pairwise(layers))
+    result = hl.compare(layers, measures=MEASURE, pairs=pairs)
+    return np.array([result[MEASURE].sel(layer_a=a, layer_b=b).item() for a, b in pairs])
 
 
 class WithoutBlocks:
@@ -73,3 +78,56 @@ class WithoutBlocks:
             return self.model(**self.batch, labels=self.labels, use_cache=False).loss.item()
         finally:
             self.model.model.layers = self.blocks
+
+
+def tell(found: xarray.Dataset) -> None:
+    """Print what single blocks and runs of blocks change, and what they cost."""
+    print(hl.summary(found))
+    columns = [name for name in ("influence", "influence_without_both", "norm_growth", "loss") if name in found]
+    print(found[columns].to_dataframe().round(4).to_string())
+    print(found[["best_start", "best_value", "best_loss"]].to_dataframe().round(4).to_string())
+    cost = found.loss - found.attrs["baseline_loss"]
+    ranks = scipy.stats.spearmanr(found.influence, cost)
+    print(f"loss with all blocks: {found.attrs['baseline_loss']:.2f} nats a token")
+    print(f"rank correlation of influence and cost over {found.sizes['block']} blocks: {ranks.statistic:.2f}")
+
+
+def draw(pooled: dict[str, np.ndarray], found: xarray.Dataset, path: Path) -> None:
+    """Draw CKA of neighbours in three ways of pooling, and what leaving out each block costs."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    for name, values in pooled.items():
+        left.plot(values, "o-", ms=3, label=name)
+    left.set(xlabel="block", ylabel="debiased CKA of its input and output", title="Each text as")
+    left.legend()
+    cost = found.loss - found.attrs["baseline_loss"]
+    right.scatter(found.influence, cost, color="#7b2d8b")
+    for block, (x, y) in enumerate(zip(found.influence.values, cost.values, strict=True)):
+        right.annotate(str(block), (x, y), (3, 3), textcoords="offset points", fontsize=7)
+    right.set(xscale="log", yscale="symlog", xlabel="influence: 1 − mean cosine of input and output")
+    right.set(ylabel="more loss without the block [nats a token]", title="Influence and cost of each block")
+    for ax in (left, right):
+        ax.grid(alpha=0.3)
+    figure.savefig(path, dpi=80)
+
+
+def main(folder: Path) -> None:
+    """Extract, compare, leave out, print, draw."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model, texts = AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=FILE).eval(), batches()
+    pooled = {}
+    for name, options in POOLED.items():
+        layers = hl.extract(model, texts, layers=BLOCKS, **options)
+        pooled[name] = neighbours(layers)
+        print(f"each text as the {name}: CKA of neighbours", *pooled[name].round(2))
+        print(hl.diagnose(layers))
+    tokens = hl.extract(model, texts, layers=BLOCKS, reduce="positions")
+    found = hl.redundancy(tokens, blocks=BLOCKS, loss=WithoutBlocks(model, texts[0]))
+    found.to_netcdf(folder / "language_model_blocks.nc")
+    tell(found)
+    hl.plot.redundancy(found).savefig(folder / "language_model_redundancy.png", dpi=70)
+    draw(pooled, found, folder / "language_model_blocks.png")
+    print(f"written: {folder / 'language_model_blocks.png'}, language_model_redundancy.png, language_model_blocks.nc")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "homolog-examples"))

