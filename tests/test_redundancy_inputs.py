@@ -64,6 +64,12 @@ def test_the_input_of_the_first_block_may_be_called_after_it():
     assert "'hook_resid_post' of a block" in notes(found)
 
 
+def test_a_layer_norm_behind_the_blocks_is_told():
+    names = ["embed", *(f"h.{i}" for i in range(4)), "norm"]
+    assert "called otherwise than the other blocks, and counted as a block: norm;" in notes(hl.redundancy(walk(names)))
+    assert notes(hl.redundancy(walk(names), blocks=["embed", "h.*"])) == ""
+
+
 def test_layers_of_another_width_are_left_out_with_a_word():
     layers = walk(["a", "b", "c"]) | {"head": np.ones((50, 3)) + np.arange(50)[:, None]}
     with pytest.warns(hl.LeftOutWarning, match=r"left out, since their width is not 8 .*: head \(3\)"):
@@ -93,6 +99,8 @@ def test_several_models_and_results_are_refused():
         TypeError, match=r"needs the activations of one model, got a comparison: pass what was compared"
     ):
         hl.redundancy(hl.compare(layers, measures=DEBIASED))
+    with pytest.raises(TypeError, match="activations must hold layers, got the result of a redundancy: pass what was"):
+        hl.compare(hl.redundancy(layers))
     with pytest.raises(ValueError, match="at least two layers of equal width"):
         hl.redundancy({"a": layers["a"]})
     with pytest.raises(KeyError, match="unknown layer 'c'"):
@@ -229,6 +237,8 @@ def test_part_of_a_result_is_no_result():
         for ask in (hl.summary, hl.table, hl.plot.redundancy):
             with pytest.raises(ValueError, match=r"as homolog.redundancy returned it, got one without a sound"):
                 ask(part)
+    with pytest.raises(KeyError, match="procrustes"):
+        hl.summary(found, "procrustes_distance")
     with pytest.raises(KeyError, match="unknown variable 'influenc', did you mean influence"):
         hl.table(found, "influenc")
     with pytest.raises(ValueError, match=r"needs a result of homolog.redundancy, got one of homolog.compare"):

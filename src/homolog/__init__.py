@@ -115,6 +115,7 @@ from homolog.operands.family import Family, Invariances
 from homolog.reporting import report, show
 from homolog.rows import Rows
 from homolog.states import MinibatchHSIC, Moments, compare_models
+from homolog.trajectories import compare_checkpoints
 
 __version__ = "0.1.0"
 
@@ -174,6 +175,7 @@ __all__ = [
     "cluster",
     "common_rows",
     "compare",
+    "compare_checkpoints",
     "compare_models",
     "concentricity_difference",
     "confidence_interval",

@@ -19,6 +19,7 @@ from homolog.id_columns import ID_NAMES
 from homolog.markup import paragraphs, table, title
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
 from homolog.pairing import NUMBERED, check_identities
+from homolog.position_norms import PositionNorms
 from homolog.sparse import SparseRows
 
 MODULES = "modules of the layers"
@@ -30,6 +31,8 @@ class Module(NamedTuple):
 
     type: str
     shape: str
+    norms: str = ""
+    """Of a layer of tokens, how long its vectors are at the first of them, as `position_norms` writes it."""
 
 
 UNKNOWN_MODULE = Module("", "")
@@ -97,7 +100,7 @@ class Activations(Mapping[str, Array]):
         self.provenance |= {
             writable(key): writable(note) if isinstance(note, str) else note for key, note in (provenance or {}).items()
         }
-        known = _modules_of(self.provenance.pop(MODULES, "{}")) | dict(modules or {})
+        known = modules_of(self.provenance.pop(MODULES, "{}")) | dict(modules or {})
         self.modules = {name: known[name] for name in self._arrays if name in known}
 
     @classmethod
@@ -157,7 +160,7 @@ class Activations(Mapping[str, Array]):
     def _repr_html_(self) -> str:
         heads = ("layer", "features", "dtype", *(("module", "shape") if self.modules else ()))
         rows = [
-            (name, array.shape[1], str(array.dtype).rpartition(".")[2], *self.modules.get(name, UNKNOWN_MODULE))
+            (name, array.shape[1], str(array.dtype).rpartition(".")[2], *self.modules.get(name, UNKNOWN_MODULE)[:2])
             for name, array in self.items()
         ]
         notes = ", ".join(f"{key}: {note}" for key, note in self.provenance.items())
@@ -218,7 +221,12 @@ class Activations(Mapping[str, Array]):
         )
 
 
-def _modules_of(text: str) -> dict[str, Module]:
+def with_norms(modules: Mapping[str, Module], norms: Mapping[str, PositionNorms]) -> dict[str, Module]:
+    """Return what made each layer, with what is known of the norms of its tokens."""
+    return {name: made._replace(norms=norms[name].text) if name in norms else made for name, made in modules.items()}
+
+
+def modules_of(text: str) -> dict[str, Module]:
     """Return what made each layer, as a file says it; nothing where a file says it otherwise."""
     try:
         found = json.loads(text)
@@ -236,8 +244,10 @@ def _checked_layers(arrays: Any, title: Callable[[str], str]) -> Table:
         return replace(whole, layers=_sound(whole.layers, title))
     if not isinstance(arrays, Mapping):
         raise TypeError(f"activations must be a mapping of layer name to array (n, p), got {described(arrays)}.")
-    if getattr(arrays, "attrs", {}).get("title") == "homolog comparison":
-        raise TypeError("activations must hold layers, got the result of a comparison: pass what was compared.")
+    made = str(getattr(arrays, "attrs", {}).get("title", ""))
+    if made.startswith("homolog "):
+        kind = made.removeprefix("homolog ")
+        raise TypeError(f"activations must hold layers, got the result of a {kind}: pass what was compared.")
     names = {name: title(name) if isinstance(name, str) else str(name) for name in arrays}
     tables = {name: taken_layer(array, names[name]) for name, array in arrays.items()}
     known = Table({})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.activations import identified
+from homolog.analysis import same_networks
+from homolog.analysis.attention_sinks import sink_findings
 from homolog.analysis.diagnosis_checks import Finding, layer_findings, model_findings, pair_findings, pairing_findings
 from homolog.analysis.diagnosis_groups import as_line, as_row, by_seriousness, grouped
 from homolog.arrays import to_numpy
@@ -17,6 +20,7 @@ from homolog.diagnostics import HomologWarning
 from homolog.engine import compare
 from homolog.engine.inputs import models_of
 from homolog.markup import paragraphs, table
+from homolog.results import between
 
 if TYPE_CHECKING:
     import xarray
@@ -67,7 +71,7 @@ def diagnose(
     Parameters
     ----------
     a, b
-        as for `compare`: layers of two models, or of one.
+        as for `compare`: layers of two models, or of one; or a mapping of many models, without b.
     n_permutations, rng, memory
         as for `compare`; fewer permutations than there, because all pairs are permuted, which is most of the cost, and only
         whether p is above 0.05 counts here.
@@ -78,12 +82,17 @@ def diagnose(
         Iterates over `Finding` (kind, where, message, remedy), the most serious kinds first; empty where nothing was found.
         `print` gives one line a kind, with the first three places and the number of the others, and what is said of the worst;
         `groups` holds the findings of each kind. `result` holds the values beside their null levels and p-values. Kinds, from the
-        most serious: "pairing", "row identity", "constant", "duplicate examples", "outlier", "chance", "null level",
-        "saturation", "dominant direction", "few features", "duplicate features", "dead features".
+        most serious: "pairing", "row identity", "same network", "constant", "duplicate examples", "outlier", "attention sink",
+        "chance", "null level", "saturation", "dominant direction", "few features", "duplicate features", "dead features",
+        "unchanged layers".
 
         - of a layer: "constant", "dead features", "duplicate features", "saturation" (rank n − 1), "dominant direction"
-          (over 80 % of the variance), "few features" (fewer than 10, whose random halves are unlike: CKA is biased down);
+          (over 80 % of the variance), "few features" (fewer than 10, whose random halves are unlike: CKA is biased down),
+          "attention sink" (the first tokens hold over half of the squared norm, at three times the norm of the others or more,
+          and the rows hold them; neighbouring layers together);
         - of a model: "duplicate examples";
+        - of two models: "same network" (all layers of the same name are equal to rounding, in every example), "unchanged layers"
+          (some are, as where part of a network was frozen); a model compared with itself is neither;
         - of a pair of layers (of the same name, or best matches): "outlier" (one example moves CKA by more than 0.05 or 5/n),
           "null level" (independent layers would reach over 0.1), "saturation" (both ranks together), "chance" (p over 0.05);
         - of the whole: "row identity", where one side at least says who its rows are and nothing shows that they are those of the
@@ -92,11 +101,13 @@ def diagnose(
     Raises
     ------
     ValueError, TypeError, KeyError
-        As `compare` would; for more than two models.
+        As `compare` would.
 
     Notes
     -----
-    Cost: a thin SVD per layer, and n_permutations of CKA for all pairs.
+    Cost: a thin SVD per layer, and n_permutations of CKA for all pairs. Of many models every two are looked at, by layers of the
+    same name only (all pairs of layers, where two models have no name in common): of M models that is M(M − 1)/2 times the cost
+    of two, while findings about layers and models are made once.
 
     References
     ----------
@@ -116,8 +127,6 @@ def diagnose(
     dominant direction | b
     """
     models, many = models_of(a, b)
-    if many:
-        raise ValueError("diagnose takes one or two models, got a mapping of several: diagnose them two at a time.")
     with warnings.catch_warnings():
         # Every warning of a comparison is one of the findings.
         warnings.simplefilter("ignore", HomologWarning)
@@ -125,6 +134,7 @@ def diagnose(
             a,
             b,
             measures=MEASURES,
+            pairs=_asked(models) if many and len(models) > 1 else "all",
             null="permutation",
             n_permutations=n_permutations,
             rng=rng,
@@ -136,7 +146,18 @@ def diagnose(
             for side, layers in models.items()
         }
         trusted = result.attrs["row_identity"] == "unknown" and any(map(identified, models.values()))
-        return Diagnosis(by_seriousness([*_identity_findings(trusted), *_findings(sides, result)]), result)
+        sinks = [one for side, known in models.items() for one in sink_findings(side, known, sides[side])]
+        found = [*_identity_findings(trusted), *same_networks.findings(result), *sinks, *_findings(sides, result)]
+        return Diagnosis(by_seriousness(found), result)
+
+
+def _asked(models: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, Any]]:
+    """Return the pairs of layers of many models: those of the same name, or all of two models that have no name in common."""
+    found: list[tuple[Any, Any]] = []
+    for a, b in itertools.combinations(models, 2):
+        shared = [((a, name), (b, name)) for name in models[a] if name in models[b]]
+        found += shared or [((a, x), (b, y)) for x in models[a] for y in models[b]]
+    return found
 
 
 def _identity_findings(trusted: bool) -> Iterator[Finding]:
@@ -156,16 +177,25 @@ def _findings(sides: Mapping[str, Mapping[str, np.ndarray]], result: xarray.Data
         yield from model_findings(side, layers)
         for name, array in layers.items():
             yield from layer_findings(f"{side}: {name}" if len(layers) > 1 or len(sides) == 1 else side, array)
-    first, second = next(iter(sides.items())), list(sides.items())[-1]
-    chosen = _pairs(result, same=len(sides) == 1)
-    unrelated = pairing_findings(result) if len(sides) == 2 else []
+    if len(sides) == 1:
+        ((name, _),) = sides.items()
+        part = between(result, name, name) if "a" in result.dims else result
+        yield from _findings_of_two(name, name, sides, part, "all layers")
+    for a, b in itertools.combinations(sides, 2):
+        part = between(result, a, b) if "a" in result.dims else result
+        yield from _findings_of_two(a, b, sides, part, f"{a} and {b}" if len(sides) > 2 else "all layers")
+
+
+def _findings_of_two(
+    a: str, b: str, sides: Mapping[str, Mapping[str, np.ndarray]], result: xarray.Dataset, whole: str
+) -> Iterator[Finding]:
+    """Find what is wrong with two models, or with one beside itself."""
+    unrelated = pairing_findings(result, whole) if a != b else []
     yield from unrelated
-    for i, j in chosen:
-        names = [list(layers)[k] for (_, layers), k in ((first, i), (second, j))]
-        where = f"{first[0]}: {names[0]} and {second[0]}: {names[1]}"
-        yield from pair_findings(
-            where, first[1][names[0]], second[1][names[1]], result, (i, j), none_related=bool(unrelated)
-        )
+    for i, j in _pairs(result, same=a == b):
+        x, y = list(sides[a])[i], list(sides[b])[j]
+        where = f"{a}: {x} and {b}: {y}"
+        yield from pair_findings(where, sides[a][x], sides[b][y], result, (i, j), none_related=bool(unrelated))
 
 
 def _pairs(result: xarray.Dataset, same: bool) -> list[tuple[int, int]]:

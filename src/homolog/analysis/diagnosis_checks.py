@@ -149,7 +149,7 @@ def _few_features(where: str, array: np.ndarray) -> Iterator[Finding]:
         )
 
 
-def pairing_findings(result: xarray.Dataset) -> list[Finding]:
+def pairing_findings(result: xarray.Dataset, where: str) -> list[Finding]:
     """Ask whether anything at all is more alike than under permutation."""
     p = result["cka(estimator=debiased)_p_fwer"].values
     if np.isnan(p).all() or np.nanmin(p) <= max(ALPHA, _smallest(result)):
@@ -157,7 +157,7 @@ def pairing_findings(result: xarray.Dataset) -> list[Finding]:
     return [
         Finding(
             "pairing",
-            "all layers",
+            where,
             f"no pair of layers is more alike than with the rows of one side shuffled (smallest p = {np.nanmin(p):.2g})",
             "check that both sides hold the same examples in the same order (a shuffling loader?)",
         )

@@ -11,9 +11,11 @@ from homolog.names import printable, shown
 SERIOUSNESS = (
     "pairing",
     "row identity",
+    "same network",
     "constant",
     "duplicate examples",
     "outlier",
+    "attention sink",
     "chance",
     "null level",
     "saturation",
@@ -21,6 +23,7 @@ SERIOUSNESS = (
     "few features",
     "duplicate features",
     "dead features",
+    "unchanged layers",
 )
 """Kinds of findings: first what makes all numbers worthless, then what carries some, then what all of them must be read with."""
 MOST_PLACES = 3

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+import scipy
 
 from homolog.analysis.model_pairs import ModelPairs, model_pairs
 from homolog.diagnostics import Caution, DistortedMapWarning, give
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 POOR = 0.2
 """Kruskal (1964) calls a map of this stress poor."""
+ROUNDING = 1e-9
+"""Distances this close, as a share of the largest, are equal."""
 RANDOM_STARTS = 4
 """Beside the start from the classical map."""
 Method = Literal["classical", "nonmetric"]
@@ -34,13 +37,12 @@ def embed(
 ) -> xarray.Dataset:
     """Draw up a map of models: models that are alike lie near each other.
 
-    A similarity s becomes the distance d = √(2(1 − s)); distances are taken as they are. How badly the map shows them is its
-    stress, Kruskal's stress-1:
+    A similarity s becomes the distance d = √(2(1 − s)); distances are taken as they are. How badly the map shows their order is
+    its stress, Kruskal's stress-1:
 
         stress = √(Σ (f(d_ij) − m_ij)² / Σ m_ij²),
 
-    m_ij the distances on the map. For the classical map f(d) = d. For the non-metric map f is the rising curve that fits best,
-    so that only the order of the distances counts. 0 is perfect, 0.1 fair and 0.2 poor.
+    m_ij the distances on the map, and f the rising curve that fits them best. 0 is perfect, 0.1 fair and 0.2 poor.
 
     Parameters
     ----------
@@ -143,7 +145,7 @@ def placed(pairs: ModelPairs, n_components: int, method: str, rng: int | np.rand
     points = classical(pairs.distances, n_components)
     variables: dict[str, Any] = {}
     if method == "classical":
-        positions, stress = points.positions, stress_of(pairs.distances, points.positions, pairs.distances)
+        positions, stress = points.positions, stress_of(pairs.distances, points.positions)
         variables["share"] = ("component", points.share)
     else:
         positions, stress = _nonmetric(pairs.distances, points.positions, np.random.default_rng(rng))
@@ -194,14 +196,27 @@ def between_points(positions: np.ndarray) -> np.ndarray:
     return np.sqrt(((positions[:, None] - positions[None]) ** 2).sum(axis=-1))
 
 
-def stress_of(distances: np.ndarray, positions: np.ndarray, fitted: np.ndarray) -> float:
-    """Return Kruskal's stress-1 of a map against fitted distances; 0 where all points, and all models, are one."""
+def stress_of(distances: np.ndarray, positions: np.ndarray) -> float:
+    """Return Kruskal's stress-1 of a map; 0 where all points, and all models, are one."""
     upper = np.triu_indices(len(distances), 1)
     drawn = between_points(positions)[upper]
     whole = float((drawn**2).sum())
     if not whole:
         return 0.0 if not distances.any() else float("inf")
-    return float(np.sqrt(((fitted[upper] - drawn) ** 2).sum() / whole))
+    return float(np.sqrt(((rising(distances[upper], drawn) - drawn) ** 2).sum() / whole))
+
+
+def rising(distances: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Return the values nearest to the drawn distances that rise with the given ones; equal distances stay equal.
+
+    >>> rising(np.array([1.0, 2.0, 2.0, 3.0]), np.array([0.0, 1.0, 3.0, 1.0])).round(2)
+    array([0.  , 1.67, 1.67, 1.67])
+    """
+    grid = np.round(distances / (ROUNDING * distances.max() or 1.0))
+    _, places, counts = np.unique(grid, return_inverse=True, return_counts=True)
+    means = np.bincount(places, drawn) / counts
+    fitted: np.ndarray = scipy.optimize.isotonic_regression(means, weights=counts).x[places]
+    return fitted
 
 
 def _nonmetric(distances: np.ndarray, start: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, float]:
@@ -218,19 +233,10 @@ def _nonmetric(distances: np.ndarray, start: np.ndarray, random: np.random.Gener
     best, least = start, np.inf
     for init in starts:
         found, _ = manifold.smacof(positive, n_components=start.shape[1], init=init, **options)
-        stress = stress_of(distances, found, _rising(distances, found))
+        stress = stress_of(distances, found)
         if stress < least - 1e-6:
             best, least = found, stress
     return _in_place(best, distances), float(least)
-
-
-def _rising(distances: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return the distances on a map that rise with the given ones and are nearest to the drawn ones; equal ones stay equal."""
-    isotonic = optional("sklearn.isotonic", "probe", "a non-metric map")
-    upper = np.triu_indices(len(distances), 1)
-    fitted = np.zeros_like(distances)
-    fitted[upper] = isotonic.IsotonicRegression().fit_transform(distances[upper], between_points(positions)[upper])
-    return fitted
 
 
 def _in_place(positions: np.ndarray, distances: np.ndarray) -> np.ndarray:

@@ -18,6 +18,8 @@ from homolog.results import written_probability
 
 ROUNDING = 1e-9
 """Sums of squares this close, relative to the whole, are equal: the same pairs added in another order."""
+MOST_AT_A_TIME = 2**20
+"""Pairs of models, over several arrangements, that are looked at together."""
 COMMON_ALPHA = 0.05
 """Where no p-value can be as small as this, a reader is told."""
 
@@ -43,7 +45,7 @@ class GroupTest(Shown):
     dispersion_statistic: float
     """F of the models' distances to the centre of their group: large where some groups are wider than others."""
     dispersion_pvalue: float
-    """Share of the arrangements of these distances with at least such an F."""
+    """Share of the arrangements with at least such an F, all groups moved to one centre."""
     smallest_pvalue: float
     """The smallest p that the models and groups allow."""
     n_arrangements: int
@@ -155,8 +157,8 @@ def permanova(
     F is also large where groups differ in width but not in place, above all where the smaller group is the wider one. The
     dispersion test asks for that: F of a one-way analysis of variance of the distances z_i of the models to the centre of
     their group, z_i² = Σ_j d_ij² / n − Σ_jk d_jk² / 2n² (0 where that is negative), times n/(n − 1) for the centre being taken
-    from the group. It is approximate, and NaN unless two groups have at least three models. Groups of one model have no pair
-    within, and add nothing to SS_W.
+    from the group; p is by permutation of the residuals. It is approximate, and NaN unless two groups have at least three
+    models. Groups of one model have no pair within, and add nothing to SS_W.
 
     Cost: n² per arrangement.
 
@@ -182,9 +184,10 @@ def permanova(
     cautions = list(pairs.cautions)
     if found.smallest_pvalue > COMMON_ALPHA:
         sizes = listed((str(size) for size in found.sizes.values()), 8)
+        where = "" if within is None else " within blocks"
         message = (
-            f"{len(labels)} models in groups of {sizes} allow no p-value below {found.smallest_pvalue:.2g}: add models, or more "
-            f"permutations if these are the limit."
+            f"{len(labels)} models in groups of {sizes}{where} allow no p below {found.smallest_pvalue:.2g}: add models, or "
+            f"more permutations if these are the limit."
         )
         cautions.append(Caution(FewModelsWarning, message))
     give(cautions)
@@ -202,9 +205,8 @@ def compared_groups(
     if total <= ROUNDING:
         raise ValueError("groups need models that differ, got models that are all equal: nothing can be tested.")
     orders, exact = arrangements(places, blocks, n_permutations, random)
-    inside = np.array([_inside(squares, order, sizes) for order in orders])
-    means = np.array([_means(pairs, order) for order in orders])
-    apart = (means[:, 0] - means[:, 1]) * (1 if pairs.kind == "similarity" else -1)
+    inside, within, between = _parts(squares, pairs.values, orders, sizes)
+    apart = (within - between) * (1 if pairs.kind == "similarity" else -1)
     namings = count_namings(places, blocks)
     smallest = namings / count_arrangements(places, blocks) if exact else 1 / len(orders)
     with np.errstate(divide="ignore"):
@@ -214,8 +216,8 @@ def compared_groups(
         statistic=float(null[0]),
         r2=float(1 - inside[0] / total),
         pvalue=float(np.mean(inside <= inside[0] + ROUNDING * total)),
-        within=float(means[0, 0]),
-        between=float(means[0, 1]),
+        within=float(within[0]),
+        between=float(between[0]),
         difference=float(apart[0]),
         difference_pvalue=float(np.mean(apart >= apart[0] - ROUNDING * np.abs(pairs.values).max())),
         dispersion_statistic=wider,
@@ -242,34 +244,52 @@ def _check_groups(names: np.ndarray, sizes: np.ndarray, places: np.ndarray, bloc
         )
 
 
-def _inside(squares: np.ndarray, order: np.ndarray, sizes: np.ndarray) -> float:
-    """Return SS_W."""
-    same = order[:, None] == order[None, :]
-    return float((squares * same / (2 * sizes[order])[:, None]).sum())
-
-
-def _means(pairs: ModelPairs, order: np.ndarray) -> tuple[float, float]:
-    first, second = pairs.upper
-    same = order[first] == order[second]
-    values = pairs.values[pairs.upper]
-    return float(values[same].mean()), float(values[~same].mean())
+def _parts(
+    squares: np.ndarray, values: np.ndarray, orders: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return SS_W and the mean values within and between groups of every arrangement."""
+    count = orders.shape[1]
+    apart = np.where(np.eye(count, dtype=bool), 0.0, values)
+    inside, within = [], []
+    for part in np.array_split(orders, -(-len(orders) * count**2 // MOST_AT_A_TIME)):
+        same = (part[:, :, None] == part[:, None, :]).astype(float)
+        inside.append(((same * squares).sum(axis=2) / (2 * sizes[part])).sum(axis=1))
+        within.append(np.tensordot(same, apart, 2))
+    sums, pairs = np.concatenate(within), (sizes * (sizes - 1)).sum()
+    return np.concatenate(inside), sums / pairs, (apart.sum() - sums) / (count * (count - 1) - pairs)
 
 
 def _dispersion(
     squares: np.ndarray, places: np.ndarray, blocks: np.ndarray, n_permutations: int, random: np.random.Generator
 ) -> tuple[float, float]:
-    """Return F of the distances to the centres of groups of three and more, and its p when these change places."""
-    sizes = np.bincount(places)
-    kept = sizes[places] >= 3
-    if np.sum(sizes >= 3) < 2:
+    """Return F of the distances to the centres of groups of three and more, and its p by permutation of residuals.
+
+    Each group is moved to one common centre, then the models change places and the distances are taken to the centres of the
+    new groups: the centre of a small group is near its own models, in the same way for every arrangement.
+    """
+    kept = np.bincount(places)[places] >= 3
+    if len(set(places[kept])) < 2:
         return float("nan"), float("nan")
-    same = (places[:, None] == places[None, :]) / sizes[places][:, None]
-    to_all = (squares * same).sum(axis=1)
-    halves = np.array([to_all[places == group].mean() / 2 for group in range(len(sizes))])[places]
-    out = np.sqrt(np.maximum(to_all - halves, 0) * sizes[places] / np.maximum(sizes[places] - 1, 1))[kept]
-    orders, _ = arrangements(places[kept], blocks[kept], n_permutations, random)
-    values = np.array([_variance_ratio(out, order) for order in orders])
+    _, places = np.unique(places[kept], return_inverse=True)
+    sizes = np.bincount(places)
+    squares = squares[np.ix_(kept, kept)]
+    own = np.eye(len(places)) - (places[:, None] == places) / sizes[places][:, None]
+    scale = np.sqrt(sizes / (sizes - 1))[places]
+    residuals = -(own @ squares @ own.T) / 2 * np.outer(scale, scale)  # their Gram matrix
+    orders, _ = arrangements(places, blocks[kept], n_permutations, random)
+    spreads = [np.diagonal(residuals), *(_about_centres(residuals, order, sizes) for order in orders[1:])]
+    ratios = zip(orders, spreads, strict=True)
+    values = np.array([_variance_ratio(np.sqrt(np.maximum(spread, 0)), order) for order, spread in ratios])
     return float(values[0]), float(np.mean(values >= values[0] * (1 - ROUNDING)))
+
+
+def _about_centres(gram: np.ndarray, order: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return squared distances of points to the centres of groups, times n/(n − 1), from their Gram matrix."""
+    member = (order[:, None] == np.arange(len(sizes))) / sizes
+    to_centres = gram @ member
+    centres = np.einsum("ig,ig->g", member, to_centres)
+    squares = np.diagonal(gram) - 2 * to_centres[np.arange(len(order)), order] + centres[order]
+    return squares * (sizes / (sizes - 1))[order]
 
 
 def _variance_ratio(values: np.ndarray, places: np.ndarray) -> float:

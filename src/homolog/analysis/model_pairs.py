@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -176,12 +177,13 @@ def _aligned(matrix: np.ndarray, rows: list[str], columns: list[str]) -> tuple[n
 
 
 def _numbers(values: Any) -> np.ndarray:
-    try:
-        found = np.ma.filled(np.ma.asarray(values).astype(float), np.nan)
-    except (TypeError, ValueError):
-        found = None
-    if found is None or np.iscomplexobj(values):
-        raise TypeError(f"similarities must be a matrix of real numbers, got {described(values)}.")
+    """Return a matrix of floats, NaN where an entry is masked."""
+    found = None
+    if not np.iscomplexobj(values):
+        with contextlib.suppress(TypeError, ValueError):
+            found = np.ma.filled(np.ma.asarray(values).astype(float), np.nan)
+    if found is None or found.ndim == 0:
+        raise TypeError(f"similarities must be a matrix of real numbers, models by models, got {described(values)}.")
     return found
 
 

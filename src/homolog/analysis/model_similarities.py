@@ -13,6 +13,7 @@ from homolog.analysis.model_certainty import ModelStatistics, completed, describ
 from homolog.diagnostics import Caution, give, no_value_in_models, other_layers
 from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
+from homolog.inference.pvalues import ROUNDING
 from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, check_kind
 from homolog.results import arranged, chosen_measure, companion, measure_names, two_models
 
@@ -184,7 +185,10 @@ class _Blocks:
         other = found if symmetric else np.full_like(found, np.nan)
         if reverse is not None:
             other = self.over_models(reverse.values, kind)
-        return np.where(np.isnan(found), other.T, found)
+        found = np.where(np.isnan(found), other.T, found)
+        # The two halves differ by rounding, unless other layers were chosen in rows than in columns.
+        equal = symmetric and np.allclose(found, found.T, rtol=ROUNDING, atol=ROUNDING, equal_nan=True)
+        return np.triu(found) + np.triu(found, 1).T if equal else found
 
     def over_models(self, values: np.ndarray, kind: str) -> np.ndarray:
         """Return (models, models) numbers, NaN where pairs of layers that are needed were not compared."""

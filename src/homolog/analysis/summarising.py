@@ -6,26 +6,30 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from homolog.analysis import same_networks
 from homolog.analysis import summary_many as many_rules
 from homolog.analysis import summary_rules as rules
+from homolog.analysis.attention_sinks import sink_sentence
 from homolog.analysis.model_similarity_lines import model_similarity_lines
 from homolog.analysis.redundant.telling import redundancy_lines
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
 from homolog.analysis.summary_views import View, unbiased, views
 from homolog.analysis.summary_within import within
+from homolog.analysis.trajectory_summary import trajectory_sentences
 from homolog.markup import paragraphs
 from homolog.measures.registry import OF_THE_CALLER
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
-from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, REDUNDANCY, kind_of
+from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, kind_of
 from homolog.results import arranged, between, chosen_measure, measure_names, models_in, two_models
 
 if TYPE_CHECKING:
     import xarray
 
 LINES: dict[str, Callable[[xarray.Dataset, str | None], Iterable[str]]] = {
+    TRAJECTORY: trajectory_sentences,
     MODEL_SIMILARITY: model_similarity_lines,
-    REDUNDANCY: lambda result, _: redundancy_lines(result),
+    REDUNDANCY: redundancy_lines,
 }
 """Title of a result that is no comparison → what it says, in sentences."""
 
@@ -56,7 +60,7 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
     Parameters
     ----------
     result
-        what `homolog.compare` returned: of two models, of one with itself, or of many.
+        what `homolog.compare` returned: of two models, of one with itself, or of many; or `homolog.compare_checkpoints`.
     measure
         which of its measures to read; the first by default.
 
@@ -65,7 +69,8 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
     Summary
         Three to eight sentences: what was compared; whether layers are more alike than chance allows, and how far; whether they
         correspond in order; which layers of the same name differ most; layers in a row that all match one layer; biased
-        measures; what not to conclude; the next command. Iterate over them, or `print`.
+        measures; what not to conclude; the next command. Iterate over them, or `print`. Of checkpoints: from which step on each
+        layer is within 1 % of its end, whether lower layers settle first, and which checkpoints are the same network.
 
     Raises
     ------
@@ -93,7 +98,10 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
     """Return the summary with its last sentence, the next step, written by a function."""
     kind = kind_of(result)
     if kind != COMPARISON:
-        return Summary(tuple(map(printable, LINES[kind](result, measure))))
+        told = list(LINES[kind](result, measure))
+        if kind == TRAJECTORY:
+            told.append(command(Step("trajectory", chosen_measure(result, measure)), result))
+        return Summary(tuple(map(printable, told)))
     result = arranged(result)
     if type(result).__name__ != "Dataset" or "a" not in result.dims:
         two_models(result)
@@ -116,8 +124,10 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
         raise ValueError(
             "a summary needs a model on both sides, got a part of a result without any: select other layers."
         )
-    sentences = [_compared(result, name, found)]
+    sentences = [_compared(result, name, found), *same_networks.sentences(result)]
     sentences += _of_many(found) if "a" in result.dims else _of_two(found[0])
+    layers = {title: names.tolist() for view in found for title, names in zip(view.titles, view.layers, strict=True)}
+    sentences += [each for each in [sink_sentence(result, layers)] if each is not None]
     sentences += [each for each in (biased(result, name, found), cautions(result, name, found)) if each is not None]
     sentences.append(command(next_step(result, name, found), result))
     return Summary(tuple(map(printable, sentences)))
@@ -189,5 +199,6 @@ def in_python(step: Step, result: xarray.Dataset) -> str:
         "interval": f"{compare}, interval=True)",
         "mean": "homolog.plot.heatmap(homolog.mean_over_models(result))",
         "report": "homolog.report(result, 'report.html')",
+        "trajectory": "homolog.plot.trajectory(result)",
     }
     return f"Next, {WHY[step.kind]}: {commands[step.kind]}"

@@ -140,6 +140,7 @@ WHY = {
     "interval": "to see how precise the value is",
     "mean": "to see the mean over pairs of models",
     "report": "to look at every pair",
+    "trajectory": "to see every layer over training",
 }
 """Kind of step → what it is for."""
 
@@ -147,7 +148,7 @@ WHY = {
 class Step(NamedTuple):
     """What to do next, and with which measure."""
 
-    kind: Literal["diagnose", "pairing", "test", "more permutations", "interval", "mean", "report"]
+    kind: Literal["diagnose", "pairing", "test", "more permutations", "interval", "mean", "report", "trajectory"]
     measure: str
     permutations: int = 999
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis.redundant.tabulating import redundancy_table
-from homolog.result_kinds import REDUNDANCY, kind_of
+from homolog.analysis.trajectory_summary import trajectory_table
+from homolog.result_kinds import REDUNDANCY, TRAJECTORY, kind_of
 from homolog.results import arranged, chosen_measure, companion, is_supported, is_tested, many_models, two_models
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     Parameters
     ----------
     result
-        what `homolog.compare`, `homolog.correspondence` or `homolog.redundancy` returned.
+        what `homolog.compare`, `correspondence`, `compare_checkpoints` or `redundancy` returned.
     measure
         which measure of a comparison; the first by default.
 
@@ -39,6 +40,8 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
 
         Of `homolog.redundancy`: one row per number of blocks, the run of least angular distance (`blocks`, `first`, `last`,
         `angular_distance`, `ties`, the same without features or rows, `loss`); with `measure` the values of that variable.
+
+        Of checkpoints: `against`, `step`, `checkpoint`, `layer`, `value`, and `null` and `reversed` where the result has them.
 
         Of a correspondence: `layer_a`, `best_b`, `value_b`, `mutual_a`, `supported_b`, `assigned_b`, `path_b`.
 
@@ -60,8 +63,9 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     """
     import pandas
 
-    if kind_of(result) == REDUNDANCY:
-        return redundancy_table(result, measure)
+    own = {REDUNDANCY: redundancy_table, TRAJECTORY: trajectory_table}.get(kind_of(result))
+    if own is not None:
+        return own(result, measure)
     if type(result).__name__ == "Dataset" and "best_b" in result:
         return pandas.DataFrame(_of_layers(result))
     result = arranged(result)

@@ -19,6 +19,7 @@ from homolog.cli import (
     paper_command,
     redundancy_command,
     summary_output,
+    trajectory_command,
 )
 from homolog.cli.inputs import CommonRows, Ids, LayersOfAll, Workspace, opened
 from homolog.diagnostics import HomologWarning
@@ -319,12 +320,13 @@ def compare(
 
 check = app.command()(check_command.check)
 redundancy = app.command()(redundancy_command.redundancy)
+trajectory = app.command()(trajectory_command.trajectory)
 
 
 @app.command()
 def diagnose(
     files: Annotated[
-        list[Path], typer.Argument(help="Activations of one or two models, in any file that homolog.open reads.")
+        list[Path], typer.Argument(help="Activations of one model or more, in any file that homolog.open reads.")
     ],
     layers: LayersOfAll = None,
     common_rows: CommonRows = False,
@@ -340,13 +342,14 @@ def diagnose(
 
     One line for every kind of finding, the most serious first.
 
+    Of more than two files every two are looked at, by layers of the same name.
+
     Example:  homolog diagnose a.npz b.npz
     """
     output.check_target(out, "--out", (".nc",))
-    if len(files) > 2:
-        raise ValueError(f"diagnose takes one or two files, got {len(files)}: diagnose them two at a time.")
     models = opened(files, [layers, layers], common_rows, ids)
-    found = homolog.diagnose(*models.values(), n_permutations=permutations, memory=memory)
+    given = models.values() if len(models) <= 2 else [models]
+    found = homolog.diagnose(*given, n_permutations=permutations, memory=memory)
     output.print_diagnosis(found, every=every)
     if out is not None:
         output.write_file(out, partial(found.result.to_netcdf, engine=output.netcdf_engine()))

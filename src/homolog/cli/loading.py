@@ -26,7 +26,7 @@ from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
 from homolog.measures.spec import read
 from homolog.names import first_line, writable
-from homolog.result_kinds import REDUNDANCY, kind_of
+from homolog.result_kinds import COMPARISON, REDUNDANCY, kind_of
 from homolog.results import check_result, measure_names
 from homolog.store.disk import check_file
 
@@ -104,6 +104,16 @@ def model(text: str) -> Any:
     if path.suffix.lower() in WEIGHTS:
         remedy = "weights alone do not say how a model computes, so write a function that makes it and loads them"
     return _made(text, "MODEL", MODEL_FILES, remedy)
+
+
+def factory(text: str) -> Any:
+    """Return the function that makes a network, without calling it."""
+    if not all(text.rpartition(":")) or Path(text).suffix.lower() in (*MODEL_FILES, *WEIGHTS):
+        raise ValueError(
+            f"MODEL must be module:name or file.py:name of a function that makes the network, got {text!r}: weights are loaded "
+            f"into what it returns."
+        )
+    return imported_object(text)
 
 
 def layers_of_model(path: Path) -> AdaptedModel | None:
@@ -304,7 +314,8 @@ def result(path: Path) -> xarray.Dataset:
             check_redundancy(found)
             return found
         measure_names(found)
-        check_result(found, joined=True)
+        if kind_of(found) == COMPARISON:
+            check_result(found, joined=True)
     except ValueError as error:
         raise ValueError(f"in {str(path)!r}, {error}") from error
     return found

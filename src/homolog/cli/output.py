@@ -130,9 +130,14 @@ def draw_heatmaps(path: Path, result: xarray.Dataset) -> None:
     """Draw every measure of a result side by side."""
     from homolog.plot import heatmap, heatmaps
 
-    optional("matplotlib", "plot", "--plot").use("Agg")
     names = measure_names(result)
-    figure: Any = heatmap(result).figure if len(names) == 1 else heatmaps(result)
+    draw(path, lambda: heatmap(result).figure if len(names) == 1 else heatmaps(result))
+
+
+def draw(path: Path, drawn: Callable[[], Any]) -> None:
+    """Draw a figure into a file."""
+    optional("matplotlib", "plot", "--plot").use("Agg")
+    figure = drawn()
     write_file(path, lambda target: figure.savefig(target, dpi=150))
 
 

@@ -94,13 +94,19 @@ def print_blocks(result: xarray.Dataset) -> None:
         for place, block in enumerate(result.block.values)
     ]
     runs = homolog.table(result)
-    about = {f"{row.blocks} of the blocks": _run(row) for row in runs.itertuples() if row.first}
+    about = {f"{row['blocks']} of the blocks": _run(row, forms) for row in runs.to_dict("records") if row["first"]}
     output.print_table([*heads, "norm growth"], rows, f"n = {int(result.attrs['n_examples'])}", about)
 
 
-def _run(row: Any) -> str:
-    run = row.first if row.first == row.last else f"{row.first} to {row.last}"
-    return f"least angular distance {_number(row.angular_distance)}, {run}"
+def _run(row: dict[str, Any], forms: dict[str, str]) -> str:
+    told = []
+    for suffix, meaning in forms.items():
+        first, last = row[f"first{suffix}"], row[f"last{suffix}"]
+        run = first if first == last else f"{first} to {last}"
+        told.append(
+            f"{meaning + ': ' if suffix else ''}{run}, angular distance {_number(row[f'angular_distance{suffix}'])}"
+        )
+    return "; ".join(told)
 
 
 def _number(value: float) -> str:

@@ -12,7 +12,7 @@ from homolog.activations import identified
 from homolog.diagnostics import give, unknown_pairing
 from homolog.engine.inputs import Measures, Pairs, Source
 from homolog.engine.planning import Plan, make_plan
-from homolog.engine.result import dataset
+from homolog.engine.result import dataset, equalities
 from homolog.engine.run import run
 from homolog.inference.resampling import Method
 from homolog.inference.uncertainty import Requested, interval_by_name
@@ -146,7 +146,8 @@ def compare(
     if known == "unknown" and all(map(identified, planned.models.values())):
         outcome.cautions = unknown_pairing(list(planned.models)) + outcome.cautions
     give(outcome.cautions)
-    return dataset(planned, outcome).assign_attrs(row_identity=known)
+    equal = {} if b is a else equalities(planned)
+    return dataset(planned, outcome).assign_attrs(row_identity=known, **equal)
 
 
 @renamed(interval=interval_by_name)

@@ -14,8 +14,10 @@ from homolog.activations import Module
 from homolog.engine import model_statistics
 from homolog.engine.planning import Plan
 from homolog.engine.run import Outcome
+from homolog.equal_layers import equal_models
 from homolog.inference.uncertainty import MEANINGS
 from homolog.measures.record import Measure
+from homolog.position_norms import PositionNorms
 
 if TYPE_CHECKING:
     import xarray
@@ -48,6 +50,14 @@ def dataset(plan: Plan, outcome: Outcome) -> xarray.Dataset:
     return xarray.Dataset(variables, _coordinates(plan, outcome, dimensions), _attributes(plan, outcome))
 
 
+def equalities(plan: Plan) -> dict[str, str]:
+    """Say which models have equal layers, where any have: a value of 1 to rounding does not prove it."""
+    titles = dict(zip(plan.models, plan.titles, strict=False))
+    found = equal_models(plan.models)
+    named = [[titles[each.a], titles[each.b], list(each.equal), each.compared] for each in found]
+    return {"equal_layers": _json(named)} if named else {}
+
+
 def _asked(plan: Plan, matrix: np.ndarray) -> np.ndarray:
     """Return the rows and columns of the result, NaN where not asked."""
     return np.where(plan.wanted, matrix[np.ix_(plan.rows, plan.columns)], np.nan)
@@ -69,12 +79,13 @@ def _coordinates(plan: Plan, outcome: Outcome, dimensions: tuple[str, str]) -> d
 
 def module_coordinates(side: str, dimension: str, modules: Sequence[Module]) -> dict[str, Any]:
     """Return which modules made the layers, where that is known of any."""
-    columns = {what: [getattr(made, what) for made in modules] for what in Module._fields}
+    columns = {what: [getattr(made, what) for made in modules] for what in ("type", "shape")}
     return {f"{what}_{side}": (dimension, values) for what, values in columns.items() if any(values)}
 
 
 def _attributes(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     titles, provenance = plan.titles, [layers.provenance for layers in plan.models.values()]
+    titles_of = dict(zip(plan.models, titles, strict=True))
     models: dict[str, str]
     if plan.many:
         models = {"models": _json(dict(zip(titles, provenance, strict=True)))}
@@ -91,7 +102,18 @@ def _attributes(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         **_asked_for(plan),
         "warnings": _json([[c.category.__name__, c.message] for c in outcome.cautions]),
         **models,
+        **sinks_attribute([(titles_of[layer.model], layer.name, layer.made) for layer in plan.layers]),
     }
+
+
+def sinks_attribute(layers: Sequence[tuple[str, str, Module]]) -> dict[str, str]:
+    """List the layers, of model, name and what made them, in which the first tokens outweigh the others; nothing for none."""
+    found = [
+        [model, name, *sink]
+        for model, name, made in layers
+        if (norms := PositionNorms.read(made.norms)) is not None and (sink := norms.sink) is not None
+    ]
+    return {"attention_sinks": _json(found)} if found else {}
 
 
 def _asked_for(plan: Plan) -> dict[str, Any]:

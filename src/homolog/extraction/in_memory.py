@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from homolog.activations import NOT_DIGESTED, Activations, Module
+from homolog.activations import NOT_DIGESTED, Activations, Module, with_norms
 from homolog.extraction.batches import Batch
+from homolog.extraction.growing_rows import GrowingRows
 from homolog.extraction.options import Options
 from homolog.extraction.provenance import provenance_of
 from homolog.extraction.recorder import BatchOutput
@@ -15,6 +16,7 @@ from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
 from homolog.machine import format_bytes
 from homolog.names import shown
+from homolog.position_norms import PositionNorms, sums_by_layer
 
 
 class InMemory:
@@ -29,7 +31,8 @@ class InMemory:
         self._ids = ExampleIds(options, total)
         self._provenance = provenance_of(source, options)
         self._modules: dict[str, Module] = {}
-        self._chunks: dict[str, list[np.ndarray]] = {}
+        self._norms: dict[str, PositionNorms] = {}
+        self._rows: dict[str, GrowingRows] = {}
         self._sizes: dict[str, int] = {}
         self._identities: dict[str, list[np.ndarray]] = {}
         self._digested = True
@@ -47,11 +50,16 @@ class InMemory:
 
     def add(self, output: BatchOutput, batch: Batch, before: int) -> None:
         """Keep the rows of a batch, and drop what is there of layers that it leaves out."""
-        for name in set(self._chunks) - set(output.features):
-            del self._chunks[name], self._sizes[name]
+        for name in set(self._rows) - set(output.features):
+            del self._rows[name], self._sizes[name]
         self._modules = self._modules or output.modules
+        self._norms = sums_by_layer(self._norms, output.norms)
         for name, features in output.features.items():
-            self._chunks.setdefault(name, []).append(features)
+            if name in self._rows:
+                self._rows[name].append(features)
+            else:
+                expected = 0 if self.total is None else -(-len(features) * self.total // max(output.examples, 1))
+                self._rows[name] = GrowingRows(features, expected)
             self._sizes[name] = self._sizes.get(name, 0) + features.nbytes
         ids = self._ids.of(batch, before, output.examples)
         self._digested = self._digested and batch.digests is not None
@@ -75,10 +83,9 @@ class InMemory:
         """Put the batches together."""
         found: dict[str, Any] = {name: np.concatenate(parts) for name, parts in self._identities.items()}
         example = found.pop("example", None)
-        # Layer by layer, so that no more than one layer exists twice.
-        arrays = {name: np.concatenate(self._chunks.pop(name)) for name in list(self._chunks)}
+        arrays = {name: self._rows.pop(name).whole() for name in list(self._rows)}
         found["example_ids"] = found.get("example_ids", example)
-        return Activations(arrays, **found, provenance=self._provenance, modules=self._modules)
+        return Activations(arrays, **found, provenance=self._provenance, modules=with_norms(self._modules, self._norms))
 
     def _check_memory(self, examples: int) -> None:
         """Refuse to go on when all examples will not fit."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.activations import MODULES, NOT_DIGESTED, Activations
+from homolog.activations import MODULES, NOT_DIGESTED, Activations, Module, modules_of, with_norms
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
@@ -28,6 +28,7 @@ from homolog.extraction.recorder import BatchOutput
 from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
 from homolog.machine import format_bytes
+from homolog.position_norms import PositionNorms, sums_by_layer
 from homolog.store import Writer, open_store
 from homolog.store.reading import identity
 from homolog.store.writing import as_stored, id_dtype
@@ -55,6 +56,12 @@ class IntoStore:
             self.path, self._request, resume=options.resume, unrecorded=UNRECORDED, compared_by_caller=("model", VALUES)
         )
         self._begun = False
+        self._modules: dict[str, Module] = {}
+        self._norms: dict[str, PositionNorms] = {}
+        """What is known of the tokens of the rows that are safe."""
+        self._until = 0
+        self._waiting: list[tuple[int, dict[str, PositionNorms]]] = []
+        """Until which row, and what is known of its tokens, of the batches that are not safe yet."""
         self._digested: bool | None = None
         """Whether the rows have digests; None before the first batch."""
         with ExitStack() as undo:
@@ -224,12 +231,29 @@ class IntoStore:
             self._begun = True
             if before == 0 and not self._writer.rows:
                 self._writer.request[FORM] = batch.form
-            made = {MODULES: json.dumps(output.modules, ensure_ascii=False)}
-            self._writer.start(shapes, kinds, self._provenance | made)
+            self._writer.start(shapes, kinds, self._provenance)
+            self._begin_norms(output)
             self._note_changes()
         stored = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
         features = {name: rows[stored:] for name, rows in output.features.items()}
+        self._until += len(output.example) - stored
+        self._waiting.append((self._until, output.norms))
         self._writer.append(features, {name: as_stored(ids[stored:], kinds[name]) for name, ids in identities.items()})
+
+    def _begin_norms(self, output: BatchOutput) -> None:
+        """Take up what is known of the norms of tokens in the rows that are safe."""
+        begun = modules_of(self._writer.provenance.get(MODULES, "{}"))
+        known = {name: PositionNorms.read(made.norms) for name, made in begun.items()}
+        self._norms = {name: norms for name, norms in known.items() if norms is not None}
+        self._modules, self._until = output.modules, len(self._example)
+        self._writer.notes_of = self._notes_of
+
+    def _notes_of(self, rows: int) -> dict[str, str]:
+        """Say what made each layer, and of what is known of its tokens what is of the rows that are safe."""
+        while self._waiting and self._waiting[0][0] <= rows:
+            self._norms = sums_by_layer(self._norms, self._waiting.pop(0)[1])
+        made = {name: self._modules[name] for name in self._writer.layers if name in self._modules}
+        return {MODULES: json.dumps(with_norms(made, self._norms), ensure_ascii=False)}
 
     def _are_digested(self, batch: Batch) -> bool:
         """Say whether the rows of the store have digests, as its first batch has; a later one without them is refused."""

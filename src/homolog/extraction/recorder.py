@@ -33,7 +33,9 @@ from homolog.extraction.skipped_tokens import SkippedTokens
 from homolog.extraction.sources import Maker
 from homolog.extraction.suspected_padding import SuspectedPadding
 from homolog.extraction.tensors import is_torch, loaded_torch, numbers_of
+from homolog.extraction.token_norms import norms_of_output
 from homolog.extraction.trial_examples import tried_examples
+from homolog.position_norms import PositionNorms, sums_by_layer
 
 _LARGEST = {"float16": "65504", "float32": "3.4e38"}
 """Types to store in that may be too narrow, and where they end."""
@@ -50,6 +52,8 @@ class BatchOutput(NamedTuple):
     examples: int
     modules: dict[str, Module]
     """Layer → what made it."""
+    norms: dict[str, PositionNorms]
+    """Layer of tokens → how long the vectors of this batch are."""
 
 
 class Recorder:
@@ -68,6 +72,8 @@ class Recorder:
         self.contradicted: dict[str, Objection] = {}
         self.modules: dict[str, Module] = {}
         """Layer → what made it."""
+        self.norms: dict[str, PositionNorms] = {}
+        """Layer → how long the vectors of its tokens are, over all batches."""
         self.shapes: dict[str, tuple[int, ...]] = {}
         """Layer → the shape of its output, in the batch that is tried."""
         self.hint = ""
@@ -100,6 +106,7 @@ class Recorder:
         self.layouts: dict[tuple[int, ...], str] = {}
         self._sizes: dict[str, set[int]] = {}
         self._input_sizes: set[int] = set()
+        self._norms: dict[str, PositionNorms] = {}
         self._first = 0
         self.n_batches = 0
         """Batches so far."""
@@ -160,7 +167,7 @@ class Recorder:
 
     def start_batch(self, batch: Batch) -> None:
         """Open a batch."""
-        self.samples, self.layouts = {}, {}
+        self.samples, self.layouts, self._norms = {}, {}, {}
         self._batch, self._calls, self._rows = batch, {}, {}
         if self._sequences is not None and input_sequences(batch.content, batch.size) != self._sequences:
             self._sequences = None  # other inputs than the first batch: nothing is known of them
@@ -198,7 +205,19 @@ class Recorder:
             if self._is_named(name):
                 raise ValueError(padded_by_model(name))
             return  # left out when the batch is judged
-        self._rows[name] = rows._replace(features=self._convert(name, rows.features))
+        if rows.tokens is not None:
+            self._note_norms(name, rows.tokens)
+        self._rows[name] = rows._replace(features=self._convert(name, rows.features), tokens=None)
+
+    def _note_norms(self, name: str, tokens: reductions.Tokens) -> None:
+        """Note how long the vectors of the tokens are."""
+        assert self._masks is not None
+        self._norms[name] = norms_of_output(tokens, self._masks.skipped)
+
+    def _noted(self) -> dict[str, PositionNorms]:
+        """Return how long the vectors of this batch are, and add it to what is known of all."""
+        self.norms = sums_by_layer(self.norms, self._norms)
+        return self._norms
 
     def _is_late(self, name: str) -> bool:
         """Leave out a layer of which the batches before hold no rows."""
@@ -310,7 +329,8 @@ class Recorder:
         self.n_batches += 1
         self.before = batch if batch.size == 1 else None
         self._rows = {}
-        return BatchOutput(features, example, position, count, {name: self.modules[name] for name in features})
+        made = {name: self.modules[name] for name in features}
+        return BatchOutput(features, example, position, count, made, self._noted())
 
     def unproved(self) -> list[str]:
         """Return the layers that could not be tried, and whose first axis could be another: it is as long as one beside it."""

@@ -28,6 +28,17 @@ from homolog.extraction.tensors import (
 )
 
 
+class Tokens(NamedTuple):
+    """The tokens of a layer before they are reduced."""
+
+    output: Any
+    """(examples, positions, features)."""
+    padding: np.ndarray | None
+    """Which positions are none; None where all count."""
+    counted: np.ndarray | bool
+    """Which positions the rows hold, all alike."""
+
+
 class LayerRows(NamedTuple):
     """Rows of one layer for one batch, and the example and position each came from."""
 
@@ -42,9 +53,12 @@ class LayerRows(NamedTuple):
     """Whether the features are positions too, of which a longer batch has more."""
     suspected_padding: SuspectedPadding | None = None
     """What looks like padding that counts."""
+    tokens: Tokens | None = None
+    """What the rows were made of, where these are tokens."""
 
 
 OVER_POSITIONS = ("mean", "first", "last", "positions")
+OF_ALL_TOKENS = ("mean", "positions", "flatten")
 
 
 def check_patterns(reduce: Any, names: list[str]) -> None:
@@ -108,6 +122,9 @@ def reduce_output(name: str, found: Output, rule: Any, masks: Masks, axes: Axes)
         return _over_positions(as_positions(values, axes.channels), mask, rule)
 
     rows = reduced(output)._replace(stretches=rule == "flatten")
+    if output.ndim == 3:
+        counted = rule in OF_ALL_TOKENS and (True if kept is None else kept)
+        rows = rows._replace(tokens=Tokens(output, padding, counted))
     if not whole:
         return rows
     return rows._replace(

@@ -63,6 +63,10 @@ class SkippedTokens:
         self._check_some_left(layer, real, left)
         return left
 
+    def ranks(self, real: np.ndarray) -> np.ndarray:
+        """Return 1, 2, 3 … of the tokens of every document, in order; 0 at padding."""
+        return np.where(real, _rank(real, self._starts(real)), 0)
+
     def _first(self, layer: str) -> int:
         return int(rule_for(layer, self.first, 0))
 

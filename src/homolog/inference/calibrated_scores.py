@@ -12,6 +12,9 @@ import numpy as np
 from homolog.inference.pvalues import ROUNDING
 from homolog.measures.record import Measure
 
+EQUAL = 1e-7
+"""What rounding leaves of equal layers, above all of their distance, as a share of the way to the threshold."""
+
 
 def best_value(record: Measure) -> float:
     """Return the value of equal representations: the upper end of the range of a similarity, the lower one of a distance."""
@@ -48,7 +51,8 @@ def calibrated(observed: np.ndarray, threshold: np.ndarray, beyond: np.ndarray, 
     room = best - threshold
     with np.errstate(invalid="ignore"):
         share = np.divide(observed - threshold, room, out=np.zeros_like(room), where=room != 0)
-    found = np.where(beyond, np.clip(share, 0.0, 1.0), 0.0)
+    share = np.where(share > 1 - EQUAL, 1.0, np.maximum(share, 0.0))
+    found = np.where(beyond, share, 0.0)
     return np.where(np.isnan(observed) | np.isnan(threshold), np.nan, found)
 
 

@@ -5,6 +5,7 @@ from homolog.plot.findings import explanation, identification, shared_subspace
 from homolog.plot.heatmaps import heatmap, heatmaps
 from homolog.plot.model_maps import dendrogram, embedding, model_heatmap
 from homolog.plot.redundancy_pictures import redundancy
+from homolog.plot.trajectories import trajectory
 
 __all__ = [
     "dendrogram",
@@ -18,4 +19,5 @@ __all__ = [
     "probe",
     "redundancy",
     "shared_subspace",
+    "trajectory",
 ]

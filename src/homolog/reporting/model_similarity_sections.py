@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
+NEGATIVE = 0.05
+"""Share of the spread that no map shows, from which on it is told."""
+
 
 def sections_of(result: xarray.Dataset, groups: Any = None) -> tuple[str, list[Section]]:
     """Return the line below the heading and the sections of the page; `groups` are tested where they are given.
@@ -58,6 +61,9 @@ def _map(pairs: ModelPairs, groups: Any) -> Section:
         text.append(
             "The map misleads: two dimensions cannot show these distances. Read the heatmap or the tree instead."
         )
+    negative = float(found.attrs["negative_share"])
+    if negative > NEGATIVE:
+        text.append(f"{negative:.0%} of the spread fits no points in any number of dimensions, and no map can show it.")
     figure: Any = embedding(found, groups=groups).figure
     return Section("Map", tuple(text), figure, f"Map of {len(pairs.names)} models as points")
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.activations import UNKNOWN_MODULE
+from homolog.activations import UNKNOWN_MODULE, with_norms
 from homolog.arrays import described
-from homolog.engine.result import module_coordinates
+from homolog.engine.result import module_coordinates, sinks_attribute
 from homolog.extraction import batches
 from homolog.extraction.adapters import source_of
 from homolog.extraction.batch_contents import is_items, is_texts, layout_of
@@ -82,11 +82,13 @@ def run(pair: TwoModels, *, exact: bool, measures: Any, passes: int, level: floa
         give_warnings(recorder)
     chosen = {} if measures is None else {"measures": measures}
     found = state.finalise(**chosen) if isinstance(state, Moments) else state.finalise(**chosen, level=level)
+    layers = []
     for side, recorder in zip("ab", [recorders[0], recorders[-1]], strict=True):
-        names = map(str, found[f"layer_{side}"].values)
-        made = [recorder.modules.get(name, UNKNOWN_MODULE) for name in names]
+        known = with_norms(recorder.modules, recorder.norms)
+        made = [known.get(name, UNKNOWN_MODULE) for name in map(str, found[f"layer_{side}"].values)]
         found = found.assign_coords(module_coordinates(side, f"layer_{side}", made))
-    return found
+        layers += [(str(found.attrs[f"model_{side}"]), name, one) for name, one in known.items()]
+    return found.assign_attrs(sinks_attribute(list(dict.fromkeys(layers))))
 
 
 def _reading_texts(pair: TwoModels) -> TwoModels:

@@ -6,7 +6,7 @@ Rows wait in memory until a chunk is whole; a commit, one small file replaced at
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +130,8 @@ class Writer:
             {*compared_by_caller, "limit"},
         )
         self.presumed: list[str] = []
+        self.notes_of: Callable[[int], Mapping[str, str]] = lambda rows: {}
+        """Gives what is to be written beside so many rows of how the activations were made."""
         self.contents: Contents | None = None
         self._columns: dict[str, Column] = {}
         self._keys: dict[str, str] = {}
@@ -193,6 +195,11 @@ class Writer:
     def layers(self) -> list[str]:
         """Names of the layers that it holds."""
         return [] if self.contents is None else list(self.contents.layers)
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """How the activations were made."""
+        return {} if self.contents is None else self.contents.provenance
 
     def leave_out(self, names: Sequence[str]) -> None:
         """Forget layers of which rows were written before it showed that they are none of examples."""
@@ -280,7 +287,8 @@ class Writer:
     def _commit_rows(self, rows: int, complete: bool) -> None:
         assert self.contents is not None  # start() came first
         if (rows, complete) != (self.contents.rows, self.contents.complete):
-            self._commit(replace(self.contents, rows=rows, complete=complete))
+            provenance = {**self.contents.provenance, **self.notes_of(rows)}
+            self._commit(replace(self.contents, rows=rows, complete=complete, provenance=provenance))
 
     def _commit(self, contents: Contents) -> None:
         # zarr replaces the file of the attributes as a whole.

@@ -102,7 +102,8 @@ def redundancy(
     with reduce="last" for that. Medians are of all rows, or of every k-th where their norms do not fit into a quarter of
     the memory.
 
-    Cost: n·p·L² for L layers, and that of `compare`; layers on disk are read three times, and as often as `compare` reads them.
+    Cost: n·p·L² + n·p²·L + p³·L for L layers, n²·p·L + n³·L instead of the last two where n < p, and that of `compare`, in each
+    form; layers on disk are read three times, and as often as `compare` reads them.
 
     References
     ----------

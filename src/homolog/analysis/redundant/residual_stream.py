@@ -113,7 +113,7 @@ def stream_of(activations: Any, blocks: str | Sequence[str] | None) -> Stream:
             f"redundancy needs at least two layers of equal width, the input and the output of one block, got "
             f"{listed(kept, most=20)} of {listed(layers, most=20)}: {HOW}."
         )
-    notes += [*_of_parts(kept), *(caution.message for caution in cautions)]
+    notes += [*_of_parts(kept), *_of_another_kind(kept), *(caution.message for caution in cautions)]
     found = layers.holding({name: layers[name] for name in kept})
     return Stream(found, tuple(notes), tuple(cautions))
 
@@ -186,6 +186,20 @@ def _of_parts(names: list[str]) -> list[str]:
     return [
         f"all layers are called {quoted(end.lstrip('.'))} of a block: the numbers are about blocks only if these are what goes "
         f"into the next block, and not what a part of it adds"
+    ]
+
+
+def _of_another_kind(names: list[str]) -> list[str]:
+    """Say which layers are called otherwise than the other blocks, as a last layer norm is."""
+    kinds = [re.sub(r"\d+", "#", name) for name in names[1:]]
+    most = max(set(kinds), key=kinds.count)
+    odd = [name for name, kind in zip(names[1:], kinds, strict=True) if kind != most]
+    if "#" not in most or not odd or 2 * len(odd) >= len(kinds):
+        return []
+    what = "a block" if len(odd) == 1 else "blocks"
+    return [
+        f"called otherwise than the other blocks, and counted as {what}: {listed(odd)}; if that is wrong, as of a last layer "
+        f"norm, leave it out by blocks="
     ]
 
 

@@ -13,6 +13,7 @@ from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, check_redu
 from homolog.analysis.redundant.tabulating import last_block
 from homolog.diagnostics import listed
 from homolog.names import shown
+from homolog.results import chosen_measure
 
 if TYPE_CHECKING:
     import xarray
@@ -23,9 +24,10 @@ TOLD_SHARE = 0.5
 """Share of the squared norm that the mean of a layer must hold to be told."""
 
 
-def redundancy_lines(result: xarray.Dataset) -> list[str]:
+def redundancy_lines(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return the sentences of the summary; the last two say what not to conclude, and what to do next."""
     check_redundancy(result)
+    chosen_measure(result, measure)  # there is one, which must not be asked for by another name
     found = [_looked_at(result), _least_influence(result), _runs(result), *_features(result), *_rows(result)]
     found += [_growth(result), *_mean(result), *_accuracy(result), *_losses(result)]
     found += [f"Note: {note}." for note in json.loads(result.attrs.get("notes", "[]"))]
@@ -96,14 +98,15 @@ def _features(result: xarray.Dataset) -> list[str]:
             f"{'Massive feature' if massive else 'Feature'} {each['feature']} holds {held} of the squared norm of {layers}; "
             f"largest ({each['largest']:.3g}{times}) in {shown(each['layer'])}, {_place(each)}."
         )
-    more = f" (feature {', '.join(str(each['feature']) for each in told[FEW:])}, too)" if len(told) > FEW else ""
-    found.append(f"{_changed(result, WITHOUT)}{more}.")
+    others = [str(each["feature"]) for each in told[FEW:]]
+    more = f", and {'feature' if len(others) == 1 else 'features'} {listed(others)}" if others else ""
+    what = "this feature" if len(told) == 1 else "these features"
+    found.append(f"{_changed(result, WITHOUT, what + more)}.")
     return found
 
 
-def _changed(result: xarray.Dataset, suffix: str) -> str:
+def _changed(result: xarray.Dataset, suffix: str, what: str) -> str:
     """Say how far some numbers are others without features or rows."""
-    what = "these features" if suffix == WITHOUT else "these rows"
     names = ["influence", "effective_rank", json.loads(result.attrs["measures"])[0]]
     words = ["median influence", "median effective rank", f"median {names[2]} of neighbours"]
     told = []
@@ -125,9 +128,13 @@ def _where(share: dict[str, float]) -> tuple[str, str]:
         return "0 %", "every layer"
     least = min(share[names[place]] for place in places)
     held = _percent(most) if _percent(least) == _percent(most) else f"{_percent(least)} to {_percent(most)}"
-    if len(places) > 1 and places == list(range(places[0], places[-1] + 1)):
-        return held, f"{shown(names[places[0]])} to {shown(names[places[-1]])}"
-    return held, listed(names[place] for place in places)
+    cuts = [place for place in places if place - 1 not in places]
+    ends = [place for place in places if place + 1 not in places]
+    runs = [
+        shown(names[first]) if first == last else f"{shown(names[first])} to {shown(names[last])}"
+        for first, last in zip(cuts, ends, strict=True)
+    ]
+    return held, listed(runs)
 
 
 def _place(each: dict[str, Any]) -> str:
@@ -148,7 +155,7 @@ def _rows(result: xarray.Dataset) -> list[str]:
     share = told["count"] / int(result.attrs["n_examples"])
     return [
         f"{told['count']} of the rows ({_percent(share)}) are over 10 times as long as the median row of their layer, and hold "
-        f"{held} of the squared norm of {layers} ({at}). {_changed(result, WITHOUT_ROWS)}."
+        f"{held} of the squared norm of {layers} ({at}). {_changed(result, WITHOUT_ROWS, 'these rows')}."
     ]
 
 

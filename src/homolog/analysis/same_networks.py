@@ -1,0 +1,83 @@
+"""Models that are the same network under different names, and layers that two models share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from homolog.analysis.diagnosis_checks import Finding
+from homolog.diagnostics import listed
+from homolog.equal_layers import Equality
+from homolog.names import shown
+
+if TYPE_CHECKING:
+    import xarray
+
+MODELS = "pairs of models"
+_CHANGED = "they were not changed between the two"
+
+
+def equalities_in(result: xarray.Dataset) -> list[Equality]:
+    """Return which models of a result have equal layers; none where an earlier version wrote it, or somebody altered it."""
+    try:
+        found = [
+            Equality(str(a), str(b), tuple(map(str, equal)), int(compared))
+            for a, b, equal, compared in json.loads(result.attrs.get("equal_layers", "[]"))
+        ]
+    except (ValueError, TypeError, RecursionError):
+        return []
+    models = _models(result)
+    return [each for each in found if {each.a, each.b} <= models]
+
+
+def _models(result: xarray.Dataset) -> set[str]:
+    if "a" in result.dims:
+        return {str(name) for side in "ab" for name in result[f"model_{side}"].values}
+    return {str(result.attrs.get(f"model_{side}")) for side in "ab"}
+
+
+def told(each: Equality) -> str:
+    """Say which layers are equal."""
+    if each.compared == 1:
+        return "the one layer that both have is equal to rounding in every example"
+    if each.whole:
+        return f"all {each.compared} layers are equal to rounding in every example"
+    are = "is" if len(each.equal) == 1 else "are"
+    return f"{len(each.equal)} of {each.compared} layers {are} equal to rounding ({listed(map(shown, each.equal))})"
+
+
+def findings(result: xarray.Dataset) -> Iterator[Finding]:
+    """Find models that are the same network, and layers that did not change between two models."""
+    for each in equalities_in(result):
+        where = f"{each.a} and {each.b}"
+        if each.whole:
+            yield Finding(
+                "same network",
+                where,
+                f"{told(each)}: they are the same network, as far as these layers show",
+                "leave one of the two out, or check that the right files were loaded",
+                of=MODELS,
+            )
+        else:
+            yield Finding(
+                "unchanged layers",
+                where,
+                f"{told(each)}: {_CHANGED}",
+                "look at the other layers; values of 1 say nothing new there",
+                of=MODELS,
+                degree=len(each.equal) / each.compared,
+            )
+
+
+def sentences(result: xarray.Dataset) -> Iterator[str]:
+    """Yield what a summary says of models that are the same network, and of layers that two models share."""
+    found = equalities_in(result)
+    for each in [one for one in found if one.whole][:3]:
+        yield f"{shown(each.a)} and {shown(each.b)} are the same network, as far as these layers show: {told(each)}."
+    rest = [one for one in found if not one.whole]
+    if len(rest) == 1:
+        yield f"Of {shown(rest[0].a)} and {shown(rest[0].b)} {told(rest[0])}: {_CHANGED}, and their values say so and no more."
+    elif rest:
+        pairs = listed(f"{shown(each.a)} and {shown(each.b)}" for each in rest)
+        yield f"{len(rest)} pairs of models share equal layers, which were not changed between them: {pairs}."

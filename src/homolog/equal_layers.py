@@ -1,0 +1,101 @@
+"""Whether layers of two models are equal to rounding, which only the same network gives."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from homolog.arrays import to_numpy
+from homolog.rows import Rows
+
+ROUNDING = {2: 2.0, 4: 100.0, 8: 1000.0}
+"""Bytes of a number → by how many units in the last place, of the largest in its column, equal layers may differ."""
+_AT_ONCE = 1 << 17
+"""Numbers that are looked at together, of layers that are not very wide."""
+
+
+class Equality(NamedTuple):
+    """Layers of two models that are equal."""
+
+    a: str
+    b: str
+    equal: tuple[str, ...]
+    """Layers, as the first model calls them."""
+    compared: int
+    """How many were looked at."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all layers are equal, so that the models are one network as far as anybody can see."""
+        return len(self.equal) == self.compared
+
+
+def equal_models(models: Mapping[str, Mapping[str, Any]]) -> Iterator[Equality]:
+    """Yield pairs of models of which any layers are equal to rounding.
+
+    Layers of the same name are looked at, or one after the other where no name is in both and they are as many. The input of
+    a model is no layer of its own, and the same for all. Cost: the first row of each layer, and all of those that agree in it.
+    """
+    own = {model: {name: x for name, x in layers.items() if name != "input"} for model, layers in models.items()}
+    firsts = {model: {name: _block(x, slice(0, 1)) for name, x in layers.items()} for model, layers in own.items()}
+    for a, b in itertools.combinations(own, 2):
+        pairs = [(name, name) for name in own[a] if name in own[b]]
+        if not pairs and len(own[a]) == len(own[b]):
+            pairs = list(zip(own[a], own[b], strict=True))
+        near = [(x, y) for x, y in pairs if _may_be_equal(firsts[a][x], firsts[b][y])]
+        equal = tuple(x for x, y in near if are_equal(own[a][x], own[b][y]))
+        if equal:
+            yield Equality(a, b, equal, len(pairs))
+
+
+def are_equal(x: Any, y: Any) -> bool:
+    """Say whether two layers are equal to rounding, and vary over the examples.
+
+    >>> x = np.random.default_rng(0).normal(size=(9, 4))
+    >>> are_equal(x, x * (1 + 1e-15)), are_equal(x, 2 * x), are_equal(x, -x[:, ::-1]), are_equal(0 * x, 0 * x)
+    (True, False, False, False)
+    """
+    if tuple(x.shape) != tuple(y.shape):
+        return False
+    most, first = rounding(x, y), _block(x, slice(0, 1))
+    varies, largest = False, np.zeros(x.shape[1])
+    for rows in _stretches(x.shape):
+        one, other = _block(x, rows), _block(y, rows)
+        largest = np.maximum(largest, np.abs(one).max(axis=0))
+        if not _within(one, other, most, largest):
+            return False
+        varies = varies or bool((one != first).any())
+    return varies
+
+
+def rounding(*layers: Any) -> float:
+    """Return by which part of the largest number equal layers may differ, from the coarsest of their types."""
+    return max(_rounding(_block(layer, slice(0, 1))) for layer in layers)
+
+
+def _rounding(block: np.ndarray) -> float:
+    return ROUNDING.get(block.dtype.itemsize, 1000.0) * float(np.finfo(block.dtype).eps)
+
+
+def _may_be_equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Say whether first rows leave it open; of a column the largest number is not known yet, but that of the row is near it."""
+    most = 100 * max(_rounding(one), _rounding(other))
+    return one.shape == other.shape and _within(one, other, most, np.abs(one).max())
+
+
+def _stretches(shape: tuple[int, int]) -> Iterator[slice]:
+    step = max(64, _AT_ONCE // max(1, shape[1]))
+    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
+
+
+def _block(layer: Any, rows: slice) -> np.ndarray:
+    found = np.asarray(layer[rows] if isinstance(layer, Rows) else to_numpy(layer[rows]))
+    return found if found.dtype.kind == "f" else found.astype(np.float64)
+
+
+def _within(one: np.ndarray, other: np.ndarray, most: float, largest: Any) -> bool:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool((np.abs(one.astype(np.float64) - other) <= most * largest).all())

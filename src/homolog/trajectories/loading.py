@@ -1,0 +1,78 @@
+"""The weights of a checkpoint, put into the one network: all of them, and nothing that it has no place for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from homolog.diagnostics import listed
+from homolog.extraction.tensors import is_torch
+from homolog.names import first_line, quoted, shown
+
+_WRAPPED = re.compile(
+    r"^(?:module\.|_orig_mod\.|_fsdp_wrapped_module\.)+|(?<=\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+"""What compiling and parallel training put into names."""
+
+
+def load(network: Any, weights: Mapping[str, Any], label: str) -> None:
+    """Load weights into a network of PyTorch, or raise where one is missing, left over or of another shape."""
+    own = network.state_dict(keep_vars=True)
+    places = _places(own, weights)  # name in the network → name in the checkpoint
+    given = {_address(own[name]) for name in places}
+    missing = [name for name in own if name not in places and _address(own[name]) not in given]
+    extra = sorted(set(weights) - set(places.values()))
+    if missing or extra:
+        parts = [f"without {listed(map(quoted, missing), 3)}"] * bool(missing)
+        parts += [f"with {listed(map(quoted, extra), 3)} besides"] * bool(extra)
+        raise ValueError(
+            f"checkpoint {shown(label)} must hold the weights of the network that build makes ({len(own)} of them), got one "
+            f"{' and '.join(parts)}: build the network that was trained, or give the checkpoint as a function that returns it."
+        )
+    for name, other in places.items():
+        shapes = [tuple(value.shape) for value in (own[name], weights[other]) if is_torch(value)]
+        if len(set(shapes)) > 1:
+            raise ValueError(
+                f"{quoted(name)} of checkpoint {shown(label)} must have the shape {shapes[0]} as in the network that build "
+                f"makes, got {shapes[1]}: build the network that was trained."
+            )
+    try:
+        network.load_state_dict({name: weights[other] for name, other in places.items()}, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"checkpoint {shown(label)} must load into the network, got {first_line(error)}.") from error
+
+
+def _address(value: Any) -> Any:
+    """Return where the numbers of a weight lie: tied ones lie in one place, and files hold them once."""
+    if not is_torch(value) or value.layout.__repr__() != "torch.strided" or not value.numel() or value.is_meta:
+        return id(value)
+    return value.data_ptr(), tuple(value.shape)
+
+
+def _places(own: Mapping[str, Any], weights: Mapping[str, Any]) -> dict[str, str]:
+    """Return under which name the checkpoint holds each weight: as it is, or without what wrappers put in front of it."""
+    network, files = _cleaned(own), _cleaned(weights)
+    best: dict[str, str] = {}
+    for cut, put in _prefixes(list(network), list(files)):
+        renamed = {f"{put}{name.removeprefix(cut)}": place for name, place in files.items() if name.startswith(cut)}
+        found = {network[name]: place for name, place in renamed.items() if name in network}
+        best = found if len(found) > len(best) else best
+    return best
+
+
+def _cleaned(names: Mapping[str, Any]) -> dict[str, str]:
+    """Return names without the marks of wrappers → names; as they are where that would make two equal."""
+    clean = {_WRAPPED.sub("", name): name for name in names}
+    return clean if len(clean) == len(names) else {name: name for name in names}
+
+
+def _prefixes(network: list[str], files: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield what may have to be cut from the names in a file, or put before them: nothing first."""
+    yield "", ""
+    for whole, part, cut in ((files, network, True), (network, files, False)):
+        first = max(part, key=len, default="")
+        for name in whole:
+            if first and name.endswith(f".{first}"):
+                prefix = name[: -len(first)]
+                yield (prefix, "") if cut else ("", prefix)

@@ -1,0 +1,31 @@
+"""What is warned of once for all checkpoints, since they warn much alike."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from homolog import diagnostics
+from homolog.diagnostics import Caution, HomologWarning, give
+
+
+def tell(told: Iterable[warnings.WarningMessage], rows: Sequence[Mapping[str, Any]]) -> list[Caution]:
+    """Give the warnings of all extractions and comparisons, of each kind the first with the number of the others."""
+    kinds: dict[type[HomologWarning], list[str]] = {}
+    for each in told:
+        if issubclass(each.category, HomologWarning):
+            kinds.setdefault(each.category, []).append(str(each.message))
+        else:  # of the model, or of a library
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    for row in rows:
+        for name, message in row["warnings"]:
+            kinds.setdefault(getattr(diagnostics, name, HomologWarning), []).append(message)
+    cautions = [Caution(kind, _first(list(dict.fromkeys(messages)))) for kind, messages in kinds.items()]
+    give(cautions)
+    return cautions
+
+
+def _first(messages: Sequence[str]) -> str:
+    more = len(messages) - 1
+    return messages[0] if not more else f"{messages[0].removesuffix('.')} (and {more} more warnings of this kind)."

@@ -1,0 +1,212 @@
+"""From checkpoint to checkpoint: each is extracted, compared with its references, and let go."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from homolog.activations import Module, identified
+from homolog.diagnostics import Caution, ExtractionWarning, HomologWarning, listed, unknown_pairing
+from homolog.engine import compare
+from homolog.extraction.digests import hashed, numbers
+from homolog.measures.record import Measure
+from homolog.measures.registry import OF_THE_CALLER
+from homolog.names import shown
+from homolog.pairing import check_pairing, row_identity
+from homolog.progress import progress_bar
+from homolog.trajectories.checkpoints import Checkpoint
+from homolog.trajectories.networks import Network
+from homolog.trajectories.record import Record
+from homolog.trajectories.taking import OnDisk, Taken, Taking, data_digest, sample_of
+
+FIRST, PREVIOUS, LAST = "first", "previous", "last"
+REFERENCES = (FIRST, PREVIOUS, LAST)
+COMPANIONS = ("null", "reversed")
+"""What is kept beside a value."""
+Row = dict[str, Any]
+
+
+@dataclass
+class Walk:
+    """One pass over the checkpoints. Held at a time: one network, and the activations of three checkpoints at most."""
+
+    checkpoints: Sequence[Checkpoint]
+    network: Network
+    taking: Taking
+    measures: Mapping[str, Measure]
+    against: Sequence[str]
+    memory: str | int
+    record: Record
+    layers: list[str] = field(default_factory=list)
+    modules: Mapping[str, Module] = field(default_factory=dict)
+    n_examples: int = 0
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, progress: bool | None) -> list[Row]:
+        """Return the row of every checkpoint, in order."""
+        total = len(self.checkpoints)
+        with ExitStack() as undo, progress_bar("comparing", total, progress, unit="checkpoint") as bar:
+            ends = self._begin(undo)
+            places = {FIRST: 0, LAST: total - 1}
+            held = {name: ends[places[name]].activations for name in self.against if name in places}
+            before = ""
+            for place in range(total):
+                present = self._step(place, ends.get(place), held, before)
+                before = present.digest
+                held.pop(PREVIOUS, None)
+                if PREVIOUS in self.against and present.activations is not None:
+                    held[PREVIOUS] = present.activations
+                del present
+                bar.update(1)
+        return [self.record.rows[one.label] for one in self.checkpoints]
+
+    def _begin(self, undo: ExitStack) -> dict[int, Taken]:
+        """Extract the first checkpoint, and the last where it is asked for; say what is asked for."""
+        content = self.network.opened(self.checkpoints[0])
+        request = self.taking.request(content)
+        ends = {0: self._end(0, content, undo)}
+        del content
+        if LAST in self.against:
+            place = len(self.checkpoints) - 1
+            ends[place] = self._end(place, self.network.opened(self.checkpoints[place]), undo)
+        self._learn([taken.activations for taken in ends.values()])
+        self.record.begin(request | self._request(ends))
+        return ends
+
+    def _end(self, place: int, content: Any, undo: ExitStack) -> Taken:
+        """Extract a checkpoint that all others are compared with, and put it on disk: two in memory are enough."""
+        taken = self.taking.taken(content, self.checkpoints[place].label, self.taking.digest(content))
+        if not taken.made:
+            return taken
+        kept = OnDisk(taken.activations)
+        undo.callback(kept.close)
+        return Taken(kept, taken.digest, made=False)
+
+    def _learn(self, ends: Sequence[Any]) -> None:
+        """Take from the first checkpoint, and the last, what is the same for all."""
+        first, last = ends[0], ends[-1]
+        self.layers = [name for name in first if name in last]
+        if not self.layers:
+            raise ValueError(
+                f"checkpoints must have layers of the same names, got {listed(first)} in the first and {listed(last)} in the "
+                f"last: extract all of them with the same layers=."
+            )
+        self.modules, self.n_examples, self.provenance = first.modules, first.n, first.provenance
+
+    def _request(self, ends: Mapping[int, Taken]) -> dict[str, str]:
+        """Say what was asked for beside the extraction, and of which checkpoints."""
+        return {
+            "checkpoints": json.dumps([[one.label, one.step] for one in self.checkpoints]),
+            "against": ", ".join(self.against),
+            "measures": json.dumps({name: self._written(record) for name, record in self.measures.items()}),
+            "data": data_digest(ends[0].activations),
+            "homolog": version("homolog"),
+            **{f"checkpoint {self.checkpoints[place].label}": taken.digest for place, taken in ends.items()},
+        }
+
+    def _written(self, record: Measure) -> str:
+        """Write a measure so that another one is told from it: functions by their code, arrays by their numbers."""
+        arrays = [value for value in record.options.values() if hasattr(value, "shape") and hasattr(value, "dtype")]
+        parts = [part for value in arrays for part in numbers(value)]
+        if record.reference == OF_THE_CALLER:
+            parts += [f"{what} {text}" for what, text in sorted(self.taking.code_of(record.function).items())]
+        return f"{record} {hashed(*parts).hex()}" if parts else str(record)
+
+    def _step(self, place: int, end: Taken | None, held: Mapping[str, Any], before: str) -> Taken:
+        """Return a checkpoint, extracted where it is needed, after its row was added."""
+        label = self.checkpoints[place].label
+        content = self.network.opened(self.checkpoints[place]) if end is None else None
+        digest = self.taking.digest(content) if end is None else end.digest
+        digests = {"own": digest, "before": before if PREVIOUS in self.against else ""}
+        row = self.record.row(label, digests)
+        present = end
+        if end is None and (row is None or self._needed_next(place)):
+            present = self.taking.taken(content, label, digest)
+        if row is None:
+            assert present is not None  # what has no row was extracted
+            compared = self._compared(label, present.activations, held)
+            self.record.add({"checkpoint": label, "digests": digests, **compared})
+        return present or Taken(None, digest, made=False)
+
+    def _needed_next(self, place: int) -> bool:
+        """Say whether the next checkpoint is to be compared with this one."""
+        following = self.checkpoints[place + 1 : place + 2]
+        return PREVIOUS in self.against and any(one.label not in self.record.rows for one in following)
+
+    def _compared(self, label: str, present: Any, held: Mapping[str, Any]) -> Row:
+        """Compare every layer with itself in the references."""
+        told = [*self._pairing(label, present, held), *self._missing(label, present)]
+        cautions = [[caution.category.__name__, caution.message] for caution in told]
+        values: dict[str, dict[str, list[float]]] = {}
+        for layer in self.layers:
+            found, warned = self._of_layer(layer, label, present, held)
+            cautions += warned
+            for name, of_reference in found.items():
+                for reference, value in of_reference.items():
+                    values.setdefault(name, {}).setdefault(reference, []).append(value)
+        own = {name: present[name] for name in self.layers if name in present}
+        return {
+            "values": values,
+            "sample": sample_of(own),
+            "features": [int(own[name].shape[1]) if name in own else 0 for name in self.layers],
+            "warnings": cautions,
+        }
+
+    def _pairing(self, label: str, present: Any, held: Mapping[str, Any]) -> list[Caution]:
+        """Check that rows are the same examples, and say where nothing shows it."""
+        unknown = []
+        for reference, layers in held.items():
+            names = (f"checkpoint {label}", f"the {reference} one")
+            check_pairing(present, layers, names)
+            if row_identity([present, layers]) == "unknown" and identified(present) and identified(layers):
+                unknown.append(names[0])
+        return unknown_pairing(unknown[:1])
+
+    def _missing(self, label: str, present: Any) -> list[Caution]:
+        missing = [name for name in self.layers if name not in present]
+        if not missing:
+            return []
+        message = f"checkpoint {shown(label)} has no layer {listed(missing)}, of which its values are NaN."
+        return [Caution(ExtractionWarning, message)]
+
+    def _of_layer(
+        self, layer: str, label: str, present: Any, held: Mapping[str, Any]
+    ) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
+        """Return the values of a layer, by variable and reference, NaN where there is no reference."""
+        found = {name: dict.fromkeys(self.against, float("nan")) for name in self._variables()}
+        told: list[list[str]] = []
+        own = present.get(layer)
+        # One reference at a time, since all of them together would be the memory of further layers.
+        for reference in (name for name in REFERENCES if name in held and own is not None and layer in held[name]):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", HomologWarning)
+                result = compare(
+                    {layer: own},
+                    {layer: held[reference][layer]},
+                    measures=dict(self.measures),
+                    names=(f"checkpoint {label}", f"the {reference} checkpoint"),
+                    memory=self.memory,
+                    progress=False,
+                )
+            for variable in (name for name in found if name in result):
+                found[variable][reference] = float(result[variable].values[0, 0])
+            told += json.loads(result.attrs["warnings"])
+        return found, told
+
+    def _variables(self) -> list[str]:
+        return [f"{name}{end}" for name in self.measures for end in ("", *(f"_{kind}" for kind in COMPANIONS))]
+
+
+def as_array(rows: Sequence[Row], variable: str, against: Sequence[str], n_layers: int) -> np.ndarray:
+    """Return the values of a variable over references, checkpoints and layers."""
+    missing = [float("nan")] * n_layers
+    return np.array(
+        [[row["values"].get(variable, {}).get(reference, missing) for row in rows] for reference in against]
+    )

@@ -1,0 +1,110 @@
+"""Weights in files, read so that nothing in them runs and only what is used is in memory."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from homolog.arrays import described
+from homolog.extraction.tensors import is_torch
+from homolog.machine import optional
+from homolog.names import first_line, quoted
+from homolog.store.disk import check_file, read_json
+
+WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+_MAIN = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""What the weights are called in a folder of Hugging Face's."""
+_OTHERS = re.compile(
+    r"(optimizer|scheduler|scaler|training_args|rng_state\w*|trainer_state)\.\w+|.*-\d{5}-of-\d{5}\.\w+"
+)
+"""What lies beside weights and is none, and the parts of weights that an index names."""
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
+"""Under which names the weights lie in what training loops save."""
+
+
+def is_weights(path: Path) -> bool:
+    """Say whether a file looks like weights, by its name."""
+    return path.suffix in WEIGHT_FILES and _OTHERS.fullmatch(path.name) is None
+
+
+def main_file(folder: Path) -> Path | None:
+    """Return the file of weights in a folder as Hugging Face saves it."""
+    return next((folder / name for name in _MAIN if (folder / name).is_file()), None)
+
+
+def weights_in(path: Path) -> Mapping[str, Any]:
+    """Return name → tensor of a file, or of a folder; tensors are mapped, so that they take memory where they are used."""
+    if path.is_dir():
+        found = main_file(path)
+        if found is None:
+            raise FileNotFoundError(f"the folder {str(path)!r} must hold {_MAIN[0]} or {_MAIN[2]}, got neither.")
+        path = found
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
+    check_file(path)
+    if path.name.endswith(".index.json"):
+        return _in_parts(path)
+    return _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
+
+
+def _in_parts(index: Path) -> Mapping[str, Any]:
+    """Read the parts that an index names, all in its own folder."""
+    try:
+        parts = sorted(set(read_json(index)["weight_map"].values()))
+        inside = all(isinstance(part, str) and Path(part).name == part for part in parts)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        parts, inside = [], False
+    if not inside:
+        raise ValueError(f"{str(index)!r} must map names of weights to files in its folder, got something else.")
+    return {name: tensor for part in parts for name, tensor in weights_in(index.parent / part).items()}
+
+
+def _safetensors(path: Path) -> Mapping[str, Any]:
+    door = optional("safetensors.torch", "files", "reading .safetensors")
+    try:
+        found: Mapping[str, Any] = door.load_file(path)
+    except OSError:
+        raise
+    except Exception as error:  # the library has an error of its own for damaged files
+        raise ValueError(
+            f"{str(path)!r} must be a file of safetensors, got one that cannot be read ({first_line(error)})."
+        ) from None
+    return found
+
+
+def _torch(path: Path) -> Mapping[str, Any]:
+    torch = optional("torch", "torch", f"reading {path.suffix}")
+    try:
+        # Mapped files take no memory for optimisers, which nobody looks at; the format before 1.6 cannot be mapped.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{str(path)!r} must hold weights that load with weights_only=True, which runs no code of the file, got one that "
+            f"does not ({first_line(error)[:120]}): save model.state_dict(), or give the checkpoint as a function that "
+            f"returns the model."
+        ) from None
+    return state_in(content, str(path))
+
+
+def state_in(content: Any, where: str) -> Mapping[str, Any]:
+    """Return the weights in what a training loop saved."""
+    while isinstance(content, Mapping) and not any(is_torch(value) for value in content.values()):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    if isinstance(content, Mapping) and any(is_torch(value) for value in content.values()):
+        return content
+    got = (
+        f"a mapping of {', '.join(map(quoted, list(content)[:5]))}"
+        if isinstance(content, Mapping)
+        else described(content)
+    )
+    raise ValueError(
+        f"{where} must hold name → tensor, by itself or under one of {', '.join(WRAPPERS)}, got {got or 'nothing'}."
+    )
