@@ -111,7 +111,9 @@ def main(folder: Path) -> None:
     layers = models()
     # Crops of one photograph share much that any network sees: orders are drawn within photographs.
     photographs = np.repeat(PHOTOGRAPHS, EACH)
-    result = hl.compare(layers, measures=MEASURE, null="permutation", n_permutations=199, calibrate=True, groups=photographs)
+    result = hl.compare(
+        layers, measures=MEASURE, null="permutation", n_permutations=199, calibrate=True, groups=photographs
+    )
     similar = hl.model_similarity(result, by="best_match")
     for variable in (MEASURE, f"{MEASURE}_null", f"{MEASURE}_calibrated"):
         print(variable, similar[variable].to_pandas().round(2).to_string(), sep="\n")
@@ -124,8 +126,10 @@ def main(folder: Path) -> None:
     six = similar.sel(model_a=trained, model_b=trained)
     print(f"architecture, of the six: {hl.permanova(six, [architecture[name] for name in trained], calibrated=True)}")
 
+    placed = hl.embed(similar, calibrated=True)
+    print(f"stress of the map: {placed.attrs['stress']:.2f}")
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained", width_ratios=[5, 4])
-    hl.plot.embedding(similar, groups=training, calibrated=True, ax=left)
+    hl.plot.embedding(placed, groups=training, ax=left)
     hl.plot.dendrogram(similar, groups=training, calibrated=True, ax=right)
     figure.savefig(folder / "six_vision_models.png", dpi=80)
     print(f"written: {folder / 'six_vision_models.png'}")

@@ -2,7 +2,7 @@
 
     pip install "homolog[torch,plot]"
     apt-get install dataset-fashion-mnist
-    python examples/training_over_time.py [folder for the checkpoints and the picture]
+    python examples/training_over_time.py [folder for the picture]
 
 About a minute and a half on two cores.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import matplotlib
 
@@ -33,9 +34,13 @@ def fashion(part: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Read pictures of clothes and what they show: "train" or "t10k"."""
     if not DATA.exists():
         raise SystemExit(f"{DATA} is missing: apt-get install dataset-fashion-mnist")
-    pixels, labels = (gzip.decompress((DATA / f"{part}-{name}-ubyte.gz").read_bytes()) for name in ("images-idx3", "labels-idx1"))
+    pixels, labels = (
+        gzip.decompress((DATA / f"{part}-{name}-ubyte.gz").read_bytes()) for name in ("images-idx3", "labels-idx1")
+    )
     images = np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 1, 28, 28)
-    return torch.tensor(images / 255, dtype=torch.float32), torch.tensor(np.frombuffer(labels, np.uint8, offset=8)).long()
+    return torch.tensor(images / 255, dtype=torch.float32), torch.tensor(
+        np.frombuffer(labels, np.uint8, offset=8)
+    ).long()
 
 
 def build() -> nn.Module:
@@ -76,14 +81,14 @@ def accuracy(path: Path, images: torch.Tensor, labels: torch.Tensor) -> float:
 
 def main(folder: Path) -> None:
     """Train, compare, print, draw."""
-    checkpoints = folder / "training_over_time"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    train(checkpoints)
+    folder.mkdir(parents=True, exist_ok=True)
     images, labels = (part[:COMPARED] for part in fashion("t10k"))
-    result = hl.compare_checkpoints(build, checkpoints, images, layers=["block *", "head"], measures=MEASURE)
+    with TemporaryDirectory() as checkpoints:
+        train(Path(checkpoints))
+        result = hl.compare_checkpoints(build, checkpoints, images, layers=["block *", "head"], measures=MEASURE)
+        right = [accuracy(path, images, labels) for path in sorted(Path(checkpoints).glob("*.pt"))]
     print(hl.summary(result))
     print(result[MEASURE].sel(against="last").to_pandas().round(3).to_string())
-    right = [accuracy(path, images, labels) for path in sorted(checkpoints.glob("*.pt"))]
     print("accuracy:", *(f"{step:g}: {share:.1%}" for step, share in zip(result.step.values, right, strict=True)))
 
     ax = hl.plot.trajectory(result)
