@@ -34,13 +34,13 @@ def fashion(part: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Read pictures of clothes and what they show: "train" or "t10k"."""
     if not DATA.exists():
         raise SystemExit(f"{DATA} is missing: apt-get install dataset-fashion-mnist")
-    pixels, labels = (
-        gzip.decompress((DATA / f"{part}-{name}-ubyte.gz").read_bytes()) for name in ("images-idx3", "labels-idx1")
+    images, labels = (
+        np.frombuffer(gzip.decompress((DATA / f"{part}-{name}-ubyte.gz").read_bytes()), np.uint8, offset=offset)
+        for name, offset in (("images-idx3", 16), ("labels-idx1", 8))
     )
-    images = np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 1, 28, 28)
-    return torch.tensor(images / 255, dtype=torch.float32), torch.tensor(
-        np.frombuffer(labels, np.uint8, offset=8)
-    ).long()
+    return torch.tensor(images / 255, dtype=torch.float32).reshape(-1, 1, 28, 28), torch.tensor(
+        labels, dtype=torch.long
+    )
 
 
 def build() -> nn.Module:
