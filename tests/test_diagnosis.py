@@ -227,4 +227,5 @@ def test_commands(clean, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert run(["compare", "a.npz", "b.npz", "--diagnose"]) == 2
     assert "needs --report" in capsys.readouterr().err
-    assert run(["diagnose", "a.npz", "b.npz", "a.npz"]) == 2
+    assert run(["diagnose", "a.npz", "b.npz", "a.npz", "--permutations", "19"]) == 0
+    assert "same network\ta and a.npz" in capsys.readouterr().out

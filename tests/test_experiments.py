@@ -27,6 +27,7 @@ from homolog.paper.study import Study
 from homolog.paper.training import Recipe
 
 FEW = {"width": 0.2, "n_train": 130, "epochs": 1, "deep_epochs": 1, "n_examples": 120, "seeds": 3, "n_probed": 60}
+FEW |= {"translator_width": 8, "translator_epochs": 1, "n_tokens": 120}
 SMALLEST = replace(SCALES["tiny"], **FEW, depths=(10, 18), residual_depth=8, widths=(2, 3))
 
 
@@ -45,9 +46,10 @@ def test_every_experiment_runs_and_is_not_run_twice(study, name, monkeypatch):
     said = []
     monkeypatch.setattr(Figure, "savefig", drawn_small)
     result = perform(EXPERIMENTS[name], replace(study, say=said.append))
-    assert said[0].endswith("digits, scale tiny")
+    data = EXPERIMENTS[name].data(study).name
+    assert said[0].endswith(f"{data}, scale tiny")
     assert any("Written" in line for line in said)
-    picture = study.out / f"{name}-{study.title}.png"
+    picture = study.out / f"{name}-{study.title(data)}.png"
     assert pyplot.imread(picture).std() > 0.05
     written = xarray.load_dataset(picture.with_suffix(".nc"))
     # Nothing is left to compute; drawing it again would show nothing new.
@@ -247,6 +249,8 @@ def test_within_class_is_the_mean_over_classes(study):
         (["table2", "--image-size", "3"], "must divide 8"),
         (["table2", "-m", "ckaa"], "ckaa"),
         (["fig7", "--second-data", "digits"], "another than the first"),
+        (["tableF1", "--data", "mnist"], "give a folder with --sentences"),
+        (["fig8", "--sentences", "."], "is for tableF1, got it for fig8"),
     ],
 )
 def test_wrong_use_of_the_command(tmp_path, capsys, arguments, words):

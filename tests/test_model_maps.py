@@ -262,19 +262,19 @@ def test_clusters_are_those_of_scipy_and_the_leaves_lie_beside_their_like():
     assert found.attrs["cophenetic_correlation"] == pytest.approx(1)
 
 
-def test_a_tree_is_cut_at_a_height_or_into_a_number():
+def test_a_tree_is_cut_at_a_distance_or_into_a_number():
     values = of_groups([0, 0, 1, 1])
-    assert hl.cluster(values, height=1.0).cluster.values.tolist() == [1, 1, 2, 2]
-    assert hl.cluster(values, height=0).cluster.values.tolist() == [1, 2, 3, 4]
+    assert hl.cluster(values, distance=1.0).cluster.values.tolist() == [1, 1, 2, 2]
+    assert hl.cluster(values, distance=0).cluster.values.tolist() == [1, 2, 3, 4]
     assert "cluster" not in hl.cluster(values)
     with pytest.raises(ValueError, match="got both"):
-        hl.cluster(values, n_clusters=2, height=1)
+        hl.cluster(values, n_clusters=2, distance=1)
     with pytest.raises(ValueError, match="several merges are at one distance"):
         hl.cluster(of_groups(range(4)), n_clusters=2)
     with pytest.raises(ValueError, match="from 1 to 4"):
         hl.cluster(values, n_clusters=5)
     with pytest.raises(ValueError, match="at least 0"):
-        hl.cluster(values, height=float("nan"))
+        hl.cluster(values, distance=float("nan"))
 
 
 def test_a_linkage_must_suit_the_distances():

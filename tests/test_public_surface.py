@@ -57,6 +57,21 @@ OTHERWISE = {
     ("measure", "summary"): None,
     ("measure", "table"): None,
     ("measure", "plot.heatmap"): None,
+    ("measure", "embed"): None,
+    ("measure", "cluster"): None,
+    ("measure", "permanova"): None,
+    ("measure", "consistency"): None,
+    ("measure", "plot.embedding"): None,
+    ("measure", "plot.dendrogram"): None,
+    ("measure", "plot.model_heatmap"): None,
+    # Of a map, of a tree, and of a correlation.
+    ("method", "embed"): "classical",
+    ("method", "cluster"): "average",
+    ("method", "consistency"): "pearson",
+    ("measure", "plot.trajectory"): None,
+    # Of a training these are moments, elsewhere a baseline.
+    ("against", "compare_checkpoints"): ("first", "previous", "last"),
+    ("against", "plot.trajectory"): "last",
     ("memory", "extract"): "8GiB",
     # How layers become one number, and what lines go along.
     ("by", "model_similarity"): "best_match",
@@ -232,15 +247,21 @@ MANY = hl.compare(
     {seed: dict(zip("ab", layers(int(seed))[0].values(), strict=False)) for seed in "012"}, measures="cka"
 )
 PAIR = (layers()[0]["layer 0"], layers()[1]["layer 0"])
+MOMENTS = hl.compare_checkpoints(None, {step: layers(step)[0] for step in (1, 10, 100)}, None, measures="cka")
 PROBED = xarray.Dataset({"accuracy": ("layer", [0.3, 0.8])}, {"layer": ["a", "b"]}, {"chance": 0.3})
+SIMILAR = hl.model_similarity(MANY)
 DRAWN = {
     "heatmap": (RESULT,),
     "heatmaps": (RESULT,),
     "lines": (PROBED, "accuracy"),
     "probe": (PROBED,),
     "identification": (hl.layer_identification(MANY),),
+    "embedding": (SIMILAR,),
+    "dendrogram": (SIMILAR,),
+    "model_heatmap": (SIMILAR,),
     "shared_subspace": (hl.shared_subspace(*PAIR),),
     "explanation": (hl.explain_cka(*PAIR),),
+    "trajectory": (MOMENTS,),
     "redundancy": (hl.redundancy(layers()[0]),),
 }
 WITH = {"lines": {"x": "layer"}}

@@ -165,8 +165,12 @@ def test_features_named_by_the_caller_are_left_out(layers, result):
     found = hl.redundancy(layers, remove_features=[3, 7])
     agree(found, "_without", hl.redundancy(planted.less_columns(layers, [3, 7])))
     agree(found, "", result)
-    large = planted.with_feature(layers, 5, 400.0)
-    assert "influence_without" not in hl.redundancy(large, remove_features=None)
+    assert "No feature is massive." in str(hl.summary(found))
+    assert "Without features 7, 3: median influence" in str(hl.summary(found))
+    kept = hl.redundancy(planted.with_feature(layers, 5, 400.0), remove_features=None)
+    assert "influence_without" not in kept
+    assert "Massive feature 5 holds" in str(hl.summary(kept))
+    assert "Without" not in str(hl.summary(kept))
 
 
 def test_the_criterion_of_sun_and_others():

@@ -99,7 +99,7 @@ def test_a_damaged_result_is_one_sentence(layers, tmp_path, capsys):
 def test_the_page_holds_the_tables(layers, tmp_path):
     result = hl.redundancy(layers, loss=len)
     text = hl.report(result, tmp_path / "r.html").read_text(encoding="utf-8")
-    for heading in ("Runs of blocks that change least", "Every block", "Every layer", "Features that were left out"):
+    for heading in ("Runs of blocks that change least", "Every block", "Every layer", "Large features"):
         assert heading in text
     assert "influence_without" in text
     with pytest.raises(ValueError, match="groups are of many models"):

@@ -64,6 +64,12 @@ def test_the_input_of_the_first_block_may_be_called_after_it():
     assert "'hook_resid_post' of a block" in notes(found)
 
 
+def test_a_first_layer_that_may_be_a_block_is_told():
+    found = hl.redundancy(walk(["h.0", "h.1", "h.2"]))
+    assert "h.0 counts as the input of the first block, and is not looked at itself" in notes(found)
+    assert notes(hl.redundancy(walk(["embed", "h.0", "h.1", "h.2"]))) == ""
+
+
 def test_a_layer_norm_behind_the_blocks_is_told():
     names = ["embed", *(f"h.{i}" for i in range(4)), "norm"]
     assert "called otherwise than the other blocks, and counted as a block: norm;" in notes(hl.redundancy(walk(names)))
@@ -105,6 +111,10 @@ def test_several_models_and_results_are_refused():
         hl.redundancy({"a": layers["a"]})
     with pytest.raises(KeyError, match="unknown layer 'c'"):
         hl.redundancy(layers, blocks=["a", "c"])
+    with pytest.raises(TypeError, match=r"blocks must be names or globs of layers, got an? int"):
+        hl.redundancy(layers, blocks=3)
+    with pytest.raises(TypeError, match=r"loss must be a function of a tuple of names of blocks, got an? int"):
+        hl.redundancy(layers, loss=3)
     with pytest.raises(ValueError, match="blocks must name at least two layers, got an empty list"):
         hl.redundancy(layers, blocks=[])
 

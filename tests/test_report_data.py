@@ -83,6 +83,12 @@ def test_a_mean_of_p_values_is_none(models):
     assert measure["tested"] is False
 
 
+def test_calibrated_scores_and_their_threshold_are_there(models):
+    data = explorer_data(hl.compare(models, measures="cka", calibrate=True, n_permutations=19))
+    assert {"threshold", "calibrated"} <= set(data["whole"]["measures"][0]["companions"])
+    assert not {"threshold", "calibrated"} & set(data["mean"]["measures"][0]["companions"])
+
+
 def test_what_is_no_better_than_chance(rng, models):
     first = models["one"] | {"noise": rng.normal(size=(50, 3))}
     result = hl.compare(first, models["two"], measures="cka", null="permutation", n_permutations=99)

@@ -175,6 +175,18 @@ def test_choices_of_measure_quantity_and_range(rng, opened):
     assert text_of(browser, "chosen").count("99 permutations") == 1
 
 
+def test_calibrated_scores_are_drawn_from_0_to_1(rng, opened):
+    result = compared(rng, 4, calibrate=True, n_permutations=99)
+    browser = opened(result)
+    choose(browser, "measure", 1)
+    choose(browser, "quantity", "calibrated")
+    drawn = browser.evaluate("place('heatmap').data.map(each => [each.zmin, each.zmax])")
+    assert [0, 1] in drawn
+    row, column = browser.evaluate("state.cell")
+    score, threshold = (float(result[f"cka_{kind}"][row, column]) for kind in ("calibrated", "threshold"))
+    assert f"{score:.4g}: 0 is what chance reaches ({threshold:.4g}), 1 is equal" in text_of(browser, "chosen")
+
+
 def test_every_pair_of_six_models(rng, opened):
     shared = rng.normal(size=(60, 6))
     models = {

@@ -70,3 +70,42 @@ def test_one_model_of_many_is_read_as_compared_with_itself():
     assert hl.summary(part).sentences[0].startswith("4 layers of seed 0 were compared with each other over")
     with pytest.raises(ValueError, match="needs a model on both sides, got a part"):
         hl.summary(part.isel(a=[]))
+
+
+# --- Calibrated scores, and models as wholes
+
+
+def some_models(rng, n=60):
+    task = [rng.normal(size=(n, 8)) for _ in range(4)]
+    return {
+        f"m{k}": {
+            f"l{i}": (x if k < 2 else rng.normal(size=x.shape)) + rng.normal(size=x.shape) for i, x in enumerate(task)
+        }
+        for k in range(3)
+    }
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_models_as_wholes_and_calibrated_matches_are_told(rng):
+    result = hl.compare(some_models(rng), measures="cka", calibrate=True, n_permutations=99)
+    told = str(hl.summary(result))
+    found = hl.model_similarity(result)
+    beyond = int((found.cka_p.values[np.triu_indices(3, 1)] <= 0.05).sum())
+    assert (
+        f"{beyond} of 3 pairs of models are more alike as wholes (mean of best matches) than 95% of random orders"
+        in told
+    )
+    assert "where chance alone would give 0.15; calibrated, these score " in told
+    assert "Calibrated, where 0 is what chance reaches and 1 is equal, best matches score between 0.00 and " in told
+    without = str(hl.summary(hl.compare(some_models(rng), measures="cka")))
+    assert "wholes" not in without
+    assert "alibrated" not in without
+    # Layers chosen afterwards have no number that was tested.
+    assert "wholes" not in str(hl.summary(result.isel(a=result.layer_a != "l0", b=result.layer_b != "l0")))
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_calibrated_matches_that_are_all_0_are_said(rng):
+    layers = [{f"l{i}": rng.normal(size=(40, 4)) for i in range(2)} for _ in range(2)]
+    result = hl.compare(*layers, measures="cka", calibrate=True, n_permutations=9)
+    assert "Calibrated, every best match scores 0: none lies beyond what chance reaches." in list(hl.summary(result))

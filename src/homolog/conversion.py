@@ -70,6 +70,12 @@ def taken_pair(x: Any, y: Any, names: tuple[str, str]) -> tuple[Array, Array]:
     return one, other
 
 
+def repeated_ids(*layers: Any) -> np.ndarray | None:
+    """Return whose the rows are of tables that say at what position of an example each stands; None where none does."""
+    tables = [taken_layer(layer, "x") for layer in layers if not is_plain(layer)]
+    return next((table.example_ids for table in tables if table.positions is not None), None)
+
+
 def check_labels(labels: Any, what: str, side: Identities, name: str) -> None:
     """Raise where labels of rows are a column of pandas whose index says that they are those of other rows."""
     if _library(labels) == "pandas" and labels.ndim == 1:

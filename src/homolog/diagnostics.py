@@ -289,13 +289,20 @@ def saturation(partly: Sequence[str], wholly: Sequence[str], n: int) -> list[Cau
     return [replace(caution, of_ranks=True) for caution in found]
 
 
-def high_null_level(levels: Mapping[str, tuple[float, str]], *, grouped: bool = False) -> list[Caution]:
+def high_null_level(
+    levels: Mapping[str, tuple[float, str]], *, grouped: bool = False, several_rows: bool = False
+) -> list[Caution]:
     """Say which measures score high by chance: measure → (highest level, where)."""
     if not levels:
         return []
     highest = listed(f"{name} up to {level:.2f} ({where})" for name, (level, where) in levels.items())
     message = f"data that share only the groups would already score {highest}: read values against the _null variables."
-    if not grouped:
+    if several_rows and not grouped:
+        message = (
+            f"unrelated examples of as many rows would already score {highest}: read values against the _null variables, or use "
+            f"more examples."
+        )
+    elif not grouped:
         message = (
             f"independent data of these shapes would already score {highest}: read values against the _null variables, use more "
             f"examples, or use cka(estimator=debiased), whose level is 0."
@@ -321,6 +328,19 @@ def all_calibrated_zero(n_permutations: int, alpha: float) -> Caution:
         f"{math.ceil(1 / alpha - 1e-9) - 1} or more would tell."
     )
     return Caution(FewPermutationsWarning, message)
+
+
+def few_exchanged(fixed: int, n: int) -> list[Caution]:
+    """Say that few rows can change places, of those that belong to examples of several rows."""
+    if 2 * fixed <= n:
+        return []
+    none = "there are no p-values" if fixed == n else "p-values can hardly be small"
+    message = (
+        f"rows are several of each example, which permutations keep together, and {fixed} of {n} rows are of examples of whose "
+        f"length there is no other, so that they stay in place and {none}: cut examples to equal lengths, or compare means over "
+        f"the rows of an example."
+    )
+    return [Caution(FewPermutationsWarning, message)]
 
 
 def dominated_by_bias(name: str, where: Sequence[str]) -> Caution:

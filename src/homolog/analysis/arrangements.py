@@ -43,15 +43,11 @@ def arrangements(
         found = np.array(list(_all(labels, blocks)))
         # The given one comes first, and once.
         return np.concatenate([labels[None], found[(found != labels).any(axis=1)]]), True
-    return np.stack([labels, *(labels[_shuffled(blocks, random)] for _ in range(most))]), False
-
-
-def _shuffled(blocks: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    order = np.arange(len(blocks))
+    found = np.tile(labels, (1 + most, 1))
     for block in np.unique(blocks):
         places = np.flatnonzero(blocks == block)
-        order[places] = random.permutation(places)
-    return order
+        found[1:, places] = random.permuted(found[1:, places], axis=1)
+    return found, False
 
 
 def _all(labels: np.ndarray, blocks: np.ndarray) -> Iterator[np.ndarray]:

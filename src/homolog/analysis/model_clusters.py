@@ -27,7 +27,7 @@ def cluster(
     *,
     method: Linkage = "average",
     n_clusters: int | None = None,
-    height: float | None = None,
+    distance: float | None = None,
     measure: str | None = None,
     calibrated: bool = False,
     names: Iterable[Any] | None = None,
@@ -41,7 +41,7 @@ def cluster(
     method
         what the distance of two clusters is: the mean over their pairs of models ("average"), the largest ("complete"), the
         smallest ("single"), the mean of the distances of the last two merged ("weighted"), or Ward's growth of variance.
-    n_clusters, height
+    n_clusters, distance
         cut the tree into so many clusters, or at this distance; at most one of the two.
 
     Returns
@@ -49,13 +49,13 @@ def cluster(
     xarray.Dataset
         `linkage` (merge, part) as SciPy has it: the two clusters merged, their distance and the number of models in them.
         `leaf_order` (place) names the models in the order of a dendrogram, in which neighbours are as near as they can be.
-        With n_clusters or height, `cluster` (model) numbers the clusters from 1 as models come. The attribute
+        With n_clusters or distance, `cluster` (model) numbers the clusters from 1 as models come. The attribute
         `cophenetic_correlation` says how well the tree shows the distances: 1 is perfect.
 
     Raises
     ------
     ValueError, TypeError, KeyError
-        As `embed`; for an unknown method, for Ward's with distances that no points have, for both n_clusters and height, or
+        As `embed`; for an unknown method, for Ward's with distances that no points have, for both n_clusters and distance, or
         for a number of clusters that the tree does not have.
 
     Warns
@@ -80,12 +80,12 @@ def cluster(
     >>> found.cluster.sel(model=["seed 0", "seed 1"]).values
     array([1, 1], dtype=int32)
     """
-    if n_clusters is not None and height is not None:
-        raise ValueError("give n_clusters or height, got both: leave one out.")
+    if n_clusters is not None and distance is not None:
+        raise ValueError("give n_clusters or distance, got both: leave one out.")
     pairs = model_pairs(similarities, measure=measure, calibrated=calibrated, names=names)
     found = clustered(pairs, method)
-    if n_clusters is not None or height is not None:
-        found["cluster"] = ("model", _cut(found, n_clusters, height))
+    if n_clusters is not None or distance is not None:
+        found["cluster"] = ("model", _cut(found, n_clusters, distance))
     found.attrs["warnings"] = json.dumps([[c.category.__name__, c.message] for c in pairs.cautions], ensure_ascii=False)
     give(pairs.cautions)
     return found
@@ -129,21 +129,21 @@ def _check_euclidean(distances: np.ndarray) -> None:
         )
 
 
-def _cut(found: xarray.Dataset, n_clusters: int | None, height: float | None) -> np.ndarray:
+def _cut(found: xarray.Dataset, n_clusters: int | None, distance: float | None) -> np.ndarray:
     """Return the cluster of every model, numbered as models come."""
     models = [str(name) for name in found.model.values]
     if n_clusters is not None:
         whole = isinstance(n_clusters, int | np.integer) and not isinstance(n_clusters, bool)
         if not whole or not 1 <= n_clusters <= len(models):
             raise ValueError(f"n_clusters must be a whole number from 1 to {len(models)}, got {n_clusters!r}.")
-    elif not isinstance(height, int | float | np.number) or not height >= 0:
-        raise ValueError(f"height must be a distance of at least 0, got {height!r}.")
-    criterion, at = ("distance", height) if n_clusters is None else ("maxclust", n_clusters)
+    elif not isinstance(distance, int | float | np.number) or not distance >= 0:
+        raise ValueError(f"distance must be a distance of at least 0, got {distance!r}.")
+    criterion, at = ("distance", distance) if n_clusters is None else ("maxclust", n_clusters)
     numbers = scipy.cluster.hierarchy.fcluster(found.linkage.values, at, criterion)
     if n_clusters is not None and len(set(numbers)) != n_clusters:
         raise ValueError(
             f"n_clusters={n_clusters} cannot be had, since several merges are at one distance, got {len(set(numbers))}: ask for "
-            f"another number, or cut at a height."
+            f"another number, or cut at a distance."
         )
     new = {old: number for number, old in enumerate(dict.fromkeys(numbers), 1)}
     return np.array([new[number] for number in numbers], dtype=np.int32)

@@ -88,10 +88,10 @@ def _p(value: float) -> str:
 
 def _about_spread(pvalue: float, written: str) -> str:
     if np.isnan(pvalue):
-        return "PERMANOVA also reacts to groups of unequal width, which these groups are too small to show."
+        return "Both tests also react to groups of unequal width, which these groups are too small to show."
     if pvalue <= COMMON_ALPHA:
-        return f"The groups are not equally wide ({written}), to which PERMANOVA reacts too: they may lie in one place."
-    return f"PERMANOVA also reacts to groups of unequal width, of which nothing is seen here ({written})."
+        return f"The groups are not equally wide ({written}), to which both tests above react too: they may lie in one place."
+    return f"Both tests also react to groups of unequal width, of which nothing is seen here ({written})."
 
 
 def permanova(
@@ -154,11 +154,16 @@ def permanova(
     Models are the units: p is valid if they could have had each other's labels, as independent trainings can. Checkpoints or
     fine-tuned copies of one network are not independent; give the network they come from in `within`, or take one of each.
 
-    F is also large where groups differ in width but not in place, above all where the smaller group is the wider one. The
-    dispersion test asks for that: F of a one-way analysis of variance of the distances z_i of the models to the centre of
-    their group, z_i² = Σ_j d_ij² / n − Σ_jk d_jk² / 2n² (0 where that is negative), times n/(n − 1) for the centre being taken
-    from the group; p is by permutation of the residuals. It is approximate, and NaN unless two groups have at least three
-    models. Groups of one model have no pair within, and add nothing to SS_W.
+    F is also large where groups differ in width but not in place, above all where the smaller group is the wider one: of groups
+    of 3 and 9 models, the three spread three times as wide around the same centre, 42 % had p ≤ 0.05; with the nine wider, none.
+    The difference of the means reacts to width still more. The dispersion test asks for that: F of a one-way analysis of
+    variance of the distances z_i of the models to the centre of their group, z_i² = Σ_j d_ij² / n − Σ_jk d_jk² / 2n² (0 where
+    that is negative), times n/(n − 1) for the centre being taken from the group; p is by permutation of the residuals. It is
+    approximate, and NaN unless two groups have at least three models. Groups of one model have no pair within, and add nothing
+    to SS_W.
+
+    In 500 simulations without any difference, of two and three groups of 1 to 9 models, p ≤ 0.05 in 3.6 to 6.2 %; the
+    dispersion test in 3.8 to 6.4 %.
 
     Cost: n² per arrangement.
 
@@ -277,29 +282,28 @@ def _dispersion(
     scale = np.sqrt(sizes / (sizes - 1))[places]
     residuals = -(own @ squares @ own.T) / 2 * np.outer(scale, scale)  # their Gram matrix
     orders, _ = arrangements(places, blocks[kept], n_permutations, random)
-    spreads = [np.diagonal(residuals), *(_about_centres(residuals, order, sizes) for order in orders[1:])]
-    ratios = zip(orders, spreads, strict=True)
-    values = np.array([_variance_ratio(np.sqrt(np.maximum(spread, 0)), order) for order, spread in ratios])
+    spreads = _about_centres(residuals, orders, sizes)
+    spreads[0] = np.diagonal(residuals)  # their centres are taken off already
+    values = _variance_ratios(np.sqrt(np.maximum(spreads, 0)), orders, sizes)
     return float(values[0]), float(np.mean(values >= values[0] * (1 - ROUNDING)))
 
 
-def _about_centres(gram: np.ndarray, order: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return squared distances of points to the centres of groups, times n/(n − 1), from their Gram matrix."""
-    member = (order[:, None] == np.arange(len(sizes))) / sizes
+def _about_centres(gram: np.ndarray, orders: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return squared distances of points to the centres of groups, times n/(n − 1), of every arrangement."""
+    member = (orders[:, :, None] == np.arange(len(sizes))) / sizes
     to_centres = gram @ member
-    centres = np.einsum("ig,ig->g", member, to_centres)
-    squares = np.diagonal(gram) - 2 * to_centres[np.arange(len(order)), order] + centres[order]
-    return squares * (sizes / (sizes - 1))[order]
+    centres = (member * to_centres).sum(axis=1)
+    own = np.take_along_axis(to_centres, orders[:, :, None], axis=2)[:, :, 0]
+    squares = np.diagonal(gram) - 2 * own + np.take_along_axis(centres, orders, axis=1)
+    return squares * (sizes / (sizes - 1))[orders]
 
 
-def _variance_ratio(values: np.ndarray, places: np.ndarray) -> float:
-    """Return F of a one-way analysis of variance; 0 where nothing varies."""
-    counts = np.bincount(places)
-    there = counts > 0
-    sums = np.bincount(places, values)
-    between = float((sums[there] ** 2 / counts[there]).sum() - values.sum() ** 2 / len(values))
-    whole = float(((values - values.mean()) ** 2).sum())
-    freedom = there.sum() - 1, len(values) - there.sum()
-    if whole <= ROUNDING * float((values**2).sum()) or min(freedom) < 1:
-        return 0.0
-    return between / freedom[0] * freedom[1] / max(whole - between, ROUNDING * whole)
+def _variance_ratios(values: np.ndarray, orders: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return F of one-way analyses of variance, one for each row; 0 where nothing varies."""
+    count = values.shape[1]
+    means = (values[:, :, None] * (orders[:, :, None] == np.arange(len(sizes)))).sum(axis=1) / sizes
+    between = (sizes * (means - values.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    inside = ((values - np.take_along_axis(means, orders, axis=1)) ** 2).sum(axis=1)
+    whole = ROUNDING * (values**2).sum(axis=1)
+    ratios = between / (len(sizes) - 1) * (count - len(sizes)) / np.maximum(inside, whole + np.finfo(float).tiny)
+    return np.where(between + inside <= whole, 0.0, ratios)

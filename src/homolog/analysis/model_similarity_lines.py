@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from homolog.analysis.model_pairs import ModelPairs, model_pairs
 from homolog.diagnostics import listed
 from homolog.names import shown
 from homolog.result_kinds import MODEL_SIMILARITY, check_kind
-from homolog.results import ALPHA, chosen_measure, companion, measure_names
+from homolog.results import ALPHA, TIE, chosen_measure, companion, measure_names
 
 if TYPE_CHECKING:
     import pandas
@@ -25,6 +26,8 @@ FEWEST_FOR_CLUSTERS = 5
 CLEAR = 0.5
 """Mean silhouette from which Kaufman & Rousseeuw (1990) call clusters a reasonable structure."""
 MOST_CLUSTERS = 8
+MOST_CAUTIONS = 3
+"""All of them are in the attribute `warnings`."""
 
 
 def model_similarity_lines(result: xarray.Dataset, measure: str | None = None) -> list[str]:
@@ -43,12 +46,20 @@ def model_similarity_lines(result: xarray.Dataset, measure: str | None = None) -
     by_chance = _none_beyond(result, name)
     if pairs is not None and not by_chance:
         told += [odd_one(pairs), clusters(pairs)]
+    told += _warned(result, pairs)
     told.append(
         "These numbers are of these examples and these layers: models that are alike here may differ on other data, and "
         "clusters are found in noise too; homolog.permanova(similarities, groups) tests groups that you knew before."
     )
     told.append("Next, to see which models are near each other: homolog.plot.embedding(similarities)")
     return [sentence for sentence in told if sentence]
+
+
+def _warned(result: xarray.Dataset, pairs: ModelPairs | None) -> list[str]:
+    """Repeat what was warned of when the similarities were made, and what had to be done to them here."""
+    given = [message for _, message in json.loads(result.attrs.get("warnings", "[]"))]
+    given += [] if pairs is None else [caution.message for caution in pairs.cautions]
+    return [f"Caution: {message}" for message in given[:MOST_CAUTIONS]]
 
 
 def _both_ways(result: xarray.Dataset, name: str) -> np.ndarray:
@@ -94,14 +105,22 @@ def _error(result: xarray.Dataset, name: str, i: int, j: int) -> str:
     return f" ± {max(known):.2f}" if known else ""
 
 
-def _beyond(result: xarray.Dataset, name: str) -> tuple[int, int] | None:
-    """Return how many pairs are more alike than by chance, and of how many; None where that was not tested."""
-    adjusted = companion(result, name, "p_fdr")
-    if adjusted is None:
-        return None
+def _beyond(result: xarray.Dataset, name: str) -> str:
+    """Say how many pairs are more alike than by chance, and for how many permutations were too few to say; "" if not tested."""
+    adjusted, p = companion(result, name, "p_fdr"), companion(result, name, "p")
+    if adjusted is None or p is None:
+        return ""
     upper = np.triu_indices(len(adjusted), 1)
-    p = np.fmin(adjusted.values, adjusted.values.T)[upper]
-    return int(np.sum(p <= ALPHA)), int(np.isfinite(p).sum())
+    both = [np.fmin(each.values, each.values.T)[upper] for each in (adjusted, p)]
+    known = int(np.isfinite(both[0]).sum())
+    hits = int(np.sum(both[0] <= ALPHA))
+    smallest = 1 / (1 + int(result.attrs.get("n_permutations", 10**9)))
+    undecided = int(np.sum((both[0] > ALPHA) & (both[1] <= smallest * (1 + TIE))))
+    told = f"{hits} of {known} pairs are more alike than chance allows (false discovery rate {ALPHA})"
+    if known == 1:
+        told = f"The pair is {'' if hits else 'no '}more alike than chance allows (p = {both[1][0]:.2g})"
+    few = f", and {int(result.attrs.get('n_permutations', 0))} permutations are too few to decide it for {undecided}"
+    return told + few * bool(undecided) if known else ""
 
 
 def _none_beyond(result: xarray.Dataset, name: str) -> bool:
@@ -115,17 +134,13 @@ def _none_beyond(result: xarray.Dataset, name: str) -> bool:
 
 
 def _of_chance(result: xarray.Dataset, name: str) -> str:
-    found, calibrated = _beyond(result, name), companion(result, name, "calibrated")
-    told = ""
-    if found is not None and found[1]:
-        several = f"{found[0]} of {found[1]} pairs are" if found[1] > 1 else f"{found[0]} of 1 pair is"
-        told = f"{several} more alike than chance allows (false discovery rate {ALPHA})"
+    told, calibrated = _beyond(result, name), companion(result, name, "calibrated")
     if calibrated is not None:
         scores = np.fmax(calibrated.values, calibrated.values.T)[np.triu_indices(len(calibrated), 1)]
         known = scores[np.isfinite(scores)]
         if known.size:
-            of_them = f"the calibrated score is 0 for {int(np.sum(known == 0))} pairs and at most {known.max():.2f}"
-            told = f"{told}; {of_them}" if told else of_them[0].upper() + of_them[1:]
+            of_them = f"the calibrated score is 0 for {int(np.sum(known == 0))} of them and at most {known.max():.2f}"
+            told = f"{told}; {of_them}" if told else of_them.replace("them", "the pairs").capitalize()
     return f"{told}." if told else "Nothing in this result tests whether that is more than chance."
 
 

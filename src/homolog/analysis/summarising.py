@@ -12,6 +12,7 @@ from homolog.analysis import summary_rules as rules
 from homolog.analysis.attention_sinks import sink_sentence
 from homolog.analysis.model_similarity_lines import model_similarity_lines
 from homolog.analysis.redundant.telling import redundancy_lines
+from homolog.analysis.summary_calibrated import as_wholes, calibrated_matches
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
 from homolog.analysis.summary_views import View, unbiased, views
 from homolog.analysis.summary_within import within
@@ -60,7 +61,8 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
     Parameters
     ----------
     result
-        what `homolog.compare` returned: of two models, of one with itself, or of many; or `homolog.compare_checkpoints`.
+        what `homolog.compare` returned: of two models, of one with itself, or of many; or `homolog.compare_checkpoints`,
+        `homolog.model_similarity` or `homolog.redundancy`.
     measure
         which of its measures to read; the first by default.
 
@@ -124,18 +126,18 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
         raise ValueError(
             "a summary needs a model on both sides, got a part of a result without any: select other layers."
         )
-    sentences = [_compared(result, name, found), *same_networks.sentences(result)]
-    sentences += _of_many(found) if "a" in result.dims else _of_two(found[0])
+    sentences: list[str | None] = [_compared(result, name, found), *same_networks.sentences(result)]
+    sentences += [*_of_many(found), as_wholes(result, name)] if "a" in result.dims else _of_two(found[0])
+    sentences.append(calibrated_matches(found))
     layers = {title: names.tolist() for view in found for title, names in zip(view.titles, view.layers, strict=True)}
-    sentences += [each for each in [sink_sentence(result, layers)] if each is not None]
-    sentences += [each for each in (biased(result, name, found), cautions(result, name, found)) if each is not None]
+    sentences += [sink_sentence(result, layers), biased(result, name, found), cautions(result, name, found)]
     sentences.append(command(next_step(result, name, found), result))
-    return Summary(tuple(map(printable, sentences)))
+    return Summary(tuple(printable(sentence) for sentence in sentences if sentence is not None))
 
 
 def _compared(result: xarray.Dataset, name: str, found: list[View]) -> str:
     """Say what was compared, and how to read the measure."""
-    examples = f"over {int(result.attrs['n_examples'])} examples by {name}, {_scale(result, name)}"
+    examples = f"over {_examples(result)} by {name}, {_scale(result, name)}"
     if "a" in result.dims:
         models = dict.fromkeys(title for view in found for title in view.titles)
         return f"{len(models)} models, in {len(found)} pairs, were compared {examples}."
@@ -146,6 +148,12 @@ def _compared(result: xarray.Dataset, name: str, found: list[View]) -> str:
     itself = "each other" if rows > 1 else "itself"
     other = itself if view.same else f"{_layers(columns).lower()} of {view.titles[1]}{mean}"
     return f"{_layers(rows)} of {view.titles[0]} {'was' if rows == 1 else 'were'} compared with {other} {examples}."
+
+
+def _examples(result: xarray.Dataset) -> str:
+    """Say over how many examples, or over how many rows of fewer units that are independent of each other."""
+    n, units = int(result.attrs["n_examples"]), int(result.attrs.get("n_units", 0))
+    return f"{n} rows of {units} independent examples or groups" if units else f"{n} examples"
 
 
 def _layers(count: int) -> str:

@@ -37,7 +37,7 @@ CONSEQUENCES = {
     "SkippedPairWarning": "models without layers of the same name were left out",
 }
 """Warning → what it means for the reader, the most serious first."""
-NO_CONSEQUENCE = {"NullLevelWarning", "DenseWarning"}
+NO_CONSEQUENCE = {"AsymmetryWarning", "DistortedMapWarning", "NullLevelWarning", "DenseWarning"}
 """Warnings of what the summary says in a sentence of its own, and of time and memory."""
 FEW_EXAMPLES = 100
 """Examples below which a summary says that values may be imprecise."""

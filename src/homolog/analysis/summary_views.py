@@ -41,13 +41,15 @@ class View:
     kind: str
     range: tuple[float, float]
     same: bool
+    calibrated: np.ndarray | None = None
+    """How far values lie beyond what chance reaches, of comparisons that were asked for it."""
 
     @property
     def transposed(self) -> View:
         """The same with the two models exchanged."""
         flipped: dict[str, Any] = {
             name: None if (matrix := getattr(self, name)) is None else matrix.T
-            for name in ("values", "p", "smallest", "level")
+            for name in ("values", "p", "smallest", "level", "calibrated")
         }
         return replace(self, titles=self.titles[::-1], layers=self.layers[::-1], **flipped)
 
@@ -199,6 +201,7 @@ def _view(result: xarray.Dataset, measure: str, titles: tuple[str, str], at: tup
         about["kind"],
         (-math.inf if low is None else float(low), math.inf if high is None else float(high)),
         same,
+        part(companion(result, measure, "calibrated")),
     )
 
 

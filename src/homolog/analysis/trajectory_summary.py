@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FEWEST = 5
 """Layers that are needed for an order of theirs to be more than chance at 0.05."""
 ALPHA = 0.05
+_NEARER = "To start nearer to the end is not to settle earlier"
 MOST_GROUPS = 4
 """Steps at which layers settle that a sentence names."""
 
@@ -50,9 +51,10 @@ def checked(result: xarray.Dataset, measure: str | None) -> str:
     check_kind(result, TRAJECTORY)
     name = chosen_measure(result, measure)
     if set(result[name].dims) != {"against", "step", "layer"}:
+        held = ", ".join(map(str, result[name].dims)) or "none"
         raise ValueError(
-            f"a trajectory must keep its dimensions against, step and layer, got {', '.join(map(str, result[name].dims)) or 'none'}: "
-            f"select with lists, result.sel(layer=[name])."
+            f"a trajectory must keep its dimensions against, step and layer, got {held}: select with lists, "
+            f"result.sel(layer=[name])."
         )
     return name
 
@@ -63,8 +65,8 @@ def _compared(result: xarray.Dataset, name: str) -> str:
     against = f"{', '.join(references[:-1])} and {references[-1]}" if many else references[0]
     told = "smaller" if result[name].attrs["kind"] == "distance" else "larger"
     return (
-        f"{_count(len(steps), 'checkpoint')} of {shown(result.attrs['model'])}, from step {steps[0]:g} to {steps[-1]:g}, were compared "
-        f"with {against} one, each of {_count(result.sizes['layer'], 'layer')} with itself, over "
+        f"{_count(len(steps), 'checkpoint')} of {shown(result.attrs['model'])}, from step {steps[0]:g} to {steps[-1]:g}, were "
+        f"compared with {against} one, each of {_count(result.sizes['layer'], 'layer')} with itself, over "
         f"{int(result.attrs['n_examples'])} examples by {name}, of which {told} values are more alike."
     )
 
@@ -101,8 +103,8 @@ def _order(result: xarray.Dataset, name: str) -> Iterator[str]:
     known = ~np.isnan(settled)
     if known.sum() < FEWEST:
         yield (
-            f"Whether lower layers settle first cannot be told of {_count(int(known.sum()), 'layer')}: {FEWEST} or more are needed "
-            f"for an order to be more than chance."
+            f"Whether lower layers settle first cannot be told of {_count(int(known.sum()), 'layer')}: {FEWEST} or more are "
+            f"needed for an order to be more than chance."
         )
         return
     if len(set(settled[known])) == 1:
@@ -130,14 +132,14 @@ def _way(result: xarray.Dataset, name: str) -> str:
             if not len(covered)
             else "too few layers start away from it"
         )
-        return f"To start nearer to the end is not to settle earlier, and {start}: of the way itself nothing can be told, since {why}."
-    order = rank_order(covered.mean(axis=0))
+        return f"{_NEARER}, and {start}: of the way itself nothing can be told, since {why}."
+    order = rank_order(covered.mean(axis=0).round(6))  # equal shares may differ by rounding
     if np.isnan(order.pvalue) or order.pvalue > ALPHA:
         said = "no order can be told from the share of their own way that layers have covered"
     else:
         which = "lower" if order.correlation < 0 else "higher"
         said = f"of their own way, {which} layers have covered more at the same step"
-    return f"To start nearer to the end is not to settle earlier, and {start}: {said} ({order.told})."
+    return f"{_NEARER}, and {start}: {said} ({order.told})."
 
 
 def rank_order(values: np.ndarray) -> Order:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from homolog.arrays import converted, is_numpy, on_host, to_numpy
-from homolog.diagnostics import Caution, dominated_by_bias, few_permutations, no_interval, order_free
+from homolog.diagnostics import Caution, dominated_by_bias, few_exchanged, few_permutations, no_interval, order_free
 from homolog.engine.measure_groups import MeasureGroup
 from homolog.engine.model_statistics import Statistics, add, blocks_of, of_parts, of_permutations
 from homolog.engine.planning import Plan
@@ -20,6 +20,7 @@ from homolog.inference.permutations import is_order_free, orders, permuted_value
 from homolog.inference.pvalues import false_discovery, familywise, pvalues
 from homolog.inference.resampling import Resampled, resampled_values
 from homolog.inference.uncertainty import ALPHA
+from homolog.inference.units import exchangeable
 from homolog.measures.evaluation import prepared
 from homolog.measures.record import Measure
 from homolog.operands.family import FUNCTION
@@ -96,12 +97,14 @@ def companions(
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in group.measures}
     cautions: list[Caution] = []
     over_models: dict[str, Statistics] = {name: {} for name in group.measures}
+    fixed = _rows_that_stay(plan)
+    cautions += few_exchanged(fixed, plan.n)
     if plan.asked.null:
         for name, kinds in _nulls(plan, group, operands, sides, each, step, over_models).items():
             free = bool(kinds.pop("order_free"))
             found[name] |= kinds
             if free:
-                cautions.append(order_free(name))
+                cautions += [order_free(name)] * (fixed < plan.n)
                 continue
             together = sides.together(group.measures[name])
             lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_fdr"] > ALPHA)
@@ -115,6 +118,13 @@ def companions(
     size = len(plan.layers)
     spread = {name: {key: sides.spread(m, size) for key, m in kinds.items()} for name, kinds in found.items()}
     return Companions(spread, cautions, over_models)
+
+
+def _rows_that_stay(plan: Plan) -> int:
+    """Count the rows that no permutation moves, since no other example has as many rows as theirs."""
+    if plan.asked.null is None or plan.asked.groups is not None or plan.asked.rows_of is None:
+        return 0
+    return plan.n - sum(rows.size for rows in exchangeable(plan.asked.rows_of))
 
 
 def _nulls(
@@ -136,7 +146,7 @@ def _nulls(
         [taken[int(i)] for i in sides.rows],
         [taken[int(j)] for j in sides.columns],
         sides.needed,
-        orders(plan.n, asked.rng, asked.groups),
+        orders(plan.n, asked.rng, asked.groups, asked.rows_of),
         asked.n_permutations,
         each,
         max(group.memory - group.cost.held, 0),
@@ -149,8 +159,9 @@ def _nulls(
         free = is_order_free(values[name])
         if free:
             p, adjusted = np.full_like(p, np.nan), np.full_like(p, np.nan)
+        level = values[name][1:].mean(axis=0)
         kinds = {
-            "null": values[name][1:].mean(axis=0),
+            "null": level if _rows_that_stay(plan) < plan.n else np.full_like(p, np.nan),
             "p": p,
             "p_fwer": adjusted,
             "p_fdr": false_discovery(p, together),
@@ -173,13 +184,13 @@ def _nulls(
 def _intervals(
     plan: Plan, group: MeasureGroup, sides: RowsAndColumns, each: Any, over_models: dict[str, Statistics]
 ) -> dict[str, dict[str, np.ndarray]]:
-    asked = plan.asked
+    asked, units = plan.asked, plan.asked.units
     arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
     xs = [arrays[int(i)] for i in sides.rows]
     ys = xs if plan.same else [arrays[int(j)] for j in sides.columns]
 
     def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
-        parts = resampled_values(measures, xs, ys, sides.needed, asked.method, asked.rng, each)
+        parts = resampled_values(measures, xs, ys, sides.needed, asked.method, asked.rng, each, units=units)
         for name, record in group.measures.items():
             add(over_models[name], of_parts(parts[name], record, blocks_of(plan, sides.rows, sides.columns, record)))
         return parts

@@ -83,7 +83,11 @@ def compare(
         with a probability over 1 - level, and 1 for equal layers; of a distance likewise. Asks for null="permutation" by itself
         (Gröger, Wen & Brbić 2026, arXiv:2602.14486).
     groups
-        (n,) labels within which examples are permuted; see `permutation_test`.
+        (n,) labels of units that are independent of each other, such as documents or subjects. An interval leaves out whole
+        units (see `confidence_interval`); permutations exchange examples within units only (see `permutation_test`). Where both
+        are asked for, both hold: ask apart where they must not, as within classes but over examples. Without groups, where ids
+        of examples repeat since rows are tokens, intervals leave out whole examples, and permutations exchange whole examples of
+        as many rows; p-values and null levels by formula are for independent rows, and are left out.
     level, method
         of the intervals; see `confidence_interval`. The threshold of calibrated scores is that of p <= 1 - level.
     rng

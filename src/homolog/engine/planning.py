@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,7 @@ from homolog.engine.inputs import (
 )
 from homolog.engine.measure_groups import MeasureGroup, Request
 from homolog.inference.uncertainty import Requested
+from homolog.inference.units import units_of
 from homolog.machine import format_bytes, parse_bytes
 from homolog.markup import table, title
 from homolog.measures.record import Measure
@@ -187,6 +188,13 @@ class Plan:
         return title(self._subject) + table(heads, {"": rows})
 
 
+def rows_of_examples(models: Iterable[Activations]) -> np.ndarray | None:
+    """Return the number of the example of every row, where ids say that examples have several; None where each row is one."""
+    # An index of pandas repeats where tables were put together.
+    known = (units_of(x.example_ids) for x in models if x.positions is not None or not x.index)
+    return next((units for units in known if units is not None), None)
+
+
 def make_plan(
     a: Source,
     b: Source | None,
@@ -216,7 +224,8 @@ def make_plan(
             titles = checked_names(names, 1 if b is None else 2)
         elif len(titles) == 2 and titles[0] == titles[1]:
             titles = [f"{title} ({side})" for title, side in zip(titles, "ab", strict=True)]
-    planned = Plan(models, titles, many, resolved, wanted, parse_bytes(memory), asked or Requested(), executor)
+    asked = replace(asked or Requested(), rows_of=rows_of_examples(models.values()))
+    planned = Plan(models, titles, many, resolved, wanted, parse_bytes(memory), asked, executor)
     if executor is not None:
         check_executor(executor, models)
     planned.asked.check(planned.n, resolved)

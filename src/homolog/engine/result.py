@@ -16,6 +16,7 @@ from homolog.engine.planning import Plan
 from homolog.engine.run import Outcome
 from homolog.equal_layers import equal_models
 from homolog.inference.uncertainty import MEANINGS
+from homolog.inference.units import count_of
 from homolog.measures.record import Measure
 from homolog.position_norms import PositionNorms
 
@@ -119,6 +120,9 @@ def sinks_attribute(layers: Sequence[tuple[str, str, Module]]) -> dict[str, str]
 def _asked_for(plan: Plan) -> dict[str, Any]:
     """Say how probabilities and intervals were made, where there are any."""
     found: dict[str, Any] = {}
+    units = plan.asked.rows_of if plan.asked.units is None else plan.asked.units
+    if units is not None:
+        found["n_units"] = np.int32(count_of(units))
     if plan.asked.null:
         found["n_permutations"] = np.int32(plan.asked.n_permutations)
     if plan.asked.interval:

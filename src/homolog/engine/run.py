@@ -74,7 +74,9 @@ class Outcome:
     @classmethod
     def empty(cls, plan: Plan) -> Outcome:
         """Return an outcome of nothing."""
-        nulls = [name for name, record in plan.measures.items() if record.null is not None]
+        # Formulas of null levels are for rows that are independent.
+        known = plan.asked.rows_of is None
+        nulls = [name for name, record in plan.measures.items() if known and record.null is not None]
         shape = plan.needed.shape
         return cls({name: np.full(shape, np.nan) for name in plan.measures}, {n: np.full(shape, np.nan) for n in nulls})
 
@@ -97,7 +99,7 @@ class Outcome:
             kept[at] = np.where(wanted, score, kept[at])
         for name, values in zip(measures, values_of_all(measures, shared, needed.shape), strict=True):
             self.values[name][at] = np.where(wanted, values, self.values[name][at])
-            if name in levels:
+            if name in levels and name in self.nulls:
                 self.nulls[name][at] = np.where(wanted, levels[name], self.nulls[name][at])
 
     def add_companions(self, added: Companions, *, grouped: bool) -> None:
@@ -147,7 +149,8 @@ class Outcome:
             i, j = np.unravel_index(np.nanargmax(asked), asked.shape)
             if asked[i, j] > HIGH_LEVEL:
                 high[name] = (float(asked[i, j]), _labels(plan, [(i, j)])[0])
-        return high_null_level(high, grouped=plan.asked.groups is not None)
+        told = plan.asked
+        return high_null_level(high, grouped=told.groups is not None, several_rows=told.rows_of is not None)
 
 
 def unordered(needed: np.ndarray) -> list[IndexPair]:
@@ -202,8 +205,12 @@ def _run_together(plan: Plan, groups: Sequence[MeasureGroup], outcome: Outcome, 
             known = {int(plan.used[place]): (light or operands)[place] for place in sorted(light or operands)}
             if plan.asked.any:
                 beside = companions(plan, group, known, at_most(each, group.at_once[1]), step)
-                outcome.add_companions(beside, grouped=plan.asked.groups is not None)
-            if plan.asked.null is None and outcome.order_scores.keys() & group.measures.keys():
+                outcome.add_companions(beside, grouped=plan.asked.keeps_together)
+            if (
+                plan.asked.rows_of is None
+                and plan.asked.null is None
+                and outcome.order_scores.keys() & group.measures.keys()
+            ):
                 outcome.add_pvalues(
                     moment_pvalues(
                         plan, group, known, outcome.values, outcome.order_scores, at_most(each, group.at_once[0])

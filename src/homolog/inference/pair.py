@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import check_finite, enough_rows, representation, same_library, same_rows, scalar, to_numpy
-from homolog.conversion import filled_pair, taken_pair
+from homolog.conversion import filled_pair, repeated_ids, taken_pair
 from homolog.diagnostics import give
+from homolog.inference.units import units_of
 from homolog.measures.evaluation import check_memory, prepared, remarks
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure as resolved
@@ -29,6 +30,8 @@ class Pair:
     y: np.ndarray
     measure: Measure
     names: tuple[str, str] = ("x", "y")
+    rows_of: np.ndarray | None = None
+    """Number of the example of every row, where a table says that examples have several."""
 
     @classmethod
     def of(
@@ -47,7 +50,7 @@ class Pair:
         first, second = (host(value, name, record) for value, name in zip(given, names, strict=True))
         check_memory(record, first, second)
         enough_rows(first, max(record.minimal_n, 3), str(record))
-        return cls(first, second, record, names)
+        return cls(first, second, record, names, units_of(repeated_ids(x, y)))
 
     @property
     def n(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from homolog.inference.units import exchangeable, labels_of
 from homolog.measures.evaluation import value_matrices, values_of_all
 from homolog.measures.record import Measure
 from homolog.operands.family import TogetherFamily, reordered
@@ -19,9 +20,13 @@ def seed_of(rng: int | np.random.Generator) -> int:
     return int(np.random.default_rng(rng).integers(2**63))
 
 
-def orders(n: int, rng: int | np.random.Generator, groups: Any = None) -> Orders:
-    """Return k → the k-th order of n examples, within groups where they are given; the 0-th leaves all where they are."""
+def orders(n: int, rng: int | np.random.Generator, groups: Any = None, units: np.ndarray | None = None) -> Orders:
+    """Return k → the k-th order of n examples, within groups where they are given; the 0-th leaves all where they are.
+
+    Without groups, the rows of one of the `units` stay together, and change places with those of another of as many rows.
+    """
     seed = seed_of(rng)
+    blocks = None if groups is not None or units is None else exchangeable(units)
     places = None if groups is None else numbered(groups, n)
     by_group = None if places is None else np.argsort(places, kind="stable")
 
@@ -30,6 +35,10 @@ def orders(n: int, rng: int | np.random.Generator, groups: Any = None) -> Orders
         if k == 0:
             return found
         random = np.random.default_rng((seed, k))
+        if blocks is not None:
+            for rows in blocks:
+                found[rows] = random.permutation(rows)
+            return found
         if places is None:
             return random.permutation(n)
         # Sorted by group and by chance within it, the rows go where the rows of their group are.
@@ -41,11 +50,7 @@ def orders(n: int, rng: int | np.random.Generator, groups: Any = None) -> Orders
 
 def numbered(groups: Any, n: int) -> np.ndarray:
     """Return the number of the group of every example."""
-    labels = np.asarray(groups)
-    if labels.shape != (n,):
-        raise ValueError(f"groups must be one label for each of the {n} examples, got shape {labels.shape}.")
-    if labels.dtype == object:
-        labels = np.array([repr(label) for label in labels])
+    labels = labels_of(groups, n)
     _, places, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     if sizes.max() < 2:
         raise ValueError(

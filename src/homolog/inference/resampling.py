@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from homolog.inference.permutations import Each, seed_of
+from homolog.inference.units import count_of
 from homolog.measures.evaluation import prepared, value_matrices
 from homolog.measures.record import Measure
 
@@ -49,24 +50,42 @@ class Resampled(NamedTuple):
         return self._replace(whole=self.whole - other.whole, values=self.values - other.values, halves=halves)
 
 
-def parts(n: int, method: Method, rng: int | np.random.Generator) -> tuple[list[np.ndarray], float, int | None]:
-    """Return the rows of every part, the factor of variance and bias, and the degrees of freedom, None where the values tell."""
+def parts(
+    n: int, method: Method, rng: int | np.random.Generator, units: np.ndarray | None = None
+) -> tuple[list[np.ndarray], float, int | None]:
+    """Return the rows of every part, the factor of variance and bias, and the degrees of freedom, None where the values tell.
+
+    With the number of the unit of every row, whole units are left out. The factors are of the number of parts, whatever their
+    sizes: a larger unit moves the value further, as it should, since another draw of units may hold more or fewer of its kind
+    (the jackknife of clusters, CV3 of MacKinnon, Nielsen & Webb 2023).
+    """
     random = np.random.default_rng(seed_of(rng))
+    draws = n if units is None else count_of(units)
     if method == "subsample":
-        kept = n // 2
-        rows = [np.sort(random.permutation(n)[:kept]) for _ in range(SUBSAMPLES)]
+        kept = draws // 2
+        rows = [_rows_of(random.permutation(draws)[:kept], units) for _ in range(SUBSAMPLES)]
         # Of delete-d jackknife: Var = (n − d)/d times the variance over parts (Shao & Wu 1989).
-        return rows, kept / (n - kept), n - 1
-    count = min(n, FOLDS)
-    left_out = np.array_split(random.permutation(n), count)
-    return [np.setdiff1d(np.arange(n), out) for out in left_out], count - 1, None
+        return rows, kept / (draws - kept), draws - 1
+    count = min(draws, FOLDS)
+    left_out = np.array_split(random.permutation(draws), count)
+    return [_rows_of(np.setdiff1d(np.arange(draws), out), units) for out in left_out], count - 1, None
 
 
-def halves_of(n: int, rng: int | np.random.Generator) -> list[np.ndarray]:
-    """Return the rows of every half of SPLITS random splits."""
+def _rows_of(draws: np.ndarray, units: np.ndarray | None) -> np.ndarray:
+    """Return the rows of some of the draws, in order; the draws themselves where each is a row."""
+    if units is None:
+        return np.sort(draws)
+    chosen = np.zeros(count_of(units), dtype=bool)
+    chosen[draws] = True
+    return np.flatnonzero(chosen[units])
+
+
+def halves_of(n: int, rng: int | np.random.Generator, units: np.ndarray | None = None) -> list[np.ndarray]:
+    """Return the rows of every half of SPLITS random splits; of the units where rows belong together."""
     random = np.random.default_rng(seed_of(rng))
-    orders = [random.permutation(n) for _ in range(SPLITS)]
-    return [np.sort(half) for order in orders for half in (order[: n // 2], order[n // 2 :])]
+    draws = n if units is None else count_of(units)
+    orders = [random.permutation(draws) for _ in range(SPLITS)]
+    return [_rows_of(half, units) for order in orders for half in (order[: draws // 2], order[draws // 2 :])]
 
 
 def resampled_values(
@@ -78,6 +97,7 @@ def resampled_values(
     rng: int | np.random.Generator,
     each: Each,
     step: Callable[[], Any] = lambda: None,
+    units: np.ndarray | None = None,
 ) -> dict[str, Resampled]:
     """Return name → values on parts of the examples, (parts, x, y), of measures that share their operands.
 
@@ -90,9 +110,11 @@ def resampled_values(
         representations of the two sides.
     needed
         (x, y) bool, the pairs asked for.
+    units
+        (n,) number of the unit of every row, where rows that belong together are left out together.
     """
     found: dict[str, Resampled] = {}
-    if method == "jackknife":
+    if method == "jackknife" and units is None:
         found = _shortcuts(measures, xs, ys, needed, each)
 
     def computed(asked: Mapping[str, Measure], rows: list[np.ndarray]) -> np.ndarray:
@@ -108,13 +130,13 @@ def resampled_values(
 
     rest = {name: record for name, record in measures.items() if name not in found}
     if rest:
-        rows, factor, freedom = parts(len(xs[0]), method, rng)
+        rows, factor, freedom = parts(len(xs[0]), method, rng, units)
         whole = _on(rest, xs, None if ys is xs else ys, needed)
         values = computed(rest, rows)
         found |= {name: Resampled(whole[i], values[:, i], factor, factor, freedom) for i, name in enumerate(rest)}
     biased = {name: record for name, record in measures.items() if shows_bias(record, len(xs[0]))}
     if biased and method == "jackknife":
-        halved = computed(biased, halves_of(len(xs[0]), rng))
+        halved = computed(biased, halves_of(len(xs[0]), rng, units))
         found |= {name: found[name]._replace(halves=halved[:, i]) for i, name in enumerate(biased)}
     elif biased:
         found |= {name: found[name]._replace(halves=found[name].values) for name in biased}

@@ -16,6 +16,7 @@ from homolog.inference.pair import ALL, Pair
 from homolog.inference.permutations import is_order_free, orders, permuted_values, seed_of
 from homolog.inference.pvalues import pvalues
 from homolog.inference.resampling import Method, Resampled, resampled_values
+from homolog.inference.units import check_units, independent_units
 from homolog.machine import parse_bytes
 from homolog.markup import Shown
 from homolog.measures.record import Measure
@@ -145,7 +146,7 @@ def permutation_test(
 def _permuted(pair: Pair, count: int, groups: Any, rng: Random, memory: str | int) -> np.ndarray:
     check_count(count)
     x, y, _ = pair.operands
-    order = orders(pair.n, rng, groups)
+    order = orders(pair.n, rng, groups, pair.rows_of)
     with pooled(shared=pair.measure.family is not FUNCTION) as each:
         found = permuted_values({"value": pair.measure}, [x], [y], ALL, order, int(count), each, parse_bytes(memory))
     return found["value"][:, 0, 0]
@@ -201,6 +202,7 @@ def confidence_interval(
     *,
     level: float = 0.95,
     method: Method = "jackknife",
+    groups: Any = None,
     rng: Random = 0,
 ) -> ConfidenceInterval:
     """Return a standard error and a confidence interval for a measure of two representations: how it varies with the examples.
@@ -215,7 +217,7 @@ def confidence_interval(
     Parameters
     ----------
     x, y
-        representations (n, p) and (n, q) of the same examples, which must be independent draws.
+        representations (n, p) and (n, q) of the same examples, which must be independent draws, or `groups` say which are.
     measure
         text form, bound measure, or a function of two arrays.
     level
@@ -224,6 +226,10 @@ def confidence_interval(
         "jackknife" leaves out each example if the measure has a shortcut for it (HSIC, CKA, R²_CCA, linear regression).
         Otherwise it leaves out each of 50 parts, and takes ten splits into halves for the bias. "subsample" takes 100 random
         halves.
+    groups
+        (n,) labels of independent units: sentences, documents, subjects. Whole units are left out, each where there are at most
+        50, else 50 parts of them; se² = (g−1)/g Σ (θ_(i) − θ̄)² over g units or parts, whatever their sizes. Where rows are
+        tokens and x or y is a table that says of which example, these are the units.
     rng
         seed or NumPy generator, for parts and halves.
 
@@ -258,7 +264,8 @@ def confidence_interval(
     References
     ----------
     Efron & Stein, Annals of Statistics 1981; Shao & Wu, Annals of Statistics 1989 (subsampling); Fisher, Metron 1921 (z);
-    Satterthwaite, Biometrics Bulletin 1946 (degrees of freedom).
+    Satterthwaite, Biometrics Bulletin 1946 (degrees of freedom); MacKinnon, Nielsen & Webb, Journal of Applied Econometrics 2023
+    (units).
 
     Examples
     --------
@@ -271,20 +278,25 @@ def confidence_interval(
     pair = Pair.of(x, y, measure)
     check_level(level)
     pair.caution()
-    ends = intervals({"value": pair.measure}, level, _resampling(pair, method, rng))["value"]
+    ends = intervals({"value": pair.measure}, level, _resampling(pair, method, rng, groups))["value"]
     name, where = str(pair.measure), ["x and y"]
     give([dominated_by_bias(name, where)] * bool(ends.dubious) + [no_interval(name, where)] * bool(ends.missing))
     return ConfidenceInterval(pair.value, float(ends.se), float(ends.low), float(ends.high))
 
 
-def _resampling(pair: Pair, method: Method, rng: Random) -> Callable[[Mapping[str, Measure]], dict[str, Resampled]]:
+def _resampling(
+    pair: Pair, method: Method, rng: Random, groups: Any
+) -> Callable[[Mapping[str, Measure]], dict[str, Resampled]]:
     """Return measures → their values on parts of the examples of a pair."""
     check_method(method)
     check_size(pair.n, pair.measure, method)
+    units = independent_units(groups, pair.rows_of, pair.n)
+    if units is not None:
+        check_units(units, pair.measure, method)
 
     def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
         with pooled(shared=pair.measure.family is not FUNCTION) as each:
-            found = resampled_values(measures, [pair.x], [pair.y], ALL, method, rng, each)
+            found = resampled_values(measures, [pair.x], [pair.y], ALL, method, rng, each, units=units)
         return {name: part.on(lambda values: values[..., 0, 0]) for name, part in found.items()}
 
     return resampled
@@ -298,6 +310,7 @@ def paired_test(
     *,
     level: float = 0.95,
     method: Method = "jackknife",
+    groups: Any = None,
     rng: Random = 0,
 ) -> PairedTest:
     """Test whether x is more like y than like z, over the same examples.
@@ -311,7 +324,7 @@ def paired_test(
     ----------
     x, y, z
         representations of the same examples: layer i of one network, layers j and k of another.
-    measure, level, method, rng
+    measure, level, method, groups, rng
         as for `confidence_interval`.
 
     Returns
@@ -350,7 +363,7 @@ def paired_test(
     record = pairs[0].measure
     without_bias = record.without_bias
     wanted = {"value": record} | ({} if without_bias is None else {"without bias": without_bias})
-    first, second = (_resampling(pair, method, seed)(wanted) for pair in pairs)
+    first, second = (_resampling(pair, method, seed, groups)(wanted) for pair in pairs)
     unbiased = None if without_bias is None else (first["without bias"], second["without bias"])
     found = difference(record, level, (first["value"], second["value"]), unbiased)
     name, where = str(record), ["x and y, or x and z"]

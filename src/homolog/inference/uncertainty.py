@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from homolog.inference.calibrated_scores import best_value, rank_of
 from homolog.inference.checks import check_count, check_level, check_method, check_size
 from homolog.inference.permutations import numbered
 from homolog.inference.resampling import Method
+from homolog.inference.units import check_units, independent_units, labels_of
 from homolog.machine import format_bytes
 from homolog.measures.record import Measure
 
@@ -50,6 +52,14 @@ class Requested:
     method: Method = "jackknife"
     rng: int | np.random.Generator = 0
     calibrate: bool = False
+    rows_of: np.ndarray | None = None
+    """Number of the example of every row, where examples have several; None where each row is one."""
+
+    @cached_property
+    def units(self) -> np.ndarray | None:
+        """The number of the independent unit of every row; None where rows are independent."""
+        n = len(self.rows_of) if self.rows_of is not None else len(self.groups) if self.groups is not None else 0
+        return independent_units(self.groups, self.rows_of, n)
 
     @classmethod
     def of(cls, null: Any, calibrate: Any, **others: Any) -> Requested:
@@ -67,12 +77,17 @@ class Requested:
         check_level(self.level)
         check_method(self.method)
         if self.groups is not None:
-            if self.null is None:
-                raise ValueError("groups are for permutations, got no null: pass null='permutation'.")
-            numbered(self.groups, n)
+            if not self.any:
+                raise ValueError(
+                    "groups are for permutations and intervals, got neither: pass null='permutation' or interval=True."
+                )
+            (numbered if self.null else labels_of)(self.groups, n)
         if self.interval:
+            units = self.units
             for record in measures.values():
                 check_size(n, record, self.method)
+                if units is not None:
+                    check_units(units, record, self.method)
         elif self.method != Requested.method:
             raise ValueError(f"method={self.method!r} is for intervals, got none: pass interval=True.")
 
@@ -85,6 +100,11 @@ class Requested:
                 f"calibrate=True needs measures with a best value, which equal layers have, got {listed(endless)} without one: "
                 f"leave calibrate out, or these measures."
             )
+
+    @property
+    def keeps_together(self) -> bool:
+        """Whether orders are other ones than all orders of the rows, for which the formulas of null levels are."""
+        return self.null is not None and (self.groups is not None or self.rows_of is not None)
 
     @property
     def alpha(self) -> float:
@@ -104,8 +124,8 @@ class Requested:
                 raise ValueError(f"{what} is computed in this process, got an executor: leave the executor out.")
             all_of_them = format_bytes(1.06 * needed)
             raise ValueError(
-                f"{what} needs all layers in memory, {all_of_them}, got memory={format_bytes(memory)}: raise memory, or take "
-                f"fewer examples or layers."
+                f"{what} needs all layers in memory, {all_of_them}, got memory={format_bytes(memory)}: raise memory, take fewer "
+                f"examples or layers, or for intervals feed blocks of rows to homolog.Moments with groups=."
             )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xarray
 
@@ -49,7 +49,7 @@ def run(study: Study) -> xarray.Dataset:
     return xarray.concat(columns, "examples", combine_attrs="no_conflicts").assign_attrs(counts)
 
 
-def second(study: Study) -> dict[str, str]:
+def second(study: Study) -> dict[str, Any]:
     """Return the second data set, on which the result depends."""
     return {"second": study.second_images.name, "second_images": digest_of(*study.second_images.arrays)}
 

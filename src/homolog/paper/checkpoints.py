@@ -6,18 +6,24 @@ import hashlib
 import json
 import os
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from torch.optim import Optimizer
 
 from homolog.paper.data import Images
 from homolog.paper.networks import Architecture
 from homolog.paper.training import Recipe, Step, accuracy, device, train_epochs
+
+if TYPE_CHECKING:
+    from homolog.paper.sentences import Sentences
 
 VERSION = 1
 """Grows when the meaning of a recipe or an architecture changes, so that older checkpoints are not taken for new ones."""
@@ -25,30 +31,90 @@ SAVED_EVERY = 60.0
 """Seconds of training that a kill may lose."""
 
 
-@dataclass(frozen=True)
-class Job:
+class Work(ABC):
     """One network to train: all that its weights depend on, apart from the machine's rounding."""
 
-    architecture: Architecture
-    images: Images
-    recipe: Recipe
+    architecture: Any
+    """With a family, and a method `build` that draws the weights from PyTorch's global generator."""
+    recipe: Any
+    """With the number of its epochs."""
     seed: int
+    kind: str
+    """Of the examples."""
+    watched: bool
+    """Whether the network is measured after every epoch, not the last alone."""
+
+    @property
+    @abstractmethod
+    def data(self) -> Images | Sentences:
+        """The examples; the first two arrays are those of training."""
+
+    @abstractmethod
+    def optimiser(self, network: torch.nn.Module) -> Optimizer:
+        """Return what changes the weights of a network."""
+
+    @abstractmethod
+    def passes(self, network: torch.nn.Module, optimiser: Optimizer, first: int, step: Step) -> Iterator[int]:
+        """Train from the epoch `first` on; after every epoch yield the number of those that are over."""
+
+    @abstractmethod
+    def measured(self, network: torch.nn.Module) -> dict[str, float]:
+        """Return "accuracy" on examples held out, and what else is known; the network is in evaluation mode afterwards."""
+
+    @property
+    def name(self) -> str:
+        """What the checkpoint is called, before its key."""
+        return f"{self.data.name}-{self.architecture.family}-seed{self.seed}"
 
     @property
     def key(self) -> str:
         """Digest of everything that determines the weights."""
-        return digest(self.described() | {"images": digest_of(self.images.train, self.images.train_labels)})
+        return digest(self.described() | {self.kind: digest_of(*self.data.arrays[:2])})
+
+    @property
+    def size(self) -> int:
+        """Examples that are seen in training, those of every epoch counted again."""
+        return int(self.recipe.epochs) * len(self.data.train)
 
     def described(self) -> dict[str, Any]:
         """Return what a reader of the checkpoint wants to know."""
         return {
             "version": VERSION,
             "architecture": asdict(self.architecture),
-            "data": self.images.name,
-            "n_train": len(self.images.train),
+            "data": self.data.name,
+            "n_train": len(self.data.train),
             "recipe": asdict(self.recipe),
             "seed": self.seed,
         }
+
+
+@dataclass(frozen=True)
+class Job(Work):
+    """A network for images."""
+
+    architecture: Architecture
+    images: Images
+    recipe: Recipe
+    seed: int
+    kind = "images"
+    watched = False
+
+    @property
+    def data(self) -> Images:
+        """The images."""
+        return self.images
+
+    def optimiser(self, network: torch.nn.Module) -> Optimizer:
+        """Return the recipe's."""
+        return self.recipe.optimiser(network)
+
+    def passes(self, network: torch.nn.Module, optimiser: Optimizer, first: int, step: Step) -> Iterator[int]:
+        """Train by the recipe."""
+        return train_epochs(network, optimiser, self.images, self.recipe, self.seed, first, step)
+
+    def measured(self, network: torch.nn.Module) -> dict[str, float]:
+        """Return the share of test images that are classified rightly."""
+        return {"accuracy": accuracy(network, self.images.test, self.images.test_labels)}
 
 
 @dataclass(frozen=True)
@@ -56,13 +122,16 @@ class Trained:
     """A trained network in evaluation mode."""
 
     network: torch.nn.Module
-    architecture: Architecture
+    architecture: Any
+    """From which it was built."""
     accuracy: float
-    """On the test images."""
+    """On examples held out."""
     seconds: float
     """That training took."""
     from_checkpoint: bool = False
     """Whether it was trained in an earlier run."""
+    course: Sequence[dict[str, float]] = ()
+    """What was measured after every pass over the data, where the network was watched, or after the last one."""
 
 
 def digest(description: Any) -> str:
@@ -79,26 +148,33 @@ def digest_of(*arrays: np.ndarray) -> str:
     return content.hexdigest()[:16]
 
 
-def trained(job: Job, folder: Path, step: Step) -> Trained:
-    """Return the network of a job: from its checkpoint where there is one, else trained, from where a killed run was."""
+def trained(work: Work, folder: Path, step: Step) -> Trained:
+    """Return a trained network: from its checkpoint where there is one, else trained, from where a killed run was."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{job.images.name}-{job.architecture.family}-seed{job.seed}-{job.key}"
+    stem = f"{work.name}-{work.key}"
     path, unfinished = folder / f"{stem}.safetensors", folder / f"{stem}.unfinished.safetensors"
     from_checkpoint = path.is_file()
     if from_checkpoint:
-        step(job.recipe.epochs * len(job.images.train))
+        step(work.size)
     else:
-        torch.manual_seed(job.seed)
-        network = job.architecture.build().to(device())
-        seconds = _train(job, network, unfinished, step)
-        right = accuracy(network, job.images.test, job.images.test_labels)
-        _write(path, network.state_dict(), {"accuracy": right, "seconds": seconds} | job.described())
+        torch.manual_seed(work.seed)
+        network = work.architecture.build().to(device())
+        seconds, course = _train(work, network, unfinished, step)
+        learned = {"accuracy": course[-1]["accuracy"], "seconds": seconds, "course": course}
+        _write(path, network.state_dict(), learned | work.described())
         unfinished.unlink(missing_ok=True)
     # Read also where it was just written: training leaves another memory format, which rounds differently.
-    network = job.architecture.build().to(device())
+    network = work.architecture.build().to(device())
     tensors, notes = _read(path)
     network.load_state_dict(tensors)
-    return Trained(network.eval(), job.architecture, float(notes["accuracy"]), float(notes["seconds"]), from_checkpoint)
+    return Trained(
+        network.eval(),
+        work.architecture,
+        float(notes["accuracy"]),
+        float(notes["seconds"]),
+        from_checkpoint,
+        notes.get("course", ()),
+    )
 
 
 def untrained(architecture: Architecture, images: Images, seed: int) -> Trained:
@@ -112,39 +188,45 @@ def untrained(architecture: Architecture, images: Images, seed: int) -> Trained:
     return Trained(network.eval(), architecture, accuracy(network, images.test, images.test_labels), 0.0)
 
 
-def _train(job: Job, network: torch.nn.Module, unfinished: Path, step: Step) -> float:
-    """Train to the end of the last epoch and return the seconds it took."""
-    optimiser = job.recipe.optimiser(network)
-    first, seconds = _resume(unfinished, network, optimiser)
+def _train(work: Work, network: torch.nn.Module, unfinished: Path, step: Step) -> tuple[float, list[dict[str, float]]]:
+    """Train to the end of the last pass; return the seconds it took, and what was measured."""
+    optimiser = work.optimiser(network)
+    first, seconds, course = _resume(unfinished, network, optimiser)
     saved = time.monotonic()
-    for epoch in train_epochs(network, optimiser, job.images, job.recipe, job.seed, first, step):
-        if time.monotonic() - saved > SAVED_EVERY and epoch < job.recipe.epochs:
+    for done in work.passes(network, optimiser, first, step):
+        if work.watched:
+            course.append(work.measured(network))
+        if time.monotonic() - saved > SAVED_EVERY:
             seconds += time.monotonic() - saved
             saved = time.monotonic()
-            _suspend(unfinished, network, optimiser, epoch, seconds)
-    return seconds + time.monotonic() - saved
+            _suspend(unfinished, network, optimiser, {"epoch": done, "seconds": seconds, "course": course})
+    seconds += time.monotonic() - saved
+    return seconds, course or [work.measured(network)]
 
 
-def _suspend(
-    path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, epoch: int, seconds: float
-) -> None:
-    """Write what training needs to go on: weights and momenta."""
-    momenta = {
-        f"momentum.{name}": optimiser.state[parameter]["momentum_buffer"]
+def _suspend(path: Path, network: torch.nn.Module, optimiser: Optimizer, notes: dict[str, Any]) -> None:
+    """Write what training needs to go on: weights, and what the optimiser knows of each."""
+    known = {
+        f"optimiser/{kind}/{name}": value
         for name, parameter in network.named_parameters()
+        for kind, value in optimiser.state[parameter].items()
     }
-    _write(path, network.state_dict() | momenta, {"epoch": epoch, "seconds": seconds})
+    _write(path, network.state_dict() | known, notes)
 
 
-def _resume(path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
-    """Return the epoch to go on from and the seconds spent before it."""
+def _resume(path: Path, network: torch.nn.Module, optimiser: Optimizer) -> tuple[int, float, list[dict[str, float]]]:
+    """Return the pass to go on from, the seconds spent before it, and what was measured in them."""
     if not path.is_file():
-        return 0, 0.0
+        return 0, 0.0, []
     tensors, notes = _read(path)
-    for name, parameter in network.named_parameters():
-        optimiser.state[parameter]["momentum_buffer"] = tensors.pop(f"momentum.{name}")
+    parameters = dict(network.named_parameters())
+    for key in [key for key in tensors if key.startswith("optimiser/")]:
+        _, kind, name = key.split("/")
+        value = tensors.pop(key)
+        # Adam counts its steps on the CPU.
+        optimiser.state[parameters[name]][kind] = value if value.ndim else value.cpu()
     network.load_state_dict(tensors)
-    return int(notes["epoch"]), float(notes["seconds"])
+    return int(notes["epoch"]), float(notes["seconds"]), list(notes["course"])
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor], notes: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from scipy.stats import spearmanr
 
 import homolog as hl
 from homolog.paper.checkpoints import Trained
+from homolog.paper.data import Images
 from homolog.paper.indexes import title
+from homolog.paper.sentences import Sentences
 from homolog.paper.study import Study
 
 if TYPE_CHECKING:
@@ -34,17 +37,20 @@ class Experiment:
     """Return what a reader should see of the result, as lines."""
     depends_on: Callable[[Study], dict[str, str]] = lambda study: {}
     """Return what determines the result beside data and scale."""
+    data: Callable[[Study], Images | Sentences] = attrgetter("images")
+    """Return the study's data of which the experiment is."""
 
 
 def perform(experiment: Experiment, study: Study) -> xarray.Dataset:
     """Run an experiment, say what was found, and write its result and its picture beside each other."""
-    study.say(f"{experiment.title}: {study.data}, scale {study.scale.name}")
-    result = study.recorded(experiment.name, lambda: experiment.run(study), **experiment.depends_on(study))
+    data = experiment.data(study)
+    study.say(f"{experiment.title}: {data.name}, scale {study.scale.name}")
+    result = study.recorded(experiment.name, lambda: experiment.run(study), data, **experiment.depends_on(study))
     result.attrs["command"] = study.command
     study.say("")
     for line in experiment.tell(result):
         study.say(line)
-    picture = study.out / f"{experiment.name}-{study.title}.png"
+    picture = study.out / f"{experiment.name}-{study.title(data.name)}.png"
     experiment.draw(result).savefig(picture, dpi=120, bbox_inches="tight")
     written = picture.with_suffix(".nc")
     result.to_netcdf(written)

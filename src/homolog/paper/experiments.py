@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from homolog.paper import (
     across_datasets,
     appendix,
@@ -10,6 +12,7 @@ from homolog.paper import (
     principal_components,
     shared_directions,
     table2,
+    table_f1,
     widths,
 )
 from homolog.paper.experiment import Experiment, perform
@@ -31,6 +34,7 @@ EXPERIMENTS = {
         appendix.BATCH_NORM,
         appendix.WITHIN_CLASS,
         appendix.TINY_RESNET,
+        table_f1.TABLE_F1,
     )
 }
 
@@ -43,6 +47,14 @@ def check_measures(chosen: list[Experiment]) -> None:
     others = [experiment.name for experiment in chosen if experiment.name not in takes]
     if others:
         raise ValueError(f"--measure is for {', '.join(takes)}, got it for {', '.join(others)}: leave it out.")
+
+
+def check_data(chosen: list[Experiment], data: str | None, sentences: Path | None) -> None:
+    """Raise if images were named where none are read, or sentences where none are."""
+    if chosen == [table_f1.TABLE_F1] and data is not None:
+        raise ValueError(f"tableF1 reads sentences, got images, --data {data}: give a folder with --sentences instead.")
+    if table_f1.TABLE_F1 not in chosen and sentences is not None:
+        raise ValueError(f"--sentences is for tableF1, got it for {chosen[0].name}: leave it out.")
 
 
 def named(name: str) -> list[Experiment]:

@@ -37,12 +37,42 @@ class Scale:
     """Of the networks of figure 6."""
     n_probed: int
     """Training images on which figure 3's probes are fitted, at most."""
+    translator_width: int
+    """Features of a token in table F.1's Transformers."""
+    translator_epochs: int
+    """Passes over the sentences in which they are trained."""
+    vocabulary: int
+    """Tokens of their vocabulary, at most."""
+    n_words: int
+    """Words of a sentence, at most."""
+    n_tokens: int
+    """Tokens of held-out sentences over which their layers are compared, at most."""
 
 
 SCALES = {
-    "tiny": Scale("tiny", None, 0.6, 1 / 12, 0.5, 2_000, 150, 150, 2_000, 4, (10, 18), 14, (4, 8, 16), 1_000),
+    "tiny": Scale(
+        "tiny", None, 0.6, 1 / 12, 0.5, 2_000, 150, 150, 2_000, 4, (10, 18), 14, (4, 8, 16), 1_000, 32, 8, 300, 10, 500
+    ),
     "small": Scale(
-        "small", 14, 0.5, 1 / 6, 0.5, 60_000, 45, 12, 10_000, 10, (10, 18, 34, 66), 62, (4, 8, 16, 32, 64), 2_000
+        "small",
+        14,
+        0.5,
+        1 / 6,
+        0.5,
+        60_000,
+        45,
+        12,
+        10_000,
+        10,
+        (10, 18, 34, 66),
+        62,
+        (4, 8, 16, 32, 64),
+        2_000,
+        64,
+        5,
+        2_000,
+        10,
+        2_500,
     ),
     "full": Scale(
         "full",
@@ -59,6 +89,11 @@ SCALES = {
         62,
         (4, 16, 64, 256, 1024, 4096),
         50_000,
+        512,
+        20,
+        8_000,
+        30,
+        10_000,
     ),
 }
 

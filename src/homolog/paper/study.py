@@ -18,13 +18,16 @@ import numpy as np
 import xarray
 
 import homolog as hl
-from homolog.paper import checkpoints, data
-from homolog.paper.checkpoints import Job, Trained, digest, digest_of
+from homolog.paper import checkpoints, data, sentences
+from homolog.paper.checkpoints import Job, Trained, Work, digest, digest_of
 from homolog.paper.data import Images
 from homolog.paper.indexes import INDEXES, LINEAR_CKA, by_operand, described
 from homolog.paper.networks import Architecture
 from homolog.paper.scale import SCALES, Scale
+from homolog.paper.sentences import Sentences
 from homolog.paper.training import Recipe, device
+from homolog.paper.translation import Translation, TranslationRecipe
+from homolog.paper.translator import Translator
 from homolog.progress import progress_bar
 
 PARTNERS = {
@@ -51,6 +54,8 @@ class Study:
     second_data: str | None = None
     """Figure 7's second data set; by default one of other classes."""
     second_folder: Path | None = None
+    sentence_folder: Path | None = None
+    """Where Table F.1's sentences lie; without it they are invented."""
     download: bool = False
     measures: Mapping[str, hl.Measure] | None = None
     """Title → measure, instead of the paper's indexes, where an experiment compares indexes."""
@@ -84,6 +89,11 @@ class Study:
                 f"{second.name}: choose another with --second-data."
             )
         return second
+
+    @cached_property
+    def sentences(self) -> Sentences:
+        """Table F.1's sentences, in a vocabulary and a number of the scale."""
+        return sentences.load(self.sentence_folder, self.scale.vocabulary, self.scale.n_words, self.scale.n_train)
 
     def _loaded(self, name: str, folder: Path | None) -> Images:
         whole = data.load(name, folder, download=self.download)
@@ -123,20 +133,34 @@ class Study:
     ) -> dict[str, Trained]:
         """Return trained networks, of name → (architecture, seed): from checkpoints, or trained now, one after the other."""
         source = images or self.images
-        jobs = {
-            name: Job(architecture, source, self._recipe(architecture), seed)
-            for name, (architecture, seed) in chosen.items()
-        }
-        total = sum(job.recipe.epochs * len(source.train) for job in jobs.values())
+        return self._trained(
+            {
+                name: Job(architecture, source, self._recipe(architecture), seed)
+                for name, (architecture, seed) in chosen.items()
+            },
+            source.name,
+        )
+
+    def translators(self) -> dict[str, Trained]:
+        """Return trained Transformers that differ in their seed alone."""
+        form = Translator(self.sentences.vocabulary, self.scale.translator_width)
+        recipe = TranslationRecipe(self.scale.translator_epochs)
+        work = {f"seed {seed}": Translation(form, self.sentences, recipe, seed) for seed in self.seeds}
+        return self._trained(work, self.sentences.name)
+
+    def _trained(self, work: Mapping[str, Work], data_name: str) -> dict[str, Trained]:
+        """Return networks from checkpoints, or trained now, one after the other."""
         networks = {}
-        with self._bar(total, f"training {len(jobs)} networks on {source.name}") as bar:
-            for name, job in jobs.items():
-                network = checkpoints.trained(job, self.out / "checkpoints", bar.update)
-                self.costs[f"training {job.key}"] = network.seconds
+        with self._bar(
+            sum(each.size for each in work.values()), f"training {len(work)} networks on {data_name}"
+        ) as bar:
+            for name, each in work.items():
+                network = checkpoints.trained(each, self.out / "checkpoints", bar.update)
+                self.costs[f"training {each.key}"] = network.seconds
                 networks[name] = network
                 with _beside(bar):
                     self.say(
-                        f"  {job.architecture.family} on {source.name}, seed {job.seed}: test accuracy {network.accuracy:.1%}, "
+                        f"  {each.architecture.family} on {data_name}, seed {each.seed}: test accuracy {network.accuracy:.1%}, "
                         f"trained in {network.seconds:.0f} s" + " (kept from before)" * network.from_checkpoint
                     )
         return networks
@@ -157,21 +181,24 @@ class Study:
             network.network, images, layers=chosen, batch_size=512, memory="64GiB", device=str(device()), progress=False
         )
 
-    def _all_activations(self, networks: Mapping[str, Trained], images: np.ndarray) -> dict[str, hl.Activations]:
+    def _all_activations(
+        self, networks: Mapping[str, Trained], taken: Callable[[Trained], hl.Activations]
+    ) -> dict[str, hl.Activations]:
         """Return the activations of several networks by name, or refuse before the memory is full.
 
         They are there once as they are, and once prepared for comparing.
         """
         activations: dict[str, hl.Activations] = {}
         for name, network in networks.items():
-            activations[name] = self.activations(network, images)
+            activations[name] = taken(network)
+            rows = activations[name].n
             used = 2 * sum(array.nbytes for layers in activations.values() for array in layers.values())
             if used > self.memory:
                 needed = used * len(networks) / len(activations)
                 raise ValueError(
-                    f"comparing {len(networks)} networks over {len(images)} examples needs about {needed / 2**30:.0f} GiB of "
+                    f"comparing {len(networks)} networks over {rows} examples needs about {needed / 2**30:.0f} GiB of "
                     f"memory, got a machine with {self.memory / 2**30:.0f}: use fewer with --examples "
-                    f"{int(0.8 * len(images) * self.memory / needed)}, or fewer --seeds; trained networks are kept."
+                    f"{int(0.8 * rows * self.memory / needed)}, or fewer --seeds; trained networks are kept."
                 )
         return activations
 
@@ -179,11 +206,12 @@ class Study:
         self,
         what: str,
         networks: Callable[[], Mapping[str, Trained]],
-        images: np.ndarray,
+        examples: np.ndarray | Callable[[Trained], hl.Activations],
         measures: Mapping[str, hl.Measure] = LINEAR_CKA,
+        source: Images | Sentences | None = None,
         **also: Any,
     ) -> xarray.Dataset:
-        """Compare networks over images, all with each other.
+        """Compare networks over images, all with each other; or over whatever a function takes from each.
 
         `networks` is called where a result is not there yet. Measures that share operands are computed and kept together, so
         that a run that is killed loses one such group at most.
@@ -192,7 +220,8 @@ class Study:
 
         def compute(group: dict[str, hl.Measure]) -> xarray.Dataset:
             if not activations:
-                activations.update(self._all_activations(networks(), images))
+                taken = examples if callable(examples) else partial(self.activations, images=examples)
+                activations.update(self._all_activations(networks(), taken))
             self.say(f"  comparing {sum(map(len, activations.values()))} layers by {', '.join(group)}")
             with warnings.catch_warnings():
                 # What chance would reach is part of what the experiments show.
@@ -205,16 +234,26 @@ class Study:
         parts = []
         for group in by_operand(measures):
             named = {name: described(measure) for name, measure in group.items()}
-            parts.append(self.recorded(what, partial(compute, group), measures=named, **also))
+            parts.append(self.recorded(what, partial(compute, group), source, measures=named, **also))
         names = [name for part in parts for name in json.loads(part.attrs["measures"])]
         variables = {name: values for part in parts for name, values in part.data_vars.items()}
         return parts[0].assign(variables).assign_attrs(measures=json.dumps(names))
 
-    def recorded(self, name: str, compute: Callable[[], xarray.Dataset], **also: Any) -> xarray.Dataset:
-        """Return a result from its file, or compute and write it; `also` names what it depends on beside data and scale."""
-        about = {"experiment": name, "homolog": hl.__version__, "scale": asdict(self.scale), "data": self.data, **also}
-        key = digest(about | {"images": digest_of(*self.images.arrays), "training": checkpoints.VERSION})
-        path = self.out / "results" / f"{name}-{self.data}-{self.scale.name}-{key}.nc"
+    def recorded(
+        self,
+        name: str,
+        compute: Callable[[], xarray.Dataset],
+        source: Images | Sentences | None = None,
+        **also: Any,
+    ) -> xarray.Dataset:
+        """Return a result from its file, or compute and write it; `also` names what it depends on beside data and scale.
+
+        The data are this study's images, where no other source is given.
+        """
+        data = source or self.images
+        about = {"experiment": name, "homolog": hl.__version__, "scale": asdict(self.scale), "data": data.name, **also}
+        key = digest(about | {"images": digest_of(*data.arrays), "training": checkpoints.VERSION})
+        path = self.out / "results" / f"{name}-{data.name}-{self.scale.name}-{key}.nc"
         if path.is_file():
             result = xarray.load_dataset(path)
             self.costs.update(json.loads(result.attrs["costs"]))
@@ -229,15 +268,16 @@ class Study:
         os.replace(unfinished, path)
         return result
 
-    @property
-    def title(self) -> str:
-        """Return what this study's files are named after: data, scale, and what was asked for otherwise than the scale has it."""
+    def title(self, data: str) -> str:
+        """Return what files are named after: data, scale, and what was asked for otherwise than the scale has it."""
         plain = SCALES[self.scale.name]
         changed = {f.name: getattr(self.scale, f.name) for f in fields(Scale)}
         options = [f"{name}-{value}" for name, value in changed.items() if value != getattr(plain, name)]
-        options = [option for option in options if option != f"deep_epochs-{self.scale.epochs}"]
+        again = [("deep_epochs", "epochs"), ("translator_epochs", "epochs"), ("n_tokens", "n_examples")]
+        said = {f"{name}-{changed[by]}" for name, by in again}
+        options = [option for option in options if option not in said]
         own = ["by", *(self.measures or {})] if self.measures else []
-        name = re.sub(r"[^\w.-]+", "-", "-".join([self.data, self.scale.name, *options, *own]))
+        name = re.sub(r"[^\w.-]+", "-", "-".join([data, self.scale.name, *options, *own]))
         return name if len(name) <= 150 else f"{name[:130]}-{digest(name)}"
 
 

@@ -82,7 +82,7 @@ def descend(
 
 
 def train_epochs(
-    network: torch.nn.Module, optimiser: SGD, images: Images, recipe: Recipe, seed: int, first: int, step: Step
+    network: torch.nn.Module, optimiser: Optimizer, images: Images, recipe: Recipe, seed: int, first: int, step: Step
 ) -> Iterator[int]:
     """Train by a recipe from the epoch `first` on; after every epoch yield the number of epochs that are over."""
     size = images.train.shape[-1]

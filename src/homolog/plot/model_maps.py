@@ -183,7 +183,7 @@ def dendrogram(
     >>> similar = np.array([[1, 0.2, 0.9], [0.2, 1, 0.2], [0.9, 0.2, 1]])
     >>> axes = hl.plot.dendrogram(hl.cluster(similar, names=["seed 0", "untrained", "seed 1"]))
     >>> [label.get_text() for label in axes.get_yticklabels()]
-    ['untrained', 'seed 0', 'seed 1']
+    ['untrained', 'seed 1', 'seed 0']
     """
     if getattr(found, "attrs", {}).get("title") != "homolog model clusters":
         pairs = model_pairs(found, measure=measure, calibrated=calibrated)
@@ -268,7 +268,7 @@ def model_heatmap(
     >>> similar = np.array([[1, 0.2, 0.9], [0.2, 1, 0.2], [0.9, 0.2, 1]])
     >>> figure = hl.plot.model_heatmap(similar)
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    ['1', '0', '2']
+    ['1', '2', '0']
     """
     pairs = model_pairs(similarities, measure=measure, calibrated=calibrated)
     give(pairs.cautions)

@@ -25,7 +25,7 @@ def trajectory(
     result: xarray.Dataset,
     measure: str | None = None,
     *,
-    against: str | None = None,
+    against: str = "last",
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -40,7 +40,7 @@ def trajectory(
     measure
         which of its measures; the first by default.
     against
-        "first", "previous" or "last"; by default the last, or what the result has.
+        "first", "previous" or "last".
     cmap
         colour map of matplotlib, or its name; by default viridis, dark for the first layers.
     vmin, vmax
@@ -71,7 +71,6 @@ def trajectory(
     """
     name = checked(result, measure)
     held = [str(each) for each in result["against"].values]
-    against = against or ("last" if "last" in held else held[-1])
     if against not in held:
         raise KeyError(f"against must be one of {', '.join(held)}, which this result has, got {against!r}.")
     if ax is None:

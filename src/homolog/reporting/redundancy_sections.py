@@ -45,12 +45,12 @@ LAYERS = (
 
 
 def _large(result: xarray.Dataset) -> Section | None:
-    """Return which features were left out, and where they are largest."""
+    """Return which features are massive or were left out, and where they are largest."""
     import pandas
 
     told = json.loads(result.attrs["massive_features"])
     if not told:
         return None
     rows = [each | {"share": max(each["share"].values())} for each in told]
-    text = f"Left out in the columns named without: {result.attrs['criterion']}. The share is the largest of any layer."
-    return Section("Features that were left out", (text,), table=pandas.DataFrame(rows))
+    text = f"Massive is: {result.attrs['criterion']}. The share is the largest of any layer; removed are those left out above."
+    return Section("Large features", (text,), table=pandas.DataFrame(rows))

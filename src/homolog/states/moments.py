@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,12 @@ from homolog.blocks.budget import IndexPair
 from homolog.diagnostics import give
 from homolog.engine.inputs import Measures
 from homolog.engine.result import dataset
+from homolog.inference.checks import check_level
 from homolog.linalg import power_of_two
+from homolog.measures.record import Measure
 from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, check_magnitude, chosen_titles
 from homolog.states.distributed import of_all, reduced
+from homolog.states.folds import companions_of, folds_of, rows_of
 from homolog.states.summed import SummedRepresentation, outcome_of
 
 if TYPE_CHECKING:
@@ -90,19 +93,25 @@ class Moments:
         self.titles = TITLES
         self.layers: list[LayerMoments] = []
         self.crosses: dict[IndexPair, CrossMoments] = {}
+        self.folds: dict[int, Moments] = {}
+        """The same for parts of the independent units, where batches say which these are."""
 
-    def update(self, a: Batch, b: Batch | None = None) -> None:
+    def update(self, a: Batch, b: Batch | None = None, *, groups: Any = None) -> None:
         """Add a batch.
 
         Parameters
         ----------
         a, b
             array (n, p), or mapping of layer names to arrays, of any array library; b left out compares a with itself.
+        groups
+            a label of the independent unit of every row, such as the text of a token: `finalise` then gives standard errors and
+            intervals by leaving out parts of the units. Rows of a unit may come in several batches.
 
         Raises
         ------
         ValueError, TypeError
-            For layers that differ from those of the first batch, unequal rows, NaN or infinity.
+            For groups that some batches have and some not; for layers that differ from those of the first batch, unequal rows,
+            NaN or infinity.
         """
         sides = self.sides or ComparedLayers(a, b)
         arrays = sides.arrays(a, b)
@@ -110,8 +119,11 @@ class Moments:
             check_finite(x, title)
             check_magnitude(x, title, LARGEST)
         arrays = [precise(detached(x)) for x in arrays]
+        if self.n and bool(self.folds) != (groups is not None):
+            raise ValueError("every batch must have groups, or none: some had them and some had not.")
         if self.sides is None:
             self.reset(sides, arrays)
+        self._add_to_folds(a, b, groups, int(arrays[0].shape[0]))
         self.n += int(arrays[0].shape[0])
         rows, norms = [], []
         for x, layer in zip(arrays, self.layers, strict=True):
@@ -128,6 +140,15 @@ class Moments:
             cross.y_norms = cross.y_norms + rows[j].T @ norms[i]
             cross.norms = cross.norms + norms[i] @ norms[j]
 
+    def _add_to_folds(self, a: Batch, b: Batch | None, groups: Any, count: int) -> None:
+        """Add the rows of a batch to the parts that their units belong to."""
+        if groups is None:
+            return
+        parts = folds_of(groups, count)
+        for part in np.unique(parts).tolist():
+            rows = np.flatnonzero(parts == part)
+            self.folds.setdefault(part, Moments()).update(rows_of(a, rows), rows_of(b, rows))
+
     def keep(self, places: Sequence[int]) -> None:
         """Keep the sums of some of the layers, by their places."""
         assert self.sides is not None  # it has layers
@@ -135,6 +156,8 @@ class Moments:
         self.layers = [self.layers[place] for place in places]
         new = {old: place for place, old in enumerate(places)}
         self.crosses = {(new[i], new[j]): c for (i, j), c in self.crosses.items() if i in new and j in new}
+        for fold in self.folds.values():
+            fold.keep(places)
 
     def reset(self, sides: ComparedLayers, arrays: Sequence[Any]) -> None:
         """Set all sums to 0, about the means of some rows of every layer."""
@@ -148,10 +171,18 @@ class Moments:
             raise TypeError(f"moments can be merged with moments, got {described(other)}.")
         if other.sides is None:
             return
+        if self.n and bool(self.folds) != bool(other.folds):
+            raise ValueError("both states must have groups, or none: one had them and one had not.")
+        folds = dict(self.folds)
+        for part, fold in other.folds.items():
+            folds[part] = _merged([folds[part], fold] if part in folds else [fold])
         titles = chosen_titles(self.titles, other.titles)
         if self.sides is None:
-            self.__dict__.update(other.about(other.shifts(), other.scales()).__dict__ | {"titles": titles})
+            self.__dict__.update(
+                other.about(other.shifts(), other.scales()).__dict__ | {"titles": titles, "folds": folds}
+            )
             return
+        self.folds = folds
         self.sides.check_equal(other.sides)
         self.titles = titles
         moved = other.about(self.shifts(), self.scales())
@@ -194,6 +225,8 @@ class Moments:
 
         The sums of all are moved to the shifts of the first that has any, and added up array by array.
         """
+        if self.folds:
+            raise ValueError("groups are for states of one process: gather the states, and merge them, for intervals.")
         shifts = [to_numpy(shift) for shift in self.shifts()]
         every = of_all((self.sides and shifts, self.sides, self.scales(), self.titles), group)
         known = next(((shifts, sides, scales) for shifts, sides, scales, _ in every if sides is not None), None)
@@ -217,13 +250,18 @@ class Moments:
         shifts = [layer.shift + layer.total * (layer.scale / self.n) for layer in self.layers]
         return self.about(shifts, self.scales())
 
-    def finalise(self, measures: Measures = ("cka", "cka(estimator=debiased)")) -> xarray.Dataset:
+    def finalise(
+        self, measures: Measures = ("cka", "cka(estimator=debiased)"), *, level: float = 0.95
+    ) -> xarray.Dataset:
         """Return what `compare` returns of all rows.
 
         Parameters
         ----------
         measures
             as for `compare`, of the structure family with the linear kernel, the subspace and the neurons families.
+        level
+            of the intervals, where batches had groups: by a jackknife over 50 parts of the units, to which their labels assign
+            them, as `confidence_interval` does it.
 
         Returns
         -------
@@ -237,11 +275,19 @@ class Moments:
         if self.sides is None or self.n < 2:
             raise ValueError(f"a result needs at least 2 rows, got {self.n}: update the state with batches first.")
         plan = self.sides.plan(self.n, measures, self.titles)
-        sums = self.centred()
-        layers = [SummedRepresentation(sums.n, index, layer, sums.cross) for index, layer in enumerate(sums.layers)]
-        outcome = outcome_of(plan, layers)
+        outcome = outcome_of(plan, self._layers())
+        about: dict[str, Any] = {}
+        if self.folds:
+            check_level(level)
+            found, cautions = companions_of(plan, list(self.folds.values()), _values, _merged, level)
+            outcome.companions, outcome.cautions = found, [*outcome.cautions, *cautions]
+            about = {"interval": "jackknife", "level": level}
         give(outcome.cautions)
-        return dataset(plan, outcome)
+        return dataset(plan, outcome).assign_attrs(about)
+
+    def _layers(self) -> list[SummedRepresentation]:
+        sums = self.centred()
+        return [SummedRepresentation(sums.n, index, layer, sums.cross) for index, layer in enumerate(sums.layers)]
 
     def cross(self, i: int, j: int) -> CrossMoments:
         """Return the sums of a pair of layers; those of (j, i) are the same, transposed."""
@@ -249,6 +295,20 @@ class Moments:
             return self.crosses[i, j]
         cross = self.crosses[j, i]
         return CrossMoments(cross.product.T, cross.y_norms, cross.x_norms, cross.norms)
+
+
+def _merged(states: Sequence[Moments]) -> Moments:
+    """Return the sums of several states together, which stay as they are."""
+    found = Moments()
+    for state in states:
+        found.merge(state)
+    return found
+
+
+def _values(state: Moments, measures: Mapping[str, Measure]) -> dict[str, np.ndarray]:
+    """Return the values of measures of all pairs of layers."""
+    assert state.sides is not None  # it has rows
+    return outcome_of(state.sides.plan(state.n, measures, state.titles), state._layers()).values
 
 
 def _empty(x: Any) -> LayerMoments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from homolog.engine.comparing import DEFAULT
 from homolog.engine.inputs import Measures, resolve_measures
 from homolog.extraction import Layers, Mask, Reduction
 from homolog.machine import parse_bytes
+from homolog.measures.record import Measure
 from homolog.names import quoted
 from homolog.trajectories.checkpoints import checkpoints_of
 from homolog.trajectories.networks import Network
@@ -110,9 +112,10 @@ def compare_checkpoints(
     at most 1 % of its largest possible value, or of its first where it has none. Every layer is there at the last checkpoint, by
     definition. Equal outputs are told from 128 numbers of each layer.
 
-    Memory: one network and the weights being loaded, the activations of three checkpoints, and one layer of a fourth, which is
-    kept in the folder for temporary files. Cost: one extraction for each checkpoint, and for each layer up to three comparisons;
-    measures that decompose layers decompose those of the references again. A resumed run extracts the first and the last
+    Memory: one network and the weights being loaded, the activations of the present and of the previous checkpoint, and what the
+    comparison of one layer takes. Those of the first and the last are on disk, in the folder for temporary files. Cost: one
+    extraction for each checkpoint, and for each layer up to three comparisons; measures that decompose layers decompose those of
+    the references again. A resumed run extracts the first and the last
     checkpoint again, and loads the others to see that they are the same.
 
     Examples
@@ -140,13 +143,18 @@ def compare_checkpoints(
         checkpoints_of(checkpoints, steps, labels),
         Network(build),
         taking,
-        resolve_measures(measures),
+        _without_pvalues(resolve_measures(measures)),
         chosen,
         memory,
         record,
     )
     rows = walk.run(progress)
     return dataset(walk, rows, tell(taking.told.values(), rows))
+
+
+def _without_pvalues(measures: Mapping[str, Measure]) -> dict[str, Measure]:
+    """Return measures that nobody asks for p-values: that a layer is like itself at another moment needs no test."""
+    return {name: replace(record, order_score=None, order_matrix=None) for name, record in measures.items()}
 
 
 def _references(against: str | Sequence[str]) -> list[str]:

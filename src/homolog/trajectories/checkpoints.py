@@ -36,6 +36,9 @@ class Checkpoint:
 def checkpoints_of(given: Any, steps: Any = None, labels: Any = None) -> list[Checkpoint]:
     """Return the checkpoints that were given, sorted by step."""
     found = _found(given)
+    named = (
+        labels is not None or any(isinstance(one.source, str | PathLike) for one in found) or isinstance(given, Mapping)
+    )
     if len(found) < 2:
         raise ValueError(
             f"checkpoints must be at least two, got {listed(one.label for one in found) or 'none'}: name a folder or a glob that "
@@ -48,10 +51,10 @@ def checkpoints_of(given: Any, steps: Any = None, labels: Any = None) -> list[Ch
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"labels of checkpoints must differ, got {quoted(twice)} twice: give others, labels=[...].")
-    return sorted(_numbered(found, steps), key=lambda one: one.step)
+    return sorted(_numbered(found, steps, named=named), key=lambda one: one.step)
 
 
-def _numbered(found: list[Checkpoint], steps: Any) -> list[Checkpoint]:
+def _numbered(found: list[Checkpoint], steps: Any, *, named: bool) -> list[Checkpoint]:
     """Return checkpoints with their steps: those given, those in their names, or their positions."""
     if steps is not None:
         numbers = [_number(step) for step in _one_each(steps, found, "steps")]
@@ -59,11 +62,11 @@ def _numbered(found: list[Checkpoint], steps: Any) -> list[Checkpoint]:
             twice = next(step for step in numbers if numbers.count(step) > 1)
             raise ValueError(f"steps must differ, got {twice:g} twice: one number for each checkpoint.")
     else:
-        numbers = steps_of([one.label for one in found]) or []
+        numbers = (steps_of([one.label for one in found]) if named else None) or []
     if not numbers:
         message = (
-            f"the names of the checkpoints tell no step of training, so that they are numbered 0, 1, 2 … in this order: "
-            f"{listed(one.label for one in found)}; pass steps= if this is not the order of training."
+            f"nothing tells at which step of training the checkpoints were saved, so that they are numbered 0, 1, 2 … in this "
+            f"order: {listed(one.label for one in found)}; pass steps=, or a mapping step → checkpoint."
         )
         give([Caution(ExtractionWarning, message)])
         numbers = list(range(len(found)))
@@ -110,10 +113,7 @@ def _found(given: Any) -> list[Checkpoint]:
     if len(paths) == len(items):
         return _of_paths(paths)
     named = dict(zip(paths, _labels(paths), strict=True))
-    names = [
-        named[Path(item)] if isinstance(item, str | PathLike) else f"checkpoint {place}"
-        for place, item in enumerate(items)
-    ]
+    names = [named[Path(item)] if isinstance(item, str | PathLike) else str(place) for place, item in enumerate(items)]
     return [Checkpoint(name, item) for name, item in zip(names, items, strict=True)]
 
 
@@ -142,7 +142,8 @@ def _paths_of(given: str | PathLike[str]) -> list[Path]:
         raise FileNotFoundError(f"there is no folder, file or glob {str(path)!r}: check the name.")
     if not found:
         raise FileNotFoundError(
-            f"there are no checkpoints {what} {str(path)!r}: they end in {', '.join(FILES)}, or are folders with model.safetensors."
+            f"there are no checkpoints {what} {str(path)!r}: they end in {', '.join(FILES)}, or are folders with a "
+            f"model.safetensors."
         )
     return sorted(found, key=lambda each: _in_training(each.name if what == "in the folder" else str(each)))
 

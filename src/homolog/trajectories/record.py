@@ -76,8 +76,9 @@ class Record:
         given, others = incomparable_in(request)
         for what, text in (given | others).items():
             raise ValueError(
-                f"{str(self._path)!r} must be continued with what it was begun with, which cannot be told of {what.split(':')[0]} "
-                f"({text}): use functions whose defaults, closure and globals are numbers, text, arrays or other functions."
+                f"{str(self._path)!r} must be continued with what it was begun with, which cannot be told of "
+                f"{what.split(':')[0]} ({text}): use functions whose defaults, closure and globals are numbers, text, arrays "
+                f"or other functions."
             )
 
     def row(self, label: str, digests: Mapping[str, str]) -> dict[str, Any] | None:
@@ -105,6 +106,6 @@ class Record:
 
     def _refuse(self, what: str, begun: str, now: str) -> None:
         raise ValueError(
-            f"{str(self._path)!r} must be continued with the {shown(what)} it was begun with ({quoted(begun)}), got {quoted(now)}: "
-            f"pass the same, or choose another name."
+            f"{str(self._path)!r} must be continued with the {shown(what)} it was begun with ({quoted(begun)}), got "
+            f"{quoted(now)}: pass the same, or choose another name."
         )

@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Walk:
-    """One pass over the checkpoints. Held at a time: one network, and the activations of three checkpoints at most."""
+    """One pass over the checkpoints. In memory at a time: one network, and the activations of two checkpoints."""
 
     checkpoints: Sequence[Checkpoint]
     network: Network
@@ -108,7 +108,7 @@ class Walk:
             "measures": json.dumps({name: self._written(record) for name, record in self.measures.items()}),
             "data": data_digest(ends[0].activations),
             "homolog": version("homolog"),
-            **{f"checkpoint {self.checkpoints[place].label}": taken.digest for place, taken in ends.items()},
+            **{f"{'last' if place else 'first'} checkpoint": taken.digest for place, taken in ends.items()},
         }
 
     def _written(self, record: Measure) -> str:
@@ -187,16 +187,16 @@ class Walk:
         for reference in (name for name in REFERENCES if name in held and own is not None and layer in held[name]):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", HomologWarning)
+                names = f"checkpoint {label}", f"the {reference} checkpoint"
                 result = compare(
-                    {layer: own},
-                    {layer: held[reference][layer]},
+                    {names[0]: {layer: own}, names[1]: {layer: held[reference][layer]}},
                     measures=dict(self.measures),
-                    names=(f"checkpoint {label}", f"the {reference} checkpoint"),
+                    pairs=[((names[0], layer), (names[1], layer))],
                     memory=self.memory,
                     progress=False,
                 )
             for variable in (name for name in found if name in result):
-                found[variable][reference] = float(result[variable].values[0, 0])
+                found[variable][reference] = float(result[variable].values[0, 1])
             told += json.loads(result.attrs["warnings"])
         return found, told
 

@@ -180,6 +180,7 @@ class Findings:
     def attributes(self) -> dict[str, Any]:
         """Return what was found beside numbers over layers."""
         layers, names = self.stream.layers, self.stream.names
+        told = told_features(self.look, names, layers, self.massive, self.removed)
         found: dict[str, Any] = {
             "title": REDUNDANCY,
             "homolog_version": version("homolog"),
@@ -187,13 +188,13 @@ class Findings:
             "features": np.int32(self.stream.width),
             "caution": CAUTION,
             "notes": json.dumps(self.stream.notes, ensure_ascii=False),
-            "criterion": CRITERION if isinstance(self._remove, str) else "named by the caller",
-            "massive_features": json.dumps(told_features(self.look, names, layers, self.removed), ensure_ascii=False),
+            "criterion": CRITERION,
+            "massive_features": json.dumps(told, ensure_ascii=False),
             "provenance": json.dumps(layers.provenance, ensure_ascii=False),
         }
         if self.kept is not None:
-            told = told_rows(self.look, names, layers, self.flags, self.outlying, self._positions)
-            found["outlying_rows"] = json.dumps(told, ensure_ascii=False)
+            rows = told_rows(self.look, names, layers, self.flags, self.outlying, self._positions)
+            found["outlying_rows"] = json.dumps(rows, ensure_ascii=False)
         return found
 
     def cautions(self) -> list[Caution]:

@@ -94,17 +94,22 @@ def row_name(layers: Activations, row: int) -> dict[str, Any]:
     return found
 
 
-def told_features(look: Look, names: list[str], layers: Activations, chosen: np.ndarray) -> list[dict[str, Any]]:
-    """Say of each feature that is left out how much of the squared norm of each layer it holds, and where it is largest."""
+def told_features(
+    look: Look, names: list[str], layers: Activations, found: np.ndarray, removed: np.ndarray
+) -> list[dict[str, Any]]:
+    """Say of each massive or removed feature how much of the squared norm of each layer it holds, and where it is largest."""
+    large = np.asarray(found.any(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = np.nan_to_num(look.squares / look.squares.sum(axis=1, keepdims=True))
     typical = look.typical()
     told = []
-    for feature in chosen:
+    for feature in np.union1d(np.flatnonzero(large), removed).astype(int):
         at = int(shares[:, feature].argmax())
         told.append(
             {
                 "feature": int(feature),
+                "massive": bool(large[feature]),
+                "removed": bool(feature in removed),
                 "share": {name: round(float(share), 6) for name, share in zip(names, shares[:, feature], strict=True)},
                 "largest": float(look.largest[at, feature]),
                 "times_median": float(look.largest[at, feature] / typical[at]) if typical[at] > 0 else None,

@@ -13,6 +13,7 @@ from homolog.analysis.redundant.massive_features import Remove
 from homolog.analysis.redundant.reading import FORMS
 from homolog.analysis.redundant.residual_stream import Part, stream_of
 from homolog.analysis.redundant.spectra import check_memory
+from homolog.arrays import described
 from homolog.diagnostics import Caution, HomologWarning, give
 from homolog.engine.comparing import compare
 from homolog.machine import parse_bytes
@@ -126,6 +127,10 @@ def redundancy(
     import xarray
 
     record = registered(measure)
+    if loss is not None and not callable(loss):
+        raise TypeError(
+            f"loss must be a function of a tuple of names of blocks, got {described(loss)}: pass a function."
+        )
     stream = stream_of(activations, blocks)
     size = parse_bytes(memory)
     n = stream.layers.n

@@ -45,7 +45,11 @@ def check_redundancy(result: xarray.Dataset) -> None:
             (measure,) = json.loads(str(result.attrs["measures"]))
             features = json.loads(str(result.attrs["massive_features"]))
             missing += [] if measure in result.data_vars else [str(measure)]
-            missing += [] if all("feature" in each and "share" in each for each in features) else ["massive_features"]
+            missing += (
+                []
+                if all({"feature", "share", "massive", "removed"} <= set(each) for each in features)
+                else ["massive_features"]
+            )
         except (ValueError, TypeError):
             missing = ["measures"]
     if missing:

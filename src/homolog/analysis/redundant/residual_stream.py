@@ -11,7 +11,7 @@ import numpy as np
 
 from homolog.activations import Activations, matching
 from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_BOTH, WITHOUT_ROWS
-from homolog.arrays import on_disk
+from homolog.arrays import described, on_disk
 from homolog.blocks.source import ArrayRows
 from homolog.diagnostics import Caution, LeftOutWarning, listed
 from homolog.engine.inputs import models_of
@@ -113,13 +113,15 @@ def stream_of(activations: Any, blocks: str | Sequence[str] | None) -> Stream:
             f"redundancy needs at least two layers of equal width, the input and the output of one block, got "
             f"{listed(kept, most=20)} of {listed(layers, most=20)}: {HOW}."
         )
-    notes += [*_of_parts(kept), *_of_another_kind(kept), *(caution.message for caution in cautions)]
+    notes += [*_of_first(kept), *_of_parts(kept), *_of_another_kind(kept), *(caution.message for caution in cautions)]
     found = layers.holding({name: layers[name] for name in kept})
     return Stream(found, tuple(notes), tuple(cautions))
 
 
 def _ordered(layers: Activations, blocks: str | Sequence[str] | None) -> tuple[list[str], list[str]]:
     """Return the names of the chosen layers in the order of their blocks, and a word where that is not the given one."""
+    if not isinstance(blocks, str | Sequence | None):
+        raise TypeError(f"blocks must be names or globs of layers, got {described(blocks)}: {HOW}.")
     patterns = ["**"] if blocks is None else [blocks] if isinstance(blocks, str) else list(blocks)
     if not patterns:
         raise ValueError(f"blocks must name at least two layers, got an empty list: {HOW}.")
@@ -175,6 +177,17 @@ def _block_of(name: str) -> str:
     """
     found = re.match(r"(?:.*\.)?\d+(?=\.|$)", name)
     return found[0] if found else ""
+
+
+def _of_first(names: list[str]) -> list[str]:
+    """Say of a first layer that is called as the others, so that it may be a block, too, that it is not looked at."""
+    kinds = {re.sub(r"\d+", "#", name) for name in names}
+    if len(kinds) > 1 or "#" not in kinds.pop():
+        return []
+    return [
+        f"{shown(names[0])} counts as the input of the first block, and is not looked at itself; if it is a block, give what "
+        f"goes into it, too"
+    ]
 
 
 def _of_parts(names: list[str]) -> list[str]:

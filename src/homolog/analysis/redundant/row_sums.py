@@ -109,7 +109,7 @@ def looked_at(rows: list[Rows], names: list[str], codes: np.ndarray | None, memo
     """Read every layer once; NaN, infinity and numbers whose squares overflow are errors that name the layer."""
     n, width = rows[0].shape
     count = len(rows)
-    stride = max(1, -(-8 * n * count // (memory // 4)))
+    stride = max(1, -(-8 * 3 * n * count // (memory // 4)))  # of all rows, and of what is left without some features
     positions = None if codes is None else np.zeros((count, int(codes.max()) + 1))
     zeros = np.zeros((count, width))
     look = Look(

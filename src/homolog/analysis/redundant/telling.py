@@ -87,21 +87,27 @@ def _runs_of(result: xarray.Dataset, suffix: str, spans: Sequence[int]) -> str:
 
 def _features(result: xarray.Dataset) -> list[str]:
     told = json.loads(result.attrs["massive_features"])
-    massive = result.attrs["criterion"] != "named by the caller"
-    if not told:
-        return ["No feature is massive: there are no numbers without features."] if massive else []
+    removed = "influence_without" in result
     found = []
     for each in told[:FEW]:
         held, layers = _where(each["share"])
         times = "" if each["times_median"] is None else f", {each['times_median']:.3g} times the median magnitude"
+        what = "Massive feature" if each["massive"] else "Feature"
         found.append(
-            f"{'Massive feature' if massive else 'Feature'} {each['feature']} holds {held} of the squared norm of {layers}; "
-            f"largest ({each['largest']:.3g}{times}) in {shown(each['layer'])}, {_place(each)}."
+            f"{what} {each['feature']} holds {held} of the squared norm of {layers}; largest "
+            f"({each['largest']:.3g}{times}) in {shown(each['layer'])}, {_place(each)}."
         )
-    others = [str(each["feature"]) for each in told[FEW:]]
-    more = f", and {'feature' if len(others) == 1 else 'features'} {listed(others)}" if others else ""
-    what = "this feature" if len(told) == 1 else "these features"
-    found.append(f"{_changed(result, WITHOUT, what + more)}.")
+    if not any(each["massive"] for each in told):
+        found.append("No feature is massive" + (": there are no numbers without features." if not removed else "."))
+    if removed:
+        gone = [str(each["feature"]) for each in told if each["removed"]]
+        named = [str(each["feature"]) for each in told[:FEW] if each["removed"]]
+        what = (
+            f"feature {gone[0]}"
+            if len(gone) == 1
+            else f"features {listed([*named, *(f for f in gone if f not in named)])}"
+        )
+        found.append(f"{_changed(result, WITHOUT, what)}.")
     return found
 
 
@@ -213,7 +219,9 @@ def _losses(result: xarray.Dataset) -> list[str]:
         for span, loss in zip(result.span.values, result.best_loss.values, strict=True)
         if not math.isnan(loss)
     ]
-    return [*found, f"Your loss without the run that changes least, by its length: {', '.join(runs[:8])}."]
+    if runs:
+        found.append(f"Your loss without the run that changes least, by its length: {', '.join(runs[:8])}.")
+    return found
 
 
 def _percent(share: float) -> str:

@@ -1,0 +1,77 @@
+"""Rows that depend on each other and stand for one draw: the tokens of an example, the sentences of a document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from homolog.measures.record import Measure
+
+FEWEST_UNITS = 5
+"""Units from which an interval is taken: of fewer, simulations show that it misses too often (docs/inference.md)."""
+
+
+def labels_of(groups: Any, n: int) -> np.ndarray:
+    """Return labels of the rows as an array of numbers or text."""
+    labels = np.asarray(groups)
+    if labels.shape != (n,):
+        raise ValueError(f"groups must be one label for each of the {n} examples, got shape {labels.shape}.")
+    return np.array([repr(label) for label in labels]) if labels.dtype == object else labels
+
+
+def units_of(labels: np.ndarray | None) -> np.ndarray | None:
+    """Return the number of the unit of every row; None where every row is a unit of its own."""
+    if labels is None:
+        return None
+    found, places = np.unique(labels, return_inverse=True)
+    return None if len(found) == len(labels) else places
+
+
+def independent_units(groups: Any, rows: np.ndarray | None, n: int) -> np.ndarray | None:
+    """Return the units that intervals leave out: the groups, else `rows`, the examples whose rows are several."""
+    if groups is None:
+        return rows
+    places = units_of(labels_of(groups, n))
+    if rows is None:
+        return places
+    kept = np.arange(n) if places is None else places
+    pairs = np.unique(np.stack([rows, kept]), axis=1)
+    if pairs.shape[1] > len(np.unique(rows)):
+        raise ValueError(
+            "groups must keep the rows of one example together, since these depend on each other, got an example whose rows are "
+            "in several groups: pass a label for each example, repeated for its rows, such as its document."
+        )
+    return places
+
+
+def count_of(units: np.ndarray) -> int:
+    """Return how many units there are."""
+    return int(units.max()) + 1
+
+
+def check_units(units: np.ndarray, record: Measure, method: str) -> None:
+    """Raise where units are too few to be left out in turn, or too little is left without some of them."""
+    count, n = count_of(units), len(units)
+    if count < FEWEST_UNITS:
+        raise ValueError(
+            f"an interval needs at least {FEWEST_UNITS} independent units, got {count} for {n} rows: use more examples, or more "
+            f"groups."
+        )
+    sizes = np.sort(np.bincount(units))
+    left = int(sizes[: count // 2].sum()) if method == "subsample" else n - int(sizes[-1])
+    fewest = max((record.without_bias or record).minimal_n, 2)
+    if left < fewest:
+        raise ValueError(
+            f"an interval of {record} by {method} needs at least {fewest} rows without some units, got {left}: use more units, "
+            f"or smaller ones."
+        )
+
+
+def exchangeable(units: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of the units that may change places, (units, rows) for each length that several units have."""
+    lengths = np.bincount(units)
+    by_unit = np.argsort(units, kind="stable")
+    starts = np.cumsum(lengths) - lengths
+    alike = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+    return [by_unit[starts[some][:, None] + np.arange(lengths[some[0]])] for some in alike if len(some) > 1]

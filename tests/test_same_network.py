@@ -1,0 +1,148 @@
+"""Models that are the same network under different names, and layers that two models share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray
+from small_checkpoints import build, examples, weights
+
+import homolog as hl
+from homolog.equal_layers import are_equal, equal_models
+
+FEW = {"n_permutations": 19}
+
+
+def extracted(seed, **options):
+    network = build()
+    network.load_state_dict(weights(seed))
+    return hl.extract(network, examples(), **options)
+
+
+@pytest.fixture(scope="module")
+def five():
+    """Five networks, of which two are one, as files under different names would be."""
+    return {f"run {letter}": extracted(seed) for letter, seed in zip("abcde", (3, 4, 5, 4, 6), strict=True)}
+
+
+def kinds(found):
+    return [(finding.kind, finding.where) for finding in found if finding.kind in ("same network", "unchanged layers")]
+
+
+def test_two_copies_among_five_are_named(five):
+    assert kinds(hl.diagnose(five, **FEW)) == [("same network", "run b and run d")]
+    assert "all 5 layers are equal to rounding" in str(hl.diagnose(five, **FEW))
+    result = hl.compare(five, measures="cka")
+    assert "run b and run d are the same network" in str(hl.summary(result))
+    rest = result.isel(a=result.model_a.values != "run d", b=result.model_b.values != "run d")
+    assert "the same network" not in str(hl.summary(rest))
+    assert "the same network" not in str(hl.summary(hl.between(result, "run a", "run b")))
+    assert "all 5 layers are equal" in str(hl.summary(hl.between(result, "run b", "run d")))
+
+
+def test_the_result_keeps_it_in_a_file(five, tmp_path):
+    result = hl.compare(five["run b"], five["run d"], names=("b", "d"))
+    result.to_netcdf(tmp_path / "result.nc")
+    assert xarray.load_dataset(tmp_path / "result.nc").identical(result)
+    assert "b and d are the same network" in str(hl.summary(xarray.load_dataset(tmp_path / "result.nc")))
+    for broken in ("[", "[1]", '[["b"]]', "3"):
+        assert "same network" not in str(hl.summary(result.assign_attrs(equal_layers=broken)))
+
+
+def test_shared_frozen_layers_are_not_the_same_network(five):
+    tuned = dict(weights(4)) | {name: value for name, value in weights(9).items() if name.startswith("4")}
+    network = build()
+    network.load_state_dict(tuned)
+    after = hl.extract(network, examples())
+    (finding,) = [
+        each
+        for each in hl.diagnose(five["run b"], after, **FEW)
+        if "layers" in each.kind and each.kind.startswith("un")
+    ]
+    assert finding.kind == "unchanged layers"
+    assert finding.message.startswith("4 of 5 layers are equal to rounding (0, 1, 2, 3)")
+    said = str(hl.summary(hl.compare(five["run b"], after, names=("before", "after"))))
+    assert "Of before and after 4 of 5 layers are equal to rounding (0, 1, 2, 3): they were not changed" in said
+    assert "same network" not in said
+
+
+CHANGES = {
+    "scaled": lambda x: 2 * x,
+    "rotated": lambda x: x @ np.linalg.qr(np.random.default_rng(0).normal(size=(x.shape[1],) * 2))[0],
+    "moved": lambda x: x + 1,
+    "of other neurons": lambda x: x[:, ::-1],
+    "nearly equal": lambda x: x * (1 + 1e-4 * np.random.default_rng(0).normal(size=x.shape)),
+    "of one other example": lambda x: np.concatenate([x[:-1], x[-1:] + 0.1]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_measures_cannot_tell_apart_is_no_proof(five, change):
+    """CKA of the first three is exactly 1."""
+    layers = {name: np.asarray(x) for name, x in five["run a"].items()}
+    assert kinds(hl.diagnose(layers, {name: CHANGES[change](x) for name, x in layers.items()}, **FEW)) == []
+
+
+def test_a_model_beside_itself_on_purpose_is_no_finding(five):
+    one = five["run a"]
+    assert kinds(hl.diagnose(one, **FEW)) == []
+    assert kinds(hl.diagnose(one, one, **FEW)) == []
+    assert "equal_layers" not in hl.compare(one, one, pairs="same_name", measures="cka").attrs
+    assert kinds(hl.diagnose({"one": one}, **FEW)) == []
+
+
+def test_rounding_is_that_of_the_coarser_type():
+    x = np.random.default_rng(0).normal(size=(500, 7))
+    x[:, 0] *= 1e4  # a feature that outweighs the others hides nothing
+    assert are_equal(x.astype("float32"), x)
+    assert are_equal(x.astype("float16").astype("float32"), x.astype("float16").astype("float64"))
+    assert not are_equal(x, x + np.array([0, *[1e-6] * 6]))
+    assert not are_equal(x.astype("float32"), x + np.array([0, *[1e-2] * 6]))
+    assert not are_equal(x, x[:, :6])
+    assert not are_equal(np.ones((9, 2)), np.ones((9, 2)))  # says nothing of who made it
+    assert are_equal(torch.from_numpy(x), torch.from_numpy(x.copy()))
+
+
+def test_layers_of_other_names_are_looked_at_in_order_and_the_input_is_no_layer():
+    x = np.random.default_rng(0).normal(size=(4, 50, 3))
+    (found,) = equal_models({"a": {"0": x[0], "1": x[1]}, "b": {"first": x[0].copy(), "second": x[2]}})
+    assert (found.equal, found.compared, found.whole) == (("0",), 2, False)
+    assert not list(equal_models({"a": {"input": x[0], "1": x[1]}, "b": {"input": x[0], "1": x[2]}}))
+    assert not list(equal_models({"a": {"0": x[0], "1": x[1]}, "b": {"first": x[0]}}))
+    assert kinds(hl.diagnose(x[0], x[0].copy(), **FEW)) == [("same network", "a and b")]
+
+
+def test_layers_on_disk_are_looked_at_too(five, tmp_path):
+    for name in ("run b", "run d", "run a"):
+        hl.save(five[name], tmp_path / f"{name}.zarr")
+    result = hl.compare(
+        {name: hl.open(tmp_path / f"{name}.zarr") for name in ("run b", "run d", "run a")}, measures="cka"
+    )
+    assert "run b and run d are the same network" in str(hl.summary(result))
+
+
+def test_findings_of_many_models_are_of_pairs_and_of_each_once():
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(200, 6))
+
+    def layers(names):
+        return {name: factors @ rng.normal(size=(6, 24)) + 0.3 * rng.normal(size=(200, 24)) for name in names}
+
+    models = {"one": layers("pq"), "two": layers("pq"), "three": layers("rst"), "shuffled": layers("pq")}
+    assert not list(hl.diagnose({name: models[name] for name in ("one", "two", "three")}, **FEW))
+    models["shuffled"] = {name: x[rng.permutation(200)] for name, x in models["shuffled"].items()}
+    models["two"]["q"][:, 3] = 0
+    found = hl.diagnose(models, **FEW)
+    assert [(each.kind, each.where) for each in found] == [
+        ("pairing", "one and shuffled"),
+        ("pairing", "two and shuffled"),
+        ("pairing", "three and shuffled"),
+        ("dead features", "two: q"),
+    ]
+    assert found.result.sizes["a"] == 9
+    # The pairs that count: of the same name, or all of two models without a name in common.
+    known = ~np.isnan(found.result["cka"].values)
+    assert known.sum() == 2 * (3 * 2 + 3 * 6)
+    two = hl.diagnose(models["one"], models["two"], **FEW)
+    assert [each.kind for each in two] == ["dead features"]

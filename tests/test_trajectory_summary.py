@@ -1,0 +1,178 @@
+"""What is said and drawn of a trajectory: when layers settle, in which order, and what cannot be told."""
+
+from __future__ import annotations
+
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray
+from small_checkpoints import build, examples, moments
+
+import homolog as hl
+from homolog.trajectories.settling import settled_places
+
+
+def made(values, *, steps=None, kind="similarity", high=1.0, against="last"):
+    """Make a trajectory of (steps, layers) values against the last checkpoint."""
+    values = np.asarray(values, dtype=float)
+    count, layers = values.shape
+    about = {"kind": kind, "range": json.dumps([0.0, high]), "symmetric": np.int32(1), "formula": "", "reference": ""}
+    return xarray.Dataset(
+        {"cka": (("against", "step", "layer"), values[None], about)},
+        {
+            "against": [against],
+            "step": np.arange(count) * 10 if steps is None else steps,
+            "layer": [f"block{i}" for i in range(layers)],
+            "checkpoint": ("step", [f"at {k}" for k in range(count)]),
+            "same_as": ("step", [""] * count),
+            "same_by": ("step", [""] * count),
+        },
+        {
+            "title": "homolog trajectory",
+            "measures": '["cka"]',
+            "model": "Net",
+            "n_examples": np.int32(50),
+            "warnings": "[]",
+        },
+    )
+
+
+def settling_at(places, count=8, start=0.2):
+    """Return values of layers that go up evenly and are within 1 % of their end from a place on."""
+    columns = [np.minimum(1, start + (1 - start) * np.arange(count) / place) for place in places]
+    return np.stack(columns, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "high", "place"),
+    [
+        ([0.2, 0.99, 0.995, 1.0], "similarity", 1.0, 1),
+        ([0.2, 0.995, 0.98, 1.0], "similarity", 1.0, 3),  # it was near and went away again
+        ([1.0, 1.0, 1.0, 1.0], "similarity", 1.0, 0),
+        ([0.2, np.nan, 0.995, 1.0], "similarity", 1.0, 2),
+        ([0.2, 0.5, 0.9, np.nan], "similarity", 1.0, -1),
+        ([5.0, 19.9, 20.1, 20.0], "similarity", None, 1),  # as HSIC, whose end is no 1
+        ([0.5, 0.02, 0.01, 0.0], "distance", 1.0, 2),
+        ([50.0, 0.6, 0.4, 0.0], "distance", None, 2),
+    ],
+)
+def test_settled_is_within_a_hundredth_from_there_on(column, kind, high, place):
+    assert settled_places(np.array(column)[:, None], kind, high).tolist() == [place]
+
+
+def test_lower_layers_that_settle_first_are_told_from_those_that_start_nearer():
+    first = str(hl.summary(made(settling_at([2, 3, 4, 5, 6, 7]))))
+    assert "Lower layers settle first (rank correlation 1.00" in first
+    assert "of their own way, lower layers have covered more at the same step" in first
+    later = str(hl.summary(made(settling_at([7, 6, 5, 4, 3, 2]))))
+    assert "Higher layers settle first (rank correlation -1.00" in later
+    assert "of their own way, higher layers have covered more" in later
+    # All go the same share of their way at each step, and the lower ones have less of it.
+    way = np.array([*(1 - 0.5 ** np.arange(11)), 1.0])[:, None]
+    start = np.array([0.9, 0.8, 0.6, 0.4, 0.2, 0.05])
+    nearer = str(hl.summary(made(start + (1 - start) * way)))
+    assert "Lower layers settle first" in nearer
+    assert "no order can be told from the share of their own way" in nearer
+    assert "they start at 0.05 to 0.90" in nearer
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (settling_at([7] * 6), "all are first within 1 % of their end at the same checkpoint"),
+        (settling_at([2, 4, 6]), "cannot be told of 3 layers: 5 or more are needed"),
+        (settling_at([2, 7, 3, 6, 2, 5]), "No order of the layers can be told from when they settle"),
+        (settling_at([7] * 6), "No layer is within 1 % of its end before the last checkpoint"),
+        (np.ones((4, 6)), "All layers are within 1 % of their end from the first checkpoint on"),
+        (np.ones((4, 6)), "since too few layers start away from it"),
+        (settling_at([1] * 6, count=2), "since there is no checkpoint between the first and the last"),
+        (np.full((4, 6), np.nan), "When layers settle is not known"),
+    ],
+)
+def test_what_cannot_be_told_is_said_plainly(values, sentence):
+    assert sentence in str(hl.summary(made(values)))
+
+
+def test_many_steps_and_layers_stay_one_sentence():
+    said = hl.summary(made(settling_at(range(1, 31), count=31)))
+    assert len(said.sentences[1]) < 400
+    assert "… (26 more steps)" in said.sentences[1]
+
+
+def test_checkpoints_that_are_the_same_network_are_named():
+    """By weights, by outputs where weights differ that nothing reads, and not where a step was small but real."""
+    states = moments(3)
+    copy = {name: value.clone() for name, value in states[1].items()}
+    # What Tanh makes of units is undone by the next layer: other weights, the same outputs from there on.
+    small = {name: value + 1e-4 * value.std() for name, value in states[1].items()}
+    given = {10: states[0], 20: states[1], 30: copy, 40: small, 50: states[2]}
+    result = hl.compare_checkpoints(build, given, examples())
+    assert result["same_as"].values.tolist() == ["", "", "20", "", ""]
+    assert result["same_by"].values.tolist() == ["", "", "weights", "", ""]
+    assert "The same network under different names: 20, 30: they have equal weights." in str(hl.summary(result))
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    moved = {1: {"a": x}, 2: {"a": x[::-1].copy()}, 3: {"a": x * (1 + 1e-15)}}
+    result = hl.compare_checkpoints(None, moved, None)
+    assert result["same_by"].values.tolist() == ["", "", "outputs"]
+    assert "1, 3: they give the same outputs to rounding" in str(hl.summary(result))
+
+
+def test_tables_and_parts_of_a_trajectory(tmp_path):
+    result = hl.compare_checkpoints(build, dict(enumerate(moments(4))), examples())
+    table = hl.table(result)
+    assert list(table.columns) == ["against", "step", "checkpoint", "layer", "value"]
+    assert len(table) == (4 + 3 + 4) * 5
+    assert "null" in hl.table(result, "cka").columns
+    part = result.sel(layer=["0", "4"]).isel(step=slice(1, None))
+    assert "3 checkpoints" in str(hl.summary(part))
+    with pytest.raises(ValueError, match=r"select with lists, result.sel\(layer=\[name\]\)"):
+        hl.summary(result.sel(layer="0"))
+    with pytest.raises(ValueError, match=r"one of homolog\.compare_checkpoints"):
+        hl.plot.heatmap(result)
+    comparison = hl.compare(np.random.default_rng(0).normal(size=(20, 3)), np.ones((20, 2)) * np.arange(20)[:, None])
+    with pytest.raises(
+        ValueError, match=r"this needs a result of homolog\.compare_checkpoints, got one of homolog\.compare"
+    ):
+        hl.plot.trajectory(comparison)
+    page = hl.report(result, tmp_path / "page.html").read_text(encoding="utf-8")
+    for heading in (
+        "Against the last checkpoint",
+        "Against the previous checkpoint",
+        "When layers settle",
+        "All values",
+    ):
+        assert heading in page
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+def test_the_picture_has_a_line_per_layer_by_depth_over_logarithms_of_steps():
+    ax = hl.plot.trajectory(made(settling_at([2, 3, 4, 5]), steps=[0, 1, 10, 100, 1000, 2000, 4000, 8000]))
+    lines = ax.get_lines()
+    assert [line.get_label() for line in lines] == ["block0", "block1", "block2", "block3"]
+    assert len({tuple(np.round(line.get_color(), 3)) for line in lines}) == 4
+    assert ax.get_xscale() == "symlog"  # step 0 has its place
+    assert ax.get_legend().get_title().get_text() == "layer"
+    assert hl.plot.trajectory(made(settling_at([2], count=3), steps=[1, 10, 100])).get_xscale() == "log"
+    assert hl.plot.trajectory(made(settling_at([2], count=3), steps=[0, 1, 2])).get_xscale() == "linear"
+    assert hl.plot.trajectory(made(settling_at([2], count=3), steps=[-1, 10, 100])).get_xscale() == "linear"
+    with pytest.raises(KeyError, match="against must be one of last, which this result has, got 'first'"):
+        hl.plot.trajectory(made(settling_at([2])), against="first")
+
+
+def test_many_layers_have_a_bar_of_colours_and_names_are_no_mathematics():
+    result = made(settling_at(range(1, 41), count=41))
+    ax = hl.plot.trajectory(result)
+    assert ax.get_legend() is None
+    (bar,) = [other for other in ax.figure.axes if other is not ax]
+    assert [text.get_text() for text in bar.get_yticklabels()] == ["block0", "block19", "block39"]
+    odd = made(settling_at([2, 3])).assign_coords(layer=["$x", "a\x1b[31m"])
+    ax = hl.plot.trajectory(odd)
+    assert [line.get_label() for line in ax.get_lines()] == [r"\$x", "a [31m"]
+    ax.figure.canvas.draw()
