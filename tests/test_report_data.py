@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 import homolog as hl
 from homolog.names import folded_prefix, labels
 from homolog.reporting.explorer_data import explorer_data, rounded
+from homolog.reporting.model_similarity_sections import sections_of_many
 from homolog.reporting.page_data import data_for_page
 from homolog.results import by_chance
 
@@ -151,3 +153,28 @@ def test_short_names_are_left_alone():
     assert folded_prefix(["encoder.layer.10.mlp", "encoder.layer.11.mlp"]) == "encoder.layer."
     assert folded_prefix(["encoder.", "encoder.layer"]) == ""
     assert folded_prefix(["encoder.layer"]) == folded_prefix([]) == ""
+
+
+def test_the_page_of_many_models_arranges_them_as_wholes(rng, tmp_path):
+    bases = rng.normal(size=(2, 60, 5))
+    models = {
+        f"{kind}{k}": {"layer": bases[i] + 0.3 * rng.normal(size=(60, 5))} for i, kind in enumerate("ab") for k in "123"
+    }
+    result = hl.compare(models, measures="cka")
+    headings = [section["heading"] for section in data_for_page(result, None)["sections"]]
+    assert headings == ["Models by models", "Map", "Tree", "Pairs of models"]
+    tested = data_for_page(result, None, None, {name: name[0] for name in models})["sections"]
+    assert any("PERMANOVA" in sentence for section in tested for sentence in section["text"])
+    two = hl.compare(dict(list(models.items())[:2]), measures="cka")
+    assert data_for_page(two, None)["sections"] == []
+    with pytest.raises(ValueError, match="groups are of 3 models or more, got them for fewer: leave them out"):
+        data_for_page(two, None, None, {"a1": "a", "a2": "a"})
+
+
+def test_without_matplotlib_the_page_of_many_models_has_their_table(rng, monkeypatch):
+    monkeypatch.setitem(sections_of_many.__globals__, "find_spec", lambda name: None)
+    result = hl.compare({name: {"layer": rng.normal(size=(30, 3))} for name in "abc"}, measures="cka")
+    (section,) = data_for_page(result, None)["sections"]
+    assert "pip install" in section["text"][0]
+    assert section["picture"] is None
+    assert len(json.loads(section["table"])["rows"]) == 3

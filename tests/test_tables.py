@@ -61,8 +61,8 @@ def test_what_made_a_layer_comes_with_it(extracted, tmp_path, form):
     elif form != "memory":
         hl.save(extracted, path)
     found = extracted if form == "memory" else hl.open(path)
-    assert found.modules["0"] == ("Conv2d", "8 × 6 × 6")
-    assert found.modules["3"] == ("Linear", "5")
+    assert found.modules["0"][:2] == ("Conv2d", "8 × 6 × 6")
+    assert found.modules["3"][:2] == ("Linear", "5")
     assert not any("modules" in key for key in found.provenance)
     result = hl.compare(found, layers(np.random.default_rng(0), n=20))
     assert result.type_a.values.tolist() == ["Conv2d", "ReLU", "Flatten", "Linear"]

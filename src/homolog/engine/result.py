@@ -86,7 +86,7 @@ def module_coordinates(side: str, dimension: str, modules: Sequence[Module]) -> 
 
 def _attributes(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     titles, provenance = plan.titles, [layers.provenance for layers in plan.models.values()]
-    titles_of = dict(zip(plan.models, titles, strict=True))
+    titles_of = dict(zip(plan.models, titles, strict=False))  # one model may be called by two names
     models: dict[str, str]
     if plan.many:
         models = {"models": _json(dict(zip(titles, provenance, strict=True)))}

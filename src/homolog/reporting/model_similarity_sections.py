@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from homolog.analysis.model_clusters import clustered
 from homolog.analysis.model_embedding import POOR, placed
 from homolog.analysis.model_groups import GroupTest, permanova
 from homolog.analysis.model_pairs import ModelPairs, model_pairs
+from homolog.analysis.model_similarities import model_similarity
 from homolog.analysis.model_similarity_lines import pair_table
 from homolog.diagnostics import HomologWarning
 from homolog.plot import dendrogram, embedding, model_heatmap
 from homolog.reporting.sections import Section
-from homolog.results import chosen_measure
+from homolog.results import chosen_measure, models_in
 
 if TYPE_CHECKING:
     import pandas
@@ -21,6 +24,13 @@ if TYPE_CHECKING:
 
 NEGATIVE = 0.05
 """Share of the spread that no map shows, from which on it is told."""
+
+FEWEST = 3
+"""Models below which there is nothing to arrange."""
+WHOLE = (
+    "One number for each pair of models: the mean over the layers of one of their best value in the other, both ways "
+    "(homolog.model_similarity)."
+)
 
 
 def sections_of(result: xarray.Dataset, groups: Any = None) -> tuple[str, list[Section]]:
@@ -40,6 +50,23 @@ def sections_of(result: xarray.Dataset, groups: Any = None) -> tuple[str, list[S
         sections = [_heatmap(result, pairs), _map(pairs, groups), _tree(pairs, groups)]
         sections += [] if groups is None else [_groups(result, groups)]
     return told, [*sections, _of_pairs(result)]
+
+
+def sections_of_many(result: xarray.Dataset, groups: Any = None) -> list[Section]:
+    """Return the sections of the page of a comparison that are about its models as wholes: none of fewer than three."""
+    if "a" not in result.dims or len(models_in(result)) < FEWEST:
+        if groups is not None:
+            raise ValueError(f"groups are of {FEWEST} models or more, got them for fewer: leave them out.")
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HomologWarning)  # the comparison itself was told of
+        similar = model_similarity(result, chosen_measure(result, None))
+    if find_spec("matplotlib") is None:
+        return [
+            _of_pairs(similar, ('Maps and trees of models are drawn with matplotlib: pip install "homolog[report]".',))
+        ]
+    _, sections = sections_of(similar, groups)
+    return [replace(sections[0], text=(WHOLE, *sections[0].text)), *sections[1:]]
 
 
 def _heatmap(result: xarray.Dataset, pairs: ModelPairs) -> Section:

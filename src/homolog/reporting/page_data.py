@@ -16,7 +16,8 @@ from homolog.diagnostics import FewModelsWarning
 from homolog.names import printable
 from homolog.reporting.explorer_data import explorer_data, safe_json
 from homolog.reporting.measure_texts import about_measure, grouped
-from homolog.reporting.sections import Section, rendered
+from homolog.reporting.model_similarity_sections import sections_of_many
+from homolog.reporting.sections import rendered
 from homolog.results import check_result, companion, measure_names, two_by_two, two_models
 
 if TYPE_CHECKING:
@@ -55,16 +56,9 @@ def data_for_page(
         "measures": [about_measure(result, name) for name in names],
         "explorer": safe_json(explorer_data(result) | {"about": {name: _told(result, name) for name in names}}),
         "identification": _identification(result),
-        "sections": rendered(_of_models(result, groups)),
+        "sections": rendered(sections_of_many(result, groups)),
         "provenance": list(_origins(result, many)),
     }
-
-
-def _of_models(result: xarray.Dataset, groups: Any) -> list[Section]:
-    """Return the sections about models as wholes, where there are enough of them."""
-    if "a" not in result.dims and groups is not None:
-        raise ValueError("groups are of many models, got groups of two: leave them out.")
-    return []
 
 
 def _check_size(result: xarray.Dataset) -> None:

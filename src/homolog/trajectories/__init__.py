@@ -112,11 +112,11 @@ def compare_checkpoints(
     at most 1 % of its largest possible value, or of its first where it has none. Every layer is there at the last checkpoint, by
     definition. Equal outputs are told from 128 numbers of each layer.
 
-    Memory: one network and the weights being loaded, the activations of the present and of the previous checkpoint, and what the
-    comparison of one layer takes. Those of the first and the last are on disk, in the folder for temporary files. Cost: one
-    extraction for each checkpoint, and for each layer up to three comparisons; measures that decompose layers decompose those of
-    the references again. A resumed run extracts the first and the last
-    checkpoint again, and loads the others to see that they are the same.
+    Memory: one network and the weights being loaded, the activations of the present and of the previous checkpoint, and what
+    the comparison of one layer takes. Those of the first and the last are on disk, in the folder for temporary files. Cost: one
+    extraction for each checkpoint, and for each layer up to three comparisons; measures that decompose layers decompose those
+    of the references again. A resumed run extracts the first and the last checkpoint again, and loads the others to see that
+    they are the same.
 
     Examples
     --------
