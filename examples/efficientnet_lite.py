@@ -49,7 +49,7 @@ PHOTOGRAPHS = [
 CROPS = 25  # of each photograph
 
 
-def crops() -> torch.Tensor:
+def crops(each: int = CROPS) -> torch.Tensor:
     """Cut squares of any size and place from every photograph, as the networks want them: (RGB − 127) / 128 at 224."""
     rng = np.random.default_rng(0)
     found = []
@@ -58,7 +58,7 @@ def crops() -> torch.Tensor:
         if photograph.ndim == 2:
             photograph = np.repeat(photograph[:, :, None], 3, axis=2)
         height, width, _ = photograph.shape
-        for _ in range(CROPS):
+        for _ in range(each):
             side = rng.integers(96, min(height, width) + 1)
             top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
             crop = torch.tensor(photograph[top : top + side, left : left + side]).permute(2, 0, 1)[None].float()
