@@ -20,9 +20,9 @@ COPIES = 6
 
 
 def fit(record: Measure, n: int, layers: int, width: int, memory: int) -> bool:
-    """Say whether a measure follows from the sums, these are less than the rows, and half of the memory holds them."""
+    """Say whether a measure follows from the sums, these are less than the rows, and a quarter of the memory holds them."""
     linear = record.family is STRUCTURE and record.prepare_options.get("kernel") == "linear"
-    return linear and n > width and 8 * COPIES * (layers * width) ** 2 <= memory // 2
+    return linear and n > width and 8 * COPIES * (layers * width) ** 2 <= memory // 4
 
 
 class StreamSums:
@@ -92,9 +92,7 @@ class _Sums:
             self._norms[choice] += norms.T @ norms
             self._traces[choice] += norms.sum(axis=0)
 
-    def moments(
-        self, names: list[str], columns: np.ndarray | None, shifts: np.ndarray, scales: np.ndarray
-    ) -> Moments:
+    def moments(self, names: list[str], columns: np.ndarray | None, shifts: np.ndarray, scales: np.ndarray) -> Moments:
         """Return the same as a state of some of the features."""
         kept, choice = (np.arange(len(self._masks)), 0) if columns is None else (columns, 1)
         by_norms, norms = self._by_norms[choice][:, kept], self._norms[choice]
