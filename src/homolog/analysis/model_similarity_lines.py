@@ -220,7 +220,7 @@ def pair_table(result: xarray.Dataset) -> pandas.DataFrame:
     measures = measure_names(result)
     for measure in measures:
         table[measure] = _both_ways(result, measure)[first, second]
-        for kind in ("se", "p", "p_fdr", "null", "calibrated"):
+        for kind in ("calibrated", "p", "p_fdr", "se", "null"):
             beside = companion(result, measure, kind)
             if beside is not None:
                 values = beside.transpose("model_a", "model_b").values

@@ -20,7 +20,6 @@ from homolog.extraction.tensors import (
     loaded_torch,
 )
 
-
 MOST_BESIDE = 4
 """Arrays that data may hold to look like examples, their labels, and what else there is of each."""
 
