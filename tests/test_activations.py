@@ -96,3 +96,29 @@ def test_globs_mean_dotted_parts(pattern, found):
         layers.select(pattern)
     with pytest.raises(KeyError, match=r"; unknown, too, is 'z\.\*'\."):
         layers.select(pattern, "c", "z.*")
+
+
+def test_layers_are_selected_by_lists_too_and_in_the_order_they_have():
+    layers = hl.Activations({name: np.eye(4) for name in ("a.0", "b", "c")})
+    for patterns in (["a.*", "c"], ("c", "a.0"), np.array(["a.0", "c"]), {"a.0": 1, "c": 2}):
+        assert list(layers.select(patterns)) == ["a.0", "c"]
+    assert list(layers.select(["a.*"], "c")) == ["a.0", "c"]
+    with pytest.raises(KeyError, match="unknown layer 'd'"):
+        layers.select(["a.0", "d"])
+    with pytest.raises(TypeError, match="selected by name or glob"):
+        layers.select([1])
+    with pytest.raises(TypeError, match="selected by name or glob"):
+        layers.select(len)
+
+
+def test_a_glob_that_stops_at_a_dot_says_so():
+    layers = hl.Activations({name: np.eye(4) for name in ("hardswish_58.tmp_0", "hardswish_9.tmp_0", "pool")})
+    message = (
+        r"no layer matches 'hardswish_\*': \* stops at a dot, and \*\* crosses dots; 'hardswish_\*\*' matches hardswish"
+    )
+    with pytest.raises(KeyError, match=message):
+        layers.select("hardswish_*")
+    with pytest.raises(KeyError, match=message):
+        hl.extract(lambda x: dict(layers), np.eye(4), layers="hardswish_*")
+    with pytest.raises(KeyError, match="unknown layer 'relu_"):
+        layers.select("relu_*")

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse
 import torch
 
+from homolog.extraction import extract
 from homolog.extraction.input_checks import check_data, odd_kind, what_is_none
 from homolog.extraction.objections import Objection, hint_for
 from homolog.extraction.tensors import array_of, is_tensor, like, numbers_of
@@ -111,3 +112,30 @@ def test_arrays_on_devices_are_read():
     assert is_tensor(array)
     np.testing.assert_array_equal(array_of(array), X)
     np.testing.assert_array_equal(like(X.astype("f4"), numbers_of(array)), X.astype("f4"))
+
+
+LABELS = np.arange(4)
+WITH_LABELS = {
+    "tuple": (torch.tensor(X), torch.tensor(LABELS)),
+    "list": [torch.tensor(X), torch.tensor(LABELS)],
+    "arrays": (X, LABELS),
+    "words": (X, list("abcd")),
+    "column": (X, pandas.Series(LABELS)),
+    "images and one-hot": [X.reshape(4, 1, 3, 1), np.eye(4)],
+    "vectors and one-hot": (X, np.eye(4)),
+    "ids too": (X, LABELS, np.array(list("abcd"))),
+}
+
+
+@pytest.mark.parametrize("kind", WITH_LABELS)
+def test_examples_with_their_labels_are_told_from_batches(kind):
+    with pytest.raises(
+        TypeError, match=r"of 4 rows each, which looks like \(images, labels\): pass the images, data\[0\]"
+    ):
+        extract(torch.nn.Linear(3, 2).double(), WITH_LABELS[kind])
+
+
+def test_batches_are_not_taken_for_examples_with_labels():
+    words = torch.zeros(4, 3, dtype=torch.int64), torch.zeros(4, 5, dtype=torch.int64)
+    for data in ([X, X], (X, X), words, list(words), [X, np.eye(4)], [(X, LABELS), (X, LABELS)], [X, LABELS[:3]]):
+        check_data(data)

@@ -131,15 +131,39 @@ def test_text_is_no_sequence_of_labels_and_equal_models_cannot_be_tested():
 @pytest.mark.parametrize(("sizes", "smallest"), [((2, 2), 1 / 3), ((3, 3), 0.1), ((1, 2), 1 / 3), ((2, 2, 2), 1 / 15)])
 def test_the_smallest_p_that_so_few_models_allow_is_told(sizes, smallest):
     labels = np.repeat(range(len(sizes)), sizes)
-    with pytest.warns(hl.FewModelsWarning, match="allow no p below"):
+    with pytest.warns(
+        hl.FewModelsWarning, match="can show no difference of groups: p = .* is the smallest that groups of"
+    ):
         found = hl.permanova(of_groups(labels), labels)
     assert found.smallest_pvalue == pytest.approx(smallest)
     assert found.pvalue == pytest.approx(smallest)
-    assert f"No p-value can be below {smallest:.2g}" in str(found).replace("With so few models no", "No")
+    assert f"So nothing can be shown, whatever the models are: p = {smallest:.2g} is the smallest" in str(found)
+
+
+def test_the_verdict_is_told_in_words_with_what_would_be_enough():
+    with pytest.warns(hl.FewModelsWarning, match="groups of 3 and 3 models can reach; groups of 4 and 4 reach 0.029"):
+        found = hl.permanova(of_groups("aaabbb"), list("aaabbb"))
+    assert "groups of 4 and 4 reach 0.029" in str(found)
+    with pytest.warns(hl.FewModelsWarning, match="within these blocks; take more models in each block"):
+        hl.permanova(of_points(points([0, 0, 1, 1])), list("aabb"), within=list("xyxy"))
+    assert "So the groups differ (at" in str(hl.permanova(of_groups(HALF), HALF))
+    assert "So these models do not show that the groups differ" in str(hl.permanova(of_points(points(HALF)), HALF))
+
+
+@pytest.mark.parametrize("copy", [1.0, 1 - 1e-7])
+def test_copies_are_no_models_of_their_own(copy):
+    values = of_groups("aaaabbbb", within=0.8)
+    values[0, 1] = values[1, 0] = copy
+    with pytest.warns(
+        hl.FewModelsWarning, match="equal by these values: 0 and 1; copies of one network are not independ"
+    ):
+        hl.permanova(values, list("aaaabbbb"))
+    with pytest.warns(hl.FewModelsWarning, match="0 and 1; copies"):
+        hl.permanova(1 - values, list("aaaabbbb"))
 
 
 def test_few_permutations_are_a_limit_too():
-    with pytest.warns(hl.FewModelsWarning, match="more permutations"):
+    with pytest.warns(hl.FewModelsWarning, match="9 permutations can reach; take more"):
         found = hl.permanova(of_groups(HALF), HALF, n_permutations=9)
     assert (found.n_arrangements, found.exact, found.smallest_pvalue) == (10, False, 0.1)
     assert "9 random arrangements" in str(found)
@@ -160,7 +184,8 @@ def test_labels_change_places_within_blocks_alone():
 
 
 def test_equal_models_within_groups_are_infinitely_apart():
-    found = hl.permanova(of_groups("aaaabbbb", within=1.0), list("aaaabbbb"))
+    with pytest.warns(hl.FewModelsWarning, match="copies"):
+        found = hl.permanova(of_groups("aaaabbbb", within=1.0), list("aaaabbbb"))
     assert found.statistic == float("inf")
     assert (found.r2, found.pvalue) == (1, pytest.approx(2 / 70))
 
@@ -195,7 +220,7 @@ def test_a_test_is_shown_as_sentences_and_as_a_table():
     assert "<b>" not in page
     assert "pvalue" in page
     assert "null" not in page
-    assert str(found).count("\n") == 3
+    assert str(found).count("\n") == 4
 
 
 def test_arrangements_are_all_there_are_or_random():

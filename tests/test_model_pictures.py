@@ -73,7 +73,8 @@ def test_the_title_says_the_stress_and_whether_it_misleads():
     assert hl.plot.embedding(of_groups(range(8))).get_title().endswith("(misleads)")
     ordered = hl.embed(given, 3, method="nonmetric")
     assert "non-metric map in 3 dimensions" in hl.plot.embedding(ordered).get_title()
-    assert hl.plot.embedding(given, title="mine").get_title() == "mine"
+    assert hl.plot.embedding(given, title="mine").get_title() == f"mine\nclassical map, stress {stress:.2f}"
+    assert hl.plot.embedding(given, title="").get_title() == ""
 
 
 def test_names_do_not_cover_each_other_more_than_they_must():
@@ -87,6 +88,21 @@ def test_names_do_not_cover_each_other_more_than_they_must():
         for b in boxes[:i]
     ]
     assert sum(areas) < 0.05 * sum(box.width * box.height for box in boxes)
+
+
+@pytest.mark.parametrize("count", [3, 8, 20])
+def test_names_stay_within_the_frame(count):
+    rng = np.random.default_rng(count)
+    points = rng.normal(size=(count, 2)) * [3, 1]
+    given = made(of_points(points), [f"network {k:05}" for k in range(count)], kind="distance", range="[0.0, null]")
+    ax = hl.plot.embedding(given)
+    ax.figure.draw_without_rendering()
+    frame = ax.get_window_extent()
+    boxes = [text.get_window_extent() for text in ax.texts if text.get_text()]
+    assert min(box.x0 for box in boxes) >= frame.x0 - 1
+    assert max(box.x1 for box in boxes) <= frame.x1 + 1
+    assert min(box.y0 for box in boxes) >= frame.y0 - 1
+    assert max(box.y1 for box in boxes) <= frame.y1 + 1
 
 
 def test_many_models_are_named_only_if_asked_and_one_component_is_a_line():
@@ -284,10 +300,13 @@ def test_the_page_has_a_section_for_each_picture_and_the_groups(tmp_path):
     assert [section.heading for section in sections] == ["Models by models", "Map", "Tree", "Groups", "Pairs of models"]
     assert all(section.picture is not None for section in sections[:3])
     assert len(sections[4].table) == 66
-    assert sections[3].table["p"].iloc[0] == hl.permanova(given, kinds).pvalue
+    assert float(sections[3].table["p"].iloc[0]) == pytest.approx(hl.permanova(given, kinds).pvalue)
+    assert sections[3].table["p"].iloc[2] == ""  # a mean has no p
     page = hl.report(given, tmp_path / "models.html", groups=kinds).read_text(encoding="utf-8")
     assert "pseudo-F" in page
     assert page.count("data:image/svg+xml") == 3
+    assert "Next, to see which models are near each other" in str(hl.summary(given))
+    assert "Next, " not in page[: page.index("Models by models</h2>")]
 
 
 def test_the_page_says_what_is_wrong_with_groups_and_maps(tmp_path):
@@ -308,8 +327,8 @@ def test_the_table_of_pairs_has_what_is_known_of_each():
         "model",
         "other model",
         CKA,
-        *(f"{CKA} {kind}" for kind in ("se", "p", "p_fdr", "calibrated")),
+        *(f"{CKA} {kind}" for kind in ("calibrated", "p", "p_fdr", "se")),
     ]
-    assert table.iloc[0].tolist() == ["model 0", "model 1", 0.8, 0.1, 0.02, 0.03, 0.4]
+    assert table.iloc[0].tolist() == ["model 0", "model 1", 0.8, 0.4, 0.02, 0.03, 0.1]
     assert json.loads(given.attrs["measures"]) == [CKA]
     assert isinstance(given, xarray.Dataset)

@@ -146,3 +146,33 @@ def test_findings_of_many_models_are_of_pairs_and_of_each_once():
     assert known.sum() == 2 * (3 * 2 + 3 * 6)
     two = hl.diagnose(models["one"], models["two"], **FEW)
     assert [each.kind for each in two] == ["dead features"]
+
+
+def test_four_copies_are_named_together(five):
+    copies = {name: five["run b"] for name in "abcd"} | {"other": five["run a"]}
+    told = [line for line in hl.summary(hl.compare(copies, measures="cka")) if "same network" in line]
+    assert len(told) == 1
+    assert told[0].startswith("a, b, c and d are the same network")
+
+
+def test_copies_are_named_of_models_as_wholes_too(five, tmp_path):
+    similar = hl.model_similarity(hl.compare(five, measures="cka"))
+    assert "run b and run d are the same network" in str(hl.summary(similar))
+    similar.to_netcdf(tmp_path / "similar.nc")
+    assert xarray.load_dataset(tmp_path / "similar.nc").identical(similar)
+    copies = pytest.warns(hl.FewModelsWarning, match="run b and run d; copies")
+    with pytest.warns(hl.FewModelsWarning, match="no difference"), copies:
+        hl.permanova(similar, list("aabbb"))
+
+
+def test_layers_that_hand_on_the_input_are_said_to_count(rng):
+    data = rng.normal(size=(60, 5)).astype("float32")
+    models = {name: {"0": data, "1": data @ rng.normal(size=(5, 4)), "2": rng.normal(size=(60, 3))} for name in "abc"}
+    result = hl.compare(models, measures="cka(estimator=debiased)")
+    told = "3 pairs of models have equal layers (0): as the input of the models is, or what was not changed"
+    assert told in str(hl.summary(result))
+    with pytest.warns(hl.EqualLayersWarning, match="^0: equal to rounding in 3 pairs of models, as the input"):
+        similar = hl.model_similarity(result)
+    assert "raises their similarity as wholes" in str(hl.summary(similar))
+    without = {name: {k: x for k, x in layers.items() if k != "0"} for name, layers in models.items()}
+    hl.model_similarity(hl.compare(without, measures="cka(estimator=debiased)"))  # warns of nothing

@@ -20,6 +20,10 @@ network = build()
 def data():
     return small_checkpoints.examples()
 
+def labelled():
+    images = small_checkpoints.examples()
+    return images, images[:, 0] > 0
+
 def conversation():
     return iter([small_checkpoints.examples()])
 """
@@ -141,3 +145,12 @@ def test_info_and_report_read_a_trajectory(folder, capsys):
 def test_data_of_a_file_are_taken(folder, capsys):
     np.save(folder / "x.npy", small_checkpoints.examples().numpy())
     assert command_line(*GIVEN[:5], "x.npy") == 0
+
+
+def test_data_with_labels_are_refused_in_one_sentence(folder, capsys):
+    given = [*GIVEN[:-1], "mynet.py:labelled"]
+    for arguments in (given, ["extract", "mynet.py:network", "--data", "mynet.py:labelled", "--out", "a.npz"]):
+        assert command_line(*arguments) == 2
+        told = capsys.readouterr().err.strip()
+        assert "looks like (images, labels): pass the images" in told
+        assert "Traceback" not in told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -167,9 +167,10 @@ class Activations(Mapping[str, Array]):
         first = title(f"{len(self)} layers over {self.n} rows")
         return first + table(heads, {"": [row[: len(heads)] for row in rows]}) + paragraphs([notes] * bool(notes))
 
-    def select(self, *patterns: str) -> Activations:
-        """Keep the layers whose names match: `*` stays within one dotted part, `**` crosses."""
-        kept = matching(self._arrays, patterns)
+    def select(self, *patterns: str | Sequence[str]) -> Activations:
+        """Keep the layers whose names match any of these, or of lists of these: `*` stays in one dotted part, `**` crosses."""
+        parts = [[each] if isinstance(each, str) or not isinstance(each, Iterable) else list(each) for each in patterns]
+        kept = matching(self._arrays, [name for part in parts for name in part])
         return self.holding({name: self._arrays[name] for name in kept})
 
     def rename(self, names: Mapping[str, str] | Callable[[str], str]) -> Activations:
@@ -317,11 +318,21 @@ def unknown_layers(names: Sequence[str], known: Sequence[str] | Mapping[str, Any
     "unknown layer 'bloc', did you mean block? The layers are block, head; unknown, too, are 'tail', 'stem'."
     """
     first, *others = dict.fromkeys(names)
-    sentence = unknown_layer(first, known)
+    sentence = _stopped_at_a_dot(first, known) or unknown_layer(first, known)
     if not others:
         return sentence
     are = "are" if len(others) > 1 else "is"
     return f"{sentence.removesuffix('.')}; unknown, too, {are} {listed(map(quoted, others), most=20)}."
+
+
+def _stopped_at_a_dot(pattern: str, known: Iterable[str]) -> str:
+    """Word the error for a glob that would match names if its stars crossed dots; "" where it would not."""
+    wider = re.sub(r"\*+", "**", pattern)
+    expression = glob_expression(wider)
+    found = [name for name in known if expression.fullmatch(name)] if wider != pattern else []
+    if not found:
+        return ""
+    return f"no layer matches {quoted(pattern)}: * stops at a dot, and ** crosses dots; {quoted(wider)} matches {listed(found)}."
 
 
 def unknown_among(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> str:

@@ -99,6 +99,10 @@ class LeftOutWarning(HomologWarning):
     """Part of a table or a file, or rows that not all sides have, was left out; or a column was taken that may be no feature."""
 
 
+class EqualLayersWarning(HomologWarning):
+    """Different models have layers that are equal, as their input is, which makes the models alike."""
+
+
 class DenseWarning(HomologWarning):
     """A sparse matrix was made dense: it takes far more memory than it did."""
 

@@ -20,6 +20,8 @@ ROUNDING = 1e-9
 """Sums of squares this close, relative to the whole, are equal: the same pairs added in another order."""
 MOST_AT_A_TIME = 2**20
 """Pairs of models, over several arrangements, that are looked at together."""
+COPY = 1e-6
+"""How far from equal, as a share of the scale, copies of one network may be by rounding."""
 COMMON_ALPHA = 0.05
 """Where no p-value can be as small as this, a reader is told."""
 
@@ -77,9 +79,19 @@ class GroupTest(Shown):
             f"that models of a group are more alike).",
         ]
         found += [_about_spread(self.dispersion_pvalue, of_spread)]
-        if self.smallest_pvalue > COMMON_ALPHA:
-            found.append(f"With so few models no p-value can be below {self.smallest_pvalue:.2g}.")
-        return tuple(found)
+        return (*found, _verdict(self))
+
+
+def _verdict(found: GroupTest) -> str:
+    """Say what follows, at the level of 5 %."""
+    if found.smallest_pvalue > COMMON_ALPHA:
+        return f"So nothing can be shown, whatever the models are: {_limit(found)}."
+    if found.pvalue > COMMON_ALPHA:
+        return "So these models do not show that the groups differ (at the level of 0.05)."
+    where = ", in place or in width" if found.dispersion_pvalue <= COMMON_ALPHA else ""
+    return (
+        f"So the groups differ{where} (at the level of 0.05): labels in another order rarely divide the models so well."
+    )
 
 
 def _p(value: float) -> str:
@@ -145,7 +157,8 @@ def permanova(
     Warns
     -----
     FewModelsWarning
-        Where no p-value can be 0.05 or less: two groups of two models reach 1/3, two of three 0.1, two of four 0.029.
+        Where no p-value can be 0.05 or less: two groups of two models reach 1/3, two of three 0.1, two of four 0.029. Where
+        models are equal, as copies of one network.
     AsymmetryWarning
         Where the two directions differ; their mean is taken.
 
@@ -186,17 +199,50 @@ def permanova(
     labels = np.array(labels_of(groups, pairs.names, "groups"))
     blocks = np.zeros(len(labels)) if within is None else np.array(labels_of(within, pairs.names, "within"))
     found = compared_groups(pairs, labels, blocks, int(n_permutations), np.random.default_rng(rng))
-    cautions = list(pairs.cautions)
+    cautions = [*pairs.cautions, *_copies(pairs)]
     if found.smallest_pvalue > COMMON_ALPHA:
-        sizes = listed((str(size) for size in found.sizes.values()), 8)
-        where = "" if within is None else " within blocks"
-        message = (
-            f"{len(labels)} models in groups of {sizes}{where} allow no p below {found.smallest_pvalue:.2g}: add models, or "
-            f"more permutations if these are the limit."
-        )
+        message = f"these models can show no difference of groups: {_limit(found)}."
         cautions.append(Caution(FewModelsWarning, message))
     give(cautions)
     return found
+
+
+def _copies(pairs: ModelPairs) -> list[Caution]:
+    """Say which models are equal: copies of one network, as far as the values tell, and no models of their own."""
+    apart = 1 - pairs.values if pairs.kind == "similarity" else pairs.values / (pairs.values.max() or 1.0)
+    named = [f"{pairs.names[i]} and {pairs.names[j]}" for i, j in np.argwhere(np.triu(apart <= COPY, 1))]
+    message = (
+        f"equal by these values: {listed(named)}; copies of one network are not independent, and with them p is too small: keep "
+        f"one of each."
+    )
+    return [Caution(FewModelsWarning, message)] if named else []
+
+
+def _smallest(sizes: Iterable[int]) -> float:
+    """Return the smallest p that groups of these sizes can reach."""
+    places = np.repeat(np.arange(len(found := list(sizes))), found)
+    blocks = np.zeros(len(places))
+    return count_namings(places, blocks) / count_arrangements(places, blocks)
+
+
+def _limit(found: GroupTest) -> str:
+    """Say what keeps p from being small, and what would be enough."""
+    sizes = list(found.sizes.values())
+    told = f"p = {written_probability(found.smallest_pvalue)} is the smallest that "
+    if not found.exact:
+        return f"{told}{found.n_arrangements - 1} permutations can reach; take more, n_permutations=999"
+    groups = f"groups of {_of_sizes(sizes)} models"
+    if not np.isclose(_smallest(sizes), found.smallest_pvalue):
+        return f"{told}{groups} can reach within these blocks; take more models in each block, or more blocks"
+    more = sizes
+    while _smallest(more) > COMMON_ALPHA:
+        more = [size + 1 for size in more]
+    return f"{told}{groups} can reach; groups of {_of_sizes(more)} reach {written_probability(_smallest(more))}"
+
+
+def _of_sizes(sizes: list[int]) -> str:
+    written = [str(size) for size in sizes]
+    return listed(written, 8) if len(written) > 8 else f"{', '.join(written[:-1])} and {written[-1]}"
 
 
 def compared_groups(

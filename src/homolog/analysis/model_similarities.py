@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from homolog.analysis import same_networks
 from homolog.analysis.model_certainty import ModelStatistics, completed, described
 from homolog.diagnostics import Caution, give, no_value_in_models, other_layers
 from homolog.engine.model_statistics import ATTRIBUTE
@@ -61,6 +62,8 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
         calibrated scores and standard errors, which were of all layers, are left out.
     FewPermutationsWarning
         Where there were too few permutations for a calibrated score above 0.
+    EqualLayersWarning
+        Where different models have equal layers, as a first layer that only hands on the input: these count as alike.
 
     Notes
     -----
@@ -91,7 +94,7 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
     result = arranged(result)
     names = measure_names(result) if measure is None else [chosen_measure(result, measure)]
     found = _Blocks.of(result, by)
-    cautions: list[Caution] = []
+    cautions: list[Caution] = same_networks.shared_layers(result)
     variables: dict[str, Any] = {}
     for name in names:
         variables |= found.variables(result, name, cautions)
@@ -104,6 +107,7 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
         "n_examples": np.int32(result.attrs["n_examples"]),
         "measures": json.dumps(names),
         **_permutations(result, names),
+        **{name: result.attrs[name] for name in ("equal_layers",) if same_networks.equalities_in(result)},
         "warnings": json.dumps([[c.category.__name__, c.message] for c in cautions], ensure_ascii=False),
     }
     coordinates = {side: ("model_" + side[-1], found.models) for side in ("model_a", "model_b")}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy
 
+from homolog.analysis import same_networks
 from homolog.analysis.model_pairs import ModelPairs, model_pairs
 from homolog.diagnostics import listed
 from homolog.names import shown
@@ -37,6 +38,7 @@ def model_similarity_lines(result: xarray.Dataset, measure: str | None = None) -
     names = [str(model) for model in result.model_a.values]
     values = _both_ways(result, name)
     told: list[str | None] = [_compared(result, name, values), _extremes(result, name, values, names)]
+    told += same_networks.copies(result)
     told.append(_of_chance(result, name))
     try:
         pairs = model_pairs(result, measure=name) if len(names) > 1 else None
@@ -218,7 +220,7 @@ def pair_table(result: xarray.Dataset) -> pandas.DataFrame:
     measures = measure_names(result)
     for measure in measures:
         table[measure] = _both_ways(result, measure)[first, second]
-        for kind in ("se", "p", "p_fdr", "null", "calibrated"):
+        for kind in ("calibrated", "p", "p_fdr", "se", "null"):
             beside = companion(result, measure, kind)
             if beside is not None:
                 values = beside.transpose("model_a", "model_b").values

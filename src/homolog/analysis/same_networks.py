@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from homolog.analysis.diagnosis_checks import Finding
-from homolog.diagnostics import listed
+from homolog.diagnostics import Caution, EqualLayersWarning, listed
 from homolog.equal_layers import Equality
 from homolog.names import shown
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 MODELS = "pairs of models"
 _CHANGED = "they were not changed between the two"
+_WHY = "as the input of the models is, or what was not changed between them"
+MOST = 3
+"""Sets of copies that a summary names."""
+NAMED = 8
+"""Models of a set that it names."""
 
 
 def equalities_in(result: xarray.Dataset) -> list[Equality]:
@@ -32,7 +38,7 @@ def equalities_in(result: xarray.Dataset) -> list[Equality]:
 
 
 def _models(result: xarray.Dataset) -> set[str]:
-    if "a" in result.dims:
+    if "model_a" in result.coords:  # of many models, or one number for each pair of them
         return {str(name) for side in "ab" for name in result[f"model_{side}"].values}
     return {str(result.attrs.get(f"model_{side}")) for side in "ab"}
 
@@ -72,12 +78,50 @@ def findings(result: xarray.Dataset) -> Iterator[Finding]:
 
 def sentences(result: xarray.Dataset) -> Iterator[str]:
     """Yield what a summary says of models that are the same network, and of layers that two models share."""
-    found = equalities_in(result)
-    for each in [one for one in found if one.whole][:3]:
-        yield f"{shown(each.a)} and {shown(each.b)} are the same network, as far as these layers show: {told(each)}."
-    rest = [one for one in found if not one.whole]
+    yield from copies(result)
+    rest = [one for one in equalities_in(result) if not one.whole]
     if len(rest) == 1:
         yield f"Of {shown(rest[0].a)} and {shown(rest[0].b)} {told(rest[0])}: {_CHANGED}, and their values say so and no more."
     elif rest:
-        pairs = listed(f"{shown(each.a)} and {shown(each.b)}" for each in rest)
-        yield f"{len(rest)} pairs of models share equal layers, which were not changed between them: {pairs}."
+        yield f"{len(rest)} pairs of models have equal layers ({_layers(rest)}): {_WHY}, and their values say so and no more."
+
+
+def copies(result: xarray.Dataset) -> Iterator[str]:
+    """Yield which models are the same network."""
+    found = equalities_in(result)
+    for names in _copies(found)[:MOST]:
+        told_of_all = [told(one) for one in found if one.whole and {one.a, one.b} <= set(names)]
+        yield f"{_all_of(names)} are the same network, as far as these layers show: {told_of_all[0]}."
+
+
+def shared_layers(result: xarray.Dataset) -> list[Caution]:
+    """Warn that layers which are equal in different models count in their similarity."""
+    rest = [one for one in equalities_in(result) if not one.whole]
+    if not rest:
+        return []
+    pairs = f"{shown(rest[0].a)} and {shown(rest[0].b)}" if len(rest) == 1 else f"{len(rest)} pairs of models"
+    message = (
+        f"{_layers(rest)}: equal to rounding in {pairs}, {_WHY}, and raises their similarity as wholes: to compare the other "
+        f"layers, leave such layers out of the activations, as activations.select(...) does."
+    )
+    return [Caution(EqualLayersWarning, message)]
+
+
+def _copies(found: list[Equality]) -> list[list[str]]:
+    """Return sets of models that are the same network, each model once."""
+    sets: list[list[str]] = []
+    for each in [one for one in found if one.whole]:
+        near = [names for names in sets if {each.a, each.b} & set(names)]
+        apart = [names for names in sets if names not in near]
+        sets = [*apart, list(dict.fromkeys([*itertools.chain(*near), each.a, each.b]))]
+    return sets
+
+
+def _all_of(names: list[str]) -> str:
+    if len(names) > NAMED:
+        return listed(names, NAMED)
+    return f"{', '.join(map(shown, names[:-1]))} and {shown(names[-1])}"
+
+
+def _layers(found: list[Equality]) -> str:
+    return listed(dict.fromkeys(layer for each in found for layer in each.equal))

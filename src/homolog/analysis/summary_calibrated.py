@@ -49,9 +49,11 @@ def _beyond(found: xarray.Dataset, name: str) -> str | None:
     if not tested.any():
         return None  # the layers were chosen since
     beyond = tested & (p <= alpha * (1 + 1e-9))
+    by_chance = float(alpha * tested.sum())
+    expected = "fewer than one pair" if by_chance < 1 else f"about {by_chance:.2g} pairs"
     told = (
         f"{int(beyond.sum())} of {int(tested.sum())} pairs of models are more alike as wholes (mean of best matches) than "
-        f"{1 - alpha:.0%} of random orders of the examples make them, where chance alone would give {alpha * tested.sum():.2g}"
+        f"{1 - alpha:.0%} of random orders of the examples make them; by chance {expected} would be"
     )
     if f"{name}_calibrated" in found and beyond.any():
         told += f"; calibrated, these score {span(found[f'{name}_calibrated'].values[rows, columns][beyond])}"

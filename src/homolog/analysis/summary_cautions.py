@@ -33,6 +33,7 @@ CONSEQUENCES = {
     "RankWarning": "weak directions of some layers were left out",
     "ExtractionWarning": "something in a model could not be taken as a layer",
     "FewModelsWarning": "models are too few for standard errors over models",
+    "EqualLayersWarning": "different models have equal layers, which make them alike",
     "LeftOutWarning": "something of a file or a table was left out, or may be no feature",
     "SkippedPairWarning": "models without layers of the same name were left out",
 }

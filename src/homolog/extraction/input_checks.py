@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ from homolog.extraction.tensors import (
     is_torch,
     loaded_torch,
 )
+
+MOST_BESIDE = 4
+"""Arrays that data may hold to look like examples, their labels, and what else there is of each."""
 
 
 def check_plain(value: Any, what: str) -> None:
@@ -66,6 +69,12 @@ def check_data(data: Any) -> None:
             f"data must be an array, a tensor or batches, got a list of {len(data)} vectors, which look like one example each: "
             f"put them into one array, numpy.stack(data), or pass them as one batch, [numpy.stack(data)]."
         )
+    if isinstance(data, tuple | list) and _is_with_labels(data):
+        kind = "list" if isinstance(data, list) else "tuple"
+        raise TypeError(
+            f"data must be the examples alone, got a {kind} of {len(data)} arrays of {len(data[0])} rows each, which looks like "
+            f"(images, labels): pass the images, data[0], or a list of batches."
+        )
     if not is_torch(data):
         return
     if data.is_nested:
@@ -77,6 +86,26 @@ def check_data(data: Any) -> None:
         raise TypeError(
             f"data must be dense, got a tensor of layout {data.layout}: convert it with .to_dense(), or pass batches."
         )
+
+
+def _is_with_labels(data: Sequence[Any]) -> bool:
+    """Say whether data are examples beside something with one entry for each, where a list of batches would be expected.
+
+    Batches of one list have equally many axes. Texts and sounds may differ in length between them, and come in lists.
+    """
+    axes = [_axes_of(part) for part in data] if 2 <= len(data) <= MOST_BESIDE else []
+    if not axes or None in axes or axes[0] in (0, 1) or len({len(part) for part in data}) > 1:
+        return False
+    vectors = set(axes) == {2} and isinstance(data, tuple) and is_floating(data[0])
+    return len(set(axes)) > 1 or (vectors and len({part.shape[1] for part in data}) > 1)
+
+
+def _axes_of(part: Any) -> int | None:
+    """Return the axes of an array, 1 of a list of numbers or words; None of anything else."""
+    if isinstance(part, list | tuple):
+        return 1 if part and all(isinstance(entry, bool | int | float | str | np.generic) for entry in part) else None
+    axes = getattr(part, "ndim", None)
+    return axes if isinstance(axes, int) and hasattr(part, "shape") else None
 
 
 def _is_rows(data: Any) -> bool:

@@ -401,7 +401,7 @@ class Recorder:
                     + unknown_layer(pattern, ran)
                 )
             if not any(glob_expression(pattern).fullmatch(name) for name in self._calls):
-                raise KeyError(unknown_layer(pattern, list(self._calls)))
+                raise KeyError(unknown_layers([pattern], list(self._calls)))
 
     def _note_unused(self) -> None:
         """Name layers that nobody named, that did not run, and whose weights belong to no layer that did."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from homolog.paper import (
@@ -62,5 +63,9 @@ def named(name: str) -> list[Experiment]:
     if name == "all":
         return list(EXPERIMENTS.values())
     if name not in EXPERIMENTS:
-        raise ValueError(f"the experiment must be one of {', '.join(EXPERIMENTS)} or all, got {name!r}.")
+        known = [*EXPERIMENTS, "all"]
+        alike = {each.lower().replace("-", ""): each for each in known}
+        near = difflib.get_close_matches(name.lower().replace("-", ""), alike, n=1)
+        guess = f", did you mean {alike[near[0]]}?" if near else ""
+        raise ValueError(f"the experiment must be one of {', '.join(EXPERIMENTS)} or all, got {name!r}{guess or '.'}")
     return [EXPERIMENTS[name]]

@@ -16,17 +16,45 @@ FURTHER = (1.0, 2.4, 4.0)
 """How far out it is tried, in gaps; from the second on a thin line leads to its point."""
 
 
+TRIES = 4
+"""How often the axes are made wider and the names placed anew."""
+WIDER = 1.2
+"""Wider than names reach, since all points move towards each other."""
+
+
 def place_labels(ax: Any, points: np.ndarray, names: Sequence[str]) -> None:
-    """Write a name beside every point; where points are crowded, a name stands further off and a line leads to it."""
+    """Write a name beside every point; where points are crowded, a name stands further off and a line leads to it.
+
+    The axes become wider where names would reach over their edges.
+    """
+    written = [
+        ax.annotate(name, point, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=FONT)
+        for point, name in zip(points, names, strict=True)
+    ]
+    for _ in range(TRIES):
+        places, beyond = _places(ax, points, written)
+        if not beyond.any():
+            break
+        _widen(ax, beyond)
+    for point, name, (far, offset) in zip(points, written, places, strict=True):
+        name.xyann = tuple(offset)
+        if far > 1:
+            line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
+            ax.annotate("", point, offset, textcoords="offset points", arrowprops=line)
+
+
+def _places(ax: Any, points: np.ndarray, written: Sequence[Any]) -> tuple[list[tuple[float, np.ndarray]], np.ndarray]:
+    """Return how far out each name stands, and where; and by how much of the axes they reach over each edge."""
     ax.figure.draw_without_rendering()  # lays the axes out, so that it is known where points are
     scale = 72 / ax.figure.dpi
     at = ax.transData.transform(points) * scale
     window = ax.get_window_extent()
     edges = np.array([window.x0, window.y0, window.x1, window.y1]) * scale
     others = np.hstack([at - 4, at + 4])
-    for point, place, name in zip(points, at, names, strict=True):
-        written = ax.annotate(name, point, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=FONT)
-        extent = written.get_window_extent()
+    places = []
+    beyond = np.zeros(4)
+    for place, name in zip(at, written, strict=True):
+        extent = name.get_window_extent()
         size = np.array([extent.width, extent.height]) * scale
         tried = [(far, _box(place, np.array(side), far, size)) for far in FURTHER for side in SIDES]
         costs = [
@@ -35,11 +63,16 @@ def place_labels(ax: Any, points: np.ndarray, names: Sequence[str]) -> None:
         ]
         far, box = tried[int(np.argmin(costs))]
         others = np.vstack([others, box])
-        offset = (box[:2] + box[2:]) / 2 - place
-        written.xyann = tuple(offset)
-        if far > 1:
-            line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
-            ax.annotate("", point, offset, textcoords="offset points", arrowprops=line)
+        places.append((far, (box[:2] + box[2:]) / 2 - place))
+        beyond = np.maximum(beyond, np.concatenate([edges[:2] - box[:2], box[2:] - edges[2:]]))
+    return places, beyond / np.tile(edges[2:] - edges[:2], 2)
+
+
+def _widen(ax: Any, beyond: np.ndarray) -> None:
+    """Move the edges of the axes outwards, by parts of their length: left, bottom, right, top."""
+    for limits, move, low, high in ((ax.get_xlim(), ax.set_xlim, 0, 2), (ax.get_ylim(), ax.set_ylim, 1, 3)):
+        length = (limits[1] - limits[0]) * WIDER
+        move(limits[0] - length * beyond[low], limits[1] + length * beyond[high])
 
 
 def _box(place: np.ndarray, side: np.ndarray, far: float, size: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def embedding(
     measure, calibrated
         which values of the Dataset of `homolog.model_similarity`, as for `homolog.embed`.
     title
-        instead of the measure and the stress.
+        instead of the measure; the stress stays below it. An empty one leaves both out.
     cmap
         colour map of matplotlib, or its name, from which groups take their colours in order.
     annotate
@@ -95,7 +95,7 @@ def embedding(
     for axis, number in ((ax.xaxis, 0), (ax.yaxis, 1)):
         axis.set_label_text(_of_component(found, number))
     ax.tick_params(labelsize=8)
-    ax.set_title(_title(found) if title is None else plain(title), fontsize=11)
+    ax.set_title(_title(found, title), fontsize=11)
     if kinds is not None:
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=8, frameon=False)
     if annotate or (annotate is None and len(names) <= MOST_LABELS):
@@ -106,13 +106,15 @@ def embedding(
     return ax
 
 
-def _title(found: Any) -> str:
+def _title(found: Any, given: str | None) -> str:
+    if given == "":
+        return ""
     stress = float(found.attrs["stress"])
     kept = found.sizes["component"]
     what = {"nonmetric": "non-metric"}.get(found.attrs["method"], found.attrs["method"])
     told = f"{what} map{f' in {kept} dimensions' if kept != 2 else ''}, stress {stress:.2f}"
     told += " (misleads)" * (stress > POOR)
-    measure = plain(found.attrs["measure"])
+    measure = plain(found.attrs["measure"] if given is None else given)
     return f"{measure}\n{told}" if measure else told
 
 

@@ -16,7 +16,7 @@ from homolog.analysis.model_similarity_lines import pair_table
 from homolog.diagnostics import HomologWarning
 from homolog.plot import dendrogram, embedding, model_heatmap
 from homolog.reporting.sections import Section
-from homolog.results import chosen_measure, models_in
+from homolog.results import chosen_measure, models_in, written_probability
 
 if TYPE_CHECKING:
     import pandas
@@ -29,7 +29,8 @@ FEWEST = 3
 """Models below which there is nothing to arrange."""
 WHOLE = (
     "One number for each pair of models: the mean over the layers of one of their best value in the other, both ways "
-    "(homolog.model_similarity)."
+    "(homolog.model_similarity). The table “Every pair of models” above holds other numbers: means over layers of the same "
+    "name, where models share names."
 )
 
 
@@ -118,16 +119,20 @@ def group_table(found: GroupTest) -> pandas.DataFrame:
     """Return what a test of groups found, one row for each figure."""
     import pandas
 
+    nothing = float("nan")
     rows = [
         ("pseudo-F (PERMANOVA)", found.statistic, found.pvalue),
         ("share of the spread between groups, R²", found.r2, found.pvalue),
-        (f"mean {found.kind} within groups", found.within, float("nan")),
-        (f"mean {found.kind} between groups", found.between, float("nan")),
+        (f"mean {found.kind} within groups", found.within, nothing),
+        (f"mean {found.kind} between groups", found.between, nothing),
         ("how much more alike within", found.difference, found.difference_pvalue),
         ("F of the widths of the groups", found.dispersion_statistic, found.dispersion_pvalue),
-        ("smallest p there can be", found.smallest_pvalue, float("nan")),
+        ("smallest p there can be", found.smallest_pvalue, nothing),
     ]
-    return pandas.DataFrame(rows, columns=["what", "value", "p"])
+    # A p that there is not is an empty cell, and no value that is missing.
+    return pandas.DataFrame(
+        [(what, value, written_probability(p)) for what, value, p in rows], columns=["what", "value", "p"]
+    )
 
 
 def _of_pairs(result: xarray.Dataset, text: tuple[str, ...] = ()) -> Section:

@@ -37,13 +37,20 @@ def data_for_sections(
     return {
         "title": printable(title or title_of(result)),
         "compared": printable(compared),
-        "summary": list(summary(result)),
+        "summary": list(_on_page(summary(result))),
         "warnings": grouped(json.loads(result.attrs.get("warnings", "[]"))),
         "findings": None,
         "sections": rendered(sections),
         "measures": [about_measure(result, name) for name in measure_names(result)],
         "provenance": list(_origins(result)),
     }
+
+
+def _on_page(sentences: Iterable[str]) -> Iterator[str]:
+    """Leave out how to get what the page shows already."""
+    for sentence in sentences:
+        if not (sentence.startswith("Next, ") and ": homolog.plot." in sentence):
+            yield sentence.partition("; homolog.report(")[0]
 
 
 def title_of(result: xarray.Dataset) -> str:
