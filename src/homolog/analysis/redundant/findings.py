@@ -86,7 +86,7 @@ class Findings:
         choices = [None] + [self.columns] * (self.columns is not None)
         if self.summed:
             self.sums = StreamSums(names, self.stream.width, self.columns, self.look.largest.max(axis=1))
-        add = self.sums and self.sums.add
+        add = None if self.sums is None else self.sums.add
         self.angles, self.flags, self.outlying = angles_of(self.rows, choices, self.look, self._memory, shown, add)
         left_out = are_left_out(self.flags, self.outlying)
         self.kept = np.flatnonzero(~self.flags) if left_out else None
