@@ -146,6 +146,45 @@ def test_units_that_cannot_be_are_refused_in_a_sentence(groups, sentence):
         hl.compare(x, y, interval=True, groups=groups)
 
 
+def _with_gaps(missing):
+    labels = np.arange(240) // 8
+    return [missing if row % 80 == 0 else label for row, label in enumerate(labels.tolist())]
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        _with_gaps(None),
+        _with_gaps(np.nan),
+        np.array(_with_gaps(np.nan)),
+        [label if label != label else f"text {label}" for label in _with_gaps(np.nan)],
+        np.array(_with_gaps("NaT"), dtype="datetime64[D]"),
+        np.ma.masked_equal(_with_gaps(-1), -1),
+        pd.Series(_with_gaps(pd.NA)),
+        pd.Series(_with_gaps(None), dtype="Int64"),
+        pd.Series([None if label is None else f"text {label}" for label in _with_gaps(None)]),
+        pd.Categorical(_with_gaps(None)),
+    ],
+    ids=["None", "NaN", "floats", "text", "dates", "masked", "NA", "Int64", "texts of pandas", "categories"],
+)
+def test_rows_without_a_label_are_no_unit_of_their_own(groups):
+    x, y = dict(tokens(unequal=False)[0]), dict(tokens(unequal=False)[1])
+    state = hl.Moments()
+    asks = (
+        lambda: hl.compare(x, y, interval=True, groups=groups),
+        lambda: hl.compare(x, y, null="permutation", groups=groups, n_permutations=9),
+        lambda: hl.confidence_interval(x["x"], y["y"], groups=groups),
+        lambda: hl.paired_test(x["x"], y["y"], y["y"] + 1, groups=groups),
+        lambda: hl.permutation_test(x["x"], y["y"], groups=groups, n_permutations=9),
+        lambda: hl.null_level(x["x"], y["y"], groups=groups, n_permutations=9),
+        lambda: state.update(x, y, groups=groups),
+    )
+    for ask in asks:
+        with pytest.raises(ValueError, match="groups must hold a label for every row, got none in 3 of 240 rows"):
+            ask()
+    assert state.n == 0
+
+
 def test_groups_need_something_to_be_for():
     x, y, unit = clustered(0, 20)
     with pytest.raises(ValueError, match="groups are for permutations and intervals, got neither"):

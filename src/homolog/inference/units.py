@@ -13,11 +13,26 @@ FEWEST_UNITS = 5
 
 
 def labels_of(groups: Any, n: int) -> np.ndarray:
-    """Return labels of the rows as an array of numbers or text."""
+    """Return labels of the rows as an array of numbers or text; each row must have one."""
     labels = np.asarray(groups)
     if labels.shape != (n,):
         raise ValueError(f"groups must be one label for each of the {n} examples, got shape {labels.shape}.")
+    missing = np.ma.getmaskarray(groups) if isinstance(groups, np.ma.MaskedArray) else np.zeros(n, dtype=bool)
+    # NumPy makes text of what is missing among text in a list, and so hides it.
+    given = groups if isinstance(groups, list | tuple) else labels if labels.dtype.kind in "OfcmM" else ()
+    missing |= np.fromiter(map(_is_missing, given), dtype=bool) if len(given) else False
+    if missing.any():
+        raise ValueError(
+            f"groups must hold a label for every row, got none in {missing.sum()} of {n} rows: leave these rows out, or give each "
+            f"the label of its unit, one of its own where it is a unit by itself."
+        )
     return np.array([repr(label) for label in labels]) if labels.dtype == object else labels
+
+
+def _is_missing(label: Any) -> bool:
+    """Say whether a label is None, NaN, or what stands for these in pandas."""
+    # Only what is missing differs from itself, or will not say: pandas.NA.
+    return label is None or type(label).__name__ == "NAType" or bool(label != label)
 
 
 def units_of(labels: np.ndarray | None) -> np.ndarray | None:
