@@ -243,6 +243,8 @@ def test_within_class_is_the_mean_over_classes(study):
     [
         (["fig3", "-m", "cka"], "is for table2, fig2, untrained"),
         (["fig9"], "must be one of table2, fig2"),
+        (["tablef1"], "got 'tablef1', did you mean tableF1?"),
+        (["withinclass"], "did you mean within-class?"),
         (["table2", "--scale", "huge"], "must be one of tiny, small, full"),
         (["table2", "--data", "imagenet"], "must be one of digits"),
         (["table2", "--data", "cifar10"], "--data-folder"),

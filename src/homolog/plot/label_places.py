@@ -69,10 +69,14 @@ def _places(ax: Any, points: np.ndarray, written: Sequence[Any]) -> tuple[list[t
 
 
 def _widen(ax: Any, beyond: np.ndarray) -> None:
-    """Move the edges of the axes outwards, by parts of their length: left, bottom, right, top."""
-    for limits, move, low, high in ((ax.get_xlim(), ax.set_xlim, 0, 2), (ax.get_ylim(), ax.set_ylim, 1, 3)):
-        length = (limits[1] - limits[0]) * WIDER
-        move(limits[0] - length * beyond[low], limits[1] + length * beyond[high])
+    """Move the edges of the axes outwards, by parts of their length (left, bottom, right, top); both grow alike."""
+    needed = beyond.clip(min=0).reshape(2, 2)
+    growth = WIDER * needed.sum(axis=0).max()
+    for axis, (low, high) in enumerate((ax.get_xlim(), ax.get_ylim())):
+        total = needed[:, axis].sum()
+        parts = needed[:, axis] / total if total else np.full(2, 0.5)
+        before, after = (high - low) * growth * parts
+        (ax.set_xlim, ax.set_ylim)[axis](low - before, high + after)
 
 
 def _box(place: np.ndarray, side: np.ndarray, far: float, size: np.ndarray) -> np.ndarray:
