@@ -100,7 +100,7 @@ def test_labels_of_any_kind_are_units_in_an_interval():
     given = dict(measures=DEBIASED, interval=True)
     numbers = hl.compare(x, y, groups=unit, **given)
     texts = hl.compare(x, y, groups=[f"document {label}" for label in 99 - unit], **given)
-    assert f"{DEBIASED}_p" in numbers  # rows are taken for independent there, as nothing says that they are not
+    assert f"{DEBIASED}_p" not in numbers  # its formula is for independent rows, which groups say that these are not
     np.testing.assert_allclose(texts[f"{DEBIASED}_se"], numbers[f"{DEBIASED}_se"], rtol=0.5)
     by_documents = hl.compare(*tokens()[:2], groups=tokens()[2] // 3, **given)
     assert int(by_documents.attrs["n_units"]) == 10
@@ -290,6 +290,18 @@ def test_the_parts_of_sums_are_those_of_a_jackknife():
 
 def _without(parts_of_rows):
     return [parts_of_rows != part for part in np.unique(parts_of_rows)]
+
+
+def test_sums_of_groups_have_no_null_level_by_a_formula_for_independent_rows():
+    x, y, unit = clustered(5, 200)
+    state, plain = hl.Moments(), hl.Moments()
+    state.update({"x": x}, {"y": y}, groups=unit)
+    plain.update({"x": x}, {"y": y})
+    assert "cka_null" in plain.finalise()
+    found = state.finalise()
+    assert "cka_null" not in found
+    assert "by chance" not in str(hl.summary(found))
+    assert f"over {len(x)} rows of groups that are independent of each other by" in str(hl.summary(found))
 
 
 def test_batches_must_agree_on_having_groups():

@@ -217,10 +217,14 @@ def cut_ties(labels: Sequence[str], threshold: float) -> list[Caution]:
     return _about(TiesWarning, labels, sentence)
 
 
-def order_free(name: str) -> Caution:
-    """Say that permutations can say nothing of a measure."""
+def order_free(name: str, *, grouped: bool = False) -> Caution:
+    """Say that permutations can say nothing of a measure; where groups are kept, that of these rows they cannot."""
     message = (
-        f"{name} is the same whatever the order of the examples, so that permutations say nothing of it and there are no "
+        f"{name} is the same whatever the order of the examples within their groups, so that permutations say nothing of it and "
+        f"there are no p-values: groups are kept as they are, and their rows may be equal in x or in y; to exchange whole groups "
+        f"instead, compare the means over their rows, or, where activations or a table say whose the rows are, leave groups out."
+        if grouped
+        else f"{name} is the same whatever the order of the examples, so that permutations say nothing of it and there are no "
         f"p-values: it does not ask which example is which."
     )
     return Caution(OrderFreeWarning, message)

@@ -10,8 +10,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from homolog.activations import Activations
+from homolog.analysis.probe_splits import check_apart, check_classes, set_aside, splits_of
 from homolog.arrays import to_numpy
 from homolog.conversion import check_labels, is_table
+from homolog.engine.planning import rows_of_examples
+from homolog.inference.units import independent_units
 from homolog.machine import optional
 from homolog.progress import progress_bar
 
@@ -28,6 +31,7 @@ def probe(
     *,
     strengths: Sequence[float] = STRENGTHS,
     folds: int = 3,
+    groups: Any = None,
     rng: int | np.random.Generator = 0,
     progress: bool | None = None,
 ) -> xarray.Dataset:
@@ -40,12 +44,17 @@ def probe(
     labels
         (n,) class of every row.
     held_out
-        activations and labels of other examples to measure on; or the share of the rows to set aside, stratified by class.
+        activations and labels of other examples to measure on; or the share of the rows to set aside, stratified by class. Where
+        rows belong together (see `groups`), the share is of the units, and whole units are set aside.
     strengths
         candidates for the strength of the penalty, the factor of ‖w‖²/2 beside the mean loss; cross-validation on the rows
         fitted on chooses.
     folds
         of the cross-validation, stratified.
+    groups
+        (n,) labels of units that are independent of each other, such as documents: the rows of one are never on both sides of a
+        split, where a classifier could know them again. Without groups, where ids of examples repeat since rows are tokens, the
+        examples are the units. They are of the rows that are split; of held-out activations only their own ids count.
     rng
         seed or NumPy generator that draws the folds and the rows set aside.
     progress
@@ -54,14 +63,15 @@ def probe(
     Returns
     -------
     xarray.Dataset
-        Over `layer`: `accuracy` on the held-out examples in [0, 1], its binomial standard error `accuracy_se`, the `strength`
-        chosen and its `validation` accuracy. Attributes: `chance`, the share of the most frequent class among the
-        held-out, and the numbers of examples.
+        Over `layer`: `accuracy` on the held-out examples in [0, 1], its standard error `accuracy_se`, binomial or, where rows
+        belong together, over the held-out units, the `strength` chosen and its `validation` accuracy. Attributes: `chance`, the
+        share of the most frequent class among the held-out, and the numbers of examples; `n_units` and `n_held_out_units` where
+        rows belong together.
 
     Raises
     ------
     ValueError, TypeError, KeyError
-        If rows, labels and layers do not fit together, or a class has fewer examples than there are folds.
+        If rows, labels and layers do not fit together, or a class has fewer examples, or units, than there are folds.
     ImportError
         Without scikit-learn, naming what to install.
 
@@ -87,22 +97,20 @@ def probe(
     import xarray
 
     optional("sklearn", "probe", "a probe")
-    from sklearn.model_selection import StratifiedKFold, train_test_split
 
     random = np.random.RandomState(np.random.default_rng(rng).integers(2**31))
-    layers, classes = _layers_and_classes(activations, labels, "labels", folds)
+    layers, classes, units = _layers_and_classes(activations, labels, "labels", folds, groups)
     if isinstance(held_out, tuple):
-        others, other_classes = _layers_and_classes(*held_out, "held-out labels", 1)
+        others, other_classes, other_units = _layers_and_classes(*held_out, "held-out labels", 1)
         _check_same_layers(layers, others)
+        check_apart(activations, held_out[0])
     else:
         if not 0 < held_out < 1:
             raise ValueError(f"held_out must be a share in (0, 1) or (activations, labels), got {held_out!r}.")
-        fitted, aside = train_test_split(
-            np.arange(len(classes)), test_size=held_out, stratify=classes, random_state=random
-        )
-        others, other_classes = {name: array[aside] for name, array in layers.items()}, classes[aside]
-        layers, classes = {name: array[fitted] for name, array in layers.items()}, classes[fitted]
-    splits = list(StratifiedKFold(folds, shuffle=True, random_state=random).split(classes, classes))
+        fitted, aside = set_aside(classes, units, held_out, random)
+        others, other_classes, other_units = _some(layers, classes, units, aside)
+        layers, classes, units = _some(layers, classes, units, fitted)
+    splits = splits_of(classes, units, folds, random)
     rows = []
     # Products of this size lose with threads of their own: twenty times as slow where PyTorch's wait beside them.
     with threadpool_limits(limits=1), progress_bar("probing", len(layers), progress) as shown:
@@ -110,14 +118,15 @@ def probe(
             fitted_on, measured_on = _rotated(array, others[name])
             strength, validated = _best_strength(fitted_on, classes, splits, strengths)
             predicted = _classifier(fitted_on, classes, strength).predict(measured_on)
-            rows.append((np.mean(predicted == other_classes), strength, validated))
+            right = predicted == other_classes
+            rows.append((np.mean(right), _standard_error(right, other_units), strength, validated))
             shown.update()
-    accuracy, chosen, validation = (np.array(column) for column in zip(*rows, strict=True))
+    accuracy, error, chosen, validation = (np.array(column) for column in zip(*rows, strict=True))
     n_held_out = len(other_classes)
     return xarray.Dataset(
         {
             "accuracy": ("layer", accuracy),
-            "accuracy_se": ("layer", np.sqrt(accuracy * (1 - accuracy) / n_held_out)),
+            "accuracy_se": ("layer", error),
             "strength": ("layer", chosen),
             "validation": ("layer", validation),
         },
@@ -126,13 +135,33 @@ def probe(
             "chance": float(np.unique(other_classes, return_counts=True)[1].max() / n_held_out),
             "n_examples": np.int32(len(classes)),
             "n_held_out": np.int32(n_held_out),
+            **({} if units is None else {"n_units": np.int32(len(np.unique(units)))}),
+            **({} if other_units is None else {"n_held_out_units": np.int32(len(np.unique(other_units)))}),
         },
     )
 
 
+def _standard_error(right: np.ndarray, units: np.ndarray | None) -> float:
+    """Return the standard error of the share that is right: binomial, or over units, of which each is one draw."""
+    share = right.mean()
+    if units is None:
+        return float(np.sqrt(share * (1 - share) / len(right)))
+    sums = np.bincount(units, weights=right - share)
+    count = len(np.unique(units))
+    return float(np.sqrt(count / (count - 1) * np.sum(sums**2)) / len(right)) if count > 1 else float("nan")
+
+
+def _some(
+    layers: Mapping[str, np.ndarray], classes: np.ndarray, units: np.ndarray | None, rows: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
+    """Return some of the rows, with their classes and units."""
+    return {n: array[rows] for n, array in layers.items()}, classes[rows], None if units is None else units[rows]
+
+
 def _layers_and_classes(
-    activations: Any, labels: Any, what: str, fewest: int
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    activations: Any, labels: Any, what: str, fewest: int, groups: Any = None
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
+    """Return layers, the class of every row, and the number of its unit, None where rows are independent; all checked."""
     if not (isinstance(activations, Mapping) or is_table(activations)) or not len(activations):
         raise TypeError(f"activations must be a mapping of layer names to arrays, got {type(activations).__name__}.")
     known = activations if isinstance(activations, Activations) else Activations(activations)
@@ -148,9 +177,13 @@ def _layers_and_classes(
     if counts.min() < fewest:
         raise ValueError(
             f"{what} must have at least {fewest} examples of every class, one for each fold, got {counts.min()} of "
-            f"{values[counts.argmin()]!r}: leave the class out, or use fewer folds."
+            f"{values.tolist()[counts.argmin()]!r}: leave the class out, or use fewer folds."
         )
-    return layers, classes
+    check_labels(groups, "groups", known, "activations")
+    units = independent_units(groups, rows_of_examples([known]), n)
+    if units is not None:
+        check_classes(classes, units, what, fewest)
+    return layers, classes, units
 
 
 def _check_same_layers(layers: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> None:

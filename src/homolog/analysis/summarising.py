@@ -14,7 +14,7 @@ from homolog.analysis.model_similarity_lines import model_similarity_lines
 from homolog.analysis.redundant.telling import redundancy_lines
 from homolog.analysis.summary_calibrated import as_wholes, calibrated_matches
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
-from homolog.analysis.summary_views import View, unbiased, views
+from homolog.analysis.summary_views import View, independent_rows, unbiased, views
 from homolog.analysis.summary_within import within
 from homolog.analysis.trajectory_summary import trajectory_sentences
 from homolog.markup import paragraphs
@@ -153,6 +153,8 @@ def _compared(result: xarray.Dataset, name: str, found: list[View]) -> str:
 def _examples(result: xarray.Dataset) -> str:
     """Say over how many examples, or over how many rows of fewer units that are independent of each other."""
     n, units = int(result.attrs["n_examples"]), int(result.attrs.get("n_units", 0))
+    if "rows_in_groups" in result.attrs:
+        return f"{n} rows of groups that are independent of each other"
     return f"{n} rows of {units} independent examples or groups" if units else f"{n} examples"
 
 
@@ -163,7 +165,8 @@ def _layers(count: int) -> str:
 def _scale(result: xarray.Dataset, name: str) -> str:
     about = result[name].attrs
     if unbiased(str(about.get("measure", name))) and str(about.get("measure", name)).startswith("cka"):
-        return "which is 1 for equal layers and about 0 on average for independent ones"
+        independent = " and about 0 on average for independent ones" if independent_rows(result) else ""
+        return f"which is 1 for equal layers{independent}"
     told = "smaller" if about["kind"] == "distance" else "larger"
     if about.get("reference") == OF_THE_CALLER:
         told = "larger values are taken for more alike (if they are not, register it with kind='distance')"

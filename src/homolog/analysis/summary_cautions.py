@@ -25,7 +25,7 @@ CONSEQUENCES = {
     "FewPermutationsWarning": "permutations are too few to tell some pairs from chance",
     "NothingLeftWarning": "nothing is left of some layers to compare",
     "UndefinedValueWarning": "some pairs have no value or no interval",
-    "OrderFreeWarning": "a measure does not depend on which example is which, so that nothing tests it",
+    "OrderFreeWarning": "a measure is the same in every order of the examples, so that nothing tests it",
     "MissingInputsWarning": "no inputs were given whose similarity was to be removed",
     "NoDirectionWarning": "some examples have no direction, and count as unlike all others",
     "TiesWarning": "ties, which the order of the data decides, are many",
@@ -54,7 +54,7 @@ def biased(result: xarray.Dataset, measure: str, views: Sequence[View]) -> str |
         return None
     told = listed((f"{number(level)} by {name}" for name, level in levels.items()), MOST)
     sentence = f"Chance alone gives up to {told} on average: read values against that, not against 0"
-    # Within groups that are kept, chance gives the debiased values too more than 0.
+    # Within groups that are kept, and of rows that depend on each other, chance gives the debiased values too more than 0.
     debiased = next((name for name in names if unbiased(_form(result, name)) and name not in levels), None)
     if debiased is None:
         return f"{sentence}."

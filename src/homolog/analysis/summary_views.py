@@ -187,7 +187,7 @@ def _view(result: xarray.Dataset, measure: str, titles: tuple[str, str], at: tup
     form = str(about.get("measure", measure))
     level = part(result.get(f"{measure}_null"))
     values = part(result[measure])
-    if level is None and unbiased(form):
+    if level is None and unbiased(form) and independent_rows(result):
         level = np.zeros(values.shape)
     return View(
         measure,
@@ -212,6 +212,11 @@ def _smallest(result: xarray.Dataset, measure: str, part: Any, values: np.ndarra
         return np.zeros(values.shape, bool)
     found: np.ndarray = part(own) <= (1 + 1e-9) * smallest_probability(result, measure)
     return found
+
+
+def independent_rows(result: xarray.Dataset) -> bool:
+    """Say whether each row is an example of its own: the level of chance is known without a test of these alone."""
+    return "rows_in_groups" not in result.attrs and "n_units" not in result.attrs
 
 
 def unbiased(measure: str) -> bool:

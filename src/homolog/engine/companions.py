@@ -104,7 +104,7 @@ def companions(
             free = bool(kinds.pop("order_free"))
             found[name] |= kinds
             if free:
-                cautions += [order_free(name)] * (fixed < plan.n)
+                cautions += [order_free(name, grouped=plan.asked.groups is not None)] * (fixed < plan.n)
                 continue
             together = sides.together(group.measures[name])
             lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_fdr"] > ALPHA)

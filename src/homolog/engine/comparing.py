@@ -87,7 +87,7 @@ def compare(
         units (see `confidence_interval`); permutations exchange examples within units only (see `permutation_test`). Where both
         are asked for, both hold: ask apart where they must not, as within classes but over examples. Without groups, where ids
         of examples repeat since rows are tokens, intervals leave out whole examples, and permutations exchange whole examples of
-        as many rows; p-values and null levels by formula are for independent rows, and are left out.
+        as many rows. P-values and null levels by formula are for independent rows, and are left out where units have several.
     level, method
         of the intervals; see `confidence_interval`. The threshold of calibrated scores is that of p <= 1 - level.
     rng

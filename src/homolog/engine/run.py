@@ -75,7 +75,7 @@ class Outcome:
     def empty(cls, plan: Plan) -> Outcome:
         """Return an outcome of nothing."""
         # Formulas of null levels are for rows that are independent.
-        known = plan.asked.rows_of is None
+        known = plan.asked.independent_rows
         nulls = [name for name, record in plan.measures.items() if known and record.null is not None]
         shape = plan.needed.shape
         return cls({name: np.full(shape, np.nan) for name in plan.measures}, {n: np.full(shape, np.nan) for n in nulls})
@@ -207,7 +207,7 @@ def _run_together(plan: Plan, groups: Sequence[MeasureGroup], outcome: Outcome, 
                 beside = companions(plan, group, known, at_most(each, group.at_once[1]), step)
                 outcome.add_companions(beside, grouped=plan.asked.keeps_together)
             if (
-                plan.asked.rows_of is None
+                plan.asked.independent_rows
                 and plan.asked.null is None
                 and outcome.order_scores.keys() & group.measures.keys()
             ):

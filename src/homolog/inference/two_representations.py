@@ -96,7 +96,9 @@ def permutation_test(
         random orders; the smallest p is 1 / (1 + n_permutations).
     groups
         (n,) labels: rows change places only within their group, where examples are exchangeable there alone (sentences of a
-        document, subjects, classes). With classes it asks whether x and y agree beyond the classes.
+        document, subjects, classes). With classes it asks whether x and y agree beyond the classes. They are not the units of
+        `confidence_interval`, which are kept together: of tokens that stay with their text, compare the means over each text, or
+        pass tables that say of which example each row is, without groups, and whole examples change places.
     rng
         seed or NumPy generator; the same seed gives the same orders, whatever the machine.
     memory
@@ -138,7 +140,7 @@ def permutation_test(
     values = _permuted(pair, n_permutations, groups, rng, memory)
     null = values[1:]
     free = is_order_free(values)
-    give([order_free(str(pair.measure))] * free)
+    give([order_free(str(pair.measure), grouped=groups is not None)] * free)
     p = float("nan") if free else float(pvalues(values, pair.measure.kind))
     return PermutationTest(float(values[0]), p, float(null.mean()), null)
 
@@ -164,7 +166,7 @@ def null_level(
 ) -> float:
     """Return the value that independent representations of these would have: the mean over permutations of the examples.
 
-    Exact where there is a formula and no groups: tr K · tr L / ((n−1)‖K‖‖L‖) for biased CKA of centred K and L,
+    Exact by formula, for independent rows without groups: tr K · tr L / ((n−1)‖K‖‖L‖) for biased CKA of centred K and L,
     max(r_x, r_y)/(n−1) for R²_CCA, r/(n−1) for linear regression from r predictors. Else from random permutations.
 
     Parameters
@@ -191,7 +193,7 @@ def null_level(
     """
     pair = Pair.of(x, y, measure)
     pair.caution()
-    exact = pair.null_level if groups is None else None
+    exact = pair.null_level if groups is None and pair.rows_of is None else None
     return float(_permuted(pair, n_permutations, groups, rng, memory)[1:].mean()) if exact is None else exact
 
 

@@ -54,12 +54,19 @@ class Requested:
     calibrate: bool = False
     rows_of: np.ndarray | None = None
     """Number of the example of every row, where examples have several; None where each row is one."""
+    summed_by_groups: bool = False
+    """Whether rows came in batches with groups, of which only sums are known."""
 
     @cached_property
     def units(self) -> np.ndarray | None:
         """The number of the independent unit of every row; None where rows are independent."""
         n = len(self.rows_of) if self.rows_of is not None else len(self.groups) if self.groups is not None else 0
         return independent_units(self.groups, self.rows_of, n)
+
+    @property
+    def independent_rows(self) -> bool:
+        """Whether each row is a unit of its own, for which the formulas of p-values and null levels are."""
+        return not self.summed_by_groups and self.rows_of is None and self.units is None
 
     @classmethod
     def of(cls, null: Any, calibrate: Any, **others: Any) -> Requested:

@@ -23,8 +23,8 @@ def labels_of(groups: Any, n: int) -> np.ndarray:
     missing |= np.fromiter(map(_is_missing, given), dtype=bool) if len(given) else False
     if missing.any():
         raise ValueError(
-            f"groups must hold a label for every row, got none in {missing.sum()} of {n} rows: leave these rows out, or give each "
-            f"the label of its unit, one of its own where it is a unit by itself."
+            f"groups must hold a label for every row, got none in {missing.sum()} of {n} rows: leave these rows out, or give "
+            f"each the label of its unit, one of its own where it is a unit by itself."
         )
     return np.array([repr(label) for label in labels]) if labels.dtype == object else labels
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -275,6 +275,7 @@ class Moments:
         if self.sides is None or self.n < 2:
             raise ValueError(f"a result needs at least 2 rows, got {self.n}: update the state with batches first.")
         plan = self.sides.plan(self.n, measures, self.titles)
+        plan = replace(plan, asked=replace(plan.asked, summed_by_groups=bool(self.folds)))
         outcome = outcome_of(plan, self.representations())
         about: dict[str, Any] = {}
         if self.folds:
