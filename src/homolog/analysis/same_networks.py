@@ -15,15 +15,14 @@ if TYPE_CHECKING:
     import xarray
 
 MODELS = "pairs of models"
-_CHANGED = "they were not changed between the two"
 
 
 def equalities_in(result: xarray.Dataset) -> list[Equality]:
     """Return which models of a result have equal layers; none where an earlier version wrote it, or somebody altered it."""
     try:
         found = [
-            Equality(str(a), str(b), tuple(map(str, equal)), int(compared))
-            for a, b, equal, compared in json.loads(result.attrs.get("equal_layers", "[]"))
+            Equality(str(a), str(b), tuple(map(str, equal)), int(compared), any(apart))
+            for a, b, equal, compared, *apart in json.loads(result.attrs.get("equal_layers", "[]"))
         ]
     except (ValueError, TypeError, RecursionError):
         return []
@@ -39,12 +38,24 @@ def _models(result: xarray.Dataset) -> set[str]:
 
 def told(each: Equality) -> str:
     """Say which layers are equal."""
+    if each.apart and len(each.equal) == each.compared:
+        are = "the one layer" if each.compared == 1 else f"all {each.compared} layers"
+        is_equal = "is equal" if each.compared == 1 else "are equal"
+        return f"{are} that both have {is_equal} to rounding ({_named(each)}), and each has layers that the other lacks"
     if each.compared == 1:
         return "the one layer that both have is equal to rounding in every example"
     if each.whole:
         return f"all {each.compared} layers are equal to rounding in every example"
     are = "is" if len(each.equal) == 1 else "are"
-    return f"{len(each.equal)} of {each.compared} layers {are} equal to rounding ({listed(map(shown, each.equal))})"
+    return f"{len(each.equal)} of {each.compared} layers {are} equal to rounding ({_named(each)})"
+
+
+def _named(each: Equality) -> str:
+    return listed(map(shown, each.equal))
+
+
+def _unchanged(each: Equality) -> str:
+    return f"{'it was' if len(each.equal) == 1 else 'they were'} not changed between the two"
 
 
 def findings(result: xarray.Dataset) -> Iterator[Finding]:
@@ -63,7 +74,7 @@ def findings(result: xarray.Dataset) -> Iterator[Finding]:
             yield Finding(
                 "unchanged layers",
                 where,
-                f"{told(each)}: {_CHANGED}",
+                f"{told(each)}: {_unchanged(each)}",
                 "look at the other layers; values of 1 say nothing new there",
                 of=MODELS,
                 degree=len(each.equal) / each.compared,
@@ -77,7 +88,9 @@ def sentences(result: xarray.Dataset) -> Iterator[str]:
         yield f"{shown(each.a)} and {shown(each.b)} are the same network, as far as these layers show: {told(each)}."
     rest = [one for one in found if not one.whole]
     if len(rest) == 1:
-        yield f"Of {shown(rest[0].a)} and {shown(rest[0].b)} {told(rest[0])}: {_CHANGED}, and their values say so and no more."
+        (one,) = rest
+        more = "its value says" if len(one.equal) == 1 else "their values say"
+        yield f"Of {shown(one.a)} and {shown(one.b)} {told(one)}: {_unchanged(one)}, and {more} so and no more."
     elif rest:
         pairs = listed(f"{shown(each.a)} and {shown(each.b)}" for each in rest)
         yield f"{len(rest)} pairs of models share equal layers, which were not changed between them: {pairs}."
