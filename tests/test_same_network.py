@@ -176,3 +176,40 @@ def test_layers_that_hand_on_the_input_are_said_to_count(rng):
     assert "raises their similarity as wholes" in str(hl.summary(similar))
     without = {name: {k: x for k, x in layers.items() if k != "0"} for name, layers in models.items()}
     hl.model_similarity(hl.compare(without, measures="cka(estimator=debiased)"))  # warns of nothing
+
+
+def test_one_layer_shared_by_two_architectures_is_no_network():
+    """A frozen stem says nothing of the layers that only one of the two has."""
+    x = np.random.default_rng(0).normal(size=(6, 60, 5))
+    small = {"stem": x[0], "body": x[1]}
+    large = {"stem": x[0].copy(), "block 1": x[2], "block 2": x[3]}
+    (finding,) = [
+        each for each in hl.diagnose(small, large, **FEW) if each.kind in ("same network", "unchanged layers")
+    ]
+    assert finding.kind == "unchanged layers"
+    shared = "the one layer that both have is equal to rounding (stem), and each has layers that the other lacks"
+    assert finding.message == f"{shared}: it was not changed between the two"
+    result = hl.compare(small, large, names=("small", "large"), measures="cka")
+    said = str(hl.summary(result))
+    assert (
+        f"Of small and large {shared}: it was not changed between the two, and its value says so and no more." in said
+    )
+    assert "same network" not in said
+    two = [models | {"second": x[4].copy()} for models in (small, large)]
+    assert "all 2 layers that both have are equal to rounding (stem, second)" in str(hl.diagnose(*two, **FEW))
+    # Fewer layers taken of one of the two are all that there is to look at.
+    assert kinds(hl.diagnose({"stem": x[0].copy()}, large, **FEW)) == [("same network", "a and b")]
+
+
+def test_a_dead_layer_of_a_copy_does_not_hide_it():
+    x = np.random.default_rng(0).normal(size=(3, 60, 5))
+    one = {"early": x[0], "dead": np.zeros((60, 4)), "late": x[1]}
+    copy = {name: layer.copy() for name, layer in one.items()}
+    found = hl.diagnose(one, copy, **FEW)
+    assert kinds(found) == [("same network", "a and b")]
+    assert "all 2 layers are equal to rounding" in str(found)
+    (equal,) = equal_models({"a": one, "b": copy | {"dead": copy["dead"] + 1}})
+    assert (equal.compared, equal.whole) == (3, False)  # constants that differ are a difference
+    (equal,) = equal_models({"a": one, "b": copy | {"dead": x[2, :, :4]}})
+    assert (equal.compared, equal.whole) == (3, False)
+    assert not list(equal_models({"a": {"dead": one["dead"]}, "b": {"dead": copy["dead"]}}))

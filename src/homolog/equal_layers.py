@@ -25,19 +25,22 @@ class Equality(NamedTuple):
     equal: tuple[str, ...]
     """Layers, as the first model calls them."""
     compared: int
-    """How many were looked at."""
+    """How many were looked at that vary in one of the two at least."""
+    apart: bool = False
+    """Whether each of the two has layers that the other lacks, which nothing can be said of."""
 
     @property
     def whole(self) -> bool:
         """Whether all layers are equal, so that the models are one network as far as anybody can see."""
-        return len(self.equal) == self.compared
+        return len(self.equal) == self.compared and not self.apart
 
 
 def equal_models(models: Mapping[str, Mapping[str, Any]]) -> Iterator[Equality]:
     """Yield pairs of models of which any layers are equal to rounding.
 
     Layers of the same name are looked at, or one after the other where no name is in both and they are as many. The input of
-    a model is no layer of its own, and the same for all. Cost: the first row of each layer, and all of those that agree in it.
+    a model is no layer of its own, and the same for all; a layer that is constant, and equal in both, says nothing of who made
+    it, and does not count. Cost: the first row of each layer, and all of those that agree in it.
     """
     own = {model: {name: x for name, x in layers.items() if name != "input"} for model, layers in models.items()}
     firsts = {model: {name: _block(x, slice(0, 1)) for name, x in layers.items()} for model, layers in own.items()}
@@ -46,9 +49,11 @@ def equal_models(models: Mapping[str, Mapping[str, Any]]) -> Iterator[Equality]:
         if not pairs and len(own[a]) == len(own[b]):
             pairs = list(zip(own[a], own[b], strict=True))
         near = [(x, y) for x, y in pairs if _may_be_equal(firsts[a][x], firsts[b][y])]
-        equal = tuple(x for x, y in near if are_equal(own[a][x], own[b][y]))
+        found = {x: _compared(own[a][x], own[b][y]) for x, y in near}
+        equal = tuple(x for x, (same, varies) in found.items() if same and varies)
+        constant = sum(same and not varies for same, varies in found.values())
         if equal:
-            yield Equality(a, b, equal, len(pairs))
+            yield Equality(a, b, equal, len(pairs) - constant, min(len(own[a]), len(own[b])) > len(pairs))
 
 
 def are_equal(x: Any, y: Any) -> bool:
@@ -58,17 +63,22 @@ def are_equal(x: Any, y: Any) -> bool:
     >>> are_equal(x, x * (1 + 1e-15)), are_equal(x, 2 * x), are_equal(x, -x[:, ::-1]), are_equal(0 * x, 0 * x)
     (True, False, False, False)
     """
+    return all(_compared(x, y))
+
+
+def _compared(x: Any, y: Any) -> tuple[bool, bool]:
+    """Say whether two layers are equal to rounding, and whether they vary over the examples that were looked at."""
     if tuple(x.shape) != tuple(y.shape):
-        return False
+        return False, True
     most, first = rounding(x, y), _block(x, slice(0, 1))
     varies, largest = False, np.zeros(x.shape[1])
     for rows in _stretches(x.shape):
         one, other = _block(x, rows), _block(y, rows)
         largest = np.maximum(largest, np.abs(one).max(axis=0))
         if not _within(one, other, most, largest):
-            return False
+            return False, True
         varies = varies or bool((one != first).any())
-    return varies
+    return True, varies
 
 
 def rounding(*layers: Any) -> float:

@@ -72,25 +72,25 @@ def shared_subspace(
         raise ValueError(f"threshold must be in (0, 1], got {threshold!r}: 0.99 keeps 99 % of what is shared.")
     pair = DecomposedPair.of(x, y)
     overlap = pair.overlap
-    projected = pair.y_weights[None, :] ** 2 * overlap
+    projected = pair.y.weights[None, :] ** 2 * overlap
     y_norm = np.linalg.norm(projected, axis=1)
     along = np.sum(projected * overlap, axis=1)
-    covariance = np.linalg.svd(pair.x_weights[:, None] * overlap * pair.y_weights[None, :], compute_uv=False)
+    covariance = np.linalg.svd(pair.x.weights[:, None] * overlap * pair.y.weights[None, :], compute_uv=False)
     chance = _largest_by_chance(pair, n_permutations, np.random.default_rng(rng))
     return xarray.Dataset(
         {
-            "x_norm": ("component", pair.x_weights**2),
+            "x_norm": ("component", pair.x.weights**2),
             "y_norm": ("component", y_norm),
             "cosine": ("component", np.divide(along, y_norm, out=np.full_like(along, np.nan), where=y_norm > 0)),
             "covariance": ("direction", covariance),
         },
-        {"component": np.arange(1, len(pair.x_weights) + 1), "direction": np.arange(1, len(covariance) + 1)},
+        {"component": np.arange(1, len(pair.x.weights) + 1), "direction": np.arange(1, len(covariance) + 1)},
         {
             "shared_rank": shared_rank(covariance, chance, threshold),
             "threshold": threshold,
             "chance": chance,
-            "rank_x": len(pair.x_weights),
-            "rank_y": len(pair.y_weights),
+            "rank_x": len(pair.x.weights),
+            "rank_y": len(pair.y.weights),
             "cka": pair.cka,
             "n_examples": pair.n,
         },
@@ -110,8 +110,8 @@ def _largest_by_chance(pair: DecomposedPair, n_permutations: int, rng: np.random
     """Return the largest singular value of Y^T X that rows in a random order reach."""
     largest = 0.0
     for _ in range(n_permutations):
-        shuffled = pair.x_u[rng.permutation(pair.n), :].T @ pair.y_u
-        product = pair.x_weights[:, None] * shuffled * pair.y_weights[None, :]
+        shuffled = pair.x.u[rng.permutation(pair.n), :].T @ pair.y.u
+        product = pair.x.weights[:, None] * shuffled * pair.y.weights[None, :]
         small = product @ product.T if product.shape[0] <= product.shape[1] else product.T @ product
         largest = max(largest, float(np.sqrt(_largest_eigenvalue(small))))
     return largest

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from homolog.analysis import same_networks
 from homolog.analysis.attention_sinks import sink_findings
 from homolog.analysis.diagnosis_checks import Finding, layer_findings, model_findings, pair_findings, pairing_findings
 from homolog.analysis.diagnosis_groups import as_line, as_row, by_seriousness, grouped
+from homolog.analysis.explaining import DecomposedLayer, DecomposedPair
 from homolog.arrays import to_numpy
 from homolog.diagnostics import HomologWarning
 from homolog.engine import compare
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     import xarray
 
 MEASURES = ("cka", "cka(estimator=debiased)")
+N_PERMUTATIONS = 199
+"""Of models of which nobody asked for another number."""
 
 
 _ON_TRUST = ", but nothing shows that row i is the same example on both sides: example_ids would"
@@ -64,7 +68,12 @@ class Diagnosis:
 
 
 def diagnose(
-    a: Any, b: Any = None, *, n_permutations: int = 199, rng: int | np.random.Generator = 0, memory: str | int = "2GiB"
+    a: Any,
+    b: Any = None,
+    *,
+    n_permutations: int | None = None,
+    rng: int | np.random.Generator = 0,
+    memory: str | int = "2GiB",
 ) -> Diagnosis:
     """Look for what makes values of CKA and its relatives mislead, and say what to do about it.
 
@@ -73,8 +82,9 @@ def diagnose(
     a, b
         as for `compare`: layers of two models, or of one; or a mapping of many models, without b.
     n_permutations, rng, memory
-        as for `compare`; fewer permutations than there, because all pairs are permuted, which is most of the cost, and only
-        whether p is above 0.05 counts here.
+        as for `compare`. By default 199 permutations of one or two models: fewer than there, because all pairs are permuted,
+        which is most of the cost, and only whether p is above 0.05 counts here. Of more models none by default: their p-values
+        are by the formula that `compare` has, or from 199 permutations where it has none, as of rows that are tokens.
 
     Returns
     -------
@@ -105,9 +115,9 @@ def diagnose(
 
     Notes
     -----
-    Cost: a thin SVD per layer, and n_permutations of CKA for all pairs. Of many models every two are looked at, by layers of the
-    same name only (all pairs of layers, where two models have no name in common): of M models that is M(M − 1)/2 times the cost
-    of two, while findings about layers and models are made once.
+    Cost: two thin SVDs per layer, and n_permutations of CKA for all pairs. Of many models every two are looked at, by layers of
+    the same name only (all pairs of layers, where two models have no name in common): each such pair takes three products of
+    their features, 6npq operations, without permutations, and what is decomposed of every layer is kept.
 
     References
     ----------
@@ -130,17 +140,12 @@ def diagnose(
     with warnings.catch_warnings():
         # Every warning of a comparison is one of the findings.
         warnings.simplefilter("ignore", HomologWarning)
-        result = compare(
-            a,
-            b,
-            measures=MEASURES,
-            pairs=_asked(models) if many and len(models) > 1 else "all",
-            null="permutation",
-            n_permutations=n_permutations,
-            rng=rng,
-            memory=memory,
-            progress=False,
-        )
+        pairs = _asked(models) if many and len(models) > 1 else "all"
+        options = {"measures": MEASURES, "pairs": pairs, "memory": memory, "progress": False}
+        result = compare(a, b, **options) if n_permutations is None and len(models) > 2 else None
+        if result is None or any(f"{measure}_p" not in result for measure in MEASURES):
+            count = N_PERMUTATIONS if n_permutations is None else n_permutations
+            result = compare(a, b, null="permutation", n_permutations=count, rng=rng, **options)
         sides = {
             side: {name: np.asarray(to_numpy(x), dtype=float) for name, x in layers.items()}
             for side, layers in models.items()
@@ -177,25 +182,54 @@ def _findings(sides: Mapping[str, Mapping[str, np.ndarray]], result: xarray.Data
         yield from model_findings(side, layers)
         for name, array in layers.items():
             yield from layer_findings(f"{side}: {name}" if len(layers) > 1 or len(sides) == 1 else side, array)
-    if len(sides) == 1:
-        ((name, _),) = sides.items()
-        part = between(result, name, name) if "a" in result.dims else result
-        yield from _findings_of_two(name, name, sides, part, "all layers")
-    for a, b in itertools.combinations(sides, 2):
+    yield from _findings_of_pairs(sides, list(_parts(sides, result)))
+
+
+def _parts(sides: Mapping[str, Any], result: xarray.Dataset) -> Iterator[tuple[str, str, xarray.Dataset, str]]:
+    """Yield every two models, or one and itself, the part of the result about them, and what the whole of it is called."""
+    one = [(name, name) for name in sides] if len(sides) == 1 else []
+    for a, b in one or itertools.combinations(sides, 2):
         part = between(result, a, b) if "a" in result.dims else result
-        yield from _findings_of_two(a, b, sides, part, f"{a} and {b}" if len(sides) > 2 else "all layers")
+        yield a, b, part, f"{a} and {b}" if len(sides) > 2 else "all layers"
 
 
-def _findings_of_two(
-    a: str, b: str, sides: Mapping[str, Mapping[str, np.ndarray]], result: xarray.Dataset, whole: str
+def _findings_of_pairs(
+    sides: Mapping[str, Mapping[str, np.ndarray]], parts: Sequence[tuple[str, str, xarray.Dataset, str]]
 ) -> Iterator[Finding]:
     """Find what is wrong with two models, or with one beside itself."""
-    unrelated = pairing_findings(result, whole) if a != b else []
-    yield from unrelated
-    for i, j in _pairs(result, same=a == b):
-        x, y = list(sides[a])[i], list(sides[b])[j]
-        where = f"{a}: {x} and {b}: {y}"
-        yield from pair_findings(where, sides[a][x], sides[b][y], result, (i, j), none_related=bool(unrelated))
+    asked = [_pairs(part, same=a == b) for a, b, part, _ in parts]
+    layers = {side: list(known) for side, known in sides.items()}
+    named = [
+        [((a, layers[a][i]), (b, layers[b][j])) for i, j in pairs]
+        for (a, b, _, _), pairs in zip(parts, asked, strict=True)
+    ]
+    decomposed = _DecomposedLayers(sides, Counter(layer for pairs in named for pair in pairs for layer in pair))
+    for (a, b, part, whole), pairs, places in zip(parts, named, asked, strict=True):
+        unrelated = pairing_findings(part, whole) if a != b else []
+        yield from unrelated
+        for (x, y), at in zip(pairs, places, strict=True):
+            if not np.isnan(part["cka"].values[at]):
+                pair = DecomposedPair(decomposed.of(x), decomposed.of(y))
+                yield from pair_findings(
+                    f"{': '.join(x)} and {': '.join(y)}", pair, part, at, none_related=bool(unrelated)
+                )
+
+
+class _DecomposedLayers:
+    """What is decomposed of layers, once, and kept until the last of their pairs asked for it."""
+
+    def __init__(self, sides: Mapping[str, Mapping[str, np.ndarray]], uses: Counter[tuple[str, str]]) -> None:
+        self._sides, self._uses = sides, uses
+        self._held: dict[tuple[str, str], DecomposedLayer] = {}
+
+    def of(self, place: tuple[str, str]) -> DecomposedLayer:
+        """Return what is decomposed of a layer of a model."""
+        side, name = place
+        found = self._held.pop(place, None) or DecomposedLayer.of(self._sides[side][name])
+        self._uses[place] -= 1
+        if self._uses[place]:
+            self._held[place] = found
+        return found
 
 
 def _pairs(result: xarray.Dataset, same: bool) -> list[tuple[int, int]]:

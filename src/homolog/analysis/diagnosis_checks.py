@@ -29,6 +29,7 @@ INFLUENCE = 0.05
 NULL_LEVEL = 0.1
 """Null level that is worth a word."""
 ALPHA = 0.05
+DEBIASED = "cka(estimator=debiased)"
 PAIRS = "pairs of layers"
 """What findings about a pair are about."""
 
@@ -151,7 +152,7 @@ def _few_features(where: str, array: np.ndarray) -> Iterator[Finding]:
 
 def pairing_findings(result: xarray.Dataset, where: str) -> list[Finding]:
     """Ask whether anything at all is more alike than under permutation."""
-    p = result["cka(estimator=debiased)_p_fwer"].values
+    p = _of_all_pairs(result)
     if np.isnan(p).all() or np.nanmin(p) <= max(ALPHA, _smallest(result)):
         return []
     return [
@@ -164,14 +165,19 @@ def pairing_findings(result: xarray.Dataset, where: str) -> list[Finding]:
     ]
 
 
+def _of_all_pairs(result: xarray.Dataset) -> np.ndarray:
+    """Return p-values that are adjusted for all pairs of two models: those of permutations, or by their number (Bonferroni)."""
+    if f"{DEBIASED}_p_fwer" in result:
+        return np.asarray(result[f"{DEBIASED}_p_fwer"].values, dtype=float)
+    p = np.asarray(result[f"{DEBIASED}_p"].values, dtype=float)
+    return np.minimum(p * np.count_nonzero(~np.isnan(p)), 1.0)
+
+
 def pair_findings(
-    where: str, x: np.ndarray, y: np.ndarray, result: xarray.Dataset, at: tuple[int, int], *, none_related: bool
+    where: str, pair: DecomposedPair, result: xarray.Dataset, at: tuple[int, int], *, none_related: bool
 ) -> Iterator[Finding]:
     """Find what is wrong with the value of one pair; `none_related` where nothing is more alike than by chance."""
-    value, null_level = (float(result[name].values[at]) for name in ("cka", "cka_null"))
-    p = float(result["cka(estimator=debiased)_p"].values[at])
-    if np.isnan(value):
-        return
+    value, null_level, p = (float(result[name].values[at]) for name in ("cka", "cka_null", f"{DEBIASED}_p"))
     if null_level > NULL_LEVEL:
         yield Finding(
             "null level",
@@ -181,8 +187,7 @@ def pair_findings(
             of=PAIRS,
             degree=null_level,
         )
-    pair = DecomposedPair.of(x, y)
-    ranks = len(pair.x_weights), len(pair.y_weights)
+    ranks = len(pair.x.weights), len(pair.y.weights)
     if sum(ranks) > pair.n - 1 and max(ranks) < pair.n - 1:
         yield Finding(
             "saturation",
@@ -219,5 +224,5 @@ def pair_findings(
 
 
 def _smallest(result: xarray.Dataset) -> float:
-    """Return the smallest p-value that as many permutations can give."""
-    return 1 / (1 + int(result.attrs["n_permutations"]))
+    """Return the smallest p-value that as many permutations can give; 0 of p-values by formula."""
+    return 1 / (1 + int(result.attrs["n_permutations"])) if "n_permutations" in result.attrs else 0.0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from homolog.arrays import check_finite, representation, same_library, same_rows, to_numpy
+from homolog.blocks.workers import computed_once
 from homolog.conversion import filled_pair, taken_pair
 from homolog.measures.evaluation import prepared
+from homolog.measures.kernel_alignment import alignment
 from homolog.measures.registry import measure
+from homolog.operands.gram_statistics import GramSums, sums_without_each, without_each
 from homolog.operands.representation import ArrayRepresentation
 from homolog.operands.subspace import subspace_of
 
@@ -20,13 +22,35 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DecomposedPair:
-    """Centred X and Y of unit Frobenius norm, as U diag(weights) V^T, in float64 on the host."""
+class DecomposedLayer:
+    """A centred X of unit Frobenius norm, as U diag(weights) V^T, in float64 on the host."""
 
-    x_u: np.ndarray
-    x_weights: np.ndarray
-    y_u: np.ndarray
-    y_weights: np.ndarray
+    u: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, x: Any) -> DecomposedLayer:
+        """Decompose a representation in memory."""
+        found = subspace_of(ArrayRepresentation(x))
+        return cls(*(np.asarray(to_numpy(part), dtype=float) for part in (found.u, found.weights)))
+
+    @computed_once
+    def gram(self) -> Any:
+        """The operand of linear CKA."""
+        return prepared(measure("cka"), self.u * self.weights)
+
+    @computed_once
+    def without_each(self) -> GramSums:
+        """What CKA needs of it without each example."""
+        return sums_without_each(self.gram)
+
+
+@dataclass(frozen=True)
+class DecomposedPair:
+    """Two layers over the same examples."""
+
+    x: DecomposedLayer
+    y: DecomposedLayer
 
     @classmethod
     def of(cls, x: Any, y: Any) -> DecomposedPair:
@@ -37,30 +61,29 @@ class DecomposedPair:
         same_rows(checked[0], checked[1])
         for value, name in zip(checked, "xy", strict=True):
             check_finite(value, name)
-        decomposed = [subspace_of(ArrayRepresentation(value)) for value in checked]
-        for name, subspace in zip("xy", decomposed, strict=True):
-            if subspace.rank == 0:
+        decomposed = [DecomposedLayer.of(value) for value in checked]
+        for name, layer in zip("xy", decomposed, strict=True):
+            if not len(layer.weights):
                 raise ValueError(
                     f"{name} must vary over the examples, got a constant one: nothing can be shared with it."
                 )
-        sides = [np.asarray(to_numpy(part), dtype=float) for s in decomposed for part in (s.u, s.weights)]
-        return cls(*sides)
+        return cls(*decomposed)
 
     @property
     def n(self) -> int:
         """Number of examples."""
-        return len(self.x_u)
+        return len(self.x.u)
 
-    @cached_property
+    @computed_once
     def overlap(self) -> np.ndarray:
         """U_X^T U_Y."""
-        product: np.ndarray = self.x_u.T @ self.y_u
+        product: np.ndarray = self.x.u.T @ self.y.u
         return product
 
-    @cached_property
+    @computed_once
     def contributions(self) -> np.ndarray:
         """What every pair of principal components adds to linear CKA: λ_X λ_Y ⟨u_X, u_Y⟩² over the norms of λ_X and λ_Y."""
-        x, y = self.x_weights**2, self.y_weights**2
+        x, y = self.x.weights**2, self.y.weights**2
         return x[:, None] * y[None, :] * self.overlap**2 / (np.linalg.norm(x) * np.linalg.norm(y))
 
     @property
@@ -120,8 +143,8 @@ def explain_cka(x: Any, y: Any, /) -> xarray.Dataset:
     return xarray.Dataset(
         {
             "contribution": (("component_x", "component_y"), pair.contributions),
-            "variance_x": ("component_x", pair.x_weights**2),
-            "variance_y": ("component_y", pair.y_weights**2),
+            "variance_x": ("component_x", pair.x.weights**2),
+            "variance_y": ("component_y", pair.y.weights**2),
             "influence": ("example", pair.cka - cka_without_each(pair)),
         },
         {**components, "example": np.arange(pair.n)},
@@ -131,8 +154,5 @@ def explain_cka(x: Any, y: Any, /) -> xarray.Dataset:
 
 def cka_without_each(pair: DecomposedPair) -> np.ndarray:
     """Return linear CKA without each example, NaN where nothing varies without it."""
-    record = measure("cka")
-    x, y = (prepared(record, u * weights) for u, weights in ((pair.x_u, pair.x_weights), (pair.y_u, pair.y_weights)))
-    found = record.values_without_each(x, y, record.family.meet(x, y))
-    assert found is not None  # linear CKA has a shortcut
-    return found
+    x, y = pair.x, pair.y
+    return np.asarray(alignment(without_each(x.gram, y.gram, (x.without_each, y.without_each)), "biased"))

@@ -11,6 +11,7 @@ import scipy
 from homolog.arrays import described
 from homolog.diagnostics import give, skipped_pairs, untested_networks
 from homolog.inference.resampling import leave_one_out, standard_error
+from homolog.result_kinds import COMPARISON, check_kind
 from homolog.results import chosen_measure, equal_to_largest, measure_names, symmetrised, two_by_two, two_models
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def layer_identification(
     Raises
     ------
     ValueError
-        If no two networks share the name of a layer, a model was compared with itself, or `against` is not among the measures.
+        For a result of another kind; if no two networks share the name of a layer, a model was compared with itself, or
+        `against` is not among the measures.
 
     Warns
     -----
@@ -94,7 +96,10 @@ def layer_identification(
 
     if not isinstance(results, xarray.Dataset | Sequence):
         raise TypeError(f"results must be a result of homolog.compare or a list of them, got {described(results)}.")
-    pooled = list(two_by_two([results] if isinstance(results, xarray.Dataset) else results))
+    given = [results] if isinstance(results, xarray.Dataset) else results
+    for result in given:
+        check_kind(result, COMPARISON)
+    pooled = list(two_by_two(given))
     if not pooled:
         raise ValueError("layer identification needs at least one result of homolog.compare, got none.")
     pooled = _identifiable(pooled)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import xarray
 
 MODELS = "pairs of models"
-_CHANGED = "they were not changed between the two"
 _WHY = "as the input of the models is, or what was not changed between them"
 MOST = 3
 """Sets of copies that a summary names."""
@@ -28,8 +27,8 @@ def equalities_in(result: xarray.Dataset) -> list[Equality]:
     """Return which models of a result have equal layers; none where an earlier version wrote it, or somebody altered it."""
     try:
         found = [
-            Equality(str(a), str(b), tuple(map(str, equal)), int(compared))
-            for a, b, equal, compared in json.loads(result.attrs.get("equal_layers", "[]"))
+            Equality(str(a), str(b), tuple(map(str, equal)), int(compared), any(apart))
+            for a, b, equal, compared, *apart in json.loads(result.attrs.get("equal_layers", "[]"))
         ]
     except (ValueError, TypeError, RecursionError):
         return []
@@ -45,12 +44,24 @@ def _models(result: xarray.Dataset) -> set[str]:
 
 def told(each: Equality) -> str:
     """Say which layers are equal."""
+    if each.apart and len(each.equal) == each.compared:
+        are = "the one layer" if each.compared == 1 else f"all {each.compared} layers"
+        is_equal = "is equal" if each.compared == 1 else "are equal"
+        return f"{are} that both have {is_equal} to rounding ({_named(each)}), and each has layers that the other lacks"
     if each.compared == 1:
         return "the one layer that both have is equal to rounding in every example"
     if each.whole:
         return f"all {each.compared} layers are equal to rounding in every example"
     are = "is" if len(each.equal) == 1 else "are"
-    return f"{len(each.equal)} of {each.compared} layers {are} equal to rounding ({listed(map(shown, each.equal))})"
+    return f"{len(each.equal)} of {each.compared} layers {are} equal to rounding ({_named(each)})"
+
+
+def _named(each: Equality) -> str:
+    return listed(map(shown, each.equal))
+
+
+def _unchanged(each: Equality) -> str:
+    return f"{'it was' if len(each.equal) == 1 else 'they were'} not changed between the two"
 
 
 def findings(result: xarray.Dataset) -> Iterator[Finding]:
@@ -69,7 +80,7 @@ def findings(result: xarray.Dataset) -> Iterator[Finding]:
             yield Finding(
                 "unchanged layers",
                 where,
-                f"{told(each)}: {_CHANGED}",
+                f"{told(each)}: {_unchanged(each)}",
                 "look at the other layers; values of 1 say nothing new there",
                 of=MODELS,
                 degree=len(each.equal) / each.compared,
@@ -81,7 +92,9 @@ def sentences(result: xarray.Dataset) -> Iterator[str]:
     yield from copies(result)
     rest = [one for one in equalities_in(result) if not one.whole]
     if len(rest) == 1:
-        yield f"Of {shown(rest[0].a)} and {shown(rest[0].b)} {told(rest[0])}: {_CHANGED}, and their values say so and no more."
+        (one,) = rest
+        more = "its value says" if len(one.equal) == 1 else "their values say"
+        yield f"Of {shown(one.a)} and {shown(one.b)} {told(one)}: {_unchanged(one)}, and {more} so and no more."
     elif rest:
         yield f"{len(rest)} pairs of models have equal layers ({_layers(rest)}): {_WHY}, and their values say so and no more."
 

@@ -332,7 +332,10 @@ def diagnose(
     common_rows: CommonRows = False,
     ids: Ids = None,
     out: Annotated[Path | None, typer.Option(help="Write values, null levels and p-values here (.nc).")] = None,
-    permutations: Annotated[int, typer.Option(min=1, help="Random orders of the examples.")] = 199,
+    permutations: Annotated[
+        int | None,
+        typer.Option(min=1, help="Random orders of the examples. [default: 199; of more than two models by formula]"),
+    ] = None,
     every: Annotated[
         bool, typer.Option("--every", help="One line for every place, instead of one for every kind of finding.")
     ] = False,

@@ -55,7 +55,7 @@ def equalities(plan: Plan) -> dict[str, str]:
     """Say which models have equal layers, where any have: a value of 1 to rounding does not prove it."""
     titles = dict(zip(plan.models, plan.titles, strict=False))
     found = equal_models(plan.models)
-    named = [[titles[each.a], titles[each.b], list(each.equal), each.compared] for each in found]
+    named = [[titles[each.a], titles[each.b], list(each.equal), each.compared, each.apart] for each in found]
     return {"equal_layers": _json(named)} if named else {}
 
 

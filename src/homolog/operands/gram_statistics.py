@@ -331,19 +331,16 @@ def _radial_products(grams: Sequence[Any], form: Form, workers: Workers, step: S
     return whole - diagonals @ diagonals.T, diagonals
 
 
-def without_each(x: Gram, y: Gram) -> GramProducts:
-    """Return the statistics without each example, as fields over the examples left out."""
-    sides = [
-        GramSums(
-            *inner_without_each(own, own),
-            trace_without_each(own),
-            to_numpy(own.scale),
-            to_numpy(own.constant),
-            own.epsilon,
-        )
-        for own in (x, y)
-    ]
-    return GramProducts(x.n - 1, *inner_without_each(x, y), *sides)
+def sums_without_each(x: Gram) -> GramSums:
+    """Return what the estimators need of one representation without each example, as fields over the examples left out."""
+    trace = trace_without_each(x)
+    return GramSums(*inner_without_each(x, x), trace, to_numpy(x.scale), to_numpy(x.constant), x.epsilon)
+
+
+def without_each(x: Gram, y: Gram, sides: tuple[GramSums, GramSums] | None = None) -> GramProducts:
+    """Return the statistics without each example, as fields over the examples left out; `sides` where they are known."""
+    own = (sums_without_each(x), sums_without_each(y)) if sides is None else sides
+    return GramProducts(x.n - 1, *inner_without_each(x, y), *own)
 
 
 STRUCTURE = StructureFamily()

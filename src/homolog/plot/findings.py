@@ -9,6 +9,7 @@ import numpy as np
 from homolog.plot.cells import checked_limits, colours_of, draw_bar, draw_cells, look, write_numbers
 from homolog.plot.labels import drawn_in, label_axis, plain, short
 from homolog.renamed import renamed
+from homolog.result_kinds import EXPLANATION, IDENTIFICATION, SHARED_SUBSPACE, check_kind
 
 if TYPE_CHECKING:
     import xarray
@@ -48,7 +49,7 @@ def identification(
     Raises
     ------
     ValueError
-        If there is no such colour map, or vmin is not below vmax.
+        For a result of another kind, if there is no such colour map, or vmin is not below vmax.
     ImportError
         Without matplotlib, naming what to install.
 
@@ -61,6 +62,7 @@ def identification(
     >>> len(hl.plot.identification(found).patches)
     2
     """
+    check_kind(found, IDENTIFICATION)
     names = short([str(name) for name in found.measure.values])
     low, high = checked_limits((0.0, 100.0), vmin, vmax)
     if ax is None:
@@ -109,6 +111,8 @@ def shared_subspace(
 
     Raises
     ------
+    ValueError
+        For a result of another kind.
     ImportError
         Without matplotlib, naming what to install.
 
@@ -119,6 +123,7 @@ def shared_subspace(
     >>> len(hl.plot.shared_subspace(hl.shared_subspace(x, x + y)).axes)
     3
     """
+    check_kind(shared, SHARED_SUBSPACE)
     # By the former name the three axes come themselves.
     axes: Any = drawn_in(figure, 11, 3.3).subplots(1, 3) if hasattr(figure, "subplots") or figure is None else figure
     norms, cosines, directions = axes
@@ -182,6 +187,8 @@ def explanation(
 
     Raises
     ------
+    ValueError
+        For a result of another kind.
     ImportError
         Without matplotlib, naming what to install.
 
@@ -192,6 +199,7 @@ def explanation(
     >>> hl.plot.explanation(hl.explain_cka(x, x + y)).get_suptitle()
     'linear CKA = 0.57, n = 100'
     """
+    check_kind(explained, EXPLANATION)
     figure = drawn_in(figure, 9, 3.8)
     parts, examples = figure.subplots(1, 2)
     shown: Any = explained.contribution[:components, :components]
