@@ -32,6 +32,17 @@ FEW = {"measures": "cka", "against": "last"}
         (["0.25", "0.5"], [0.25, 0.5]),
         (["GlobalStep10", "globalstep9"], [10, 9]),
         (["epoch_1_step_0", "epoch_2_step_0"], [1, 2]),
+        (["step_1e3", "step_3e4", "step_2e5"], [1000, 30_000, 200_000]),
+        (["step=1.0e+05", "step=9.0e+04"], [100_000, 90_000]),
+        (["step-500", "step-1,000"], [500, 1000]),
+        (["step_500", "step_1_000"], [500, 1000]),
+        (["step_100_256", "step_200_256"], [100, 200]),
+        (["step_-1", "step_5"], [-1, 5]),
+        (["tokens_500M", "tokens_1B"], [5 * 10**8, 10**9]),
+        (["epoch=0-batch=900", "epoch=1-batch=100"], None),
+        (["epoch0_step900", "epoch1_step100"], None),
+        (["epoch_1_iter_500", "epoch_2_iter_400"], None),
+        (["step_1e999", "step_1"], None),
         (["seed1-100", "seed2-200"], None),
         (["best", "last"], None),
         (["step_1", "last"], None),
@@ -80,6 +91,35 @@ def test_names_without_steps_are_numbered_under_a_warning(tmp_path):
         checkpoints_of([weights(0), weights(1)])
 
 
+def test_steps_that_begin_anew_in_each_epoch_are_sorted_by_epoch_first():
+    names = ["epoch1_step100", "epoch0_step900", "epoch1_step50", "epoch0_step50"]
+    with pytest.warns(
+        hl.ExtractionWarning,
+        match="begin anew in each epoch, .* 0, 1, 2 … in this order: epoch0_step50, epoch0_step900",
+    ):
+        found = checkpoints_of(dict.fromkeys(names, weights(0)))
+    assert [(one.label, one.step) for one in found] == list(
+        zip([names[3], names[1], names[2], names[0]], range(4), strict=True)
+    )
+
+
+def test_keys_that_are_numbers_are_the_steps_themselves():
+    found = checkpoints_of({1e-5: 0, -5: 1, 3e20: 2})
+    assert [(one.label, one.step) for one in found] == [("-5", -5), ("1e-05", 1e-5), ("3e+20", 3e20)]
+    with pytest.raises(ValueError, match="steps must be numbers, got nan"):
+        checkpoints_of({float("nan"): 0, 1: 1})
+
+
+def test_names_of_which_only_some_tell_a_step():
+    with pytest.raises(ValueError, match="must tell their steps, or none, got 'best', 'last' beside 'step_5'"):
+        checkpoints_of(dict.fromkeys(["step_5", "step_20", "best", "last"], 0))
+    with pytest.warns(hl.ExtractionWarning, match="init is taken for the one before training, step 0"):
+        found = checkpoints_of(dict.fromkeys(["step_5", "step_20", "init"], 0))
+    assert [(one.label, one.step) for one in found] == [("init", 0), ("step_5", 5), ("step_20", 20)]
+    given = checkpoints_of(dict.fromkeys(["step_5", "best", "step_20"], 0), steps=[5, 7, 20])
+    assert [one.label for one in given] == ["step_5", "best", "step_20"]
+
+
 def test_folders_of_hugging_face_with_whole_and_parted_weights(tmp_path):
     states = moments(3)
     for place, step in enumerate((500, 1000, 1500)):
@@ -121,6 +161,8 @@ class Wrapped(nn.Module):
 WAYS = {
     "as it is": lambda state: state,
     "state_dict": lambda state: {"epoch": 3, "state_dict": state},
+    "beside a score": lambda state: {"state_dict": state, "best_acc1": torch.tensor(3.0)},
+    "wrapped twice": lambda state: {"model": {"state_dict": state}, "loss": torch.tensor(3.0)},
     "lightning": lambda state: {
         "pytorch-lightning_version": "2.0",
         "state_dict": {f"model.{name}": value for name, value in state.items()},
@@ -178,6 +220,26 @@ def test_tied_weights_may_stand_once():
     )
 
 
+def test_tied_weights_that_differ_in_the_file_are_refused():
+    one, other = weights(0)["0.weight"][:6], weights(1)["0.weight"][:6]
+    twice = {"inner.weight": one, "outer.weight": one.clone()}
+    assert np.isfinite(hl.compare_checkpoints(Tied, {0: twice, 1: twice}, examples(), **FEW)["cka"].values).all()
+    with pytest.raises(
+        ValueError, match=r"'inner.weight' and 'outer.weight' of checkpoint 1 must be equal, as they are one"
+    ):
+        hl.compare_checkpoints(Tied, {0: twice, 1: twice | {"outer.weight": other}}, examples(), **FEW)
+
+
+def test_a_network_in_use_is_not_written_over():
+    network = build()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = hl.compare_checkpoints(lambda: network, {0: weights(1), 1: network.state_dict()}, examples(), **FEW)
+    assert all(value.equal(before[name]) for name, value in network.state_dict().items())
+    expected = hl.compare_checkpoints(build, {0: weights(1), 1: before}, examples(), **FEW)
+    np.testing.assert_array_equal(found["cka"].values, expected["cka"].values)
+    assert found["cka"].values[0, 0, 0] < 0.99
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -190,6 +252,11 @@ def test_tied_weights_may_stand_once():
         (
             lambda state: state | {"4.bias": torch.zeros(7)},
             r"'4.bias' of checkpoint 1 must have the shape \(5,\) as in the network",
+        ),
+        (lambda state: state | {"4.bias": torch.ones(5, dtype=torch.int8)}, "of the type float32, .* got int8"),
+        (
+            lambda state: state | {"4.bias": torch.ones(5, dtype=torch.complex64)},
+            "of the type float32, .* got complex64",
         ),
     ],
 )
@@ -206,11 +273,21 @@ def test_files_that_would_run_code_or_are_none_are_refused(tmp_path):
     saved(tmp_path, 2)
     bad = tmp_path / "step_000200.pt"
     torch.save({"state_dict": weights(0), "config": Config()}, bad)
-    with pytest.raises(ValueError, match="weights_only=True, which runs no code of the file"):
+    with pytest.raises(
+        ValueError, match=r"no code of the file, got one with an object of \w*test_checkpoint_files.Config:"
+    ):
         hl.compare_checkpoints(build, tmp_path, examples(), **FEW)
     torch.save([1, 2], bad)
     with pytest.raises(ValueError, match="must hold name → tensor"):
         hl.compare_checkpoints(build, tmp_path, examples(), **FEW)
+    torch.save({}, bad)
+    with pytest.raises(ValueError, match="got an empty mapping"):
+        hl.compare_checkpoints(build, tmp_path, examples(), **FEW)
+    torch.save(weights(0), bad)
+    for part in (2, 3, 50):
+        bad.write_bytes(bad.read_bytes()[: -(bad.stat().st_size // part)])
+        with pytest.raises(ValueError, match=r"step_000200.pt' must hold weights .* cut short"):
+            hl.compare_checkpoints(build, tmp_path, examples(), **FEW)
     for name in ("step_000200.pt", "step_000300.safetensors"):
         (tmp_path / "step_000200.pt").unlink(missing_ok=True)
         (tmp_path / name).write_bytes(b"nothing of the kind" * 9)
@@ -250,6 +327,7 @@ def test_what_build_must_be_is_said(tmp_path):
         (build(), "got a Sequential: pass lambda: MyNetwork"),
         (lambda: 3, "build must make a torch.nn.Module, into which weights are loaded, got a int"),
         ("mynet", "build must be a function that makes the network"),
+        (nn.Linear, "build must be a function without arguments"),
     ):
         with pytest.raises(TypeError, match=sentence):
             hl.compare_checkpoints(made, tmp_path, examples(), **FEW)

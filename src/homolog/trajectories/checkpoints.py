@@ -13,8 +13,8 @@ from typing import Any
 
 from homolog.arrays import described
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
-from homolog.names import quoted, writable
-from homolog.trajectories.steps import natural, steps_of
+from homolog.names import quoted, shown, writable
+from homolog.trajectories.steps import natural, places_of, steps_of
 from homolog.trajectories.weight_files import WEIGHT_FILES, is_weights, main_file
 
 FILES = (*WEIGHT_FILES, ".onnx", ".keras", ".npz", ".zarr")
@@ -36,6 +36,8 @@ class Checkpoint:
 def checkpoints_of(given: Any, steps: Any = None, labels: Any = None) -> list[Checkpoint]:
     """Return the checkpoints that were given, sorted by step."""
     found = _found(given)
+    if steps is None and isinstance(given, Mapping) and all(_is_number(key) for key in given):
+        steps = list(given)
     named = (
         labels is not None or any(isinstance(one.source, str | PathLike) for one in found) or isinstance(given, Mapping)
     )
@@ -62,15 +64,51 @@ def _numbered(found: list[Checkpoint], steps: Any, *, named: bool) -> list[Check
             twice = next(step for step in numbers if numbers.count(step) > 1)
             raise ValueError(f"steps must differ, got {twice:g} twice: one number for each checkpoint.")
     else:
-        numbers = (steps_of([one.label for one in found]) if named else None) or []
-    if not numbers:
-        message = (
-            f"nothing tells at which step of training the checkpoints were saved, so that they are numbered 0, 1, 2 … in this "
-            f"order: {listed(one.label for one in found)}; pass steps=, or a mapping step → checkpoint."
-        )
-        give([Caution(ExtractionWarning, message)])
-        numbers = list(range(len(found)))
+        numbers = (_named([one.label for one in found]) if named else None) or _positions(found, named=named)
     return [replace(one, step=step) for one, step in zip(found, numbers, strict=True)]
+
+
+def _named(names: list[str]) -> list[float] | None:
+    """Return the steps in names, or None; refuse where some tell theirs and the place of others cannot be known."""
+    steps = steps_of(names)
+    with_number = [name for name in names if any(letter.isdigit() for letter in name)]
+    untold = [name for name in names if name not in with_number]
+    known = steps_of(with_number) if untold and len(with_number) > 1 else None
+    if steps is not None or known is None:
+        return steps
+    first = [name for name in untold if Path(name).name.lower().startswith(_FIRST)]
+    if len(first) == len(untold) == 1 and min(known) > 0:
+        message = f"checkpoint {shown(first[0])} is taken for the one before training, step 0, by its name."
+        give([Caution(ExtractionWarning, message)])
+        by_name = dict(zip(with_number, known, strict=True))
+        return [by_name.get(name, 0) for name in names]
+    raise ValueError(
+        f"the names of all checkpoints must tell their steps, or none, got {listed(map(quoted, untold))} beside "
+        f"{quoted(with_number[0])}: leave out what is no moment of its own, or pass steps=."
+    )
+
+
+def _positions(found: list[Checkpoint], *, named: bool) -> list[int]:
+    """Return the places of checkpoints in the order of epoch and step, or in which they were given, under a warning."""
+    labels = [one.label for one in found]
+    places = places_of(labels) if named else None
+    if places is None:
+        numbers = list(range(len(found)))
+        why, remedy = (
+            "nothing tells at which step of training the checkpoints were saved",
+            "or a mapping step → checkpoint",
+        )
+    else:
+        numbers, remedy = places, "counted over all epochs"
+        why = "the steps in the names of the checkpoints begin anew in each epoch"
+    order = listed(label for _, label in sorted(zip(numbers, labels, strict=True)))
+    message = f"{why}, so that they are numbered 0, 1, 2 … in this order: {order}; pass steps=, {remedy}."
+    give([Caution(ExtractionWarning, message)])
+    return numbers
+
+
+def _is_number(key: Any) -> bool:
+    return isinstance(key, int | float) and not isinstance(key, bool)
 
 
 def _number(step: Any) -> float:

@@ -30,7 +30,9 @@ def load(network: Any, weights: Mapping[str, Any], label: str) -> None:
             f"checkpoint {shown(label)} must hold the weights of the network that build makes ({len(own)} of them), got one "
             f"{' and '.join(parts)}: build the network that was trained, or give the checkpoint as a function that returns it."
         )
+    _check_ties(own, weights, places, label)
     for name, other in places.items():
+        _check_type(own[name], weights[other], name, label)
         shapes = [tuple(value.shape) for value in (own[name], weights[other]) if is_torch(value)]
         if len(set(shapes)) > 1:
             raise ValueError(
@@ -41,6 +43,35 @@ def load(network: Any, weights: Mapping[str, Any], label: str) -> None:
         network.load_state_dict({name: weights[other] for name, other in places.items()}, strict=False)
     except RuntimeError as error:
         raise ValueError(f"checkpoint {shown(label)} must load into the network, got {first_line(error)}.") from error
+
+
+def _check_ties(own: Mapping[str, Any], weights: Mapping[str, Any], places: Mapping[str, str], label: str) -> None:
+    """Raise where weights that are one in the network are two in the checkpoint: only the last one would be in effect."""
+    tied: dict[Any, str] = {}
+    for name, other in places.items():
+        first = tied.setdefault(_address(own[name]), name)
+        one, two = weights[places[first]], weights[other]
+        if first != name and is_torch(one) and is_torch(two) and not (one.shape == two.shape and one.equal(two)):
+            raise ValueError(
+                f"{quoted(first)} and {quoted(name)} of checkpoint {shown(label)} must be equal, as they are one weight in the "
+                f"network that build makes, got two that differ: build the network that was trained, in which they are not tied."
+            )
+
+
+def _check_type(own: Any, given: Any, name: str, label: str) -> None:
+    """Raise where numbers would be lost, or mean something else, as the whole numbers of quantised weights do."""
+    if not (is_torch(own) and is_torch(given)):
+        return
+    lost = given.is_complex() and not own.is_complex()
+    whole = not (given.is_floating_point() or given.is_complex())
+    cut = given.is_floating_point() and not (own.is_floating_point() or own.is_complex())
+    other = (own.is_floating_point() or own.is_complex()) and whole and given.numel() > 1
+    if lost or other or (cut and not given.frac().eq(0).all()):
+        raise ValueError(
+            f"{quoted(name)} of checkpoint {shown(label)} must hold numbers of the type {str(own.dtype).removeprefix('torch.')}, "
+            f"as in the network that build makes, got {str(given.dtype).removeprefix('torch.')}: save weights that the network "
+            f"itself can load, not quantised or complex ones."
+        )
 
 
 def _address(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from homolog.activations import Activations
 from homolog.arrays import described, is_array
 from homolog.extraction.adapters import adapter_of
 from homolog.extraction.tensors import is_module
-from homolog.names import shown
+from homolog.names import first_line, shown
 from homolog.trajectories.checkpoints import Checkpoint
 from homolog.trajectories.loading import load
 from homolog.trajectories.weight_files import is_weights, main_file, state_in, weights_in
@@ -73,13 +74,33 @@ def _built(build: Any) -> Any:
             f"build must be a function that makes the network, such as its class, got {described(build)}: pass lambda: "
             f"MyNetwork(...). It is made once, and the weights of each checkpoint are loaded into it."
         )
-    network = build()
+    try:
+        network = build()
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise TypeError(
+            f"build must be a function without arguments, got one that cannot be called so ({error}): pass lambda: "
+            f"MyNetwork(...)."
+        ) from error
     if not is_module(network):
         raise TypeError(
             f"build must make a torch.nn.Module, into which weights are loaded, got {described(network)}: leave build=None, and "
             f"give each checkpoint as a function that returns the model."
         )
-    return network
+    return _own(network)
+
+
+def _own(network: Any) -> Any:
+    """Return a copy, since build may return a network that is in use, whose weights are not ours to write over."""
+    try:
+        return deepcopy(network)
+    except Exception as error:  # modules of anybody's
+        raise TypeError(
+            f"build must make a network that copy.deepcopy copies, so that no network in use is written over, got "
+            f"{described(network)} ({first_line(error)}): leave build=None, and give each checkpoint as a function that returns "
+            f"the model."
+        ) from error
 
 
 def _called(source: Callable[[], Any], label: str) -> Any:

@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?:([kKmM])(?![a-zA-Z]))?")
-_FACTORS = {"": 1, "k": 10**3, "m": 10**6}
-_WORD = re.compile(r"([a-z]+)[^a-z0-9]*$")
 STEPS = ("step", "steps", "globalstep", "iter", "iters", "iteration", "iterations", "batch", "update", "updates")
 EPOCHS = ("epoch", "epochs", "ep")
+_GROUPED = re.compile(rf"(?:{'|'.join(STEPS)})[_=-]?\d{{1,3}}(?:_\d{{3}})*_\d(?:00|50)(?!\d|_\d)", re.IGNORECASE)
+"""1_000 after a word such as "step" is one number; other digits, as in step_100_256, are rather two."""
+_NUMBER = re.compile(
+    r"((?:(?<=[_=:\s-])|^)-)?(\d{1,3}(?:,\d{3})+(?!\d)|\d+)(\.\d+)?"
+    r"(?:([eE][+-]?\d{1,3})(?![a-zA-Z0-9])|([kKmMbBtT])(?![a-zA-Z]))?"
+)
+_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+_WORD = re.compile(r"([a-z]+)[^a-z0-9]*$")
+_Parts = tuple[list[str], list[float]]
 
 
 def steps_of(names: Sequence[str]) -> list[float] | None:
     """Return the step in each name; None where names tell none, or not surely.
 
     A number after "step" or a word like it comes first, then the only number that differs between the names, then one after
-    "epoch". Steps of different names must differ.
+    "epoch". Steps of different names must differ, and may not begin anew in each epoch.
 
     >>> steps_of(["epoch=0-step=500", "epoch=1-step=1000"]), steps_of(["v2_10k", "v2_2k"]), steps_of(["best", "last"])
     ([500, 1000], [10000, 2000], None)
     """
     parts = [_parts(name) for name in names]
-    for found in (_after(parts, STEPS), _only_varying(parts), _after(parts, EPOCHS)):
-        if found is not None and len(set(found)) == len(found):
+    steps, epochs = _after(parts, STEPS), _after(parts, EPOCHS)
+    if steps is not None and epochs is not None and not _agree(epochs, steps):
+        return None
+    for found in (steps, _only_varying(parts), epochs):
+        if found is not None and len(set(found)) == len(found) and all(map(math.isfinite, found)):
             return found
     return None
+
+
+def places_of(names: Sequence[str]) -> list[int] | None:
+    """Return the place of each name in the order of epoch and step, where all tell both.
+
+    >>> places_of(["epoch1_step100", "epoch0_step900"]), places_of(["step1", "step2"])
+    ([1, 0], None)
+    """
+    parts = [_parts(name) for name in names]
+    steps, epochs = _after(parts, STEPS), _after(parts, EPOCHS)
+    if steps is None or epochs is None:
+        return None
+    moments = list(zip(epochs, steps, strict=True))
+    order = sorted(moments)
+    return [order.index(each) for each in moments] if len(set(moments)) == len(moments) else None
 
 
 def natural(name: str) -> tuple[tuple[int, float, str], ...]:
@@ -41,18 +66,20 @@ def natural(name: str) -> tuple[tuple[int, float, str], ...]:
     return tuple(key)
 
 
-def _parts(name: str) -> tuple[list[str], list[float]]:
+def _parts(name: str) -> _Parts:
     """Return the texts around the numbers of a name, in lower case, and the numbers."""
     texts, numbers, end = [], [], 0
+    name = _GROUPED.sub(lambda found: re.sub(r"(?<=\d)_", "", found[0]), name)
     for match in _NUMBER.finditer(name):
         texts.append(name[end : match.start()].lower())
-        value = float(match[1]) * _FACTORS[(match[2] or "").lower()]
+        sign, whole, fraction, exponent, factor = (part or "" for part in match.groups())
+        value = float(f"{sign}{whole.replace(',', '')}{fraction}{exponent}") * _FACTORS[factor.lower()]
         numbers.append(int(value) if value.is_integer() else value)
         end = match.end()
     return [*texts, name[end:].lower()], numbers
 
 
-def _after(parts: Sequence[tuple[list[str], list[float]]], words: Sequence[str]) -> list[float] | None:
+def _after(parts: Sequence[_Parts], words: Sequence[str]) -> list[float] | None:
     """Return the first number that follows one of some words in every name."""
     found = []
     for texts, numbers in parts:
@@ -64,7 +91,13 @@ def _after(parts: Sequence[tuple[list[str], list[float]]], words: Sequence[str])
     return found
 
 
-def _only_varying(parts: Sequence[tuple[list[str], list[float]]]) -> list[float] | None:
+def _agree(epochs: Sequence[float], steps: Sequence[float]) -> bool:
+    """Say whether steps go on from epoch to epoch."""
+    in_order = [step for _, step in sorted(zip(epochs, steps, strict=True))]
+    return in_order == sorted(in_order)
+
+
+def _only_varying(parts: Sequence[_Parts]) -> list[float] | None:
     """Return the one number that differs between names that are otherwise alike."""
     if any(texts != parts[0][0] for texts, _ in parts):
         return None

@@ -66,7 +66,7 @@ def _safetensors(path: Path) -> Mapping[str, Any]:
     door = optional("safetensors.torch", "files", "reading .safetensors")
     try:
         found: Mapping[str, Any] = door.load_file(path)
-    except OSError:
+    except (MemoryError, PermissionError):
         raise
     except Exception as error:  # the library has an error of its own for damaged files
         raise ValueError(
@@ -80,31 +80,45 @@ def _torch(path: Path) -> Mapping[str, Any]:
     try:
         # Mapped files take no memory for optimisers, which nobody looks at; the format before 1.6 cannot be mapped.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except OSError:
+    except MemoryError:
         raise
-    except Exception as error:
+    except Exception as error:  # damaged files raise errors of many kinds, OSError without a name among them
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
         raise ValueError(
-            f"{str(path)!r} must hold weights that load with weights_only=True, which runs no code of the file, got one that "
-            f"does not ({first_line(error)[:120]}): save model.state_dict(), or give the checkpoint as a function that "
-            f"returns the model."
+            f"{str(path)!r} must hold weights that load with weights_only=True, which runs no code of the file, got "
+            f"{_refused(error)}: save model.state_dict(), or give the checkpoint as a function that returns the model."
         ) from None
     return state_in(content, str(path))
 
 
+def _refused(error: Exception) -> str:
+    """Say what a file holds that is no weights: the object that was refused, where the error of PyTorch names it."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if found is not None:
+        return f"one with an object of {found[1]}"
+    return f"one that does not, as damaged files and those cut short do not ({type(error).__name__})"
+
+
+def _holds_tensors(content: Any) -> bool:
+    """Say whether a mapping holds tensors, by itself or wrapped again."""
+    if not isinstance(content, Mapping):
+        return False
+    return any(is_torch(value) for value in content.values()) or any(
+        _holds_tensors(content.get(key)) for key in WRAPPERS
+    )
+
+
 def state_in(content: Any, where: str) -> Mapping[str, Any]:
-    """Return the weights in what a training loop saved."""
-    while isinstance(content, Mapping) and not any(is_torch(value) for value in content.values()):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+    """Return the weights in what a training loop saved; a tensor beside them, such as a score, is none of them."""
+    while isinstance(content, Mapping):
+        inner = next((content[key] for key in WRAPPERS if _holds_tensors(content.get(key))), None)
         if inner is None:
             break
         content = inner
     if isinstance(content, Mapping) and any(is_torch(value) for value in content.values()):
         return content
-    got = (
-        f"a mapping of {', '.join(map(quoted, list(content)[:5]))}"
-        if isinstance(content, Mapping)
-        else described(content)
-    )
-    raise ValueError(
-        f"{where} must hold name → tensor, by itself or under one of {', '.join(WRAPPERS)}, got {got or 'nothing'}."
-    )
+    got = described(content)
+    if isinstance(content, Mapping):
+        got = f"a mapping of {', '.join(map(quoted, list(content)[:5]))}" if content else "an empty mapping"
+    raise ValueError(f"{where} must hold name → tensor, by itself or under one of {', '.join(WRAPPERS)}, got {got}.")
