@@ -141,7 +141,7 @@ def diagnose(
         # Every warning of a comparison is one of the findings.
         warnings.simplefilter("ignore", HomologWarning)
         pairs = _asked(models) if many and len(models) > 1 else "all"
-        options = {"measures": MEASURES, "pairs": pairs, "memory": memory, "progress": False}
+        options: dict[str, Any] = {"measures": MEASURES, "pairs": pairs, "memory": memory, "progress": False}
         result = compare(a, b, **options) if n_permutations is None and len(models) > 2 else None
         if result is None or any(f"{measure}_p" not in result for measure in MEASURES):
             count = N_PERMUTATIONS if n_permutations is None else n_permutations

@@ -67,7 +67,7 @@ def check_apart(fitted_on: Any, measured_on: Any) -> None:
     """Raise where rows of one example, of which each has several, are fitted on and measured on."""
     sides = [side for side in (fitted_on, measured_on) if isinstance(side, Activations) and says_who(side)]
     ids = [as_text(side.example_ids) for side in sides if side.example_ids is not None and side.positions is not None]
-    shared = np.intersect1d(*ids) if len(ids) == 2 and of_one_kind(*ids) else ()
+    shared = np.intersect1d(ids[0], ids[1]) if len(ids) == 2 and of_one_kind(*ids) else ()
     if len(shared):
         raise ValueError(
             f"held-out rows must be of other examples than those fitted on, got tokens of {len(shared)} examples on both sides: "

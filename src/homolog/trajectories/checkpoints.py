@@ -58,6 +58,7 @@ def checkpoints_of(given: Any, steps: Any = None, labels: Any = None) -> list[Ch
 
 def _numbered(found: list[Checkpoint], steps: Any, *, named: bool) -> list[Checkpoint]:
     """Return checkpoints with their steps: those given, those in their names, or their positions."""
+    numbers: Sequence[float]
     if steps is not None:
         numbers = [_number(step) for step in _one_each(steps, found, "steps")]
         if len(set(numbers)) < len(numbers):
