@@ -15,7 +15,7 @@ from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
 from homolog.inference.pvalues import ROUNDING
 from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, check_kind
-from homolog.results import arranged, chosen_measure, companion, measure_names, two_models
+from homolog.results import UNITS, arranged, chosen_measure, companion, measure_names, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -102,6 +102,7 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
         "homolog_version": version("homolog"),
         "by": by,
         "n_examples": np.int32(result.attrs["n_examples"]),
+        **{name: result.attrs[name] for name in UNITS if name in result.attrs},
         "measures": json.dumps(names),
         **_permutations(result, names),
         "warnings": json.dumps([[c.category.__name__, c.message] for c in cautions], ensure_ascii=False),
