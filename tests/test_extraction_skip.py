@@ -161,10 +161,10 @@ def test_layers_of_functions_with_a_mask_of_their_own():
 
     taken = hl.extract(run, ids, reduce="positions", skip_first=1, skip=lambda ids: ids == 5)
     np.testing.assert_array_equal(taken["hidden"][:, 0], [4, 6, 8, 9, 10, 11])
-    features = hl.extract(
-        lambda batch: hl.Layer(batch[:, :, None] * np.ones(3), kind="features"), ids, reduce="mean", skip_first=1
-    )
-    assert features["output"].shape == (2, 18)
+    with pytest.raises(ValueError, match=r"skip_first=1 leaves tokens out.* got none among 'output'"):
+        hl.extract(
+            lambda batch: hl.Layer(batch[:, :, None] * np.ones(3), kind="features"), ids, reduce="mean", skip_first=1
+        )
 
 
 def test_two_models_leave_out_the_same_tokens_as_an_extraction(model):
@@ -235,7 +235,7 @@ REFUSED = {
     "truth": (dict(reduce="mean", skip_first=True), "skip_first must be a whole number"),
     "nothing left": (
         dict(reduce="mean", skip_first=2),
-        "got none in row 3 of a batch, of which skip_first=2 leaves out all",
+        "got none in row 3 of the data, of which skip_first=2 leaves out all",
     ),
     "shape": (
         dict(reduce="mean", skip=lambda ids: ids[0] == 3),
@@ -267,3 +267,61 @@ def test_skip_needs_ids_of_the_positions_of_a_layer():
 
     with pytest.raises(ValueError, match="has 3 positions, and skip needs the ids of as many tokens"):
         hl.extract(run, np.random.default_rng(0).normal(size=(4, 12)), reduce="mean", skip=lambda ids: ids == 0)
+
+
+# --- Layers without tokens
+
+
+def without_tokens(batch):
+    return {"text": batch, "map": batch.reshape(len(batch), 3, 2, 2), "last": batch[:, :4]}
+
+
+DATA = np.random.default_rng(0).normal(size=(4, 12))
+CHANNELS = {"channels": "first"}
+
+
+@pytest.mark.parametrize("rule", ["mean", "positions", lambda output, mask: output.reshape(len(output), -1)])
+@pytest.mark.parametrize("layer", ["text", "map"])
+def test_nothing_to_leave_out_of_any_layer_is_refused(rule, layer):
+    with pytest.raises(ValueError, match=f"skip_first=1 leaves tokens out.* got none among '{layer}'"):
+        hl.extract(without_tokens, DATA, layers=layer, reduce=rule, skip_first=1, **CHANNELS)
+
+
+def test_nothing_to_leave_out_by_a_mapping_is_refused():
+    with pytest.raises(ValueError, match="got none among 'text'"):
+        hl.extract(without_tokens, DATA, layers=["text", "map"], reduce="mean", skip_first={"text": 2}, **CHANNELS)
+    taken = hl.extract(without_tokens, DATA, layers=["text"], reduce="mean", skip_first={"text": 0}, **CHANNELS)
+    np.testing.assert_array_equal(taken["text"], DATA)
+
+
+def test_layers_without_tokens_beside_others_are_named(model):
+    with pytest.warns(
+        hl.ExtractionWarning, match="skip_first=1 leaves nothing out of 'pool', where there are no tokens"
+    ):
+        taken = hl.extract(model, [batch()], reduce="mean", skip_first=1)
+    silenced = hl.extract(model, [batch()], reduce="mean", skip_first={"pool": 0, "**": 1})
+    for name in taken:
+        np.testing.assert_array_equal(taken[name], silenced[name])
+
+
+def test_an_example_without_tokens_left_is_counted_over_the_data(model):
+    data = batch()
+    batches = [{key: value[rows] for key, value in data.items()} for rows in (slice(0, 2), slice(2, 4))]
+    with pytest.raises(ValueError, match="got none in row 3 of the data, of which skip_first=2"):
+        hl.extract(model, batches, layers="read", reduce="mean", skip_first=2)
+    with pytest.raises(ValueError, match="got none in row 3 of the data, of which skip_first=2"):
+        hl.compare_models(model, model, batches, layers="read", reduce="mean", skip_first=2)
+
+
+@pytest.mark.parametrize("number", [np.int64(1), np.uint8(1), {"read": np.int32(1)}])
+def test_whole_numbers_of_numpy_are_taken(model, number):
+    data = batch()
+    one = hl.extract(model, data, layers="read", reduce="mean", skip_first=1)
+    same = hl.extract(
+        model, data, layers="read", reduce="mean", skip_first=number, batch_size=np.int64(3), max_examples=np.int64(4)
+    )
+    np.testing.assert_allclose(one["read"], same["read"])
+    if not isinstance(number, dict):
+        assert same.provenance["skip_first"] == "1"
+    with pytest.raises(ValueError, match="skip_first must be a whole number"):
+        hl.extract(model, data, layers="read", reduce="mean", skip_first=np.bool_(True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import xarray
 
 import homolog as hl
 
@@ -82,3 +83,40 @@ def test_a_null_level_of_tables_of_tokens_is_of_whole_texts():
     index = pd.MultiIndex.from_arrays([UNIT, np.tile(np.arange(TOKENS), TEXTS)], names=["example_id", "position"])
     x, y = (pd.DataFrame(side["layer 0"], index=index, columns=list("abcde")) for side in (A, B))
     assert hl.null_level(x, y, n_permutations=99) > 3 * hl.null_level(A["layer 0"], B["layer 0"])
+
+
+# --- Over how many examples
+
+
+OF_TEXTS = "240 rows of 30 independent examples or groups"
+
+
+def test_similarities_of_models_know_of_how_many_texts_their_rows_are(tmp_path):
+    similarities = hl.model_similarity(hl.compare({"a": A, "b": B, "c": C}, measures=DEBIASED))
+    assert int(similarities.attrs["n_units"]) == TEXTS
+    assert f"3 models were compared over {OF_TEXTS} by" in str(hl.summary(similarities))
+    similarities.to_netcdf(tmp_path / "a.nc")
+    assert xarray.load_dataset(tmp_path / "a.nc").identical(similarities)
+    hl.report(similarities, tmp_path / "a.html")
+    assert OF_TEXTS in (tmp_path / "a.html").read_text()
+    plain = hl.model_similarity(hl.compare({"a": dict(A), "b": dict(B)}, measures=DEBIASED))
+    assert "n_units" not in plain.attrs
+    assert "over 240 examples by" in str(hl.summary(plain))
+
+
+def test_pages_of_comparisons_say_of_how_many_texts_their_rows_are(tmp_path):
+    hl.report(hl.compare(A, B, measures=DEBIASED), tmp_path / "a.html")
+    assert OF_TEXTS in (tmp_path / "a.html").read_text()
+
+
+def test_few_texts_are_few_examples_however_many_tokens_they_have():
+    assert "with only 30 independent examples or groups values may be imprecise" in str(
+        hl.summary(hl.compare(A, B, measures=DEBIASED))
+    )
+
+
+def test_trajectories_know_of_how_many_texts_their_rows_are():
+    found = hl.compare_checkpoints(
+        None, {f"step {step}": side for step, side in enumerate((A, B))}, None, measures=DEBIASED
+    )
+    assert f"over {OF_TEXTS} by" in str(hl.summary(found))

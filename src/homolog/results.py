@@ -24,6 +24,23 @@ ALPHA = 0.01
 """Adjusted p-values up to this say that a pair is more alike than by chance."""
 
 
+UNITS = ("n_units", "rows_in_groups")
+"""Attributes of results over rows that belong together: how many units these are, or, where only sums are known, that they do."""
+
+
+def independent_rows(result: xarray.Dataset) -> bool:
+    """Say whether each row is an example of its own, for which the formulas of what chance gives are."""
+    return not any(name in result.attrs for name in UNITS)
+
+
+def told_examples(result: xarray.Dataset) -> str:
+    """Say over how many examples a result is, or over how many rows of fewer units that are independent of each other."""
+    n, units = int(result.attrs["n_examples"]), int(result.attrs.get("n_units", 0))
+    if units:
+        return f"{n} rows of {units} independent examples or groups"
+    return f"{n} examples" if independent_rows(result) else f"{n} rows of groups that are independent of each other"
+
+
 def measure_names(result: xarray.Dataset) -> list[str]:
     """Return the variables of a result that are measures, without their companions."""
     if type(result).__name__ != "Dataset" or "measures" not in result.attrs:

@@ -16,7 +16,7 @@ from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
 from homolog.inference.pvalues import ROUNDING
 from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, check_kind
-from homolog.results import arranged, chosen_measure, companion, measure_names, two_models
+from homolog.results import UNITS, arranged, chosen_measure, companion, measure_names, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -105,6 +105,7 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
         "homolog_version": version("homolog"),
         "by": by,
         "n_examples": np.int32(result.attrs["n_examples"]),
+        **{name: result.attrs[name] for name in UNITS if name in result.attrs},
         "measures": json.dumps(names),
         **_permutations(result, names),
         **{name: result.attrs[name] for name in ("equal_layers",) if same_networks.equalities_in(result)},

@@ -13,7 +13,7 @@ from homolog.analysis.model_pairs import ModelPairs, model_pairs
 from homolog.diagnostics import listed
 from homolog.names import shown
 from homolog.result_kinds import MODEL_SIMILARITY, check_kind
-from homolog.results import ALPHA, TIE, chosen_measure, companion, measure_names
+from homolog.results import ALPHA, TIE, chosen_measure, companion, measure_names, told_examples
 
 if TYPE_CHECKING:
     import pandas
@@ -73,7 +73,7 @@ def _both_ways(result: xarray.Dataset, name: str) -> np.ndarray:
 def _compared(result: xarray.Dataset, name: str, values: np.ndarray) -> str:
     count = int(np.isfinite(values[np.triu_indices(len(values), 1)]).sum())
     by = f", one number for each by {result.attrs['by']}" if "by" in result.attrs else ""
-    examples = f" over {int(result.attrs['n_examples'])} examples" if "n_examples" in result.attrs else ""
+    examples = f" over {told_examples(result)}" if "n_examples" in result.attrs else ""
     told = "smaller" if result[name].attrs.get("kind") == "distance" else "larger"
     pairs = "1 pair" if count == 1 else f"{count} pairs"
     return (

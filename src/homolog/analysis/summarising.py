@@ -14,7 +14,7 @@ from homolog.analysis.model_similarity_lines import model_similarity_lines
 from homolog.analysis.redundant.telling import redundancy_lines
 from homolog.analysis.summary_calibrated import as_wholes, calibrated_matches
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
-from homolog.analysis.summary_views import View, independent_rows, unbiased, views
+from homolog.analysis.summary_views import View, unbiased, views
 from homolog.analysis.summary_within import within
 from homolog.analysis.trajectory_summary import trajectory_sentences
 from homolog.markup import paragraphs
@@ -22,7 +22,16 @@ from homolog.measures.registry import OF_THE_CALLER
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
 from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, kind_of
-from homolog.results import arranged, between, chosen_measure, measure_names, models_in, two_models
+from homolog.results import (
+    arranged,
+    between,
+    chosen_measure,
+    independent_rows,
+    measure_names,
+    models_in,
+    told_examples,
+    two_models,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -137,7 +146,7 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
 
 def _compared(result: xarray.Dataset, name: str, found: list[View]) -> str:
     """Say what was compared, and how to read the measure."""
-    examples = f"over {_examples(result)} by {name}, {_scale(result, name)}"
+    examples = f"over {told_examples(result)} by {name}, {_scale(result, name)}"
     if "a" in result.dims:
         models = dict.fromkeys(title for view in found for title in view.titles)
         return f"{len(models)} models, in {len(found)} pairs, were compared {examples}."
@@ -148,14 +157,6 @@ def _compared(result: xarray.Dataset, name: str, found: list[View]) -> str:
     itself = "each other" if rows > 1 else "itself"
     other = itself if view.same else f"{_layers(columns).lower()} of {view.titles[1]}{mean}"
     return f"{_layers(rows)} of {view.titles[0]} {'was' if rows == 1 else 'were'} compared with {other} {examples}."
-
-
-def _examples(result: xarray.Dataset) -> str:
-    """Say over how many examples, or over how many rows of fewer units that are independent of each other."""
-    n, units = int(result.attrs["n_examples"]), int(result.attrs.get("n_units", 0))
-    if "rows_in_groups" in result.attrs:
-        return f"{n} rows of groups that are independent of each other"
-    return f"{n} rows of {units} independent examples or groups" if units else f"{n} examples"
 
 
 def _layers(count: int) -> str:

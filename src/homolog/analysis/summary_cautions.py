@@ -12,7 +12,7 @@ from homolog.analysis.summary_rules import NULL_LEVEL, unlike_chance
 from homolog.analysis.summary_views import View, number, short, span, unbiased
 from homolog.analysis.summary_views import views as views_of
 from homolog.diagnostics import listed
-from homolog.results import companion, measure_names
+from homolog.results import companion, independent_rows, measure_names
 
 if TYPE_CHECKING:
     import xarray
@@ -125,12 +125,13 @@ def _has(names: Mapping[str, None]) -> str:
 
 
 def _few_examples(result: xarray.Dataset) -> str:
-    n = int(result.attrs["n_examples"])
+    n = int(result.attrs.get("n_units", result.attrs["n_examples"]))
     sides = [result.coords.get(f"features_{side}") for side in "ab"]
     widths = [int(side.max()) for side in sides if side is not None and side.size]
     if not widths or n >= FEW_EXAMPLES or any(str(name).endswith("_low") for name in result.data_vars):
         return ""
-    return f"with only {n} examples values may be imprecise; interval=True says how much"
+    what = "examples" if independent_rows(result) else "independent examples or groups"
+    return f"with only {n} {what} values may be imprecise; interval=True says how much"
 
 
 WHY = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.names import shortened, shown
-from homolog.results import ALPHA, best_in_rows, companion, equal_to_largest, smallest_probability
+from homolog.results import ALPHA, best_in_rows, companion, equal_to_largest, independent_rows, smallest_probability
 
 if TYPE_CHECKING:
     import xarray
@@ -212,11 +212,6 @@ def _smallest(result: xarray.Dataset, measure: str, part: Any, values: np.ndarra
         return np.zeros(values.shape, bool)
     found: np.ndarray = part(own) <= (1 + 1e-9) * smallest_probability(result, measure)
     return found
-
-
-def independent_rows(result: xarray.Dataset) -> bool:
-    """Say whether each row is an example of its own: the level of chance is known without a test of these alone."""
-    return "rows_in_groups" not in result.attrs and "n_units" not in result.attrs
 
 
 def unbiased(measure: str) -> bool:

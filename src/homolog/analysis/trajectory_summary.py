@@ -10,7 +10,7 @@ import numpy as np
 from homolog.diagnostics import listed
 from homolog.names import shown
 from homolog.result_kinds import TRAJECTORY, check_kind
-from homolog.results import chosen_measure, written_probability
+from homolog.results import chosen_measure, told_examples, written_probability
 from homolog.trajectories.settling import settled_steps, share_covered, towards_last
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _compared(result: xarray.Dataset, name: str) -> str:
     return (
         f"{_count(len(steps), 'checkpoint')} of {shown(result.attrs['model'])}, from step {steps[0]:g} to {steps[-1]:g}, were "
         f"compared with {against} one, each of {_count(result.sizes['layer'], 'layer')} with itself, over "
-        f"{int(result.attrs['n_examples'])} examples by {name}, of which {told} values are more alike."
+        f"{told_examples(result)} by {name}, of which {told} values are more alike."
     )
 
 

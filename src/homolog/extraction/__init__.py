@@ -101,7 +101,8 @@ def extract(
         how many tokens at the beginning of each example, padding not counted, "mean", "first", "last" and "positions" leave out,
         as 1 for a token that models attend to whatever it says (an attention sink), or for the class token; of each document
         where `position_ids` or `seq_idx` of the batch tell several in a row. Positions keep their numbers. It concerns layers of
-        shape (n, positions, features); a mapping glob → number says it for each.
+        shape (n, positions, features); a mapping glob → number says it for each. Where no layer has that shape it is an error,
+        and others beside are named in a warning.
     skip
         which tokens they leave out: a function of the token ids → (examples, positions), true where one is left out, as
         `lambda ids: ids == tokenizer.bos_token_id`; or a mapping glob → function or None. A reduction of your own is given a

@@ -31,6 +31,8 @@ class Batch:
     """(size,) one of every example; None where something in the batch cannot be digested."""
     form: str = ""
     """Names, types and shapes of what it holds, as it came."""
+    start: int = 0
+    """Examples of the data before it."""
 
     @property
     def size(self) -> int:

@@ -151,6 +151,10 @@ class Masks:
         inputs = {key for sequence in self._sequences_of_layer(layer) for key in sequence.inputs}
         return self.skipped.kept(layer, keep, length, inputs)
 
+    def can_skip(self, layer: str) -> bool:
+        """Say whether the positions of a layer are those of an input, of whose tokens some can be left out."""
+        return not self._is_free(layer)
+
     def of(self, layer: str, positions: int | None) -> np.ndarray | None:
         """Return the mask of a layer (examples, positions), true where a position counts; None where all count.
 

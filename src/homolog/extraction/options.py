@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from homolog.arrays import described
 from homolog.extraction.layer_selection import rule_for
 
@@ -48,6 +50,8 @@ class Options:
                     f"reduce must be one of {', '.join(REDUCTIONS)}, a function f(output, mask), or a mapping glob → "
                     f"reduction, got {rule!r}."
                 )
+        for name in ("skip_first", "axis", "batch_size", "max_examples"):
+            object.__setattr__(self, name, _plain(getattr(self, name)))  # the dataclass is frozen
         _check_mask(self.mask)
         _check_axis(self.axis)
         self._check_skips()
@@ -89,6 +93,13 @@ class Options:
         """Return where the caller says that the examples of a layer lie; None where nothing is said."""
         axis: int | None = rule_for(layer, self.axis, None)
         return axis
+
+
+def _plain(given: Any) -> Any:
+    """Return whole numbers of NumPy's, and those of a mapping, as Python's; all else as it is."""
+    if isinstance(given, Mapping):
+        return {pattern: _plain(rule) for pattern, rule in given.items()}
+    return int(given) if isinstance(given, np.integer) else given
 
 
 def _check_skip_first(skip_first: Any) -> None:

@@ -29,7 +29,7 @@ from homolog.extraction.objections import (
 from homolog.extraction.options import Options
 from homolog.extraction.outputs import is_count, is_transformed, output_of
 from homolog.extraction.samples import Sample, sample_of
-from homolog.extraction.skipped_tokens import SkippedTokens
+from homolog.extraction.skipped_tokens import SkippedTokens, no_tokens
 from homolog.extraction.sources import Maker
 from homolog.extraction.suspected_padding import SuspectedPadding
 from homolog.extraction.tensors import is_torch, loaded_torch, numbers_of
@@ -88,8 +88,12 @@ class Recorder:
         """Layers that put out other values every time."""
         self.unmasked: dict[str, SuspectedPadding] = {}
         """Layers in which something that looks like padding counts."""
+        self.tokenless: dict[str, str] = {}
+        """Layers that have no tokens, and what was to leave some out of them."""
         self.stored: frozenset[str] | None = None
         """The layers of a store that is continued: what nobody named and was left out of it stays left out."""
+        self._left_out = False
+        """Whether tokens were left out of any layer, as was asked."""
         self._convert = convert or self._stored
         self._batch: Batch | None = None
         self._masks: Masks | None = None
@@ -148,7 +152,9 @@ class Recorder:
             main = next((key for key, value in entries.items() if value is batch.main), None)
             depends_on[INPUT] = frozenset(i for i, sequence in enumerate(sequences) if main in sequence.inputs)
         asked = self.options
-        skipped = SkippedTokens(batch.content, batch.size, asked.skip_first, asked.skip, asked.ids, batch.ids)
+        skipped = SkippedTokens(
+            batch.content, batch.size, asked.skip_first, asked.skip, asked.ids, batch.ids, batch.start
+        )
         return Masks(batch.content, batch.size, asked.mask, sequences, depends_on, self._foreign_masks, skipped)
 
     def learn(
@@ -205,6 +211,10 @@ class Recorder:
             if self._is_named(name):
                 raise ValueError(padded_by_model(name))
             return  # left out when the batch is judged
+        if self._masks.skipped.asks(name):
+            self._left_out |= rows.skips
+            if not rows.skips:
+                self.tokenless.setdefault(name, self._masks.skipped.argument(name))
         if rows.tokens is not None:
             self._note_norms(name, rows.tokens)
         self._rows[name] = rows._replace(features=self._convert(name, rows.features), tokens=None)
@@ -312,6 +322,7 @@ class Recorder:
             reductions.check_patterns(self.options.reduce, [*self._rows, *self.skipped])
             for rules in (self.options.mask, self.options.axis, self.options.skip_first, self.options.skip):
                 reductions.check_patterns(rules, [*self._rows, *self.skipped, *self.selection.modules])
+            self._check_tokens()
             self._first = batch.size
             self._input_sizes = sizes_of(batch)
         elif batch.size != self._first:
@@ -331,6 +342,12 @@ class Recorder:
         self._rows = {}
         made = {name: self.modules[name] for name in features}
         return BatchOutput(features, example, position, count, made, self._noted())
+
+    def _check_tokens(self) -> None:
+        """Raise where tokens were to be left out, and no layer has any."""
+        tokenless = {name: said for name, said in self.tokenless.items() if name in self._rows}
+        if tokenless and not self._left_out:
+            raise ValueError(no_tokens(tokenless))
 
     def unproved(self) -> list[str]:
         """Return the layers that could not be tried, and whose first axis could be another: it is as long as one beside it."""

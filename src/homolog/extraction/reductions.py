@@ -55,6 +55,8 @@ class LayerRows(NamedTuple):
     """What looks like padding that counts."""
     tokens: Tokens | None = None
     """What the rows were made of, where these are tokens."""
+    skips: bool = False
+    """Whether there are tokens, so that some can be left out."""
 
 
 OVER_POSITIONS = ("mean", "first", "last", "positions")
@@ -121,7 +123,8 @@ def reduce_output(name: str, found: Output, rule: Any, masks: Masks, axes: Axes)
             return _flattened(name, values, axes, padded=padding is not None, skips=kept is not padding)
         return _over_positions(as_positions(values, axes.channels), mask, rule)
 
-    rows = reduced(output)._replace(stretches=rule == "flatten")
+    skips = output.ndim == 3 and masks.can_skip(name)
+    rows = reduced(output)._replace(stretches=rule == "flatten", skips=skips)
     if output.ndim == 3:
         counted = rule in OF_ALL_TOKENS and (True if kept is None else kept)
         rows = rows._replace(tokens=Tokens(output, padding, counted))
@@ -263,12 +266,13 @@ def _by_function(name: str, found: Output, rule: Any, masks: Masks, axis: int) -
         error.add_note(f"while reduce was given the output of layer {name!r}, {_described_output(output)}")
         raise
     features = _checked_rows(name, reduced, masks.size)
+    skips = keep is not None and masks.can_skip(name)
     if known is None or padding is not None or len(output) != masks.size:
-        return LayerRows(features, None, None)
+        return LayerRows(features, None, None, skips=skips)
     suspected_padding = _suspected_padding(
         name, output, masks, lambda changed: LayerRows(rule(changed, mask), None, None)
     )
-    return LayerRows(features, None, None, suspected_padding=suspected_padding)
+    return LayerRows(features, None, None, suspected_padding=suspected_padding, skips=skips)
 
 
 def _unharmed(name: str, output: Any, rule: Callable[[Any], Any]) -> Any:

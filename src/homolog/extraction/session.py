@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from homolog.activations import Activations
@@ -20,6 +21,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.proof import prove
 from homolog.extraction.recorder import BatchOutput, Recorder
 from homolog.extraction.reductions import UnfitError
+from homolog.extraction.skipped_tokens import tokenless_sentence
 from homolog.extraction.sources import Source
 from homolog.extraction.suspected_padding import unmasked_padding_sentence
 from homolog.extraction.texts import reading_texts
@@ -63,6 +65,7 @@ def _run_batches(
             if sink.has(batch, examples, remaining):
                 count = batch.wanted(remaining)
             else:
+                batch = replace(batch, start=examples)
                 (found,) = run_batch(source, batch, options, [recorder], index + 1, remaining)
                 sink.add(found, batch, examples)
                 count = found.examples
@@ -151,6 +154,8 @@ def _notes_on(recorder: Recorder) -> Iterator[str]:
         )
     if unmasked := {name: padding for name, padding in recorder.unmasked.items() if name not in recorder.skipped}:
         yield unmasked_padding_sentence(unmasked)
+    if tokenless := {name: said for name, said in recorder.tokenless.items() if name not in recorder.skipped}:
+        yield tokenless_sentence(tokenless)
     if recorder.random:
         yield (
             f"{listed(recorder.random)}: other values at every run, as by sampling or dropout that is always on: seed the model, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from homolog.arrays import described
+from homolog.diagnostics import listed
 from homolog.extraction.batch_contents import entries_of, leaves
 from homolog.extraction.layer_selection import rule_for
 from homolog.extraction.mask_recognition import is_binary
@@ -42,10 +43,17 @@ class SkippedTokens:
     """Gives the ids of a batch of texts; by default they are found in the batch."""
     names: np.ndarray | None = None
     """What the examples are called."""
+    start: int = 0
+    """Examples of the data before those of the batch."""
 
     def asks(self, layer: str) -> bool:
         """Say whether anything is to be left out of a layer."""
         return bool(self._first(layer)) or self._rule(layer) is not None
+
+    def argument(self, layer: str) -> str:
+        """Write the arguments by which tokens are left out of a layer."""
+        first = [f"skip_first={self._first(layer)}"] * bool(self._first(layer))
+        return " and ".join(first + ["skip"] * (self._rule(layer) is not None))
 
     def kept(self, layer: str, keep: np.ndarray | None, length: int, inputs: Collection[str]) -> np.ndarray:
         """Return which positions (examples, positions) of a layer count, of those that are no padding.
@@ -78,10 +86,11 @@ class SkippedTokens:
         if not bool(empty.any()):
             return
         row = int(empty.argmax())
-        count, asked = int(real[row].sum()), [f"skip_first={self._first(layer)}"] * bool(self._first(layer))
-        said = " and ".join(asked + ["skip"] * (self._rule(layer) is not None))
+        count, said = int(real[row].sum()), self.argument(layer)
         tokens = "its only token" if count == 1 else f"all its {count} tokens"
-        which = f"row {row} of a batch" if self.names is None else f"example {quoted(self.names[row].item())}"
+        which = (
+            f"row {self.start + row} of the data" if self.names is None else f"example {quoted(self.names[row].item())}"
+        )
         raise ValueError(
             f"layer {layer!r} must keep a token of every example, got none in {which}, of which {said} leaves out {tokens}: take "
             f"that example out of the data, or leave out fewer tokens."
@@ -167,6 +176,25 @@ class SkippedTokens:
 
     def _is_ids(self, value: Any) -> bool:
         return is_plain(value) and is_whole(value) and value.ndim == 2 and len(value) == self.size
+
+
+def no_tokens(layers: Mapping[str, str]) -> str:
+    """Say that no layer has tokens of which some could be left out; layer → what was to leave them out."""
+    said, what = listed(dict.fromkeys(layers.values())), listed(map(quoted, layers))
+    return (
+        f"{said} leaves tokens out, which layers of three axes have, (examples, positions, features), got none among {what}: "
+        f"leave {said} out, choose layers of tokens, or pass reduce=function(output, mask)."
+    )
+
+
+def tokenless_sentence(layers: Mapping[str, str]) -> str:
+    """Say which of several layers have no tokens, so that all of them counts; layer → what was to leave some out."""
+    name, said = next(iter(layers)), listed(dict.fromkeys(layers.values()))
+    argument, nothing = ("skip_first", 0) if layers[name].startswith("skip_first") else ("skip", None)
+    return (
+        f"{said} leaves nothing out of {listed(map(quoted, layers))}, where there are no tokens, (examples, positions, "
+        f'features): say so, as in {argument}={{"{name}": {nothing}, "**": ...}}, or leave such layers out.'
+    )
 
 
 def _rank(real: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from homolog.analysis.model_similarity_lines import pair_table
 from homolog.diagnostics import HomologWarning
 from homolog.plot import dendrogram, embedding, model_heatmap
 from homolog.reporting.sections import Section
-from homolog.results import chosen_measure, models_in, written_probability
+from homolog.results import chosen_measure, models_in, told_examples, written_probability
 
 if TYPE_CHECKING:
     import pandas
@@ -40,7 +40,7 @@ def sections_of(result: xarray.Dataset, groups: Any = None) -> tuple[str, list[S
     Where the values of the first measure cannot become distances, as those of hsic, there is the table of pairs alone.
     """
     name = chosen_measure(result, None)
-    examples = f" over {int(result.attrs['n_examples'])} examples" if "n_examples" in result.attrs else ""
+    examples = f" over {told_examples(result)}" if "n_examples" in result.attrs else ""
     told = f"{result.sizes['model_a']} models compared{examples} with homolog, one number for each pair."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HomologWarning)  # what they say stands in the text of the sections

@@ -18,7 +18,7 @@ from homolog.reporting.explorer_data import explorer_data, safe_json
 from homolog.reporting.measure_texts import about_measure, grouped
 from homolog.reporting.model_similarity_sections import sections_of_many
 from homolog.reporting.sections import rendered
-from homolog.results import check_result, companion, measure_names, two_by_two, two_models
+from homolog.results import check_result, companion, measure_names, told_examples, two_by_two, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -165,7 +165,7 @@ _IDENTITY = {
 
 def _origins(result: xarray.Dataset, many: bool) -> Iterator[tuple[str, str]]:
     """Yield where the numbers come from, as pairs of what and how."""
-    yield "examples", str(int(result.attrs["n_examples"]))
+    yield "examples", told_examples(result).removesuffix(" examples")
     yield "homolog", result.attrs["homolog_version"]
     if "row_identity" in result.attrs:
         yield "row identity", _IDENTITY[result.attrs["row_identity"]]

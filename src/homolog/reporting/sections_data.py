@@ -13,7 +13,7 @@ from homolog.reporting import model_similarity_sections, redundancy_sections, tr
 from homolog.reporting.measure_texts import about_measure, grouped
 from homolog.reporting.sections import Section, rendered
 from homolog.result_kinds import MADE_BY, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, kind_of
-from homolog.results import measure_names
+from homolog.results import measure_names, told_examples
 
 if TYPE_CHECKING:
     import xarray
@@ -61,6 +61,7 @@ def title_of(result: xarray.Dataset) -> str:
 def _origins(result: xarray.Dataset) -> Iterator[tuple[str, str]]:
     """Yield where the numbers come from, as pairs of what and how."""
     yield "made by", MADE_BY[kind_of(result)]
-    for name, what in (("n_examples", "examples"), ("homolog_version", "homolog")):
-        if name in result.attrs:
-            yield what, printable(str(result.attrs[name]))
+    if "n_examples" in result.attrs:
+        yield "examples", told_examples(result).removesuffix(" examples")
+    if "homolog_version" in result.attrs:
+        yield "homolog", printable(str(result.attrs["homolog_version"]))

@@ -135,7 +135,7 @@ def _recorder(pair: TwoModels, sources: list[Source], exact: bool, side: int) ->
 def _one_pass(runner: Runner, state: Any, bar: Any) -> None:
     examples, limit = 0, runner.pair.options[0].max_examples
     for index, raws in enumerate(_raw_batches(runner.pair)):
-        taken = runner.taken(raws, index + 1, None if limit is None else limit - examples)
+        taken = runner.taken(raws, index + 1, examples, None if limit is None else limit - examples)
         _add(state, taken, runner.pair.same)
         count = taken[0].examples
         del taken  # before the next batch puts out as much again
@@ -158,11 +158,11 @@ class Runner:
     sources: list[Source]
     recorders: list[Recorder]
 
-    def taken(self, raws: tuple[Any, ...], number: int, remaining: int | None) -> list[BatchOutput]:
-        """Run a batch."""
+    def taken(self, raws: tuple[Any, ...], number: int, start: int, remaining: int | None) -> list[BatchOutput]:
+        """Run a batch, before which `start` examples of the data were run."""
         sides = 1 if self.pair.one_forward else 2
         prepared = [
-            batches.prepare_batch(raw, options, source)
+            replace(batches.prepare_batch(raw, options, source), start=start)
             for raw, options, source in zip((raws * 2)[:sides], self.pair.options, self.sources, strict=False)
         ]
         if prepared[0].size != prepared[-1].size:

@@ -80,6 +80,7 @@ def _attributes(walk: Walk, cautions: Sequence[Caution]) -> dict[str, Any]:
         "title": TRAJECTORY,
         "homolog_version": version("homolog"),
         "n_examples": np.int32(walk.n_examples),
+        **({"n_units": np.int32(walk.n_units)} if walk.n_units else {}),
         "measures": json.dumps(list(walk.measures)),
         "model": walk.provenance.get("model", "a network"),
         "activations": json.dumps(dict(walk.provenance), ensure_ascii=False),

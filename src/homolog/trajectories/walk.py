@@ -15,7 +15,9 @@ import numpy as np
 from homolog.activations import Module, identified
 from homolog.diagnostics import Caution, ExtractionWarning, HomologWarning, listed, unknown_pairing
 from homolog.engine import compare
+from homolog.engine.planning import rows_of_examples
 from homolog.extraction.digests import hashed, numbers
+from homolog.inference.units import count_of
 from homolog.measures.record import Measure
 from homolog.measures.registry import OF_THE_CALLER
 from homolog.names import shown
@@ -47,6 +49,8 @@ class Walk:
     layers: list[str] = field(default_factory=list)
     modules: Mapping[str, Module] = field(default_factory=dict)
     n_examples: int = 0
+    n_units: int = 0
+    """Examples whose rows are several; 0 where each row is one."""
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, progress: bool | None) -> list[Row]:
@@ -99,6 +103,8 @@ class Walk:
                 f"last: extract all of them with the same layers=."
             )
         self.modules, self.n_examples, self.provenance = first.modules, first.n, first.provenance
+        units = rows_of_examples([first])
+        self.n_units = 0 if units is None else count_of(units)
 
     def _request(self, ends: Mapping[int, Taken]) -> dict[str, str]:
         """Say what was asked for beside the extraction, and of which checkpoints."""
