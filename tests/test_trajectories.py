@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -275,10 +276,56 @@ def test_data_are_read_again_for_every_checkpoint_in_one_order(folder, result):
         hl.compare_checkpoints(build, folder, examples(), dtpye="float16")
 
 
-def test_a_checkpoint_that_diverged_is_named(tmp_path):
-    states = by_step(moments(4))
-    states[200]["2.weight"][0, 0] = np.inf
+def test_a_checkpoint_that_diverged_has_no_values_and_is_named(tmp_path):
+    states = by_step(moments(5))
+    states[200]["2.weight"][0, 0] = np.nan
     rows = tmp_path / "rows.jsonl"
-    with pytest.raises(ValueError, match="layer '2' of checkpoint 200 must be finite"):
-        hl.compare_checkpoints(build, states, examples(), out=rows)
-    assert len(rows.read_text().splitlines()) == 1 + 2
+    with pytest.warns(hl.ExtractionWarning, match="layer 2 holds NaN or infinity in checkpoint 200"):
+        found = hl.compare_checkpoints(build, states, examples(), out=rows, measures="cka")
+    with pytest.warns(hl.ExtractionWarning):
+        assert hl.compare_checkpoints(build, states, examples(), out=rows, resume=True, measures="cka").identical(found)
+    undefined = found["cka"].isnull()
+    assert undefined.sel(layer="2", against="last")["step"].values[
+        undefined.sel(layer="2", against="last")
+    ].tolist() == [200]
+    assert undefined.sel(layer="2", against="previous").sel(step=300)
+    assert not undefined.sel(layer="0", against="last").any()
+    assert np.isfinite(found["settled_step"].values).all()
+
+
+def test_layers_of_one_end_only_are_named():
+    x = np.random.default_rng(0).normal(size=(3, 50, 4))
+    with pytest.warns(
+        hl.ExtractionWarning, match="only one of the first and the last checkpoint has are left out: old, new"
+    ):
+        found = hl.compare_checkpoints(
+            None, {0: {"a": x[0], "old": x[1]}, 1: {"a": x[1], "new": x[2]}}, None, measures="cka"
+        )
+    assert found["layer"].values.tolist() == ["a"]
+
+
+@pytest.mark.parametrize("against", ["previous", ("first", "previous", "last")])
+@pytest.mark.parametrize("places", [(1, 2), (1, 3)])
+def test_outputs_are_the_same_only_where_every_number_is(against, places):
+    """A few rows, one column beside a much larger one, or dead layers alone make no equality; rounding does not undo it."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 300, 8))
+    x[:, :, 3] *= 1e5
+    few_rows, column, dead = x[0].copy(), x[0].copy(), np.ones((300, 5))
+    few_rows[150:153] += rng.normal(size=(3, 8))
+    column[:, 7] = rng.normal(size=300)
+    for other, same in ((x[0] * (1 + 1e-15), True), (few_rows, False), (column, False), (x[0] + 1e-6, False)):
+        layers = [{"a": each, "dead": dead} for each in x]
+        layers[places[0]] = {"a": x[0], "dead": dead}
+        layers[places[1]] = {"a": other, "dead": dead}
+        layers[0] = {"a": x[3] + 1, "dead": dead}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", hl.ConstantLayerWarning)
+            found = hl.compare_checkpoints(None, by_step(layers), None, measures="cka", against=against)
+        assert found["same_by"].values.tolist() == ["outputs" if same and k == places[1] else "" for k in range(4)]
+
+
+def test_dead_layers_alone_make_no_networks_the_same():
+    with pytest.warns(hl.ConstantLayerWarning):
+        found = hl.compare_checkpoints(None, by_step([{"a": np.ones((50, 3))}] * 3), None, measures="cka")
+    assert found["same_as"].values.tolist() == ["", "", ""]

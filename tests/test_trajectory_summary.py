@@ -11,6 +11,7 @@ import xarray
 from small_checkpoints import build, examples, moments
 
 import homolog as hl
+from homolog.analysis.trajectory_summary import rank_order
 from homolog.trajectories.settling import settled_places
 
 
@@ -54,7 +55,12 @@ def settling_at(places, count=8, start=0.2):
         ([0.2, np.nan, 0.995, 1.0], "similarity", 1.0, 2),
         ([0.2, 0.5, 0.9, np.nan], "similarity", 1.0, -1),
         ([5.0, 19.9, 20.1, 20.0], "similarity", None, 1),  # as HSIC, whose end is no 1
-        ([0.5, 0.02, 0.01, 0.0], "distance", 1.0, 2),
+        ([0.5, 0.02, 0.005, 0.0], "distance", 1.0, 2),
+        ([0.008, 0.004, 0.002, 0.0], "distance", 2.0, 3),  # of a range that the values never fill
+        ([9.0, 4.0, 2.0, 1.0], "similarity", None, 3),  # as HSIC of activations that shrink
+        ([0.3, 0.2, 0.1, 0.0], "similarity", None, 3),  # a distance of the caller's, taken for a similarity
+        ([0.3, 2.0, 4.0, np.inf], "similarity", None, -1),
+        ([0.2, 0.995, np.nan, 1.0], "similarity", 1.0, 1),
         ([50.0, 0.6, 0.4, 0.0], "distance", None, 2),
     ],
 )
@@ -62,20 +68,72 @@ def test_settled_is_within_a_hundredth_from_there_on(column, kind, high, place):
     assert settled_places(np.array(column)[:, None], kind, high).tolist() == [place]
 
 
-def test_lower_layers_that_settle_first_are_told_from_those_that_start_nearer():
+def test_the_order_of_settling_is_told_and_none_of_the_way():
     first = str(hl.summary(made(settling_at([2, 3, 4, 5, 6, 7]))))
-    assert "Lower layers settle first (rank correlation 1.00" in first
-    assert "of their own way, lower layers have covered more at the same step" in first
+    assert "Lower layers settle first (rank correlation 1.00, p = 0.0028" in first  # 2 of 720 orders
     later = str(hl.summary(made(settling_at([7, 6, 5, 4, 3, 2]))))
     assert "Higher layers settle first (rank correlation -1.00" in later
-    assert "of their own way, higher layers have covered more" in later
     # All go the same share of their way at each step, and the lower ones have less of it.
     way = np.array([*(1 - 0.5 ** np.arange(11)), 1.0])[:, None]
     start = np.array([0.9, 0.8, 0.6, 0.4, 0.2, 0.05])
     nearer = str(hl.summary(made(start + (1 - start) * way)))
     assert "Lower layers settle first" in nearer
-    assert "no order can be told from the share of their own way" in nearer
-    assert "they start at 0.05 to 0.90" in nearer
+    assert "(they start at 0.05 to 0.90)" in nearer
+    for said in (first, later, nearer):
+        assert "have covered" not in said
+        assert "which layers are faster on their way cannot be told" in said
+        assert "needs another seed" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "pvalue"),
+    [([1, 2, 3, 4, 5], 2 / 120), ([2, 1, 3, 4, 5], 10 / 120), ([3.0, np.nan, 2, 1], 2 / 6), ([1, 1, 2, 2], 8 / 24)],
+)
+def test_pvalues_of_the_order_are_exact_for_few_layers(values, pvalue):
+    from scipy.stats import spearmanr
+
+    values = np.array(values, dtype=float)
+    known = values[~np.isnan(values)]
+    found = rank_order(values)
+    np.testing.assert_allclose(found, (spearmanr(np.arange(len(known)), known).statistic, pvalue), rtol=1e-12)
+
+
+def test_pvalues_of_the_order_of_many_layers_are_of_random_orders():
+    values = np.random.default_rng(3).normal(size=14)
+    from scipy.stats import spearmanr
+
+    assert abs(rank_order(values).pvalue - spearmanr(np.arange(14), values).pvalue) < 0.02
+    assert rank_order(np.arange(20.0)).pvalue == 1 / 10_000
+
+
+def test_a_part_of_a_trajectory_keeps_its_end_and_its_order_of_layers():
+    x, noise = np.random.default_rng(0).normal(size=(2, 6, 60, 4))
+    moments = {
+        step: {f"l{i}": x[i] + noise[i] * max(0, 1 - step / (20 + 15 * i)) for i in range(6)}
+        for step in range(0, 110, 10)
+    }
+    whole = hl.compare_checkpoints(None, moments, None, measures=["cka", "cka(estimator=debiased)"])
+    said = hl.summary(whole).sentences[1:-1]
+    assert "Lower layers settle first" in said[1]
+    for part in (whole.isel(step=slice(0, 5)), whole.isel(step=slice(None, None, -1)), whole.isel(step=[0, 0, 10])):
+        assert hl.summary(part).sentences[1:-1] == said
+    turned = whole.isel(layer=slice(None, None, -1))
+    assert hl.summary(turned).sentences[2] == said[1]
+    second = json.loads(whole.attrs["measures"])[1]
+    backwards = hl.summary(whole.isel(step=slice(None, None, -1)), second).sentences[1:-1]
+    assert backwards == hl.summary(whole, second).sentences[1:-1]
+    assert "the last checkpoint was left out" in str(hl.summary(whole.isel(step=slice(0, 5)), second))
+    for dimension in ("step", "layer"):
+        with pytest.raises(ValueError, match=f"must keep at least one {dimension}"):
+            hl.summary(whole.isel({dimension: []}))
+
+
+def test_missing_values_are_passed_over_and_said():
+    values = settling_at([2, 3, 4, 5, 6, 6])
+    values[4] = np.nan
+    said = str(hl.summary(made(values)))
+    assert "; missing values of at 4 were passed over." in said
+    assert "from step 20 on block0" in said
 
 
 @pytest.mark.parametrize(
@@ -86,8 +144,6 @@ def test_lower_layers_that_settle_first_are_told_from_those_that_start_nearer():
         (settling_at([2, 7, 3, 6, 2, 5]), "No order of the layers can be told from when they settle"),
         (settling_at([7] * 6), "No layer is within 1 % of its end before the last checkpoint"),
         (np.ones((4, 6)), "All layers are within 1 % of their end from the first checkpoint on"),
-        (np.ones((4, 6)), "since too few layers start away from it"),
-        (settling_at([1] * 6, count=2), "since there is no checkpoint between the first and the last"),
         (np.full((4, 6), np.nan), "When layers settle is not known"),
     ],
 )
@@ -116,7 +172,7 @@ def test_checkpoints_that_are_the_same_network_are_named():
     moved = {1: {"a": x}, 2: {"a": x[::-1].copy()}, 3: {"a": x * (1 + 1e-15)}}
     result = hl.compare_checkpoints(None, moved, None)
     assert result["same_by"].values.tolist() == ["", "", "outputs"]
-    assert "1, 3: they give the same outputs to rounding" in str(hl.summary(result))
+    assert "Perhaps the same network under different names: 1, 3: they give the same outputs" in str(hl.summary(result))
 
 
 def test_tables_and_parts_of_a_trajectory(tmp_path):
@@ -162,6 +218,8 @@ def test_the_picture_has_a_line_per_layer_by_depth_over_logarithms_of_steps():
     assert hl.plot.trajectory(made(settling_at([2], count=3), steps=[1, 10, 100])).get_xscale() == "log"
     assert hl.plot.trajectory(made(settling_at([2], count=3), steps=[0, 1, 2])).get_xscale() == "linear"
     assert hl.plot.trajectory(made(settling_at([2], count=3), steps=[-1, 10, 100])).get_xscale() == "linear"
+    before = made(settling_at([2], count=3), against="previous")
+    assert "previous" in hl.plot.trajectory(before).get_ylabel()  # what the summary recommends
     with pytest.raises(KeyError, match="against must be one of last, which this result has, got 'first'"):
         hl.plot.trajectory(made(settling_at([2])), against="first")
 

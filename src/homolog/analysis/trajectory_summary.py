@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,7 @@ from homolog.diagnostics import listed
 from homolog.names import shown
 from homolog.result_kinds import TRAJECTORY, check_kind
 from homolog.results import chosen_measure, told_examples, written_probability
-from homolog.trajectories.settling import settled_steps, share_covered, towards_last
+from homolog.trajectories.settling import has_end, in_order, settled_steps, towards_last
 
 if TYPE_CHECKING:
     import pandas
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 FEWEST = 5
 """Layers that are needed for an order of theirs to be more than chance at 0.05."""
 ALPHA = 0.05
-_NEARER = "To start nearer to the end is not to settle earlier"
+_NEARER = (
+    "To start nearer to the end is not to learn faster, and which layers are faster on their way cannot be told from such "
+    "values; the layers of one run are no independent cases, so that the order needs another seed"
+)
+MOST_ORDERS = 9_999
+"""Orders of the layers that are tried where all would be too many."""
 MOST_GROUPS = 4
 """Steps at which layers settle that a sentence names."""
 
@@ -56,16 +62,20 @@ def checked(result: xarray.Dataset, measure: str | None) -> str:
             f"a trajectory must keep its dimensions against, step and layer, got {held}: select with lists, "
             f"result.sel(layer=[name])."
         )
+    empty = next((dimension for dimension in ("against", "step", "layer") if not result.sizes[dimension]), None)
+    if empty is not None:
+        raise ValueError(f"a trajectory must keep at least one {empty}, got none: select fewer away.")
     return name
 
 
 def _compared(result: xarray.Dataset, name: str) -> str:
     steps, references = result["step"].values, [f"the {each}" for each in result["against"].values]
-    many = len(references) > 1
+    many, one = len(references) > 1, len(steps) == 1
     against = f"{', '.join(references[:-1])} and {references[-1]}" if many else references[0]
     told = "smaller" if result[name].attrs["kind"] == "distance" else "larger"
+    when = f"of step {steps[0]:g}, was" if one else f"from step {steps.min():g} to {steps.max():g}, were"
     return (
-        f"{_count(len(steps), 'checkpoint')} of {shown(result.attrs['model'])}, from step {steps[0]:g} to {steps[-1]:g}, were "
+        f"{_count(len(steps), 'checkpoint')} of {shown(result.attrs['model'])}, {when} "
         f"compared with {against} one, each of {_count(result.sizes['layer'], 'layer')} with itself, over "
         f"{told_examples(result)} by {name}, of which {told} values are more alike."
     )
@@ -74,31 +84,43 @@ def _compared(result: xarray.Dataset, name: str) -> str:
 def _settled(result: xarray.Dataset, name: str) -> str:
     """Say from which step on each layer is within 1 % of its end."""
     found, steps = settled_steps(result, name), result["step"].values
+    first, last = (
+        float(result.attrs.get(f"{end}_step", own)) for end, own in (("first", steps.min()), ("last", steps.max()))
+    )
     layers = [shown(layer) for layer in result["layer"].values]
     at = {
         step: [layers[place] for place in np.flatnonzero(found == step)] for step in np.unique(found[~np.isnan(found)])
     }
     if not at:
+        if not has_end(result):
+            return "When layers settle is not known by this measure: the last checkpoint was left out of this part of the result."
         return "When layers settle is not known: no value against the last checkpoint is defined."
-    if set(at) == {steps[-1]}:
+    if set(at) == {last}:
         return (
             "No layer is within 1 % of its end before the last checkpoint: training may not have come to rest, or checkpoints "
             "lie too far apart."
         )
-    if set(at) == {steps[0]}:
+    if set(at) == {first}:
         return "All layers are within 1 % of their end from the first checkpoint on: nothing that this measure sees was learned."
-    told = [f"from step {step:g} on{_last(step, steps)} {listed(names)}" for step, names in at.items()]
+    told = [
+        f"from step {step:g} on{' (the last, where all are)' if step == last else ''} {listed(names)}"
+        for step, names in at.items()
+    ]
     if len(told) > MOST_GROUPS:
-        told = [*told[:2], f"… ({len(told) - 4} more steps)", *told[-2:]]
-    return f"Within 1 % of their end, and there to stay, are {'; '.join(told)}."
+        more = len(told) - MOST_GROUPS
+        told = [*told[:2], f"… ({_count(more, 'more step')})", *told[-2:]]
+    return f"Within 1 % of their end, and there to stay, are {'; '.join(told)}{_holes(result, name)}."
 
 
-def _last(step: float, steps: np.ndarray) -> str:
-    return " (the last, where all are)" if step == steps[-1] else ""
+def _holes(result: xarray.Dataset, name: str) -> str:
+    """Say which checkpoints were passed over, since values of theirs are missing."""
+    missing = np.isnan(towards_last(result, name)).any(axis=1)
+    labels = result["checkpoint"].values[in_order(result)][missing]
+    return f"; missing values of {listed(map(shown, labels))} were passed over" if len(labels) else ""
 
 
 def _order(result: xarray.Dataset, name: str) -> Iterator[str]:
-    """Say whether lower layers settle first, and whether that is because they start nearer."""
+    """Say whether lower layers settle first, and what that does not mean."""
     settled = settled_steps(result, name)
     known = ~np.isnan(settled)
     if known.sum() < FEWEST:
@@ -106,58 +128,58 @@ def _order(result: xarray.Dataset, name: str) -> Iterator[str]:
             f"Whether lower layers settle first cannot be told of {_count(int(known.sum()), 'layer')}: {FEWEST} or more are "
             f"needed for an order to be more than chance."
         )
-        return
-    if len(set(settled[known])) == 1:
+    elif len(set(settled[known])) == 1:
         yield "Whether lower layers settle first cannot be told: all are first within 1 % of their end at the same checkpoint."
     else:
-        yield _first(rank_order(settled))
-    yield _way(result, name)
+        depth = np.asarray(result["depth"].values if "depth" in result.coords else np.arange(len(settled)))
+        yield _first(rank_order(settled[np.argsort(depth)]))
+        yield _nearer(result, name)
 
 
 def _first(order: Order) -> str:
     if order.pvalue > ALPHA:
         return f"No order of the layers can be told from when they settle ({order.told})."
     which = "Lower" if order.correlation > 0 else "Higher"
-    return f"{which} layers settle first ({order.told})."
+    return f"{which} layers settle first ({order.told}, as if layers were independent)."
 
 
-def _way(result: xarray.Dataset, name: str) -> str:
-    """Say whether lower layers are faster on their way, which starting nearer to the end is not."""
+def _nearer(result: xarray.Dataset, name: str) -> str:
+    """Say that layers which start nearer are there earlier, and nothing of how fast they are."""
     first = towards_last(result, name)[0]
-    start = f"they start at {np.nanmin(first):.2f} to {np.nanmax(first):.2f}"
-    covered = share_covered(result, name)[1:-1]
-    if not len(covered) or np.sum(~np.isnan(covered).all(axis=0)) < FEWEST:
-        why = (
-            "there is no checkpoint between the first and the last"
-            if not len(covered)
-            else "too few layers start away from it"
-        )
-        return f"{_NEARER}, and {start}: of the way itself nothing can be told, since {why}."
-    order = rank_order(covered.mean(axis=0).round(6))  # equal shares may differ by rounding
-    if np.isnan(order.pvalue) or order.pvalue > ALPHA:
-        said = "no order can be told from the share of their own way that layers have covered"
-    else:
-        which = "lower" if order.correlation < 0 else "higher"
-        said = f"of their own way, {which} layers have covered more at the same step"
-    return f"{_NEARER}, and {start}: {said} ({order.told})."
+    begins = float(result["step"].values.min()) == float(result.attrs.get("first_step", result["step"].values.min()))
+    if not begins or np.isnan(first).all():
+        return f"{_NEARER}."
+    return f"{_NEARER} (they start at {np.nanmin(first):.2f} to {np.nanmax(first):.2f})."
 
 
 def rank_order(values: np.ndarray) -> Order:
-    """Return Spearman's rank correlation of depth with a number of each layer, of those that have one."""
-    from scipy.stats import spearmanr
+    """Return Spearman's rank correlation of depth with a number of each layer, and its p-value over orders of the layers.
 
-    known = np.flatnonzero(~np.isnan(values))
-    if len(known) < 3 or len(set(values[known])) == 1:
+    All orders are tried where these are up to 40,320, of 8 layers, else 9,999 random ones: few layers are too few for a formula.
+    """
+    from scipy.stats import rankdata
+
+    known = values[~np.isnan(values)]
+    if len(known) < 3 or len(set(known)) == 1:
         return Order(np.nan, np.nan)
-    found = spearmanr(known, values[known])
-    return Order(float(found.statistic), float(found.pvalue))
+    depth = np.arange(len(known)) - (len(known) - 1) / 2
+    ranks = rankdata(known)
+    ranks -= ranks.mean()
+    found = depth @ ranks
+    if len(known) <= 8:
+        orders, own = np.array(list(itertools.permutations(ranks))), 0
+    else:
+        orders, own = np.random.default_rng(0).permuted(np.tile(ranks, (MOST_ORDERS, 1)), axis=1), 1
+    reached = np.abs(orders @ depth) >= abs(found) - 1e-9
+    pvalue = (reached.sum() + own) / (len(orders) + own)
+    return Order(float(found / np.sqrt((depth @ depth) * (ranks @ ranks))), float(pvalue))
 
 
 def _same(result: xarray.Dataset) -> Iterator[str]:
     """Say which checkpoints are the same network."""
     for by, what in (
         ("weights", "have equal weights"),
-        ("outputs", "give the same outputs to rounding, though weights differ"),
+        ("outputs", "give the same outputs to rounding in all layers that were compared"),
     ):
         groups: dict[str, list[str]] = {}
         for label, same, how in zip(
@@ -168,7 +190,12 @@ def _same(result: xarray.Dataset) -> Iterator[str]:
         if groups:
             told = "; ".join(listed(map(shown, names)) for names in list(groups.values())[:MOST_GROUPS])
             more = f"; and {len(groups) - MOST_GROUPS} more groups" if len(groups) > MOST_GROUPS else ""
-            yield f"The same network under different names: {told}{more}: they {what}."
+            said = (
+                "The same network under different names"
+                if by == "weights"
+                else "Perhaps the same network under different names"
+            )
+            yield f"{said}: {told}{more}: they {what}."
 
 
 def _count(number: int, what: str) -> str:
@@ -202,17 +229,14 @@ def trajectory_table(result: xarray.Dataset, measure: str | None = None) -> pand
 
 
 def settling_table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFrame:
-    """Return one row per layer: where it starts, from when on it stays within 1 % of its end, how far it came half-way."""
+    """Return one row per layer: where it starts, and from when on it stays within 1 % of its end."""
     import pandas
 
     name = checked(result, measure)
-    first, covered = towards_last(result, name)[0], share_covered(result, name)
-    half = result.sizes["step"] // 2
     return pandas.DataFrame(
         {
             "layer": result["layer"].values.astype(str),
-            "first value": first,
+            "first value": towards_last(result, name)[0],
             "within 1 % of its end from step": settled_steps(result, name),
-            f"share of its way covered at step {result['step'].values[half]:g}": covered[half],
         }
     )

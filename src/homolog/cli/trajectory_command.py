@@ -101,7 +101,7 @@ def trajectory(
             memory=memory,
             **chosen,
         )
-    _print(result)
+    _print(result, drawn=plot is not None and report is not None)
     if out is not None:
         output.write_file(out, partial(result.to_netcdf, engine=output.netcdf_engine()))
     if plot is not None:
@@ -116,13 +116,17 @@ def _how_to_go_on(rows: Path | None) -> str:
     return f"what is finished is safe in {str(rows)!r}; the same command with --resume goes on from there."
 
 
-def _print(result: Any) -> None:
+def _print(result: Any, *, drawn: bool) -> None:
     """Print when layers settle, and below it what the result says."""
     if "last" in result["against"].values:
         table = settling_table(result)
         cells = [["" if value != value else _written(value) for value in row] for row in table.itertuples(index=False)]
         print_table(list(table.columns), cells)
     written = f"Next, {WHY['trajectory']}: add --plot curves.png or --report page.html"
+    if drawn:
+        written = (
+            "Next, to see whether the order is one of chance: train with another seed, and compare its checkpoints too"
+        )
     summary_output.print_sentences(result, lambda step, result: written)
 
 

@@ -25,7 +25,7 @@ def trajectory(
     result: xarray.Dataset,
     measure: str | None = None,
     *,
-    against: str = "last",
+    against: str | None = None,
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | None = None,
@@ -40,7 +40,7 @@ def trajectory(
     measure
         which of its measures; the first by default.
     against
-        "first", "previous" or "last".
+        "first", "previous" or "last"; by default the last of these that the result has.
     cmap
         colour map of matplotlib, or its name; by default viridis, dark for the first layers.
     vmin, vmax
@@ -71,6 +71,8 @@ def trajectory(
     """
     name = checked(result, measure)
     held = [str(each) for each in result["against"].values]
+    if against is None:
+        against = next(each for each in ("last", "previous", "first") if each in held)
     if against not in held:
         raise KeyError(f"against must be one of {', '.join(held)}, which this result has, got {against!r}.")
     if ax is None:

@@ -52,7 +52,8 @@ def compare_checkpoints(
     ----------
     build
         function without arguments that makes the network (torch.nn.Module), such as its class. It is called once, and the
-        weights of each checkpoint are loaded into the one network. None where checkpoints are models or activations themselves.
+        weights of each checkpoint are loaded into a copy of what it makes. None where checkpoints are models or activations
+        themselves.
     checkpoints
         a folder, a glob ("run/*.safetensors"), a list, or a mapping label → checkpoint. A checkpoint is a file of weights
         (.safetensors; .pt, .pth, .ckpt and .bin with `weights_only=True`, which runs nothing), a folder of Hugging Face's, a
@@ -69,8 +70,9 @@ def compare_checkpoints(
         as for `homolog.extract`.
     steps
         the step of training of each checkpoint, in the order given (of a folder or glob: numbers in names by size), or label →
-        step. By default from the names: the number after "step", else the only one that differs, else the one after "epoch";
-        where names tell none, 0, 1, 2 … under a warning. Checkpoints are sorted by step.
+        step. By default keys that are numbers, or from the names: the number after "step", else the only one that differs, else
+        the one after "epoch"; where names tell none, or steps begin anew in each epoch, 0, 1, 2 … under a warning. Checkpoints
+        are sorted by step.
     labels
         what checkpoints are called; by default their files without ending, or the keys of the mapping.
     out
@@ -108,9 +110,13 @@ def compare_checkpoints(
 
     Notes
     -----
-    "Within 1 % of its end" means: for a similarity at least 0.99 of the value of the last checkpoint with itself; for a distance
-    at most 1 % of its largest possible value, or of its first where it has none. Every layer is there at the last checkpoint, by
-    definition. Equal outputs are told from 128 numbers of each layer.
+    "Within 1 % of its end" means: for a similarity that ends at its largest possible value at least 0.99 of that; for a distance
+    at most 1 % of the largest that any layer has against the last checkpoint; for another similarity, such as one without a
+    largest value, within 1 % of the farthest from its end that the layer has been. Missing values are passed over. Every layer is
+    there at the last checkpoint, by definition.
+
+    Equal outputs are told from all numbers where two checkpoints are compared, else from 64 sums of each layer that every number
+    has a part in. Layers that are constant in both say nothing. A checkpoint with NaN or infinity has no values, under a warning.
 
     Memory: one network and the weights being loaded, the activations of the present and of the previous checkpoint, and what
     the comparison of one layer takes. Those of the first and the last are on disk, in the folder for temporary files. Cost: one

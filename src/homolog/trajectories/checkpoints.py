@@ -89,18 +89,18 @@ def _named(names: list[str]) -> list[float] | None:
     )
 
 
-def _positions(found: list[Checkpoint], *, named: bool) -> list[int]:
+def _positions(found: list[Checkpoint], *, named: bool) -> list[float]:
     """Return the places of checkpoints in the order of epoch and step, or in which they were given, under a warning."""
     labels = [one.label for one in found]
     places = places_of(labels) if named else None
+    numbers: list[float] = list(range(len(found)) if places is None else places)
     if places is None:
-        numbers = list(range(len(found)))
         why, remedy = (
             "nothing tells at which step of training the checkpoints were saved",
             "or a mapping step → checkpoint",
         )
     else:
-        numbers, remedy = places, "counted over all epochs"
+        remedy = "counted over all epochs"
         why = "the steps in the names of the checkpoints begin anew in each epoch"
     order = listed(label for _, label in sorted(zip(numbers, labels, strict=True)))
     message = f"{why}, so that they are numbered 0, 1, 2 … in this order: {order}; pass steps=, {remedy}."

@@ -14,7 +14,8 @@ from homolog.diagnostics import Caution
 from homolog.engine.result import measure_attributes
 from homolog.inference.uncertainty import MEANINGS
 from homolog.result_kinds import TRAJECTORY
-from homolog.trajectories.settling import same_networks, settled_steps
+from homolog.trajectories.sameness import same_networks
+from homolog.trajectories.settling import settled_steps
 from homolog.trajectories.walk import COMPANIONS, LAST, Row, Walk, as_array
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def _coordinates(walk: Walk, rows: Sequence[Row]) -> dict[str, Any]:
         "checkpoint": ("step", labels),
         "same_as": ("step", same_as),
         "same_by": ("step", same_by),
+        "depth": ("layer", np.arange(len(walk.layers), dtype=np.int32)),
         "features": ("layer", np.array(rows[0]["features"], dtype=np.int32)),
     }
     for what in Module._fields:
@@ -79,6 +81,8 @@ def _attributes(walk: Walk, cautions: Sequence[Caution]) -> dict[str, Any]:
     return {
         "title": TRAJECTORY,
         "homolog_version": version("homolog"),
+        "first_step": float(walk.checkpoints[0].step),
+        "last_step": float(walk.checkpoints[-1].step),
         "n_examples": np.int32(walk.n_examples),
         **({"n_units": np.int32(walk.n_units)} if walk.n_units else {}),
         "measures": json.dumps(list(walk.measures)),

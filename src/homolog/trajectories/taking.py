@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -30,8 +31,10 @@ from homolog.rows import Rows
 
 _NOT_HERE = ("model", "data", "out", "resume", "progress", "memory")
 """What `extract` takes and a trajectory decides itself."""
-LOOKED_AT = (16, 8)
-"""Rows and columns of a layer that are kept, to tell equal outputs."""
+GIVEN = "activations "
+"""What the digest of activations begins with, of which nobody knows the weights."""
+PRINT = (4, 16)
+"""Sums over rows, and over columns, that are kept of a layer to tell equal outputs."""
 
 
 @dataclass
@@ -79,7 +82,7 @@ class Taking:
     def digest(self, content: Any) -> str:
         """Digest the weights of a model, or activations; of a function of the caller's own what it computes."""
         if isinstance(content, Activations):
-            return _digest_of(content)
+            return f"{GIVEN}{_digest_of(content)}"
         source = source_of(content, self.options)
         digest = source.digest()
         if digest == "none of its own":
@@ -138,17 +141,45 @@ def block_of(array: Any, rows: Any) -> np.ndarray:
     return np.asarray(array[rows] if isinstance(array, Rows) else to_numpy(array[rows]))
 
 
-def sample_of(layers: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return a few numbers of each layer, always the same ones, after the part by which equal ones may differ."""
-    found = {}
-    for name, array in layers.items():
-        rng = np.random.default_rng(0)
-        rows, columns = (
-            np.unique(rng.integers(0, size, most)) for size, most in zip(array.shape, LOOKED_AT, strict=True)
-        )
-        block = block_of(array, rows)[:, columns].astype(np.float64)
-        found[name] = [rounding(array), *map(float, block.ravel())]
-    return found
+def is_finite(array: Any) -> bool:
+    """Say whether a layer holds neither NaN nor infinity."""
+    return all(bool(np.isfinite(block_of(array, part)).all()) for part in _parts(*array.shape))
+
+
+def print_of(layers: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return a few numbers of each layer that every row and every column has a part in.
+
+    Rows and columns are added up with random weights that are always the same, each column after division by its largest
+    number, so that none hides another. First stands by how much the sums of equal layers may differ; NaN alone stands for a
+    layer that is constant, which networks that differ may share.
+    """
+    return {name: _sums(array) for name, array in layers.items()}
+
+
+def _sums(array: Any) -> list[float]:
+    rows, columns = map(int, array.shape)
+    largest, varies, first = np.zeros(columns), False, block_of(array, slice(0, 1))
+    for part in _parts(rows, columns):
+        block = block_of(array, part)
+        largest = np.maximum(largest, np.abs(block).max(axis=0, initial=0.0))
+        varies = varies or bool((block != first).any())
+    if not varies:
+        return [float("nan"), *map(float, first[0, : PRINT[1]] if rows else ())]
+    largest[largest == 0] = 1.0
+    left, right = (
+        np.random.default_rng(seed).normal(size=size)
+        for seed, size in ((0, (rows, PRINT[0])), (1, (columns, PRINT[1])))
+    )
+    sums = np.zeros(PRINT)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for part in _parts(rows, columns):
+            sums += left[part].T @ ((block_of(array, part) / largest) @ right)
+    return [rounding(array) * math.sqrt(rows * columns), *map(float, sums.ravel())]
+
+
+def _parts(rows: int, columns: int) -> Iterator[slice]:
+    step = max(1, (1 << 18) // max(1, columns))
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def data_digest(layers: Activations) -> str:

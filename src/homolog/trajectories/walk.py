@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Module, identified
-from homolog.diagnostics import Caution, ExtractionWarning, HomologWarning, listed, unknown_pairing
+from homolog.diagnostics import Caution, ExtractionWarning, HomologWarning, give, listed, unknown_pairing
 from homolog.engine import compare
 from homolog.engine.planning import rows_of_examples
+from homolog.equal_layers import are_equal
 from homolog.extraction.digests import hashed, numbers
 from homolog.inference.units import count_of
 from homolog.measures.record import Measure
@@ -26,7 +27,7 @@ from homolog.progress import progress_bar
 from homolog.trajectories.checkpoints import Checkpoint
 from homolog.trajectories.networks import Network
 from homolog.trajectories.record import Record
-from homolog.trajectories.taking import OnDisk, Taken, Taking, data_digest, sample_of
+from homolog.trajectories.taking import OnDisk, Taken, Taking, data_digest, is_finite, print_of
 
 FIRST, PREVIOUS, LAST = "first", "previous", "last"
 REFERENCES = (FIRST, PREVIOUS, LAST)
@@ -97,6 +98,11 @@ class Walk:
         """Take from the first checkpoint, and the last, what is the same for all."""
         first, last = ends[0], ends[-1]
         self.layers = [name for name in first if name in last]
+        left_out = [name for name in (*first, *last) if name not in self.layers]
+        if left_out and self.layers:
+            message = f"layers that only one of the first and the last checkpoint has are left out: {listed(left_out)}."
+            with self.taking.noted():
+                give([Caution(ExtractionWarning, message)])
         if not self.layers:
             raise ValueError(
                 f"checkpoints must have layers of the same names, got {listed(first)} in the first and {listed(last)} in the "
@@ -151,8 +157,9 @@ class Walk:
         told = [*self._pairing(label, present, held), *self._missing(label, present)]
         cautions = [[caution.category.__name__, caution.message] for caution in told]
         values: dict[str, dict[str, list[float]]] = {}
+        equal: dict[str, dict[str, bool]] = {}
         for layer in self.layers:
-            found, warned = self._of_layer(layer, label, present, held)
+            found, warned = self._of_layer(layer, label, present, held, equal)
             cautions += warned
             for name, of_reference in found.items():
                 for reference, value in of_reference.items():
@@ -160,7 +167,8 @@ class Walk:
         own = {name: present[name] for name in self.layers if name in present}
         return {
             "values": values,
-            "sample": sample_of(own),
+            "equal": equal,
+            "print": print_of(own),
             "features": [int(own[name].shape[1]) if name in own else 0 for name in self.layers],
             "warnings": cautions,
         }
@@ -183,19 +191,24 @@ class Walk:
         return [Caution(ExtractionWarning, message)]
 
     def _of_layer(
-        self, layer: str, label: str, present: Any, held: Mapping[str, Any]
+        self, layer: str, label: str, present: Any, held: Mapping[str, Any], equal: dict[str, dict[str, bool]]
     ) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
-        """Return the values of a layer, by variable and reference, NaN where there is no reference."""
+        """Return the values of a layer, by variable and reference, NaN where there is no reference; note which are equal."""
         found = {name: dict.fromkeys(self.against, float("nan")) for name in self._variables()}
         told: list[list[str]] = []
         own = present.get(layer)
         # One reference at a time, since all of them together would be the memory of further layers.
         for reference in (name for name in REFERENCES if name in held and own is not None and layer in held[name]):
+            other = held[reference][layer]
+            equal.setdefault(reference, {})[layer] = are_equal(own, other)
+            if not (is_finite(own) and is_finite(other)):
+                told.append(_not_finite(layer, label))
+                continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", HomologWarning)
                 names = f"checkpoint {label}", f"the {reference} checkpoint"
                 result = compare(
-                    {names[0]: {layer: own}, names[1]: {layer: held[reference][layer]}},
+                    {names[0]: {layer: own}, names[1]: {layer: other}},
                     measures=dict(self.measures),
                     pairs=[((names[0], layer), (names[1], layer))],
                     memory=self.memory,
@@ -208,6 +221,14 @@ class Walk:
 
     def _variables(self) -> list[str]:
         return [f"{name}{end}" for name in self.measures for end in ("", *(f"_{kind}" for kind in COMPANIONS))]
+
+
+def _not_finite(layer: str, label: str) -> list[str]:
+    message = (
+        f"layer {shown(layer)} holds NaN or infinity in checkpoint {shown(label)} or in one that it is compared with, as where "
+        f"training diverged, so that its value there is NaN: leave such checkpoints out."
+    )
+    return [ExtractionWarning.__name__, message]
 
 
 def as_array(rows: Sequence[Row], variable: str, against: Sequence[str], n_layers: int) -> np.ndarray:
