@@ -10,20 +10,35 @@ COMPARISON = "homolog comparison"
 TRAJECTORY = "homolog trajectory"
 MODEL_SIMILARITY = "homolog model similarity"
 REDUNDANCY = "homolog redundancy"
+MODEL_MAP = "homolog model map"
+MODEL_CLUSTERS = "homolog model clusters"
+CONSISTENCY = "homolog consistency"
+IDENTIFICATION = "layer identification"
 MADE_BY = {
     COMPARISON: "homolog.compare",
     TRAJECTORY: "homolog.compare_checkpoints",
     MODEL_SIMILARITY: "homolog.model_similarity",
     REDUNDANCY: "homolog.redundancy",
+    MODEL_MAP: "homolog.embed",
+    MODEL_CLUSTERS: "homolog.cluster",
+    CONSISTENCY: "homolog.consistency",
 }
 """Title → the function that makes such results."""
-PICTURE_OF = {
-    COMPARISON: "homolog.plot.heatmap",
-    TRAJECTORY: "homolog.plot.trajectory",
-    MODEL_SIMILARITY: "homolog.plot.embedding",
-    REDUNDANCY: "homolog.plot.redundancy",
+TAKEN_BY = {
+    COMPARISON: "homolog.summary, homolog.report and homolog.plot.heatmap take that one",
+    TRAJECTORY: "homolog.summary, homolog.report and homolog.plot.trajectory take that one",
+    MODEL_SIMILARITY: "homolog.summary, homolog.report and homolog.plot.embedding take that one",
+    REDUNDANCY: "homolog.summary, homolog.report and homolog.plot.redundancy take that one",
+    MODEL_MAP: "homolog.plot.embedding draws that one",
+    MODEL_CLUSTERS: "homolog.plot.dendrogram draws that one",
+    CONSISTENCY: "read its variables, or result.to_dataframe()",
 }
-"""Title → what draws such results."""
+"""Title → what reads such results, as the remedy of a sentence."""
+
+
+def is_title(title: Any) -> bool:
+    """Say whether a title is that of a result, which holds no activations."""
+    return isinstance(title, str) and (title in MADE_BY or title == IDENTIFICATION)
 
 
 def kind_of(result: Any) -> str:
@@ -38,7 +53,10 @@ def check_kind(result: Any, kind: str) -> None:
         raise ValueError(f"a result must be the Dataset that {MADE_BY[kind]} returned, got {described(result)}.")
     found = kind_of(result)
     if found != kind:
-        raise ValueError(
-            f"this needs a result of {MADE_BY[kind]}, got one of {MADE_BY[found]}: homolog.summary, homolog.report and "
-            f"{PICTURE_OF[found]} take that one."
-        )
+        raise ValueError(f"this needs a result of {MADE_BY[kind]}, got one of {MADE_BY[found]}: {TAKEN_BY[found]}.")
+
+
+def check_told(result: Any) -> None:
+    """Raise for what is made of similarities of models, which no summary and no page tells of."""
+    if kind_of(result) in (MODEL_MAP, MODEL_CLUSTERS, CONSISTENCY):
+        check_kind(result, COMPARISON)

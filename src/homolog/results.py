@@ -24,6 +24,11 @@ ALPHA = 0.01
 """Adjusted p-values up to this say that a pair is more alike than by chance."""
 
 
+def no_order_tells(result: xarray.Dataset) -> bool:
+    """Say whether the examples have so few orders that no permutation can say that anything is more alike than by chance."""
+    return int(result.attrs.get("n_orders", 10**9)) < 1 / ALPHA
+
+
 def measure_names(result: xarray.Dataset) -> list[str]:
     """Return the variables of a result that are measures, without their companions."""
     if type(result).__name__ != "Dataset" or "measures" not in result.attrs:
@@ -316,6 +321,7 @@ _TWO: dict[str, Callable[[Any], bool]] = {
 _MANY: dict[str, Callable[[Any], bool]] = {"models": _models}
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "n_permutations": _whole(1),
+    "n_orders": _whole(1),
     "level": _number(0, 1),
     "interval": _text,
     "alpha": _number(0, 1),
