@@ -50,6 +50,7 @@ def test_similarities_of_models_are_a_table_of_pairs():
     assert list(table.columns[:2]) == ["model", "other model"]
 
 
+@pytest.mark.filterwarnings("ignore::homolog.NullLevelWarning")
 def test_few_orders_of_the_examples_are_told_and_decide_nothing():
     x = np.random.default_rng(3).normal(size=(8, 3))
     with pytest.warns(
@@ -67,7 +68,7 @@ def test_few_orders_of_the_examples_are_told_and_decide_nothing():
     [
         (lambda: hl.embed([[1, 0.5], [0.5]]), TypeError, "matrix of real numbers"),
         (lambda: hl.embed([SIMILAR, SIMILAR]), TypeError, "matrix of real numbers"),
-        (lambda: hl.embed(np.eye(3), names=5), TypeError, "one name for each model, got an int"),
+        (lambda: hl.embed(np.eye(3), names=5), TypeError, "one name for each model, got a int"),
         (lambda: hl.embed({"a": np.eye(3)}), TypeError, r"homolog\.model_similarity\(homolog\.compare\(models\)\)"),
         (lambda: hl.embed(np.arange(3.0)), ValueError, "squareform"),
         (lambda: hl.embed(SIMILAR.drop_attrs()), ValueError, "without its attributes"),

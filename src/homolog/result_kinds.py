@@ -38,6 +38,7 @@ TAKEN_BY = {
 
 def is_title(title: Any) -> bool:
     """Say whether a title is that of a result, which holds no activations."""
+    title = title.decode(errors="replace") if isinstance(title, bytes) else title  # as some writers of HDF5 have it
     return isinstance(title, str) and (title in MADE_BY or title == IDENTIFICATION)
 
 
