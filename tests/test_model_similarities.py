@@ -200,6 +200,76 @@ def test_layers_chosen_afterwards_have_values_and_no_probabilities(rng):
     assert number(fewer, "cka_p_fdr", "one", "two") == number(fewer, "cka_p", "one", "two")
 
 
+def altered(result, change):
+    """A result whose values of cka were changed, with all that was said of them before."""
+    return result.assign(cka=change(result.cka).assign_attrs(result.cka.attrs))
+
+
+def renamed_in(result, model, one, other):
+    def names(side):
+        swapped = {one: other, other: one}
+        both = zip(result[f"model_{side}"].values, result[f"layer_{side}"].values, strict=True)
+        return [swapped.get(str(layer), str(layer)) if str(title) == model else str(layer) for title, layer in both]
+
+    return result.assign_coords(layer_a=("a", names("a")), layer_b=("b", names("b")))
+
+
+@pytest.mark.parametrize("by", WAYS)
+def test_values_changed_afterwards_are_no_longer_tested(rng, by):
+    """What permutations said was of other numbers: it must not stand beside these."""
+    result = hl.compare(three_models(rng), measures="cka", null="permutation", n_permutations=19, interval=True)
+    mask = result.cka_p <= 0.05
+    for changed in (
+        altered(result, lambda cka: cka * 0 + 0.01),
+        altered(result, lambda cka: cka * 0.9),
+        altered(result, lambda cka: cka.where(mask & (result.layer_a != "early"))),
+    ):
+        with pytest.warns(hl.HomologWarning) as given:
+            found = hl.model_similarity(changed, by=by)
+        (told,) = (str(each.message) for each in given if each.category is hl.LeftOutWarning)
+        assert "one and two" in told
+        assert "other values than were compared" in told
+        for kind in ("p", "threshold", "calibrated", "se"):
+            assert f"cka_{kind}" not in found or np.isnan(number(found, f"cka_{kind}", "one", "two")), kind
+    # Of one pair of models the values were changed: the others are as they were.
+    pair = (result.model_a != "other") & (result.model_b != "other") & (result.model_a != result.model_b)
+    with pytest.warns(hl.LeftOutWarning, match="^one and two: other values"):
+        found = hl.model_similarity(altered(result, lambda cka: cka.where(~pair, 0.99 * cka)), by=by)
+    whole = hl.model_similarity(result, by=by)
+    assert np.isnan(number(found, "cka_p", "one", "two"))
+    assert number(found, "cka_p", "one", "other") == number(whole, "cka_p", "one", "other")
+    assert number(found, "cka_p_fdr", "one", "other") <= 2 * number(found, "cka_p", "one", "other")
+
+
+def test_names_of_layers_exchanged_afterwards_are_other_pairs(rng):
+    result = hl.compare(three_models(rng), measures="cka", null="permutation", n_permutations=19)
+    turned = renamed_in(result, "one", "early", "late")
+    with pytest.warns(hl.LeftOutWarning, match="one and two, .* other values than were compared"):
+        found = hl.model_similarity(turned, by="same_name")
+    assert np.isnan(found.cka_p.sel(model_a="one", model_b=["two", "other"])).all()
+    assert number(found, "cka_p", "two", "other") == number(
+        hl.model_similarity(result, by="same_name"), "cka_p", "two", "other"
+    )
+    assert not np.isnan(hl.model_similarity(turned, by="max").cka_p).any()  # names do not count there
+
+
+def test_a_model_that_was_not_compared_with_itself_has_nothing_on_the_diagonal(rng):
+    result = hl.compare(three_models(rng), measures="cka", null="permutation", n_permutations=39, interval=True)
+    found = hl.model_similarity(hl.between(result, "one", "other"))
+    for name in found:
+        assert np.isnan(np.diag(found[name])).all(), name
+    assert number(found, "cka_p", "one", "other") == number(hl.model_similarity(result), "cka_p", "one", "other")
+
+
+def test_a_layer_without_a_value_in_one_other_model_is_named(rng):
+    result = hl.compare(three_models(rng), measures="cka")
+    gone = (result.layer_a == "middle") & (result.model_b == "two") | (result.layer_b == "middle") & (
+        result.model_a == "two"
+    )
+    with pytest.warns(hl.UndefinedValueWarning, match="^one: middle: no value of cka with any layer of another model"):
+        hl.model_similarity(altered(result, lambda cka: cka.where(~gone)))
+
+
 def test_layers_without_a_value_count_in_none_and_are_named(rng):
     models = three_models(rng)
     without = hl.model_similarity(hl.compare(models, measures="cka"), by="assignment")

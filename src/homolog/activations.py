@@ -248,7 +248,10 @@ def _checked_layers(arrays: Any, title: Callable[[str], str]) -> Table:
     made = str(getattr(arrays, "attrs", {}).get("title", ""))
     if made.startswith("homolog "):
         kind = made.removeprefix("homolog ")
-        raise TypeError(f"activations must hold layers, got the result of a {kind}: pass what was compared.")
+        raise TypeError(
+            f"activations must hold layers, got the result of a {kind}: pass what was compared, or write the result with "
+            f"result.to_netcdf."
+        )
     names = {name: title(name) if isinstance(name, str) else str(name) for name in arrays}
     tables = {name: taken_layer(array, names[name]) for name, array in arrays.items()}
     known = Table({})

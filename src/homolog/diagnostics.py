@@ -338,6 +338,15 @@ def all_calibrated_zero(n_permutations: int, alpha: float) -> Caution:
     return Caution(FewPermutationsWarning, message)
 
 
+def few_orders(count: int, n: int) -> Caution:
+    """Say that the examples have so few orders that no p-value can be small, however many permutations are drawn."""
+    message = (
+        f"only {count} orders of the {n} examples can be drawn, so that no p-value can be below {1 / count:.2g} and calibrated "
+        f"scores may be 0 for equal layers: use more examples, or larger groups."
+    )
+    return Caution(FewPermutationsWarning, message)
+
+
 def few_exchanged(fixed: int, n: int) -> list[Caution]:
     """Say that few rows can change places, of those that belong to examples of several rows."""
     if 2 * fixed <= n:
@@ -373,8 +382,8 @@ def no_interval(name: str, where: Sequence[str]) -> Caution:
 def no_value_in_models(name: str, layers: Sequence[str]) -> list[Caution]:
     """Say which layers count in no similarity of models."""
     sentence = (
-        f": no value of {name} with any layer, as where a layer never varies, so that similarities of models are those of the "
-        f"other layers: leave such layers out."
+        f": no value of {name} with any layer of another model, as where a layer never varies, so that similarities of models "
+        f"are those of the other layers: leave such layers out."
     )
     return _about(UndefinedValueWarning, layers, sentence)
 
@@ -386,6 +395,15 @@ def other_layers(name: str, models: Sequence[str]) -> list[Caution]:
         f"scores and no standard errors: compare these layers."
     )
     return _about(LeftOutWarning, models, sentence)
+
+
+def other_values(name: str, pairs: Sequence[str]) -> list[Caution]:
+    """Say of which pairs of models the values are not those of which permutations tell."""
+    sentence = (
+        f": other values than were compared, masked, changed or renamed since, so that {name} over models has no p-values, no "
+        f"calibrated scores and no standard errors: take the result as homolog.compare returned it."
+    )
+    return _about(LeftOutWarning, pairs, sentence)
 
 
 def skipped_pairs(pairs: Sequence[str], counted: int) -> list[Caution]:

@@ -11,22 +11,38 @@ COMPARISON = "homolog comparison"
 TRAJECTORY = "homolog trajectory"
 MODEL_SIMILARITY = "homolog model similarity"
 REDUNDANCY = "homolog redundancy"
+MODEL_MAP = "homolog model map"
+MODEL_CLUSTERS = "homolog model clusters"
+CONSISTENCY = "homolog consistency"
+IDENTIFICATION = "layer identification"
 MADE_BY = {
     COMPARISON: "homolog.compare",
     TRAJECTORY: "homolog.compare_checkpoints",
     MODEL_SIMILARITY: "homolog.model_similarity",
     REDUNDANCY: "homolog.redundancy",
+    MODEL_MAP: "homolog.embed",
+    MODEL_CLUSTERS: "homolog.cluster",
+    CONSISTENCY: "homolog.consistency",
 }
 """Title → the function that makes such results."""
-PICTURE_OF = {
-    COMPARISON: "homolog.plot.heatmap",
-    TRAJECTORY: "homolog.plot.trajectory",
-    MODEL_SIMILARITY: "homolog.plot.embedding",
-    REDUNDANCY: "homolog.plot.redundancy",
+TAKEN_BY = {
+    COMPARISON: "homolog.summary, homolog.report and homolog.plot.heatmap take that one",
+    TRAJECTORY: "homolog.summary, homolog.report and homolog.plot.trajectory take that one",
+    MODEL_SIMILARITY: "homolog.summary, homolog.report and homolog.plot.embedding take that one",
+    REDUNDANCY: "homolog.summary, homolog.report and homolog.plot.redundancy take that one",
+    MODEL_MAP: "homolog.plot.embedding draws that one",
+    MODEL_CLUSTERS: "homolog.plot.dendrogram draws that one",
+    CONSISTENCY: "read its variables, or result.to_dataframe()",
 }
-"""Title → what draws such results."""
+"""Title → what reads such results, as the remedy of a sentence."""
 
-IDENTIFICATION = "layer identification"
+
+def is_title(title: Any) -> bool:
+    """Say whether a title is that of a result, which holds no activations."""
+    title = title.decode(errors="replace") if isinstance(title, bytes) else title  # as some writers of HDF5 have it
+    return isinstance(title, str) and (title in MADE_BY or title == IDENTIFICATION)
+
+
 EXPLANATION = "explanation of a value"
 SHARED_SUBSPACE = "shared subspace"
 FOUND_BY = {
@@ -53,7 +69,7 @@ def kind_of(result: Any) -> str:
 
 def check_kind(result: Any, kind: str) -> None:
     """Raise unless a result is of a kind."""
-    wanted, _ = _made_and_drawn_by(kind)
+    wanted, _ = _made_and_taken_by(kind)
     if type(result).__name__ != "Dataset":
         raise ValueError(f"a result must be the Dataset that {wanted} returned, got {described(result)}.")
     # What is found may lack a title: its variables tell it.
@@ -63,10 +79,18 @@ def check_kind(result: Any, kind: str) -> None:
     if found == COMPARISON and "measures" not in result.attrs:
         names = ", ".join(map(shown, list(result.variables)[:3])) or "no variables"
         raise ValueError(f"this needs a result of {wanted}, got a Dataset of {names}.")
-    made_by, picture = _made_and_drawn_by(found)
-    takers = f"{picture} takes" if found in FOUND_BY else f"homolog.summary, homolog.report and {picture} take"
-    raise ValueError(f"this needs a result of {wanted}, got one of {made_by}: {takers} that one.")
+    made_by, takers = _made_and_taken_by(found)
+    raise ValueError(f"this needs a result of {wanted}, got one of {made_by}: {takers}.")
 
 
-def _made_and_drawn_by(kind: str) -> tuple[str, str]:
-    return FOUND_BY[kind][:2] if kind in FOUND_BY else (MADE_BY[kind], PICTURE_OF[kind])
+def _made_and_taken_by(kind: str) -> tuple[str, str]:
+    if kind in FOUND_BY:
+        made_by, picture, _ = FOUND_BY[kind]
+        return made_by, f"{picture} takes that one"
+    return MADE_BY[kind], TAKEN_BY[kind]
+
+
+def check_told(result: Any) -> None:
+    """Raise for what is made of similarities of models, which no summary and no page tells of."""
+    if kind_of(result) in (MODEL_MAP, MODEL_CLUSTERS, CONSISTENCY):
+        check_kind(result, COMPARISON)

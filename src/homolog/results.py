@@ -41,6 +41,11 @@ def told_examples(result: xarray.Dataset) -> str:
     return f"{n} examples" if independent_rows(result) else f"{n} rows of groups that are independent of each other"
 
 
+def no_order_tells(result: xarray.Dataset) -> bool:
+    """Say whether the examples have so few orders that no permutation can say that anything is more alike than by chance."""
+    return int(result.attrs.get("n_orders", 10**9)) < 1 / ALPHA
+
+
 def measure_names(result: xarray.Dataset) -> list[str]:
     """Return the variables of a result that are measures, without their companions."""
     if type(result).__name__ != "Dataset" or "measures" not in result.attrs:
@@ -333,6 +338,7 @@ _TWO: dict[str, Callable[[Any], bool]] = {
 _MANY: dict[str, Callable[[Any], bool]] = {"models": _models}
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "n_permutations": _whole(1),
+    "n_orders": _whole(1),
     "level": _number(0, 1),
     "interval": _text,
     "alpha": _number(0, 1),

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scipy
 
 from homolog.analysis.arrangements import arrangements
-from homolog.analysis.model_pairs import ModelPairs, labels_of, model_pairs
+from homolog.analysis.model_labels import labels_of
+from homolog.analysis.model_pairs import ModelPairs, model_pairs
 from homolog.arrays import described
 from homolog.diagnostics import Caution, FewModelsWarning, UndefinedValueWarning, give, listed
 from homolog.inference.checks import check_count
+from homolog.inference.permutations import random_of
 from homolog.names import quoted
+from homolog.result_kinds import CONSISTENCY
 
 if TYPE_CHECKING:
     import xarray
@@ -110,7 +114,7 @@ def consistency(
     given = {name: _ordered(each, [first.names[k] for k in np.flatnonzero(used)]) for name, each in given.items()}
     chosen, labels = chosen[np.ix_(used, used)], None if labels is None else labels[used]
     cautions = [caution for each in given.values() for caution in each.cautions]
-    found, more = _table(given, chosen, labels, method, int(n_permutations), np.random.default_rng(rng))
+    found, more = _table(given, chosen, labels, method, int(n_permutations), random_of(rng))
     cautions += more
     found.attrs["warnings"] = json.dumps([[c.category.__name__, c.message] for c in cautions], ensure_ascii=False)
     give(cautions)
@@ -148,14 +152,17 @@ def _of_data_sets(similarities: Any, measure: str | None, calibrated: bool) -> d
 
 def _ordered(pairs: ModelPairs, names: Sequence[str]) -> ModelPairs:
     order = [pairs.names.index(name) for name in names]
-    return ModelPairs(tuple(names), pairs.values[np.ix_(order, order)], pairs.kind, pairs.label, pairs.cautions)
+    return replace(pairs, names=tuple(names), values=pairs.values[np.ix_(order, order)])
 
 
 def _chosen(pairs: Any, labels: np.ndarray | None, count: int) -> np.ndarray:
     """Return which pairs of models count, (n, n), each once."""
     above = np.triu(np.ones((count, count), dtype=bool), 1)
-    two = isinstance(pairs, tuple | list) and len(pairs) == 2
-    if not two and pairs not in ("all", "within", "between"):
+    two = isinstance(pairs, tuple | list | np.ndarray) and len(pairs) == 2
+    pairs = tuple(map(str, pairs)) if two else pairs
+    if (not two and not isinstance(pairs, str)) or (
+        isinstance(pairs, str) and pairs not in ("all", "within", "between")
+    ):
         raise ValueError(f"pairs must be 'all', 'within', 'between' or two labels of groups, got {pairs!r}.")
     if pairs == "all":
         return above
@@ -201,7 +208,7 @@ def _table(
                 tails[i, j] = tails[j, i] = _mantel(a, b, chosen, method, orders)
     dimensions = ("dataset_a", "dataset_b")
     about = {
-        "title": "homolog consistency",
+        "title": CONSISTENCY,
         "method": method,
         "n_models": np.int32(count),
         "n_pairs": np.int32(chosen.sum()),

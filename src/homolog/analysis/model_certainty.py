@@ -24,10 +24,12 @@ MEANINGS = {
     "p_fdr": "the same, adjusted for all pairs of models (false discovery rate, Benjamini-Hochberg)",
     "threshold": "how far chance reaches: the order statistic at 1 - alpha of the number and those under random permutations",
     "calibrated": "how far the number lies beyond the threshold: 0 where it does not, 1 for equal models",
-    "se": "jackknife standard error of the number over examples",
+    "se": "standard error of the number over examples",
 }
 KINDS = ("null", "p", "threshold", "se")
-"""What is kept of each pair of models."""
+"""What is kept of each pair of models, beside the number that it was found for."""
+SAME = 1e-6
+"""Numbers this close, as a share of the largest, are the one that was judged: sums in another order."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,20 @@ class ModelStatistics:
         return found
 
     def of(
-        self, by: str, models: Sequence[str], held: Mapping[str, Sequence[Sequence[str]]], *, symmetric: bool
-    ) -> tuple[dict[str, np.ndarray], list[str]]:
-        """Return kind → (models, models) matrix, and the models of which the result holds other layers than were compared."""
+        self,
+        by: str,
+        models: Sequence[str],
+        held: Mapping[str, Sequence[Sequence[str]]],
+        values: np.ndarray,
+        there: np.ndarray,
+        *,
+        symmetric: bool,
+    ) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
+        """Return kind → (models, models) matrix of what is known of these values; NaN where they are not those that were judged.
+
+        Also the models of which the result holds other layers than were compared, and those of the pairs that are `there`,
+        (models, models) bool, whose value is another.
+        """
         known = list(self.layers)
         others = [
             model
@@ -74,19 +87,25 @@ class ModelStatistics:
             if any(sorted(layers) != sorted(self.layers.get(model, [])) for layers in held[model])
         ]
         places = {known.index(model): i for i, model in enumerate(models) if model in known and model not in others}
-        found: dict[str, np.ndarray] = {}
-        for kind in KINDS:
-            if kind not in self.ways.get(by, {}):
-                continue
-            matrix = np.full((len(models), len(models)), np.nan)
-            for (first, second), number in zip(self.pairs, self.ways[by][kind], strict=True):
-                if first in places and second in places and number is not None:
-                    matrix[places[first], places[second]] = number
-                    if symmetric:
-                        matrix[places[second], places[first]] = number
-            if not np.isnan(matrix).all():
-                found[kind] = matrix
-        return found, others
+        kept = {what: self._matrix(by, what, places, len(models), symmetric) for what in ("value", *KINDS)}
+        judged = kept.pop("value")
+        scale = np.abs(judged[np.isfinite(judged)]).max(initial=0.0)
+        same = np.isinf(values) | np.isclose(values, judged, rtol=0, atol=SAME * scale)
+        told = np.any([~np.isnan(matrix) for matrix in kept.values()], axis=0)
+        altered = told & ~same & there
+        found = {what: np.where(same, matrix, np.nan) for what, matrix in kept.items()}
+        pairs = [f"{models[i]} and {models[j]}" for i, j in np.argwhere(altered) if i <= j or not altered[j, i]]
+        return {what: matrix for what, matrix in found.items() if not np.isnan(matrix).all()}, others, pairs
+
+    def _matrix(self, by: str, what: str, places: Mapping[int, int], count: int, symmetric: bool) -> np.ndarray:
+        """Return one kind of number over models, NaN where there is none."""
+        matrix = np.full((count, count), np.nan)
+        for (first, second), number in zip(self.pairs, self.ways.get(by, {}).get(what, ()), strict=False):
+            if first in places and second in places and number is not None:
+                matrix[places[first], places[second]] = number
+                if symmetric:
+                    matrix[places[second], places[first]] = number
+        return matrix
 
     def few(self) -> list[Caution]:
         """Say that there are too few permutations for any score above 0."""
@@ -115,11 +134,13 @@ def completed(
     return {kind: found[kind] for kind in order if kind in found}
 
 
-def described(name: str, kind: str) -> dict[str, Any]:
+def described(name: str, kind: str, interval: str) -> dict[str, Any]:
     """Return the attributes of what stands beside the values of a measure."""
     about: dict[str, Any] = {"companion_of": name, "meaning": MEANINGS[kind]}
     if kind in ("p", "p_fdr"):
         about["method"] = "permutation"
+    if kind == "se":
+        about["method"] = interval
     if kind == "calibrated":
         about |= {"kind": "similarity", "range": "[0.0, 1.0]"}
     return about

@@ -12,6 +12,7 @@ import scipy
 from homolog.analysis.model_embedding import spectrum
 from homolog.analysis.model_pairs import ModelPairs, model_pairs
 from homolog.diagnostics import give
+from homolog.result_kinds import MODEL_CLUSTERS
 
 if TYPE_CHECKING:
     import xarray
@@ -106,7 +107,7 @@ def clustered(pairs: ModelPairs, method: str = "average") -> xarray.Dataset:
     drawn = hierarchy.cophenet(linkage)
     varies = min(np.ptp(drawn), np.ptp(condensed)) > 1e-9 * condensed.max()
     attributes = {
-        "title": "homolog model clusters",
+        "title": MODEL_CLUSTERS,
         "measure": pairs.label,
         "distance": "as given" if pairs.kind == "distance" else "sqrt(2 (1 - s))",
         "method": method,

@@ -11,7 +11,9 @@ import scipy
 
 from homolog.analysis.model_pairs import ModelPairs, model_pairs
 from homolog.diagnostics import Caution, DistortedMapWarning, give
+from homolog.inference.permutations import random_of
 from homolog.machine import optional
+from homolog.result_kinds import MODEL_MAP
 
 if TYPE_CHECKING:
     import xarray
@@ -142,16 +144,19 @@ def placed(pairs: ModelPairs, n_components: int, method: str, rng: int | np.rand
     """Return a map, without a word on whether it is good."""
     import xarray
 
-    points = classical(pairs.distances, n_components)
+    largest = float(pairs.distances.max()) or 1.0
+    distances = pairs.distances / largest  # whatever the scale, neither too large nor too small to be squared
+    points = classical(distances, n_components)
     variables: dict[str, Any] = {}
     if method == "classical":
-        positions, stress = points.positions, stress_of(pairs.distances, points.positions)
+        positions, stress = points.positions, stress_of(distances, points.positions)
         variables["share"] = ("component", points.share)
     else:
-        positions, stress = _nonmetric(pairs.distances, points.positions, np.random.default_rng(rng))
+        positions, stress = _nonmetric(distances, points.positions, random_of(rng))
+    positions = positions * largest
     variables["position"] = (("model", "component"), positions)
     attributes = {
-        "title": "homolog model map",
+        "title": MODEL_MAP,
         "measure": pairs.label,
         "distance": "as given" if pairs.kind == "distance" else "sqrt(2 (1 - s))",
         "method": method,

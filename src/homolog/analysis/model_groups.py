@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from homolog.analysis.arrangements import arrangements, count_arrangements, count_namings
-from homolog.analysis.model_pairs import ModelPairs, labels_of, model_pairs
+from homolog.analysis.model_labels import labels_of
+from homolog.analysis.model_pairs import ModelPairs, model_pairs
 from homolog.diagnostics import Caution, FewModelsWarning, give, listed
 from homolog.inference.checks import check_count
+from homolog.inference.permutations import random_of
 from homolog.markup import Shown
 from homolog.names import printable, quoted
 from homolog.results import written_probability
@@ -198,7 +200,7 @@ def permanova(
     pairs = model_pairs(similarities, measure=measure, calibrated=calibrated, names=names, fewest=3)
     labels = np.array(labels_of(groups, pairs.names, "groups"))
     blocks = np.zeros(len(labels)) if within is None else np.array(labels_of(within, pairs.names, "within"))
-    found = compared_groups(pairs, labels, blocks, int(n_permutations), np.random.default_rng(rng))
+    found = compared_groups(pairs, labels, blocks, int(n_permutations), random_of(rng))
     cautions = [*pairs.cautions, *_copies(pairs)]
     if found.smallest_pvalue > COMMON_ALPHA:
         message = f"these models can show no difference of groups: {_limit(found)}."
@@ -251,10 +253,12 @@ def compared_groups(
     """Return the test, without a word on whether it can reject."""
     names, places, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     _check_groups(names, sizes, places, blocks)
-    squares = pairs.distances**2
-    total = squares.sum() / (2 * len(labels))
-    if total <= ROUNDING:
+    distances = pairs.distances
+    largest = float(distances.max())
+    if largest <= np.sqrt(ROUNDING) * pairs.scale:
         raise ValueError("groups need models that differ, got models that are all equal: nothing can be tested.")
+    squares = (distances / largest) ** 2  # whatever the scale, neither too large nor too small to be squared
+    total = squares.sum() / (2 * len(labels))
     orders, exact = arrangements(places, blocks, n_permutations, random)
     inside, within, between = _parts(squares, pairs.values, orders, sizes)
     apart = (within - between) * (1 if pairs.kind == "similarity" else -1)

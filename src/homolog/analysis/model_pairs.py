@@ -13,11 +13,11 @@ import numpy as np
 from homolog.arrays import described
 from homolog.diagnostics import AsymmetryWarning, Caution, listed
 from homolog.names import quoted
-from homolog.result_kinds import COMPARISON, kind_of
-from homolog.results import chosen_measure
+from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, TAKEN_BY, check_kind, is_title, kind_of
+from homolog.results import chosen_measure, measure_names
 
 ROUNDING = 1e-5
-"""What counts as rounding in a value whose optimum is 1, as of sums in float32."""
+"""What counts as rounding, as a share of the scale of the values, as of sums in float32."""
 BEST = {"similarity": 1.0, "distance": 0.0}
 """Kind → the value of a model with itself."""
 
@@ -34,6 +34,8 @@ class ModelPairs:
     label: str
     """The measure, or "" where none is known."""
     cautions: tuple[Caution, ...] = ()
+    scale: float = 1.0
+    """What rounding is relative to: 1 for a similarity, the upper end of a distance, 0 where it has none."""
 
     @property
     def distances(self) -> np.ndarray:
@@ -67,11 +69,10 @@ def model_pairs(
     fewest: int = 2,
 ) -> ModelPairs:
     """Return similarities of models from whatever holds them, checked; see `homolog.embed` for what may be given."""
-    matrix, models, kind, label = _given(similarities, measure, calibrated, names)
+    matrix, models, kind, label, scale = _given(similarities, measure, calibrated, names)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
-            f"similarities must be a square matrix, models by models, got shape {matrix.shape}: select the same models on both "
-            f"sides."
+            f"similarities must be a square matrix, models by models, got shape {matrix.shape}: {_squared(matrix)}."
         )
     if len(models) < fewest:
         raise ValueError(f"this needs at least {fewest} models, got {len(models)}: add models.")
@@ -79,21 +80,36 @@ def model_pairs(
         twice = next(name for name in models if models.count(name) > 1)
         raise ValueError(f"models must have different names, got {quoted(twice)} twice: rename one.")
     kind = kind or _kind_of(matrix)
+    scale = 1.0 if kind == "similarity" else scale
+    rounding = ROUNDING * max(scale, _largest(matrix) if kind == "distance" else 0.0)
     matrix = matrix.copy()
     own = np.diagonal(matrix)
     if not np.isinf(own).any():
         np.fill_diagonal(matrix, np.where(np.isnan(own), BEST[kind], own))
     _check_finite(matrix, models)
-    cautions = _check_symmetry(matrix, models)
-    matrix = (matrix + matrix.T) / 2
-    _check_values(matrix, models, kind)
+    cautions = _check_symmetry(matrix, models, rounding)
+    matrix = matrix / 2 + matrix.T / 2
+    _check_values(matrix, models, kind, rounding)
     np.fill_diagonal(matrix, BEST[kind])
     matrix = np.minimum(matrix, 1) if kind == "similarity" else np.maximum(matrix, 0)
-    return ModelPairs(tuple(models), matrix, kind, label, tuple(cautions))
+    return ModelPairs(tuple(models), matrix, kind, label, tuple(cautions), scale)
 
 
-Given = tuple[np.ndarray, list[str], str | None, str]
-"""A matrix, its models, its kind where it is known, and its measure."""
+def _squared(matrix: np.ndarray) -> str:
+    """Return the remedy for values that are no square matrix."""
+    if matrix.ndim == 1:
+        return "make one of condensed distances with scipy.spatial.distance.squareform"
+    return "select the same models on both sides"
+
+
+def _largest(matrix: np.ndarray) -> float:
+    """Return the largest finite value of two different models: what is small beside it is rounding."""
+    apart = np.abs(matrix[~np.eye(len(matrix), dtype=bool)])
+    return float(apart[np.isfinite(apart)].max(initial=0.0))
+
+
+Given = tuple[np.ndarray, list[str], str | None, str, float]
+"""A matrix, its models, its kind where it is known, its measure, and the upper end of its range, 0 where it has none."""
 
 
 def _given(similarities: Any, measure: str | None, calibrated: bool, names: Iterable[Any] | None) -> Given:
@@ -111,12 +127,14 @@ def _given(similarities: Any, measure: str | None, calibrated: bool, names: Iter
     if what == "DataFrame" and hasattr(similarities, "index"):
         _refuse_names(names)
         rows, columns = (list(map(str, labels)) for labels in (similarities.index, similarities.columns))
-        return *_aligned(_numbers(similarities), rows, columns), None, ""
+        return *_aligned(_numbers(similarities), rows, columns), None, "", 0.0
     matrix = _numbers(similarities)
+    if isinstance(names, str | bytes) or not (names is None or hasattr(names, "__iter__")):
+        raise TypeError(f"names must be one name for each model, got {described(names)}.")
     models = list(map(str, range(len(matrix)) if names is None else names))
     if len(models) != len(matrix):
         raise ValueError(f"names must be one for each of the {len(matrix)} models, got {len(models)}.")
-    return matrix, models, None, ""
+    return matrix, models, None, "", 0.0
 
 
 def _refuse_names(names: Any) -> None:
@@ -127,10 +145,16 @@ def _refuse_names(names: Any) -> None:
 def _of_dataset(result: Any, measure: str | None, calibrated: bool) -> Given:
     if not {"model_a", "model_b"} <= set(result.dims):
         dimensions = ", ".join(map(str, result.dims)) or "none"
-        remedy = "reduce it with" if kind_of(result) == COMPARISON else "take what comes from"
+        remedy = "reduce it with homolog.model_similarity(result)"
+        if is_title(result.attrs.get("title")) and kind_of(result) not in (COMPARISON, MODEL_SIMILARITY):
+            remedy = TAKEN_BY[kind_of(result)]
         raise ValueError(
-            f"similarities must be of models, one number for each pair, got a Dataset over {dimensions}: {remedy} "
-            f"homolog.model_similarity(result)."
+            f"similarities must be of models, one number for each pair, got a Dataset over {dimensions}: {remedy}."
+        )
+    if "measures" not in result.attrs:
+        raise ValueError(
+            "similarities must be what homolog.model_similarity returned, got a Dataset without its attributes: give one of its "
+            "variables, result['cka']."
         )
     name = chosen_measure(result, measure)
     variable = f"{name}_calibrated" if calibrated else name
@@ -142,10 +166,9 @@ def _of_dataset(result: Any, measure: str | None, calibrated: bool) -> Given:
     about = result[name].attrs | found.attrs
     # A calibrated value is a similarity, of 1 for equal models, whatever the measure is.
     kind = found.attrs.get("kind", "similarity") if calibrated else about.get("kind")
-    if not calibrated:
-        _check_range(str(about.get("range", "[null, 1.0]")), kind, name)
-    matrix, models, _, _ = _of_array(found.drop_attrs())
-    return matrix, models, kind, variable
+    end = 1.0 if calibrated else _upper_end(about, kind, name)
+    matrix, models, *_ = _of_array(found.drop_attrs())
+    return matrix, models, kind, variable, end
 
 
 def _of_array(array: Any) -> Given:
@@ -158,51 +181,81 @@ def _of_array(array: Any) -> Given:
         array = array.transpose("model_a", "model_b")
     rows, columns = ([str(name) for name in array[dimension].values] for dimension in array.dims)
     kind = array.attrs.get("kind")
-    _check_range(str(array.attrs.get("range", "[null, 1.0]")), kind, str(array.name))
+    end = _upper_end(array.attrs, kind, str(array.name))
     matrix, models = _aligned(_numbers(array.values), rows, columns)
-    return matrix, models, kind if kind in BEST else None, str(array.name or "")
+    return matrix, models, kind if kind in BEST else None, str(array.name or ""), end
 
 
 def _aligned(matrix: np.ndarray, rows: list[str], columns: list[str]) -> tuple[np.ndarray, list[str]]:
     """Put the columns in the order of the rows."""
-    if rows == columns or len(set(rows)) < len(rows):
-        return matrix, rows
-    if set(rows) != set(columns) or len(rows) != len(columns):
-        odd = sorted(set(rows) ^ set(columns))
+    if len(set(rows)) < len(rows):
+        return matrix, rows  # which is refused by its name
+    return matrix[:, _places(rows, columns)], rows
+
+
+def _places(rows: list[str], columns: list[str]) -> list[int]:
+    """Return where each model of the rows stands in the columns."""
+    if sorted(rows) != sorted(columns):
+        odd = sorted(set(rows) ^ set(columns)) or [name for name in columns if columns.count(name) > 1]
         raise ValueError(
             f"similarities must have the same models in rows and columns, got {listed(map(quoted, odd))} on one side alone: "
             f"select the same models on both sides."
         )
-    return matrix[:, [columns.index(name) for name in rows]], rows
+    return [columns.index(name) for name in rows]
+
+
+def in_one_order(result: Any) -> Any:
+    """Return similarities of models, a Dataset, with rows and columns in the order of the rows."""
+    check_kind(result, MODEL_SIMILARITY)
+    for name in measure_names(result):
+        if set(result[name].dims) != {"model_a", "model_b"}:
+            raise ValueError(
+                f"similarities must keep both dimensions, model_a and model_b, got {quoted(name)} over "
+                f"{', '.join(map(str, result[name].dims)) or 'none'}: select with lists, result.sel(model_a=[name, ...])."
+            )
+    result = result.transpose("model_a", "model_b", ...)
+    rows, columns = ([str(name) for name in result[side].values] for side in ("model_a", "model_b"))
+    if len(set(rows)) < len(rows):
+        twice = next(name for name in rows if rows.count(name) > 1)
+        raise ValueError(f"models must have different names, got {quoted(twice)} twice: rename one.")
+    return result.isel(model_b=_places(rows, columns))
 
 
 def _numbers(values: Any) -> np.ndarray:
     """Return a matrix of floats, NaN where an entry is masked."""
     found = None
-    if not np.iscomplexobj(values):
-        with contextlib.suppress(TypeError, ValueError):
+    if type(values).__name__ == "Activations" or isinstance(values, Mapping):
+        raise TypeError(
+            f"similarities must be numbers, models by models, got {described(values)}: compare the models, "
+            f"homolog.model_similarity(homolog.compare(models))."
+        )
+    with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError):
+        if not np.iscomplexobj(values):
             found = np.ma.filled(np.ma.asarray(values).astype(float), np.nan)
     if found is None or found.ndim == 0:
         raise TypeError(f"similarities must be a matrix of real numbers, models by models, got {described(values)}.")
     return found
 
 
-def _check_range(written: str, kind: Any, name: str) -> None:
-    """Raise where a similarity has no upper end of 1."""
-    high = json.loads(written)[1]
+def _upper_end(about: Mapping[Any, Any], kind: Any, name: str) -> float:
+    """Return the upper end of a range, 0 where it has none; raise where a similarity has another than 1."""
+    default = "[null, 1.0]" if kind == "similarity" else "[0.0, null]"
+    high = json.loads(str(about.get("range", default)))[1]
     if kind == "similarity" and high != 1:
         end = "no upper end" if high is None else f"an upper end of {high:g}"
         raise ValueError(
             f"a similarity needs an upper end of 1 to become a distance, got {name} with {end}: take one that is scaled, such as "
             f"cka, or give distances of your own."
         )
+    return float(high or 0.0)
 
 
 def _kind_of(matrix: np.ndarray) -> str:
     """Tell similarities from distances by the diagonal, the models with themselves."""
     own = np.diagonal(matrix)
     for kind, best in BEST.items():
-        if own.size and np.all(np.abs(own - best) <= ROUNDING):
+        scale = 1.0 if kind == "similarity" else _largest(matrix)
+        if own.size and np.all(np.abs(own - best) <= ROUNDING * scale):
             return kind
     raise ValueError(
         "the diagonal must be each model with itself, 1 throughout for similarities or 0 for distances, got "
@@ -217,16 +270,18 @@ def _pair(models: Sequence[str], wrong: np.ndarray) -> str:
 def _check_finite(matrix: np.ndarray, models: Sequence[str]) -> None:
     wrong = ~np.isfinite(matrix)
     if wrong.any():
+        remedy = "leave such models out, or compare them"
+        if not (wrong & wrong.T).any():
+            remedy = "compare the models in one mapping, which gives both ways round"
         raise ValueError(
-            f"similarities must be finite for every pair of models, got none for {_pair(models, wrong | wrong.T)}: leave such "
-            f"models out, or compare them."
+            f"similarities must be finite for every pair of models, got none for {_pair(models, wrong | wrong.T)}: {remedy}."
         )
 
 
-def _check_symmetry(matrix: np.ndarray, models: Sequence[str]) -> list[Caution]:
+def _check_symmetry(matrix: np.ndarray, models: Sequence[str], rounding: float) -> list[Caution]:
     """Say where the two directions differ by more than rounding."""
     apart = np.abs(matrix - matrix.T)
-    different = apart > ROUNDING * max(1.0, float(np.abs(matrix).max(initial=0)))
+    different = apart > rounding
     if not different.any():
         return []
     for triangle in (np.tril(matrix, -1), np.triu(matrix, 1)):
@@ -242,52 +297,19 @@ def _check_symmetry(matrix: np.ndarray, models: Sequence[str]) -> list[Caution]:
     return [Caution(AsymmetryWarning, message)]
 
 
-def _check_values(matrix: np.ndarray, models: Sequence[str], kind: str) -> None:
+def _check_values(matrix: np.ndarray, models: Sequence[str], kind: str, rounding: float) -> None:
     """Raise where a pair is more alike than a model with itself can be, or a model is less than wholly like itself."""
-    scale = 1.0 if kind == "similarity" else max(1.0, float(np.abs(matrix).max()))
     beyond = matrix - 1 if kind == "similarity" else -matrix
     own = np.diagonal(beyond)
-    if np.any(np.abs(own) > ROUNDING * scale):
+    if np.any(np.abs(own) > rounding):
         worst = int(np.argmax(np.abs(own)))
         raise ValueError(
             f"a model must have the {kind} {BEST[kind]:g} with itself, got {matrix[worst, worst]:.4g} for "
             f"{quoted(models[worst])}: scale the values, or take a measure that is {BEST[kind]:g} for equal models."
         )
-    if np.any(beyond > ROUNDING * scale):
-        wrong = beyond > ROUNDING * scale
+    wrong = beyond > rounding
+    if wrong.any():
         raise ValueError(
             f"no {kind} may be {'above 1' if kind == 'similarity' else 'below 0'}, got {matrix[wrong][0]:.4g} for "
             f"{_pair(models, wrong)}: scale the values."
         )
-
-
-def labels_of(given: Any, models: Sequence[str], what: str) -> list[str]:
-    """Return one label for each model, from a mapping of models or one label per model in order."""
-    if isinstance(given, str) or (not hasattr(given, "__len__") and not hasattr(given, "keys")):
-        raise TypeError(
-            f"{what} must be one label for each model, or a mapping of models to labels, got {described(given)}."
-        )
-    named = _as_mapping(given, models)
-    if named is not None:
-        missing = [name for name in models if name not in named]
-        if missing:
-            raise ValueError(f"{what} must have a label for every model, got none for {listed(map(quoted, missing))}.")
-        found = [named[name] for name in models]
-    else:
-        found = list(np.asarray(given, dtype=object).reshape(-1))
-        if len(found) != len(models):
-            raise ValueError(f"{what} must be one label for each of the {len(models)} models, got {len(found)}.")
-    empty = [name for name, label in zip(models, found, strict=True) if label is None or label != label]
-    if empty:
-        raise ValueError(f"{what} must have a label for every model, got none for {listed(map(quoted, empty))}.")
-    return [str(label) for label in found]
-
-
-def _as_mapping(given: Any, models: Sequence[str]) -> dict[str, Any] | None:
-    if isinstance(given, Mapping):
-        return {str(name): label for name, label in given.items()}
-    if hasattr(given, "to_dict") and hasattr(given, "index") and not hasattr(given, "columns"):  # a Series of pandas
-        index = list(map(str, given.index))
-        if set(index) & set(models):
-            return dict(zip(index, given.tolist(), strict=True))
-    return None

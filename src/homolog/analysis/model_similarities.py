@@ -11,12 +11,12 @@ import numpy as np
 
 from homolog.analysis import same_networks
 from homolog.analysis.model_certainty import ModelStatistics, completed, described
-from homolog.diagnostics import Caution, give, no_value_in_models, other_layers
+from homolog.diagnostics import Caution, give, no_value_in_models, other_layers, other_values
 from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
 from homolog.inference.pvalues import ROUNDING
 from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, check_kind
-from homolog.results import UNITS, arranged, chosen_measure, companion, measure_names, two_models
+from homolog.results import UNITS, arranged, chosen_measure, companion, measure_names, no_order_tells, two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -56,10 +56,10 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
     Warns
     -----
     UndefinedValueWarning
-        Where layers have no value with any other, as one that never varies: the numbers are those of the other layers.
+        Where a layer has no value with any layer of another model, as one that never varies: the numbers are those of the others.
     LeftOutWarning
-        Where the layers were selected or renamed after the comparison: the values are of the layers that are there, and p-values,
-        calibrated scores and standard errors, which were of all layers, are left out.
+        Where layers were selected or renamed after the comparison, or their values masked or changed: the numbers are of what is
+        there, and p-values, calibrated scores and standard errors, which were of what was compared, are left out.
     FewPermutationsWarning
         Where there were too few permutations for a calibrated score above 0.
     EqualLayersWarning
@@ -120,7 +120,8 @@ def _permutations(result: xarray.Dataset, names: list[str]) -> dict[str, Any]:
     for name in names:
         statistics = ModelStatistics.read(result, name)
         if statistics is not None and statistics.n_permutations:
-            return {"n_permutations": np.int32(statistics.n_permutations), "alpha": statistics.alpha}
+            few = {"n_orders": np.int32(result.attrs["n_orders"])} if no_order_tells(result) else {}
+            return {"n_permutations": np.int32(statistics.n_permutations), "alpha": statistics.alpha} | few
     return {}
 
 
@@ -163,10 +164,14 @@ class _Blocks:
         statistics = ModelStatistics.read(result, name)
         if statistics is None:
             return found
-        kinds, others = statistics.of(self.by, self.models, self.held(), symmetric=int(about["symmetric"]) == 1)
-        cautions += other_layers(name, others)
+        symmetric = int(about["symmetric"]) == 1
+        there = np.outer([len(rows) > 0 for rows in self.rows], [len(columns) > 0 for columns in self.columns])
+        kinds, others, altered = statistics.of(
+            self.by, self.models, self.held(), values, there | (there.T & symmetric), symmetric=symmetric
+        )
+        cautions += [*other_layers(name, others), *other_values(name, altered)]
         for kind, matrix in completed(kinds, values, about, statistics).items():
-            found[f"{name}_{kind}"] = (dimensions, matrix, described(name, kind))
+            found[f"{name}_{kind}"] = (dimensions, matrix, described(name, kind, str(result.attrs.get("interval", ""))))
         if f"{name}_calibrated" in found:
             cautions += statistics.few()
         return found
@@ -218,13 +223,17 @@ class _Blocks:
         )
 
     def _without_value(self, values: np.ndarray) -> list[str]:
-        """Name the layers that were compared and have no value with any other."""
+        """Name the layers that have no value with any layer of another model with which they were compared."""
         if not self.complete:
             return []
-        sides = ((self.rows, 1, self.layers[0]), (self.columns, 0, self.layers[1]))
         found: dict[str, None] = {}
-        for places, axis, layers in sides:
-            lost = np.isnan(values).all(axis=axis)
-            for model, where in zip(self.models, places, strict=True):
-                found |= {f"{model}: {layers[place]}": None for place in where[lost[where]]}
+        for i, j in np.ndindex(len(self.models), len(self.models)):
+            block = np.isnan(values[np.ix_(self.rows[i], self.columns[j])])
+            if i == j or not block.size:
+                continue
+            for model, layers, lost in (
+                (i, self.layers[0][self.rows[i]], block.all(axis=1)),
+                (j, self.layers[1][self.columns[j]], block.all(axis=0)),
+            ):
+                found |= {f"{self.models[model]}: {layer}": None for layer in layers[lost]}
         return list(found)

@@ -9,11 +9,10 @@ import numpy as np
 import scipy
 
 from homolog.analysis import same_networks
-from homolog.analysis.model_pairs import ModelPairs, model_pairs
+from homolog.analysis.model_pairs import ModelPairs, in_one_order, model_pairs
 from homolog.diagnostics import listed
 from homolog.names import shown
-from homolog.result_kinds import MODEL_SIMILARITY, check_kind
-from homolog.results import ALPHA, TIE, chosen_measure, companion, measure_names, told_examples
+from homolog.results import ALPHA, TIE, chosen_measure, companion, measure_names, no_order_tells, told_examples
 
 if TYPE_CHECKING:
     import pandas
@@ -26,6 +25,7 @@ FEWEST_FOR_ODD = 4
 FEWEST_FOR_CLUSTERS = 5
 CLEAR = 0.5
 """Mean silhouette from which Kaufman & Rousseeuw (1990) call clusters a reasonable structure."""
+CLUSTERED = "clusters are found in noise too; homolog.permanova(similarities, groups) tests groups that you knew before"
 MOST_CLUSTERS = 8
 MOST_CAUTIONS = 3
 """All of them are in the attribute `warnings`."""
@@ -33,7 +33,7 @@ MOST_CAUTIONS = 3
 
 def model_similarity_lines(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return what similarities of models say, for `homolog.summary`."""
-    check_kind(result, MODEL_SIMILARITY)
+    result = in_one_order(result)
     name = chosen_measure(result, measure)
     names = [str(model) for model in result.model_a.values]
     values = _both_ways(result, name)
@@ -50,10 +50,14 @@ def model_similarity_lines(result: xarray.Dataset, measure: str | None = None) -
         told += [odd_one(pairs), clusters(pairs)]
     told += _warned(result, pairs)
     told.append(
-        "These numbers are of these examples and these layers: models that are alike here may differ on other data, and "
-        "clusters are found in noise too; homolog.permanova(similarities, groups) tests groups that you knew before."
+        "These numbers are of these examples and these layers: models that are alike here may differ on other data"
+        + (f", and {CLUSTERED}" if pairs is not None and len(names) > 2 else "")
+        + "."
     )
-    told.append("Next, to see which models are near each other: homolog.plot.embedding(similarities)")
+    if pairs is not None and len(names) > 2:
+        told.append("Next, to see which models are near each other: homolog.plot.embedding(similarities)")
+    else:
+        told.append("Next, to read every pair: homolog.table(similarities)")
     return [sentence for sentence in told if sentence]
 
 
@@ -66,7 +70,7 @@ def _warned(result: xarray.Dataset, pairs: ModelPairs | None) -> list[str]:
 
 def _both_ways(result: xarray.Dataset, name: str) -> np.ndarray:
     """Return the values, the mean of both directions, NaN where neither is known."""
-    values = np.asarray(result[name].transpose("model_a", "model_b").values, dtype=float)
+    values = np.asarray(result[name].values, dtype=float)
     return np.where(np.isnan(values), values.T, np.where(np.isnan(values.T), values, (values + values.T) / 2))
 
 
@@ -93,7 +97,7 @@ def _extremes(result: xarray.Dataset, name: str, values: np.ndarray, names: list
         told.append(f"{shown(names[i])} and {shown(names[j])} ({found[best]:.2f}{_error(result, name, i, j)})")
     if np.isfinite(found).sum() == 1:
         return f"The two are {told[0]}."
-    if np.nanmax(found) - np.nanmin(found) <= 1e-9 * max(1.0, float(np.nanmax(np.abs(found)))):
+    if np.nanmax(found) - np.nanmin(found) <= 1e-9 * float(np.nanmax(np.abs(found))):
         return f"All pairs are equally alike ({found[np.isfinite(found)][0]:.2f})."
     return f"Most alike are {told[0]}, least alike {told[1]}; the median is {np.nanmedian(found):.2f}."
 
@@ -115,20 +119,28 @@ def _beyond(result: xarray.Dataset, name: str) -> str:
     upper = np.triu_indices(len(adjusted), 1)
     both = [np.fmin(each.values, each.values.T)[upper] for each in (adjusted, p)]
     known = int(np.isfinite(both[0]).sum())
+    if not known:
+        return ""
     hits = int(np.sum(both[0] <= ALPHA))
     smallest = 1 / (1 + int(result.attrs.get("n_permutations", 10**9)))
-    undecided = int(np.sum((both[0] > ALPHA) & (both[1] <= smallest * (1 + TIE))))
-    told = f"{hits} of {known} pairs are more alike than chance allows (false discovery rate {ALPHA})"
+    undecided = int(np.sum((both[0] > ALPHA) & ((both[1] <= smallest * (1 + TIE)) | no_order_tells(result))))
+    many = f"{int(result.attrs.get('n_permutations', 0))} permutations are too few to decide"
+    if no_order_tells(result):
+        many = f"the {int(result.attrs['n_orders'])} orders of the examples are too few to decide"
     if known == 1:
-        told = f"The pair is {'' if hits else 'no '}more alike than chance allows (p = {both[1][0]:.2g})"
-    few = f", and {int(result.attrs.get('n_permutations', 0))} permutations are too few to decide it for {undecided}"
-    return told + few * bool(undecided) if known else ""
+        (least,) = both[1][np.isfinite(both[1])]
+        if undecided:
+            return f"Whether the pair is more alike than chance allows, {many} (p = {least:.2g})"
+        return f"The pair is {'' if hits else 'no '}more alike than chance allows (p = {least:.2g})"
+    are = "is" if hits == 1 else "are"
+    told = f"{hits} of {known} pairs {are} more alike than chance allows (false discovery rate {ALPHA})"
+    return f"{told}, and {many} it for {undecided}" if undecided else told
 
 
 def _none_beyond(result: xarray.Dataset, name: str) -> bool:
     """Say whether nothing suggests that any pair is more alike than by chance, where that was tested."""
     p, calibrated = companion(result, name, "p"), companion(result, name, "calibrated")
-    if p is None:
+    if p is None or no_order_tells(result):
         return False
     upper = np.triu_indices(len(p), 1)
     least = np.nanmin(np.append(p.values[upper], 1.0))
@@ -141,8 +153,11 @@ def _of_chance(result: xarray.Dataset, name: str) -> str:
         scores = np.fmax(calibrated.values, calibrated.values.T)[np.triu_indices(len(calibrated), 1)]
         known = scores[np.isfinite(scores)]
         if known.size:
-            of_them = f"the calibrated score is 0 for {int(np.sum(known == 0))} of them and at most {known.max():.2f}"
-            told = f"{told}; {of_them}" if told else of_them.replace("them", "the pairs").capitalize()
+            zeros = int(np.sum(known == 0))
+            scored = f"the calibrated score is 0 for {zeros} of {'them' if told else 'the pairs'} and at most {known.max():.2f}"
+            if known.size == 1:
+                scored = f"the calibrated score is {known[0]:.2f}"
+            told = f"{told}; {scored}" if told else scored.capitalize()
     return f"{told}." if told else "Nothing in this result tests whether that is more than chance."
 
 
@@ -209,22 +224,22 @@ def silhouette(distances: np.ndarray, cluster: np.ndarray) -> float:
     return float(np.where(sizes[np.argmax(same, axis=1)] > 1, widths, 0).mean())
 
 
-def pair_table(result: xarray.Dataset) -> pandas.DataFrame:
+def pair_table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFrame:
     """Return every pair of different models once, with its values and what stands beside them, the most alike first."""
     import pandas
 
-    check_kind(result, MODEL_SIMILARITY)
+    result = in_one_order(result)
     names = [str(model) for model in result.model_a.values]
     first, second = np.triu_indices(len(names), 1)
     table: dict[str, Any] = {"model": [names[i] for i in first], "other model": [names[j] for j in second]}
-    measures = measure_names(result)
-    for measure in measures:
-        table[measure] = _both_ways(result, measure)[first, second]
-        for kind in ("calibrated", "p", "p_fdr", "se", "null"):
-            beside = companion(result, measure, kind)
+    measures = measure_names(result) if measure is None else [chosen_measure(result, measure)]
+    for name in measures:
+        table[name] = _both_ways(result, name)[first, second]
+        for kind in ("calibrated", "p", "p_fdr", "se", "null", "threshold"):
+            beside = companion(result, name, kind)
             if beside is not None:
-                values = beside.transpose("model_a", "model_b").values
-                table[f"{measure} {kind}"] = np.where(np.isnan(values), values.T, values)[first, second]
+                values = beside.values
+                table[f"{name} {kind}"] = np.where(np.isnan(values), values.T, values)[first, second]
     found = pandas.DataFrame(table)
     if not measures:
         return found

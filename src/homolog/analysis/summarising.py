@@ -21,7 +21,7 @@ from homolog.markup import paragraphs
 from homolog.measures.registry import OF_THE_CALLER
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
-from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, kind_of
+from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, check_told, kind_of
 from homolog.results import (
     arranged,
     between,
@@ -107,6 +107,7 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
 
 def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[Step, xarray.Dataset], str]) -> Summary:
     """Return the summary with its last sentence, the next step, written by a function."""
+    check_told(result)
     kind = kind_of(result)
     if kind != COMPARISON:
         told = list(LINES[kind](result, measure))
@@ -149,7 +150,7 @@ def _compared(result: xarray.Dataset, name: str, found: list[View]) -> str:
     examples = f"over {told_examples(result)} by {name}, {_scale(result, name)}"
     if "a" in result.dims:
         models = dict.fromkeys(title for view in found for title in view.titles)
-        return f"{len(models)} models, in {len(found)} pairs, were compared {examples}."
+        return f"{len(models)} models, in {len(found)} pair{'s' if len(found) > 1 else ''}, were compared {examples}."
     view = found[0]
     rows, columns = map(len, view.layers)
     pairs = int(result.attrs.get("averaged_pairs", 0))

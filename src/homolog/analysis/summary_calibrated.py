@@ -49,12 +49,16 @@ def _beyond(found: xarray.Dataset, name: str) -> str | None:
     if not tested.any():
         return None  # the layers were chosen since
     beyond = tested & (p <= alpha * (1 + 1e-9))
-    by_chance = float(alpha * tested.sum())
-    expected = "fewer than one pair" if by_chance < 1 else f"about {by_chance:.2g} pairs"
-    told = (
-        f"{int(beyond.sum())} of {int(tested.sum())} pairs of models are more alike as wholes (mean of best matches) than "
-        f"{1 - alpha:.0%} of random orders of the examples make them; by chance {expected} would be"
-    )
+    hits, count = int(beyond.sum()), int(tested.sum())
+    both = "" if int(found[name].attrs["symmetric"]) == 1 else ", each counted both ways round,"
+    who = f"{hits} of {count} pairs of models{both} {'is' if hits == 1 else 'are'} more alike as wholes"
+    if count == 1:
+        who = f"The two models are {'' if hits else 'not '}more alike as wholes"
+    told = f"{who} (mean of best matches) than {1 - alpha:.0%} of random orders of the examples make them"
+    if count > 1:
+        expected = "fewer than one pair" if alpha * count < 1 else f"about {alpha * count:.2g} pairs"
+        told += f"; by chance {expected} would be"
     if f"{name}_calibrated" in found and beyond.any():
-        told += f"; calibrated, these score {span(found[f'{name}_calibrated'].values[rows, columns][beyond])}"
+        scores = found[f"{name}_calibrated"].values[rows, columns][beyond]
+        told += f"; calibrated, {'they' if count == 1 else 'these'} score {span(scores)}"
     return told + "."

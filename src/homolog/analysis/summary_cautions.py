@@ -12,7 +12,7 @@ from homolog.analysis.summary_rules import NULL_LEVEL, unlike_chance
 from homolog.analysis.summary_views import View, number, short, span, unbiased
 from homolog.analysis.summary_views import views as views_of
 from homolog.diagnostics import listed
-from homolog.results import companion, independent_rows, measure_names
+from homolog.results import companion, independent_rows, measure_names, no_order_tells
 
 if TYPE_CHECKING:
     import xarray
@@ -164,6 +164,8 @@ def next_step(result: xarray.Dataset, measure: str, views: Sequence[View]) -> St
     if not known:
         return Step("diagnose", measure)
     if tested and not views[0].same and not any(map(unlike_chance, views)):
+        if no_order_tells(result):
+            return Step("report", measure)
         if any(view.undecided.any() for view in views):
             more = 10 * int(result.attrs.get("n_permutations", 99)) + 9
             return Step("more permutations", measure, more)

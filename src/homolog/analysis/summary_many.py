@@ -72,7 +72,9 @@ def _orders(views: Sequence[View]) -> str | None:
     if not able:
         return None
     what = "the layers correspond" if all(view.tested for view in able) else "best matches are"
-    return f"In {sum(map(in_order, able))} of {len(views)} pairs of models {what} in order."
+    return (
+        f"In {sum(map(in_order, able))} of {len(views)} pair{'s' if len(views) > 1 else ''} of models {what} in order."
+    )
 
 
 def over_models(views: Sequence[View]) -> str | None:

@@ -70,7 +70,7 @@ def undecided(which: np.ndarray) -> str:
     if which.all():
         return f"Nothing here decides whether layers are more alike than chance allows: {why}"
     count = f"{int(which.sum())} of {which.size} pairs"
-    return f"No better than chance as far as is known: no pair of layers is more alike than chance allows, but for {count} {why}"
+    return f"Not decided: no pair of layers is shown to be more alike than chance allows, but for {count} {why}"
 
 
 def _without_support(view: View) -> str:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.names import shortened, shown
-from homolog.results import ALPHA, best_in_rows, companion, equal_to_largest, independent_rows, smallest_probability
+from homolog.results import (
+    ALPHA,
+    best_in_rows,
+    companion,
+    equal_to_largest,
+    independent_rows,
+    no_order_tells,
+    smallest_probability,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -210,6 +218,8 @@ def _smallest(result: xarray.Dataset, measure: str, part: Any, values: np.ndarra
     permuted = own is not None and own.attrs.get("method", "permutation") == "permutation"
     if own is None or (permuted and "n_permutations" not in result.attrs):
         return np.zeros(values.shape, bool)
+    if no_order_tells(result):  # whatever p is, it can be no smaller
+        return np.ones(values.shape, dtype=bool)
     found: np.ndarray = part(own) <= (1 + 1e-9) * smallest_probability(result, measure)
     return found
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from homolog.analysis.model_similarity_lines import pair_table
 from homolog.analysis.redundant.tabulating import redundancy_table
 from homolog.analysis.trajectory_summary import trajectory_table
-from homolog.result_kinds import REDUNDANCY, TRAJECTORY, kind_of
+from homolog.result_kinds import MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, kind_of
 from homolog.results import arranged, chosen_measure, companion, is_supported, is_tested, many_models, two_models
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     Parameters
     ----------
     result
-        what `homolog.compare`, `correspondence`, `compare_checkpoints` or `redundancy` returned.
+        what `homolog.compare`, `correspondence`, `compare_checkpoints`, `model_similarity` or `redundancy` returned.
     measure
         which measure of a comparison; the first by default.
 
@@ -40,6 +41,9 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
 
         Of `homolog.redundancy`: one row per number of blocks, the run of least angular distance (`blocks`, `first`, `last`,
         `angular_distance`, `ties`, the same without features or rows, `loss`); with `measure` the values of that variable.
+
+        Of `homolog.model_similarity`: one row per pair of models, the most alike first: `model`, `other model`, and of every
+        measure, or of the one asked for, its value and what stands beside it.
 
         Of checkpoints: `against`, `step`, `checkpoint`, `layer`, `value`, and `null` and `reversed` where the result has them.
 
@@ -63,7 +67,9 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     """
     import pandas
 
-    own = {REDUNDANCY: redundancy_table, TRAJECTORY: trajectory_table}.get(kind_of(result))
+    own = {REDUNDANCY: redundancy_table, TRAJECTORY: trajectory_table, MODEL_SIMILARITY: pair_table}.get(
+        kind_of(result)
+    )
     if own is not None:
         return own(result, measure)
     if type(result).__name__ == "Dataset" and "best_b" in result:

@@ -26,7 +26,7 @@ from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
 from homolog.measures.spec import read
 from homolog.names import first_line, writable
-from homolog.result_kinds import COMPARISON, REDUNDANCY, kind_of
+from homolog.result_kinds import COMPARISON, REDUNDANCY, check_told, kind_of
 from homolog.results import check_result, measure_names
 from homolog.store.disk import check_file
 
@@ -313,6 +313,7 @@ def result(path: Path) -> xarray.Dataset:
         if kind_of(found) == REDUNDANCY:
             check_redundancy(found)
             return found
+        check_told(found)
         measure_names(found)
         if kind_of(found) == COMPARISON:
             check_result(found, joined=True)

@@ -21,6 +21,7 @@ from homolog.analysis import Check, Diagnosis, correspondence
 from homolog.analysis.diagnosis_groups import as_row
 from homolog.machine import optional
 from homolog.names import printable, quoted, shown
+from homolog.result_kinds import MODEL_SIMILARITY, kind_of
 from homolog.results import companion, measure_names, two_by_two, without_diagonal, written_probability
 from homolog.store.disk import write_whole
 from homolog.store.layout import Contents
@@ -284,6 +285,7 @@ def print_contents(result: xarray.Dataset) -> None:
         span = f"{finite.min():.4f} to {finite.max():.4f}" if finite.size else "no value"
         rows.append([name, result[name].attrs["kind"], " × ".join(map(str, values.shape)), span])
     about = {"examples": str(int(result.attrs["n_examples"])), "homolog": str(result.attrs["homolog_version"])}
-    print_table(["measure", "kind", "layers", "values"], rows, about=about)
+    what = "models" if kind_of(result) == MODEL_SIMILARITY else "layers"
+    print_table(["measure", "kind", what, "values"], rows, about=about)
     for category, message in json.loads(result.attrs["warnings"]):
         print(printable(f"{category}: {message}"), file=sys.stderr)

@@ -38,7 +38,7 @@ def after_comparing(
             "interval": ["--interval"],
         }
         if step.kind in more:
-            return _sentence(step.kind, ["homolog", *arguments, *more[step.kind]])
+            return _sentence(step.kind, ["homolog", *_without(arguments, more[step.kind][0]), *more[step.kind]])
         if step.kind in ("diagnose", "pairing"):
             return _sentence(step.kind, ["homolog", "diagnose", *map(str, files[:2])])
         if report is not None:
@@ -46,6 +46,17 @@ def after_comparing(
         return _sentence("report", ["homolog", *arguments, "--report", "report.html"])
 
     return written
+
+
+def _without(arguments: Sequence[str], option: str) -> list[str]:
+    """Leave out an option with its value, which is given anew."""
+    found: list[str] = []
+    skip = False
+    for argument in arguments:
+        if not skip and argument != option and not argument.startswith(f"{option}="):
+            found.append(argument)
+        skip = argument == option and option != "--interval"
+    return found
 
 
 def for_a_file(path: Path) -> Callable[[Step, xarray.Dataset], str]:

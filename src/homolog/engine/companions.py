@@ -10,13 +10,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from homolog.arrays import converted, is_numpy, on_host, to_numpy
-from homolog.diagnostics import Caution, dominated_by_bias, few_exchanged, few_permutations, no_interval, order_free
+from homolog.diagnostics import (
+    Caution,
+    dominated_by_bias,
+    few_exchanged,
+    few_orders,
+    few_permutations,
+    no_interval,
+    order_free,
+)
 from homolog.engine.measure_groups import MeasureGroup
 from homolog.engine.model_statistics import Statistics, add, blocks_of, of_parts, of_permutations
 from homolog.engine.planning import Plan
 from homolog.inference.calibrated_scores import best_value, calibrated, is_beyond, thresholds
 from homolog.inference.intervals import intervals
-from homolog.inference.permutations import is_order_free, orders, permuted_values
+from homolog.inference.permutations import count_orders, is_order_free, orders, permuted_values
 from homolog.inference.pvalues import false_discovery, familywise, pvalues
 from homolog.inference.resampling import Resampled, resampled_values
 from homolog.inference.uncertainty import ALPHA
@@ -100,6 +108,8 @@ def companions(
     fixed = _rows_that_stay(plan)
     cautions += few_exchanged(fixed, plan.n)
     if plan.asked.null:
+        count = count_orders(plan.n, plan.asked.groups, plan.asked.rows_of)
+        cautions += [few_orders(count, plan.n)] if 1 < count < 1 / ALPHA else []
         for name, kinds in _nulls(plan, group, operands, sides, each, step, over_models).items():
             free = bool(kinds.pop("order_free"))
             found[name] |= kinds

@@ -56,6 +56,7 @@ def of_permutations(values: np.ndarray, record: Measure, blocks: list[Block], le
     for by in WAYS:
         each = of_blocks(values, by, record.kind, blocks)
         found[by] = {
+            "value": each[0],
             "p": pvalues(each, record.kind),
             "null": each[1:].mean(axis=0),
             "threshold": thresholds(each, record.kind, level),
@@ -71,7 +72,7 @@ def of_parts(part: Resampled, record: Measure, blocks: list[Block]) -> Statistic
     for by in WAYS:
         # What has a value on all examples says what counts on parts of them.
         whole, *parts = of_blocks(np.concatenate([part.whole[None], part.values]), by, record.kind, blocks)
-        found[by] = {"se": spread(part._replace(whole=whole, values=np.array(parts), halves=None))}
+        found[by] = {"value": whole, "se": spread(part._replace(whole=whole, values=np.array(parts), halves=None))}
     return found
 
 

@@ -15,10 +15,12 @@ from homolog.engine import model_statistics
 from homolog.engine.planning import Plan
 from homolog.engine.run import Outcome
 from homolog.equal_layers import equal_models
+from homolog.inference.permutations import count_orders
 from homolog.inference.uncertainty import MEANINGS
 from homolog.inference.units import count_of
 from homolog.measures.record import Measure
 from homolog.position_norms import PositionNorms
+from homolog.results import ALPHA
 
 if TYPE_CHECKING:
     import xarray
@@ -127,6 +129,8 @@ def _asked_for(plan: Plan) -> dict[str, Any]:
         found["rows_in_groups"] = np.int32(1)
     if plan.asked.null:
         found["n_permutations"] = np.int32(plan.asked.n_permutations)
+        count = count_orders(plan.n, plan.asked.groups, plan.asked.rows_of)
+        found |= {"n_orders": np.int32(count)} if count < 1 / ALPHA else {}
     if plan.asked.interval:
         found |= {"interval": plan.asked.method, "level": plan.asked.level}
     if plan.asked.calibrate:

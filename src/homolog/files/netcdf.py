@@ -18,6 +18,7 @@ from homolog.files import hdf5
 from homolog.files.contents import IDENTITIES, Contents, Entry, Refusal, entry_of, kept_open
 from homolog.files.numpy_files import arrays_of
 from homolog.machine import optional
+from homolog.result_kinds import COMPARISON, MADE_BY, is_title
 
 _ABOUT = "homolog"
 """The variable that says in JSON which variables are layers, and where they come from: an attribute has no room for much."""
@@ -75,6 +76,8 @@ def holds_activations(path: Path) -> bool:
     """Say whether a file of netCDF holds activations, and not a result, which names its measures."""
     try:
         with optional("h5py", "files", "reading .nc").File(path, "r") as file:
+            if is_title(file.attrs.get("title")):
+                return False
             return not ({"measures", "homolog_version"} & set(file.attrs) or "layer_a" in file)
     except OSError:
         return False
@@ -84,6 +87,12 @@ def _of_others(path: Path, engine: str) -> Contents:
     xarray = optional("xarray", "files", "reading .nc")
     # Times stay numbers, since they are left out; packed integers and fill values become what they stand for.
     with xarray.open_dataset(path, engine=engine, decode_times=False) as data:
+        title = data.attrs.get("title")
+        if is_title(title) and title != COMPARISON:
+            made_by = MADE_BY.get(title, "homolog.identification")
+            raise Refusal(
+                f"the file must hold activations, got a result of {made_by}: read it with xarray.load_dataset."
+            )
         if {"layer_a", "layer_b"} <= set(data.coords):
             raise Refusal(
                 "the file must hold activations, got a result of homolog.compare: read it with xarray.load_dataset."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,23 @@ from homolog.measures.record import Measure
 from homolog.operands.family import TogetherFamily, reordered
 
 Orders = Callable[[int], np.ndarray]
+MANY = 20
+"""Examples that have more orders than anybody draws."""
+
+
+def random_of(rng: Any) -> np.random.Generator:
+    """Return the generator that a seed, or a generator, stands for."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"rng must be a seed, a whole number of at least 0, or a NumPy generator, got {rng!r}."
+        ) from None
 
 
 def seed_of(rng: int | np.random.Generator) -> int:
     """Return the number from which everything random follows."""
-    return int(np.random.default_rng(rng).integers(2**63))
+    return int(random_of(rng).integers(2**63))
 
 
 def orders(n: int, rng: int | np.random.Generator, groups: Any = None, units: np.ndarray | None = None) -> Orders:
@@ -57,6 +70,20 @@ def numbered(groups: Any, n: int) -> np.ndarray:
             "groups must hold at least two examples somewhere, got every example in a group of its own: nothing can be permuted."
         )
     return places
+
+
+def count_orders(n: int, groups: Any = None, units: np.ndarray | None = None) -> int:
+    """Return how many different orders there are, or that there are very many.
+
+    >>> count_orders(8, [0, 0, 1, 1, 2, 2, 3, 3]), count_orders(4)
+    (16, 24)
+    """
+    if groups is not None:
+        sizes = np.bincount(numbered(groups, n)).tolist()
+    else:
+        sizes = [n] if units is None else [len(rows) for rows in exchangeable(units)]
+    moved = [size for size in sizes if size > 1]
+    return math.prod(math.factorial(min(size, MANY)) for size in moved[:MANY])
 
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]

@@ -105,7 +105,8 @@ class Requested:
         if self.calibrate and endless:
             raise ValueError(
                 f"calibrate=True needs measures with a best value, which equal layers have, got {listed(endless)} without one: "
-                f"leave calibrate out, or these measures."
+                f"leave calibrate out, or these measures; a function of your own is given one by "
+                f"homolog.register(kind='similarity', range=(0, 1), ...)."
             )
 
     @property

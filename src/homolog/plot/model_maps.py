@@ -9,12 +9,14 @@ import numpy as np
 
 from homolog.analysis.model_clusters import clustered
 from homolog.analysis.model_embedding import POOR, placed
-from homolog.analysis.model_pairs import labels_of, model_pairs
+from homolog.analysis.model_labels import labels_of
+from homolog.analysis.model_pairs import model_pairs
 from homolog.diagnostics import give
 from homolog.names import folded_prefix, labels, shortened
 from homolog.plot.cells import draw_bar, draw_cells, line_colours, look, write_numbers
 from homolog.plot.label_places import place_labels
 from homolog.plot.labels import LONGEST_START, MOST_LABELS, drawn_in, label_axis, plain, short
+from homolog.result_kinds import MODEL_CLUSTERS, MODEL_MAP, kind_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +80,9 @@ def embedding(
     >>> hl.plot.embedding(similar, groups=["trained", "trained", "untrained"]).get_title()
     'classical map, stress 0.00'
     """
-    if getattr(found, "attrs", {}).get("title") != "homolog model map":
+    if kind_of(found) == MODEL_MAP:
+        _refuse_choice("embed", measure, calibrated)
+    else:
         pairs = model_pairs(found, measure=measure, calibrated=calibrated)
         give(pairs.cautions)
         found = placed(pairs, 2, "classical", 0)
@@ -104,6 +108,15 @@ def embedding(
             ax.set_xlabel(f"{ax.get_xlabel()}\n… stands for {plain(shortened(start, LONGEST_START))}")
         place_labels(ax, across, [plain(name) for name in labels(names, LONGEST_NAME)])
     return ax
+
+
+def _refuse_choice(made_by: str, measure: str | None, calibrated: bool) -> None:
+    """Raise where values are to be chosen of what was made of some already."""
+    if measure is not None or calibrated:
+        raise ValueError(
+            f"measure= and calibrated= choose from similarities, got what homolog.{made_by} made of some already: pass them to "
+            f"homolog.{made_by}."
+        )
 
 
 def _title(found: Any, given: str | None) -> str:
@@ -187,7 +200,9 @@ def dendrogram(
     >>> [label.get_text() for label in axes.get_yticklabels()]
     ['untrained', 'seed 1', 'seed 0']
     """
-    if getattr(found, "attrs", {}).get("title") != "homolog model clusters":
+    if kind_of(found) == MODEL_CLUSTERS:
+        _refuse_choice("cluster", measure, calibrated)
+    else:
         pairs = model_pairs(found, measure=measure, calibrated=calibrated)
         give(pairs.cautions)
         found = clustered(pairs)

@@ -12,7 +12,7 @@ from homolog.names import printable
 from homolog.reporting import model_similarity_sections, redundancy_sections, trajectory_sections
 from homolog.reporting.measure_texts import about_measure, grouped
 from homolog.reporting.sections import Section, rendered
-from homolog.result_kinds import MADE_BY, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, kind_of
+from homolog.result_kinds import MADE_BY, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, check_told, kind_of
 from homolog.results import measure_names, told_examples
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def data_for_sections(
     result: xarray.Dataset, title: str | None, diagnosis: Iterable[Finding] | None, groups: Any
 ) -> dict[str, Any]:
     """Return everything that the page shows."""
+    check_told(result)
     kind = kind_of(result)
     if diagnosis is not None:
         raise ValueError(f"a diagnosis is of a comparison, got one beside a result of {MADE_BY[kind]}: leave it out.")

@@ -38,7 +38,7 @@ def _equal_outputs(rows: Sequence[Mapping[str, Any]], earlier: int, later: int) 
         rows[later]["equal"].get("previous") if earlier == later - 1 else None,
         rows[earlier]["equal"].get("last") if later == len(rows) - 1 else None,
     )
-    compared = next((found for found in at_hand if found is not None), {})
+    compared: dict[str, Any] = next((found for found in at_hand if found is not None), {})
     one, two = rows[earlier]["print"], rows[later]["print"]
     varying = [name for name in one if not _constant(one[name])]
     if one.keys() != two.keys() or not varying:
