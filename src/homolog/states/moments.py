@@ -275,7 +275,7 @@ class Moments:
         if self.sides is None or self.n < 2:
             raise ValueError(f"a result needs at least 2 rows, got {self.n}: update the state with batches first.")
         plan = self.sides.plan(self.n, measures, self.titles)
-        outcome = outcome_of(plan, self._layers())
+        outcome = outcome_of(plan, self.representations())
         about: dict[str, Any] = {}
         if self.folds:
             check_level(level)
@@ -285,7 +285,8 @@ class Moments:
         give(outcome.cautions)
         return dataset(plan, outcome).assign_attrs(about)
 
-    def _layers(self) -> list[SummedRepresentation]:
+    def representations(self) -> list[SummedRepresentation]:
+        """Return what stands for the centred rows of every layer."""
         sums = self.centred()
         return [SummedRepresentation(sums.n, index, layer, sums.cross) for index, layer in enumerate(sums.layers)]
 
@@ -308,7 +309,7 @@ def _merged(states: Sequence[Moments]) -> Moments:
 def _values(state: Moments, measures: Mapping[str, Measure]) -> dict[str, np.ndarray]:
     """Return the values of measures of all pairs of layers."""
     assert state.sides is not None  # it has rows
-    return outcome_of(state.sides.plan(state.n, measures, state.titles), state._layers()).values
+    return outcome_of(state.sides.plan(state.n, measures, state.titles), state.representations()).values
 
 
 def _empty(x: Any) -> LayerMoments:

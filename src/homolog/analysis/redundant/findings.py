@@ -22,8 +22,10 @@ from homolog.analysis.redundant.massive_features import (
 from homolog.analysis.redundant.reading import FORMS
 from homolog.analysis.redundant.residual_stream import Form, Stream, forms
 from homolog.analysis.redundant.row_sums import Angles, Look, angles_of, looked_at
-from homolog.analysis.redundant.spectra import Spread, spreads
+from homolog.analysis.redundant.spectra import Spread, spread_of, spreads
+from homolog.analysis.redundant.stream_sums import StreamSums, fit
 from homolog.diagnostics import Caution, without_direction
+from homolog.measures.record import Measure
 from homolog.result_kinds import REDUNDANCY
 
 TIE = 1e-9
@@ -58,9 +60,12 @@ EFFECTIVE_RANK = {
 class Findings:
     """What the passes over the rows find, and how the result has it."""
 
-    def __init__(self, stream: Stream, memory: int, remove: Remove) -> None:
+    def __init__(self, stream: Stream, memory: int, remove: Remove, record: Measure) -> None:
         self.stream, self._memory, self._remove = stream, memory, remove
         self.rows = stream.rows()
+        self.summed = fit(record, stream.layers.n, len(self.rows), stream.width, memory)
+        """Whether spectra and comparison follow from sums over the rows."""
+        self.sums: StreamSums | None = None
         self._positions = positions_of(stream.layers)
         self.spans = max(1, len(self.rows) - 2)
         self.look: Look
@@ -70,7 +75,7 @@ class Findings:
         """Rows that are kept where outlying ones are left out."""
 
     def pass_over(self, shown: Any) -> None:
-        """Read all layers: once for lengths, once for angles, and each layer once for its spectrum."""
+        """Read all layers: once for lengths, once for angles and sums, and without sums once for spectra."""
         names = self.stream.names
         codes = None if self._positions is None else self._positions.codes
         self.look = looked_at(self.rows, names, codes, self._memory, shown)
@@ -79,14 +84,33 @@ class Findings:
         if len(self.removed):
             self.columns = np.setdiff1d(np.arange(self.stream.width), self.removed)
         choices = [None] + [self.columns] * (self.columns is not None)
-        medians = self.look.medians()
-        self.angles, self.flags, self.outlying = angles_of(self.rows, choices, medians, self.look, self._memory, shown)
+        if self.summed:
+            self.sums = StreamSums(names, self.stream.width, self.columns, self.look.largest.max(axis=1))
+        add = self.sums and self.sums.add
+        self.angles, self.flags, self.outlying = angles_of(self.rows, choices, self.look, self._memory, shown, add)
         left_out = are_left_out(self.flags, self.outlying)
         self.kept = np.flatnonzero(~self.flags) if left_out else None
-        self.spectra = []
-        for rows in self.rows:
-            self.spectra.append(spreads(rows, self.columns, self.flags if left_out else None, self._memory))
-            shown.update(rows.shape[0])
+        self.spectra = self._spectra(shown)
+
+    def _spectra(self, shown: Any) -> list[dict[str, Spread]]:
+        """Return for each layer its spread in every form."""
+        if self.sums is None:
+            flags = None if self.kept is None else self.flags
+            found = []
+            for rows in self.rows:
+                found.append(spreads(rows, self.columns, flags, self._memory))
+                shown.update(rows.shape[0])
+            return found
+        found = [{} for _ in self.rows]
+        for suffix, form in self.forms.items():
+            for spread, layer in zip(found, self.sums.moments(form).representations(), strict=True):
+                spread[suffix] = spread_of(layer.gram)
+        return found
+
+    @property
+    def passes(self) -> int:
+        """How often all rows are read."""
+        return 2 if self.summed else 3
 
     @property
     def forms(self) -> dict[str, Form]:

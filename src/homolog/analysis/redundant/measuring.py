@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from homolog.analysis.redundant.evidence import Loss, losses, probed
@@ -135,8 +136,8 @@ def redundancy(
     size = parse_bytes(memory)
     n = stream.layers.n
     check_memory(n, stream.width, size)
-    found = Findings(stream, size, remove_features)
-    with progress_bar("rows", 3 * n * len(stream.layers), progress) as shown:
+    found = Findings(stream, size, remove_features, record)
+    with progress_bar("rows", found.passes * n * len(stream.layers), progress) as shown:
         found.pass_over(shown)
     variables, about = found.variables(), found.attributes()
     if _name(record) in variables:
@@ -168,26 +169,29 @@ def _compared(
 ) -> tuple[dict[str, Any], list[Caution]]:
     """Return all layers compared with each other, in every form, and the warnings of the comparison of them as they are."""
     layers, name = found.stream.layers, _name(record)
+    asked = {name: replace(record, order_score=None, order_matrix=None)}  # nobody asks for p-values
     variables: dict[str, Any] = {}
     cautions: list[Caution] = []
     for suffix, part in found.forms.items():
-        given: Mapping[str, Any] = layers
-        if suffix:
-            given = {layer: Part(rows, *part) for layer, rows in zip(layers, found.rows, strict=True)}
-        result, told = _quietly(given, record, memory, progress)
+        if found.sums is not None:
+            state = found.sums.moments(part)
+            result, told = _quietly(lambda: state.finalise(asked))
+        else:
+            given: Mapping[str, Any] = layers
+            if suffix:
+                given = {layer: Part(rows, *part) for layer, rows in zip(layers, found.rows, strict=True)}
+            result, told = _quietly(lambda: compare(given, measures=asked, memory=memory, progress=progress))
         more = {"companion_of": name, "meaning": f"the same {FORMS[suffix]}"} if suffix else {}
         variables[name + suffix] = (("layer", "layer_b"), result[name].values, result[name].attrs | more)
         cautions += told if not suffix else []
     return variables, cautions
 
 
-def _quietly(
-    given: Mapping[str, Any], record: Measure, memory: int, progress: bool | None
-) -> tuple[xarray.Dataset, list[Caution]]:
+def _quietly(run: Callable[[], xarray.Dataset]) -> tuple[xarray.Dataset, list[Caution]]:
     """Compare layers, and return the warnings instead of giving them."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", HomologWarning)
-        result = compare(given, measures={_name(record): record}, memory=memory, progress=progress)
+        result = run()
     ours = [each.message for each in told if isinstance(each.message, HomologWarning)]
     for each in told:
         if each.message not in ours:

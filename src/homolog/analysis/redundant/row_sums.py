@@ -6,7 +6,7 @@ each, and the lengths of at most some rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,9 +169,18 @@ def _checked(look: Look, names: list[str]) -> Look:
 
 
 def angles_of(
-    rows: list[Rows], columns: list[np.ndarray | None], medians: np.ndarray, look: Look, memory: int, shown: Any
+    rows: list[Rows],
+    columns: list[np.ndarray | None],
+    look: Look,
+    memory: int,
+    shown: Any,
+    add: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> tuple[list[Angles], np.ndarray, np.ndarray]:
-    """Return sums of cosines and angles for each choice of columns; which rows are outlying, and their share of Σ ‖x‖²."""
+    """Return sums of cosines and angles for each choice of columns; which rows are outlying, and their share of Σ ‖x‖².
+
+    `add`, where it is given, gets every block of rows (n, layers, p) and which of them are outlying.
+    """
+    medians = look.medians()
     n, width = rows[0].shape
     count = len(rows)
     found = [Angles.empty(count) for _ in columns]
@@ -184,6 +193,8 @@ def angles_of(
         norms = np.sqrt(np.einsum("ijk,ijk->ij", stream, stream))
         flags[first:last] = ((norms > OUTLYING * medians) & (medians > 0)).any(axis=1)
         outlying += np.square(norms[flags[first:last]]).sum(axis=0)
+        if add is not None:
+            add(stream, flags[first:last])
         for angles, kept in zip(found, columns, strict=True):
             part = stream if kept is None else stream[:, :, kept]
             _add_angles(angles, part, flags[first:last], -first % look.stride, look.stride)

@@ -40,14 +40,14 @@ def spreads(rows: Rows, columns: np.ndarray | None, outlying: np.ndarray | None,
     kept = None if outlying is None else np.flatnonzero(~outlying)
     parts = forms(columns, kept)
     if n <= width:
-        return {suffix: _spread(_among_rows(Part(rows, *part), memory)) for suffix, part in parts.items()}
+        return {suffix: spread_of(_among_rows(Part(rows, *part), memory)) for suffix, part in parts.items()}
     ordinary, rest, counts = _among_features(rows, outlying, memory)
     whole = _centred(ordinary[0] + rest[0], ordinary[1] + rest[1], sum(counts))
     rowwise = whole if kept is None else _centred(*ordinary, counts[0])
     found = {}
     for suffix, (some, chosen) in parts.items():
         products = whole if chosen is None else rowwise
-        found[suffix] = _spread(products if some is None else products[np.ix_(some, some)])
+        found[suffix] = spread_of(products if some is None else products[np.ix_(some, some)])
     return found
 
 
@@ -97,7 +97,7 @@ def _among_rows(rows: Rows, memory: int) -> np.ndarray:
     return found
 
 
-def _spread(products: np.ndarray) -> Spread:
+def spread_of(products: np.ndarray) -> Spread:
     """Return exp of the entropy of the shares of the singular values, and (Σ λ)² / Σ λ²; NaN where nothing varies."""
     diagonal = np.abs(np.diagonal(products)).max(initial=0)
     if not diagonal > 0:
