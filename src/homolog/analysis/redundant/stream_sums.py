@@ -92,9 +92,7 @@ class _Sums:
             self._norms[choice] += norms.T @ norms
             self._traces[choice] += norms.sum(axis=0)
 
-    def moments(
-        self, names: list[str], columns: np.ndarray | None, shifts: np.ndarray, scales: np.ndarray
-    ) -> Moments:
+    def moments(self, names: list[str], columns: np.ndarray | None, shifts: np.ndarray, scales: np.ndarray) -> Moments:
         """Return the same as a state of some of the features."""
         kept, choice = (np.arange(len(self._masks)), 0) if columns is None else (columns, 1)
         by_norms, norms = self._by_norms[choice][:, kept], self._norms[choice]
