@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
 
+import memory_growth
 import numpy as np
 import planted_networks as planted
 import pytest
 import xarray
 
 import homolog as hl
-from homolog.analysis.redundant import row_sums
+from homolog.analysis.redundant import findings, measuring, row_sums
+from homolog.machine import parse_bytes
 
 NAMES = ["influence", "angular_distance", "best_value", "cka", "norm", "norm_growth"]
 NAMES += ["effective_rank", "participation_ratio"]
@@ -81,7 +87,7 @@ def test_norms_shares_and_the_comparison(layers, result):
         np.testing.assert_allclose(at.top_share, np.sort(squares)[::-1][:5] / squares.sum())
         assert at.mean_share.item() == pytest.approx(len(x) * (x.mean(axis=0) ** 2).sum() / squares.sum())
     compared = hl.compare(layers, measures="cka(estimator=debiased)")["cka(estimator=debiased)"]
-    np.testing.assert_array_equal(result.cka, compared)
+    np.testing.assert_allclose(result.cka, compared, rtol=1e-12)
     growth = result.norm.values[1:] / result.norm.values[:-1]
     np.testing.assert_allclose(result.norm_growth, growth)
 
@@ -266,6 +272,65 @@ def test_rows_in_blocks_and_on_disk_give_the_same(layers, tmp_path, monkeypatch)
                 np.testing.assert_allclose(found[name], whole[name], rtol=1e-9, atol=1e-9, err_msg=name)
             else:
                 np.testing.assert_array_equal(found[name], whole[name], err_msg=name)
+
+
+@pytest.mark.parametrize("measure", ["cka(estimator=debiased)", "cka", "hsic(estimator=debiased)"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int32"])
+def test_sums_of_one_pass_give_what_comparing_every_form_gives(measure, dtype, monkeypatch):
+    """Far from 0, with a feature that never varies, one that is massive, and rows a million times as long as others."""
+    layers = {name: 1000 + 50 * x for name, x in planted.stream(n=400, p=12).items()}
+    layers["block.2"][:, 4] = 7
+    layers["block.5"][::80] *= 1e6
+    layers = {name: x.astype(dtype) for name, x in planted.with_feature(layers, 3, 1e8, first=6).items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hl.HomologWarning)
+        found = hl.redundancy(layers, measure=measure, remove_features=[3])
+        monkeypatch.setattr(findings, "fit", lambda *given: False)
+        apart = hl.redundancy(
+            {name: x.astype(float) for name, x in layers.items()}, measure=measure, remove_features=[3]
+        )
+    assert "influence_without_both" in found
+    assert set(found) == set(apart)
+    for name in found:
+        if found[name].dtype.kind == "f":
+            np.testing.assert_allclose(found[name], apart[name], rtol=1e-8, err_msg=name)
+        else:
+            np.testing.assert_array_equal(found[name], apart[name], err_msg=name)
+
+
+@pytest.mark.parametrize(("measure", "memory"), [("cka", "100KiB"), ("procrustes_distance", "2GiB")])
+def test_nobody_asks_for_p_values(layers, measure, memory, monkeypatch):
+    """Nor is anything summed that the memory does not hold, or that a measure does not follow from."""
+    asked, run = [], measuring.compare
+
+    def watched(given, **options):
+        found = run(given, **options)
+        asked.extend(name for name in found if name.endswith("_p"))
+        return found
+
+    monkeypatch.setattr(measuring, "compare", watched)
+    monkeypatch.setattr(findings, "StreamSums", None)
+    hl.redundancy(layers, measure=measure, memory=memory)
+    assert asked == []
+    assert [name for name in run(layers, measures="cka") if name.endswith("_p")] == ["cka_p"]
+
+
+@pytest.mark.parametrize("memory", ["32MiB", "96MiB"])
+def test_memory_is_what_was_said_whatever_the_number_of_rows(memory):
+    script = Path(__file__).with_name("redundancy_memory.py")
+    if not memory_growth.FORGET.exists():
+        pytest.skip("resident memory is read, and its peak forgotten, through /proc/self, which is not here")
+    ran = subprocess.run(
+        [sys.executable, "-P", str(script), "40000", "64", "8", memory],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": f"{script.parent}:{script.parent.parent / 'src'}", "OMP_NUM_THREADS": "1"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["summed"] == (memory == "96MiB")
+    assert found["used"] <= parse_bytes(memory) + (64 << 20), found
 
 
 def test_medians_are_of_every_kth_row_where_the_memory_is_small():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -109,6 +110,36 @@ def test_an_interruption_keeps_what_is_finished_and_extracts_no_more_than_needed
     assert hl.compare_checkpoints(build, folder, examples(), out=rows, resume=True).identical(result)
     # The ends, the one before the first that is missing, and those that are missing; no end twice.
     assert ran == [f"step_{step:06d}" for step in (0, 500, 200, 300, 400)]
+
+
+@pytest.mark.slow
+def test_fifty_checkpoints_interrupted_again_and_again_are_resumed_to_the_same_bits(tmp_path, monkeypatch):
+    """Each run gets seven further at most: it takes the ends, and the one before the first that is missing, again."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    saved(folder, 50)
+    rows, whole = tmp_path / "rows.jsonl", tmp_path / "whole.jsonl"
+    once = hl.compare_checkpoints(build, folder, examples(), out=whole)
+    left, run = 0, walk.Taking.taken
+
+    def counted(self, content, label, digest):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return run(self, content, label, digest)
+
+    monkeypatch.setattr(walk.Taking, "taken", counted)
+    finished, found = [0], None
+    while found is None:
+        left = 10
+        with contextlib.suppress(KeyboardInterrupt):
+            found = hl.compare_checkpoints(build, folder, examples(), out=rows, resume=True)
+        finished.append(len(rows.read_text().splitlines()))
+        assert finished[-1] > finished[-2]
+    assert len(finished) > 5
+    assert found.identical(once)
+    assert rows.read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class Findings:
         choices = [None] + [self.columns] * (self.columns is not None)
         if self.summed:
             self.sums = StreamSums(names, self.stream.width, self.columns, self.look.largest.max(axis=1))
-        add = self.sums and self.sums.add
+        add = None if self.sums is None else self.sums.add
         self.sinks = sinks_in(self.look, names, self.stream.layers, self._positions)
         self.outweighing = outweighing = outweighing_rows(self.sinks, self._positions)
         self.angles, self.flags, self.outlying = angles_of(

@@ -86,7 +86,8 @@ def positions_of(layers: Activations) -> Positions | None:
     if layers.positions is None or layers.positions.dtype.kind not in "iu":
         return None
     names, codes = np.unique(layers.positions, return_inverse=True)
-    return Positions(names, codes.reshape(-1), ranks_of_rows(layers.example_ids, layers.positions))
+    ranks = np.minimum(ranks_of_rows(layers.example_ids, layers.positions), 127)  # only the first tokens are told apart
+    return Positions(names, codes.reshape(-1), ranks.astype(np.int8))
 
 
 def sinks_in(look: Look, names: list[str], layers: Activations, positions: Positions | None) -> dict[str, Sink]:
@@ -102,7 +103,9 @@ def outweighing_rows(sinks: Mapping[str, Sink], positions: Positions | None) -> 
     """Flag the rows of tokens that outweigh the others of some layer; None where there are none, or hardly any others."""
     if positions is None or not sinks:
         return None
-    found = np.isin(positions.ranks, [1 + place for sink in sinks.values() for place in sink.positions])
+    found = np.isin(
+        positions.ranks, np.array([1 + place for sink in sinks.values() for place in sink.positions], np.int8)
+    )
     return found if np.count_nonzero(~found) >= FEWEST_ROWS else None
 
 

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from homolog.analysis.redundant.evidence import Loss, losses, probed
@@ -105,8 +106,10 @@ def redundancy(
     with reduce="last" for that. Medians are of all rows, or of every k-th where their norms do not fit into a quarter of
     the memory.
 
-    Cost: n·p·L² + n·p²·L + p³·L for L layers, n²·p·L + n³·L instead of the last two where n < p, and that of `compare`, in each
-    form; layers on disk are read three times, and as often as `compare` reads them.
+    Cost: n·p·L² + n·p²·L² for L layers, from layers on disk that are read twice, where the measure is linear (CKA, HSIC), rows
+    outnumber features, and a quarter of the memory holds 6·(p·L)² numbers: every form then follows from the same sums in float64.
+    Otherwise n·p·L² + n·p²·L + p³·L, or n²·p·L + n³·L instead of the last two where n < p, and that of `compare` in each form;
+    layers on disk are read three times, and as often as `compare` reads them.
 
     References
     ----------
@@ -175,13 +178,12 @@ def _compared(
     cautions: list[Caution] = []
     for suffix, part in found.forms.items():
         if found.sums is not None:
-            state = found.sums.moments(part)
-            result, told = _quietly(lambda: state.finalise(asked))
+            result, told = _quietly(partial(found.sums.moments(part).finalise, asked))
         else:
             given: Mapping[str, Any] = layers
             if suffix:
                 given = {layer: Part(rows, *part) for layer, rows in zip(layers, found.rows, strict=True)}
-            result, told = _quietly(lambda: compare(given, measures=asked, memory=memory, progress=progress))
+            result, told = _quietly(partial(compare, given, measures=asked, memory=memory, progress=progress))
         more = {"companion_of": name, "meaning": f"the same {FORMS[suffix]}"} if suffix else {}
         variables[name + suffix] = (("layer", "layer_b"), result[name].values, result[name].attrs | more)
         cautions += told if not suffix else []

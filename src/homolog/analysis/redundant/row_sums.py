@@ -148,11 +148,10 @@ def _add(look: Look, at: int, block: np.ndarray, first: int, inside: np.ndarray,
     look.magnitudes[at].append(np.median(magnitudes[inside], axis=1))
     if look.by_position is not None and codes is not None:
         look.by_position[at] += np.bincount(codes, squared, minlength=look.by_position.shape[1])
-    row = magnitudes.argmax(axis=0)
-    peak = magnitudes[row, np.arange(len(row))]
+    peak = magnitudes.max(axis=0)
     larger = peak > look.largest[at]
     look.largest[at][larger] = peak[larger]
-    look.largest_row[at][larger] = first + row[larger]
+    look.largest_row[at][larger] = first + magnitudes[:, larger].argmax(axis=0)
     known, places = look.longest[at]
     known, places = np.append(known, norms), np.append(places, first + np.arange(len(norms)))
     order = np.argsort(-known, kind="stable")[:LONGEST]

@@ -20,9 +20,9 @@ COPIES = 6
 
 
 def fit(record: Measure, n: int, layers: int, width: int, memory: int) -> bool:
-    """Say whether a measure follows from the sums, these are less than the rows, and half of the memory holds them."""
+    """Say whether a measure follows from the sums, these are less than the rows, and a quarter of the memory holds them."""
     linear = record.family is STRUCTURE and record.prepare_options.get("kernel") == "linear"
-    return linear and n > width and 8 * COPIES * (layers * width) ** 2 <= memory // 2
+    return linear and n > width and 8 * COPIES * (layers * width) ** 2 <= memory // 4
 
 
 class StreamSums:
