@@ -41,7 +41,7 @@ def test_one_example_that_breaks_the_cka_of_neighbours_is_an_outlier():
     broken = hl.compare(layers, measures="cka(estimator=debiased)")["cka(estimator=debiased)"].values[3, 4]
     assert abs(broken) < 0.2
     found = {one.where: one.message for one in of_kind("outlier", layers)}
-    assert "without example 17 CKA is 0." in found["block.2 and block.3"]
+    assert "without example 17 CKA is 1.00 instead of 0.05" in found["block.2 and block.3"]
 
 
 def test_many_examples_that_make_a_direction_are_not_named():
