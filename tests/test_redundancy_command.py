@@ -146,7 +146,7 @@ def test_names_that_all_blocks_begin_with_are_folded_in_the_picture(layers):
     figure = hl.plot.redundancy(hl.redundancy(renamed))
     written = {tick.get_text() for ax in figure.axes for tick in (*ax.get_xticklabels(), *ax.get_yticklabels())}
     assert "…9" in written
-    assert not any("model.layers" in text or len(text) > 14 for text in written)
+    assert not any("model.layers" in text or len(text) > 14 for text in written if "$" not in text)  # numbers have $
     assert figure.axes[0].get_xlabel() == "block, … is model.layers."
 
 
