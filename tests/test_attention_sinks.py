@@ -87,7 +87,7 @@ def test_a_planted_sink_is_named_with_its_layers_as_a_range_and_no_other(model):
     taken = extracted(model)
     assert list(sinks(taken)) == ["h.1", "h.2", "h.3"]
     (found,) = findings(taken)
-    assert found.where == "a: h.1 to h.3"
+    assert found.where == "h.1 to h.3"
     assert found.message.startswith("position 0 holds 99 % of the squared norm")
     assert found.remedy == "extract with skip_first=1, or reduce='last'"
     line = [line for line in hl.summary(hl.compare(taken)) if line.startswith("Attention sink")]
@@ -158,7 +158,7 @@ def test_rows_that_say_their_example_and_position_are_looked_at_themselves(model
     taken = extracted(model, reduce="positions")
     rows = hl.Activations(dict(taken), example_ids=taken.example_ids, positions=taken.positions)
     (found,) = findings(rows)
-    assert found.where == "a: h.1 to h.3"
+    assert found.where == "h.1 to h.3"
     noted, counted = (
         PositionNorms.read(taken.modules["h.2"].norms),
         norms_of_rows(rows["h.2"], rows.example_ids, rows.positions),

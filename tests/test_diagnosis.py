@@ -214,7 +214,7 @@ def test_commands(clean, tmp_path, monkeypatch, capsys):
     hl.save(hl.Activations(first), "c.npz")
     assert run(["diagnose", "c.npz", "--permutations", "19"]) == 0
     told = capsys.readouterr().out
-    assert "dead features\t2 layers: a: early, a: late\tthe worst, a: late: 2 of 40 features never vary" in told
+    assert "dead features\t2 layers: early, late\tthe worst, late: 2 of 40 features never vary" in told
     assert run(["diagnose", "c.npz", "--permutations", "19", "--every"]) == 0
     assert capsys.readouterr().out.count("dead features\t") == 2
     assert "cka_p" in xarray.load_dataset("d.nc")

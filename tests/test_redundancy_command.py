@@ -138,3 +138,21 @@ def test_tables(layers):
     every = hl.table(result, "angular_distance")
     assert len(every) == 54  # runs of 1 to 9 of ten blocks
     assert json.loads(result.attrs["measures"]) == ["cka"]
+
+
+@pytest.mark.usefixtures("closed")
+def test_names_that_all_blocks_begin_with_are_folded_in_the_picture(layers):
+    renamed = dict(zip(["model.embed_tokens", *(f"model.layers.{i}" for i in range(10))], layers.values(), strict=True))
+    figure = hl.plot.redundancy(hl.redundancy(renamed))
+    written = {tick.get_text() for ax in figure.axes for tick in (*ax.get_xticklabels(), *ax.get_yticklabels())}
+    assert "…9" in written
+    assert not any("model.layers" in text or len(text) > 14 for text in written if "$" not in text)  # numbers have $
+    assert figure.axes[0].get_xlabel() == "block, … is model.layers."
+
+
+@pytest.mark.usefixtures("closed")
+def test_the_tables_of_the_page_are_headed_by_words(layers, tmp_path):
+    hl.report(hl.redundancy(layers), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "angular distance, without the removed features" in page
+    assert "angular_distance_without" not in page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     import xarray
 
 SINKS = "attention_sinks"
-"""Attribute of a result that lists them: [model, layer, tokens, share, ratio] each."""
+"""Attribute of a result that lists them: [model, layer, tokens, share, ratio] each; the model is "" where there is but one."""
 
 
-def sink_findings(side: str, known: Activations, arrays: Mapping[str, np.ndarray]) -> Iterator[Finding]:
+def sink_findings(
+    place: Callable[[str], str], known: Activations, arrays: Mapping[str, np.ndarray]
+) -> Iterator[Finding]:
     """Find layers of tokens, or of means over tokens, most of whose norm is that of the first; neighbours in one finding."""
     norms = {name: known.modules.get(name, UNKNOWN_MODULE).norms for name in known}
     if not any(norms.values()) and known.positions is not None and known.example_ids is not None:
@@ -29,7 +31,12 @@ def sink_findings(side: str, known: Activations, arrays: Mapping[str, np.ndarray
     for run, sinks in _alike(list(known), sinks_of(norms)):
         share = max(sink.share for sink in sinks)
         yield Finding(
-            "attention sink", f"{side}: {_span(run)}", _what(sinks), _remedy(sinks[0].positions), degree=share
+            "attention sink",
+            place(_span(run)),
+            _what(sinks),
+            _remedy(sinks[0].positions),
+            degree=share,
+            count=len(run),
         )
 
 
@@ -48,7 +55,9 @@ def sink_sentence(result: xarray.Dataset, models: Mapping[str, Sequence[str]]) -
             most = max(most, *sinks[0].positions)
     if not clauses:
         return None
-    told = listed((f"{clause} of {listed(models, 3)}" for clause, models in clauses.items()), 3)
+    told = listed(
+        (f"{clause} of {listed(models, 3)}" if any(models) else clause for clause, models in clauses.items()), 3
+    )
     return (
         f"Attention sink: {told}: values over tokens, or means of tokens, say how alike these are, not the rest; "
         f"{_remedy((most,))}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,11 @@ import numpy as np
 from homolog.activations import identified
 from homolog.analysis import same_networks
 from homolog.analysis.attention_sinks import sink_findings
-from homolog.analysis.diagnosis_checks import Finding, layer_findings, model_findings, pair_findings, pairing_findings
+from homolog.analysis.diagnosis_checks import Finding, layer_findings, pair_findings, pairing_findings
 from homolog.analysis.diagnosis_groups import as_line, as_row, by_seriousness, grouped
 from homolog.analysis.explaining import DecomposedLayer, DecomposedPair
+from homolog.analysis.repeated_rows import repetition_findings
+from homolog.analysis.row_names import RowNames
 from homolog.arrays import to_numpy
 from homolog.diagnostics import HomologWarning
 from homolog.engine import compare
@@ -93,18 +95,20 @@ def diagnose(
         `print` gives one line a kind, with the first three places and the number of the others, and what is said of the worst;
         `groups` holds the findings of each kind. `result` holds the values beside their null levels and p-values. Kinds, from the
         most serious: "pairing", "row identity", "same network", "constant", "duplicate examples", "outlier", "attention sink",
-        "chance", "null level", "saturation", "dominant direction", "few features", "duplicate features", "dead features",
-        "unchanged layers".
+        "chance", "repeated tokens", "null level", "saturation", "dominant direction", "few features", "duplicate features",
+        "dead features", "unchanged layers".
 
         - of a layer: "constant", "dead features", "duplicate features", "saturation" (rank n − 1), "dominant direction"
-          (over 80 % of the variance), "few features" (fewer than 10, whose random halves are unlike: CKA is biased down),
+          (over 80 % of the variance; an example that makes over half of it alone is named), "few features" (fewer than 10,
+          whose random halves are unlike: CKA is biased down),
           "attention sink" (the first tokens hold over half of the squared norm, at three times the norm of the others or more,
           and the rows hold them; neighbouring layers together);
-        - of a model: "duplicate examples";
+        - of a model: "duplicate examples"; where rows are tokens, these are whole texts, and "repeated tokens" are the others;
         - of two models: "same network" (all layers of the same name are equal to rounding, in every example), "unchanged layers"
           (some are, as where part of a network was frozen); a model compared with itself is neither;
-        - of a pair of layers (of the same name, or best matches): "outlier" (one example moves CKA by more than 0.05 or 5/n),
-          "null level" (independent layers would reach over 0.1), "saturation" (both ranks together), "chance" (p over 0.05);
+        - of a pair of layers (of the same name, or best matches; of one model, neighbours, too): "outlier" (one example moves CKA
+          by more than 0.05 or 5/n), "null level" (independent layers would reach over 0.1), "saturation" (both ranks together),
+          "chance" (p over 0.05);
         - of the whole: "row identity", where one side at least says who its rows are and nothing shows that they are those of the
           other; "pairing", where no pair is more alike than under permutation: perhaps rows are shuffled.
 
@@ -151,8 +155,11 @@ def diagnose(
             for side, layers in models.items()
         }
         trusted = result.attrs["row_identity"] == "unknown" and any(map(identified, models.values()))
-        sinks = [one for side, known in models.items() for one in sink_findings(side, known, sides[side])]
-        found = [*_identity_findings(trusted), *same_networks.findings(result), *sinks, *_findings(sides, result)]
+        sinks = [
+            one for side, known in models.items() for one in sink_findings(_places(side, models), known, sides[side])
+        ]
+        rows = {side: RowNames.of_model(known) for side, known in models.items()}
+        found = [*_identity_findings(trusted), *same_networks.findings(result), *sinks, *_findings(sides, result, rows)]
         return Diagnosis(by_seriousness(found), result)
 
 
@@ -177,12 +184,21 @@ def _identity_findings(trusted: bool) -> Iterator[Finding]:
         )
 
 
-def _findings(sides: Mapping[str, Mapping[str, np.ndarray]], result: xarray.Dataset) -> Iterator[Finding]:
+def _places(side: str, sides: Mapping[str, Any]) -> Callable[[str], str]:
+    """Return what names a layer of a model: the layer alone where there is but one model."""
+    return lambda layer: layer if len(sides) == 1 else f"{side}: {layer}"
+
+
+def _findings(
+    sides: Mapping[str, Mapping[str, np.ndarray]], result: xarray.Dataset, rows: Mapping[str, RowNames]
+) -> Iterator[Finding]:
     for side, layers in sides.items():
-        yield from model_findings(side, layers)
+        where = "all layers" if len(sides) == 1 else side
+        yield from repetition_findings(where, layers, rows[side].example_ids, rows[side].positions)
+        place = _places(side, sides)
         for name, array in layers.items():
-            yield from layer_findings(f"{side}: {name}" if len(layers) > 1 or len(sides) == 1 else side, array)
-    yield from _findings_of_pairs(sides, list(_parts(sides, result)))
+            yield from layer_findings(place(name) if len(layers) > 1 or len(sides) == 1 else side, array, rows[side])
+    yield from _findings_of_pairs(sides, list(_parts(sides, result)), rows)
 
 
 def _parts(sides: Mapping[str, Any], result: xarray.Dataset) -> Iterator[tuple[str, str, xarray.Dataset, str]]:
@@ -194,7 +210,9 @@ def _parts(sides: Mapping[str, Any], result: xarray.Dataset) -> Iterator[tuple[s
 
 
 def _findings_of_pairs(
-    sides: Mapping[str, Mapping[str, np.ndarray]], parts: Sequence[tuple[str, str, xarray.Dataset, str]]
+    sides: Mapping[str, Mapping[str, np.ndarray]],
+    parts: Sequence[tuple[str, str, xarray.Dataset, str]],
+    rows: Mapping[str, RowNames],
 ) -> Iterator[Finding]:
     """Find what is wrong with two models, or with one beside itself."""
     asked = [_pairs(part, same=a == b) for a, b, part, _ in parts]
@@ -207,12 +225,13 @@ def _findings_of_pairs(
     for (a, b, part, whole), pairs, places in zip(parts, named, asked, strict=True):
         unrelated = pairing_findings(part, whole) if a != b else []
         yield from unrelated
+        known = rows[a] if rows[a].example_ids is not None else rows[b]
         for (x, y), at in zip(pairs, places, strict=True):
             if not np.isnan(part["cka"].values[at]):
                 pair = DecomposedPair(decomposed.of(x), decomposed.of(y))
-                yield from pair_findings(
-                    f"{': '.join(x)} and {': '.join(y)}", pair, part, at, none_related=bool(unrelated)
-                )
+                where = f"{_places(a, sides)(x[1])} and {_places(b, sides)(y[1])}"
+                xs = sides[a][x[1]], sides[b][y[1]]
+                yield from pair_findings(where, pair, *xs, part, at, none_related=bool(unrelated), rows=known)
 
 
 class _DecomposedLayers:
@@ -233,7 +252,7 @@ class _DecomposedLayers:
 
 
 def _pairs(result: xarray.Dataset, same: bool) -> list[tuple[int, int]]:
-    """Return the pairs to look at: layers of the same name, or every layer with its best match."""
+    """Return the pairs to look at: layers of the same name, or every layer with its best match; of one model, neighbours, too."""
     rows, columns = list(result.layer_a.values), list(result.layer_b.values)
     shared = [] if same else [(i, columns.index(name)) for i, name in enumerate(rows) if name in columns]
     if shared:
@@ -243,4 +262,7 @@ def _pairs(result: xarray.Dataset, same: bool) -> list[tuple[int, int]]:
         np.fill_diagonal(values, np.nan)
     known = [i for i in range(len(rows)) if not np.isnan(values[i]).all()]
     best = {(i, int(np.nanargmax(values[i]))) for i in known}
-    return sorted({(min(pair), max(pair)) for pair in best} if same else best)
+    if not same:
+        return sorted(best)
+    neighbours = {(i, i + 1) for i in range(len(rows) - 1)}
+    return sorted({(min(pair), max(pair)) for pair in best} | neighbours)

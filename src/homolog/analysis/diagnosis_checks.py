@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from homolog.analysis.explaining import DecomposedPair, cka_without_each
+from homolog.analysis.row_names import RowNames
 from homolog.linalg import centre
 from homolog.measures import cka
 from homolog.names import printable, shown
@@ -30,6 +31,8 @@ NULL_LEVEL = 0.1
 """Null level that is worth a word."""
 ALPHA = 0.05
 DEBIASED = "cka(estimator=debiased)"
+ALONE = 0.5
+"""Share of a direction that one row makes alone, and is named for."""
 PAIRS = "pairs of layers"
 """What findings about a pair are about."""
 
@@ -46,34 +49,14 @@ class Finding:
     """What it is about, in the plural: layers, models, pairs of layers."""
     degree: float = field(default=0.0, repr=False)
     """How bad it is among those of its kind: larger is worse."""
+    count: int = field(default=1, repr=False)
+    """Of how many of them, where neighbours are told as one."""
 
     def __str__(self) -> str:
         return printable(f"{self.kind} | {shown(self.where)}: {self.message}; {self.remedy}.")
 
 
-def model_findings(side: str, layers: Mapping[str, np.ndarray]) -> Iterator[Finding]:
-    """Find examples that are equal in every layer."""
-    n = len(next(iter(layers.values())))
-    classes = np.zeros(n, dtype=int)
-    for array in layers.values():
-        # Adding 0 makes one zero of the two.
-        rows = np.ascontiguousarray(array + 0.0).view(np.dtype((np.void, array.dtype.itemsize * array.shape[1])))
-        _, own = np.unique(rows.ravel(), return_inverse=True)
-        _, classes = np.unique(np.stack([classes, own]), axis=1, return_inverse=True)
-    copies = n - len(np.unique(classes))
-    constant = all(np.ptp(array, axis=0).max() == 0 for array in layers.values())
-    if copies and not constant:
-        yield Finding(
-            "duplicate examples",
-            side,
-            f"{copies} of {n} examples repeat others in every layer, which counts them twice and looks like agreement",
-            "drop the copies, for instance with Activations.take",
-            of="models",
-            degree=copies,
-        )
-
-
-def layer_findings(where: str, array: np.ndarray) -> Iterator[Finding]:
+def layer_findings(where: str, array: np.ndarray, rows: RowNames) -> Iterator[Finding]:
     """Find what is wrong with one representation."""
     n, p = array.shape
     centred = centre(array)
@@ -108,15 +91,31 @@ def layer_findings(where: str, array: np.ndarray) -> Iterator[Finding]:
         )
     share = float(np.asarray(subspace.weights)[0] ** 2)
     if share > DOMINANT and p > 1:
-        yield Finding(
+        yield _dominant(where, share, np.asarray(subspace.u)[:, 0], rows)
+    if 1 < p < FEW and subspace.rank < n - 1:
+        yield from _few_features(where, array)
+
+
+def _dominant(where: str, share: float, direction: np.ndarray, rows: RowNames) -> Finding:
+    """Say of a direction that holds nearly all variance whether one row makes it; `direction` is of unit length."""
+    row = int(np.argmax(np.abs(direction)))
+    alone = float(direction[row] ** 2)
+    if alone <= ALONE:
+        return Finding(
             "dominant direction",
             where,
             f"one direction holds {share:.0%} of the variance, and linear CKA sees little else",
             "look at it with homolog.explain_cka; CCA and RBF kernels of small width see more",
             degree=share,
         )
-    if 1 < p < FEW and subspace.rank < n - 1:
-        yield from _few_features(where, array)
+    return Finding(
+        "dominant direction",
+        where,
+        f"one direction holds {share:.0%} of the variance, and {rows.of(row)} alone makes {alone:.0%} of it: linear CKA sees "
+        f"little else",
+        rows.remedy,
+        degree=share,
+    )
 
 
 def _copies(features: np.ndarray) -> int:
@@ -174,7 +173,15 @@ def _of_all_pairs(result: xarray.Dataset) -> np.ndarray:
 
 
 def pair_findings(
-    where: str, pair: DecomposedPair, result: xarray.Dataset, at: tuple[int, int], *, none_related: bool
+    where: str,
+    pair: DecomposedPair,
+    x: np.ndarray,
+    y: np.ndarray,
+    result: xarray.Dataset,
+    at: tuple[int, int],
+    *,
+    none_related: bool,
+    rows: RowNames,
 ) -> Iterator[Finding]:
     """Find what is wrong with the value of one pair; `none_related` where nothing is more alike than by chance."""
     value, null_level, p = (float(result[name].values[at]) for name in ("cka", "cka_null", f"{DEBIASED}_p"))
@@ -198,20 +205,7 @@ def pair_findings(
             of=PAIRS,
             degree=sum(ranks),
         )
-    without_each = cka_without_each(pair)
-    moved = np.abs(pair.cka - without_each)
-    if np.isnan(moved).any() or moved.max() > max(INFLUENCE, 5 / pair.n):
-        example = int(np.argmax(np.where(np.isnan(moved), np.inf, moved)))
-        without = without_each[example]
-        what = "nothing varies" if np.isnan(without) else f"CKA is {without:.2f} instead of {pair.cka:.2f}"
-        yield Finding(
-            "outlier",
-            where,
-            f"without example {example} {what}",
-            "look at the example, and compare without it",
-            of=PAIRS,
-            degree=np.inf if np.isnan(without) else abs(pair.cka - without),
-        )
+    yield from _outlier(where, pair, x, y, rows)
     if p > max(ALPHA, _smallest(result)) and not none_related:
         yield Finding(
             "chance",
@@ -221,6 +215,27 @@ def pair_findings(
             of=PAIRS,
             degree=p,
         )
+
+
+def _outlier(where: str, pair: DecomposedPair, x: np.ndarray, y: np.ndarray, rows: RowNames) -> Iterator[Finding]:
+    """Find the example that moves CKA most, where that is much."""
+    moved = np.abs(pair.cka - cka_without_each(pair))
+    example = int(np.argmax(np.where(np.isnan(moved), np.inf, moved)))
+    if moved[example] <= max(INFLUENCE, 5 / pair.n):
+        return
+    # Anew: what an example thousands of times as long leaves of the others is lost where it is subtracted.
+    without = float(cka(np.delete(x, example, axis=0), np.delete(y, example, axis=0)))
+    if abs(pair.cka - without) <= max(INFLUENCE, 5 / pair.n):
+        return
+    what = "nothing varies" if np.isnan(without) else f"CKA is {without:.2f} instead of {pair.cka:.2f}"
+    yield Finding(
+        "outlier",
+        where,
+        f"without {rows.of(example)} {what}",
+        rows.remedy,
+        of=PAIRS,
+        degree=np.inf if np.isnan(without) else abs(pair.cka - without),
+    )
 
 
 def _smallest(result: xarray.Dataset) -> float:

@@ -17,6 +17,7 @@ SERIOUSNESS = (
     "outlier",
     "attention sink",
     "chance",
+    "repeated tokens",
     "null level",
     "saturation",
     "dominant direction",
@@ -49,11 +50,11 @@ def as_row(group: Sequence[Finding]) -> tuple[str, str, str, str]:
     first = group[0]
     if len(group) == 1:
         return first.kind, shown(first.where), first.message, first.remedy
-    where = f"{len(group)} {first.of}: {listed((finding.where for finding in group), MOST_PLACES)}"
+    where = f"{sum(finding.count for finding in group)} {first.of}: {listed((finding.where for finding in group), MOST_PLACES)}"
     worst = max(group, key=lambda finding: finding.degree)
     same = all(finding.message == first.message for finding in group)
     message = f"each: {first.message}" if same else f"the worst, {shown(worst.where)}: {worst.message}"
-    return first.kind, where, message, first.remedy
+    return first.kind, where, message, first.remedy if same else worst.remedy
 
 
 def as_line(group: Sequence[Finding]) -> str:

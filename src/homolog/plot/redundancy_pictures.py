@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis.redundant.reading import FORMS, check_redundancy, forms_of
+from homolog.names import folded_prefix, labels, shortened
 from homolog.plot.cells import draw_bar, draw_cells, look, write_numbers
 from homolog.plot.labels import drawn_in, label_axis, plain, short
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
+MOST_LETTERS = 14
+"""Of a name beside an axis."""
 WIDE = 30
 """Largest value over smallest from which on influences stand on a logarithmic axis."""
 
@@ -78,7 +81,7 @@ def _influence(ax: Axes, result: xarray.Dataset) -> None:
     if positive.size and positive.max() > WIDE * positive.min():
         ax.set_yscale("log")
         ax.set_ylim(bottom=max(float(positive.min()) / 2, 1e-12))
-    label_axis(ax.xaxis, short(_names(result, "block")))
+    _label_blocks(ax, result)
     ax.tick_params(axis="x", labelrotation=90)
     ax.set_title("influence: 1 − mean cosine of input and output", fontsize=10)
     if len(forms) > 1:
@@ -100,10 +103,10 @@ def _runs(ax: Axes, result: xarray.Dataset) -> None:
             at = names.index(str(start)) - 0.32 * numbers
             ax.plot(at, row + 0.3 * numbers, "o", markersize=5, markerfacecolor="white", markeredgecolor="black")
     draw_bar(ax, image, values, chosen)
-    label_axis(ax.xaxis, short(names))
+    label_axis(ax.xaxis, _short(result, "block"))
     label_axis(ax.yaxis, [str(span) for span in result.span.values])
     ax.tick_params(axis="x", labelrotation=90)
-    ax.set_xlabel("first block of the run (○ least of its length)", fontsize=9)
+    ax.set_xlabel(f"first block of the run{_start(result)} (○ least of its length)", fontsize=9)
     ax.set_ylabel("blocks in the run", fontsize=9)
     which = f", {FORMS[suffix]}" if suffix else ""
     ax.set_title(f"angular distance over a run of blocks{which}", fontsize=10)
@@ -121,7 +124,7 @@ def _similarity(ax: Axes, result: xarray.Dataset) -> None:
     image = draw_cells(ax, values, chosen)
     write_numbers(ax, image, values, None)
     draw_bar(ax, image, values, chosen)
-    labels = short(_names(result, "layer"))
+    labels = _short(result, "layer")
     label_axis(ax.xaxis, labels)
     label_axis(ax.yaxis, labels)
     ax.tick_params(axis="x", labelrotation=90)
@@ -144,7 +147,7 @@ def _norms(ax: Axes, result: xarray.Dataset) -> None:
     other.set_ylim(bottom=0)
     ax.set_ylabel("mean norm of the rows", color="C0")
     other.set_ylabel("effective rank", color="C3")
-    label_axis(ax.xaxis, short(_names(result, "layer")))
+    label_axis(ax.xaxis, _short(result, "layer"))
     ax.tick_params(axis="x", labelrotation=90)
     if len(forms) > 1:
         _make_room(ax)
@@ -157,6 +160,29 @@ def _make_room(ax: Axes) -> None:
     """Leave the upper part of the axes to a legend."""
     low, high = ax.get_ylim()
     ax.set_ylim(top=high * (high / low) ** 0.25 if ax.get_yscale() == "log" else high + 0.25 * (high - low))
+
+
+def _label_blocks(ax: Axes, result: xarray.Dataset) -> None:
+    label_axis(ax.xaxis, _short(result, "block"))
+    start = _start(result)
+    if start:
+        ax.set_xlabel(f"block{start}", fontsize=9)
+
+
+def _short(result: xarray.Dataset, what: str) -> list[str]:
+    """Return names without how the names of all blocks begin, and not longer than there is room for beside a panel."""
+    prefix = folded_prefix(_names(result, "block"))
+    names = _names(result, what)
+    if not prefix:
+        return labels(names, MOST_LETTERS)
+    folded = [f"…{name.removeprefix(prefix)}" if name.startswith(prefix) else name for name in names]
+    return labels(folded, MOST_LETTERS) if len(set(folded)) == len(set(names)) else short(names)
+
+
+def _start(result: xarray.Dataset) -> str:
+    """Say how the names of all blocks begin."""
+    prefix = folded_prefix(_names(result, "block"))
+    return plain(f", … is {shortened(prefix, 40)}") if prefix else ""
 
 
 def _names(result: xarray.Dataset, what: str) -> list[str]:

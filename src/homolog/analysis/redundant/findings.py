@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from homolog.analysis.attention_sinks import SINKS
 from homolog.analysis.redundant.massive_features import (
     CRITERION,
     Remove,
     are_left_out,
     massive,
+    outweighing_rows,
     positions_of,
     removed_features,
+    sinks_in,
     told_features,
     told_rows,
 )
@@ -87,8 +90,12 @@ class Findings:
         if self.summed:
             self.sums = StreamSums(names, self.stream.width, self.columns, self.look.largest.max(axis=1))
         add = None if self.sums is None else self.sums.add
-        self.angles, self.flags, self.outlying = angles_of(self.rows, choices, self.look, self._memory, shown, add)
-        left_out = are_left_out(self.flags, self.outlying)
+        self.sinks = sinks_in(self.look, names, self.stream.layers, self._positions)
+        self.outweighing = outweighing = outweighing_rows(self.sinks, self._positions)
+        self.angles, self.flags, self.outlying = angles_of(
+            self.rows, choices, self.look, self._memory, shown, add, outweighing
+        )
+        left_out = are_left_out(self.flags, self.outlying, outweighing)
         self.kept = np.flatnonzero(~self.flags) if left_out else None
         self.spectra = self._spectra(shown)
 
@@ -216,8 +223,11 @@ class Findings:
             "massive_features": json.dumps(told, ensure_ascii=False),
             "provenance": json.dumps(layers.provenance, ensure_ascii=False),
         }
+        if self.sinks:
+            found[SINKS] = json.dumps([["", name, *sink] for name, sink in self.sinks.items()], ensure_ascii=False)
         if self.kept is not None:
             rows = told_rows(self.look, names, layers, self.flags, self.outlying, self._positions)
+            rows["sink"] = self.outweighing is not None
             found["outlying_rows"] = json.dumps(rows, ensure_ascii=False)
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 from homolog.activations import Activations
 from homolog.analysis.redundant.row_sums import Look
 from homolog.names import quoted
+from homolog.position_norms import Sink, norms_of_ranked, ranks_of_rows, sinks_of
 
 MAGNITUDE, RATIO = 100.0, 1000.0
 """A massive activation of Sun et al. (2024): larger than this, and than so many times the median magnitude."""
@@ -19,6 +20,8 @@ TIMES_MEDIAN, SHARE, FEW = 100.0, 0.1, 8
 norm, and are at most one in so many."""
 ROWS_SHARE, FEW_ROWS = 0.1, 0.05
 """Outlying rows are left out where they hold such a share of the squared norm of a layer and are at most such a share of rows."""
+FEWEST_ROWS = 4
+"""Rows that must be left without those of an attention sink: debiased CKA needs as many."""
 
 CRITERION = (
     f"a value above {MAGNITUDE:g} and above {RATIO:g} times the median magnitude (Sun et al. 2024); or mean squares above "
@@ -74,6 +77,8 @@ class Positions:
 
     names: np.ndarray
     codes: np.ndarray
+    ranks: np.ndarray
+    """1, 2, 3 … of the tokens of each example."""
 
 
 def positions_of(layers: Activations) -> Positions | None:
@@ -81,7 +86,27 @@ def positions_of(layers: Activations) -> Positions | None:
     if layers.positions is None or layers.positions.dtype.kind not in "iu":
         return None
     names, codes = np.unique(layers.positions, return_inverse=True)
-    return Positions(names, codes.reshape(-1))
+    ranks = np.minimum(ranks_of_rows(layers.example_ids, layers.positions), 127)  # only the first tokens are told apart
+    return Positions(names, codes.reshape(-1), ranks.astype(np.int8))
+
+
+def sinks_in(look: Look, names: list[str], layers: Activations, positions: Positions | None) -> dict[str, Sink]:
+    """Return the layers whose first tokens outweigh the others: of rows that are tokens as they are, else as extraction noted."""
+    if positions is None:
+        return sinks_of({name: layers.modules[name].norms for name in names if name in layers.modules})
+    ranks = positions.ranks[:: look.stride]
+    norms = {name: np.concatenate(parts) for name, parts in zip(names, look.norms, strict=True)}
+    return sinks_of({name: norms_of_ranked(each, ranks, 1).text for name, each in norms.items()})
+
+
+def outweighing_rows(sinks: Mapping[str, Sink], positions: Positions | None) -> np.ndarray | None:
+    """Flag the rows of tokens that outweigh the others of some layer; None where there are none, or hardly any others."""
+    if positions is None or not sinks:
+        return None
+    found = np.isin(
+        positions.ranks, np.array([1 + place for sink in sinks.values() for place in sink.positions], np.int8)
+    )
+    return found if np.count_nonzero(~found) >= FEWEST_ROWS else None
 
 
 def row_name(layers: Activations, row: int) -> dict[str, Any]:
@@ -144,6 +169,8 @@ def told_rows(
     return told
 
 
-def are_left_out(flags: np.ndarray, share: np.ndarray) -> bool:
-    """Say whether outlying rows are few and yet weigh so much that all indexes are given without them, too."""
+def are_left_out(flags: np.ndarray, share: np.ndarray, outweighing: np.ndarray | None) -> bool:
+    """Say whether all indexes are given without outlying rows, too: where these are few and weigh much, or a sink."""
+    if outweighing is not None and np.count_nonzero(~flags) >= FEWEST_ROWS:
+        return True
     return bool(flags.any() and flags.mean() <= FEW_ROWS and np.nan_to_num(share).max() >= ROWS_SHARE)

@@ -79,11 +79,12 @@ def redundancy(
         `mean_share`, the share of the squared norm that the mean row has; `top_feature` and `top_share`, the features that
         hold most of the squared norm; `top_position` and `top_position_share` where positions are known.
 
-        `<variable>_without` is the same without the removed features, `<variable>_without_rows` without rows whose norm is
-        over 10 times the median in some layer, if these are at most 5 % of the rows and hold 10 % of the squared norm of some
-        layer, and `<variable>_without_both` without either. The attributes `massive_features` and `outlying_rows` (JSON) say
-        which they are, `notes` how layers were chosen, `caution` what not to conclude. With labels `accuracy`; with a loss
-        `loss` (block), `best_loss` (span) and the attribute `baseline_loss`.
+        `<variable>_without` is the same without the removed features, `<variable>_without_rows` without outlying rows,
+        and `<variable>_without_both` without either. Outlying are rows whose norm is over 10 times the median in some layer, if
+        these are at most 5 % of the rows and hold 10 % of the squared norm of some layer; and, however many, tokens at the
+        positions of an attention sink (as `homolog.diagnose` finds it). The attributes `massive_features`, `outlying_rows` and
+        `attention_sinks` (JSON) say which they are, `notes` how layers were chosen, `caution` what not to conclude. With labels
+        `accuracy`; with a loss `loss` (block), `best_loss` (span) and the attribute `baseline_loss`.
 
     Raises
     ------

@@ -174,23 +174,25 @@ def angles_of(
     memory: int,
     shown: Any,
     add: Callable[[np.ndarray, np.ndarray], None] | None = None,
+    outweighing: np.ndarray | None = None,
 ) -> tuple[list[Angles], np.ndarray, np.ndarray]:
     """Return sums of cosines and angles for each choice of columns; which rows are outlying, and their share of Σ ‖x‖².
 
-    `add`, where it is given, gets every block of rows (n, layers, p) and which of them are outlying.
+    `add`, where it is given, gets every block of rows (n, layers, p) and which of them are outlying; rows that are `outweighing`
+    are so, however long they are.
     """
     medians = look.medians()
     n, width = rows[0].shape
     count = len(rows)
     found = [Angles.empty(count) for _ in columns]
-    flags, outlying = np.zeros(n, dtype=bool), np.zeros(count)
+    flags, outlying = np.zeros(n, dtype=bool) if outweighing is None else outweighing.copy(), np.zeros(count)
     for first, last in spans_of(n, block_rows(count, width, memory)):
         stream = np.empty((last - first, count, width))
         for at, layer in enumerate(rows):
             stream[:, at] = layer.read(first, last)
             shown.update(last - first)
         norms = np.sqrt(np.einsum("ijk,ijk->ij", stream, stream))
-        flags[first:last] = ((norms > OUTLYING * medians) & (medians > 0)).any(axis=1)
+        flags[first:last] |= ((norms > OUTLYING * medians) & (medians > 0)).any(axis=1)
         outlying += np.square(norms[flags[first:last]]).sum(axis=0)
         if add is not None:
             add(stream, flags[first:last])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from homolog.analysis.attention_sinks import sink_sentence
 from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, check_redundancy, forms_of
 from homolog.analysis.redundant.tabulating import last_block
 from homolog.diagnostics import listed
@@ -24,12 +25,17 @@ TOLD_SHARE = 0.5
 """Share of the squared norm that the mean of a layer must hold to be told."""
 
 
+ROUNDING = 1e-12
+"""What a number may be below 1 by rounding."""
+
+
 def redundancy_lines(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return the sentences of the summary; the last two say what not to conclude, and what to do next."""
     check_redundancy(result)
     chosen_measure(result, measure)  # there is one, which must not be asked for by another name
-    found = [_looked_at(result), _least_influence(result), _runs(result), *_features(result), *_rows(result)]
-    found += [_growth(result), *_mean(result), *_accuracy(result), *_losses(result)]
+    found = [_looked_at(result), *_sinks(result), *_features(result), *_rows(result)]
+    found += [_least_influence(result), _runs(result), _growth(result), *_mean(result)]
+    found += [*_accuracy(result), *_losses(result)]
     found += [f"Note: {note}." for note in json.loads(result.attrs.get("notes", "[]"))]
     found.append(str(result.attrs["caution"]))
     if "loss" not in result:
@@ -51,6 +57,16 @@ def _looked_at(result: xarray.Dataset) -> str:
     )
 
 
+def _sinks(result: xarray.Dataset) -> list[str]:
+    sentence = sink_sentence(result, {"": list(map(str, result.layer.values))})
+    if sentence is None:
+        return []
+    rows = json.loads(result.attrs.get("outlying_rows", "{}"))
+    if not rows.get("sink"):
+        sentence = f"{sentence} There are no numbers here without it, since the rows are not single tokens, or too few are left."
+    return [sentence]
+
+
 def _least_influence(result: xarray.Dataset) -> str:
     told = [f"{what}: {_smallest(result, f'influence{suffix}')}" for suffix, what in forms_of(result).items() if suffix]
     return "; ".join([f"Least influence: {_smallest(result, 'influence')}", *told]) + "."
@@ -67,7 +83,7 @@ def _smallest(result: xarray.Dataset, name: str) -> str:
 def _runs(result: xarray.Dataset) -> str:
     spans = [int(span) for span in result.span.values]
     told = sorted({span for span in (1, 2, 3, len(spans) // 4, len(spans) // 2) if 0 < span <= len(spans)})
-    first = f"Run of blocks that changes least, by angular distance: {_runs_of(result, '', told)}"
+    first = f"First candidates for removal, by angular distance of input and output: {_runs_of(result, '', told)}"
     others = [f"{what}: {_runs_of(result, suffix, told[:3])}" for suffix, what in forms_of(result).items() if suffix]
     return "; ".join([first, *others]) + "."
 
@@ -78,10 +94,11 @@ def _runs_of(result: xarray.Dataset, suffix: str, spans: Sequence[int]) -> str:
         start = str(result[f"best_start{suffix}"].sel(span=span).item())
         if not start:
             continue
-        run = shown(start) if span == 1 else f"{shown(start)} to {shown(last_block(result, start, span))}"
+        end = shown(last_block(result, start, span))
+        run = f"of single blocks {shown(start)}" if span == 1 else f"of {span} in a row {shown(start)} to {end}"
         ties = int(result[f"best_ties{suffix}"].sel(span=span).item())
         equal = f", the first of {ties} equal runs" if ties > 1 else ""
-        told.append(f"{span} → {run} ({number(result[f'best_value{suffix}'].sel(span=span).item())}{equal})")
+        told.append(f"{run} ({number(result[f'best_value{suffix}'].sel(span=span).item())}{equal})")
     return ", ".join(told) or "unknown"
 
 
@@ -121,8 +138,23 @@ def _changed(result: xarray.Dataset, suffix: str, what: str) -> str:
         if values[0].ndim == 2:
             values = [np.diagonal(matrix, 1) for matrix in values]
         before, after = (float(np.nanmedian(each)) if np.isfinite(each).any() else math.nan for each in values)
-        told.append(f"{word} {number(after)} instead of {number(before)}")
+        told.append(_told_change(word, before, after))
     return f"Without {what}: {', '.join(told)}"
+
+
+def _told_change(word: str, before: float, after: float) -> str:
+    """Say what a number is instead of another, with the digits that tell them apart.
+
+    >>> _told_change("median rank", 12.0, 9.0), _told_change("median cka", 0.99999, 0.999)
+    ('median rank 9 instead of 12', 'median cka 0.999 instead of 0.99999')
+    >>> _told_change("median cka", 0.4, 0.4)
+    'median cka 0.4 as before'
+    """
+    for digits in (3, 4, 5, 6):
+        texts = number(after, digits), number(before, digits)
+        if texts[0] != texts[1]:
+            return f"{word} {texts[0]} instead of {texts[1]}"
+    return f"{word} {number(after)} as before"
 
 
 def _where(share: dict[str, float]) -> tuple[str, str]:
@@ -159,9 +191,16 @@ def _rows(result: xarray.Dataset) -> list[str]:
     if not positions:
         at = "the longest " + _place(told["longest"][0]) if told["longest"] else ""
     share = told["count"] / int(result.attrs["n_examples"])
+    several = told["count"] > 1
+    what = (
+        f"{'are' if several else 'is'} over 10 times as long as the median row of {'their' if several else 'its'} layer"
+    )
+    if told.get("sink"):
+        what = f"are tokens of the attention sink, or {what}"
     return [
-        f"{told['count']} of the rows ({_percent(share)}) are over 10 times as long as the median row of their layer, and hold "
-        f"{held} of the squared norm of {layers} ({at}). {_changed(result, WITHOUT_ROWS, 'these rows')}."
+        f"{told['count']} of the rows ({_percent(share)}) {what}, and {'hold' if several else 'holds'} {held} of the squared "
+        f"norm of {layers} ({at}): they are the outlying rows. "
+        f"{_changed(result, WITHOUT_ROWS, 'these rows' if several else 'this row')}."
     ]
 
 
@@ -215,12 +254,12 @@ def _losses(result: xarray.Dataset) -> list[str]:
             f"The orders of influence and of loss have a rank correlation of {agreement:.2f} over single blocks."
         )
     runs = [
-        f"{int(span)} → {number(loss)}"
+        f"{int(span)} {'block' if span == 1 else 'blocks'} {number(loss)}"
         for span, loss in zip(result.span.values, result.best_loss.values, strict=True)
         if not math.isnan(loss)
     ]
     if runs:
-        found.append(f"Your loss without the run that changes least, by its length: {', '.join(runs[:8])}.")
+        found.append(f"Your loss without the first candidates for removal: {', '.join(runs[:8])}.")
     return found
 
 
@@ -235,6 +274,14 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %" if share < 0.99 else f"{100 * share:.1f} %"
 
 
-def number(value: float) -> str:
-    """Write a number with three digits."""
-    return "unknown" if math.isnan(value) else f"{value:.3g}"
+def number(value: float, digits: int = 3) -> str:
+    """Write a number with three digits, or so many; one below 1 never as 1.
+
+    >>> number(0.12345), number(0.99996), number(0.99999999)
+    ('0.123', '0.99996', 'over 0.999999')
+    """
+    if math.isnan(value):
+        return "unknown"
+    if not value < 1 - ROUNDING or float(f"{value:.{digits}g}") < 1:
+        return f"{value:.{digits}g}"
+    return number(value, digits + 1) if digits < 6 else "over 0.999999"
