@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot
 
 matplotlib.use("Agg")
 
@@ -24,7 +25,19 @@ settings.register_profile("homolog", derandomize=True, database=None)
 settings.load_profile("homolog")
 
 # Runs by hand, with packages of its own.
-collect_ignore = ["reference/make.py", "reference/oracles.py", "reference/make_store.py"]
+collect_ignore = [
+    "reference/make.py",
+    "reference/oracles.py",
+    "reference/make_store.py",
+    "reference/make_model_groups.py",
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_open_figures():
+    """Close what a test drew: matplotlib warns of more than 20 figures in one process."""
+    yield
+    matplotlib.pyplot.close("all")
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

@@ -339,7 +339,7 @@ def test_groups_have_a_level_of_their_own(rng):
     with pytest.warns(hl.NullLevelWarning):
         result = hl.compare({"x": x}, {"y": y}, measures="cka", null="permutation", groups=labels, n_permutations=99)
     assert result.cka_null.item() > 0.9
-    named = np.array(["a", None], dtype=object)[labels]
+    named = np.array(["a", 1], dtype=object)[labels]
     assert hl.permutation_test(x, y, groups=named, n_permutations=99).pvalue == pytest.approx(
         result.cka_p.item(), abs=0.2
     )

@@ -42,7 +42,7 @@ def parameters(name):
 
 OTHERWISE = {
     ("batch_size", "compare_models"): 128,
-    ("n_permutations", "diagnose"): 199,
+    ("n_permutations", "diagnose"): None,
     ("n_permutations", "shared_subspace"): 19,
     # None is all that a result has, or its first; an interval is of what has no bias; activations are not workspace.
     ("measures", "compare_models"): None,

@@ -101,7 +101,7 @@ def test_the_page_holds_the_tables(layers, tmp_path):
     text = hl.report(result, tmp_path / "r.html").read_text(encoding="utf-8")
     for heading in ("Runs of blocks that change least", "Every block", "Every layer", "Large features"):
         assert heading in text
-    assert "influence_without" in text
+    assert "influence, without the removed features" in text
     with pytest.raises(ValueError, match="groups are of many models"):
         hl.report(result, tmp_path / "r.html", groups={"a": "b"})
 

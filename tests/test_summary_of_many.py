@@ -91,10 +91,8 @@ def test_models_as_wholes_and_calibrated_matches_are_told(rng):
     told = str(hl.summary(result))
     found = hl.model_similarity(result)
     beyond = int((found.cka_p.values[np.triu_indices(3, 1)] <= 0.05).sum())
-    assert (
-        f"{beyond} of 3 pairs of models are more alike as wholes (mean of best matches) than 95% of random orders"
-        in told
-    )
+    who = f"{beyond} of 3 pairs of models {'is' if beyond == 1 else 'are'} more alike as wholes"
+    assert f"{who} (mean of best matches) than 95% of random orders" in told
     assert "by chance fewer than one pair would be; calibrated, these score " in told
     assert "Calibrated, where 0 is what chance reaches and 1 is equal, best matches score between 0.00 and " in told
     without = str(hl.summary(hl.compare(some_models(rng), measures="cka")))

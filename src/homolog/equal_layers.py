@@ -43,12 +43,20 @@ def equal_models(models: Mapping[str, Mapping[str, Any]]) -> Iterator[Equality]:
     it, and does not count. Cost: the first row of each layer, and all of those that agree in it.
     """
     own = {model: {name: x for name, x in layers.items() if name != "input"} for model, layers in models.items()}
-    firsts = {model: {name: _block(x, slice(0, 1)) for name, x in layers.items()} for model, layers in own.items()}
+    held: dict[tuple[str, str], np.ndarray] = {}
+
+    def first(model: str, name: str) -> np.ndarray:
+        # Once for all pairs, and of layers alone that have another of their shape: sparse ones may be very wide.
+        if (model, name) not in held:
+            held[model, name] = _block(own[model][name], slice(0, 1))
+        return held[model, name]
+
     for a, b in itertools.combinations(own, 2):
         pairs = [(name, name) for name in own[a] if name in own[b]]
         if not pairs and len(own[a]) == len(own[b]):
             pairs = list(zip(own[a], own[b], strict=True))
-        near = [(x, y) for x, y in pairs if _may_be_equal(firsts[a][x], firsts[b][y])]
+        alike = [(x, y) for x, y in pairs if tuple(own[a][x].shape) == tuple(own[b][y].shape)]
+        near = [(x, y) for x, y in alike if _may_be_equal(first(a, x), first(b, y))]
         found = {x: _compared(own[a][x], own[b][y]) for x, y in near}
         equal = tuple(x for x, (same, varies) in found.items() if same and varies)
         constant = sum(same and not varies for same, varies in found.values())
@@ -97,12 +105,12 @@ def _may_be_equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _stretches(shape: tuple[int, int]) -> Iterator[slice]:
-    step = max(64, _AT_ONCE // max(1, shape[1]))
+    step = max(1, _AT_ONCE // max(1, shape[1]))
     return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
 
 
 def _block(layer: Any, rows: slice) -> np.ndarray:
-    found = np.asarray(layer[rows] if isinstance(layer, Rows) else to_numpy(layer[rows]))
+    found = np.asarray(layer[rows] if isinstance(layer, Rows) else to_numpy(layer[rows, :]))
     return found if found.dtype.kind == "f" else found.astype(np.float64)
 
 

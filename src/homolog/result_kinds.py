@@ -64,7 +64,7 @@ FOUND_BY = {
 def kind_of(result: Any) -> str:
     """Return the title of a result; one without a title of ours is taken for a comparison, which then says what it lacks."""
     title = result.attrs.get("title") if type(result).__name__ == "Dataset" else None
-    return title if title in MADE_BY else COMPARISON
+    return title if isinstance(title, str) and title in MADE_BY else COMPARISON
 
 
 def check_kind(result: Any, kind: str) -> None:
