@@ -31,7 +31,7 @@ homolog paper all --data cifar10 --data-folder cifar-10-batches-bin --scale full
 
 The paper's numbers are from CIFAR-10 (ten Tiny-10 networks on 32 × 32 colour images). Ours are from other, smaller data and often narrower
 networks; each section names its data. So compare only the order of the measures and the shape of the pictures. If they differ from the
-paper, we give the reason if we tested it, and leave it open if we did not. Nothing was chosen after looking at the results: the last
+paper, we give the reason if we tested it, and leave it open if we did not. Nothing was chosen after looking at the results, but for Table F.1, where it is said: the last
 checkpoint counts, and test images are used for no choice.
 
 ## Networks, data, training
