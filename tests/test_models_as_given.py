@@ -54,7 +54,7 @@ def test_a_part_of_the_models_is_told_where_it_is_the_same_on_both_sides():
         assert found[frozenset([a, b])] == float(GIVEN[pair_table(GIVEN).columns[2]].sel(model_a=a, model_b=b))
     for wrong, sentence in [
         (GIVEN.sel(model_a=["m0", "m1", "m2"]), "same models in rows and columns, got 'm3', .* on one side alone"),
-        (GIVEN.isel(model_a=0), r"must keep both dimensions, model_a and model_b, got .* select with lists"),
+        (GIVEN.isel(model_a=0), r"must keep its dimensions model_a and model_b, got .* select with lists"),
         (GIVEN.isel(model_a=[0, 0, 1], model_b=[0, 0, 1]), "different names, got 'm0' twice"),
         (GIVEN.isel(model_a=[0, 1, 2], model_b=[0, 1, 1]), "got 'm2' on one side alone"),
     ]:

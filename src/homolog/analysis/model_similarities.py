@@ -15,7 +15,7 @@ from homolog.diagnostics import Caution, give, no_value_in_models, other_layers,
 from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
 from homolog.inference.pvalues import ROUNDING
-from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, check_kind
+from homolog.result_kinds import MODEL_SIMILARITY
 from homolog.results import UNITS, arranged, chosen_measure, companion, measure_names, no_order_tells, two_models
 
 if TYPE_CHECKING:
@@ -90,7 +90,6 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
     import xarray
 
     check_way(by)
-    check_kind(result, COMPARISON)
     result = arranged(result)
     names = measure_names(result) if measure is None else [chosen_measure(result, measure)]
     found = _Blocks.of(result, by)

@@ -10,9 +10,10 @@ import numpy as np
 
 from homolog.diagnostics import listed
 from homolog.names import shown
-from homolog.result_kinds import TRAJECTORY, check_kind
+from homolog.result_kinds import TRAJECTORY
 from homolog.results import chosen_measure, told_examples, written_probability
 from homolog.trajectories.settling import has_end, in_order, settled_steps, towards_last
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     import pandas
@@ -45,27 +46,12 @@ class Order(NamedTuple):
 
 def trajectory_sentences(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return what `homolog.summary` says of a trajectory."""
-    name = checked(result, measure)
+    result = whole(result, TRAJECTORY)
+    name = chosen_measure(result, measure)
     sentences = [_compared(result, name)]
     if "last" in result["against"].values:
         sentences += [_settled(result, name), *_order(result, name)]
     return [*sentences, *_same(result)]
-
-
-def checked(result: xarray.Dataset, measure: str | None) -> str:
-    """Return the measure to read, or raise unless a trajectory has all its dimensions."""
-    check_kind(result, TRAJECTORY)
-    name = chosen_measure(result, measure)
-    if set(result[name].dims) != {"against", "step", "layer"}:
-        held = ", ".join(map(str, result[name].dims)) or "none"
-        raise ValueError(
-            f"a trajectory must keep its dimensions against, step and layer, got {held}: select with lists, "
-            f"result.sel(layer=[name])."
-        )
-    empty = next((dimension for dimension in ("against", "step", "layer") if not result.sizes[dimension]), None)
-    if empty is not None:
-        raise ValueError(f"a trajectory must keep at least one {empty}, got none: select fewer away.")
-    return name
 
 
 def _compared(result: xarray.Dataset, name: str) -> str:
@@ -211,7 +197,8 @@ def trajectory_table(result: xarray.Dataset, measure: str | None = None) -> pand
     """Return one row per reference, checkpoint and layer."""
     import pandas
 
-    name = checked(result, measure)
+    result = whole(result, TRAJECTORY)
+    name = chosen_measure(result, measure)
     values = result[name].transpose("against", "step", "layer").values
     references, steps, layers = (places.ravel() for places in np.indices(values.shape))
     found = {
@@ -232,7 +219,8 @@ def settling_table(result: xarray.Dataset, measure: str | None = None) -> pandas
     """Return one row per layer: where it starts, and from when on it stays within 1 % of its end."""
     import pandas
 
-    name = checked(result, measure)
+    result = whole(result, TRAJECTORY)
+    name = chosen_measure(result, measure)
     return pandas.DataFrame(
         {
             "layer": result["layer"].values.astype(str),

@@ -17,6 +17,7 @@ from homolog.plot.cells import draw_bar, draw_cells, line_colours, look, write_n
 from homolog.plot.label_places import place_labels
 from homolog.plot.labels import LONGEST_START, MOST_LABELS, drawn_in, label_axis, plain, short
 from homolog.result_kinds import MODEL_CLUSTERS, MODEL_MAP, kind_of
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,6 +83,7 @@ def embedding(
     """
     if kind_of(found) == MODEL_MAP:
         _refuse_choice("embed", measure, calibrated)
+        found = whole(found, MODEL_MAP)
     else:
         pairs = model_pairs(found, measure=measure, calibrated=calibrated)
         give(pairs.cautions)
@@ -135,7 +137,7 @@ def _of_component(found: Any, number: int) -> str:
     if number >= found.sizes["component"]:
         return ""
     share = f" ({float(found.share.values[number]):.0%} of the spread)" if "share" in found else ""
-    return f"component {number + 1}{share}"
+    return f"component {int(found.component.values[number])}{share}"
 
 
 def _groups(groups: Any, names: Sequence[str]) -> list[str] | None:
@@ -202,6 +204,7 @@ def dendrogram(
     """
     if kind_of(found) == MODEL_CLUSTERS:
         _refuse_choice("cluster", measure, calibrated)
+        found = whole(found, MODEL_CLUSTERS)
     else:
         pairs = model_pairs(found, measure=measure, calibrated=calibrated)
         give(pairs.cautions)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.activations import unknown_among
-from homolog.analysis.redundant.reading import FORMS, check_redundancy
+from homolog.analysis.redundant.reading import FORMS
+from homolog.result_kinds import REDUNDANCY
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     import pandas
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 def redundancy_table(result: xarray.Dataset, variable: str | None = None) -> pandas.DataFrame:
     """Return the best runs of blocks, or the values of one variable with the names that belong to them."""
-    check_redundancy(result)
+    result = whole(result, REDUNDANCY)
     if variable is None:
         return runs_table(result)
     if variable not in result.data_vars:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis.attention_sinks import sink_sentence
-from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, check_redundancy, forms_of
+from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, forms_of
 from homolog.analysis.redundant.tabulating import last_block
 from homolog.diagnostics import listed
 from homolog.names import shown
+from homolog.result_kinds import REDUNDANCY
 from homolog.results import chosen_measure
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     import xarray
@@ -31,7 +33,7 @@ ROUNDING = 1e-12
 
 def redundancy_lines(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return the sentences of the summary; the last two say what not to conclude, and what to do next."""
-    check_redundancy(result)
+    result = whole(result, REDUNDANCY)
     chosen_measure(result, measure)  # there is one, which must not be asked for by another name
     found = [_looked_at(result), *_sinks(result), *_features(result), *_rows(result)]
     found += [_least_influence(result), _runs(result), _growth(result), *_mean(result)]
@@ -82,7 +84,7 @@ def _smallest(result: xarray.Dataset, name: str) -> str:
 
 def _runs(result: xarray.Dataset) -> str:
     spans = [int(span) for span in result.span.values]
-    told = sorted({span for span in (1, 2, 3, len(spans) // 4, len(spans) // 2) if 0 < span <= len(spans)})
+    told = sorted({1, 2, 3, len(spans) // 4, len(spans) // 2} & set(spans)) or spans[:FEW]
     first = f"First candidates for removal, by angular distance of input and output: {_runs_of(result, '', told)}"
     others = [f"{what}: {_runs_of(result, suffix, told[:3])}" for suffix, what in forms_of(result).items() if suffix]
     return "; ".join([first, *others]) + "."
