@@ -17,16 +17,24 @@ def labels_of(groups: Any, n: int) -> np.ndarray:
     labels = np.asarray(groups)
     if labels.shape != (n,):
         raise ValueError(f"groups must be one label for each of the {n} examples, got shape {labels.shape}.")
-    missing = np.ma.getmaskarray(groups) if isinstance(groups, np.ma.MaskedArray) else np.zeros(n, dtype=bool)
-    # NumPy makes text of what is missing among text in a list, and so hides it.
-    given = groups if isinstance(groups, list | tuple) else labels if labels.dtype.kind in "OfcmM" else ()
-    missing |= np.fromiter(map(_is_missing, given), dtype=bool) if len(given) else False
+    missing = missing_among(groups)
     if missing.any():
         raise ValueError(
             f"groups must hold a label for every row, got none in {missing.sum()} of {n} rows: leave these rows out, or give "
             f"each the label of its unit, one of its own where it is a unit by itself."
         )
     return np.array([repr(label) for label in labels]) if labels.dtype == object else labels
+
+
+def missing_among(labels: Any) -> np.ndarray:
+    """Flag the rows whose label is missing."""
+    array = np.asarray(labels)
+    masked = isinstance(labels, np.ma.MaskedArray)
+    missing = np.ma.getmaskarray(labels).copy() if masked else np.zeros(len(array), dtype=bool)
+    # NumPy makes text of what is missing among text in a list, and so hides it.
+    given = labels if isinstance(labels, list | tuple) else array if array.dtype.kind in "OfcmM" else ()
+    missing |= np.fromiter(map(_is_missing, given), dtype=bool) if len(given) else False
+    return missing
 
 
 def _is_missing(label: Any) -> bool:

@@ -83,7 +83,7 @@ class Findings:
         codes = None if self._positions is None else self._positions.codes
         self.look = looked_at(self.rows, names, codes, self._memory, shown)
         self.massive = massive(self.look)
-        self.removed = removed_features(self._remove, self.massive)
+        self.removed, self.notes = removed_features(self._remove, self.massive)
         if len(self.removed):
             self.columns = np.setdiff1d(np.arange(self.stream.width), self.removed)
         choices = [None] + [self.columns] * (self.columns is not None)
@@ -218,7 +218,7 @@ class Findings:
             "n_examples": np.int32(layers.n),
             "features": np.int32(self.stream.width),
             "caution": CAUTION,
-            "notes": json.dumps(self.stream.notes, ensure_ascii=False),
+            "notes": json.dumps([*self.stream.notes, *self.notes], ensure_ascii=False),
             "criterion": CRITERION,
             "massive_features": json.dumps(told, ensure_ascii=False),
             "provenance": json.dumps(layers.provenance, ensure_ascii=False),

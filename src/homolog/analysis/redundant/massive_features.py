@@ -10,6 +10,7 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.analysis.redundant.row_sums import Look
+from homolog.arrays import described
 from homolog.names import quoted
 from homolog.position_norms import Sink, norms_of_ranked, ranks_of_rows, sinks_of
 
@@ -24,9 +25,9 @@ FEWEST_ROWS = 4
 """Rows that must be left without those of an attention sink: debiased CKA needs as many."""
 
 CRITERION = (
-    f"a value above {MAGNITUDE:g} and above {RATIO:g} times the median magnitude (Sun et al. 2024); or mean squares above "
-    f"{TIMES_MEDIAN:g} times that of the median feature, in at most one of {FEW} features, that hold together {SHARE:.0%} of the "
-    f"squared norm or more"
+    f"a value above {MAGNITUDE:g} and above {RATIO:g} times the median magnitude, zeros apart (Sun et al. 2024); or mean "
+    f"squares above {TIMES_MEDIAN:g} times that of the median feature, in at most one of {FEW} features, that hold together "
+    f"{SHARE:.0%} of the squared norm or more"
 )
 Remove = Literal["massive"] | Sequence[int] | None
 
@@ -48,19 +49,30 @@ def massive(look: Look) -> np.ndarray:
     return found
 
 
-def removed_features(remove: Remove, found: np.ndarray) -> np.ndarray:
-    """Return the numbers of the features to leave out, in all layers, in order."""
+def removed_features(remove: Remove, found: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return the numbers of the features to leave out, in all layers, in order, and a word where massive ones are too many."""
     width = found.shape[1]
     if remove is None:
-        return np.empty(0, dtype=int)
+        return np.empty(0, dtype=int), []
     if isinstance(remove, str):
         if remove != "massive":
             raise ValueError(
                 f"remove_features must be 'massive', numbers of features, or None, got {quoted(remove)}: leave it out."
             )
-        return np.flatnonzero(found.any(axis=0))
-    numbers = np.asarray(list(remove))
-    if len(numbers) and numbers.dtype.kind not in "iu":
+        chosen = np.flatnonzero(found.any(axis=0))
+        if len(chosen) == 1 or len(chosen) * FEW <= width:
+            return chosen, []
+        return np.empty(0, dtype=int), [
+            f"the layers have different massive features, together {len(chosen)} of {width}, more than one in {FEW}: there are "
+            f"no numbers without them; name those to leave out by remove_features="
+        ]
+    try:
+        numbers = np.asarray(list(remove))
+    except TypeError:
+        raise TypeError(
+            f"remove_features must be 'massive', numbers of features, or None, got {described(remove)}: give a list, such as [3]."
+        ) from None
+    if len(numbers) and (numbers.dtype.kind not in "iu" or numbers.ndim > 1):
         raise TypeError(f"remove_features must hold numbers of features, got {numbers.dtype}: give integers.")
     outside = [int(number) for number in numbers if not 0 <= number < width]
     if outside:
@@ -68,7 +80,7 @@ def removed_features(remove: Remove, found: np.ndarray) -> np.ndarray:
     chosen = np.unique(numbers.astype(int))
     if len(chosen) == width:
         raise ValueError(f"remove_features must leave some features, got all {width}: name fewer.")
-    return chosen
+    return chosen, []
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,7 @@ def sinks_in(look: Look, names: list[str], layers: Activations, positions: Posit
     """Return the layers whose first tokens outweigh the others: of rows that are tokens as they are, else as extraction noted."""
     if positions is None:
         return sinks_of({name: layers.modules[name].norms for name in names if name in layers.modules})
-    ranks = positions.ranks[:: look.stride]
+    ranks = positions.ranks[look.measured]
     norms = {name: np.concatenate(parts) for name, parts in zip(names, look.norms, strict=True)}
     return sinks_of({name: norms_of_ranked(each, ranks, 1).text for name, each in norms.items()})
 

@@ -100,11 +100,11 @@ def redundancy(
     -----
     Cosines are of the rows as they are, as published, and not centred: what all rows have in common makes them alike. A single
     massive feature, or a large mean, brings every cosine near 1; hence the numbers without them. A feature is massive by a
-    value above 100 and above 1000 times the median magnitude (Sun et al.; the median feature of the median row, of up to
-    1,000 rows), or if features with mean squares above 100 times that of the median feature, at most one in 8, hold 10 % of
-    the squared norm or more. Features are left out of all layers. Gromov et al. take angles at the last token alone: extract
-    with reduce="last" for that. Medians are of all rows, or of every k-th where their norms do not fit into a quarter of
-    the memory.
+    value above 100 and above 1000 times the median magnitude (Sun et al.; of what is not 0 in a row the median, of about 1,000
+    rows the median), or if features with mean squares above 100 times that of the median feature, at most one in 8, hold 10 %
+    of the squared norm or more. The first of the two depends on the unit, as published. Features are left out of all layers.
+    Gromov et al. take angles at the last token alone: extract with reduce="last" for that. Medians are of all rows, or of some
+    drawn by chance, always the same, where their norms do not fit into a quarter of the memory.
 
     Cost: n·p·L² + n·p²·L² for L layers, from layers on disk that are read twice, where the measure is linear (CKA, HSIC), rows
     outnumber features, and a quarter of the memory holds 6·(p·L)² numbers: every form then follows from the same sums in float64.
@@ -154,8 +154,9 @@ def redundancy(
         more, told = probed(stream, labels, progress)
         variables, about = variables | more, about | told
     if loss is not None:
-        more, told = losses(loss, stream.names[1:], found.best, progress)
+        more, told, notes = losses(loss, stream.names[1:], found.best, progress)
         variables, about = variables | more, about | told
+        about["notes"] = json.dumps(json.loads(about["notes"]) + notes, ensure_ascii=False)
     cautions = [*stream.cautions, *found.cautions(), *cautions]
     give(cautions)
     about["measures"] = json.dumps([_name(record)])

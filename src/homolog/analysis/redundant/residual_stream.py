@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,11 +111,18 @@ def stream_of(activations: Any, blocks: str | Sequence[str] | None) -> Stream:
     if len(kept) < 2:
         raise ValueError(
             f"redundancy needs at least two layers of equal width, the input and the output of one block, got "
-            f"{listed(kept, most=20)} of {listed(layers, most=20)}: {HOW}."
+            f"{_among(kept, layers)}: {HOW}."
         )
     notes += [*_of_first(kept), *_of_parts(kept), *_of_another_kind(kept), *(caution.message for caution in cautions)]
     found = layers.holding({name: layers[name] for name in kept})
     return Stream(found, tuple(notes), tuple(cautions))
+
+
+def _among(kept: Sequence[str], layers: Iterable[str]) -> str:
+    every = list(layers)
+    if len(every) == 1:
+        return f"{shown(every[0])} alone"
+    return f"{listed(kept, most=20)} of {listed(every, most=20)}"
 
 
 def _ordered(layers: Activations, blocks: str | Sequence[str] | None) -> tuple[list[str], list[str]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis.attention_sinks import sink_sentence
-from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, check_redundancy, forms_of
+from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, checked, forms_of
 from homolog.analysis.redundant.tabulating import last_block
 from homolog.diagnostics import listed
 from homolog.names import shown
@@ -31,7 +31,7 @@ ROUNDING = 1e-12
 
 def redundancy_lines(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return the sentences of the summary; the last two say what not to conclude, and what to do next."""
-    check_redundancy(result)
+    result = checked(result)
     chosen_measure(result, measure)  # there is one, which must not be asked for by another name
     found = [_looked_at(result), *_sinks(result), *_features(result), *_rows(result)]
     found += [_least_influence(result), _runs(result), _growth(result), *_mean(result)]
@@ -240,10 +240,10 @@ def _losses(result: xarray.Dataset) -> list[str]:
     blocks = [str(name) for name in result.block.values]
     least = int(np.nanargmin(result.influence.values)) if np.isfinite(result.influence.values).any() else 0
     found = [
-        f"Your loss is {number(base)} for the whole network, and {number(single[least])} without {shown(blocks[least])}, the "
+        f"Your loss is {_loss(base)} for the whole network, and {_loss(single[least])} without {shown(blocks[least])}, the "
         f"block of least influence."
     ]
-    if np.isfinite(single).any() and float(np.nanmin(single)) < single[least]:
+    if np.isfinite(single).any() and not float(np.nanmin(single)) >= single[least]:
         lowest = int(np.nanargmin(single))
         found[0] = f"{found[0][:-1]}; it is lowest without {shown(blocks[lowest])} ({number(single[lowest])})."
     if len(blocks) > FEW and np.isfinite(single).all() and np.ptp(single) > 0 and np.ptp(result.influence.values) > 0:
@@ -261,6 +261,10 @@ def _losses(result: xarray.Dataset) -> list[str]:
     if runs:
         found.append(f"Your loss without the first candidates for removal: {', '.join(runs[:8])}.")
     return found
+
+
+def _loss(value: float) -> str:
+    return "NaN" if math.isnan(value) else number(value)
 
 
 def _percent(share: float) -> str:
