@@ -16,9 +16,8 @@ from homolog.blocks.column_statistics import check_block
 from homolog.machine import format_bytes
 from homolog.names import quoted
 from homolog.rows import Rows
+from homolog.token_rows import LONG
 
-OUTLYING = 10.0
-"""Times the median length of the rows of its layer from which on a row is outlying."""
 LARGEST = 1e140
 """Squares end at 1e308."""
 MOST_ROWS = 8192
@@ -188,8 +187,8 @@ def angles_of(
     look: Look,
     memory: int,
     shown: Any,
-    add: Callable[[np.ndarray, np.ndarray], None] | None = None,
-    outweighing: np.ndarray | None = None,
+    add: Callable[[np.ndarray, np.ndarray], None] | None,
+    outweighing: np.ndarray,
 ) -> tuple[list[Angles], np.ndarray, np.ndarray]:
     """Return sums of cosines and angles for each choice of columns; which rows are outlying, and their share of Σ ‖x‖².
 
@@ -200,14 +199,14 @@ def angles_of(
     n, width = rows[0].shape
     count = len(rows)
     found = [Angles.empty(count) for _ in columns]
-    flags, outlying = np.zeros(n, dtype=bool) if outweighing is None else outweighing.copy(), np.zeros(count)
+    flags, outlying = outweighing.copy(), np.zeros(count)
     for first, last in spans_of(n, block_rows(count, width, memory)):
         stream = np.empty((last - first, count, width))
         for at, layer in enumerate(rows):
             stream[:, at] = layer.read(first, last)
             shown.update(last - first)
         norms = np.sqrt(np.einsum("ijk,ijk->ij", stream, stream))
-        flags[first:last] |= ((norms > OUTLYING * medians) & (medians > 0)).any(axis=1)
+        flags[first:last] |= ((norms > LONG * medians) & (medians > 0)).any(axis=1)
         outlying += np.square(norms[flags[first:last]]).sum(axis=0)
         if add is not None:
             add(stream, flags[first:last])

@@ -12,7 +12,7 @@ import numpy as np
 from homolog.analysis.attention_sinks import sink_sentence
 from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, checked, forms_of
 from homolog.analysis.redundant.tabulating import last_block
-from homolog.diagnostics import listed
+from homolog.diagnostics import listed, percent
 from homolog.names import shown
 from homolog.results import chosen_measure
 
@@ -165,7 +165,7 @@ def _where(share: dict[str, float]) -> tuple[str, str]:
     if not places:
         return "0 %", "every layer"
     least = min(share[names[place]] for place in places)
-    held = _percent(most) if _percent(least) == _percent(most) else f"{_percent(least)} to {_percent(most)}"
+    held = percent(most) if percent(least) == percent(most) else f"{percent(least)} to {percent(most)}"
     cuts = [place for place in places if place - 1 not in places]
     ends = [place for place in places if place + 1 not in places]
     runs = [
@@ -198,7 +198,7 @@ def _rows(result: xarray.Dataset) -> list[str]:
     if told.get("sink"):
         what = f"are tokens of the attention sink, or {what}"
     return [
-        f"{told['count']} of the rows ({_percent(share)}) {what}, and {'hold' if several else 'holds'} {held} of the squared "
+        f"{told['count']} of the rows ({percent(share)}) {what}, and {'hold' if several else 'holds'} {held} of the squared "
         f"norm of {layers} ({at}): they are the outlying rows. "
         f"{_changed(result, WITHOUT_ROWS, 'these rows' if several else 'this row')}."
     ]
@@ -218,7 +218,7 @@ def _mean(result: xarray.Dataset) -> list[str]:
     if share[place] < TOLD_SHARE:
         return []
     return [
-        f"The mean of all rows holds {_percent(share[place])} of the squared norm of {shown(str(result.layer.values[place]))}: "
+        f"The mean of all rows holds {percent(share[place])} of the squared norm of {shown(str(result.layer.values[place]))}: "
         f"cosines are not centred, and what all rows share brings them near 1."
     ]
 
@@ -265,17 +265,6 @@ def _losses(result: xarray.Dataset) -> list[str]:
 
 def _loss(value: float) -> str:
     return "NaN" if math.isnan(value) else number(value)
-
-
-def _percent(share: float) -> str:
-    """Write a share; one that is not the whole never as 100 %.
-
-    >>> _percent(0.9997), _percent(0.034), _percent(0.0004)
-    ('over 99.9 %', '3.4 %', '0.04 %')
-    """
-    if 0.999 < share < 1:
-        return "over 99.9 %"
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %" if share < 0.99 else f"{100 * share:.1f} %"
 
 
 def number(value: float, digits: int = 3) -> str:
