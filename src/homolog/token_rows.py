@@ -59,11 +59,15 @@ class TokenRows:
         for numbers in self.countings:
             counted = numbers if chosen is None else numbers[chosen]
             sink = norms_of_ranked(norms, 1 + np.minimum(counted, 2 * FIRST), 1).sink
-            found += [] if sink is None else [(sink, numbers)]
-        return max(found, key=lambda each: each[0].share, default=None)
+            if sink is not None and (not found or sink.share > found[0][0].share + CLEARLY):
+                found.insert(0, (sink, numbers))
+        return found[0] if found else None
 
-    def places(self, long: np.ndarray) -> tuple[int, ...] | None:
-        """Return at which positions long rows stand, () for many; None where they are not single tokens of several texts."""
+    def places(self, long: np.ndarray, noted: bool = False) -> tuple[int, ...] | None:
+        """Return at which positions long rows stand, () for many; None where they are not single tokens of several texts.
+
+        `noted` says that extraction saw first tokens outweigh the others, of which there may be many.
+        """
         count = int(np.count_nonzero(long))
         having, rows = count, len(long)
         if self.text is not None:
@@ -75,10 +79,10 @@ class TokenRows:
         several = len(np.unique(self.countings[0]))
         if len(named) <= FIRST and 2 * len(named) <= several:
             return named
-        return () if count * FEW_ROWS <= len(long) else None
+        return () if noted or count * FEW_ROWS <= len(long) else None
 
 
-def sink_of_rows(norms: np.ndarray, rows: TokenRows) -> Sink | None:
+def sink_of_rows(norms: np.ndarray, rows: TokenRows, noted: bool = False) -> Sink | None:
     """Return the tokens of a layer that outweigh its others: the first ones, else rows that are long by themselves."""
     first = rows.first_tokens(norms)
     middle = float(np.median(norms))
@@ -86,7 +90,7 @@ def sink_of_rows(norms: np.ndarray, rows: TokenRows) -> Sink | None:
     share = float(np.square(norms[long]).sum() / np.square(norms).sum()) if long.any() else 0.0
     if share <= SINK_SHARE or (first is not None and share <= first[0].share + CLEARLY):
         return None if first is None else first[0]
-    places = rows.places(long)
+    places = rows.places(long, noted)
     if places is None:
         return None if first is None else first[0]
     return Sink(places, round(share, 6), round(float(norms.max()) / middle, 2))

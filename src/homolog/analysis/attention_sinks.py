@@ -30,7 +30,7 @@ def sink_findings(
     found = sinks_of({name: known.modules.get(name, UNKNOWN_MODULE).norms for name in known})
     rows = TokenRows.of(known)
     if rows is not None:
-        counted = {name: sink_of_rows(np.linalg.norm(x, axis=1), rows) for name, x in arrays.items()}
+        counted = {name: sink_of_rows(np.linalg.norm(x, axis=1), rows, name in found) for name, x in arrays.items()}
         found = as_extracted({name: sink for name, sink in counted.items() if sink is not None}, found)
     for run, sinks in _alike(list(known), found):
         share = max(sink.share for sink in sinks)
@@ -107,7 +107,9 @@ def _what(sinks: Sequence[Sink]) -> str:
 def _remedy(places: Sequence[tuple[int, ...]]) -> str:
     """Say how to do without the tokens: the first can be skipped, others only by what they are."""
     first = [max(positions) for positions in places if positions and max(positions) < FIRST]
-    told = [f"extract with skip_first={max(first) + 1}, or, of a causal language model, reduce='last'"] * bool(first)
+    told = []
+    if first:
+        told.append(f"extract with skip_first={max(first) + 1}, or, of a causal language model, reduce='last'")
     if len(first) < len(places):
         told.append("leave other tokens" if first else "leave these tokens")
         told[-1] += " out by skip= of homolog.extract, or their rows by take() of the activations"

@@ -65,7 +65,7 @@ class SinkTokens:
         """Add the layers of which rows that are long by themselves hold most; `share` is what flagged rows hold."""
         if self._positions is None:
             return
-        places = self._positions.rows.places(flags)
+        places = self._positions.rows.places(flags, noted=bool(self._noted))
         if places is not None:
             medians = self._look.medians()
             for at in np.flatnonzero(np.nan_to_num(share) > SINK_SHARE):
@@ -73,7 +73,7 @@ class SinkTokens:
                 if first is None or share[at] > first.share + CLEARLY:
                     ratio = float(self._look.longest[at][0][0]) / medians[at] if medians[at] > 0 else np.inf
                     self.sinks[self._names[at]] = Sink(places, round(float(share[at]), 6), round(ratio, 2))
-                    self.left_out |= np.count_nonzero(~flags) >= FEWEST_ROWS
+                    self.left_out = True
         self.sinks = as_extracted({name: self.sinks[name] for name in self._names if name in self.sinks}, self._noted)
 
     def are_left_out(self, flags: np.ndarray, share: np.ndarray) -> bool:
