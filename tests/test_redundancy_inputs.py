@@ -76,6 +76,16 @@ def test_a_layer_norm_behind_the_blocks_is_told():
     assert notes(hl.redundancy(walk(names), blocks=["embed", "h.*"])) == ""
 
 
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("place", [1, -1])
+def test_an_embedding_that_does_not_come_first_is_told(count, place):
+    names = [f"model.layers.{i}" for i in range(count)]
+    names.insert(place if place > 0 else count, "model.embed_tokens")
+    said = notes(hl.redundancy(walk(names)))
+    assert "counted as a block: model.embed_tokens; if that is wrong" in said
+    assert "what goes into the first block first, such as an embedding" in said
+
+
 def test_layers_of_another_width_are_left_out_with_a_word():
     layers = walk(["a", "b", "c"]) | {"head": np.ones((50, 3)) + np.arange(50)[:, None]}
     with pytest.warns(hl.LeftOutWarning, match=r"left out, since their width is not 8 .*: head \(3\)"):

@@ -55,7 +55,7 @@ class TokenRows:
 
     def first_tokens(self, norms: np.ndarray, chosen: np.ndarray | None = None) -> tuple[Sink, np.ndarray] | None:
         """Return the first tokens that outweigh the others, and the counting that tells them, by the norms of (chosen) rows."""
-        found = []
+        found: list[tuple[Sink, np.ndarray]] = []
         for numbers in self.countings:
             counted = numbers if chosen is None else numbers[chosen]
             sink = norms_of_ranked(norms, 1 + np.minimum(counted, 2 * FIRST), 1).sink

@@ -29,7 +29,7 @@ class Positions:
 def positions_of(layers: Activations) -> Positions | None:
     """Return the positions of rows."""
     rows = TokenRows.of(layers)
-    if rows is None:
+    if rows is None or layers.positions is None:
         return None
     names, codes = np.unique(layers.positions, return_inverse=True)
     return Positions(names, codes.reshape(-1), rows)
@@ -79,5 +79,5 @@ class SinkTokens:
     def are_left_out(self, flags: np.ndarray, share: np.ndarray) -> bool:
         """Say whether all numbers are given without outlying rows, too: where these are few and weigh much, or a sink."""
         if self.left_out:
-            return np.count_nonzero(~flags) >= FEWEST_ROWS
+            return bool(np.count_nonzero(~flags) >= FEWEST_ROWS)
         return bool(flags.any() and flags.mean() <= FEW_ROWS and np.nan_to_num(share).max() >= ROWS_SHARE)
