@@ -256,7 +256,7 @@ def test_only_what_is_asked_for_is_compared(folder):
     assert last["against"].values.tolist() == ["last"]
     before = hl.compare_checkpoints(build, folder, examples(), against=["previous"], measures="cka")
     assert "settled_step" not in before.coords
-    assert "Within 1 %" not in str(hl.summary(before))
+    assert "within 1 %" not in str(hl.summary(before))
     for wrong in ("next", [], ["last", "end"]):
         with pytest.raises(ValueError, match="one or more of first, previous, last"):
             hl.compare_checkpoints(build, folder, examples(), against=wrong)

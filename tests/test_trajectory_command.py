@@ -55,9 +55,9 @@ def test_it_prints_when_layers_settle_and_writes_what_is_asked_for(folder, capsy
     expected = hl.compare_checkpoints(small_checkpoints.build, folder / "run", small_checkpoints.examples())
     assert result.identical(expected)
     table = [line.split("\t") for line in told.out.splitlines()]
-    assert table[0][:3] == ["layer", "first value", "within 1 % of its end from step"]
+    assert table[0][:3] == ["layer", "first value", "settled from step"]
     assert [float(row[2]) for row in table[1:]] == expected.settled_step.values.tolist()
-    assert "6 checkpoints of Sequential, from step 0 to 500" in told.err
+    assert "6 checkpoints of Sequential (step 0 to step 500) were compared" in told.err
     assert "add --plot" not in told.err
     assert (folder / "curves.png").stat().st_size > 5000
     assert "Against the last checkpoint" in (folder / "page.html").read_text(encoding="utf-8")
@@ -117,7 +117,7 @@ def test_two_copies_among_five_are_named_by_both_commands(folder, capsys):
     arguments = list(GIVEN)
     arguments[3] = "run-*.pt"
     assert command_line(*arguments) == 0
-    assert "The same network under different names: run-b, run-d: they have equal weights." in capsys.readouterr().err
+    assert "Checkpoints run-b and run-d are the same network: their weights are equal." in capsys.readouterr().err
     names = []
     for letter in "abcde":
         network = small_checkpoints.build()
