@@ -7,6 +7,7 @@ import json
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 import xarray
 from small_checkpoints import build, examples, moments
 
@@ -217,6 +218,23 @@ def test_checkpoints_that_are_the_same_network_are_named():
     assert "Checkpoints 1 and 3 may be the same network: all layers that were compared are equal" in str(
         hl.summary(result)
     )
+
+
+@pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
+@pytest.mark.parametrize("place", [1, 3])
+def test_a_copy_in_another_precision_is_named_as_such(narrow, place, tmp_path):
+    """Also one whose norms, say, were left as they are; a network that was trained a little further is none."""
+    states = moments(5)
+    rounded = {name: value.to(getattr(torch, narrow)) for name, value in states[place].items()}
+    rounded["4.bias"] = states[place]["4.bias"]
+    further = {name: value + 1e-3 * value.std() for name, value in states[2].items()}
+    given = dict(enumerate(states)) | {10: rounded, 11: further, 12: states[4]}
+    result = hl.compare_checkpoints(build, given, examples(), out=tmp_path / "rows.jsonl")
+    assert result["same_as"].values.tolist() == [*[""] * 5, str(place), "", "4"]
+    assert result["same_by"].values.tolist() == [*[""] * 5, f"weights rounded to {narrow}", "", "weights"]
+    told = f"Checkpoints {place} and 10 are one network in two precisions: their weights are equal to rounding to {narrow}."
+    assert told in hl.summary(result).sentences
+    assert hl.compare_checkpoints(build, given, examples(), out=tmp_path / "rows.jsonl", resume=True).identical(result)
 
 
 def test_tables_and_parts_of_a_trajectory(tmp_path):

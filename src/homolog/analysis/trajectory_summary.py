@@ -12,6 +12,7 @@ from homolog.analysis.settling_told import ends, settled_sentences, together, wr
 from homolog.names import shown
 from homolog.result_kinds import TRAJECTORY, check_kind
 from homolog.results import chosen_measure, told_examples, written_probability
+from homolog.trajectories.sameness import ROUNDED
 from homolog.trajectories.settling import settled_steps, towards_last
 
 if TYPE_CHECKING:
@@ -142,6 +143,10 @@ def rank_order(values: np.ndarray) -> Order:
 
 SAME = {
     "weights": "are the same network: their weights are equal",
+    **{
+        by: f"are one network in two precisions: their weights are equal to rounding to {narrow}"
+        for narrow, by in ROUNDED.items()
+    },
     "outputs": "may be the same network: all layers that were compared are equal to rounding",
 }
 """By what checkpoints were found to be the same → what is said of them."""
