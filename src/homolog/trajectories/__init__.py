@@ -90,10 +90,10 @@ def compare_checkpoints(
     Returns
     -------
     xarray.Dataset
-        One variable (against, step, layer) per measure: the value of each layer with the same layer of the reference, NaN where there
-        is none, as for the checkpoint before the first; `<measure>_null` and `_reversed` as in `compare`. Coordinates: `step`;
-        `checkpoint`, the labels; `settled_step` (layer), the first step from which on a layer stays within 1 % of its final
-        value by the first measure; `same_as` (step), the earlier checkpoint that is the same network, "" for none, and
+        One variable (against, step, layer) per measure: the value of each layer with the same layer of the reference, NaN where
+        there is none, as for the checkpoint before the first; `<measure>_null` and `_reversed` as in `compare`. Coordinates:
+        `step`; `checkpoint`, the labels; `settled_step` (layer), the first step from which on a layer stays within 1 % of its
+        final value by the first measure; `same_as` (step), the earlier checkpoint that is the same network, "" for none, and
         `same_by`: its "weights" are equal, or equal as "weights rounded to float16" or to bfloat16, or its "outputs" are equal
         to rounding.
 
