@@ -3,6 +3,7 @@
 from homolog.plot.curves import lines, probe
 from homolog.plot.dataset_pictures import consistency
 from homolog.plot.findings import explanation, identification, shared_subspace
+from homolog.plot.group_pictures import permanova
 from homolog.plot.heatmaps import heatmap, heatmaps
 from homolog.plot.model_maps import dendrogram, embedding, model_heatmap
 from homolog.plot.redundancy_pictures import redundancy
@@ -18,6 +19,7 @@ __all__ = [
     "identification",
     "lines",
     "model_heatmap",
+    "permanova",
     "probe",
     "redundancy",
     "shared_subspace",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis.model_clusters import clustered
-from homolog.analysis.model_embedding import POOR, placed
+from homolog.analysis.model_embedding import POOR, dimensions, placed
 from homolog.analysis.model_labels import labels_of
 from homolog.analysis.model_pairs import model_pairs
 from homolog.diagnostics import give
@@ -125,7 +125,7 @@ def _title(found: Any, given: str | None) -> str:
     stress = float(found.attrs["stress"])
     kept = found.sizes["component"]
     what = {"nonmetric": "non-metric"}.get(found.attrs["method"], found.attrs["method"])
-    told = f"{what} map{f' in {kept} dimensions' if kept != 2 else ''}, stress {stress:.2f}"
+    told = f"{what} map{f' in {dimensions(kept)}' if kept != 2 else ''}, stress {stress:.2f}"
     told += " (misleads)" * (stress > POOR)
     measure = plain(found.attrs["measure"] if given is None else given)
     return f"{measure}\n{told}" if measure else told
