@@ -140,11 +140,12 @@ def moves(result: xarray.Dataset) -> np.ndarray:
     return moved
 
 
-def dataset_table(result: xarray.Dataset) -> pandas.DataFrame:
+def dataset_table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFrame:
     """Return every pair of data sets once, the most alike first."""
     import pandas
 
     check_whole(result)
+    chosen_measure(result, measure)
     first, second = np.triu_indices(result.sizes["dataset_a"], 1)
     names = result.dataset_a.values.astype(str)
     columns = {"correlation": "correlation", "p": "correlation_p", "standard error": "correlation_se"}

@@ -21,7 +21,7 @@ from homolog.analysis import Check, Diagnosis, correspondence
 from homolog.analysis.diagnosis_groups import as_row
 from homolog.machine import optional
 from homolog.names import printable, quoted, shown
-from homolog.result_kinds import MODEL_SIMILARITY, kind_of
+from homolog.result_kinds import CONSISTENCY, MODEL_SIMILARITY, kind_of
 from homolog.results import companion, measure_names, two_by_two, without_diagonal, written_probability
 from homolog.store.disk import write_whole
 from homolog.store.layout import Contents
@@ -284,8 +284,9 @@ def print_contents(result: xarray.Dataset) -> None:
         finite = values[np.isfinite(values)]
         span = f"{finite.min():.4f} to {finite.max():.4f}" if finite.size else "no value"
         rows.append([name, result[name].attrs["kind"], " × ".join(map(str, values.shape)), span])
-    about = {"examples": str(int(result.attrs["n_examples"])), "homolog": str(result.attrs["homolog_version"])}
-    what = "models" if kind_of(result) == MODEL_SIMILARITY else "layers"
+    about = {"examples": str(int(result.attrs["n_examples"]))} if "n_examples" in result.attrs else {}
+    about["homolog"] = str(result.attrs["homolog_version"])
+    what = {MODEL_SIMILARITY: "models", CONSISTENCY: "data sets"}.get(kind_of(result), "layers")
     print_table(["measure", "kind", what, "values"], rows, about=about)
     for category, message in json.loads(result.attrs["warnings"]):
         print(printable(f"{category}: {message}"), file=sys.stderr)
