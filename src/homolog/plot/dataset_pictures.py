@@ -12,7 +12,7 @@ from homolog.diagnostics import listed
 from homolog.names import labels, quoted
 from homolog.plot.cells import draw_bar, draw_cells, draw_marks, line_colours, look, number, write_numbers
 from homolog.plot.label_places import place_labels
-from homolog.plot.labels import drawn_in, label_axis, plain, short
+from homolog.plot.labels import drawn_in, inches_of_cells, label_axis, plain, room_of, short
 from homolog.results import written_probability
 
 if TYPE_CHECKING:
@@ -158,9 +158,8 @@ def _matrix(
     chosen = look((low, 1.0), "magma", cmap, *ends, annotate)
     written = short(names)
     if ax is None:
-        size = min(max(1.6 + 0.3 * len(names), 3.2), 11.0)
-        room = 0.08 * max(map(len, written))
-        ax = drawn_in(None, size + room + 1.4, size + room + 0.6).subplots()
+        size, beside = inches_of_cells(len(names)), room_of(written)
+        ax = drawn_in(None, size + beside + 1.6, size + beside + 0.6).subplots()
     image = draw_cells(ax, values, chosen)
     numbers = write_numbers(ax, image, values, annotate)
     crossed = found.correlation_p.values > LEVEL
