@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import warnings
@@ -398,6 +399,17 @@ def no_value_in_models(name: str, layers: Sequence[str]) -> list[Caution]:
         f"are those of the other layers: leave such layers out."
     )
     return _about(UndefinedValueWarning, layers, sentence)
+
+
+def left_out_inputs(layers: Mapping[str, Sequence[str]]) -> list[Caution]:
+    """Say which layers of each model are the input itself, and count in no similarity of models."""
+    names = dict.fromkeys(itertools.chain(*layers.values()))
+    are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+    message = (
+        f"{listed(names)} of {listed(layers)} {are} the input itself, which no model made, and left out of their similarities: "
+        f"with_input=True counts {them}."
+    )
+    return [Caution(LeftOutWarning, message)] if names else []
 
 
 def other_layers(name: str, models: Sequence[str]) -> list[Caution]:
