@@ -1,11 +1,13 @@
-"""`hl.check` over rows that are tokens: what independent texts reach, not what tokens without a text would."""
+"""`hl.check`, halves and chance over rows that are tokens: texts are the units, not tokens without a text."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas
 import pytest
 
 import homolog as hl
+from homolog.analysis import split_halves
 from homolog.inference.units import rows_of_others
 
 EQUAL = [40] * 12
@@ -91,3 +93,34 @@ def test_units_change_places_with_units_of_nearly_as_many_rows(rng):
 
 def test_rows_of_their_own_change_places_one_by_one(rng):
     assert sorted(rows_of_others(None, 50, rng)) == list(range(50))
+
+
+@pytest.mark.parametrize("lengths", [EQUAL, UNEQUAL], ids=["of one length", "of other lengths each"])
+def test_halves_of_tokens_are_halves_of_the_texts(rng, monkeypatch, lengths):
+    taken = []
+    monkeypatch.setattr(
+        split_halves, "compare", lambda *sides, **options: taken.append(sides) or hl.compare(*sides, **options)
+    )
+    before = tokens(rng, lengths)
+    layers = before.holding({"a": before["layer"], "b": before["layer"] ** 2})
+    found = hl.split_half(layers, measures="cka", n_splits=3)
+    assert found.attrs["n_units"] == 12
+    for first, second in zip(taken[::2], taken[1::2], strict=True):
+        texts = [set(half[0].example_ids) for half in (first, second)]
+        assert [len(some) for some in texts] == [6, 6]
+        assert not texts[0] & texts[1]
+
+
+def test_the_level_of_chance_of_a_shared_subspace_is_that_of_whole_texts(rng):
+    x, y = tokens(rng, EQUAL), tokens(rng, EQUAL)
+    tables = [
+        pandas.DataFrame(layers["layer"]).assign(example_id=layers.example_ids, position=layers.positions)
+        for layers in (x, y)
+    ]
+    by_text, by_token = hl.shared_subspace(*tables), hl.shared_subspace(x["layer"], y["layer"])
+    assert by_text.attrs["chance"] > 3 * by_token.attrs["chance"]
+    assert by_text.attrs["shared_rank"] == 0
+    assert by_token.attrs["shared_rank"] > 0  # arrays do not say whose their rows are
+    of_one = tables[0].assign(example_id="text 00", position=range(480))
+    with pytest.raises(ValueError, match="must be of at least two examples that can change places, got rows of one"):
+        hl.shared_subspace(of_one, of_one)

@@ -100,6 +100,10 @@ def rows_of_others(units: np.ndarray | None, n: int, random: np.random.Generator
     if units is None:
         return random.permutation(n)
     lengths = np.bincount(units)
+    if len(lengths) < 2:
+        raise ValueError(
+            f"{n} rows must be of at least two examples that can change places, got rows of one: use more examples."
+        )
     starts, by_unit = np.cumsum(lengths) - lengths, np.argsort(units, kind="stable")
     by_length = np.lexsort((random.random(len(lengths)), lengths))
     other = np.empty_like(by_length)
