@@ -78,8 +78,23 @@ def tokens(whole=0):
 def test_tokens_after_equal_beginnings_are_no_duplicate_examples():
     assert not of_kind("duplicate examples", tokens())
     (found,) = of_kind("repeated tokens", tokens())
-    assert found.message.startswith("28 of 300 rows, which are tokens, are equal to others in every layer")
+    assert found.message.startswith(
+        "28 of 300 rows, which are tokens, are equal to others in every layer: a causal model"
+    )
     assert "drop the copies" not in found.remedy
+
+
+def test_tokens_that_are_equal_within_their_text_have_another_cause_than_equal_beginnings():
+    layers = {name: x.copy() for name, x in planted.stream().items()}
+    for x in layers.values():
+        x.reshape(TEXTS, LENGTH, -1)[:] = x.reshape(TEXTS, LENGTH, -1)[:, :1]
+    (found,) = of_kind("repeated tokens", hl.Activations(layers, example_ids=IDS, positions=POSITIONS))
+    assert found.message.startswith(
+        "270 of 300 rows, which are tokens, are equal to others in every layer: 270 of them to"
+    )
+    assert "their own text" in found.message
+    assert "equal beginnings" not in found.message
+    assert "skip_first" not in found.remedy
 
 
 def test_texts_that_occur_twice_are_counted_as_texts():
