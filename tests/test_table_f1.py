@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gettext
+import os
 import struct
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ import homolog as hl
 from homolog.cli.app import run
 from homolog.paper import catalogues, checkpoints, sentences
 from homolog.paper.scale import SCALES
+from homolog.paper.side_by_side import all_trained
 from homolog.paper.study import Study
 from homolog.paper.table_f1 import TABLE_F1, activations, contrasts, untrained
 from homolog.paper.translation import Translation, TranslationRecipe, batches
@@ -252,6 +254,49 @@ def test_a_killed_training_goes_on_to_the_same_network(tmp_path, monkeypatch, in
     assert again.course == whole.course
     for name, tensor in whole.network.state_dict().items():
         torch.testing.assert_close(again.network.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+def test_networks_side_by_side_are_those_of_one_after_the_other(tmp_path, invented):
+    works = {f"seed {seed}": work(invented, seed, epochs=2) for seed in range(3)}
+    kept = checkpoints.trained(works["seed 1"], tmp_path, lambda n: None)
+    steps = []
+    apart = dict(all_trained(works, tmp_path, steps.append, 2))
+    assert sum(steps) == sum(each.size for each in works.values())
+    assert {name: network.from_checkpoint for name, network in apart.items()} == {
+        name: name == "seed 1" for name in works
+    }
+    assert apart["seed 1"].seconds == kept.seconds
+    alone = dict(all_trained(works, tmp_path / "alone", lambda n: None, 1))
+    for name, network in alone.items():
+        assert not network.from_checkpoint
+        assert apart[name].course == network.course
+        for key, tensor in network.network.state_dict().items():
+            torch.testing.assert_close(apart[name].network.state_dict()[key], tensor, rtol=0, atol=0)
+
+
+class Refused(Translation):
+    """A network whose training ends otherwise."""
+
+    def passes(self, network, optimiser, first, step):
+        if self.seed:
+            os._exit(3)
+        raise ValueError("no such sentences.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [((0, 0), "no such sentences"), ((1, 1), "must live until it is finished, got its end")],
+)
+def test_what_goes_wrong_beside_is_said(tmp_path, invented, seeds, said):
+    plain = work(invented)
+    works = {
+        f"network {k}": Refused(plain.architecture, plain.sentences, replace(plain.recipe, epochs=k + 1), seed)
+        for k, seed in enumerate(seeds)
+    }
+    with pytest.raises((ValueError, RuntimeError), match=said):
+        dict(all_trained(works, tmp_path, lambda n: None, 2))
+    assert not list(tmp_path.iterdir())
 
 
 def test_translators_learn(tmp_path, invented):

@@ -70,6 +70,8 @@ class Translation(Work):
     seed: int
     kind = "sentences"
     watched = True
+    # More gain little on matrices this small, and one leaves the other cores to other networks.
+    threads = 1
 
     @property
     def data(self) -> Sentences:
