@@ -18,7 +18,7 @@ from homolog.paper.scale import SCALES
 from homolog.paper.side_by_side import all_trained
 from homolog.paper.study import Study
 from homolog.paper.table_f1 import TABLE_F1, activations, contrasts, untrained
-from homolog.paper.translation import Translation, TranslationRecipe, batches
+from homolog.paper.translation import Translation, TranslationRecipe, batches, predicted
 from homolog.paper.translator import BEGIN, END, PADDING, PLACES, Translator
 
 HEADER = "Content-Type: text/plain; charset=UTF-8\nPlural-Forms: nplurals=2; plural=(n != 1);\n"
@@ -345,9 +345,25 @@ def test_the_table_is_that_of_its_networks(tmp_path):
     assert float(at.untrained_contrast) == pytest.approx(np.mean(pairs))
     assert float(at.paper.sel(measure="cka")) == pytest.approx(0.956)
     assert np.isnan(at.paper.sel(measure="hsic"))
-    # The brackets of a measure that the paper has not are empty.
+    identified = hl.layer_identification(drawn_only).accuracy[0]
+    assert float(at.untrained_accuracy) == pytest.approx(float(identified))
+    # The brackets of a measure that the paper has not are empty, and those of untrained networks.
     rows = [line for line in TABLE_F1.tell(result) if line.startswith(("  CKA (linear)", "  HSIC"))]
-    assert [row.count("(") for row in rows] == [5, 1]
+    assert [row.count("(") for row in rows] == [5, 1, 1]
+    assert list(result.part.values) == [*(f"block {k}" for k in range(1, 7)), "blocks 4 to 6"]
+    lost = [bits_without_block_2(network, study.sentences) for network in networks.values()]
+    assert float(result.bits_lost.sel(part="block 2")) == pytest.approx(np.mean(lost), abs=1e-6)
+    assert float(result.bits_lost_se.sel(part="block 2")) == pytest.approx(np.std(lost, ddof=1) / 3**0.5, abs=1e-6)
+
+
+def bits_without_block_2(trained, data):
+    """What a token costs more when nothing comes out of the block's sublayers."""
+    network = trained.network
+    whole = predicted(network, data)["bits"]
+    for last in (network.encoder.attention2.inside.heads.out_proj, network.encoder.feed_forward2.inside[2]):
+        torch.nn.init.zeros_(last.weight)
+        torch.nn.init.zeros_(last.bias)
+    return predicted(network, data)["bits"] - whole
 
 
 def test_a_folder_without_sentences(tmp_path, capsys):
