@@ -369,7 +369,10 @@ def test_no_value_at_all():
 
 def test_a_result_that_was_joined_or_lacks_a_side_is_refused():
     result = made(in_order(4, 4))
-    with pytest.raises(ValueError, match=r"needs one result of homolog.compare, got several over epoch: select one with result.isel\(epoch=0\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"needs one result of homolog.compare, got several over epoch: select one with result.isel\(epoch=0\)",
+    ):
         hl.summary(xarray.concat([result, result], "epoch"))
     with pytest.raises(ValueError, match="must keep its dimensions"):
         hl.summary(result.isel(layer_a=0))

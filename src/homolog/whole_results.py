@@ -111,7 +111,9 @@ def check_dimensions(result: xarray.Dataset, kind: str, dimensions: Sequence[str
         )
     empty = next((name for name in dimensions if not result.sizes[name]), None)
     if empty is not None:
-        raise ValueError(f"a result of {MADE_BY[kind]} must keep at least one entry along {empty}, got none: select fewer away.")
+        raise ValueError(
+            f"a result of {MADE_BY[kind]} must keep at least one entry along {empty}, got none: select fewer away."
+        )
 
 
 def in_memory(result: xarray.Dataset) -> xarray.Dataset:
@@ -261,6 +263,18 @@ def _with_tree(result: xarray.Dataset) -> xarray.Dataset:
     return result
 
 
+def _of_data_sets(result: xarray.Dataset) -> xarray.Dataset:
+    """Put the data sets in one order; raise unless they are the same everywhere, with all pairs of models."""
+    names = [str(name) for name in result["dataset_a"].values]
+    same = all(sorted(map(str, result[side].values)) == sorted(names) for side in ("dataset_b", "dataset"))
+    if not same or len(names) < 2 or result.sizes["pair"] != int(result.attrs["n_pairs"]):
+        raise ValueError(
+            f"a result of {MADE_BY[CONSISTENCY]} must have the same data sets on both sides, two at least, and all pairs of "
+            f"models, got a part of one: select before {MADE_BY[CONSISTENCY]}."
+        )
+    return result.sel(dataset_b=names, dataset=names)
+
+
 _SIDES = ("model_a", "model_b")
 _DATA_SETS = ("dataset_a", "dataset_b")
 _OF_MODELS = {"measure": text, "distance": text, "method": text}
@@ -308,10 +322,14 @@ FORMS: dict[str, Form] = {
         ordered=_with_tree,
     ),
     CONSISTENCY: Form(
+        (*_DATA_SETS, "dataset", "pair"),
+        {name: name for name in (*_DATA_SETS, "dataset")} | {"model": "pair", "other_model": "pair"},
+        {name: _DATA_SETS for name in ("correlation", "correlation_se", "correlation_p")}
+        | {"similarity": ("dataset", "pair")},
         _DATA_SETS,
-        {name: name for name in _DATA_SETS},
-        {name: _DATA_SETS for name in ("correlation", "correlation_se", "correlation_p")},
-        attributes={"method": text, "n_models": whole_number(1), "n_pairs": whole_number(1)},
+        {"measures": texts, "measure": text, "kind": text, "method": text}
+        | {"n_models": whole_number(1), "n_pairs": whole_number(1)},
+        ordered=_of_data_sets,
     ),
 }
 """Title of a result → its form. That of a comparison is in `results`, since it is one of two."""

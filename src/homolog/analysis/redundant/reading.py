@@ -1,8 +1,14 @@
-"""Reading a result of `redundancy`: in which forms it has its numbers."""
+"""Reading a result of `redundancy`: whether it is sound, and in which forms it has its numbers."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from homolog.names import quoted
+from homolog.result_kinds import REDUNDANCY
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     import xarray
@@ -15,6 +21,78 @@ FORMS = {
     WITHOUT_BOTH: "without these features and rows",
 }
 """Ending of a variable → what it means."""
+OF_FORM = {
+    "influence": ("block",),
+    "angular_distance": ("block", "span"),
+    "best_start": ("span",),
+    "best_value": ("span",),
+    "best_ties": ("span",),
+    "norm_growth": ("block",),
+    "norm": ("layer",),
+    "effective_rank": ("layer",),
+    "participation_ratio": ("layer",),
+}
+"""Variables of every form → their dimensions."""
+NEEDED = {
+    "norm_median": ("layer",),
+    "mean_share": ("layer",),
+    "top_feature": ("layer", "place"),
+    "top_share": ("layer", "place"),
+}
+OPTIONAL = {
+    "top_position": ("layer",),
+    "top_position_share": ("layer",),
+    "accuracy": ("layer",),
+    "loss": ("block",),
+    "best_loss": ("span",),
+}
+
+
+def checked(result: xarray.Dataset) -> xarray.Dataset:
+    """Return a result of `redundancy` with its dimensions in order; raise unless it is what `redundancy` returned, whole."""
+    result = whole(result, REDUNDANCY)
+    unsound = next(_unsound(result), None)
+    if unsound is not None:
+        raise ValueError(
+            f"a result must be as homolog.redundancy returned it, got no sound {quoted(unsound)}: keep all "
+            f"that it holds, or call it again."
+        )
+    return result
+
+
+def _unsound(result: xarray.Dataset) -> Iterator[str]:
+    """Yield what is missing, or was selected."""
+    measure = _measure(result)
+    if measure is None:
+        yield "measures"
+        return
+    known: dict[str, tuple[str, ...]] = {**OF_FORM, measure: ("layer", "layer_b")}
+    forms = [suffix for suffix in FORMS if not suffix or any(name + suffix in result for name in known)]
+    needed = NEEDED | {name + suffix: dims for suffix in forms for name, dims in known.items()}
+    needed |= {name: dims for name, dims in OPTIONAL.items() if name in result}
+    yield from (name for name, dims in needed.items() if name not in result.data_vars or result[name].dims != dims)
+    if "loss" in result and not {"best_loss", "baseline_loss"} <= {*result.data_vars, *result.attrs}:
+        yield "loss"
+    if "accuracy" in result and "chance" not in result.attrs:
+        yield "chance"
+    if not _sound_features(result):
+        yield "massive_features"
+
+
+def _measure(result: xarray.Dataset) -> str | None:
+    try:
+        (measure,) = json.loads(str(result.attrs["measures"]))
+    except (ValueError, TypeError, KeyError):
+        return None
+    return measure if isinstance(measure, str) else None
+
+
+def _sound_features(result: xarray.Dataset) -> bool:
+    needed = {"feature", "share", "massive", "removed", "largest", "times_median", "layer"}
+    try:
+        return all(needed <= set(each) for each in json.loads(str(result.attrs["massive_features"])))
+    except (ValueError, TypeError):
+        return False
 
 
 def forms_of(result: xarray.Dataset) -> dict[str, str]:
