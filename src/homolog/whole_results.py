@@ -249,7 +249,7 @@ def _with_tree(result: xarray.Dataset) -> xarray.Dataset:
 
     parts = ["first", "second", "height", "size"]
     if sorted(map(str, result["part"].values)) != sorted(parts):
-        refuse(MODEL_CLUSTERS, f"the parts {_and(result['part'].values)} of each merge")
+        refuse(MODEL_CLUSTERS, f"the parts {_and(list(result['part'].values))} of each merge")
     result = result.sel(part=parts)
     models, tree = [str(name) for name in result["model"].values], np.asarray(result["linkage"].values, dtype=float)
     fits = hierarchy.is_valid_linkage(tree) and len(tree) + 1 == len(models)
@@ -272,6 +272,8 @@ def _of_data_sets(result: xarray.Dataset) -> xarray.Dataset:
             f"a result of {MADE_BY[CONSISTENCY]} must have the same data sets on both sides, two at least, and all pairs of "
             f"models, got a part of one: select before {MADE_BY[CONSISTENCY]}."
         )
+    if not np.isfinite(np.asarray(result["similarity"].values, dtype=float)).all():
+        refuse(CONSISTENCY, "a variable 'similarity' with values that are missing or infinite")
     return result.sel(dataset_b=names, dataset=names)
 
 
@@ -328,7 +330,8 @@ FORMS: dict[str, Form] = {
         | {"similarity": ("dataset", "pair")},
         _DATA_SETS,
         {"measures": texts, "measure": text, "kind": text, "method": text}
-        | {"n_models": whole_number(1), "n_pairs": whole_number(1)},
+        | {name: whole_number(1) for name in ("n_models", "n_pairs", "n_orders")}
+        | {"exact": whole_number(0, 1)},
         ordered=_of_data_sets,
     ),
 }
