@@ -281,7 +281,7 @@ def print_made_of_similarities(result: xarray.Dataset) -> None:
     kind = kind_of(result)
     about = {"result": f"{kind}, as {MADE_BY[kind]} makes it"}
     about |= {
-        name.replace("_", " "): str(value) for name, value in result.attrs.items() if name in _OF_MODELS and value
+        name.replace("_", " "): str(value) for name, value in result.attrs.items() if name in _OF_MODELS and str(value)
     }
     models = [str(model) for model in result.model.values]
     if kind == MODEL_MAP:
