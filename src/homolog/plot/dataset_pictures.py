@@ -81,7 +81,7 @@ def consistency(
     >>> on = {name: np.corrcoef(models + 0.1 * rng.normal(size=(8, 5))) for name in ("photographs", "drawings")}
     >>> axes = hl.plot.consistency(hl.consistency(on))
     >>> axes.get_xlabel(), axes.get_title()
-    ('similarity on photographs', 'r = 0.98 ± 0.00, p = 0.001\\n28 pairs of 8 models')
+    ('similarity on photographs', 'r = 0.98 ± 0.02, p = 0.001\\n28 pairs of 8 models')
     """
     check_whole(found)
     names = [str(name) for name in found.dataset_a.values]
