@@ -134,6 +134,18 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     return first if len(names) <= most else f"{first} and {len(names) - most} more"
 
 
+def percent(share: float) -> str:
+    """Write a share; one that is not the whole never as 100 %.
+
+    >>> percent(0.9997), percent(0.83), percent(0.034), percent(0.0004), percent(1)
+    ('over 99.9 %', '83 %', '3.4 %', '0.04 %', '100 %')
+    """
+    if 0.999 < share < 1:
+        return "over 99.9 %"
+    digits = ".2g" if share < 0.1 else ".1f" if 0.99 <= share < 1 else ".0f"
+    return f"{100 * share:{digits}} %"
+
+
 def _about(category: type[HomologWarning], names: Iterable[str], sentence: str) -> list[Caution]:
     """Say something of layers or pairs, if there are any."""
     names = list(names)

@@ -110,7 +110,7 @@ def different_kinds(first: np.ndarray, names: Names) -> str:
 
 def _common_rows(names: Names) -> str:
     """Write the call that keeps the rows of both; layers of one mapping have no names that could stand in it."""
-    return f"homolog.common_rows({', '.join(names)})" if not names[0].startswith("layer '") else "homolog.common_rows"
+    return f"homolog.common_rows({', '.join(names)})" if all(map(str.isidentifier, names)) else "homolog.common_rows"
 
 
 def _differ(what: str, first: np.ndarray, second: np.ndarray, names: Names) -> ValueError:
