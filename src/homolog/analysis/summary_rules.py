@@ -281,7 +281,7 @@ def other_modules(views: Sequence[View]) -> str | None:
     if not found:
         return None
     view, i, j = found[0]
-    (own, other), (x, y) = view.titles, (view.types[0][i], view.types[1][j])  # type: ignore[index]
+    (own, other), (x, y) = view.titles, view.types_of(i, j)
     count = sum(int(view.namesakes.sum()) for view in views)
     have = "has" if len(found) == 1 else "have"
     told = f"{len(found)} of {count} pairs of layers of the same name {have} different types"

@@ -82,6 +82,11 @@ class View:
         own, other = self.types[0][:, None], self.types[1][None, :]
         return self.namesakes & (own != "") & (other != "") & (own != other)
 
+    def types_of(self, row: int, column: int) -> list[str]:
+        """Return what made the layers of a pair."""
+        places = zip(self.types, (row, column), strict=True)
+        return ["" if types is None else str(types[place]) for types, place in places]
+
     @property
     def names_tell(self) -> bool:
         """Whether most layers of one name are of one type: names like "0" and "1" of other architectures say nothing."""
@@ -232,13 +237,13 @@ def _view(result: xarray.Dataset, measure: str, titles: tuple[str, str], at: tup
         (-math.inf if low is None else float(low), math.inf if high is None else float(high)),
         same,
         part(companion(result, measure, "calibrated")),
-        tuple(
-            None
-            if (found := result.coords.get(f"type_{side}")) is None
-            else np.atleast_1d(found.values).astype(str)[where]
-            for side, where in zip("ab", at, strict=True)
-        ),
+        (_types(result, "a", at[0]), _types(result, "b", at[1])),
     )
+
+
+def _types(result: xarray.Dataset, side: str, where: Any) -> np.ndarray | None:
+    found = result.coords.get(f"type_{side}")
+    return None if found is None else np.atleast_1d(found.values).astype(str)[where]
 
 
 def _smallest(result: xarray.Dataset, measure: str, part: Any, values: np.ndarray) -> np.ndarray:
