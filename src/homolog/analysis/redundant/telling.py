@@ -110,8 +110,9 @@ def _features(result: xarray.Dataset) -> list[str]:
         held, layers = _where(each["share"])
         times = "" if each["times_median"] is None else f", {each['times_median']:.3g} times the median magnitude"
         what = "Massive feature" if each["massive"] else "Feature"
+        apart = ", rows that are long as a whole apart" if each.get("long_rows_apart") else ""
         found.append(
-            f"{what} {each['feature']} holds {held} of the squared norm of {layers}; largest "
+            f"{what} {each['feature']} holds {held} of the squared norm of {layers}{apart}; largest "
             f"({each['largest']:.3g}{times}) in {shown(each['layer'])}, {_place(each)}."
         )
     if not any(each["massive"] for each in told):
