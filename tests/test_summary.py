@@ -92,7 +92,7 @@ def test_too_few_permutations_decide_nothing():
         result[f"{DEBIASED}_{kind}"].attrs.pop("method")
     found = hl.summary(result)
     assert found.sentences[1].startswith("Nothing here decides whether layers are more alike than chance allows")
-    assert "n_permutations=199" in found.sentences[-1]
+    assert "n_permutations=999" in found.sentences[-1]
     for kind in ("p", "p_fdr"):
         result[f"{DEBIASED}_{kind}"].attrs["method"] = "moments"  # whose smallest p is that of one order among all
     assert hl.summary(result).sentences[1].startswith("No better than chance")

@@ -25,7 +25,7 @@ ALPHA = 0.01
 
 
 UNITS = ("n_units", "rows_in_groups")
-"""Attributes of results over rows that belong together: how many units these are, or, where only sums are known, that they do."""
+"""Attributes of results over rows that belong together: how many units these are, or, in files of before, that they do."""
 
 
 def independent_rows(result: xarray.Dataset) -> bool:

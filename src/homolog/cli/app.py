@@ -58,7 +58,8 @@ FORMER = {
 
 app = typer.Typer(
     help="Find which layers of two neural networks correspond, how alike they are, and how sure one may be of it.",
-    epilog="Start with `homolog demo`; then `homolog compare --help`.",
+    epilog='Start with `homolog demo`, which needs `pip install "homolog[demo]"`; or with files of your own: '
+    "`homolog compare --help`.",
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -131,7 +132,7 @@ def demo(
         "homolog-demo"
     ),
 ) -> None:
-    """Train four small networks on digits and see which index finds their corresponding layers (a minute).
+    """Train four small networks on digits and see which measure finds their corresponding layers (a minute or two).
 
     Needs: pip install "homolog[demo]"
     """

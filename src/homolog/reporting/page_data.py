@@ -12,6 +12,7 @@ import numpy as np
 from homolog.analysis import Finding, layer_identification
 from homolog.analysis.summarising import in_python, summarised
 from homolog.analysis.summary_cautions import Step
+from homolog.analysis.summary_views import views
 from homolog.diagnostics import FewModelsWarning
 from homolog.names import printable
 from homolog.reporting.explorer_data import explorer_data, safe_json
@@ -129,7 +130,9 @@ def _method_of_p(result: xarray.Dataset, name: str) -> str:
 
 def _identification(result: xarray.Dataset) -> list[dict[str, str]]:
     """Return accuracy beside chance, where two models share layer names."""
+    first = measure_names(result)[0]
     parts = [part for part in two_by_two([result]) if not int(part.attrs["same_model"])]
+    parts = [part for part in parts if all(view.names_tell for view in views(part, first))]
     names = [name for name in measure_names(result) if any(_decides(part, name) for part in parts)]
     if not names:
         return []
