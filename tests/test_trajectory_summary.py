@@ -127,7 +127,7 @@ def test_a_part_of_a_trajectory_keeps_its_end_and_its_order_of_layers():
         hl.summary(whole.isel(step=slice(0, 5)), second)
     )
     for dimension in ("step", "layer"):
-        with pytest.raises(ValueError, match=f"must keep at least one {dimension}"):
+        with pytest.raises(ValueError, match=f"must keep at least one entry along {dimension}"):
             hl.summary(whole.isel({dimension: []}))
 
 

@@ -31,7 +31,6 @@ from homolog.results import (
     measure_names,
     models_in,
     told_examples,
-    two_models,
 )
 
 if TYPE_CHECKING:
@@ -117,18 +116,11 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
             told.append(command(Step("trajectory", chosen_measure(result, measure)), result))
         return Summary(tuple(map(printable, told)))
     result = arranged(result)
-    if type(result).__name__ != "Dataset" or "a" not in result.dims:
-        two_models(result)
     if not measure_names(result):
         raise ValueError(
             "a summary is of a measure, got a result without any: keep one of the measures that were compared."
         )
     name = chosen_measure(result, measure)
-    if result[name].ndim != 2:
-        dimensions = ", ".join(map(str, result[name].dims))
-        raise ValueError(
-            f"a summary is of one comparison, got a result over {dimensions}: select one with result.isel(...)."
-        )
     found = views(result, name)
     if not found and models_in(result):  # one of many is left
         (model,) = models_in(result)
