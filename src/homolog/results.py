@@ -133,11 +133,17 @@ def without_diagonal(result: xarray.Dataset, name: str) -> xarray.Dataset:
 
 def arranged(result: xarray.Dataset) -> xarray.Dataset:
     """Return a comparison in memory with the layers of a in rows; raise where a selection left out what reading needs."""
+    found = laid_out(result)
+    check_result(result)
+    return found
+
+
+def laid_out(result: xarray.Dataset) -> xarray.Dataset:
+    """Return a comparison in memory with the layers of a in rows, of which nothing is read but names and values."""
     check_kind(result, COMPARISON)
     measure_names(result)
     sides = ("a", "b") if of_many(result) else ("layer_a", "layer_b")
     check_dimensions(result, COMPARISON, sides)
-    check_result(result)
     return in_memory(result).transpose(..., *sides)
 
 
@@ -219,7 +225,7 @@ def between(result: xarray.Dataset, model_a: str, model_b: str) -> xarray.Datase
 
 def two_by_two(results: Iterable[xarray.Dataset]) -> Iterator[xarray.Dataset]:
     """Yield results of two models; one of many gives each pair of different models once."""
-    for result in map(arranged, results):
+    for result in map(laid_out, results):
         measure_names(result)
         if "a" not in result.dims:
             yield result
