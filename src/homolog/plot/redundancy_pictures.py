@@ -80,7 +80,12 @@ def _influence(ax: Axes, result: xarray.Dataset) -> None:
     every = np.concatenate([result[f"influence{suffix}"].values for suffix in forms])
     positive = every[every > 0]
     for number, (suffix, label) in enumerate(forms.items()):
-        ax.bar(places + (number + 0.5) * width - 0.4, result[f"influence{suffix}"].values, width, label=label)
+        ax.bar(
+            places + (number + 0.5) * width - 0.4,
+            result[f"influence{suffix}"].values,
+            width,
+            label=label if len(forms) > 1 else "influence",
+        )
     if positive.size and positive.max() > WIDE * positive.min():
         ax.set_yscale("log")
         ax.set_ylim(bottom=max(float(positive.min()) / 2, 1e-12))
