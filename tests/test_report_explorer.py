@@ -289,3 +289,16 @@ def test_pictures_become_files(rng, opened, tmp_path, picture):
     assert names[0] == f"a-model-v2-b-cka-estimator-debiased-{kind}.png"
     assert (tmp_path / names[0]).read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / names[1]).read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_steps_of_training_are_written_with_all_their_digits(browser, tmp_path):
+    x, noise = np.random.default_rng(0).normal(size=(2, 60, 4))
+    moments = {1234567 + step: {"layer": x + noise / (1 + step)} for step in (0, 10, 1000)}
+    result = hl.compare_checkpoints(None, moments, None, measures="cka")
+    browser.open(hl.report(result, tmp_path / "report.html").as_uri())
+    text = browser.evaluate("document.body.textContent")
+    for step in (1234567, 1234577, 1235567):
+        assert str(step) in text
+    cells = browser.evaluate("[...document.querySelectorAll('[data-table] td')].map(each => each.textContent)")
+    assert {"1234567", "1234577", "1235567"} <= set(cells)
+    assert browser.complaints() == []

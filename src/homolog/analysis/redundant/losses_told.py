@@ -106,7 +106,7 @@ def _misleading(result: xarray.Dataset) -> list[str]:
 
 def _runs(result: xarray.Dataset) -> list[str]:
     """Say the loss without the first candidates for removal, each by its name, in every form."""
-    spans = told_spans(result.sizes["span"])
+    spans = told_spans(result.span.values.tolist())
     forms = {suffix: words for suffix, words in forms_of(result).items() if f"best_loss{suffix}" in result}
     base = float(result.attrs["baseline_loss"])
     texts = written(

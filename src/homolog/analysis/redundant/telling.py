@@ -94,7 +94,7 @@ def _smallest(result: xarray.Dataset, name: str) -> str:
 
 
 def _runs(result: xarray.Dataset) -> str:
-    told = told_spans(len(result.span))
+    told = told_spans(result.span.values.tolist())
     first = f"First candidates for removal, by angular distance of input and output: {_runs_of(result, '', told)}"
     others = [f"{what}: {_runs_of(result, suffix, told[:3])}" for suffix, what in forms_of(result).items() if suffix]
     return "; ".join([first, *others]) + "."
