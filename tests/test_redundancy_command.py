@@ -36,12 +36,14 @@ def test_the_command_prints_blocks_runs_and_sentences(file, capsys):
     assert run(["redundancy", str(file), "--blocks", "embed", "--blocks", "block.*"]) == 0
     printed = capsys.readouterr()
     rows = [line.split("\t") for line in printed.out.splitlines()]
-    assert rows[0] == ["block", "influence", "influence, without the removed features", "norm growth"]
+    assert rows[0] == ["block", "influence", "influence, without the massive features", "norm growth"]
     assert [row[0] for row in rows[1:11]] == [f"block.{i}" for i in range(10)]
     least = sorted(rows[1:11], key=lambda row: float(row[2]))[:3]
     assert {row[0] for row in least} == {f"block.{i}" for i in planted.IDENTITY}
-    (two,) = (row[1] for row in rows if row[0] == "2 of the blocks")
-    assert "without the removed features: block.6 to block.7, angular distance 0.000" in two
+    (heads,) = (row for row in rows if row[0] == "run of")
+    assert heads[1:] == ["least angular distance", "least angular distance, without the massive features"]
+    (two,) = (row[2] for row in rows if row[0] == "2 blocks")
+    assert two.startswith("block.6 to block.7 (0.000")
     assert "Massive feature 5 holds" in printed.err
     assert "poor proxy for the damage" in printed.err
 
@@ -101,7 +103,7 @@ def test_the_page_holds_the_tables(layers, tmp_path):
     text = hl.report(result, tmp_path / "r.html").read_text(encoding="utf-8")
     for heading in ("Runs of blocks that change least", "Every block", "Every layer", "Large features"):
         assert heading in text
-    assert "influence, without the removed features" in text
+    assert "Every block, without the massive features" in text
     with pytest.raises(ValueError, match="groups are of many models"):
         hl.report(result, tmp_path / "r.html", groups={"a": "b"})
 
@@ -154,5 +156,6 @@ def test_names_that_all_blocks_begin_with_are_folded_in_the_picture(layers):
 def test_the_tables_of_the_page_are_headed_by_words(layers, tmp_path):
     hl.report(hl.redundancy(layers), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "angular distance, without the removed features" in page
+    assert "Runs of blocks that change least, without the massive features" in page
+    assert "angular distance" in page
     assert "angular_distance_without" not in page

@@ -14,9 +14,7 @@ KINDS = {
     "normal": lambda rng, size: rng.normal(size=size),
     "heavy tails": lambda rng, size: rng.standard_t(3, size=size),
     "around another mean": lambda rng, size: 2 + rng.normal(size=size),
-    "mostly zeros": lambda rng, size: (
-        np.maximum(rng.normal(size=size) - 0.5, 0) + 1e-3 * rng.random(size) * (rng.random(size) > 0.7)
-    ),
+    "mostly zeros": lambda rng, size: np.maximum(rng.normal(size=size) - 0.5, 0),
 }
 
 

@@ -12,6 +12,7 @@ import typer
 
 import homolog
 from homolog.analysis.redundant.reading import forms_of
+from homolog.analysis.redundant.telling import NEXT_LOSS
 from homolog.cli import loading, output
 from homolog.cli.inputs import Ids, Out, Report, Workspace
 from homolog.machine import optional
@@ -57,9 +58,8 @@ def redundancy(
     output.check_target(out, "--out", (".nc",))
     output.check_target(plot, "--plot", (".png", ".pdf", ".svg"))
     output.check_target(report, "--report", (".html",))
-    (activations,) = loading.activations([file], [None], ids or []).values()
     result = homolog.redundancy(
-        activations,
+        loading.activations([file], [None], ids or []),  # by the name of its file, which errors repeat
         blocks=blocks or None,
         measure=measure,
         remove_features=None if keep_features else "massive",
@@ -74,7 +74,7 @@ def redundancy(
         output.write_file(plot, lambda target: figure.savefig(target, dpi=150))
     if report is not None:
         output.write_file(report, lambda unfinished: homolog.report(result, unfinished))
-    print_lines(result)
+    print_lines(result, reported=report is not None)
 
 
 def print_blocks(result: xarray.Dataset) -> None:
@@ -93,28 +93,36 @@ def print_blocks(result: xarray.Dataset) -> None:
         ]
         for place, block in enumerate(result.block.values)
     ]
-    runs = homolog.table(result)
-    about = {f"{row['blocks']} of the blocks": _run(row, forms) for row in runs.to_dict("records") if row["first"]}
-    output.print_table([*heads, "norm growth"], rows, f"n = {int(result.attrs['n_examples'])}", about)
+    output.print_table([*heads, "norm growth"], rows, f"n = {int(result.attrs['n_examples'])}")
+    print()
+    _print_runs(result, forms)
 
 
-def _run(row: dict[str, Any], forms: dict[str, str]) -> str:
-    told = []
-    for suffix, meaning in forms.items():
-        first, last = row[f"first{suffix}"], row[f"last{suffix}"]
-        run = first if first == last else f"{first} to {last}"
-        told.append(
-            f"{meaning + ': ' if suffix else ''}{run}, angular distance {_number(row[f'angular_distance{suffix}'])}"
-        )
-    return "; ".join(told)
+def _print_runs(result: xarray.Dataset, forms: dict[str, str]) -> None:
+    """Print the run of least angular distance of each number of blocks, one column for every form."""
+    heads = [f"least angular distance{f', {meaning}' if suffix else ''}" for suffix, meaning in forms.items()]
+    rows = [
+        [f"{row['blocks']} block{'s' * (row['blocks'] > 1)}", *(_run(row, suffix) for suffix in forms)]
+        for row in homolog.table(result).to_dict("records")
+    ]
+    output.print_table(["run of", *heads], rows)
+
+
+def _run(row: dict[str, Any], suffix: str) -> str:
+    first, last = row[f"first{suffix}"], row[f"last{suffix}"]
+    if not first:
+        return ""
+    return f"{first if first == last else f'{first} to {last}'} ({_number(row[f'angular_distance{suffix}'])})"
 
 
 def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.4g}"
 
 
-def print_lines(result: xarray.Dataset) -> None:
+def print_lines(result: xarray.Dataset, reported: bool = True) -> None:
     """Print the summary below the table in a terminal, to standard error beside a pipe."""
-    found = homolog.summary(result)
+    told = [line for line in homolog.summary(result) if not line.startswith("Next, ")]
+    pages = "" if reported else "; --report report.html shows all numbers"
+    found = "\n".join([*told, f"{NEXT_LOSS}, in Python{pages}"] if "loss" not in result else told)
     terminal = sys.stdout.isatty()
     print(f"\n{found}" if terminal else found, file=sys.stdout if terminal else sys.stderr)

@@ -37,10 +37,12 @@ Measures = str | Measure | Callable[..., Any] | Sequence[str | Measure | Callabl
 Pairs = str | Sequence[tuple[Any, Any]]
 
 
-def models_of(a: Source, b: Source | None, *, apart: bool = False) -> tuple[dict[str, Activations], bool]:
+def models_of(
+    a: Source, b: Source | None, *, apart: bool = False, called: str = "a"
+) -> tuple[dict[str, Activations], bool]:
     """Return name → activations of one, two or many models, checked against each other; and whether they are many.
 
-    One model given twice is one, unless it is to be taken `apart`.
+    One model given twice is one, unless it is to be taken `apart`; `called` is how errors name a.
     """
     many = _holds_models(a)
     if many:
@@ -55,7 +57,7 @@ def models_of(a: Source, b: Source | None, *, apart: bool = False) -> tuple[dict
                 raise ValueError(f"a model's name must be text that UTF-8 can hold, got {quoted(name)}: rename it.")
         models = {name: activations_of(source, name) for name, source in a.items()}
     else:
-        models = {"a": activations_of(a, "a")}
+        models = {called: activations_of(a, called)}
         if b is not None and (b is not a or apart):
             models["b"] = activations_of(b, "b")
     for (name, x), (other, y) in itertools.pairwise(models.items()):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis.redundant.reading import FORMS, checked, forms_of
+from homolog.analysis.redundant.reading import checked, forms_of
 from homolog.names import folded_prefix, labels, shortened
 from homolog.plot.cells import draw_bar, draw_cells, look, write_numbers
 from homolog.plot.labels import drawn_in, label_axis, plain, short
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_LETTERS = 14
 """Of a name beside an axis."""
+LEGEND: dict[str, Any] = {"fontsize": 6, "ncols": 2, "loc": "upper center", "handlelength": 1.5, "columnspacing": 1}
 WIDE = 30
 """Largest value over smallest from which on influences stand on a logarithmic axis."""
 
@@ -38,9 +40,10 @@ def redundancy(result: xarray.Dataset, *, title: str | None = None, figure: Figu
     Returns
     -------
     matplotlib.figure.Figure
-        What was drawn in. Above: the influence of every block, with and without massive features and outlying rows; the angular
-        distance over every run of blocks, the first block from left to right and the number of blocks upwards, with a ring on
-        the least of each number. Below: the similarity of all layers; mean norm and effective rank of each.
+        What was drawn in. Above: the influence of every block, with and without massive features and outlying rows, and the loss
+        without it where that was measured; the angular distance over every run of blocks, the first block from left to right
+        and the number of blocks upwards, with a ring on the least of each number. Below: the similarity of all layers; mean norm
+        and effective rank of each.
 
     Raises
     ------
@@ -77,16 +80,35 @@ def _influence(ax: Axes, result: xarray.Dataset) -> None:
     every = np.concatenate([result[f"influence{suffix}"].values for suffix in forms])
     positive = every[every > 0]
     for number, (suffix, label) in enumerate(forms.items()):
-        ax.bar(places + (number + 0.5) * width - 0.4, result[f"influence{suffix}"].values, width, label=label)
+        ax.bar(
+            places + (number + 0.5) * width - 0.4,
+            result[f"influence{suffix}"].values,
+            width,
+            label=label if len(forms) > 1 else "influence",
+        )
     if positive.size and positive.max() > WIDE * positive.min():
         ax.set_yscale("log")
         ax.set_ylim(bottom=max(float(positive.min()) / 2, 1e-12))
     _label_blocks(ax, result)
     ax.tick_params(axis="x", labelrotation=90)
     ax.set_title("influence: 1 − mean cosine of input and output", fontsize=10)
-    if len(forms) > 1:
+    if "loss" in result:
+        _loss(ax, result, places)
+    if len(forms) > 1 or "loss" in result:
         _make_room(ax)
-        ax.legend(fontsize=7, ncols=2, loc="upper center")
+        ax.legend(**LEGEND)
+
+
+def _loss(ax: Axes, result: xarray.Dataset, places: np.ndarray) -> None:
+    """Draw the caller's loss without each block, and that of the whole network as a line, on an axis to the right."""
+    other = ax.twinx()
+    other.plot(places, result.loss.values, "kD", markersize=4)
+    if np.isfinite(base := float(result.attrs["baseline_loss"])):
+        other.axhline(base, color="black", linestyle="--", linewidth=1)
+    other.set_ylabel("your loss")
+    _make_room(other)
+    ax.plot([], [], "kD", markersize=4, label="your loss without the block")
+    ax.plot([], [], "k--", linewidth=1, label="with all blocks")
 
 
 def _runs(ax: Axes, result: xarray.Dataset) -> None:
@@ -108,7 +130,7 @@ def _runs(ax: Axes, result: xarray.Dataset) -> None:
     ax.tick_params(axis="x", labelrotation=90)
     ax.set_xlabel(f"first block of the run{_start(result)} (○ least of its length)", fontsize=9)
     ax.set_ylabel("blocks in the run", fontsize=9)
-    which = f", {FORMS[suffix]}" if suffix else ""
+    which = f", {forms_of(result)[suffix]}" if suffix else ""
     ax.set_title(f"angular distance over a run of blocks{which}", fontsize=10)
 
 
@@ -128,7 +150,7 @@ def _similarity(ax: Axes, result: xarray.Dataset) -> None:
     label_axis(ax.xaxis, labels)
     label_axis(ax.yaxis, labels)
     ax.tick_params(axis="x", labelrotation=90)
-    which = f", {FORMS[suffix]}" if suffix else ""
+    which = f", {forms_of(result)[suffix]}" if suffix else ""
     ax.set_title(plain(f"{variable.attrs.get('measure', name)}{which}"), fontsize=10)
 
 
@@ -144,7 +166,8 @@ def _norms(ax: Axes, result: xarray.Dataset) -> None:
     norms = result.norm.values
     if norms.min() > 0 and norms.max() > WIDE * norms.min():
         ax.set_yscale("log")
-    other.set_ylim(bottom=0)
+    ranks = np.concatenate([result[f"effective_rank{suffix}"].values for suffix in forms])
+    other.set_ylim(0, 1.08 * float(ranks[np.isfinite(ranks)].max(initial=1)))
     ax.set_ylabel("mean norm of the rows", color="C0")
     other.set_ylabel("effective rank", color="C3")
     label_axis(ax.xaxis, _short(result, "layer"))
@@ -152,7 +175,7 @@ def _norms(ax: Axes, result: xarray.Dataset) -> None:
     if len(forms) > 1:
         _make_room(ax)
         _make_room(other)
-        ax.legend(ax.lines, list(forms.values()), fontsize=7, ncols=2, loc="upper center")
+        ax.legend(ax.lines, list(forms.values()), **LEGEND)
     ax.set_title("norm and effective rank of every layer", fontsize=10)
 
 
@@ -170,8 +193,8 @@ def _label_blocks(ax: Axes, result: xarray.Dataset) -> None:
 
 
 def _short(result: xarray.Dataset, what: str) -> list[str]:
-    """Return names without how the names of all blocks begin, and not longer than there is room for beside a panel."""
-    prefix = folded_prefix(_names(result, "block"))
+    """Return names without how those of most blocks begin, and not longer than there is room for beside a panel."""
+    prefix = _prefix(result)
     names = _names(result, what)
     if not prefix:
         return labels(names, MOST_LETTERS)
@@ -179,9 +202,19 @@ def _short(result: xarray.Dataset, what: str) -> list[str]:
     return labels(folded, MOST_LETTERS) if len(set(folded)) == len(set(names)) else short(names)
 
 
+def _prefix(result: xarray.Dataset) -> str:
+    """Return how the names of the blocks begin that differ in numbers alone, if these are most: a last norm may be among them."""
+    kinds: dict[str, list[str]] = {}
+    names = _names(result, "block")
+    for name in names:
+        kinds.setdefault(re.sub(r"\d+", "#", name), []).append(name)
+    most = max(kinds.values(), key=len)
+    return folded_prefix(most if 2 * len(most) > len(names) else names)
+
+
 def _start(result: xarray.Dataset) -> str:
-    """Say how the names of all blocks begin."""
-    prefix = folded_prefix(_names(result, "block"))
+    """Say how the names of most blocks begin."""
+    prefix = _prefix(result)
     return plain(f", … is {shortened(prefix, 40)}") if prefix else ""
 
 

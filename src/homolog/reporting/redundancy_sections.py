@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from homolog.analysis.redundant.reading import FORMS, WITHOUT, WITHOUT_BOTH, WITHOUT_ROWS, checked
+from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_BOTH, WITHOUT_ROWS, checked, forms_of
 from homolog.analysis.redundant.tabulating import blocks_table, layers_table, runs_table
 from homolog.reporting.sections import Section
 
@@ -27,12 +27,13 @@ def sections_of(result: xarray.Dataset, groups: Any = None) -> tuple[str, list[S
         "Four panels: influence of every block, angular distance over every run of blocks, similarity of all layers, and norm "
         "and effective rank of every layer; the tables below hold the numbers."
     )
-    sections = [
-        Section("What each block changes", (str(result.attrs["caution"]),), redundancy(result), described),
-        Section("Runs of blocks that change least", (RUNS,), table=_in_words(runs_table(result))),
-        Section("Every block", (BLOCKS,), table=_in_words(blocks_table(result))),
-        Section("Every layer", (LAYERS,), table=_in_words(layers_table(result))),
-    ]
+    sections = [Section("What each block changes", (str(result.attrs["caution"]),), redundancy(result), described)]
+    for heading, text, table in (
+        ("Runs of blocks that change least", RUNS, runs_table(result)),
+        ("Every block", BLOCKS, blocks_table(result)),
+        ("Every layer", LAYERS, layers_table(result)),
+    ):
+        sections += _by_form(heading, text, table, forms_of(result))
     large = _large(result)
     return compared, [*sections, large] if large is not None else sections
 
@@ -47,20 +48,29 @@ LAYERS = (
 )
 
 
-def _in_words(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Return a table whose columns are called by words: "influence, without the removed features"."""
-    return table.rename(columns={name: _words(str(name)) for name in table.columns})
+def _by_form(heading: str, text: str, table: pandas.DataFrame, forms: dict[str, str]) -> list[Section]:
+    """Return one section for every form, of few enough columns that a page shows all: the first column is of each."""
+    endings = {name: _ending(str(name)) for name in table.columns}
+    found = []
+    for suffix, meaning in forms.items():
+        names = [name for place, name in enumerate(table.columns) if place == 0 or endings[name] == suffix]
+        if len(names) > 1:
+            part = table[names].rename(columns={name: _words(str(name)) for name in names})
+            found.append(Section(f"{heading}, {meaning}" if suffix else heading, (text,) * (not suffix), table=part))
+    return found
+
+
+def _ending(name: str) -> str:
+    return next((end for end in (WITHOUT_ROWS, WITHOUT_BOTH, WITHOUT) if name.endswith(end)), "")
 
 
 def _words(name: str) -> str:
     """Write the name of a column.
 
     >>> _words("angular_distance_without_rows"), _words("top_share")
-    ('angular distance, without the outlying rows', 'top share')
+    ('angular distance', 'top share')
     """
-    suffix = next((end for end in (WITHOUT_ROWS, WITHOUT_BOTH, WITHOUT) if name.endswith(end)), "")
-    words = name.removesuffix(suffix).replace("_", " ")
-    return f"{words}, {FORMS[suffix]}" if suffix else words
+    return name.removesuffix(_ending(name)).replace("_", " ")
 
 
 def _large(result: xarray.Dataset) -> Section | None:
@@ -72,4 +82,7 @@ def _large(result: xarray.Dataset) -> Section | None:
         return None
     rows = [each | {"share": max(each["share"].values())} for each in told]
     text = f"Massive is: {result.attrs['criterion']}. The share is the largest of any layer; removed are those left out above."
-    return Section("Large features", (text,), table=_in_words(pandas.DataFrame(rows)))
+    table = pandas.DataFrame(rows).drop(columns="long_rows_apart", errors="ignore")
+    return Section(
+        "Large features", (text,), table=table.rename(columns={name: _words(str(name)) for name in table.columns})
+    )

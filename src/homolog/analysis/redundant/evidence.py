@@ -30,28 +30,34 @@ def probed(stream: Stream, labels: Any, progress: bool | None) -> tuple[dict[str
 
 
 def losses(
-    loss: Loss, blocks: Sequence[str], best: Sequence[int], progress: bool | None
+    loss: Loss, blocks: Sequence[str], best: Mapping[str, Sequence[int]], progress: bool | None
 ) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """Return the caller's loss without each block, and without the best run of blocks of each length, as variables, attributes
     and words of what is no finite number.
 
-    `best` holds the first block of the best run of each length, −1 where there is none.
+    `best` holds for each form the first block of the best run of each length, −1 where there is none.
     """
-    runs = [tuple(blocks[start : start + span]) for span, start in enumerate(best, 1) if start >= 0]
-    asked: list[tuple[str, ...]] = list(dict.fromkeys([(), *((block,) for block in blocks), *runs]))
+    runs = {
+        suffix: [tuple(blocks[start : start + span]) if start >= 0 else None for span, start in enumerate(starts, 1)]
+        for suffix, starts in best.items()
+    }
+    every = (run for these in runs.values() for run in these if run is not None)
+    asked: list[tuple[str, ...]] = list(dict.fromkeys([(), *((block,) for block in blocks), *every]))
     found: dict[tuple[str, ...], float] = {}
     with progress_bar("losses", len(asked), progress) as shown:
         for removed in asked:
             found[removed] = _number(loss(removed), removed)
             shown.update()
     single = np.array([found[block,] for block in blocks])
-    of_best = [
-        found[tuple(blocks[start : start + span])] if start >= 0 else np.nan for span, start in enumerate(best, 1)
-    ]
-    variables = {
-        "loss": ("block", single, {"long_name": "loss without this block alone"}),
-        "best_loss": ("span", np.array(of_best), {"long_name": "loss without the best run of so many blocks"}),
-    }
+    variables: dict[str, Any] = {"loss": ("block", single, {"long_name": "loss without this block alone"})}
+    for suffix, these in runs.items():
+        of_best = np.array([np.nan if run is None else found[run] for run in these])
+        more = {"companion_of": "best_loss"} if suffix else {}
+        variables[f"best_loss{suffix}"] = (
+            "span",
+            of_best,
+            {"long_name": "loss without the best run of so many blocks"} | more,
+        )
     return variables, {"baseline_loss": found[()]}, _not_finite(found)
 
 

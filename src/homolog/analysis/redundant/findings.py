@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from homolog.activations import Activations
 from homolog.analysis.attention_sinks import SINKS
 from homolog.analysis.redundant.massive_features import (
     CRITERION,
@@ -18,7 +19,7 @@ from homolog.analysis.redundant.massive_features import (
     told_features,
     told_rows,
 )
-from homolog.analysis.redundant.reading import FORMS
+from homolog.analysis.redundant.reading import form_words
 from homolog.analysis.redundant.residual_stream import Form, Stream, forms
 from homolog.analysis.redundant.row_sums import Angles, Look, angles_of, looked_at
 from homolog.analysis.redundant.sink_tokens import SinkTokens, positions_of
@@ -121,9 +122,21 @@ class Findings:
         return forms(self.columns, self.kept)
 
     @property
-    def best(self) -> list[int]:
-        """The first block of the best run of each length, −1 where no row has a direction."""
-        return [start for start, *_ in _best_runs(self._distances(self.angles[0], False))]
+    def words(self) -> dict[str, str]:
+        """Ending of a variable → what it means."""
+        return form_words(bool(self.massive[:, self.removed].any(axis=0).all()))
+
+    def best(self) -> dict[str, list[int]]:
+        """Return for each form the first block of the best run of each length, −1 where no row has a direction."""
+        return {
+            suffix: [start for start, *_ in _best_runs(self._distances(*self._angles(form)))]
+            for suffix, form in self.forms.items()
+        }
+
+    def _angles(self, form: Form) -> tuple[Angles, bool]:
+        """Return the angles of a form, and whether they are of ordinary rows alone."""
+        columns, kept = form
+        return self.angles[0 if columns is None else 1], kept is not None
 
     def _distances(self, angles: Angles, ordinary: bool) -> np.ndarray:
         """(blocks, spans) angular distances, NaN beyond the last block."""
@@ -137,11 +150,10 @@ class Findings:
     def variables(self) -> dict[str, Any]:
         """Return every variable but those of the comparison."""
         found: dict[str, Any] = {}
-        for suffix, (columns, kept) in self.forms.items():
-            angles = self.angles[0 if columns is None else 1]
+        for suffix, form in self.forms.items():
             spread = [layer[suffix] for layer in self.spectra]
-            for name, (dims, values, about) in self._of_form(angles, kept is not None, spread).items():
-                more = {"companion_of": name, "meaning": f"the same {FORMS[suffix]}"} if suffix else {}
+            for name, (dims, values, about) in self._of_form(*self._angles(form), spread).items():
+                more = {"companion_of": name, "meaning": f"the same {self.words[suffix]}"} if suffix else {}
                 found[name + suffix] = (dims, values, about | more)
         return found | self._shares()
 
@@ -212,6 +224,7 @@ class Findings:
             "title": REDUNDANCY,
             "homolog_version": version("homolog"),
             "n_examples": np.int32(layers.n),
+            "n_units": np.int32(_units(layers)),
             "features": np.int32(self.stream.width),
             "caution": CAUTION,
             "notes": json.dumps([*self.stream.notes, *self.notes], ensure_ascii=False),
@@ -237,6 +250,11 @@ class Findings:
             "are 0",
             "they are left out of the means of cosines and angles of this layer",
         )
+
+
+def _units(layers: Activations) -> int:
+    """Return how many examples the rows are of: tokens of one text are one."""
+    return layers.n if layers.example_ids is None else len(np.unique(layers.example_ids))
 
 
 def _best_runs(distances: np.ndarray) -> list[tuple[int, float, int]]:

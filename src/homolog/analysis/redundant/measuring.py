@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from homolog.analysis.redundant.evidence import Loss, losses, probed
 from homolog.analysis.redundant.findings import Findings
 from homolog.analysis.redundant.massive_features import Remove
-from homolog.analysis.redundant.reading import FORMS
 from homolog.analysis.redundant.residual_stream import Part, stream_of
 from homolog.analysis.redundant.spectra import check_memory
 from homolog.arrays import described
@@ -60,7 +61,9 @@ def redundancy(
         (n,) class of every row: adds the accuracy of `homolog.probe` on every layer.
     loss
         function of the caller's: of a tuple of names of blocks it returns the loss of the network without them. It is called
-        with (), with each block, and with the best run of each length. NaN and infinity are kept, and told in `notes`.
+        with (), with each block, and with the best run of each length in every form, once for each: at most 2L times for L
+        blocks, up to 4 times as many where there are numbers without features and rows. NaN and infinity are kept, and told in
+        `notes`.
     memory
         most that is taken beyond layers given as arrays; layers on disk are read in blocks of rows.
     progress
@@ -84,7 +87,8 @@ def redundancy(
         these are at most 5 % of the rows and hold 10 % of the squared norm of some layer; and, however many, the tokens of an
         attention sink (as `homolog.diagnose` finds it). The attributes `massive_features`, `outlying_rows` and
         `attention_sinks` (JSON) say which they are, `notes` how layers were chosen, `caution` what not to conclude. With labels
-        `accuracy`; with a loss `loss` (block), `best_loss` (span) and the attribute `baseline_loss`.
+        `accuracy`; with a loss `loss` (block), `best_loss` (span; also without features and rows) and the attribute
+        `baseline_loss`. `<measure>_null`, what chance gives, where that is not 0.
 
     Raises
     ------
@@ -102,7 +106,9 @@ def redundancy(
     massive feature, or a large mean, brings every cosine near 1; hence the numbers without them. A feature is massive by a
     value above 100 and above 1000 times the median magnitude (Sun et al.; of what is not 0 in a row the median, of about 1,000
     rows the median), or if features with mean squares above 100 times that of the median feature, at most one in 8, hold 10 %
-    of the squared norm or more. The first of the two depends on the unit, as published. Features are left out of all layers.
+    of the squared norm or more. The first of the two depends on the unit, as published. A row that is long in all features makes
+    none of them massive: rows whose own median magnitude is over 8 to 16 times that of the layer (powers of two) are divided by
+    so much first. Features are left out of all layers.
     Gromov et al. take angles at the last token alone: extract with reduce="last" for that. Medians are of all rows, or of some
     drawn by chance, always the same, where their norms do not fit into a quarter of the memory.
 
@@ -157,7 +163,7 @@ def redundancy(
         more, told = probed(stream, labels, progress)
         variables, about = variables | more, about | told
     if loss is not None:
-        more, told, notes = losses(loss, stream.names[1:], found.best, progress)
+        more, told, notes = losses(loss, stream.names[1:], found.best(), progress)
         variables, about = variables | more, about | told
         about["notes"] = json.dumps(json.loads(about["notes"]) + notes, ensure_ascii=False)
     cautions = [*stream.cautions, *found.cautions(), *cautions]
@@ -188,8 +194,11 @@ def _compared(
             if suffix:
                 given = {layer: Part(rows, *part) for layer, rows in zip(layers, found.rows, strict=True)}
             result, told = _quietly(partial(compare, given, measures=asked, memory=memory, progress=progress))
-        more = {"companion_of": name, "meaning": f"the same {FORMS[suffix]}"} if suffix else {}
+        more = {"companion_of": name, "meaning": f"the same {found.words[suffix]}"} if suffix else {}
         variables[name + suffix] = (("layer", "layer_b"), result[name].values, result[name].attrs | more)
+        null = result.get(f"{name}_null")
+        if null is not None and np.nan_to_num(null.values).any():
+            variables[f"{name}{suffix}_null"] = (("layer", "layer_b"), null.values, null.attrs)
         cautions += told if not suffix else []
     return variables, cautions
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from homolog.names import quoted
@@ -14,13 +15,8 @@ if TYPE_CHECKING:
     import xarray
 
 WITHOUT, WITHOUT_ROWS, WITHOUT_BOTH = "_without", "_without_rows", "_without_both"
-FORMS = {
-    "": "all",
-    WITHOUT: "without the removed features",
-    WITHOUT_ROWS: "without the outlying rows",
-    WITHOUT_BOTH: "without these features and rows",
-}
-"""Ending of a variable → what it means."""
+FORMS = ("", WITHOUT, WITHOUT_ROWS, WITHOUT_BOTH)
+"""Endings of variables."""
 OF_FORM = {
     "influence": ("block",),
     "angular_distance": ("block", "span"),
@@ -44,8 +40,12 @@ OPTIONAL = {
     "top_position_share": ("layer",),
     "accuracy": ("layer",),
     "loss": ("block",),
-    "best_loss": ("span",),
+    **{f"best_loss{suffix}": ("span",) for suffix in FORMS},
 }
+FEW = 3
+"""Runs that are told where only long ones are left."""
+ROUNDING = 1e-12
+"""What a number may be below 1 by rounding."""
 
 
 def checked(result: xarray.Dataset) -> xarray.Dataset:
@@ -97,4 +97,42 @@ def _sound_features(result: xarray.Dataset) -> bool:
 
 def forms_of(result: xarray.Dataset) -> dict[str, str]:
     """Return the endings of variables that a result has, and what they mean."""
-    return {suffix: meaning for suffix, meaning in FORMS.items() if f"influence{suffix}" in result}
+    removed = [each for each in json.loads(str(result.attrs["massive_features"])) if each["removed"]]
+    words = form_words(all(each["massive"] for each in removed))
+    return {suffix: meaning for suffix, meaning in words.items() if f"influence{suffix}" in result}
+
+
+def form_words(all_massive: bool) -> dict[str, str]:
+    """Return the ending of a variable → what it means; the features left out may be all massive, or any the caller named.
+
+    >>> form_words(True)["_without"]
+    'without the massive features'
+    """
+    return {
+        "": "all",
+        WITHOUT: f"without the {'massive' if all_massive else 'removed'} features",
+        WITHOUT_ROWS: "without the outlying rows",
+        WITHOUT_BOTH: "without these features and rows",
+    }
+
+
+def told_spans(spans: Sequence[int]) -> list[int]:
+    """Return of how many blocks runs are told, out of the numbers that there are.
+
+    >>> told_spans([1, 2]), told_spans(range(1, 30))
+    ([1, 2], [1, 2, 3, 7, 14])
+    """
+    return sorted({1, 2, 3, len(spans) // 4, len(spans) // 2} & set(spans)) or list(spans[:FEW])
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a number with three digits, or so many; one below 1 never as 1.
+
+    >>> number(0.12345), number(0.99996), number(0.99999999)
+    ('0.123', '0.99996', 'over 0.999999')
+    """
+    if math.isnan(value):
+        return "unknown"
+    if not value < 1 - ROUNDING or float(f"{value:.{digits}g}") < 1:
+        return f"{value:.{digits}g}"
+    return number(value, digits + 1) if digits < 6 else "over 0.999999"

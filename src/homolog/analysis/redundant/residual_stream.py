@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,8 +88,9 @@ def stream_of(activations: Any, blocks: str | Sequence[str] | None) -> Stream:
         raise TypeError(
             f"redundancy needs the activations of one model, got a {title.removeprefix('homolog ')}: pass what was compared."
         )
-    models, many = models_of(activations, None)
-    if many:
+    _check_named(activations)
+    models, _ = models_of(activations, None, called="activations")
+    if len(models) > 1:
         raise ValueError(
             f"redundancy is asked of one model, got {len(models)} ({listed(models)}): call it once for each of them."
         )
@@ -105,6 +106,16 @@ def stream_of(activations: Any, blocks: str | Sequence[str] | None) -> Stream:
     notes += [*_of_first(kept), *_of_parts(kept), *_of_another_kind(kept), *(caution.message for caution in cautions)]
     found = layers.holding({name: layers[name] for name in kept})
     return Stream(found, tuple(notes), tuple(cautions))
+
+
+def _check_named(activations: Any) -> None:
+    """Raise for layers without names: an array, or several."""
+    several = isinstance(activations, list | tuple) and all(getattr(each, "ndim", 0) > 1 for each in activations)
+    if several or (not isinstance(activations, Mapping) and getattr(activations, "ndim", 0) > 1):
+        raise TypeError(
+            f"activations must be layers by their names, got {described(activations)}: give each a name, the input of the first "
+            f"block first, {{'embed': x[0], 'block.0': x[1]}}."
+        )
 
 
 def _among(kept: Sequence[str], layers: Iterable[str]) -> str:

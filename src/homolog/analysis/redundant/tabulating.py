@@ -41,9 +41,10 @@ def runs_table(result: xarray.Dataset) -> pandas.DataFrame:
             ]
             found[f"angular_distance{suffix}"] = result[f"best_value{suffix}"].values
             found[f"ties{suffix}"] = result[f"best_ties{suffix}"].values
-    if "best_loss" in result:
-        found["loss"] = result.best_loss.values
-        found["loss_change"] = result.best_loss.values - float(result.attrs["baseline_loss"])
+        if f"best_loss{suffix}" in result:
+            losses = result[f"best_loss{suffix}"].values
+            found[f"loss{suffix}"] = losses
+            found[f"loss_change{suffix}"] = losses - float(result.attrs["baseline_loss"])
     return pandas.DataFrame(found)
 
 

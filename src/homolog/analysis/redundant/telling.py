@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis.attention_sinks import sink_sentence
-from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, checked, forms_of
+from homolog.analysis.redundant.losses_told import losses_told
+from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, checked, forms_of, number, told_spans
 from homolog.analysis.redundant.tabulating import last_block
+from homolog.analysis.summary_cautions import FEW_EXAMPLES
 from homolog.diagnostics import listed, percent
 from homolog.names import shown
 from homolog.results import chosen_measure
@@ -25,25 +27,36 @@ TOLD_SHARE = 0.5
 """Share of the squared norm that the mean of a layer must hold to be told."""
 
 
-ROUNDING = 1e-12
-"""What a number may be below 1 by rounding."""
-
-
 def redundancy_lines(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return the sentences of the summary; the last two say what not to conclude, and what to do next."""
     result = checked(result)
     chosen_measure(result, measure)  # there is one, which must not be asked for by another name
     found = [_looked_at(result), *_sinks(result), *_features(result), *_rows(result)]
     found += [_least_influence(result), _runs(result), _growth(result), *_mean(result)]
-    found += [*_accuracy(result), *_losses(result)]
+    found += [*_accuracy(result), *losses_told(result)]
     found += [f"Note: {note}." for note in json.loads(result.attrs.get("notes", "[]"))]
-    found.append(str(result.attrs["caution"]))
+    found += [*_few_rows(result), *_warned(result), str(result.attrs["caution"])]
     if "loss" not in result:
-        found.append(
-            "Next, see what is lost without the blocks: homolog.redundancy(activations, loss=...), of your own loss; "
-            "homolog.report(result, 'report.html') shows all numbers"
-        )
+        found.append(f"{NEXT_LOSS}; homolog.report(result, 'report.html') shows all numbers")
     return found
+
+
+NEXT_LOSS = "Next, see what is lost without the blocks: homolog.redundancy(activations, loss=...), of your own loss"
+
+
+def _few_rows(result: xarray.Dataset) -> list[str]:
+    """Say that examples are few, in the words of other summaries."""
+    rows = int(result.attrs["n_examples"])
+    units = int(result.attrs.get("n_units", rows))
+    what = f"{units} rows" if units == rows else f"the tokens of {units} examples"
+    return [f"Caution: with only {what} values may be imprecise."] if units < FEW_EXAMPLES else []
+
+
+def _warned(result: xarray.Dataset) -> list[str]:
+    """Repeat what was warned of, but for what is a note already."""
+    notes = json.loads(result.attrs.get("notes", "[]"))
+    told = (message for _, message in json.loads(result.attrs.get("warnings", "[]")) if message not in notes)
+    return [f"Warning: {message.rstrip('.')}." for message in told]
 
 
 def _looked_at(result: xarray.Dataset) -> str:
@@ -81,8 +94,7 @@ def _smallest(result: xarray.Dataset, name: str) -> str:
 
 
 def _runs(result: xarray.Dataset) -> str:
-    spans = [int(span) for span in result.span.values]
-    told = sorted({1, 2, 3, len(spans) // 4, len(spans) // 2} & set(spans)) or spans[:FEW]
+    told = told_spans(result.span.values.tolist())
     first = f"First candidates for removal, by angular distance of input and output: {_runs_of(result, '', told)}"
     others = [f"{what}: {_runs_of(result, suffix, told[:3])}" for suffix, what in forms_of(result).items() if suffix]
     return "; ".join([first, *others]) + "."
@@ -113,7 +125,7 @@ def _features(result: xarray.Dataset) -> list[str]:
         apart = ", rows that are long as a whole apart" if each.get("long_rows_apart") else ""
         found.append(
             f"{what} {each['feature']} holds {held} of the squared norm of {layers}{apart}; largest "
-            f"({each['largest']:.3g}{times}) in {shown(each['layer'])}, {_place(each)}."
+            f"({each['largest']:.3g}{times}) in {shown(each['layer'])}, {_place(each, result)}."
         )
     if not any(each["massive"] for each in told):
         found.append("No feature is massive" + (": there are no numbers without features." if not removed else "."))
@@ -176,10 +188,12 @@ def _where(share: dict[str, float]) -> tuple[str, str]:
     return held, listed(runs)
 
 
-def _place(each: dict[str, Any]) -> str:
+def _place(each: dict[str, Any], result: xarray.Dataset) -> str:
     if "position" in each:
-        return f"at position {each['position']} of example {shown(each.get('example', '?'))}"
-    return f"in example {shown(each['example'])}" if "example" in each else f"in row {each['row']}"
+        # Positions that were given with arrays are counted as their giver does.
+        counted = ", counted from 0," if "reduce" in str(result.attrs.get("provenance", "")) else ""
+        return f"at position {each['position']}{counted} of example {shown(each.get('example', '?'))}"
+    return f"in example {shown(each['example'])}" if "example" in each else f"in row {each['row']}, counted from 0"
 
 
 def _rows(result: xarray.Dataset) -> list[str]:
@@ -190,7 +204,7 @@ def _rows(result: xarray.Dataset) -> list[str]:
     positions = told.get("positions", {})
     at = "; ".join(f"{count} at position {position}" for position, count in positions.items())
     if not positions:
-        at = "the longest " + _place(told["longest"][0]) if told["longest"] else ""
+        at = "the longest " + _place(told["longest"][0], result) if told["longest"] else ""
     share = told["count"] / int(result.attrs["n_examples"])
     several = told["count"] > 1
     what = (
@@ -209,8 +223,16 @@ def _growth(result: xarray.Dataset) -> str:
     norm, rank = result.norm.values, result.effective_rank.values
     return (
         f"The mean norm of the rows goes from {number(norm[0])} to {number(norm[-1])}, the effective rank from "
-        f"{number(rank[0])} to {number(rank[-1])} of {int(result.attrs['features'])} features."
+        f"{number(rank[0])} to {number(rank[-1])} {_possible(result)}."
     )
+
+
+def _possible(result: xarray.Dataset) -> str:
+    """Say how large an effective rank may be: centred rows have one direction fewer than there are rows."""
+    features, n = int(result.attrs["features"]), int(result.attrs["n_examples"])
+    if n > features:
+        return f"of {features} features"
+    return f"of at most {n - 1} with {n} rows ({features} features)"
 
 
 def _mean(result: xarray.Dataset) -> list[str]:
@@ -232,50 +254,3 @@ def _accuracy(result: xarray.Dataset) -> list[str]:
         f"A linear probe reads the labels from the first layer with an accuracy of {values[0]:.2f}, from the last with "
         f"{values[-1]:.2f} (chance {float(result.attrs['chance']):.2f}); a probe is no test of removal."
     ]
-
-
-def _losses(result: xarray.Dataset) -> list[str]:
-    if "loss" not in result:
-        return []
-    base, single = float(result.attrs["baseline_loss"]), result.loss.values
-    blocks = [str(name) for name in result.block.values]
-    least = int(np.nanargmin(result.influence.values)) if np.isfinite(result.influence.values).any() else 0
-    found = [
-        f"Your loss is {_loss(base)} for the whole network, and {_loss(single[least])} without {shown(blocks[least])}, the "
-        f"block of least influence."
-    ]
-    if np.isfinite(single).any() and not float(np.nanmin(single)) >= single[least]:
-        lowest = int(np.nanargmin(single))
-        found[0] = f"{found[0][:-1]}; it is lowest without {shown(blocks[lowest])} ({number(single[lowest])})."
-    if len(blocks) > FEW and np.isfinite(single).all() and np.ptp(single) > 0 and np.ptp(result.influence.values) > 0:
-        from scipy.stats import spearmanr
-
-        agreement = float(spearmanr(result.influence.values, single).statistic)
-        found.append(
-            f"The orders of influence and of loss have a rank correlation of {agreement:.2f} over single blocks."
-        )
-    runs = [
-        f"{int(span)} {'block' if span == 1 else 'blocks'} {number(loss)}"
-        for span, loss in zip(result.span.values, result.best_loss.values, strict=True)
-        if not math.isnan(loss)
-    ]
-    if runs:
-        found.append(f"Your loss without the first candidates for removal: {', '.join(runs[:8])}.")
-    return found
-
-
-def _loss(value: float) -> str:
-    return "NaN" if math.isnan(value) else number(value)
-
-
-def number(value: float, digits: int = 3) -> str:
-    """Write a number with three digits, or so many; one below 1 never as 1.
-
-    >>> number(0.12345), number(0.99996), number(0.99999999)
-    ('0.123', '0.99996', 'over 0.999999')
-    """
-    if math.isnan(value):
-        return "unknown"
-    if not value < 1 - ROUNDING or float(f"{value:.{digits}g}") < 1:
-        return f"{value:.{digits}g}"
-    return number(value, digits + 1) if digits < 6 else "over 0.999999"
