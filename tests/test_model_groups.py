@@ -171,7 +171,7 @@ def test_copies_are_told_wherever_the_test_is_read(similarity, tmp_path):
     assert "Equal by these values: 0, 1, 2 and 3; 4, 5, 6 and 7; copies" in str(found)
     assert str(found).endswith("So these p-values show nothing: test again with one of each set of equal models.")
     assert "groups differ" not in str(found)
-    assert hl.plot.permanova(found).get_suptitle().endswith("is too small: copies")
+    assert hl.plot.permanova(found).get_suptitle().endswith("no valid p: copies")
     page = tmp_path / "page.html"
     hl.report(made(values), page, groups=list("aaaabbbb"))
     assert "So these p-values show nothing" in page.read_text(encoding="utf-8")
@@ -189,6 +189,12 @@ def test_the_share_of_the_spread_stands_beside_that_of_chance():
     told = str(hl.permanova(close, list("aaaabbbb")))
     assert "and 0 between them" in told
     assert "hold 100" not in told
+
+
+def test_one_permutation_is_one():
+    with pytest.warns(hl.FewModelsWarning, match="1 permutation can reach"):
+        found = hl.permanova(of_groups(HALF), HALF, n_permutations=1)
+    assert "by 1 random arrangement of the labels" in str(found)
 
 
 def test_few_permutations_are_a_limit_too():

@@ -66,7 +66,7 @@ class GroupTest(Shown):
     pairs_between: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     """The values of pairs of models in different groups."""
     copies: tuple[tuple[str, ...], ...] = ()
-    """Sets of models that are equal, as copies of one network are: with any, p-values are too small."""
+    """Sets of models that are equal, as copies of one network are: with any, no p-value holds."""
 
     @property
     def chance_r2(self) -> float:
@@ -118,8 +118,8 @@ def _verdict(found: GroupTest) -> str:
 def _equal(found: GroupTest) -> str:
     """Say which models are equal, and what that does."""
     return (
-        f"equal by these values: {model_copies.told(found.copies)}; copies of one network are not independent, and with them p "
-        f"is too small: keep one of each"
+        f"equal by these values: {model_copies.told(found.copies)}; copies of one network are not independent, and no "
+        f"p-value holds with them: keep one of each"
     )
 
 
@@ -180,7 +180,7 @@ def permanova(
     GroupTest
         `statistic` (F), `r2`, `pvalue`; the mean similarity `within` and `between` groups and their `difference` with a
         one-sided p of its own; `dispersion_pvalue`, whether the groups differ in width; `smallest_pvalue`, the smallest p that
-        so few models allow; `copies`, sets of equal models, with which p-values are too small. Print it for sentences.
+        so few models allow; `copies`, sets of equal models, with which no p-value holds. Print it for sentences.
 
     Raises
     ------

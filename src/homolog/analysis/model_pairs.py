@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import described
+from homolog.arrays import described, is_array, to_numpy
 from homolog.diagnostics import AsymmetryWarning, Caution, listed
 from homolog.names import quoted
 from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, TAKEN_BY, check_kind, is_title, kind_of
@@ -229,7 +229,9 @@ def _numbers(values: Any) -> np.ndarray:
             f"similarities must be numbers, models by models, got {described(values)}: compare the models, "
             f"homolog.model_similarity(homolog.compare(models))."
         )
-    with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError):
+    with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError):
+        if is_array(values) and not isinstance(values, np.ndarray):
+            values = to_numpy(values)
         if not np.iscomplexobj(values):
             found = np.ma.filled(np.ma.asarray(values).astype(float), np.nan)
     if found is None or found.ndim == 0:

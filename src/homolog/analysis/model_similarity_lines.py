@@ -43,7 +43,7 @@ def model_similarity_lines(result: xarray.Dataset, measure: str | None = None) -
     pairs, no_map = _pairs(result, name)
     copies = () if pairs is None else model_copies.copies_in(pairs)
     different = model_copies.without_repeats(names, copies)
-    told.append(_counted_once(copies, len(different)))
+    told.append(_counted_once(copies, same_networks.sets_in(result), len(different)))
     # Copies of one network are no evidence: whatever counts models or pairs counts one of each.
     once = result.isel(model_a=different, model_b=different)
     if len(different) > 1:
@@ -75,15 +75,15 @@ def _pairs(result: xarray.Dataset, name: str) -> tuple[ModelPairs | None, str | 
         return None, f"There is no map of these models: {error}"
 
 
-def _counted_once(copies: Sequence[Sequence[str]], count: int) -> str | None:
-    """Say that what follows counts one of each set of equal models."""
+def _counted_once(copies: Sequence[Sequence[str]], named: Sequence[Sequence[str]], count: int) -> str | None:
+    """Say that what follows counts one of each set of equal models, and which these are unless they were named."""
     if not copies:
         return None
     left = "that leaves 1 model" if count == 1 else f"that leaves {count} models"
-    return (
-        f"Equal by these values, as copies of one network are: {model_copies.told(copies)}. They are no evidence of their own: "
-        f"what follows counts one of each, and {left}."
-    )
+    once = f"no evidence of their own: what follows counts one of each, and {left}."
+    if {frozenset(each) for each in copies} <= {frozenset(each) for each in named}:
+        return f"Copies are {once}"
+    return f"Equal by these values, as copies of one network are: {model_copies.told(copies)}. They are {once}"
 
 
 def _warned(result: xarray.Dataset, pairs: ModelPairs | None) -> list[str]:

@@ -66,7 +66,7 @@ def permanova(found: GroupTest, *, title: str | None = None, figure: Figure | Su
     _draw_null(null, found)
     written = written_probability(found.pvalue)
     p = f"p {written}" if written.startswith("<") else f"p = {written}"
-    p += " is too small: copies" if found.copies else ""
+    p = "no valid p: copies" if found.copies else p
     figure.suptitle(f"groups hold {percent(found.r2)} of the spread, {p}" if title is None else plain(title))
     return figure
 
