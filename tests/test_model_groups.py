@@ -14,6 +14,7 @@ from similar_models import cosines, made, of_groups, of_points
 
 import homolog as hl
 from homolog.analysis.arrangements import arrangements, count_arrangements, count_namings
+from homolog.reporting.model_similarity_sections import group_table
 
 FROZEN = json.loads((Path(__file__).parent / "reference" / "model_groups.json").read_text(encoding="utf-8"))
 RNG = np.random.default_rng(0)
@@ -175,6 +176,7 @@ def test_copies_are_told_wherever_the_test_is_read(similarity, tmp_path):
     page = tmp_path / "page.html"
     hl.report(made(values), page, groups=list("aaaabbbb"))
     assert "So these p-values show nothing" in page.read_text(encoding="utf-8")
+    assert group_table(found)["p"].tolist() == ["not valid", "not valid", "", "", "not valid", "not valid", ""]
     assert hl.permanova(of_groups("aaaabbbb"), list("aaaabbbb")).copies == ()
 
 

@@ -59,3 +59,9 @@ def told(copies: Sequence[Sequence[str]]) -> str:
         f"{', '.join(map(shown, each[:-1]))} and {shown(each[-1])}" if len(each) <= NAMED else listed(each, NAMED)
         for each in copies
     )
+
+
+def counted_once(count: int, those: str = "Copies") -> str:
+    """Say that copies count once, and how many models that leaves."""
+    left = "1 model" if count == 1 else f"{count} models"
+    return f"{those} are no evidence of their own: what follows counts one of each, and that leaves {left}."

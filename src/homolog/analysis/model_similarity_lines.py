@@ -79,11 +79,10 @@ def _counted_once(copies: Sequence[Sequence[str]], named: Sequence[Sequence[str]
     """Say that what follows counts one of each set of equal models, and which these are unless they were named."""
     if not copies:
         return None
-    left = "that leaves 1 model" if count == 1 else f"that leaves {count} models"
-    once = f"no evidence of their own: what follows counts one of each, and {left}."
     if {frozenset(each) for each in copies} <= {frozenset(each) for each in named}:
-        return f"Copies are {once}"
-    return f"Equal by these values, as copies of one network are: {model_copies.told(copies)}. They are {once}"
+        return model_copies.counted_once(count)
+    equal = f"Equal by these values, as copies of one network are: {model_copies.told(copies)}."
+    return f"{equal} {model_copies.counted_once(count, 'They')}"
 
 
 def _warned(result: xarray.Dataset, pairs: ModelPairs | None) -> list[str]:

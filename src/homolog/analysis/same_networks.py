@@ -145,8 +145,13 @@ def copies(result: xarray.Dataset) -> Iterator[str]:
 
 
 def sets_in(result: xarray.Dataset) -> list[list[str]]:
-    """Return the sets of models that are the same network which `copies` names."""
-    return _copies(equalities_in(result))[:MOST]
+    """Return those sets of models that are the same network which `copies` names."""
+    return all_sets_in(result)[:MOST]
+
+
+def all_sets_in(result: xarray.Dataset) -> list[list[str]]:
+    """Return all sets of models that are the same network."""
+    return _copies(equalities_in(result))
 
 
 def shared_layers(result: xarray.Dataset) -> list[Caution]:
