@@ -258,6 +258,14 @@ def test_tables_sort_filter_and_search(rng, opened):
     assert chosen_pair(browser)[1] == "noise"
 
 
+def test_a_column_of_chance_stands_where_it_says_anything(rng, opened):
+    shared = network(rng, 3)
+    near = {name: array + 0.01 * rng.normal(size=array.shape) for name, array in shared.items()}
+    for result, stands in ((hl.compare(shared, near), False), (compared(rng, 3), True)):
+        heads = opened(result).evaluate("document.querySelector('#pairs-table thead').innerText")
+        assert ("chance" in heads) == stands
+
+
 def test_csv_holds_all_rows_and_no_formula(rng, opened, tmp_path):
     layered = {name: rng.normal(size=(60, 3)) for name in ("=1+1", "+a", "-b", "@c", 'say "x", y', "plain")}
     result = hl.compare(layered, network(rng, 9), measures="cka(estimator=debiased)")
@@ -289,3 +297,16 @@ def test_pictures_become_files(rng, opened, tmp_path, picture):
     assert names[0] == f"a-model-v2-b-cka-estimator-debiased-{kind}.png"
     assert (tmp_path / names[0]).read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / names[1]).read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_steps_of_training_are_written_with_all_their_digits(browser, tmp_path):
+    x, noise = np.random.default_rng(0).normal(size=(2, 60, 4))
+    moments = {1234567 + step: {"layer": x + noise / (1 + step)} for step in (0, 10, 1000)}
+    result = hl.compare_checkpoints(None, moments, None, measures="cka")
+    browser.open(hl.report(result, tmp_path / "report.html").as_uri())
+    text = browser.evaluate("document.body.textContent")
+    for step in (1234567, 1234577, 1235567):
+        assert str(step) in text
+    cells = browser.evaluate("[...document.querySelectorAll('[data-table] td')].map(each => each.textContent)")
+    assert {"1234567", "1234577", "1235567"} <= set(cells)
+    assert browser.complaints() == []

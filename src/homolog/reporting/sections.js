@@ -3,6 +3,9 @@
 
 const SHARPNESS = 2; // pixels of a saved picture for one of the screen
 
+/** A number of a table: steps of training, and what else is whole, with all its digits. */
+const whole = value => (Number.isInteger(value) ? String(value).replace("-", "−") : shown(value));
+
 /** Tables of sections, each made of what stands beside it as data. */
 const sectionTables = [...document.querySelectorAll("[data-table]")].map(target => {
   const { columns, rows } = JSON.parse(target.querySelector("script").textContent);
@@ -12,7 +15,7 @@ const sectionTables = [...document.querySelectorAll("[data-table]")].map(target 
       title,
       kind,
       get: row => row[k],
-      show: row => (kind === "number" ? shown(row[k]) : String(row[k] ?? "")),
+      show: row => (kind === "number" ? whole(row[k]) : String(row[k] ?? "")),
     })),
     file: cleanFileName(document.querySelector("h1").textContent, target.dataset.caption),
     words: ["row", "rows"],

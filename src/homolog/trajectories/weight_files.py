@@ -97,7 +97,7 @@ def _refused(error: Exception) -> str:
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     if found is not None:
         return f"one with an object of {found[1]}"
-    return f"one that does not, as damaged files and those cut short do not ({type(error).__name__})"
+    return f"one that torch.save did not write, or that is damaged or cut short ({type(error).__name__})"
 
 
 def _holds_tensors(content: Any) -> bool:
