@@ -197,9 +197,9 @@ def _once(result: xarray.Dataset, kind: str, form: Form) -> xarray.Dataset:
         order = np.sort(first)
         taken = result.isel({dimension: order})
         if not taken.isel({dimension: np.searchsorted(order, first)[places]}).equals(result):
-            twice = next(name for name in result[dimension].values if (result[dimension].values == name).sum() > 1)
+            twice = next(str(name) for name in result[dimension].values if (result[dimension].values == name).sum() > 1)
             raise ValueError(
-                f"a result of {MADE_BY[kind]} must hold each {dimension} once, got different ones called {quoted(str(twice))}: rename "
+                f"a result of {MADE_BY[kind]} must hold each {dimension} once, got different ones called {quoted(twice)}: rename "
                 f"one, or leave it out."
             )
         result = taken
