@@ -138,6 +138,63 @@ def test_equally_alike_models_have_no_correlation():
     assert found.correlation.values[1, 1] == pytest.approx(1)
 
 
+def with_repeats(values, places):
+    order = [*range(len(values)), *places]
+    return values[np.ix_(order, order)]
+
+
+@pytest.mark.parametrize("places", [[0], [0, 0, 0], [6, 2, 6]])
+@pytest.mark.parametrize("method", ["pearson", "spearman"])
+def test_copies_of_a_network_change_nothing(places, method):
+    alone = hl.consistency({"one": FIRST, "other": SECOND}, method=method)
+    names = [*map(str, range(7)), *(f"copy {k}" for k in range(len(places)))]
+    given = {
+        name: made(with_repeats(values, places), names)
+        for name, values in (("one", FIRST), ("other", SECOND - 5e-6 * (SECOND < 1)))
+    }
+    with pytest.warns(hl.FewModelsWarning, match=f"equal on every data set.*{places[0]}.* and copy"):
+        found = hl.consistency(given, method=method)
+    for variable in ("correlation", "correlation_se", "correlation_p"):
+        np.testing.assert_allclose(found[variable], alone[variable], atol=1e-4)
+    assert (found.attrs["n_models"], found.attrs["n_pairs"]) == (7, 21)
+    assert "equal on every data set" in str(hl.summary(found))
+
+
+def test_copies_are_told_of_distances_and_groups_and_leave_enough_models():
+    apart = [of_points(POINTS + 0.1 * RNG.normal(size=POINTS.shape)) for _ in range(2)]
+    alone = hl.consistency(dict(zip("ab", apart, strict=True)), groups=GROUPS, pairs="within")
+    with pytest.warns(hl.FewModelsWarning, match="copies of one network are: 1 and 7;"):
+        found = hl.consistency(
+            {name: with_repeats(values, [1]) for name, values in zip("ab", apart, strict=True)},
+            groups=[*GROUPS, "a"],
+            pairs="within",
+        )
+    np.testing.assert_allclose(found.correlation, alone.correlation)
+    three = with_repeats(FIRST[:2, :2], [0, 1])
+    with pytest.raises(ValueError, match=r"got 2 models \(equal on every data set.*0 and 2; 1 and 3"):
+        hl.consistency({"one": three, "other": three})
+
+
+def test_models_that_are_equal_on_one_data_set_alone_are_no_copies():
+    same = FIRST.copy()
+    same[0], same[:, 0] = same[1], same[:, 1]
+    same[0, :2] = same[1, :2] = 1
+    assert hl.consistency({"one": same, "other": SECOND}).attrs["n_models"] == 7
+
+
+def test_a_correlation_that_depends_on_one_model_is_told():
+    rng = np.random.default_rng(0)
+    noise = [0.4 + 0.03 * rng.normal(size=(8, 8)) for _ in range(2)]
+    first, second = ((values + values.T) / 2 for values in noise)
+    for values in (first, second):
+        np.fill_diagonal(values, 1)
+        values[0, 1] = values[1, 0] = 0.99  # two are nearly equal, as checkpoints of one training are
+    with pytest.warns(hl.FewModelsWarning, match="depends on a single model: that of 'one' and 'other' is 0.9"):
+        found = hl.consistency({"one": first, "other": second})
+    assert between(found, "correlation_p") <= 0.05
+    assert "without '0'" in found.attrs["warnings"] or "without '1'" in found.attrs["warnings"]
+
+
 def test_consistency_comes_back_from_netcdf_as_it_was(tmp_path):
     found = hl.consistency({"one": made(FIRST), "other": made(SECOND)})
     found.to_netcdf(tmp_path / "found.nc")

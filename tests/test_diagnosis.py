@@ -229,4 +229,4 @@ def test_commands(clean, tmp_path, monkeypatch, capsys):
     assert run(["compare", "a.npz", "b.npz", "--diagnose"]) == 2
     assert "needs --report" in capsys.readouterr().err
     assert run(["diagnose", "a.npz", "b.npz", "a.npz", "--permutations", "19"]) == 0
-    assert "same network\ta and a.npz" in capsys.readouterr().out
+    assert "same network\ta and a (2)" in capsys.readouterr().out

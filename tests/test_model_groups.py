@@ -14,6 +14,7 @@ from similar_models import cosines, made, of_groups, of_points
 
 import homolog as hl
 from homolog.analysis.arrangements import arrangements, count_arrangements, count_namings
+from homolog.reporting.model_similarity_sections import group_table
 
 FROZEN = json.loads((Path(__file__).parent / "reference" / "model_groups.json").read_text(encoding="utf-8"))
 RNG = np.random.default_rng(0)
@@ -160,6 +161,42 @@ def test_copies_are_no_models_of_their_own(copy):
         hl.permanova(values, list("aaaabbbb"))
     with pytest.warns(hl.FewModelsWarning, match="0 and 1; copies"):
         hl.permanova(1 - values, list("aaaabbbb"))
+
+
+@pytest.mark.parametrize("similarity", [True, False])
+def test_copies_are_told_wherever_the_test_is_read(similarity, tmp_path):
+    values = of_groups("aaaabbbb", within=1 - 5e-6)  # of the same networks in another precision
+    with pytest.warns(hl.FewModelsWarning, match="0, 1, 2 and 3; 4, 5, 6 and 7; copies"):
+        found = hl.permanova(values if similarity else np.sqrt(2 * (1 - values)), list("aaaabbbb"))
+    assert found.copies == (("0", "1", "2", "3"), ("4", "5", "6", "7"))
+    assert "Equal by these values: 0, 1, 2 and 3; 4, 5, 6 and 7; copies" in str(found)
+    assert str(found).endswith("So these p-values show nothing: test again with one of each set of equal models.")
+    assert "groups differ" not in str(found)
+    assert hl.plot.permanova(found).get_suptitle().endswith("no valid p: copies")
+    page = tmp_path / "page.html"
+    hl.report(made(values), page, groups=list("aaaabbbb"))
+    assert "So these p-values show nothing" in page.read_text(encoding="utf-8")
+    assert group_table(found)["p"].tolist() == ["not valid", "not valid", "", "", "not valid", "not valid", ""]
+    assert hl.permanova(of_groups("aaaabbbb"), list("aaaabbbb")).copies == ()
+
+
+def test_the_share_of_the_spread_stands_beside_that_of_chance():
+    labels = np.repeat(range(2), 5)
+    found = hl.permanova(of_points(points(labels)), labels, n_permutations=9999)
+    assert "where labels in another order hold 11 % on average" in str(found)
+    inside = 1 / (1 + found.null * (2 - 1) / (10 - 2))
+    assert np.mean(1 - inside) == pytest.approx(1 / 9)
+    # Means that are nothing but rounding, and shares that are less than the whole, are not written as something else.
+    close = of_groups("aaaabbbb", within=0.999, between=-3e-17)
+    told = str(hl.permanova(close, list("aaaabbbb")))
+    assert "and 0 between them" in told
+    assert "hold 100" not in told
+
+
+def test_one_permutation_is_one():
+    with pytest.warns(hl.FewModelsWarning, match="1 permutation can reach"):
+        found = hl.permanova(of_groups(HALF), HALF, n_permutations=1)
+    assert "by 1 random arrangement of the labels" in str(found)
 
 
 def test_few_permutations_are_a_limit_too():

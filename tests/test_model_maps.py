@@ -180,7 +180,7 @@ def test_the_classical_map_is_that_of_principal_components():
 
 def test_stress_is_kruskals():
     values = of_points(RNG.normal(size=(7, 4)))
-    with pytest.warns(hl.DistortedMapWarning, match="misleads: 1 dimensions"):
+    with pytest.warns(hl.DistortedMapWarning, match="misleads: 1 dimension cannot"):
         found = hl.embed(values, 1)
     upper = np.triu_indices(7, 1)
     drawn = distances_on(found)[upper]

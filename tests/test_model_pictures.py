@@ -226,7 +226,7 @@ def test_chance_is_told_where_it_was_asked_and_nothing_else_is_read_into_it():
     p = np.where(values > 0.5, 0.001, 0.6)
     text = sentences(made(values, p=p, p_fdr=p, calibrated=np.where(values > 0.5, 0.8, 0)))
     assert "12 of 28 pairs are more alike than chance allows" in text
-    assert "the calibrated score is 0 for 16 of them and at most 0.80" in text
+    assert "the calibrated score is 0.00 to 0.80, median 0.00, and 0 for 16 of 28 pairs" in text
     assert "They fall into 2 clusters" in text
     few = made(values, p=np.where(values > 0.5, 0.01, 0.6), p_fdr=np.where(values > 0.5, 0.02, 0.6))
     few.attrs["n_permutations"] = np.int32(99)
@@ -253,6 +253,52 @@ def test_the_odd_one_is_named_where_it_stands_out_alone():
     assert "model 3 is the odd one: its distances to the others are 7.00 to 9.00, theirs 1.00 to 2.00." in sentences(
         apart
     )
+
+
+@pytest.mark.parametrize("labels", ["aaab", "aaaabb", "aaaaaa", "aaaabbbbcc"])
+def test_copies_of_one_network_make_no_odd_one_no_clusters_and_no_count(labels):
+    values = of_groups(labels, 1 - 5e-6, 0.5)
+    text = sentences(made(values, p=0.001, p_fdr=0.001, calibrated=values - 0.1))
+    assert "Equal by these values, as copies of one network are: model 0, model 1" in text
+    different = len(set(labels))
+    assert f"leaves {different} model{'s' if different > 1 else ''}." in text
+    assert "odd one" not in text
+    assert "clusters (mean" not in text
+    # Pairs of copies, and pairs that repeat others, are not counted.
+    counts = {1: [], 2: ["The pair is more alike than chance"], 3: ["3 of 3 pairs are more alike"]}[different]
+    assert all(told in text for told in counts)
+    assert ("than chance allows" in text) == bool(counts)
+
+
+def test_one_of_each_set_of_copies_may_be_odd_and_clusters_stay():
+    values = of_groups("aaab", 0.8, 0.5)
+    order = [0, 1, 2, 2, 2, 3]
+    assert "model 5 is the odd one: its similarities to the others are 0.50, theirs 0.80." in sentences(
+        made(values[np.ix_(order, order)])
+    )
+    values = of_groups("aaabbb", 0.9, 0.1)
+    order = [0, 1, 2, 3, 4, 5, 5]
+    assert "2 clusters (mean silhouette 0.89): model 0, model 1, model 2; model 3, model 4, model 5." in sentences(
+        made(values[np.ix_(order, order)])
+    )
+
+
+def test_scores_are_told_from_the_lowest_to_the_highest():
+    values, upper = of_groups("aaaa", 0.9), np.triu(np.ones((4, 4)), 1) > 0
+    scores = np.full((4, 4), np.nan)
+    scores[upper] = [0.2, 0.3, 0.4, 0.5, 0.6, 0.9]
+    assert "the calibrated score is 0.20 to 0.90, median 0.45." in sentences(
+        made(values, p=0.001, p_fdr=0.001, calibrated=scores)
+    )
+    assert "the calibrated score is always 0.70." in sentences(made(values, p=0.001, p_fdr=0.001, calibrated=0.7))
+
+
+def test_names_that_a_matrix_of_many_models_leaves_out_are_told():
+    axes = hl.plot.model_heatmap(made(of_groups(range(50)))).axes[0]
+    named = len(axes.get_yticks())
+    assert named < 50
+    assert axes.get_ylabel() == axes.get_xlabel() == f"50 models, of which {named} are named"
+    assert hl.plot.model_heatmap(made(of_groups(range(5)))).axes[0].get_xlabel() == ""
 
 
 def test_clusters_are_named_where_they_are_clear():

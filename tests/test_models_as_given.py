@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 import xarray
 from similar_models import cosines, made, of_groups, of_points
 
@@ -191,6 +192,19 @@ def test_equal_models_of_a_known_scale_are_equal_whatever_rounding_leaves():
         hl.permanova(given, [0, 0, 1, 1])
     with pytest.raises(ValueError, match="all equal"):
         hl.permanova(1 - 1e-11 * (1 - of_groups("aabb")), [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16", "float32"])
+def test_tensors_of_any_type_are_similarities_and_labels(kind):
+    values = np.array([[1, 0.5, 0.25, 0.25], [0.5, 1, 0.5, 0.75], [0.25, 0.5, 1, 0.5], [0.25, 0.75, 0.5, 1]])
+    tensor = torch.tensor(values).to(getattr(torch, kind)).requires_grad_()
+    np.testing.assert_allclose(hl.embed(tensor).position, hl.embed(values).position)
+    with pytest.warns(hl.FewModelsWarning):
+        expected = hl.permanova(values, [0, 0, 1, 1])
+    for groups in (torch.tensor([0, 0, 1, 1]), [torch.tensor(0)] * 2 + [torch.tensor(1)] * 2):
+        with pytest.warns(hl.FewModelsWarning):
+            found = hl.permanova(tensor, groups)
+        assert (found.sizes, found.pvalue) == ({"0": 2, "1": 2}, expected.pvalue)
 
 
 def test_tensors_of_small_floats_are_taken_and_masks_are_kept():

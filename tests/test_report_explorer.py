@@ -258,6 +258,14 @@ def test_tables_sort_filter_and_search(rng, opened):
     assert chosen_pair(browser)[1] == "noise"
 
 
+def test_a_column_of_chance_stands_where_it_says_anything(rng, opened):
+    shared = network(rng, 3)
+    near = {name: array + 0.01 * rng.normal(size=array.shape) for name, array in shared.items()}
+    for result, stands in ((hl.compare(shared, near), False), (compared(rng, 3), True)):
+        heads = opened(result).evaluate("document.querySelector('#pairs-table thead').innerText")
+        assert ("chance" in heads) == stands
+
+
 def test_csv_holds_all_rows_and_no_formula(rng, opened, tmp_path):
     layered = {name: rng.normal(size=(60, 3)) for name in ("=1+1", "+a", "-b", "@c", 'say "x", y', "plain")}
     result = hl.compare(layered, network(rng, 9), measures="cka(estimator=debiased)")

@@ -149,6 +149,20 @@ def test_findings_of_many_models_are_of_pairs_and_of_each_once():
     assert [each.kind for each in two] == ["dead features"]
 
 
+@pytest.mark.parametrize("options", [{}, {"null": "permutation", "calibrate": True, "n_permutations": 99}])
+def test_what_a_summary_counts_is_the_same_without_copies(five, options):
+    result = hl.compare(five, measures=DEBIASED, **options)
+    rest = result.isel(a=result.model_a.values != "run d", b=result.model_b.values != "run d")
+    told, alone = (hl.summary(each).sentences for each in (result, rest))
+    (at,) = [place for place, sentence in enumerate(told) if sentence.startswith("Copies are no evidence of their own")]
+    assert told[at].endswith("counts one of each, and that leaves 4 models.")
+    assert told[at + 1].startswith(alone[1][:20])
+    assert told[at + 1 : -1] == alone[1:-1]
+    only = hl.compare({"one": five["run b"], "two": five["run d"], "three": five["run b"]}, measures="cka")
+    assert "and that leaves 1 model." in str(hl.summary(only))
+    assert "best match" not in str(hl.summary(only))
+
+
 def test_four_copies_are_named_together(five):
     copies = {name: five["run b"] for name in "abcd"} | {"other": five["run a"]}
     told = [line for line in hl.summary(hl.compare(copies, measures="cka")) if "same network" in line]

@@ -43,6 +43,14 @@ def test_the_odd_model_out():
     assert not sentence_of(made_of_many(seeds(odd=0.04), names_of(4), p=SURE), "is the odd one")
 
 
+def test_no_model_is_odd_beside_copies_of_one_network():
+    pairs = seeds(odd=0.3)
+    for (first, second), values in pairs.items():
+        if second != "seed 4":
+            pairs[first, second] = np.where(np.eye(4, dtype=bool), 1, np.minimum(values, 0.9))
+    assert not sentence_of(made_of_many(pairs, names_of(4), p=SURE), "is the odd one")
+
+
 def test_no_model_is_odd_for_a_layer_that_it_lacks():
     pairs = seeds()
     for (_, second), values in pairs.items():

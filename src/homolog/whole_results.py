@@ -197,7 +197,7 @@ def _once(result: xarray.Dataset, kind: str, form: Form) -> xarray.Dataset:
         order = np.sort(first)
         taken = result.isel({dimension: order})
         if not taken.isel({dimension: np.searchsorted(order, first)[places]}).equals(result):
-            twice = next(name for name in result[dimension].values if (result[dimension].values == name).sum() > 1)
+            twice = next(str(name) for name in result[dimension].values if (result[dimension].values == name).sum() > 1)
             raise ValueError(
                 f"a result of {MADE_BY[kind]} must hold each {dimension} once, got different ones called {quoted(twice)}: rename "
                 f"one, or leave it out."

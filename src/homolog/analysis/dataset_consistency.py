@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import scipy
 
+from homolog.analysis import model_copies
 from homolog.analysis.arrangements import arrangements
 from homolog.analysis.model_labels import labels_of
 from homolog.analysis.model_pairs import ModelPairs, model_pairs
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 Correlation = Literal["pearson", "spearman"]
 COMMON_ALPHA = 0.05
+UNSTEADY = 0.5
+"""By how much a correlation must change without one model to be told, where it is more than chance or its error is large."""
+LARGE_ERROR = 1.0
+"""From none to perfect: such a correlation may be any."""
 FORMULAS = {
     "pearson": "Pearson correlation of the similarities of models on two data sets, over pairs of models",
     "spearman": "Spearman correlation of the similarities of models on two data sets, over pairs of models",
@@ -85,12 +90,14 @@ def consistency(
     ------
     ValueError, TypeError, KeyError
         As `embed`; for fewer than two data sets, different models, similarities beside distances, fewer than three models or
-        pairs, or pairs of groups without groups.
+        pairs once copies are counted once, or pairs of groups without groups.
 
     Warns
     -----
     FewModelsWarning
-        Where no p-value can be 0.05 or less (three models), or there is no standard error.
+        Where models are equal on every data set, as copies of one network are: the first of each set counts alone. Where a
+        correlation with p of at most 0.05, or with an error above 1, changes by more than 0.5 without one of the models. Where
+        no p-value can be 0.05 or less (three models), or there is no standard error.
     UndefinedValueWarning
         Where all pairs are equally alike, so that there is no correlation.
 
@@ -99,7 +106,8 @@ def consistency(
     Pairs that share a model are not independent, so that neither error nor p counts pairs: the error leaves out one model at a
     time, se² = (n − 1)/n Σ (r_(i) − r̄)², and p reorders the models of one data set, within groups where pairs are chosen by
     groups. The error is for other models of the same kind; it does not say what other data sets would give. A correlation is
-    high already if a few models are unlike all others on both data sets: look at the map.
+    high already if a few models are unlike all others on both data sets, or if two are nearly equal, as checkpoints of one
+    training are: look at the map.
 
     Cost: per pair of data sets, n² times the number of orders.
 
@@ -127,8 +135,13 @@ def consistency(
     chosen = _chosen(pairs, labels, len(first.names))
     used = (chosen | chosen.T).any(axis=1)
     given = {name: _ordered(each, [first.names[k] for k in np.flatnonzero(used)]) for name, each in given.items()}
-    chosen, labels = chosen[np.ix_(used, used)], None if labels is None else labels[used]
     cautions = [caution for each in given.values() for caution in each.cautions]
+    copies = model_copies.copies_in(*given.values())
+    kept = model_copies.without_repeats(next(iter(given.values())).names, copies)
+    given = {name: model_copies.one_of_each(each, copies) for name, each in given.items()}
+    places = np.flatnonzero(used)[kept]
+    chosen, labels = chosen[np.ix_(places, places)], None if labels is None else labels[places]
+    cautions += _once(copies, chosen)
     found, more = _table(given, chosen, labels, method, int(n_permutations), random_of(rng))
     cautions += more
     found.attrs["warnings"] = json.dumps([[c.category.__name__, c.message] for c in cautions], ensure_ascii=False)
@@ -168,6 +181,20 @@ def _of_data_sets(similarities: Any, measure: str | None, calibrated: bool) -> d
 def _ordered(pairs: ModelPairs, names: Sequence[str]) -> ModelPairs:
     order = [pairs.names.index(name) for name in names]
     return replace(pairs, names=tuple(names), values=pairs.values[np.ix_(order, order)])
+
+
+def _once(copies: Sequence[Sequence[str]], chosen: np.ndarray) -> list[Caution]:
+    """Say which models count once; raise where too few are left."""
+    if not copies:
+        return []
+    equal = f"equal on every data set, as copies of one network are: {model_copies.told(copies)}"
+    if len(chosen) < 3 or chosen.sum() < 3:
+        raise ValueError(
+            f"a correlation needs at least three models, and three pairs, that differ, got {len(chosen)} models ({equal}): add "
+            f"models."
+        )
+    message = f"{equal}; they are no evidence of their own, and the first of each set counts alone."
+    return [Caution(FewModelsWarning, message)]
 
 
 def _chosen(pairs: Any, labels: np.ndarray | None, count: int) -> np.ndarray:
@@ -214,15 +241,22 @@ def _table(
     blocks = np.zeros(count) if labels is None or chosen.sum() == count * (count - 1) // 2 else labels
     orders, exact = arrangements(np.arange(count), blocks, n_permutations, random)
     values, errors, tails = (np.full((len(names), len(names)), np.nan) for _ in range(3))
+    first = next(iter(given.values()))
+    unsteady: list[tuple[float, str]] = []
     for i in range(len(names)):
         for j in range(i, len(names)):
             a, b = given[names[i]].values, given[names[j]].values
             values[i, j] = values[j, i] = correlation(a, b, chosen, method)
-            errors[i, j] = errors[j, i] = 0.0 if i == j else _jackknife(a, b, chosen, method)
-            if i != j and not np.isnan(values[i, j]):
+            if i == j:
+                errors[i, j] = 0.0
+                continue
+            left = _one_left_out(a, b, chosen, method)
+            errors[i, j] = errors[j, i] = np.sqrt((count - 1) * np.var(left))
+            if not np.isnan(values[i, j]):
                 tails[i, j] = tails[j, i] = _mantel(a, b, chosen, method, orders)
+                if tails[i, j] <= COMMON_ALPHA or errors[i, j] > LARGE_ERROR:
+                    unsteady += _unsteady(values[i, j], left, first.names, (names[i], names[j]))
     dimensions = ("dataset_a", "dataset_b")
-    first = next(iter(given.values()))
     one, other = ([first.names[k] for k in places] for places in np.nonzero(chosen))
     about = {
         "title": CONSISTENCY,
@@ -243,7 +277,28 @@ def _table(
         dict.fromkeys((*dimensions, "dataset"), names) | {"model": ("pair", one), "other_model": ("pair", other)},
         about,
     )
-    return found, _cautions(found, len(orders))
+    return found, _cautions(found, len(orders)) + _of_one_model(unsteady)
+
+
+def _unsteady(value: float, left: np.ndarray, models: Sequence[str], names: tuple[str, str]) -> list[tuple[float, str]]:
+    """Return by how much a correlation changes without one model, where that is much, and what to say of it."""
+    change = np.nan_to_num(np.abs(left - value))
+    most = int(np.argmax(change))
+    if change[most] <= UNSTEADY:
+        return []
+    both = f"{quoted(names[0])} and {quoted(names[1])}"
+    told = f"that of {both} is {value:.2f}, and {left[most]:.2f} without {quoted(models[most])}"
+    return [(float(change[most]), told)]
+
+
+def _of_one_model(unsteady: Sequence[tuple[float, str]]) -> list[Caution]:
+    """Name the correlation that changes most without one model."""
+    if not unsteady:
+        return []
+    _, most = max(unsteady)
+    are = "a correlation depends" if len(unsteady) == 1 else f"{len(unsteady)} correlations depend"
+    message = f"{are} on a single model: {most}; look at the map of the models, or add models."
+    return [Caution(FewModelsWarning, message)]
 
 
 def _cautions(found: xarray.Dataset, n_orders: int) -> list[Caution]:
@@ -278,14 +333,14 @@ def correlation(a: np.ndarray, b: np.ndarray, chosen: np.ndarray, method: str) -
     return float(np.corrcoef(pairs)[0, 1])
 
 
-def _jackknife(a: np.ndarray, b: np.ndarray, chosen: np.ndarray, method: str) -> float:
-    """Return the standard error over the models."""
+def _one_left_out(a: np.ndarray, b: np.ndarray, chosen: np.ndarray, method: str) -> np.ndarray:
+    """Return the correlation without each model."""
     left = []
     for model in range(len(chosen)):
         kept = chosen.copy()
         kept[model], kept[:, model] = False, False
         left.append(correlation(a, b, kept, method))
-    return float(np.sqrt((len(left) - 1) * np.var(left)))
+    return np.array(left)
 
 
 def _mantel(a: np.ndarray, b: np.ndarray, chosen: np.ndarray, method: str, orders: np.ndarray) -> float:

@@ -127,9 +127,13 @@ def completed(
         found["p_fdr"] = np.where(np.isnan(adjusted), adjusted.T, adjusted) if symmetric else adjusted
         low, high = json.loads(about["range"])
         best = high if about["kind"] == "similarity" else low
+        # Where too many permutations have no value chance reaches without end, which is not written: no score is above 0.
+        endless = np.where(np.isnan(kinds["p"]), np.nan, np.inf if about["kind"] == "similarity" else -np.inf)
+        known = kinds.get("threshold", np.full_like(values, np.nan))
+        found["threshold"] = np.where(np.isnan(known), endless, known)
         if best is not None:
             beyond = is_beyond(kinds["p"], 1 - statistics.alpha)
-            found["calibrated"] = calibrated(values, kinds["threshold"], beyond, float(best))
+            found["calibrated"] = calibrated(values, found["threshold"], beyond, float(best))
     order = ("null", "p", "p_fdr", "threshold", "calibrated", "se")
     return {kind: found[kind] for kind in order if kind in found}
 

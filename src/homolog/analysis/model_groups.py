@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from homolog.analysis import model_copies
 from homolog.analysis.arrangements import arrangements, count_arrangements, count_namings
 from homolog.analysis.model_labels import labels_of
 from homolog.analysis.model_pairs import ModelPairs, model_pairs
-from homolog.diagnostics import Caution, FewModelsWarning, give, listed
+from homolog.diagnostics import Caution, FewModelsWarning, give, listed, percent
 from homolog.inference.checks import check_count
 from homolog.inference.permutations import random_of
 from homolog.markup import Shown
@@ -22,8 +23,6 @@ ROUNDING = 1e-9
 """Sums of squares this close, relative to the whole, are equal: the same pairs added in another order."""
 MOST_AT_A_TIME = 2**20
 """Pairs of models, over several arrangements, that are looked at together."""
-COPY = 1e-6
-"""How far from equal, as a share of the scale, copies of one network may be by rounding."""
 COMMON_ALPHA = 0.05
 """Where no p-value can be as small as this, a reader is told."""
 
@@ -66,23 +65,37 @@ class GroupTest(Shown):
     """Group → the values of its pairs of models."""
     pairs_between: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
     """The values of pairs of models in different groups."""
+    copies: tuple[tuple[str, ...], ...] = ()
+    """Sets of models that are equal, as copies of one network are: with any, no p-value holds."""
+
+    @property
+    def chance_r2(self) -> float:
+        """Mean share of the spread between groups over all arrangements: (a − 1)/(N − 1) unless they keep to blocks."""
+        free = (len(self.sizes) - 1) / (sum(self.sizes.values()) - len(self.sizes))
+        with np.errstate(divide="ignore"):
+            return float(np.mean(1 / (1 + 1 / (free * self.null))))
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())
 
     def sentences(self) -> tuple[str, ...]:
         """Return what was found in words."""
-        how = f"all {self.n_arrangements}" if self.exact else f"{self.n_arrangements - 1} random"
+        random = self.n_arrangements - 1
+        how = f"all {self.n_arrangements}" if self.exact else f"{random} random"
+        arrangements = "arrangement" if not self.exact and random == 1 else "arrangements"
+        count = sum(self.sizes.values())
         groups = ", ".join(f"{printable(name)} ({size})" for name, size in self.sizes.items())
         p, of_difference, of_spread = (
             _p(value) for value in (self.pvalue, self.difference_pvalue, self.dispersion_pvalue)
         )
         found = [
-            f"{sum(self.sizes.values())} models in {len(self.sizes)} groups: {groups}.",
-            f"The groups hold {self.r2:.0%} of the spread of the models: pseudo-F = {self.statistic:.3g}, {p} by "
-            f"{how} arrangements of the labels (PERMANOVA).",
-            f"The mean {self.kind} is {self.within:.3g} within groups and {self.between:.3g} between them ({of_difference} "
-            f"that models of a group are more alike).",
+            f"{count} models in {len(self.sizes)} groups: {groups}.",
+            *([f"{_equal(self)[0].upper()}{_equal(self)[1:]}."] if self.copies else []),
+            f"The groups hold {percent(self.r2)} of the spread of the models, where labels in another order hold "
+            f"{percent(self.chance_r2)} on average: pseudo-F = {self.statistic:.3g}, {p} by {how} "
+            f"{arrangements} of the labels (PERMANOVA).",
+            f"The mean {self.kind} is {_mean(self.within)} within groups and {_mean(self.between)} between them "
+            f"({of_difference} that models of a group are more alike).",
         ]
         found += [_about_spread(self.dispersion_pvalue, of_spread)]
         return (*found, _verdict(self))
@@ -90,6 +103,8 @@ class GroupTest(Shown):
 
 def _verdict(found: GroupTest) -> str:
     """Say what follows, at the level of 5 %."""
+    if found.copies:
+        return "So these p-values show nothing: test again with one of each set of equal models."
     if found.smallest_pvalue > COMMON_ALPHA:
         return f"So nothing can be shown, whatever the models are: {_limit(found)}."
     if found.pvalue > COMMON_ALPHA:
@@ -98,6 +113,19 @@ def _verdict(found: GroupTest) -> str:
     return (
         f"So the groups differ{where} (at the level of 0.05): labels in another order rarely divide the models so well."
     )
+
+
+def _equal(found: GroupTest) -> str:
+    """Say which models are equal, and what that does."""
+    return (
+        f"equal by these values: {model_copies.told(found.copies)}; copies of one network are not independent, and no "
+        f"p-value holds with them: keep one of each"
+    )
+
+
+def _mean(value: float) -> str:
+    """Write a mean; what rounding leaves of nothing is nothing."""
+    return f"{0.0 if abs(value) < 1e-12 else value:.3g}"
 
 
 def _p(value: float) -> str:
@@ -152,7 +180,7 @@ def permanova(
     GroupTest
         `statistic` (F), `r2`, `pvalue`; the mean similarity `within` and `between` groups and their `difference` with a
         one-sided p of its own; `dispersion_pvalue`, whether the groups differ in width; `smallest_pvalue`, the smallest p that
-        so few models allow. Print it for sentences.
+        so few models allow; `copies`, sets of equal models, with which no p-value holds. Print it for sentences.
 
     Raises
     ------
@@ -205,23 +233,15 @@ def permanova(
     labels = np.array(labels_of(groups, pairs.names, "groups"))
     blocks = np.zeros(len(labels)) if within is None else np.array(labels_of(within, pairs.names, "within"))
     found = compared_groups(pairs, labels, blocks, int(n_permutations), random_of(rng))
-    cautions = [*pairs.cautions, *_copies(pairs)]
+    found = replace(found, copies=model_copies.copies_in(pairs))
+    cautions = list(pairs.cautions)
+    if found.copies:
+        cautions.append(Caution(FewModelsWarning, f"{_equal(found)}."))
     if found.smallest_pvalue > COMMON_ALPHA:
         message = f"these models can show no difference of groups: {_limit(found)}."
         cautions.append(Caution(FewModelsWarning, message))
     give(cautions)
     return found
-
-
-def _copies(pairs: ModelPairs) -> list[Caution]:
-    """Say which models are equal: copies of one network, as far as the values tell, and no models of their own."""
-    apart = 1 - pairs.values if pairs.kind == "similarity" else pairs.values / (pairs.values.max() or 1.0)
-    named = [f"{pairs.names[i]} and {pairs.names[j]}" for i, j in np.argwhere(np.triu(apart <= COPY, 1))]
-    message = (
-        f"equal by these values: {listed(named)}; copies of one network are not independent, and with them p is too small: keep "
-        f"one of each."
-    )
-    return [Caution(FewModelsWarning, message)] if named else []
 
 
 def _smallest(sizes: Iterable[int]) -> float:
@@ -236,7 +256,8 @@ def _limit(found: GroupTest) -> str:
     sizes = list(found.sizes.values())
     told = f"p = {written_probability(found.smallest_pvalue)} is the smallest that "
     if not found.exact:
-        return f"{told}{found.n_arrangements - 1} permutations can reach; take more, n_permutations=999"
+        random = found.n_arrangements - 1
+        return f"{told}{random} permutation{'' if random == 1 else 's'} can reach; take more, n_permutations=999"
     groups = f"groups of {_of_sizes(sizes)} models"
     if not np.isclose(_smallest(sizes), found.smallest_pvalue):
         return f"{told}{groups} can reach within these blocks; take more models in each block, or more blocks"

@@ -28,6 +28,7 @@ def labels_of(given: Any, models: Sequence[str], what: str) -> list[str]:
         if len(found) != len(models):
             raise ValueError(f"{what} must be one label for each of the {len(models)} models, got {len(found)}.")
         named = dict(zip(models, found, strict=True))
+    named = {name: _plain(label) for name, label in named.items()}
     empty = [name for name in models if _is_missing(named.get(name))]
     if empty:
         raise ValueError(f"{what} must have a label for every model, got none for {listed(map(quoted, empty))}.")
@@ -90,6 +91,14 @@ def _in_order(given: Any, what: str) -> list[Any]:
         given = given.values
     flat = given.reshape(-1) if shape is not None and len(shape) > 1 else given
     return flat.tolist() if isinstance(flat, np.ndarray) and not np.ma.isMaskedArray(flat) else list(flat)
+
+
+def _plain(label: Any) -> Any:
+    """Return the number of a tensor of one number, and any other label as it is."""
+    is_tensor = (
+        hasattr(label, "item") and hasattr(label, "shape") and not isinstance(label, np.generic | np.ma.MaskedArray)
+    )
+    return label.item() if is_tensor and tuple(label.shape) == () else label
 
 
 def _is_missing(label: Any) -> bool:

@@ -226,7 +226,7 @@ def _numbers(values: Any) -> np.ndarray:
             f"similarities must be numbers, models by models, got {described(values)}: compare the models, "
             f"homolog.model_similarity(homolog.compare(models))."
         )
-    with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError):
+    with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError):
         values = to_numpy(values) if is_array_api_obj(values) and not isinstance(values, np.ndarray) else values
         if not np.iscomplexobj(values):
             found = np.ma.filled(np.ma.asarray(values).astype(float), np.nan)

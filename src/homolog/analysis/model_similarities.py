@@ -235,17 +235,24 @@ class _Blocks:
         )
 
     def _without_value(self, values: np.ndarray) -> list[str]:
-        """Name the layers that have no value with any layer of another model with which they were compared."""
+        """Name the layers that have no value with any other model, or alone of their model have none with one.
+
+        Where no layer of one model has a value with another, either may be the reason, and the other models tell which.
+        """
         if not self.complete:
             return []
-        found: dict[str, None] = {}
+        lost: dict[str, list[bool]] = {}
+        alone: dict[str, bool] = {}
         for i, j in np.ndindex(len(self.models), len(self.models)):
             block = np.isnan(values[np.ix_(self.rows[i], self.columns[j])])
             if i == j or not block.size:
                 continue
-            for model, layers, lost in (
+            for model, layers, empty in (
                 (i, self.layers[0][self.rows[i]], block.all(axis=1)),
                 (j, self.layers[1][self.columns[j]], block.all(axis=0)),
             ):
-                found |= {f"{self.models[model]}: {layer}": None for layer in layers[lost]}
-        return list(found)
+                for layer, is_empty in zip(layers, empty, strict=True):
+                    name = f"{self.models[model]}: {layer}"
+                    lost.setdefault(name, []).append(bool(is_empty))
+                    alone[name] = alone.get(name, False) or bool(is_empty and not empty.all())
+        return [name for name, empty in lost.items() if all(empty) or alone[name]]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy
 
-from homolog.analysis import same_networks
+from homolog.analysis import model_copies, same_networks
 from homolog.analysis.model_pairs import ModelPairs, in_one_order, model_pairs
 from homolog.diagnostics import listed
 from homolog.names import shown
@@ -39,15 +40,18 @@ def model_similarity_lines(result: xarray.Dataset, measure: str | None = None) -
     values = _both_ways(result, name)
     told: list[str | None] = [_compared(result, name, values), _extremes(result, name, values, names)]
     told += same_networks.copies(result)
-    told.append(_of_chance(result, name))
-    try:
-        pairs = model_pairs(result, measure=name) if len(names) > 1 else None
-    except ValueError as error:
-        pairs = None
-        told.append(f"There is no map of these models: {error}")
-    by_chance = _none_beyond(result, name)
-    if pairs is not None and not by_chance:
-        told += [odd_one(pairs), clusters(pairs)]
+    pairs, no_map = _pairs(result, name)
+    copies = () if pairs is None else model_copies.copies_in(pairs)
+    different = model_copies.without_repeats(names, copies)
+    told.append(_counted_once(copies, same_networks.sets_in(result), len(different)))
+    # Copies of one network are no evidence: whatever counts models or pairs counts one of each.
+    once = result.isel(model_a=different, model_b=different)
+    if len(different) > 1:
+        told.append(_of_chance(once, name))
+    told.append(no_map)
+    if pairs is not None and not _none_beyond(once, name):
+        models = model_copies.one_of_each(pairs, copies)
+        told += [odd_one(models), clusters(models)]
     told += _warned(result, pairs)
     told.append(
         "These numbers are of these examples and these layers: models that are alike here may differ on other data"
@@ -59,6 +63,26 @@ def model_similarity_lines(result: xarray.Dataset, measure: str | None = None) -
     else:
         told.append("Next, to read every pair: homolog.table(similarities)")
     return [sentence for sentence in told if sentence]
+
+
+def _pairs(result: xarray.Dataset, name: str) -> tuple[ModelPairs | None, str | None]:
+    """Return the similarities as a matrix, or why they are none."""
+    if result.sizes["model_a"] < 2:
+        return None, None
+    try:
+        return model_pairs(result, measure=name), None
+    except ValueError as error:
+        return None, f"There is no map of these models: {error}"
+
+
+def _counted_once(copies: Sequence[Sequence[str]], named: Sequence[Sequence[str]], count: int) -> str | None:
+    """Say that what follows counts one of each set of equal models, and which these are unless they were named."""
+    if not copies:
+        return None
+    if {frozenset(each) for each in copies} <= {frozenset(each) for each in named}:
+        return model_copies.counted_once(count)
+    equal = f"Equal by these values, as copies of one network are: {model_copies.told(copies)}."
+    return f"{equal} {model_copies.counted_once(count, 'They')}"
 
 
 def _warned(result: xarray.Dataset, pairs: ModelPairs | None) -> list[str]:
@@ -153,14 +177,18 @@ def _of_chance(result: xarray.Dataset, name: str) -> str:
         scores = np.fmax(calibrated.values, calibrated.values.T)[np.triu_indices(len(calibrated), 1)]
         known = scores[np.isfinite(scores)]
         if known.size:
-            zeros = int(np.sum(known == 0))
-            those = "them" if told else "the pairs"
-            none = f"above 0 for all of {those}"
-            scored = f"the calibrated score is {f'0 for {zeros} of {those}' if zeros else none} and at most {known.max():.2f}"
-            if known.size == 1:
-                scored = f"the calibrated score is {known[0]:.2f}"
+            scored = _scores(known)
             told = f"{told}; {scored}" if told else scored.capitalize()
     return f"{told}." if told else "Nothing in this result tests whether that is more than chance."
+
+
+def _scores(known: np.ndarray) -> str:
+    """Say how the calibrated scores of pairs lie: from the lowest to the highest, and how many are 0 where some are."""
+    if known.size == 1 or known.min() == known.max():
+        return f"the calibrated score is {'' if known.size == 1 else 'always '}{known[0]:.2f}"
+    zeros = int(np.sum(known == 0))
+    above = f", and 0 for {zeros} of {known.size} pairs" if zeros else ""
+    return f"the calibrated score is {known.min():.2f} to {known.max():.2f}, median {np.median(known):.2f}{above}"
 
 
 def odd_one(pairs: ModelPairs) -> str | None:

@@ -139,9 +139,19 @@ def sentences(result: xarray.Dataset) -> Iterator[str]:
 def copies(result: xarray.Dataset) -> Iterator[str]:
     """Yield which models are the same network."""
     found = equalities_in(result)
-    for names in _copies(found)[:MOST]:
+    for names in sets_in(result):
         told_of_all = [told(one) for one in found if one.whole and {one.a, one.b} <= set(names)]
         yield f"{_all_of(names)} are the same network, as far as these layers show: {told_of_all[0]}."
+
+
+def sets_in(result: xarray.Dataset) -> list[list[str]]:
+    """Return those sets of models that are the same network which `copies` names."""
+    return all_sets_in(result)[:MOST]
+
+
+def all_sets_in(result: xarray.Dataset) -> list[list[str]]:
+    """Return all sets of models that are the same network."""
+    return _copies(equalities_in(result))
 
 
 def shared_layers(result: xarray.Dataset) -> list[Caution]:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from homolog.analysis import same_networks
+import numpy as np
+
+from homolog.analysis import model_copies, same_networks
 from homolog.analysis import summary_many as many_rules
 from homolog.analysis import summary_rules as rules
 from homolog.analysis.attention_sinks import sink_sentence
@@ -131,8 +133,10 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
             "a summary needs a model on both sides, got a part of a result without any: select other layers."
         )
     sentences: list[str | None] = [_compared(result, name, found), *same_networks.sentences(result)]
-    sentences += [*_of_many(found), as_wholes(result, name)] if "a" in result.dims else _of_two(found[0])
-    sentences += [rules.other_modules(found), calibrated_matches(found)]
+    if "a" in result.dims:
+        sentences += [*_of_different(result, name), rules.other_modules(found)]
+    else:
+        sentences += [*_of_two(found[0]), rules.other_modules(found), calibrated_matches(found)]
     layers = {title: names.tolist() for view in found for title, names in zip(view.titles, view.layers, strict=True)}
     sentences += [sink_sentence(result, layers), biased(result, name, found), cautions(result, name, found)]
     sentences.append(command(next_step(result, name, found), result))
@@ -175,6 +179,21 @@ def _of_two(view: View) -> list[str]:
     found = [rules.support(view)]
     told = [*within(view)] if view.same else [rules.order(view), rules.same_names(view), rules.plateau(view)]
     return found + [sentence for sentence in told if sentence is not None]
+
+
+def _of_different(result: xarray.Dataset, name: str) -> Iterator[str | None]:
+    """Yield what many models say, of copies of one network counting one."""
+    repeats = [model for copies in same_networks.all_sets_in(result) for model in copies[1:]]
+    if repeats:
+        result = result.isel({side: ~np.isin(result[f"model_{side}"].values, repeats) for side in "ab"})
+        count = len(models_in(result))
+        yield model_copies.counted_once(count)
+        if count < 2:
+            return
+    found = views(result, name)
+    yield from _of_many(found)
+    yield as_wholes(result, name)
+    yield calibrated_matches(found)
 
 
 def _of_many(found: list[View]) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from homolog.analysis.identification import tally
+from homolog.analysis.model_copies import copies_in, one_of_each
+from homolog.analysis.model_pairs import ModelPairs
 from homolog.analysis.summary_rules import FEWEST_IN_ORDER, in_order, undecided, unlike_chance
 from homolog.analysis.summary_views import View, number, short, span, spread
 from homolog.results import ALPHA
@@ -109,12 +111,18 @@ def odd_model(views: Sequence[View]) -> str | None:
     count = len(names)
     if count < FEWEST_FOR_ODD or len(views) != count * (count - 1) // 2 or not any(map(unlike_chance, views)):
         return None
-    pairs, shared = np.full((count, count), np.nan), _shared(views)
+    pairs, shared = np.eye(count), _shared(views)
     for view in views:
         i, j = map(names.index, view.titles)
         pairs[i, j] = pairs[j, i] = _mean_likeness(view, shared)
-    if np.isnan(pairs[np.triu_indices(count, 1)]).any():
+    if np.isnan(pairs).any():
         return None
+    alone = ModelPairs(tuple(names), pairs, "similarity", "")
+    alone = one_of_each(alone, copies_in(alone))
+    names, count = list(alone.names), len(alone.names)
+    if count < FEWEST_FOR_ODD:
+        return None  # copies of one network are no others that a model is unlike
+    pairs = np.where(np.eye(count, dtype=bool), np.nan, alone.values)
     odd = int(np.argmin(np.nanmean(pairs, axis=1)))
     rest = [k for k in range(count) if k != odd]
     among = pairs[np.ix_(rest, rest)][np.triu_indices(count - 1, 1)]

@@ -113,6 +113,8 @@ def _names_of_pair(view: View, i: int, j: int) -> list[str]:
 def _values_beside_chance(view: View) -> str:
     picked = view.picked(view.values)
     what = "best matches have values" if view.chosen else "the values are"
+    if len(picked) == 1:
+        what = "the best match has the value" if view.chosen else "the value is"
     told = f"{what} {spread(picked)}"
     level = None if view.level is None else view.picked(view.level)
     if level is None or np.isnan(level).any():

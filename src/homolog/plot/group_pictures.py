@@ -8,6 +8,7 @@ import numpy as np
 
 from homolog.analysis.model_groups import GroupTest
 from homolog.arrays import described
+from homolog.diagnostics import percent
 from homolog.plot.labels import drawn_in, label_axis, plain, short
 from homolog.results import written_probability
 
@@ -50,7 +51,7 @@ def permanova(found: GroupTest, *, title: str | None = None, figure: Figure | Su
     >>> family = np.repeat(["cnn", "transformer"], 4)
     >>> similar = np.where(family[:, None] == family, 0.8, 0.3) + 0.2 * np.eye(8)
     >>> hl.plot.permanova(hl.permanova(similar, family)).get_suptitle()
-    'groups hold 65% of the spread, p = 0.029'
+    'groups hold 65 % of the spread, p = 0.029'
     """
     if not isinstance(found, GroupTest):
         raise TypeError(
@@ -65,7 +66,8 @@ def permanova(found: GroupTest, *, title: str | None = None, figure: Figure | Su
     _draw_null(null, found)
     written = written_probability(found.pvalue)
     p = f"p {written}" if written.startswith("<") else f"p = {written}"
-    figure.suptitle(f"groups hold {found.r2:.0%} of the spread, {p}" if title is None else plain(title))
+    p = "no valid p: copies" if found.copies else p
+    figure.suptitle(f"groups hold {percent(found.r2)} of the spread, {p}" if title is None else plain(title))
     return figure
 
 

@@ -306,6 +306,8 @@ def model_heatmap(
     write_numbers(ax, image, values, annotate)
     for axis in (ax.xaxis, ax.yaxis):
         label_axis(axis, [names[place] for place in order], 72 * size)
+        if len(axis.get_ticklocs()) < len(names):
+            axis.set_label_text(f"{len(names)} models, of which {len(axis.get_ticklocs())} are named")
     ax.tick_params(axis="x", labelrotation=90)
     tree = ax.inset_axes((0, 1.02, 1, INCHES_OF_TREE / size))
     furthest = _draw_tree(tree, found, upwards=True)

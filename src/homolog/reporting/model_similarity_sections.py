@@ -138,7 +138,8 @@ def group_table(found: GroupTest) -> pandas.DataFrame:
     ]
     # A p that there is not is an empty cell, and no value that is missing.
     return pandas.DataFrame(
-        [(what, value, written_probability(p)) for what, value, p in rows], columns=["what", "value", "p"]
+        [(what, value, "not valid" if found.copies and p == p else written_probability(p)) for what, value, p in rows],
+        columns=["what", "value", "p"],
     )
 
 

@@ -226,7 +226,7 @@ const pairColumns = view => {
     if (view.table.rows[kind]) found.push(textColumn(view, title + " a", "rows", kind, row => row[0]));
     if (view.table.columns[kind]) found.push(textColumn(view, title + " b", "columns", kind, row => row[1]));
   }
-  if (view.measure.tested)
+  if (view.measure.tested && view.measure.chance !== null)
     found.push({ title: "chance", kind: "text", get: row => (byChance(view, ...row) ? "no better" : "") });
   return found;
 };
