@@ -131,10 +131,13 @@ def without_diagonal(result: xarray.Dataset, name: str) -> xarray.Dataset:
     return result.assign({name: result[name].where(result.layer_a != result.layer_b).assign_attrs(result[name].attrs)})
 
 
-def arranged(result: xarray.Dataset) -> xarray.Dataset:
-    """Return a comparison in memory with the layers of a in rows; raise where a selection left out what reading needs."""
+def arranged(result: xarray.Dataset, *, sizes: bool = True) -> xarray.Dataset:
+    """Return a comparison in memory with the layers of a in rows; raise where a selection left out what reading needs.
+
+    Pictures do not need the sizes of layers, which a mean over results has lost.
+    """
     found = laid_out(result)
-    check_result(result)
+    check_result(result, sizes=sizes)
     return found
 
 
@@ -244,10 +247,10 @@ def symmetrised(result: xarray.Dataset, measure: str) -> np.ndarray:
     return matrix + sign * exchanged.values
 
 
-def check_result(result: xarray.Dataset, *, joined: bool = False) -> None:
+def check_result(result: xarray.Dataset, *, joined: bool = False, sizes: bool = True) -> None:
     """Raise, in one sentence, unless a result has all that `homolog.compare` writes, of the kinds it writes.
 
-    Results that were `joined` have a dimension more.
+    Results that were `joined` have a dimension more; the `sizes` of layers may not be needed.
     """
     many = of_many(result)
     needed = _ATTRIBUTES | (_MANY if many else _TWO)
@@ -258,11 +261,12 @@ def check_result(result: xarray.Dataset, *, joined: bool = False) -> None:
     for name, check in (needed | optional).items():
         _check_attribute(result.attrs, name, check, "an attribute")
     sides = ("a", "b") if many else ("layer_a", "layer_b")
-    for name in [f"{what}_{side}" for what in ("layer", "features", *(["model"] if many else [])) for side in "ab"]:
+    kinds = ("layer", *(["features"] if sizes else []), *(["model"] if many else []))
+    for name in [f"{what}_{side}" for what in kinds for side in "ab"]:
         if name not in result.coords:
             refuse(COMPARISON, f"no coordinate {name!r}")
     for side in "ab":
-        if result[f"features_{side}"].dtype.kind not in "iu":
+        if f"features_{side}" in result.coords and result[f"features_{side}"].dtype.kind not in "iu":
             refuse(COMPARISON, f"a coordinate 'features_{side}' that is no integers")
     for name in json.loads(result.attrs["measures"]):
         if name in result:

@@ -10,12 +10,12 @@ import numpy as np
 from homolog.plot.cells import Look, draw_bar, draw_cells, draw_marks, look, write_numbers
 from homolog.plot.labels import axis_title, drawn_in, inches_of_cells, label_axis, layer_labels, plain, room_of
 from homolog.results import (
+    arranged,
     by_chance,
     chosen_measure,
     colour_limits,
     is_calibrated,
     is_tested,
-    laid_out,
     marks,
     measure_names,
 )
@@ -85,7 +85,7 @@ def heatmap(
     >>> axes.get_title()
     'cka, n = 50'
     """
-    result = laid_out(result)
+    result = arranged(result, sizes=False)
     name = _drawn(result, measure)
     variable = result[name]
     rows, columns = (layer_labels(result, side) for side in "ab")
@@ -164,7 +164,7 @@ def heatmaps(
     named: dict[str, Any] = dict(given) if many else {"": given}
     panels = []
     for name, given_result in named.items():
-        result = laid_out(given_result)
+        result = arranged(given_result, sizes=False)
         names = list(measures) if measures is not None else measure_names(result)[: 1 if many else None]
         panels += [
             (" ".join([name] * bool(name) + [measure] * (len(names) > 1 or not name)), result, measure)
