@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -52,6 +53,11 @@ class Identified(Identities, Protocol):
 
     def values(self) -> Iterable[Any]:
         """Yield the layers."""
+
+
+def digest_of_row(content: Any) -> bytes:
+    """Return the digest of an input that is one array, from its bytes."""
+    return hashlib.blake2b(content, digest_size=8).digest()
 
 
 def check_pairing(a: Identified, b: Identified, names: Names = ("a", "b")) -> None:

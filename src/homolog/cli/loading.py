@@ -15,7 +15,7 @@ import numpy as np
 
 from homolog import files
 from homolog.activations import Activations, unknown_among
-from homolog.analysis.redundant.reading import check_redundancy
+from homolog.analysis.redundant.reading import checked
 from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
 from homolog.cli.model_names import model_names
@@ -308,7 +308,7 @@ def result(path: Path) -> xarray.Dataset:
         )
     try:
         if kind_of(found) == REDUNDANCY:
-            check_redundancy(found)
+            checked(found)
             return found
         check_told(found)
         measure_names(found)
