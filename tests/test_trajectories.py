@@ -18,6 +18,7 @@ from small_checkpoints import build, examples, moments, saved, weights
 import homolog as hl
 from homolog.extraction import session
 from homolog.trajectories import walk
+from homolog.trajectories.record import Record
 
 FEW = {"measures": ("cka(estimator=debiased)", "cka")}
 
@@ -203,12 +204,46 @@ def test_out_that_cannot_be_gone_on_with_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="got no out"):
         hl.compare_checkpoints(build, folder, examples(), resume=True)
     rows = tmp_path / "rows.jsonl"
-    for content in (b'{"form": "another"}\n', b"nothing\n", b"[]\n", b'{"form": "homolog trajectory rows"}\n'):
+    header = b'{"form": "homolog trajectory rows", "request": {}}\n'
+    of_others = (
+        *(b'{"form": "another"}\n', b"nothing\n", b"[]\n", b'{"form": "homolog trajectory rows"}\n'),
+        *(b'{"prompt": "a", "answer": "b"}', b"nothing", b"\n\nmine", header + b'{"prompt": "a"}'),
+    )
+    for content in of_others:  # also without a line break at the end, as many editors and loops leave it
         rows.write_bytes(content)
         with pytest.raises(ValueError, match="must hold the rows of a trajectory"):
             hl.compare_checkpoints(build, folder, examples(), out=rows, resume=True)
+        assert rows.read_bytes() == content
     with pytest.raises(FileExistsError, match="resume=True"):
         hl.compare_checkpoints(build, folder, examples(), out=rows)
+
+
+def test_nothing_is_cut_off_before_the_file_is_accepted(folder, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    hl.compare_checkpoints(build, folder, examples(), out=rows, **FEW)
+    cut = rows.read_bytes()[:-9]
+    rows.write_bytes(cut)
+    with pytest.raises(ValueError, match="continued with the against"):
+        hl.compare_checkpoints(build, folder, examples(), out=rows, resume=True, against="first", **FEW)
+    assert rows.read_bytes() == cut
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_processes_cannot_write_one_file(folder, tmp_path, resume):
+    """Also where both began before there was a file. The one that comes second leaves it as it is."""
+    rows = tmp_path / "rows.jsonl"
+    first, second = Record(rows, resume=resume), Record(rows, resume=resume)
+    first.begin({"data": "x"})
+    first.add({"checkpoint": "a", "digests": {}})
+    with pytest.raises(BlockingIOError if resume else FileExistsError, match="another process"):
+        second.begin({"data": "x"})
+    second.close()
+    first.close()
+    assert len(rows.read_text().splitlines()) == 2
+    third = Record(rows, resume=True)
+    third.begin({"data": "x"})
+    assert list(third.rows) == ["a"]
+    third.close()
 
 
 def test_one_network_is_made_and_never_more_activations_than_said(folder, monkeypatch):

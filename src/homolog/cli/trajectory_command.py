@@ -110,6 +110,8 @@ def trajectory(
 def _how_to_go_on(rows: Path | None) -> str:
     if rows is None:
         return "nothing was written; with --rows FILE.jsonl and --resume the same command goes on where it was interrupted."
+    if not rows.exists():
+        return "nothing was finished; the same command begins anew."
     return f"what is finished is safe in {str(rows)!r}; the same command with --resume goes on from there."
 
 

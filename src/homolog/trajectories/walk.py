@@ -84,6 +84,7 @@ class Walk:
             place = len(self.checkpoints) - 1
             ends[place] = self._end(place, self.network.opened(self.checkpoints[place]), undo)
         self._learn([taken.activations for taken in ends.values()])
+        undo.callback(self.record.close)
         self.record.begin(request | self._request(ends))
         return ends
 
