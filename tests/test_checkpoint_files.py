@@ -47,6 +47,16 @@ FEW = {"measures": "cka", "against": "last"}
         (["best", "last"], None),
         (["step_1", "last"], None),
         (["step_1_a", "step_1_b"], None),
+        (["stage1_step100", "stage1_step200", "stage2_step50"], None),
+        (["step200-phase1", "step50-phase2"], None),
+        (["stage1_step100", "stage2_step200"], [100, 200]),
+        (["run1_step10", "run2_step10"], None),
+        (["run1", "run2"], None),
+        (["step_100-loss=2", "step_200-loss=1"], [100, 200]),
+        (["step_1000_ema0.99", "step_1000_ema0.999"], None),
+        (["step1k5", "step2k5"], None),
+        (["1k5", "2k"], None),
+        (["batch32_step10", "batch64_step20"], [10, 20]),
     ],
 )
 def test_steps_are_read_from_names(names, steps):
@@ -101,6 +111,27 @@ def test_steps_that_begin_anew_in_each_epoch_are_sorted_by_epoch_first():
     assert [(one.label, one.step) for one in found] == list(
         zip([names[3], names[1], names[2], names[0]], range(4), strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["stage1_step100", "stage1_step200", "stage2_step50"], "begin anew in each stage"),
+        (["run_1/step_100", "run_2/step_50"], "begin anew in each run"),
+        (["step_10.pt", "step_10.safetensors"], "step 10 is there twice"),
+        (["step_1000_ema0.99", "step_1000_ema0.999"], "step 1000 is there twice"),
+    ],
+)
+def test_steps_that_do_not_rise_with_another_number_are_places_under_a_warning(names, why):
+    with pytest.warns(hl.ExtractionWarning, match=f"{why}.*numbered 0, 1, 2 … in this order: {', '.join(names)};"):
+        found = checkpoints_of(dict.fromkeys(names, 0))
+    assert [(one.label, one.step) for one in found] == list(zip(names, range(len(names)), strict=False))
+
+
+@pytest.mark.parametrize("label", ["", " ", "a\ud800", None])
+def test_labels_are_text_as_keys_of_a_mapping_are(label):
+    with pytest.raises(TypeError, match="must be labelled by text or a number"):
+        checkpoints_of([weights(0), weights(1)], steps=[0, 1], labels=[label, "x"])
 
 
 def test_keys_that_are_numbers_are_the_steps_themselves():
@@ -301,7 +332,7 @@ def test_what_cannot_be_checkpoints_is_said(tmp_path):
         (str(tmp_path / "*.pt"), FileNotFoundError, "no checkpoints named like"),
         (tmp_path / "none", FileNotFoundError, "there is no folder, file or glob"),
         ([], ValueError, "at least two, got none"),
-        ([weights(0)], ValueError, "at least two, got 0"),
+        ([weights(0)], ValueError, "at least two, got one, 0: name"),
         (3, TypeError, "checkpoints must be a folder, a glob"),
         ({True: weights(0), 2: weights(1)}, TypeError, "labelled by text or a number"),
         ({1: 3, 2: 4}, TypeError, "checkpoint 1 must be a file, a function without arguments"),

@@ -143,7 +143,10 @@ def locked(folder: Path, lock: str, path: Path) -> Any:
 
 
 def locked_alone(file: IO[bytes]) -> bool:
-    """Take an open file for this process until it is closed; False where another has it. Some disks and systems know no such locks."""
+    """Take an open file for this process until it is closed; False where another has it.
+
+    Some disks and systems know no such locks: there it is True.
+    """
     try:
         import fcntl
     except ImportError:  # Windows

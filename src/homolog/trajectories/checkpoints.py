@@ -14,7 +14,7 @@ from typing import Any
 from homolog.arrays import described
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.names import quoted, shown, writable
-from homolog.trajectories.steps import natural, places_of, steps_of
+from homolog.trajectories.steps import natural, places_of, step_twice, steps_of
 from homolog.trajectories.weight_files import WEIGHT_FILES, is_weights, main_file
 
 FILES = (*WEIGHT_FILES, ".onnx", ".keras", ".npz", ".zarr")
@@ -42,12 +42,12 @@ def checkpoints_of(given: Any, steps: Any = None, labels: Any = None) -> list[Ch
         labels is not None or any(isinstance(one.source, str | PathLike) for one in found) or isinstance(given, Mapping)
     )
     if len(found) < 2:
+        got = f"one, {shown(found[0].label)}" if found else "none"
         raise ValueError(
-            f"checkpoints must be at least two, got {listed(one.label for one in found) or 'none'}: name a folder or a glob that "
-            f"finds several, or a list."
+            f"checkpoints must be at least two, got {got}: name a folder or a glob that finds several, or a list."
         )
     if labels is not None:
-        texts = [str(label) for label in _one_each(labels, found, "labels")]
+        texts = [_label(label) for label in _one_each(labels, found, "labels")]
         found = [replace(one, label=text) for one, text in zip(found, texts, strict=True)]
     names = [one.label for one in found]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -92,16 +92,17 @@ def _named(names: list[str]) -> list[float] | None:
 def _positions(found: list[Checkpoint], *, named: bool) -> list[float]:
     """Return the places of checkpoints in the order of epoch and step, or in which they were given, under a warning."""
     labels = [one.label for one in found]
-    places = places_of(labels) if named else None
-    numbers: list[float] = list(range(len(found)) if places is None else places)
-    if places is None:
-        why, remedy = (
-            "nothing tells at which step of training the checkpoints were saved",
-            "or a mapping step → checkpoint",
-        )
+    found_places = places_of(labels) if named else None
+    twice = step_twice(labels) if named else None
+    numbers: list[float] = list(range(len(found)) if found_places is None else found_places[0])
+    remedy = "or a mapping step → checkpoint"
+    if found_places is not None:
+        remedy = f"counted over all {found_places[1]}s"
+        why = f"the steps in the names of the checkpoints begin anew in each {found_places[1]}"
+    elif twice is not None:
+        why = f"step {twice:g} is there twice, by the names of the checkpoints"
     else:
-        remedy = "counted over all epochs"
-        why = "the steps in the names of the checkpoints begin anew in each epoch"
+        why = "nothing tells at which step of training the checkpoints were saved"
     order = listed(label for _, label in sorted(zip(numbers, labels, strict=True)))
     message = f"{why}, so that they are numbered 0, 1, 2 … in this order: {order}; pass steps=, {remedy}."
     give([Caution(ExtractionWarning, message)])

@@ -14,9 +14,10 @@ from homolog.diagnostics import Caution
 from homolog.engine.result import measure_attributes
 from homolog.inference.uncertainty import MEANINGS
 from homolog.result_kinds import TRAJECTORY
+from homolog.trajectories.comparing import COMPANIONS
 from homolog.trajectories.sameness import same_networks
 from homolog.trajectories.settling import settled_steps
-from homolog.trajectories.walk import COMPANIONS, LAST, Row, Walk, as_array
+from homolog.trajectories.walk import LAST, Row, Walk, as_array
 
 if TYPE_CHECKING:
     import xarray
