@@ -166,8 +166,9 @@ def test_what_cannot_be_told_is_said_plainly(values, sentence):
         (
             [1, 1, 2, 3, 4, 4, 4, 5, 6],
             8,
-            "Layers are within 1 % of their final value from different steps on: block0 and block1 from step 10, block2 from "
-            "step 20, block3 from step 30, block4 to block6 from step 40, block7 from step 50, block8 from step 60.",
+            "Layers are within 1 % of their final value from different steps on: layers block0 and block1 from step 10, "
+            "layer block2 from step 20, layer block3 from step 30, layers block4 to block6 from step 40, layer block7 from step "
+            "50, layer block8 from step 60.",
         ),
         (
             [30 - place for place in range(30)],

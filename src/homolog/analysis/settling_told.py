@@ -147,4 +147,4 @@ def _one_by_one(result: xarray.Dataset, near: Near, found: np.ndarray) -> str:
 
 def _in_a_row(names: Names, places: np.ndarray) -> str:
     first, last = shown(names[places[0]]), shown(names[places[-1]])
-    return first if len(places) == 1 else f"{first} {'and' if len(places) == 2 else 'to'} {last}"
+    return f"layer {first}" if len(places) == 1 else f"layers {first} {'and' if len(places) == 2 else 'to'} {last}"
