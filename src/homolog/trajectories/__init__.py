@@ -95,7 +95,7 @@ def compare_checkpoints(
         `step`; `checkpoint`, the labels; `settled_step` (layer), the first step from which on a layer stays within 1 % of its
         final value by the first measure; `same_as` (step), the earlier checkpoint that is the same network, "" for none, and
         `same_by`: its "weights" are equal, or equal as "weights rounded to float16" or to bfloat16, or its "outputs" are equal
-        to rounding.
+        to rounding; where there are any, `repeats` (layer), the earlier layer that a layer equals in every checkpoint.
 
     Raises
     ------

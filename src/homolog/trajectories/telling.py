@@ -9,6 +9,9 @@ from typing import Any
 from homolog import diagnostics
 from homolog.diagnostics import Caution, ExtractionWarning, HomologWarning, give, listed
 
+NOT_FINITE = "NaN or infinity in checkpoint"
+"""How it is said of a checkpoint that its training diverged."""
+
 
 def tell(told: Iterable[warnings.WarningMessage], rows: Sequence[Mapping[str, Any]]) -> list[Caution]:
     """Give the warnings of all extractions and comparisons, of each kind the first with the number of the others."""
@@ -35,8 +38,8 @@ def _not_finite(rows: Sequence[Mapping[str, Any]]) -> list[Caution]:
     layers = list(dict.fromkeys(name for names in broken.values() for name in names))
     one, single = len(broken) == 1, len(layers) == 1
     message = (
-        f"layer{'' if single else 's'} {listed(layers)} hold{'s' if single else ''} NaN or infinity in "
-        f"checkpoint{'' if one else 's'} {listed(broken)}, as where training diverged, so that values with "
+        f"layer{'' if single else 's'} {listed(layers)} hold{'s' if single else ''} {NOT_FINITE}"
+        f"{'' if one else 's'} {listed(broken)}, as where training diverged, so that values with "
         f"{'it' if one else 'them'} are NaN: leave {'this checkpoint' if one else 'these checkpoints'} out."
     )
     return [Caution(ExtractionWarning, message)]
@@ -44,8 +47,6 @@ def _not_finite(rows: Sequence[Mapping[str, Any]]) -> list[Caution]:
 
 def _first(messages: Sequence[str]) -> str:
     more = len(messages) - 1
-    return (
-        messages[0]
-        if not more
-        else f"{messages[0].removesuffix('.')} (and {more} more warning{'s' * (more > 1)} of this kind)."
-    )
+    if not more:
+        return messages[0]
+    return f"{messages[0].removesuffix('.')} (and {more} more warning{'s' * (more > 1)} of this kind)."
