@@ -359,11 +359,11 @@ def test_small_layers_are_compared_together_and_large_ones_alone(monkeypatch):
     monkeypatch.setattr(comparing, "compare", counted)
     x = np.random.default_rng(0).normal(size=(2, 40, 30, 3))
     given = [{f"l{place}": layer for place, layer in enumerate(each)} for each in x]
-    hl.compare_checkpoints(None, given, None, measures="cka", against="last", steps=[0, 1])
+    hl.compare_checkpoints(None, given, None, measures="cka(estimator=debiased)", against="last", steps=[0, 1])
     assert asked == [[40, 40], [40, 40]]
     asked.clear()
     monkeypatch.setattr(comparing, "_TOGETHER", 8 * 30 * 3 * 5)
-    hl.compare_checkpoints(None, given, None, measures="cka", against="last", steps=[0, 1])
+    hl.compare_checkpoints(None, given, None, measures="cka(estimator=debiased)", against="last", steps=[0, 1])
     assert asked == [[5, 5]] * 16
 
 

@@ -44,9 +44,9 @@ class Found:
             one, two = {name: present[name] for name in group}, {name: other[name] for name in group}
             equal = {name: are_equal(one[name], two[name]) for name in group}
             self.equal.setdefault(reference, {}).update(equal)
-            finite = [{name: each[name] for name in group if name not in leave} for each in (one, two)]
-            if finite[0]:
-                self._compare(label, reference, *finite, memory)
+            one, two = ({name: each[name] for name in group if name not in leave} for each in (one, two))
+            if one:
+                self._compare(label, reference, one, two, memory)
 
     def _compare(self, label: str, reference: str, one: dict[str, Any], two: dict[str, Any], memory: str | int) -> None:
         names = f"checkpoint {label}", f"the {reference} checkpoint"

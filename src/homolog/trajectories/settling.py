@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def renumbered(result: xarray.Dataset) -> dict[float, float] | None:
     """
     found = json.loads(result.attrs.get("steps", "{}"))
     now = np.asarray(result["step"].values, dtype=float)
-    labels = result["checkpoint"].values if "checkpoint" in result.coords else []
+    labels: Any = result["checkpoint"].values if "checkpoint" in result.coords else []
     if found and all(str(label) in found for label in labels) and len(labels) == len(now):
         before = [float(found[str(label)]) for label in labels]
     elif len(found) == len(now):
