@@ -331,6 +331,9 @@ def test_tables_and_parts_of_a_trajectory(tmp_path):
         "All values",
     ):
         assert heading in page
+    assert "All lines end where the last checkpoint" in page
+    page = hl.report(result.isel(step=slice(0, 2)), tmp_path / "part.html").read_text(encoding="utf-8")
+    assert "All lines end where the last checkpoint" not in page  # it is not there
 
 
 @pytest.fixture(autouse=True)
@@ -361,6 +364,11 @@ def test_many_layers_have_a_bar_of_colours_and_names_are_no_mathematics():
     assert ax.get_legend() is None
     (bar,) = [other for other in ax.figure.axes if other is not ax]
     assert [text.get_text() for text in bar.get_yticklabels()] == ["block0", "block19", "block39"]
+    long = [f"model.layers.{i}.self_attention.output_projection" for i in range(6)]
+    ax = hl.plot.trajectory(made(settling_at(range(2, 8))).assign_coords(layer=["embed", *long[1:]]))
+    written = [line.get_label() for line in ax.get_lines()]
+    assert len(set(written)) == 6
+    assert max(map(len, written)) <= 20
     odd = made(settling_at([2, 3])).assign_coords(layer=["$x", "a\x1b[31m"])
     ax = hl.plot.trajectory(odd)
     assert [line.get_label() for line in ax.get_lines()] == [r"\$x", "a [31m"]
