@@ -52,10 +52,15 @@ def test_a_part_of_the_models_is_told_where_it_is_the_same_on_both_sides():
     found = looked_up(pair_table(part))
     for a, b in itertools.combinations(["m0", "m1", "m5"], 2):
         assert found[frozenset([a, b])] == float(GIVEN[pair_table(GIVEN).columns[2]].sel(model_a=a, model_b=b))
+    twice = part.isel(model_a=[0, 0, 1, 2], model_b=[2, 1, 0, 0])  # the same model is taken once
+    assert looked_up(pair_table(twice)) == found
     for wrong, sentence in [
         (GIVEN.sel(model_a=["m0", "m1", "m2"]), "same models in rows and columns, got 'm3', .* on one side alone"),
-        (GIVEN.isel(model_a=0), r"must keep both dimensions, model_a and model_b, got .* select with lists"),
-        (GIVEN.isel(model_a=[0, 0, 1], model_b=[0, 0, 1]), "different names, got 'm0' twice"),
+        (GIVEN.isel(model_a=0), r"must keep its dimensions model_a and model_b, got .* select with lists"),
+        (
+            GIVEN.assign_coords(model_a=["m0", "m0", *GIVEN.model_a.values[2:]]),
+            "must hold each model_a once, got different ones called 'm0'",
+        ),
         (GIVEN.isel(model_a=[0, 1, 2], model_b=[0, 1, 1]), "got 'm2' on one side alone"),
     ]:
         for reader in (hl.summary, pair_table):
@@ -186,3 +191,13 @@ def test_equal_models_of_a_known_scale_are_equal_whatever_rounding_leaves():
         hl.permanova(given, [0, 0, 1, 1])
     with pytest.raises(ValueError, match="all equal"):
         hl.permanova(1 - 1e-11 * (1 - of_groups("aabb")), [0, 0, 1, 1])
+
+
+def test_tensors_of_small_floats_are_taken_and_masks_are_kept():
+    torch = pytest.importorskip("torch")
+    values = torch.tensor([[1, 0.5, 0.25], [0.5, 1, 0.75], [0.25, 0.75, 1]])
+    expected = hl.embed(values.numpy()).position.values
+    np.testing.assert_array_equal(hl.embed(values.bfloat16()).position.values, expected)
+    hidden = np.ma.masked_array(values.numpy(), mask=[[0, 1, 0], [1, 0, 0], [0, 0, 0]])
+    with pytest.raises(ValueError, match="must be finite for every pair of models, got none for '0' and '1'"):
+        hl.embed(hidden)

@@ -92,7 +92,7 @@ def test_too_few_permutations_decide_nothing():
         result[f"{DEBIASED}_{kind}"].attrs.pop("method")
     found = hl.summary(result)
     assert found.sentences[1].startswith("Nothing here decides whether layers are more alike than chance allows")
-    assert "n_permutations=199" in found.sentences[-1]
+    assert "n_permutations=999" in found.sentences[-1]
     for kind in ("p", "p_fdr"):
         result[f"{DEBIASED}_{kind}"].attrs["method"] = "moments"  # whose smallest p is that of one order among all
     assert hl.summary(result).sentences[1].startswith("No better than chance")
@@ -369,7 +369,10 @@ def test_no_value_at_all():
 
 def test_a_result_that_was_joined_or_lacks_a_side_is_refused():
     result = made(in_order(4, 4))
-    with pytest.raises(ValueError, match=r"a summary is of one comparison, got a result over epoch"):
+    with pytest.raises(
+        ValueError,
+        match=r"needs one result of homolog.compare, got several over epoch: select one",
+    ):
         hl.summary(xarray.concat([result, result], "epoch"))
     with pytest.raises(ValueError, match="must keep its dimensions"):
         hl.summary(result.isel(layer_a=0))
@@ -378,7 +381,9 @@ def test_a_result_that_was_joined_or_lacks_a_side_is_refused():
 
 
 def test_odd_results_have_a_summary_too():
-    assert "0 layers of base" in hl.summary(made(in_order(4, 4)).isel(layer_a=[])).sentences[0]
+    for side in ("layer_a", "layer_b"):
+        with pytest.raises(ValueError, match=f"must keep at least one entry along {side}"):
+            hl.summary(made(in_order(4, 4)).isel({side: []}))
     assert "values ∞" in str(hl.summary(made(np.full((2, 2), np.inf), measure="own", range="[0.0, null]")))
     assert "compared with itself" in hl.summary(made([[1.0]], same_model=np.int32(1), model_b="base")).sentences[0]
     with pytest.raises(ValueError, match="got a result without any"):

@@ -79,4 +79,4 @@ def test_info_tells_what_a_result_says(files, capsys, tmp_path):
 
 def test_info_of_a_selected_side_says_why_there_is_none(files, capsys):
     made(in_order(5, 5)).isel(layer_a=0).to_netcdf("part.nc")
-    assert "note: there is no summary: a result must keep its dimensions" in told(capsys, "info", "part.nc").err
+    assert "summary: a result of homolog.compare must keep its dimensions" in told(capsys, "info", "part.nc").err

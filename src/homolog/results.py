@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,19 @@ import numpy as np
 from homolog.arrays import described
 from homolog.names import SHORT_NAMES, plain_name, quoted
 from homolog.result_kinds import COMPARISON, check_kind
+from homolog.whole_results import (
+    Check,
+    cautions,
+    check_dimensions,
+    check_variable,
+    holds,
+    in_memory,
+    number,
+    refuse,
+    text,
+    texts,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -25,7 +38,7 @@ ALPHA = 0.01
 
 
 UNITS = ("n_units", "rows_in_groups")
-"""Attributes of results over rows that belong together: how many units these are, or, where only sums are known, that they do."""
+"""Attributes of results over rows that belong together: how many units these are, or, in files of before, that they do."""
 
 
 def independent_rows(result: xarray.Dataset) -> bool:
@@ -119,34 +132,37 @@ def without_diagonal(result: xarray.Dataset, name: str) -> xarray.Dataset:
 
 
 def arranged(result: xarray.Dataset) -> xarray.Dataset:
-    """Return a result with the layers of a in rows, as `homolog.compare` gives it and readers turn it."""
-    if type(result).__name__ != "Dataset":
-        return result
-    sides = [side for side in ("a", "b", "layer_a", "layer_b") if side in result.dims]
-    return result.transpose(..., *sides)
+    """Return a comparison in memory with the layers of a in rows; raise where a selection left out what reading needs."""
+    check_kind(result, COMPARISON)
+    measure_names(result)
+    sides = ("a", "b") if of_many(result) else ("layer_a", "layer_b")
+    check_dimensions(result, COMPARISON, sides)
+    check_result(result)
+    return in_memory(result).transpose(..., *sides)
+
+
+def of_many(result: xarray.Dataset) -> bool:
+    """Say whether a comparison is of many models, also where a selection dropped one of its dimensions."""
+    return "models" in result.attrs or bool({"a", "b"} & set(result.dims))
 
 
 def two_models(result: xarray.Dataset) -> None:
     """Raise unless a result holds the layers of two models in its two dimensions."""
     check_kind(result, COMPARISON)
     measure_names(result)
-    if "a" in result.dims:
+    if of_many(result):
         models = ", ".join(json.loads(result.attrs["models"]))
         raise ValueError(
             f"this needs two models, got a result of many: choose with homolog.between(result, ...) of {models}."
         )
-    if not {"layer_a", "layer_b"} <= set(result.dims):
-        raise ValueError(
-            f"a result must keep its dimensions layer_a and layer_b, got {', '.join(map(str, result.dims)) or 'none'}: select "
-            f"with lists, result.sel(layer_a=[name])."
-        )
+    check_dimensions(result, COMPARISON, ("layer_a", "layer_b"))
 
 
 def many_models(result: xarray.Dataset) -> None:
     """Raise unless a result holds many models."""
     check_kind(result, COMPARISON)
     measure_names(result)
-    if "a" not in result.dims:
+    if not of_many(result):
         raise ValueError(
             "a result must be of many models, got one of two: compare a mapping of models, {'seed 0': layers, 'seed 1': layers}."
         )
@@ -227,21 +243,21 @@ def check_result(result: xarray.Dataset, *, joined: bool = False) -> None:
 
     Results that were `joined` have a dimension more.
     """
-    many = "a" in result.dims
+    many = of_many(result)
     needed = _ATTRIBUTES | (_MANY if many else _TWO)
     endings = {str(name).rpartition("_")[2] for name in result.data_vars if "companion_of" in result[name].attrs}
-    needed |= {"n_permutations": _whole(1)} if _permuted(result) else {}
-    needed |= {"level": _number(0, 1), "interval": _text} if "low" in endings else {}
+    needed |= {"n_permutations": whole_number(1)} if _permuted(result) else {}
+    needed |= {"level": number(0, 1), "interval": text} if "low" in endings else {}
     optional = {name: check for name, check in _OPTIONAL.items() if name in result.attrs}
     for name, check in (needed | optional).items():
         _check_attribute(result.attrs, name, check, "an attribute")
     sides = ("a", "b") if many else ("layer_a", "layer_b")
     for name in [f"{what}_{side}" for what in ("layer", "features", *(["model"] if many else [])) for side in "ab"]:
         if name not in result.coords:
-            _refuse(f"no coordinate {name!r}")
+            refuse(COMPARISON, f"no coordinate {name!r}")
     for side in "ab":
         if result[f"features_{side}"].dtype.kind not in "iu":
-            _refuse(f"a coordinate 'features_{side}' that is no integers")
+            refuse(COMPARISON, f"a coordinate 'features_{side}' that is no integers")
     for name in json.loads(result.attrs["measures"]):
         if name in result:
             _check_variable(result, name, None if joined else sides)
@@ -257,59 +273,25 @@ def _check_variable(result: xarray.Dataset, name: str, sides: tuple[str, str] | 
     for check_name, check in _OF_MEASURES.items():
         _check_attribute(result[name].attrs, check_name, check, f"an attribute of {quoted(name)}")
     if companion(result, name, "p_fdr") is not None and f"{name}_p" not in result:
-        _refuse(f"no variable {quoted(f'{name}_p')} beside its adjusted ones")
+        refuse(COMPARISON, f"no variable {quoted(f'{name}_p')} beside its adjusted ones")
     companions = [other for other in result.data_vars if result[other].attrs.get("companion_of") == name]
     for variable in (name, *companions):
-        found = result[variable]
-        # A selection may have dropped a side, which whoever needs it says.
-        if found.dtype.kind != "f" or (sides is not None and not set(found.dims) <= set(sides)):
-            _refuse(f"a variable {quoted(variable)} of {found.dtype} over {', '.join(map(str, found.dims))}")
+        if result[variable].dtype.kind != "f":
+            refuse(COMPARISON, f"a variable {quoted(variable)} of {result[variable].dtype}")
+        if sides is not None:
+            check_variable(result, COMPARISON, str(variable), sides)
 
 
-def _check_attribute(attributes: Mapping[Any, Any], name: str, check: Callable[[Any], bool], what: str) -> None:
+def _check_attribute(attributes: Mapping[Any, Any], name: str, check: Check, what: str) -> None:
     if name not in attributes:
-        _refuse(f"{what} {name!r} missing")
-    try:
-        fine = check(attributes[name])
-    except (ValueError, TypeError, RecursionError, OverflowError):
-        fine = False
-    if not fine:
-        _refuse(f"{what}, {name!r}, of another kind ({quoted(attributes[name])[:60]})")
-
-
-def _refuse(got: str) -> None:
-    raise ValueError(f"a result must be as homolog.compare wrote it, got {got}: compare again.")
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _number(low: float, high: float = math.inf) -> Callable[[Any], bool]:
-    def check(value: Any) -> bool:
-        return isinstance(value, int | float | np.number) and math.isfinite(value) and bool(low <= value <= high)
-
-    return check
-
-
-def _whole(low: float, high: float = math.inf) -> Callable[[Any], bool]:
-    inside = _number(low, high)
-    return lambda value: inside(value) and float(value).is_integer()
-
-
-def _texts(value: Any) -> bool:
-    found = json.loads(value)
-    return isinstance(found, list) and all(map(_text, found))
-
-
-def _cautions(value: Any) -> bool:
-    found = json.loads(value)
-    return isinstance(found, list) and all(isinstance(c, list) and len(c) == 2 and all(map(_text, c)) for c in found)
+        refuse(COMPARISON, f"{what} {name!r} missing")
+    if not holds(check, attributes[name]):
+        refuse(COMPARISON, f"{what}, {name!r}, of another kind ({quoted(attributes[name])[:60]})")
 
 
 def _notes(value: Any) -> bool:
     found = json.loads(value)
-    return isinstance(found, dict) and all(map(_text, found.values()))
+    return isinstance(found, dict) and all(map(text, found.values()))
 
 
 def _models(value: Any) -> bool:
@@ -319,38 +301,38 @@ def _models(value: Any) -> bool:
 
 def _range(value: Any) -> bool:
     low, high = json.loads(value)
-    return all(end is None or _number(-math.inf)(end) for end in (low, high))
+    return all(end is None or number()(end) for end in (low, high))
 
 
-_ATTRIBUTES: dict[str, Callable[[Any], bool]] = {
-    "measures": _texts,
-    "n_examples": _whole(1),
-    "same_model": _whole(0, 1),
-    "homolog_version": _text,
-    "warnings": _cautions,
+_ATTRIBUTES: dict[str, Check] = {
+    "measures": texts,
+    "n_examples": whole_number(1),
+    "same_model": whole_number(0, 1),
+    "homolog_version": text,
+    "warnings": cautions,
 }
-_TWO: dict[str, Callable[[Any], bool]] = {
-    "model_a": _text,
-    "model_b": _text,
+_TWO: dict[str, Check] = {
+    "model_a": text,
+    "model_b": text,
     "activations_a": _notes,
     "activations_b": _notes,
 }
-_MANY: dict[str, Callable[[Any], bool]] = {"models": _models}
-_OPTIONAL: dict[str, Callable[[Any], bool]] = {
-    "n_permutations": _whole(1),
-    "n_orders": _whole(1),
-    "level": _number(0, 1),
-    "interval": _text,
-    "alpha": _number(0, 1),
-    "all_pairs": _whole(0, 1),
+_MANY: dict[str, Check] = {"models": _models}
+_OPTIONAL: dict[str, Check] = {
+    "n_permutations": whole_number(1),
+    "n_orders": whole_number(1),
+    "level": number(0, 1),
+    "interval": text,
+    "alpha": number(0, 1),
+    "all_pairs": whole_number(0, 1),
     "row_identity": lambda value: value in ("example ids", "digests of inputs", "one model", "unknown"),
 }
-_OF_MEASURES: dict[str, Callable[[Any], bool]] = {
+_OF_MEASURES: dict[str, Check] = {
     "kind": lambda value: value in ("similarity", "distance"),
     "range": _range,
-    "symmetric": _whole(-1, 1),
-    "formula": _text,
-    "reference": _text,
+    "symmetric": whole_number(-1, 1),
+    "formula": text,
+    "reference": text,
 }
 
 

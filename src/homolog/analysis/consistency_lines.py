@@ -9,8 +9,9 @@ import numpy as np
 
 from homolog.inference.pvalues import false_discovery
 from homolog.names import shown
-from homolog.result_kinds import CONSISTENCY, check_kind
+from homolog.result_kinds import CONSISTENCY
 from homolog.results import chosen_measure, written_probability
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     import pandas
@@ -24,7 +25,7 @@ FEWEST_FOR_ODD = 3
 
 def consistency_lines(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return what the consistency of data sets says, for `homolog.summary`."""
-    check_whole(result)
+    result = whole(result, CONSISTENCY)
     chosen_measure(result, measure)
     told = [_compared(result), *_agreement(result), _moved(result)]
     told += [f"Caution: {message}" for _, message in json.loads(result.attrs.get("warnings", "[]"))]
@@ -34,18 +35,6 @@ def consistency_lines(result: xarray.Dataset, measure: str | None = None) -> lis
     )
     told.append("Next, to see where data sets agree: homolog.plot.consistency(result)")
     return told
-
-
-def check_whole(result: xarray.Dataset) -> None:
-    """Raise unless a result is one of `homolog.consistency`, over two data sets at least on both sides."""
-    check_kind(result, CONSISTENCY)
-    found = result.get("correlation")
-    lost = found is None or set(found.dims) != {"dataset_a", "dataset_b"}
-    if lost or list(result.dataset_a.values) != list(result.dataset_b.values) or result.sizes["dataset_a"] < 2:
-        raise ValueError(
-            "a result of homolog.consistency must have the same data sets on both sides, got a part of one: select the same "
-            "data sets before homolog.consistency."
-        )
 
 
 def _compared(result: xarray.Dataset) -> str:
@@ -154,7 +143,7 @@ def dataset_table(result: xarray.Dataset, measure: str | None = None) -> pandas.
     """Return every pair of data sets once, the most alike first."""
     import pandas
 
-    check_whole(result)
+    result = whole(result, CONSISTENCY)
     chosen_measure(result, measure)
     first, second = np.triu_indices(result.sizes["dataset_a"], 1)
     names = result.dataset_a.values.astype(str)
@@ -168,7 +157,7 @@ def pairs_of_models(result: xarray.Dataset) -> pandas.DataFrame:
     """Return every pair of models with its value on each data set, those that change place most first."""
     import pandas
 
-    check_whole(result)
+    result = whole(result, CONSISTENCY)
     table: dict[str, Any] = {"model": result.model.values, "other model": result.other_model.values}
     table |= {
         f"on {name}": values for name, values in zip(result.dataset.values, result.similarity.values, strict=True)

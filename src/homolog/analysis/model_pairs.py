@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
-from homolog.arrays import described
+from homolog.arrays import described, to_numpy
 from homolog.diagnostics import AsymmetryWarning, Caution, listed
 from homolog.names import quoted
-from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, TAKEN_BY, check_kind, is_title, kind_of
-from homolog.results import chosen_measure, measure_names
+from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, TAKEN_BY, is_title, kind_of
+from homolog.results import chosen_measure
+from homolog.whole_results import whole
 
 ROUNDING = 1e-5
 """What counts as rounding, as a share of the scale of the values, as of sums in float32."""
@@ -143,6 +145,8 @@ def _refuse_names(names: Any) -> None:
 
 
 def _of_dataset(result: Any, measure: str | None, calibrated: bool) -> Given:
+    if kind_of(result) == MODEL_SIMILARITY:
+        result = in_one_order(result)
     if not {"model_a", "model_b"} <= set(result.dims):
         dimensions = ", ".join(map(str, result.dims)) or "none"
         remedy = "reduce it with homolog.model_similarity(result)"
@@ -206,14 +210,7 @@ def _places(rows: list[str], columns: list[str]) -> list[int]:
 
 def in_one_order(result: Any) -> Any:
     """Return similarities of models, a Dataset, with rows and columns in the order of the rows."""
-    check_kind(result, MODEL_SIMILARITY)
-    for name in measure_names(result):
-        if set(result[name].dims) != {"model_a", "model_b"}:
-            raise ValueError(
-                f"similarities must keep both dimensions, model_a and model_b, got {quoted(name)} over "
-                f"{', '.join(map(str, result[name].dims)) or 'none'}: select with lists, result.sel(model_a=[name, ...])."
-            )
-    result = result.transpose("model_a", "model_b", ...)
+    result = whole(result, MODEL_SIMILARITY)
     rows, columns = ([str(name) for name in result[side].values] for side in ("model_a", "model_b"))
     if len(set(rows)) < len(rows):
         twice = next(name for name in rows if rows.count(name) > 1)
@@ -230,6 +227,7 @@ def _numbers(values: Any) -> np.ndarray:
             f"homolog.model_similarity(homolog.compare(models))."
         )
     with contextlib.suppress(TypeError, ValueError, KeyError, IndexError, AttributeError):
+        values = to_numpy(values) if is_array_api_obj(values) and not isinstance(values, np.ndarray) else values
         if not np.iscomplexobj(values):
             found = np.ma.filled(np.ma.asarray(values).astype(float), np.nan)
     if found is None or found.ndim == 0:

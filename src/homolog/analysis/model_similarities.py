@@ -16,7 +16,7 @@ from homolog.diagnostics import Caution, give, left_out_inputs, no_value_in_mode
 from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
 from homolog.inference.pvalues import ROUNDING
-from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, check_kind
+from homolog.result_kinds import MODEL_SIMILARITY
 from homolog.results import UNITS, arranged, chosen_measure, companion, measure_names, no_order_tells
 
 if TYPE_CHECKING:
@@ -102,7 +102,6 @@ def model_similarity(
     import xarray
 
     check_way(by)
-    check_kind(result, COMPARISON)
     result = arranged(result)
     inputs = same_networks.inputs_in(result)
     names = measure_names(result) if measure is None else [chosen_measure(result, measure)]

@@ -31,7 +31,6 @@ from homolog.results import (
     measure_names,
     models_in,
     told_examples,
-    two_models,
 )
 
 if TYPE_CHECKING:
@@ -117,18 +116,11 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
             told.append(command(Step("trajectory", chosen_measure(result, measure)), result))
         return Summary(tuple(map(printable, told)))
     result = arranged(result)
-    if type(result).__name__ != "Dataset" or "a" not in result.dims:
-        two_models(result)
     if not measure_names(result):
         raise ValueError(
             "a summary is of a measure, got a result without any: keep one of the measures that were compared."
         )
     name = chosen_measure(result, measure)
-    if result[name].ndim != 2:
-        dimensions = ", ".join(map(str, result[name].dims))
-        raise ValueError(
-            f"a summary is of one comparison, got a result over {dimensions}: select one with result.isel(...)."
-        )
     found = views(result, name)
     if not found and models_in(result):  # one of many is left
         (model,) = models_in(result)
@@ -140,7 +132,7 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
         )
     sentences: list[str | None] = [_compared(result, name, found), *same_networks.sentences(result)]
     sentences += [*_of_many(found), as_wholes(result, name)] if "a" in result.dims else _of_two(found[0])
-    sentences.append(calibrated_matches(found))
+    sentences += [rules.other_modules(found), calibrated_matches(found)]
     layers = {title: names.tolist() for view in found for title, names in zip(view.titles, view.layers, strict=True)}
     sentences += [sink_sentence(result, layers), biased(result, name, found), cautions(result, name, found)]
     sentences.append(command(next_step(result, name, found), result))
@@ -205,12 +197,13 @@ def in_python(step: Step, result: xarray.Dataset) -> str:
     if "n_batches" in result.attrs:  # of two models in one pass, which kept no rows to ask more of
         given = ", ".join(f"homolog.extract({model}, data)" for model in given.split(", "))
     compare = f"homolog.compare({given}, measures={repr(step.measure) if registered(step.measure) else '...'}"
+    calibrate = "calibrate=True" if "alpha" in result.attrs else "null='permutation'"
     diagnose = f"homolog.diagnose({'a, b' if given == 'models' else given})"
     commands = {
         "diagnose": diagnose,
         "pairing": diagnose,
-        "test": f"{compare}, null='permutation')",
-        "more permutations": f"{compare}, null='permutation', n_permutations={step.permutations})",
+        "test": f"{compare}, {calibrate})",
+        "more permutations": f"{compare}, {calibrate}, n_permutations={step.permutations})",
         "interval": f"{compare}, interval=True)",
         "mean": "homolog.plot.heatmap(homolog.mean_over_models(result))",
         "report": "homolog.report(result, 'report.html')",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from homolog.analysis.summary_rules import NULL_LEVEL, unlike_chance
 from homolog.analysis.summary_views import View, number, short, span, unbiased
 from homolog.analysis.summary_views import views as views_of
 from homolog.diagnostics import listed
-from homolog.results import companion, independent_rows, measure_names, no_order_tells
+from homolog.results import ALPHA, companion, independent_rows, measure_names, no_order_tells
 
 if TYPE_CHECKING:
     import xarray
@@ -42,6 +43,8 @@ NO_CONSEQUENCE = {"AsymmetryWarning", "DistortedMapWarning", "NullLevelWarning",
 """Warnings of what the summary says in a sentence of its own, and of time and memory."""
 FEW_EXAMPLES = 100
 """Examples below which a summary says that values may be imprecise."""
+WARNED = 0.05
+"""The level of adjusted p-values of which warnings say how many permutations reach it."""
 MOST = 3
 """Warnings that are told; the others are counted."""
 
@@ -167,14 +170,24 @@ def next_step(result: xarray.Dataset, measure: str, views: Sequence[View]) -> St
         if no_order_tells(result):
             return Step("report", measure)
         if any(view.undecided.any() for view in views):
-            more = 10 * int(result.attrs.get("n_permutations", 99)) + 9
-            return Step("more permutations", measure, more)
+            return Step("more permutations", measure, _more_permutations(result, views))
         return Step("pairing", measure)
-    if not tested and not averaged and not views[0].same:
+    if not tested and not averaged and not views[0].same and not any(view.without_p for view in views):
         return Step("test", measure)
     names = views[0].layers[0].tolist()
-    if "a" in result.dims and all(side.tolist() == names for view in views for side in view.layers):
+    told_by_names = all(view.names_tell for view in views)
+    if "a" in result.dims and told_by_names and all(side.tolist() == names for view in views for side in view.layers):
         return Step("mean", measure)
     if interval is None and not averaged and sum(int(view.known.sum()) for view in views) == 1:
         return Step("interval", measure)
     return Step("report", measure)
+
+
+def _more_permutations(result: xarray.Dataset, views: Sequence[View]) -> int:
+    """Return how many permutations suffice: for one pair among all by what warnings ask, and by this summary for those found."""
+    found = [view.smallest & view.known for view in views]
+    pairs = sum(int(view.known.sum()) for view in views)
+    smallest = max(sum(int(each.sum()) for each in found), 1)
+    present = int(result.attrs.get("n_permutations", 99))
+    enough = max(math.ceil(pairs / WARNED), math.ceil(pairs / smallest / ALPHA), 1000) - 1
+    return enough if enough > present else 10 * present + 9

@@ -56,6 +56,8 @@ def identified(views: Sequence[View]) -> str | None:
     """Say how often the best match in another model is the layer of the same name."""
     if not any(map(unlike_chance, views)):
         return None
+    if not all(view.names_tell for view in views):
+        return _orders(views)
     tallies = [tally(view.layers, view.scores) for view in views if not view.same]
     right, chances, decisions = (float(sum(each)) for each in zip(*tallies, strict=True))
     if not decisions:
@@ -80,6 +82,8 @@ def _orders(views: Sequence[View]) -> str | None:
 def over_models(views: Sequence[View]) -> str | None:
     """Say which layers are most and least alike over all pairs of models."""
     if views[0].likeness is None or not any(map(unlike_chance, views)) or len(views) < 2:
+        return None
+    if not all(view.names_tell for view in views):
         return None
     found: dict[str, list[tuple[float, float]]] = {}
     for view in views:
@@ -124,6 +128,8 @@ def odd_model(views: Sequence[View]) -> str | None:
 
 def _shared(views: Sequence[View]) -> set[str]:
     """Return the layers that have a value with their namesake in every pair of models: means are over the same layers."""
+    if not all(view.names_tell for view in views):
+        return set()
     return set.intersection(
         *({str(view.layers[0][i]) for i, _ in np.argwhere(view.namesakes & view.known)} for view in views)
     )

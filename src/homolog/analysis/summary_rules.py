@@ -231,7 +231,7 @@ def _where(view: View) -> str:
         found, example = groups
         what = f"is in the group of the same name, such as {example},"
     able = found[rows].any(axis=1)
-    if able.mean() < 0.5:
+    if able.mean() < 0.5 or not view.names_tell:
         return ""
     equal = view.equal[rows]
     hits = float(((found[rows] & equal).sum(axis=1) / equal.sum(axis=1))[able].sum())
@@ -253,7 +253,7 @@ def same_names(view: View) -> str | None:
     """Say which layers of the same name differ most, and which are nearly equal."""
     likeness, at = view.likeness, view.namesakes & view.known
     count = int(at.sum())
-    if likeness is None or count < 2 or not unlike_chance(view):
+    if likeness is None or count < 2 or not unlike_chance(view) or not view.names_tell:
         return None
     if view.level is not None and np.ptp(view.level[at]) > NULL_LEVEL:
         return None  # values follow what chance gives, which differs
@@ -273,6 +273,20 @@ def same_names(view: View) -> str | None:
         return f"{sentence}."
     among = equal[rows, columns]
     return f"{sentence}; {_counted(among, [view.names(0, [i])[0] for i in rows])} nearly equal ({threshold(view)})."
+
+
+def other_modules(views: Sequence[View]) -> str | None:
+    """Say that layers of one name are of different types, which makes names say little of what corresponds."""
+    found = [(view, *place) for view in views if not view.same for place in np.argwhere(view.other_modules)]
+    if not found:
+        return None
+    view, i, j = found[0]
+    (own, other), (x, y) = view.titles, view.types_of(i, j)
+    count = sum(int(view.namesakes.sum()) for view in views)
+    have = "has" if len(found) == 1 else "have"
+    told = f"{len(found)} of {count} pairs of layers of the same name {have} different types"
+    start = "" if all(view.names_tell for view in views) else "Names are no guide to which layers correspond: "
+    return f"{start}{told} ({view.names(0, [i])[0]} is {short(x)} in {own} and {short(y)} in {other})."
 
 
 def _counted(marked: np.ndarray, names: list[str]) -> str:
@@ -299,7 +313,7 @@ def threshold(view: View) -> str:
 def nearly_equal(view: View) -> np.ndarray | None:
     """Return which pairs are nearly equal, also beside what independent layers score; None where that is unknown."""
     likeness, above = view.likeness, view.above_level
-    if likeness is None or above is None:
+    if likeness is None or above is None or not np.isfinite(view.level[view.known]).all():  # type: ignore[index]
         return None
     with np.errstate(invalid="ignore"):
         found: np.ndarray = (likeness >= NEARLY_EQUAL) & (above >= NEARLY_EQUAL)

@@ -51,6 +51,8 @@ class View:
     same: bool
     calibrated: np.ndarray | None = None
     """How far values lie beyond what chance reaches, of comparisons that were asked for it."""
+    types: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+    """What made the layers of each side, as Conv2d, "" where that is unknown; None where it is unknown of all."""
 
     @property
     def transposed(self) -> View:
@@ -59,7 +61,7 @@ class View:
             name: None if (matrix := getattr(self, name)) is None else matrix.T
             for name in ("values", "p", "smallest", "level", "calibrated")
         }
-        return replace(self, titles=self.titles[::-1], layers=self.layers[::-1], **flipped)
+        return replace(self, titles=self.titles[::-1], layers=self.layers[::-1], types=self.types[::-1], **flipped)
 
     @cached_property
     def scores(self) -> np.ndarray:
@@ -71,6 +73,24 @@ class View:
     def namesakes(self) -> np.ndarray:
         """Which pairs are of layers of one name."""
         return self.layers[0][:, None] == self.layers[1][None, :]
+
+    @cached_property
+    def other_modules(self) -> np.ndarray:
+        """Which pairs are of layers of one name that modules of different types made."""
+        if self.types[0] is None or self.types[1] is None:
+            return np.zeros(self.values.shape, dtype=bool)
+        own, other = self.types[0][:, None], self.types[1][None, :]
+        return self.namesakes & (own != "") & (other != "") & (own != other)
+
+    def types_of(self, row: int, column: int) -> list[str]:
+        """Return what made the layers of a pair."""
+        places = zip(self.types, (row, column), strict=True)
+        return ["" if types is None else str(types[place]) for types, place in places]
+
+    @property
+    def names_tell(self) -> bool:
+        """Whether most layers of one name are of one type: names like "0" and "1" of other architectures say nothing."""
+        return bool(2 * self.other_modules.sum() <= self.namesakes.sum())
 
     @cached_property
     def known(self) -> np.ndarray:
@@ -102,6 +122,11 @@ class View:
     def tested(self) -> bool:
         """Whether any pair has a p-value."""
         return self.p is not None and bool(np.isfinite(self.p[self.known]).any())
+
+    @property
+    def without_p(self) -> bool:
+        """Whether p-values were asked for and none came out, as where no example can change places with another."""
+        return self.p is not None and not self.tested
 
     @cached_property
     def supported(self) -> np.ndarray:
@@ -197,6 +222,8 @@ def _view(result: xarray.Dataset, measure: str, titles: tuple[str, str], at: tup
     values = part(result[measure])
     if level is None and unbiased(form) and independent_rows(result):
         level = np.zeros(values.shape)
+    if level is not None and not np.isfinite(level[np.isfinite(values)]).any():
+        level = None  # permutations told nothing
     return View(
         measure,
         (short(titles[0]), short(titles[1])),
@@ -210,7 +237,13 @@ def _view(result: xarray.Dataset, measure: str, titles: tuple[str, str], at: tup
         (-math.inf if low is None else float(low), math.inf if high is None else float(high)),
         same,
         part(companion(result, measure, "calibrated")),
+        (_types(result, "a", at[0]), _types(result, "b", at[1])),
     )
+
+
+def _types(result: xarray.Dataset, side: str, where: Any) -> np.ndarray | None:
+    found = result.coords.get(f"type_{side}")
+    return None if found is None else np.atleast_1d(found.values).astype(str)[where]
 
 
 def _smallest(result: xarray.Dataset, measure: str, part: Any, values: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from homolog.analysis.model_similarity_lines import pair_table
 from homolog.analysis.redundant.tabulating import redundancy_table
 from homolog.analysis.trajectory_summary import trajectory_table
 from homolog.result_kinds import CONSISTENCY, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, kind_of
-from homolog.results import arranged, chosen_measure, companion, is_supported, is_tested, many_models, two_models
+from homolog.results import arranged, chosen_measure, companion, is_supported, is_tested, of_many
 
 if TYPE_CHECKING:
     import pandas
@@ -81,8 +81,7 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     if type(result).__name__ == "Dataset" and "best_b" in result:
         return pandas.DataFrame(_of_layers(result))
     result = arranged(result)
-    many = type(result).__name__ == "Dataset" and "a" in result.dims
-    (many_models if many else two_models)(result)
+    many = of_many(result)
     name = chosen_measure(result, measure)
     rows, columns = _shown(result, name, many)
     found: dict[str, Any] = {}

@@ -12,11 +12,12 @@ import numpy as np
 from homolog.analysis.settling_told import settled_sentences, together, written_step
 from homolog.analysis.trajectory_changes import changed_sentences
 from homolog.names import shown
-from homolog.result_kinds import TRAJECTORY, check_kind
+from homolog.result_kinds import TRAJECTORY
 from homolog.results import chosen_measure, told_examples, written_probability
 from homolog.trajectories.sameness import ROUNDED
 from homolog.trajectories.settling import ends, settled_steps, towards_last
 from homolog.trajectories.telling import NOT_FINITE
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     import pandas
@@ -42,7 +43,8 @@ class Order(NamedTuple):
 
 def trajectory_sentences(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return what `homolog.summary` says of a trajectory."""
-    name = checked(result, measure)
+    result = whole(result, TRAJECTORY)
+    name = chosen_measure(result, measure)
     sentences = list(_compared(result, name))
     if "last" in result["against"].values:
         sentences += [*settled_sentences(result, name), *_order(result, name)]
@@ -54,22 +56,6 @@ def _diverged(result: xarray.Dataset) -> Iterator[str]:
     for _, message in json.loads(result.attrs.get("warnings", "[]")):
         if NOT_FINITE in message:
             yield _capital(message)
-
-
-def checked(result: xarray.Dataset, measure: str | None) -> str:
-    """Return the measure to read, or raise unless a trajectory has all its dimensions."""
-    check_kind(result, TRAJECTORY)
-    name = chosen_measure(result, measure)
-    if set(result[name].dims) != {"against", "step", "layer"}:
-        held = ", ".join(map(str, result[name].dims)) or "none"
-        raise ValueError(
-            f"a trajectory must keep its dimensions against, step and layer, got {held}: select with lists, "
-            f"result.sel(layer=[name])."
-        )
-    empty = next((dimension for dimension in ("against", "step", "layer") if not result.sizes[dimension]), None)
-    if empty is not None:
-        raise ValueError(f"a trajectory must keep at least one {empty}, got none: select fewer away.")
-    return name
 
 
 def _compared(result: xarray.Dataset, name: str) -> Iterator[str]:
@@ -221,7 +207,8 @@ def trajectory_table(result: xarray.Dataset, measure: str | None = None) -> pand
     """Return one row per reference, checkpoint and layer."""
     import pandas
 
-    name = checked(result, measure)
+    result = whole(result, TRAJECTORY)
+    name = chosen_measure(result, measure)
     values = result[name].transpose("against", "step", "layer").values
     references, steps, layers = (places.ravel() for places in np.indices(values.shape))
     found = {
@@ -242,7 +229,8 @@ def settling_table(result: xarray.Dataset, measure: str | None = None) -> pandas
     """Return one row per layer: where it starts, and from when on it stays within 1 % of its final value."""
     import pandas
 
-    name = checked(result, measure)
+    result = whole(result, TRAJECTORY)
+    name = chosen_measure(result, measure)
     return pandas.DataFrame(
         {
             "layer": result["layer"].values.astype(str),

@@ -42,6 +42,7 @@ from homolog.diagnostics import HomologWarning
 from homolog.files.netcdf import holds_activations
 from homolog.machine import optional
 from homolog.renamed import sentence
+from homolog.result_kinds import MODEL_CLUSTERS, MODEL_MAP, kind_of
 from homolog.store.layout import contents_of
 
 # Click's UsageError, wherever this version of typer keeps it.
@@ -58,7 +59,8 @@ FORMER = {
 
 app = typer.Typer(
     help="Find which layers of two neural networks correspond, how alike they are, and how sure one may be of it.",
-    epilog="Start with `homolog demo`; then `homolog compare --help`.",
+    epilog='Start with `homolog demo`, which needs `pip install "homolog[demo]"`; or with files of your own: '
+    "`homolog compare --help`.",
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -134,7 +136,7 @@ def demo(
         "homolog-demo"
     ),
 ) -> None:
-    """Train four small networks on digits and see which index finds their corresponding layers (a minute).
+    """Train four small networks on digits and see which measure finds their corresponding layers (a minute or two).
 
     Needs: pip install "homolog[demo]"
     """
@@ -389,6 +391,9 @@ def info(file: Annotated[Path, typer.Argument(help="Activations, a result (.nc),
         return
     if file.suffix == ".nc" and not holds_activations(file):
         result = loading.result(file)
+        if kind_of(result) in (MODEL_MAP, MODEL_CLUSTERS):
+            output.print_made_of_similarities(result)
+            return
         output.print_contents(result)
         summary_output.print_sentences(result, summary_output.for_a_file(file))
         return

@@ -15,7 +15,6 @@ import numpy as np
 
 from homolog import files
 from homolog.activations import Activations, unknown_among
-from homolog.analysis.redundant.reading import checked
 from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
 from homolog.cli.model_names import model_names
@@ -27,9 +26,10 @@ from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
 from homolog.measures.spec import read
 from homolog.names import first_line
-from homolog.result_kinds import COMPARISON, REDUNDANCY, check_told, kind_of
+from homolog.result_kinds import COMPARISON, kind_of
 from homolog.results import check_result, measure_names
 from homolog.store.disk import check_file
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     import xarray
@@ -307,13 +307,10 @@ def result(path: Path) -> xarray.Dataset:
             f"{str(path)!r} must be a result that `homolog compare --out` wrote, got something that is no netCDF file."
         )
     try:
-        if kind_of(found) == REDUNDANCY:
-            checked(found)
-            return found
-        check_told(found)
+        if kind_of(found) != COMPARISON:
+            return whole(found, kind_of(found))
         measure_names(found)
-        if kind_of(found) == COMPARISON:
-            check_result(found, joined=True)
+        check_result(found, joined=True)
     except ValueError as error:
         raise ValueError(f"in {str(path)!r}, {error}") from error
     return found

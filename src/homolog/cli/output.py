@@ -21,7 +21,7 @@ from homolog.analysis import Check, Diagnosis, correspondence
 from homolog.analysis.diagnosis_groups import as_row
 from homolog.machine import optional
 from homolog.names import printable, quoted, shown
-from homolog.result_kinds import CONSISTENCY, MADE_BY, MODEL_SIMILARITY, TRAJECTORY, kind_of
+from homolog.result_kinds import CONSISTENCY, MADE_BY, MODEL_MAP, MODEL_SIMILARITY, TRAJECTORY, kind_of
 from homolog.results import companion, measure_names, two_by_two, without_diagonal, written_probability
 from homolog.store.disk import write_whole
 from homolog.store.layout import Contents
@@ -276,6 +276,27 @@ def print_unfinished(path: Path, contents: Contents) -> None:
     print_table(["layer", "features", "dtype"], rows, about=about | dict(contents.provenance))
 
 
+def print_made_of_similarities(result: xarray.Dataset) -> None:
+    """Print what a map or a tree of models holds: where each model stands, or the cluster it is in."""
+    kind = kind_of(result)
+    about = {"result": f"{kind}, as {MADE_BY[kind]} makes it"}
+    about |= {
+        name.replace("_", " "): str(value) for name, value in result.attrs.items() if name in _OF_MODELS and str(value)
+    }
+    models = [str(model) for model in result.model.values]
+    if kind == MODEL_MAP:
+        columns = [f"component {number}" for number in result.component.values]
+        cells = [[f"{value:.4f}" for value in row] for row in result.position.values]
+    else:
+        columns = ["cluster"] * ("cluster" in result)
+        cells = [[str(number)] for number in result.cluster.values] if columns else [[] for _ in models]
+    print_table(["model", *columns], [[name, *row] for name, row in zip(models, cells, strict=True)], about=about)
+    _print_warnings(result)
+
+
+_OF_MODELS = ("measure", "distance", "method", "stress", "cophenetic_correlation")
+
+
 def print_contents(result: xarray.Dataset) -> None:
     """Print what a result holds, and its warnings."""
     rows = []
@@ -291,5 +312,9 @@ def print_contents(result: xarray.Dataset) -> None:
     about["homolog"] = str(result.attrs["homolog_version"])
     sizes = {MODEL_SIMILARITY: "models", TRAJECTORY: "references × steps × layers", CONSISTENCY: "data sets"}
     print_table(["measure", "kind", sizes.get(kind, "layers"), "values"], rows, about=about)
-    for category, message in json.loads(result.attrs["warnings"]):
+    _print_warnings(result)
+
+
+def _print_warnings(result: xarray.Dataset) -> None:
+    for category, message in json.loads(result.attrs.get("warnings", "[]")):
         print(printable(f"{category}: {message}"), file=sys.stderr)

@@ -65,11 +65,12 @@ def for_a_file(path: Path) -> Callable[[Step, xarray.Dataset], str]:
     def written(step: Step, result: xarray.Dataset) -> str:
         files = ["FILE"] * (1 if int(result.attrs.get("same_model", 0)) and "a" not in result.dims else 2)
         measure = ["--measure", step.measure] if registered(step.measure) else []
+        permuted = ["--calibrate"] * ("alpha" in result.attrs) + ["--permutations", str(step.permutations)]
         commands = {
             "diagnose": ["diagnose", *files],
             "pairing": ["diagnose", *files],
-            "test": ["compare", *files, *measure, "--permutations", str(step.permutations)],
-            "more permutations": ["compare", *files, *measure, "--permutations", str(step.permutations)],
+            "test": ["compare", *files, *measure, *permuted],
+            "more permutations": ["compare", *files, *measure, *permuted],
             "interval": ["compare", *files, *measure, "--interval"],
         }
         if step.kind not in commands:

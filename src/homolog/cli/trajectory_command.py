@@ -12,10 +12,11 @@ import homolog
 from homolog.analysis.settling_told import written_step
 from homolog.analysis.summary_cautions import WHY
 from homolog.analysis.trajectory_changes import change_table, told_reference
-from homolog.analysis.trajectory_summary import checked, settling_table
+from homolog.analysis.trajectory_summary import settling_table
 from homolog.cli import loading, output, summary_output
 from homolog.cli.inputs import BatchSize, ChosenLayers, Device, MaxExamples, Out, Reductions, Report, Workspace
 from homolog.cli.output import print_table
+from homolog.results import chosen_measure
 
 
 def trajectory(
@@ -123,7 +124,7 @@ def _print(result: Any, plot: Path | None, report: Path | None) -> None:
         rows = [[str(layer), _written(first), _step(step)] for layer, first, step in table.itertuples(index=False)]
         print_table(list(table.columns), rows)
     elif (against := told_reference(result)) is not None:
-        changes = change_table(result, checked(result, None), against)
+        changes = change_table(result, chosen_measure(result, None), against)
         rows = [[str(layer), _written(value), _step(step)] for layer, value, step in changes.itertuples(index=False)]
         print_table(list(changes.columns), rows)
     summary_output.print_sentences(result, lambda step, result: _next(plot, report))

@@ -116,7 +116,7 @@ def companions(
             if free:
                 cautions += [order_free(name, grouped=plan.asked.groups is not None)] * (fixed < plan.n)
                 continue
-            together = sides.together(group.measures[name])
+            together = sides.together(group.measures[name]) & ~np.isnan(kinds["p"])
             lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_fdr"] > ALPHA)
             cautions += few_permutations(name, int(lost.sum()), int(together.sum()), plan.asked.n_permutations, ALPHA)
     if plan.asked.interval:

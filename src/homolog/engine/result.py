@@ -135,8 +135,8 @@ def _asked_for(plan: Plan) -> dict[str, Any]:
     units = plan.asked.rows_of if plan.asked.units is None else plan.asked.units
     if units is not None:
         found["n_units"] = np.int32(count_of(units))
-    if plan.asked.summed_by_groups:
-        found["rows_in_groups"] = np.int32(1)
+    if plan.asked.summed_units is not None:
+        found["n_units"] = np.int32(plan.asked.summed_units)
     if plan.asked.null:
         found["n_permutations"] = np.int32(plan.asked.n_permutations)
         count = count_orders(plan.n, plan.asked.groups, plan.asked.rows_of)

@@ -54,8 +54,8 @@ class Requested:
     calibrate: bool = False
     rows_of: np.ndarray | None = None
     """Number of the example of every row, where examples have several; None where each row is one."""
-    summed_by_groups: bool = False
-    """Whether rows came in batches with groups, of which only sums are known."""
+    summed_units: int | None = None
+    """How many units rows of batches with groups had, of which only sums are known."""
 
     @cached_property
     def units(self) -> np.ndarray | None:
@@ -66,7 +66,7 @@ class Requested:
     @property
     def independent_rows(self) -> bool:
         """Whether each row is a unit of its own, for which the formulas of p-values and null levels are."""
-        return not self.summed_by_groups and self.rows_of is None and self.units is None
+        return self.summed_units is None and self.rows_of is None and self.units is None
 
     @classmethod
     def of(cls, null: Any, calibrate: Any, **others: Any) -> Requested:

@@ -1,7 +1,7 @@
-"""The demonstration: do networks trained from different seeds learn the same layers, and which index can tell?
+"""The demonstration: do networks trained from different seeds learn the same layers, and which measure can tell?
 
-The paper's smallest experiment, its section 6.1 at a size that runs in a minute: four small convolutional networks, trained on
-scikit-learn's digits, are compared layer by layer.
+The paper's smallest experiment, its section 6.1 at a size that runs in a minute or two: four small convolutional networks,
+trained on scikit-learn's digits, are compared layer by layer.
 """
 
 from __future__ import annotations

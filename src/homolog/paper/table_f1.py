@@ -202,8 +202,7 @@ def tell(result: xarray.Dataset) -> list[str]:
             + "".join(_accuracy(result.sel(measure=name, place=place)) for place in result.place.values)
             for name in result.measure.values
         ),
-        f"  {title(seen) + ', untrained':20}"
-        + "".join(f"{at:10.1f}{'':14}" for at in 100 * result.untrained_accuracy.values),
+        f"In untrained networks {title(seen)} finds {', '.join(f'{100 * at:.1f}' for at in result.untrained_accuracy.values)} %.",
         "Without parts of the encoder a token of held-out translations costs more bits, ± se over networks:",
         *(
             f"  {part:20}{more:+10.2f} ± {error:.2f}"

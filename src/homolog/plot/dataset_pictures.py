@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis.consistency_lines import check_whole, moves, written
+from homolog.analysis.consistency_lines import moves, written
 from homolog.diagnostics import listed
 from homolog.names import labels, quoted
 from homolog.plot.cells import draw_bar, draw_cells, draw_marks, line_colours, look, write_numbers
 from homolog.plot.label_places import place_labels
 from homolog.plot.labels import drawn_in, inches_of_cells, label_axis, plain, room_of, short
+from homolog.result_kinds import CONSISTENCY
 from homolog.results import written_probability
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     import xarray
@@ -83,7 +85,7 @@ def consistency(
     >>> axes.get_xlabel(), axes.get_title()
     ('similarity on photographs', 'r = 0.98 ± 0.02, p = 0.001\\n28 pairs of 8 models')
     """
-    check_whole(found)
+    found = whole(found, CONSISTENCY)
     names = [str(name) for name in found.dataset_a.values]
     if datasets is None and len(names) > 2:
         return _matrix(found, names, title, cmap, (vmin, vmax), annotate, ax)

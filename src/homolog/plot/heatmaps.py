@@ -18,7 +18,6 @@ from homolog.results import (
     is_tested,
     marks,
     measure_names,
-    two_models,
 )
 
 if TYPE_CHECKING:
@@ -86,10 +85,7 @@ def heatmap(
     >>> axes.get_title()
     'cka, n = 50'
     """
-    measure_names(result)
     result = arranged(result)
-    if "a" not in result.dims:
-        two_models(result)
     name = _drawn(result, measure)
     variable = result[name]
     rows, columns = (layer_labels(result, side) for side in "ab")

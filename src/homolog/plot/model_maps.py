@@ -17,6 +17,7 @@ from homolog.plot.cells import draw_bar, draw_cells, line_colours, look, write_n
 from homolog.plot.label_places import place_labels
 from homolog.plot.labels import LONGEST_START, MOST_LABELS, drawn_in, inches_of_cells, label_axis, plain, room_of, short
 from homolog.result_kinds import MADE_BY, MODEL_CLUSTERS, MODEL_MAP, kind_of
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,7 +107,7 @@ def embedding(
 
 
 def _made_of(found: Any, kind: str, make: Callable[[ModelPairs], Any], measure: str | None, calibrated: bool) -> Any:
-    """Return a result of a kind as it is, and make one of similarities; raise where values are to be chosen of what is made."""
+    """Return a result of a kind, whole, and make one of similarities; raise where values are to be chosen of what is made."""
     if kind_of(found) != kind:
         return make(_told(found, measure, calibrated))
     if measure is not None or calibrated:
@@ -114,7 +115,7 @@ def _made_of(found: Any, kind: str, make: Callable[[ModelPairs], Any], measure: 
             f"measure= and calibrated= choose from similarities, got what {MADE_BY[kind]} made of some already: pass them to "
             f"{MADE_BY[kind]}."
         )
-    return found
+    return whole(found, kind)
 
 
 def _told(similarities: Any, measure: str | None, calibrated: bool) -> ModelPairs:
@@ -140,7 +141,7 @@ def _of_component(found: Any, number: int) -> str:
     if number >= found.sizes["component"]:
         return ""
     share = f" ({float(found.share.values[number]):.0%} of the spread)" if "share" in found else ""
-    return f"component {number + 1}{share}"
+    return f"component {int(found.component.values[number])}{share}"
 
 
 def _groups(groups: Any, names: Sequence[str]) -> list[str] | None:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis.trajectory_summary import checked
 from homolog.names import labels
 from homolog.plot.cells import checked_limits, colours_of
 from homolog.plot.labels import drawn_in, plain
+from homolog.result_kinds import TRAJECTORY
+from homolog.results import chosen_measure
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     import xarray
@@ -72,7 +74,8 @@ def trajectory(
     >>> hl.plot.trajectory(result).get_xlabel()
     'step'
     """
-    name = checked(result, measure)
+    result = whole(result, TRAJECTORY)
+    name = chosen_measure(result, measure)
     held = [str(each) for each in result["against"].values]
     if against is None:
         against = next(each for each in ("last", "previous", "first") if each in held)

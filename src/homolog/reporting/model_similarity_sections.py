@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from homolog.analysis.model_clusters import clustered
 from homolog.analysis.model_embedding import POOR, placed
 from homolog.analysis.model_groups import GroupTest, permanova
-from homolog.analysis.model_pairs import ModelPairs, model_pairs
+from homolog.analysis.model_pairs import ModelPairs, in_one_order, model_pairs
 from homolog.analysis.model_similarities import model_similarity
 from homolog.analysis.model_similarity_lines import pair_table
 from homolog.diagnostics import HomologWarning
@@ -40,6 +40,7 @@ def sections_of(result: xarray.Dataset, groups: Any = None) -> tuple[str, list[S
 
     Where the values of the first measure cannot become distances, as those of hsic, there is the table of pairs alone.
     """
+    result = in_one_order(result)
     name = chosen_measure(result, None)
     examples = f" over {told_examples(result)}" if "n_examples" in result.attrs else ""
     told = f"{result.sizes['model_a']} models compared{examples} with homolog, one number for each pair."

@@ -12,13 +12,14 @@ import numpy as np
 from homolog.analysis import Finding, layer_identification
 from homolog.analysis.summarising import in_python, summarised
 from homolog.analysis.summary_cautions import Step
+from homolog.analysis.summary_views import views
 from homolog.diagnostics import FewModelsWarning
 from homolog.names import printable
 from homolog.reporting.explorer_data import explorer_data, safe_json
 from homolog.reporting.measure_texts import about_measure, grouped
 from homolog.reporting.model_similarity_sections import sections_of_many
 from homolog.reporting.sections import rendered
-from homolog.results import check_result, companion, measure_names, told_examples, two_by_two, two_models
+from homolog.results import arranged, companion, measure_names, of_many, told_examples, two_by_two
 
 if TYPE_CHECKING:
     import xarray
@@ -33,14 +34,10 @@ def data_for_page(
     result: xarray.Dataset, title: str | None, diagnosis: Iterable[Finding] | None = None, groups: Any = None
 ) -> dict[str, Any]:
     """Return everything the page shows."""
-    names = measure_names(result)
-    many = "a" in result.dims
-    if not many:
-        two_models(result)
-    check_result(result)
-    _check_size(result)
-    sides = ("a", "b") if many else ("layer_a", "layer_b")
-    result = result.transpose(*sides)  # readers may have turned it
+    result = arranged(result)
+    names, many = measure_names(result), of_many(result)
+    if not names:
+        raise ValueError("a report needs at least one measure, got none: select others.")
     models = model_names(result)
     return {
         "title": printable(title or _listed(models)),
@@ -59,13 +56,6 @@ def data_for_page(
         "sections": rendered(sections_of_many(result, groups)),
         "provenance": list(_origins(result, many)),
     }
-
-
-def _check_size(result: xarray.Dataset) -> None:
-    empty = [str(dimension) for dimension, size in result.sizes.items() if size == 0]
-    if empty or not measure_names(result):
-        what = f"none along {' and '.join(empty)}" if empty else "no measure"
-        raise ValueError(f"a report needs at least one layer on each side and one measure, got {what}: select others.")
 
 
 def model_names(result: xarray.Dataset) -> list[str]:
@@ -129,7 +119,9 @@ def _method_of_p(result: xarray.Dataset, name: str) -> str:
 
 def _identification(result: xarray.Dataset) -> list[dict[str, str]]:
     """Return accuracy beside chance, where two models share layer names."""
+    first = measure_names(result)[0]
     parts = [part for part in two_by_two([result]) if not int(part.attrs["same_model"])]
+    parts = [part for part in parts if all(view.names_tell for view in views(part, first))]
     names = [name for name in measure_names(result) if any(_decides(part, name) for part in parts)]
     if not names:
         return []

@@ -14,6 +14,7 @@ from homolog.reporting.measure_texts import about_measure, grouped
 from homolog.reporting.sections import Section, rendered
 from homolog.result_kinds import CONSISTENCY, MADE_BY, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, check_told, kind_of
 from homolog.results import measure_names, told_examples
+from homolog.whole_results import whole
 
 if TYPE_CHECKING:
     import xarray
@@ -33,6 +34,7 @@ def data_for_sections(
     """Return everything that the page shows."""
     check_told(result)
     kind = kind_of(result)
+    result = whole(result, kind)
     if diagnosis is not None:
         raise ValueError(f"a diagnosis is of a comparison, got one beside a result of {MADE_BY[kind]}: leave it out.")
     compared, sections = SECTIONS[kind](result, groups)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from homolog.analysis.trajectory_summary import checked, settling_table, trajectory_table
+from homolog.analysis.trajectory_summary import settling_table, trajectory_table
 from homolog.plot.trajectories import trajectory
 from homolog.reporting.sections import Section
+from homolog.results import chosen_measure
 from homolog.trajectories.settling import has_end
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def sections_of(result: xarray.Dataset, groups: Any = None) -> tuple[str, list[S
 
 
 def _sections(result: xarray.Dataset) -> Iterator[Section]:
-    name = checked(result, None)
+    name = chosen_measure(result, None)
     held = [each for each in ("last", "first", "previous") if each in result["against"].values]
     for against in held:
         figure: Any = trajectory(result, name, against=against).figure

@@ -19,7 +19,7 @@ from homolog.linalg import power_of_two
 from homolog.measures.record import Measure
 from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, check_magnitude, chosen_titles
 from homolog.states.distributed import of_all, reduced
-from homolog.states.folds import companions_of, folds_of, rows_of
+from homolog.states.folds import Units, companions_of, digests_of, rows_of
 from homolog.states.summed import SummedRepresentation, outcome_of
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Moments:
         self.crosses: dict[IndexPair, CrossMoments] = {}
         self.folds: dict[int, Moments] = {}
         """The same for parts of the independent units, where batches say which these are."""
+        self.units = Units()
 
     def update(self, a: Batch, b: Batch | None = None, *, groups: Any = None) -> None:
         """Add a batch.
@@ -144,7 +145,12 @@ class Moments:
         """Add the rows of a batch to the parts that their units belong to."""
         if groups is None:
             return
-        parts = folds_of(groups, count)
+        digests = digests_of(groups, count)
+        units = self.units.joined(digests, self.folds)
+        if units.bound < self.units.bound:
+            self.folds = _regrouped(units, list(self.folds.items()))
+        self.units = units
+        parts = units.parts(digests)
         for part in np.unique(parts).tolist():
             rows = np.flatnonzero(parts == part)
             self.folds.setdefault(part, Moments()).update(rows_of(a, rows), rows_of(b, rows))
@@ -173,16 +179,16 @@ class Moments:
             return
         if self.n and bool(self.folds) != bool(other.folds):
             raise ValueError("both states must have groups, or none: one had them and one had not.")
-        folds = dict(self.folds)
-        for part, fold in other.folds.items():
-            folds[part] = _merged([folds[part], fold] if part in folds else [fold])
+        units = self.units.joined(other.units.smallest, [*self.folds, *other.folds], other.units.bound)
+        folds = _regrouped(units, [*self.folds.items(), *other.folds.items()])
         titles = chosen_titles(self.titles, other.titles)
         if self.sides is None:
             self.__dict__.update(
-                other.about(other.shifts(), other.scales()).__dict__ | {"titles": titles, "folds": folds}
+                other.about(other.shifts(), other.scales()).__dict__
+                | {"titles": titles, "folds": folds, "units": units}
             )
             return
-        self.folds = folds
+        self.folds, self.units = folds, units
         self.sides.check_equal(other.sides)
         self.titles = titles
         moved = other.about(self.shifts(), self.scales())
@@ -260,12 +266,14 @@ class Moments:
         measures
             as for `compare`, of the structure family with the linear kernel, the subspace and the neurons families.
         level
-            of the intervals, where batches had groups: by a jackknife over 50 parts of the units, to which their labels assign
-            them, as `confidence_interval` does it.
+            of the intervals, where batches had groups: by a jackknife as `confidence_interval` does it, which leaves out every
+            unit in turn; of more than 50 units, parts of them, at most 50, to which their labels assign them.
 
         Returns
         -------
         xarray.Dataset
+            Its attribute `n_units` is the number of units, where batches had groups: exact up to 65,536, of more to about
+            half a percent.
 
         Raises
         ------
@@ -275,7 +283,7 @@ class Moments:
         if self.sides is None or self.n < 2:
             raise ValueError(f"a result needs at least 2 rows, got {self.n}: update the state with batches first.")
         plan = self.sides.plan(self.n, measures, self.titles)
-        plan = replace(plan, asked=replace(plan.asked, summed_by_groups=bool(self.folds)))
+        plan = replace(plan, asked=replace(plan.asked, summed_units=self._summed_units()))
         outcome = outcome_of(plan, self.representations())
         about: dict[str, Any] = {}
         if self.folds:
@@ -285,6 +293,10 @@ class Moments:
             about = {"interval": "jackknife", "level": level}
         give(outcome.cautions)
         return dataset(plan, outcome).assign_attrs(about)
+
+    def _summed_units(self) -> int | None:
+        """Return how many units the rows belong to; None where each is one by itself, or nothing says."""
+        return self.units.count if self.folds and self.units.count != self.n else None
 
     def representations(self) -> list[SummedRepresentation]:
         """Return what stands for the centred rows of every layer."""
@@ -305,6 +317,15 @@ def _merged(states: Sequence[Moments]) -> Moments:
     for state in states:
         found.merge(state)
     return found
+
+
+def _regrouped(units: Units, folds: Sequence[tuple[int, Moments]]) -> dict[int, Moments]:
+    """Return the sums of the parts that units have now; those given stay as they are."""
+    numbers = units.parts(np.array([number for number, _ in folds], dtype=np.uint64)).tolist()
+    together: dict[int, list[Moments]] = {}
+    for number, (_, fold) in zip(numbers, folds, strict=True):
+        together.setdefault(number, []).append(fold)
+    return {number: _merged(states) for number, states in together.items()}
 
 
 def _values(state: Moments, measures: Mapping[str, Measure]) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from homolog.activations import Activations
+from homolog.analysis.redundant.feature_sums import LONG_AS_A_WHOLE, Levelled
 from homolog.analysis.redundant.row_sums import Look
 from homolog.analysis.redundant.sink_tokens import Positions
 from homolog.arrays import described
@@ -22,26 +23,38 @@ norm, and are at most one in so many."""
 CRITERION = (
     f"a value above {MAGNITUDE:g} and above {RATIO:g} times the median magnitude, zeros apart (Sun et al. 2024); or mean "
     f"squares above {TIMES_MEDIAN:g} times that of the median feature, in at most one of {FEW} features, that hold together "
-    f"{SHARE:.0%} of the squared norm or more"
+    f"{SHARE:.0%} of the squared norm or more; rows whose own median magnitude is over {2**LONG_AS_A_WHOLE} to "
+    f"{2 ** (LONG_AS_A_WHOLE + 1)} times that of the layer are divided by so much first"
 )
 Remove = Literal["massive"] | Sequence[int] | None
 
 
 def massive(look: Look) -> np.ndarray:
     """(layers, p) bool: the massive features of each layer."""
-    published = (look.largest > MAGNITUDE) & (look.largest > RATIO * look.typical()[:, None])
-    found = np.zeros_like(published)
-    for at, squares in enumerate(look.squares):
-        living = squares[squares > 0]
-        if len(living) < 2:
-            continue
-        large = squares > TIMES_MEDIAN * np.median(living)
-        few = large.sum() * FEW <= len(squares) or large.sum() == 1
-        if few and squares[large].sum() >= SHARE * squares.sum():
-            found[at] = large
-        if published[at].sum() * FEW <= len(squares) or published[at].sum() == 1:
-            found[at] |= published[at]
-    return found
+    return np.array([_massive(sums, typical) for sums, typical in zip(levelled(look), look.typical(), strict=True)])
+
+
+def levelled(look: Look) -> list[Levelled]:
+    """Return what is known of the features of each layer, of rows that are long as a whole after they are divided."""
+    return [sums.levelled(typical) for sums, typical in zip(look.features, look.typical(), strict=True)]
+
+
+def _massive(sums: Levelled, typical: float) -> np.ndarray:
+    """(p,) bool: the massive features of a layer."""
+    squares = sums.squares
+    found = np.zeros(len(squares), dtype=bool)
+    living = squares[squares > 0]
+    if len(living) < 2:
+        return found
+    published = (sums.largest > MAGNITUDE) & (sums.level > RATIO * typical)
+    large = squares > TIMES_MEDIAN * np.median(living)
+    if _few(large) and squares[large].sum() >= SHARE * squares.sum():
+        found |= large
+    return found | published if _few(published) else found
+
+
+def _few(chosen: np.ndarray) -> bool:
+    return bool(chosen.sum() * FEW <= len(chosen) or chosen.sum() == 1)
 
 
 def removed_features(remove: Remove, found: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -91,11 +104,16 @@ def row_name(layers: Activations, row: int) -> dict[str, Any]:
 def told_features(
     look: Look, names: list[str], layers: Activations, found: np.ndarray, removed: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Say of each massive or removed feature how much of the squared norm of each layer it holds, and where it is largest."""
+    """Say of each massive or removed feature how much of the squared norm of each layer it holds, and where it is largest.
+
+    Both of rows that are long as a whole after they are divided, or the feature would seem to be large in these alone.
+    """
     large = np.asarray(found.any(axis=0))
+    typical, sums = look.typical(), levelled(look)
+    squares = np.array([each.squares for each in sums])
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares = np.nan_to_num(look.squares / look.squares.sum(axis=1, keepdims=True))
-    typical = look.typical()
+        shares = np.nan_to_num(squares / squares.sum(axis=1, keepdims=True))
+    apart = bool((squares < look.squares).any())
     told = []
     for feature in np.union1d(np.flatnonzero(large), removed).astype(int):
         at = int(shares[:, feature].argmax())
@@ -105,10 +123,11 @@ def told_features(
                 "massive": bool(large[feature]),
                 "removed": bool(feature in removed),
                 "share": {name: round(float(share), 6) for name, share in zip(names, shares[:, feature], strict=True)},
-                "largest": float(look.largest[at, feature]),
-                "times_median": float(look.largest[at, feature] / typical[at]) if typical[at] > 0 else None,
+                "largest": (largest := float(sums[at].largest[feature])),
+                "times_median": float(largest / typical[at]) if typical[at] > 0 else None,
+                "long_rows_apart": apart,
                 "layer": names[at],
-                **row_name(layers, int(look.largest_row[at, feature])),
+                **row_name(layers, int(sums[at].row[feature])),
             }
         )
     return sorted(told, key=lambda each: -max(each["share"].values()))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from homolog.analysis.redundant.feature_sums import FeatureSums
 from homolog.blocks.column_statistics import check_block
 from homolog.machine import format_bytes
 from homolog.names import quoted
@@ -38,17 +40,24 @@ class Look:
     total_norm: np.ndarray
     totals: np.ndarray
     """(layers, p) Σ x"""
-    squares: np.ndarray
-    """(layers, p) Σ x²"""
-    largest: np.ndarray
-    """(layers, p) largest magnitude of every feature, and in which row."""
-    largest_row: np.ndarray
+    features: list[FeatureSums]
+    """Σ x² and the largest magnitude of every feature."""
     magnitudes: list[list[np.ndarray]]
     """Median magnitudes of some rows, of what is not 0 in them: most of a layer behind a ReLU may be 0."""
     by_position: np.ndarray | None
     """(layers, positions) Σ ‖x‖² of the rows at every position."""
     longest: list[tuple[np.ndarray, np.ndarray]]
     """Lengths and numbers of the longest rows."""
+
+    @cached_property
+    def squares(self) -> np.ndarray:
+        """(layers, p) Σ x²"""
+        return np.array([sums.squares() for sums in self.features])
+
+    @cached_property
+    def largest(self) -> np.ndarray:
+        """(layers, p) largest magnitude of every feature."""
+        return np.array([sums.largest() for sums in self.features])
 
     def medians(self) -> np.ndarray:
         """(layers,) median length of the rows."""
@@ -125,15 +134,12 @@ def looked_at(rows: list[Rows], names: list[str], codes: np.ndarray | None, memo
     count = len(rows)
     some = memory // 4 // (8 * 3 * count)  # lengths of all rows, and of what is left without some features
     positions = None if codes is None else np.zeros((count, int(codes.max()) + 1))
-    zeros = np.zeros((count, width))
     look = Look(
         chosen_rows(n, some),
         [[] for _ in rows],
         np.zeros(count),
-        zeros,
-        zeros.copy(),
-        zeros - 1,
-        np.zeros((count, width), dtype=np.int64),
+        np.zeros((count, width)),
+        [FeatureSums(width) for _ in rows],
         [[] for _ in rows],
         positions,
         [(np.empty(0), np.empty(0, dtype=np.int64)) for _ in rows],
@@ -154,7 +160,6 @@ def _add(look: Look, at: int, block: np.ndarray, first: int, inside: np.ndarray,
     magnitudes = np.abs(block)
     with np.errstate(over="ignore"):
         squared = np.einsum("ij,ij->i", block, block)
-        look.squares[at] += np.einsum("ij,ij->j", block, block)
         look.totals[at] += block.sum(axis=0)
     norms = np.sqrt(squared)
     look.total_norm[at] += norms.sum()
@@ -162,10 +167,7 @@ def _add(look: Look, at: int, block: np.ndarray, first: int, inside: np.ndarray,
     look.magnitudes[at].append(np.array([np.median(row[row > 0]) for row in magnitudes[inside] if row.any()]))
     if look.by_position is not None and codes is not None:
         look.by_position[at] += np.bincount(codes, squared, minlength=look.by_position.shape[1])
-    peak = magnitudes.max(axis=0)
-    larger = peak > look.largest[at]
-    look.largest[at][larger] = peak[larger]
-    look.largest_row[at][larger] = first + magnitudes[:, larger].argmax(axis=0)
+    look.features[at].add(magnitudes, first)
     known, places = look.longest[at]
     known, places = np.append(known, norms), np.append(places, first + np.arange(len(norms)))
     order = np.argsort(-known, kind="stable")[:LONGEST]

@@ -82,7 +82,7 @@ def _smallest(result: xarray.Dataset, name: str) -> str:
 
 def _runs(result: xarray.Dataset) -> str:
     spans = [int(span) for span in result.span.values]
-    told = sorted({span for span in (1, 2, 3, len(spans) // 4, len(spans) // 2) if 0 < span <= len(spans)})
+    told = sorted({1, 2, 3, len(spans) // 4, len(spans) // 2} & set(spans)) or spans[:FEW]
     first = f"First candidates for removal, by angular distance of input and output: {_runs_of(result, '', told)}"
     others = [f"{what}: {_runs_of(result, suffix, told[:3])}" for suffix, what in forms_of(result).items() if suffix]
     return "; ".join([first, *others]) + "."
@@ -110,8 +110,9 @@ def _features(result: xarray.Dataset) -> list[str]:
         held, layers = _where(each["share"])
         times = "" if each["times_median"] is None else f", {each['times_median']:.3g} times the median magnitude"
         what = "Massive feature" if each["massive"] else "Feature"
+        apart = ", rows that are long as a whole apart" if each.get("long_rows_apart") else ""
         found.append(
-            f"{what} {each['feature']} holds {held} of the squared norm of {layers}; largest "
+            f"{what} {each['feature']} holds {held} of the squared norm of {layers}{apart}; largest "
             f"({each['largest']:.3g}{times}) in {shown(each['layer'])}, {_place(each)}."
         )
     if not any(each["massive"] for each in told):
