@@ -113,27 +113,6 @@ def test_steps_that_begin_anew_in_each_epoch_are_sorted_by_epoch_first():
     )
 
 
-@pytest.mark.parametrize(
-    ("names", "why"),
-    [
-        (["stage1_step100", "stage1_step200", "stage2_step50"], "begin anew in each stage"),
-        (["run_1/step_100", "run_2/step_50"], "begin anew in each run"),
-        (["step_10.pt", "step_10.safetensors"], "step 10 is there twice"),
-        (["step_1000_ema0.99", "step_1000_ema0.999"], "step 1000 is there twice"),
-    ],
-)
-def test_steps_that_do_not_rise_with_another_number_are_places_under_a_warning(names, why):
-    with pytest.warns(hl.ExtractionWarning, match=f"{why}.*numbered 0, 1, 2 … in this order: {', '.join(names)};"):
-        found = checkpoints_of(dict.fromkeys(names, 0))
-    assert [(one.label, one.step) for one in found] == list(zip(names, range(len(names)), strict=False))
-
-
-@pytest.mark.parametrize("label", ["", " ", "a\ud800", None])
-def test_labels_are_text_as_keys_of_a_mapping_are(label):
-    with pytest.raises(TypeError, match="must be labelled by text or a number"):
-        checkpoints_of([weights(0), weights(1)], steps=[0, 1], labels=[label, "x"])
-
-
 def test_keys_that_are_numbers_are_the_steps_themselves():
     found = checkpoints_of({1e-5: 0, -5: 1, 3e20: 2})
     assert [(one.label, one.step) for one in found] == [("-5", -5), ("1e-05", 1e-5), ("3e+20", 3e20)]
