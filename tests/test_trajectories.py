@@ -17,7 +17,8 @@ from small_checkpoints import build, examples, moments, saved, weights
 
 import homolog as hl
 from homolog.extraction import session
-from homolog.trajectories import walk
+from homolog.trajectories import comparing, walk
+from homolog.trajectories.record import Record
 
 FEW = {"measures": ("cka(estimator=debiased)", "cka")}
 
@@ -203,12 +204,46 @@ def test_out_that_cannot_be_gone_on_with_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="got no out"):
         hl.compare_checkpoints(build, folder, examples(), resume=True)
     rows = tmp_path / "rows.jsonl"
-    for content in (b'{"form": "another"}\n', b"nothing\n", b"[]\n", b'{"form": "homolog trajectory rows"}\n'):
+    header = b'{"form": "homolog trajectory rows", "request": {}}\n'
+    of_others = (
+        *(b'{"form": "another"}\n', b"nothing\n", b"[]\n", b'{"form": "homolog trajectory rows"}\n'),
+        *(b'{"prompt": "a", "answer": "b"}', b"nothing", b"\n\nmine", header + b'{"prompt": "a"}'),
+    )
+    for content in of_others:  # also without a line break at the end, as many editors and loops leave it
         rows.write_bytes(content)
         with pytest.raises(ValueError, match="must hold the rows of a trajectory"):
             hl.compare_checkpoints(build, folder, examples(), out=rows, resume=True)
+        assert rows.read_bytes() == content
     with pytest.raises(FileExistsError, match="resume=True"):
         hl.compare_checkpoints(build, folder, examples(), out=rows)
+
+
+def test_nothing_is_cut_off_before_the_file_is_accepted(folder, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    hl.compare_checkpoints(build, folder, examples(), out=rows, **FEW)
+    cut = rows.read_bytes()[:-9]
+    rows.write_bytes(cut)
+    with pytest.raises(ValueError, match="continued with the against"):
+        hl.compare_checkpoints(build, folder, examples(), out=rows, resume=True, against="first", **FEW)
+    assert rows.read_bytes() == cut
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_processes_cannot_write_one_file(folder, tmp_path, resume):
+    """Also where both began before there was a file. The one that comes second leaves it as it is."""
+    rows = tmp_path / "rows.jsonl"
+    first, second = Record(rows, resume=resume), Record(rows, resume=resume)
+    first.begin({"data": "x"})
+    first.add({"checkpoint": "a", "digests": {}})
+    with pytest.raises(BlockingIOError if resume else FileExistsError, match="another process"):
+        second.begin({"data": "x"})
+    second.close()
+    first.close()
+    assert len(rows.read_text().splitlines()) == 2
+    third = Record(rows, resume=True)
+    third.begin({"data": "x"})
+    assert list(third.rows) == ["a"]
+    third.close()
 
 
 def test_one_network_is_made_and_never_more_activations_than_said(folder, monkeypatch):
@@ -283,7 +318,7 @@ def test_a_checkpoint_that_diverged_has_no_values_and_is_named(tmp_path):
     states = by_step(moments(5))
     states[200]["2.weight"][0, 0] = np.nan
     rows = tmp_path / "rows.jsonl"
-    with pytest.warns(hl.ExtractionWarning, match="layer 2 holds NaN or infinity in checkpoint 200"):
+    with pytest.warns(hl.ExtractionWarning, match="layers 2, 3, 4 hold NaN or infinity in checkpoint 200, as where"):
         found = hl.compare_checkpoints(build, states, examples(), out=rows, measures="cka")
     with pytest.warns(hl.ExtractionWarning):
         assert hl.compare_checkpoints(build, states, examples(), out=rows, resume=True, measures="cka").identical(found)
@@ -294,6 +329,42 @@ def test_a_checkpoint_that_diverged_has_no_values_and_is_named(tmp_path):
     assert undefined.sel(layer="2", against="previous").sel(step=300)
     assert not undefined.sel(layer="0", against="last").any()
     assert np.isfinite(found["settled_step"].values).all()
+
+
+@pytest.mark.parametrize("bad", [(0,), (20,), (10, 20)])
+def test_the_checkpoint_that_diverged_is_named_and_not_those_compared_with_it(bad):
+    x = np.random.default_rng(0).normal(size=(3, 50, 4))
+    given = {10 * place: {"a": each * (np.nan if 10 * place in bad else 1)} for place, each in enumerate(x)}
+    with pytest.warns(hl.ExtractionWarning) as told:
+        found = hl.compare_checkpoints(None, given, None, measures="cka")
+    one = len(bad) == 1
+    which = f"checkpoint{'' if one else 's'} {', '.join(map(str, bad))}"
+    assert [str(each.message) for each in told] == [
+        f"layer a holds NaN or infinity in {which}, as where training diverged, so that values with "
+        f"{'it' if one else 'them'} are NaN: leave {'this checkpoint' if one else 'these checkpoints'} out."
+    ]
+    said = str(hl.summary(found))
+    assert f"holds NaN or infinity in {which}" in said
+    assert "of 0 layers" not in said
+
+
+def test_small_layers_are_compared_together_and_large_ones_alone(monkeypatch):
+    """One comparison costs milliseconds whatever it compares: of many small layers that would be all the time there is."""
+    asked, run = [], comparing.compare
+
+    def counted(given, **options):
+        asked.append([len(layers) for layers in given.values()])
+        return run(given, **options)
+
+    monkeypatch.setattr(comparing, "compare", counted)
+    x = np.random.default_rng(0).normal(size=(2, 40, 30, 3))
+    given = [{f"l{place}": layer for place, layer in enumerate(each)} for each in x]
+    hl.compare_checkpoints(None, given, None, measures="cka(estimator=debiased)", against="last", steps=[0, 1])
+    assert asked == [[40, 40], [40, 40]]
+    asked.clear()
+    monkeypatch.setattr(comparing, "_TOGETHER", 8 * 30 * 3 * 5)
+    hl.compare_checkpoints(None, given, None, measures="cka(estimator=debiased)", against="last", steps=[0, 1])
+    assert asked == [[5, 5]] * 16
 
 
 def test_layers_of_one_end_only_are_named():

@@ -83,6 +83,31 @@ def test_options_reach_the_library(folder, capsys):
     assert xarray.load_dataset(folder / "result.nc")["step"].values.tolist() == [1, 2, 4, 8, 16, 32]
 
 
+@pytest.mark.parametrize(
+    ("against", "titles"), [("first", "value with the first"), ("previous", "value with the previous")]
+)
+def test_without_the_last_checkpoint_the_table_says_what_moved(folder, capsys, against, titles):
+    assert command_line(*GIVEN, "--against", against) == 0
+    told = capsys.readouterr()
+    table = [line.split("\t") for line in told.out.splitlines()]
+    assert table[0][:3] == ["layer", titles, "at step"]
+    assert len(table) == 6
+    assert "moved most" in told.err
+    assert "the order is one of chance" not in told.err
+
+
+@pytest.mark.parametrize(("begun", "sentence"), [(False, "nothing was finished"), (True, "is safe in 'rows.jsonl'")])
+def test_an_interruption_says_what_there_is(folder, capsys, monkeypatch, begun, sentence):
+    def stopped(*given, out, **options):
+        if begun:
+            out.write_text("rows")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hl, "compare_checkpoints", stopped)
+    assert command_line(*GIVEN, "--rows", "rows.jsonl") != 0
+    assert sentence in capsys.readouterr().err
+
+
 def test_an_interrupted_run_goes_on(folder, capsys):
     assert command_line(*GIVEN, "--rows", "rows.jsonl") == 0
     whole = (folder / "rows.jsonl").read_text()
@@ -105,6 +130,7 @@ def test_an_interrupted_run_goes_on(folder, capsys):
         ((*GIVEN[:3], "run/step_000000.safetensors", *GIVEN[4:]), "must be at least two"),
         ((*GIVEN[:5], "mynet.py:conversation"), "read again for each checkpoint"),
         ((*GIVEN, "--against", "next"), "against must be one or more of first, previous, last"),
+        ((*GIVEN, "run/step_000100.safetensors"), "put a glob of checkpoints in quotes"),
         ((*GIVEN, "--resume"), "--resume needs --rows"),
         ((*GIVEN, "--rows", "rows.json"), "--rows must end in .jsonl"),
     ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from homolog.names import shown
-from homolog.trajectories.settling import has_end, in_order, settled_steps, towards_last
+from homolog.trajectories.settling import ends, has_end, in_order, settled_steps, towards_last
 
 if TYPE_CHECKING:
     import xarray
@@ -45,12 +45,6 @@ def settled_sentences(result: xarray.Dataset, name: str) -> Iterator[str]:
     holes = in_order(result)[missing]
     if len(holes):
         yield f"Missing values of {together(result['checkpoint'].values, holes, 'checkpoint')} were passed over."
-
-
-def ends(result: xarray.Dataset) -> tuple[float, float]:
-    """Return the first and the last step of training, also of a part of a trajectory."""
-    steps = result["step"].values
-    return float(result.attrs.get("first_step", steps.min())), float(result.attrs.get("last_step", steps.max()))
 
 
 def written_step(step: float) -> str:
@@ -147,4 +141,4 @@ def _one_by_one(result: xarray.Dataset, near: Near, found: np.ndarray) -> str:
 
 def _in_a_row(names: Names, places: np.ndarray) -> str:
     first, last = shown(names[places[0]]), shown(names[places[-1]])
-    return first if len(places) == 1 else f"{first} {'and' if len(places) == 2 else 'to'} {last}"
+    return f"layer {first}" if len(places) == 1 else f"layers {first} {'and' if len(places) == 2 else 'to'} {last}"

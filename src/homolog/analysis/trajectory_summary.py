@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from homolog.analysis.settling_told import ends, settled_sentences, together, written_step
+from homolog.analysis.settling_told import settled_sentences, together, written_step
+from homolog.analysis.trajectory_changes import changed_sentences
 from homolog.names import shown
 from homolog.result_kinds import TRAJECTORY
 from homolog.results import chosen_measure, told_examples, written_probability
 from homolog.trajectories.sameness import ROUNDED
-from homolog.trajectories.settling import settled_steps, towards_last
+from homolog.trajectories.settling import ends, settled_steps, towards_last
+from homolog.trajectories.telling import NOT_FINITE
 from homolog.whole_results import whole
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ class Order(NamedTuple):
 
     correlation: float
     pvalue: float
+    least: float = 0.0
+    """The smallest p-value that any order of these layers could have, where all orders were tried."""
 
 
 def trajectory_sentences(result: xarray.Dataset, measure: str | None = None) -> list[str]:
@@ -43,7 +48,14 @@ def trajectory_sentences(result: xarray.Dataset, measure: str | None = None) -> 
     sentences = list(_compared(result, name))
     if "last" in result["against"].values:
         sentences += [*settled_sentences(result, name), *_order(result, name)]
-    return [*sentences, *_same(result)]
+    return [*sentences, *changed_sentences(result, name), *_diverged(result), *_same(result)]
+
+
+def _diverged(result: xarray.Dataset) -> Iterator[str]:
+    """Repeat which checkpoints hold no finite numbers, of which values are missing."""
+    for _, message in json.loads(result.attrs.get("warnings", "[]")):
+        if NOT_FINITE in message:
+            yield _capital(message)
 
 
 def _compared(result: xarray.Dataset, name: str) -> Iterator[str]:
@@ -66,10 +78,15 @@ def _compared(result: xarray.Dataset, name: str) -> Iterator[str]:
 
 def _order(result: xarray.Dataset, name: str) -> Iterator[str]:
     """Say whether lower layers settle first, and what that does not mean."""
-    settled = settled_steps(result, name)
-    known = ~np.isnan(settled)
-    if not known.any():
+    settled = settled_steps(result, name).copy()
+    if np.isnan(settled).all():
         return
+    repeats = _repeats(result)
+    if len(repeats):
+        counted = "repeats another layer and is" if len(repeats) == 1 else "repeat other layers and are"
+        yield f"{_capital(together(result['layer'].values, repeats, 'layer'))} {counted} not counted in the order below."
+        settled[repeats] = np.nan
+    known = ~np.isnan(settled)
     if known.sum() < FEWEST:
         yield (
             f"Whether lower layers settle first cannot be told of {_count(int(known.sum()), 'layer')}: at least {FEWEST} are "
@@ -89,8 +106,25 @@ def _order(result: xarray.Dataset, name: str) -> Iterator[str]:
             )
 
 
+def _repeats(result: xarray.Dataset) -> np.ndarray:
+    """Return the places of layers that equal another one which is there too, as that of Flatten does."""
+    if "repeats" not in result.coords:
+        return np.array([], dtype=int)
+    layers = set(result["layer"].values)
+    return np.array([place for place, name in enumerate(result["repeats"].values) if name in layers], dtype=int)
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"
+
+
 def _first(order: Order) -> str:
     told = f"rank correlation of depth and step {order.correlation:.2f}, p {_probability(order.pvalue)}"
+    if order.pvalue > ALPHA and order.least > ALPHA:
+        return (
+            f"It cannot be told whether lower or higher layers settle first: there are too few layers, or too many that settle "
+            f"together ({told}, where no order could have less than {_probability(order.least).removeprefix('= ')})."
+        )
     if order.pvalue > ALPHA:
         return f"It cannot be told whether lower or higher layers settle first ({told})."
     return f"{'Lower' if order.correlation > 0 else 'Higher'} layers settle first ({told})."
@@ -124,7 +158,9 @@ def rank_order(values: np.ndarray) -> Order:
         orders, own = np.random.default_rng(0).permuted(np.tile(ranks, (MOST_ORDERS, 1)), axis=1), 1
     reached = np.abs(orders @ depth) >= abs(found) - 1e-9
     pvalue = (reached.sum() + own) / (len(orders) + own)
-    return Order(float(found / np.sqrt((depth @ depth) * (ranks @ ranks))), float(pvalue))
+    highest = np.abs(orders @ depth).max()
+    least = 0.0 if own else float((np.abs(orders @ depth) >= highest - 1e-9).mean())
+    return Order(float(found / np.sqrt((depth @ depth) * (ranks @ ranks))), float(pvalue), least)
 
 
 SAME = {

@@ -79,7 +79,10 @@ def run(arguments: list[str]) -> int:
         except UsageError as error:
             context = error.ctx
             where = f"{context.command_path} --help" if context is not None else "homolog --help"
-            return output.fail(f"{output.sentence(error.format_message())} See `{where}`.")
+            told = error.format_message()
+            if "unexpected extra argument" in told and "--checkpoints" in given:  # the shell wrote out the names
+                told = f'{told}: put a glob of checkpoints in quotes, "run/*.pt"'
+            return output.fail(f"{output.sentence(told)} See `{where}`.")
         except output.Interruption as stop:
             return output.fail(str(stop), status=130)
         except (typer.Abort, KeyboardInterrupt):

@@ -11,10 +11,12 @@ import typer
 import homolog
 from homolog.analysis.settling_told import written_step
 from homolog.analysis.summary_cautions import WHY
+from homolog.analysis.trajectory_changes import change_table, told_reference
 from homolog.analysis.trajectory_summary import settling_table
 from homolog.cli import loading, output, summary_output
 from homolog.cli.inputs import BatchSize, ChosenLayers, Device, MaxExamples, Out, Reductions, Report, Workspace
 from homolog.cli.output import print_table
+from homolog.results import chosen_measure
 
 
 def trajectory(
@@ -110,6 +112,8 @@ def trajectory(
 def _how_to_go_on(rows: Path | None) -> str:
     if rows is None:
         return "nothing was written; with --rows FILE.jsonl and --resume the same command goes on where it was interrupted."
+    if not rows.exists():
+        return "nothing was finished; the same command begins anew."
     return f"what is finished is safe in {str(rows)!r}; the same command with --resume goes on from there."
 
 
@@ -117,11 +121,12 @@ def _print(result: Any, plot: Path | None, report: Path | None) -> None:
     """Print when layers settle, and below it what the result says."""
     if "last" in result["against"].values:
         table = settling_table(result)
-        rows = [
-            [str(layer), _written(first), "" if step != step else written_step(step)]
-            for layer, first, step in table.itertuples(index=False)
-        ]
+        rows = [[str(layer), _written(first), _step(step)] for layer, first, step in table.itertuples(index=False)]
         print_table(list(table.columns), rows)
+    elif (against := told_reference(result)) is not None:
+        changes = change_table(result, chosen_measure(result, None), against)
+        rows = [[str(layer), _written(value), _step(step)] for layer, value, step in changes.itertuples(index=False)]
+        print_table(list(changes.columns), rows)
     summary_output.print_sentences(result, lambda step, result: _next(plot, report))
 
 
@@ -133,6 +138,10 @@ def _next(plot: Path | None, report: Path | None) -> str:
     return (
         "Next, to see whether another training gives the same: train with another seed, and compare its checkpoints too"
     )
+
+
+def _step(step: float) -> str:
+    return "" if step != step else written_step(step)
 
 
 def _written(value: float) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from homolog.names import labels
 from homolog.plot.cells import checked_limits, colours_of
-from homolog.plot.labels import drawn_in, plain, short
+from homolog.plot.labels import drawn_in, plain
 from homolog.result_kinds import TRAJECTORY
 from homolog.results import chosen_measure
 from homolog.whole_results import whole
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 14
 """With more layers than this a bar of colours takes the place of names."""
+LONGEST = 20
+"""Longer names of layers are folded: the curves need the room."""
 WIDE = 20
 """A last step that is so many times the first one is shown by logarithms."""
 
@@ -83,7 +86,7 @@ def trajectory(
     steps = np.asarray(result["step"].values, dtype=float)
     values = result[name].sel(against=against).transpose("step", "layer").values
     colours = colours_of(np.arange(values.shape[1]), cmap or "viridis", 0, max(values.shape[1] - 1, 1) / 0.9)
-    names = short([str(layer) for layer in result["layer"].values])
+    names = labels([str(layer) for layer in result["layer"].values], LONGEST)
     for column, label in enumerate(names):
         ax.plot(steps, values[:, column], marker="o", markersize=3, color=colours[column], label=plain(label))
     _scale_steps(ax, steps)

@@ -9,6 +9,7 @@ from homolog.analysis.trajectory_summary import settling_table, trajectory_table
 from homolog.plot.trajectories import trajectory
 from homolog.reporting.sections import Section
 from homolog.results import chosen_measure
+from homolog.trajectories.settling import has_end
 
 if TYPE_CHECKING:
     import pandas
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 
 _READ = {
     "first": "How far each layer has gone from where it started.",
-    "previous": "How much each layer changed since the checkpoint before: low where training moves it, 1 where it rests.",
-    "last": "How near each layer is to its final form. All lines end where the last checkpoint is compared with itself.",
+    "previous": "How much each layer changed since the checkpoint before: low where training moves it, 1 where it rests. "
+    "Where more steps lie between two checkpoints, values are lower.",
+    "last": "How near each layer is to its final form.",
 }
+_END = "All lines end where the last checkpoint is compared with itself."
 
 
 def sections_of(result: xarray.Dataset, groups: Any = None) -> tuple[str, list[Section]]:
@@ -36,7 +39,7 @@ def _sections(result: xarray.Dataset) -> Iterator[Section]:
         figure: Any = trajectory(result, name, against=against).figure
         yield Section(
             f"Against the {against} checkpoint",
-            (_READ[against],),
+            (_READ[against], *(_END for _ in range(against == "last" and has_end(result)))),
             figure,
             f"{name} of each layer with the {against} checkpoint, over training steps",
         )

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from homolog.machine import format_bytes, optional
 from homolog.names import quoted
@@ -140,6 +140,24 @@ def locked(folder: Path, lock: str, path: Path) -> Any:
             f"{str(path)!r} is being written by another process: wait for it, or choose another name."
         ) from None
     return file_lock
+
+
+def locked_alone(file: IO[bytes]) -> bool:
+    """Take an open file for this process until it is closed; False where another has it.
+
+    Some disks and systems know no such locks: there it is True.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextmanager

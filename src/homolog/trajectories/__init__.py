@@ -57,8 +57,8 @@ def compare_checkpoints(
     checkpoints
         a folder, a glob ("run/*.safetensors"), a list, or a mapping label → checkpoint. A checkpoint is a file of weights
         (.safetensors; .pt, .pth, .ckpt and .bin with `weights_only=True`, which runs nothing), a folder of Hugging Face's, a
-        mapping of weights; a function without arguments that returns a model or activations; or without build a model that
-        `homolog.extract` takes, Activations, or a file of these.
+        mapping of weights (the network's own, where averaged ones, "ema", lie beside them); a function without arguments that
+        returns a model or activations; or without build a model that `homolog.extract` takes, Activations, or a file of these.
     data
         as for `homolog.extract`, the same for all checkpoints and in the same order: it is read once for each, so that no
         iterator will do. None where all checkpoints are activations.
@@ -95,7 +95,7 @@ def compare_checkpoints(
         `step`; `checkpoint`, the labels; `settled_step` (layer), the first step from which on a layer stays within 1 % of its
         final value by the first measure; `same_as` (step), the earlier checkpoint that is the same network, "" for none, and
         `same_by`: its "weights" are equal, or equal as "weights rounded to float16" or to bfloat16, or its "outputs" are equal
-        to rounding.
+        to rounding; where there are any, `repeats` (layer), the earlier layer that a layer equals in every checkpoint.
 
     Raises
     ------
@@ -122,7 +122,8 @@ def compare_checkpoints(
     warning.
 
     Memory: one network and the weights being loaded, the activations of the present and of the previous checkpoint, and what
-    the comparison of one layer takes. Those of the first and the last are on disk, in the folder for temporary files. Cost: one
+    the comparison of one layer takes. Those of the first and the last are on disk, in the folder for temporary files (that of
+    the environment variable TMPDIR), where a killed process leaves a folder homolog-… that may be deleted. Cost: one
     extraction for each checkpoint, and for each layer up to three comparisons; measures that decompose layers decompose those
     of the references again. A resumed run extracts the first and the last checkpoint again, and loads the others to see that
     they are the same.

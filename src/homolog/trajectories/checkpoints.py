@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -14,8 +15,8 @@ from typing import Any
 from homolog.arrays import described
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.names import quoted, shown, writable
-from homolog.trajectories.steps import natural, places_of, steps_of
-from homolog.trajectories.weight_files import WEIGHT_FILES, is_weights, main_file
+from homolog.trajectories.steps import natural, places_of, step_twice, steps_of
+from homolog.trajectories.weight_files import WEIGHT_FILES, check_parts, is_weights, main_file, part_in
 
 FILES = (*WEIGHT_FILES, ".onnx", ".keras", ".npz", ".zarr")
 """What is taken from a folder."""
@@ -42,12 +43,12 @@ def checkpoints_of(given: Any, steps: Any = None, labels: Any = None) -> list[Ch
         labels is not None or any(isinstance(one.source, str | PathLike) for one in found) or isinstance(given, Mapping)
     )
     if len(found) < 2:
+        got = f"one, {shown(found[0].label)}" if found else "none"
         raise ValueError(
-            f"checkpoints must be at least two, got {listed(one.label for one in found) or 'none'}: name a folder or a glob that "
-            f"finds several, or a list."
+            f"checkpoints must be at least two, got {got}: name a folder or a glob that finds several, or a list."
         )
     if labels is not None:
-        texts = [str(label) for label in _one_each(labels, found, "labels")]
+        texts = [_label(label) for label in _one_each(labels, found, "labels")]
         found = [replace(one, label=text) for one, text in zip(found, texts, strict=True)]
     names = [one.label for one in found]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -65,12 +66,13 @@ def _numbered(found: list[Checkpoint], steps: Any, *, named: bool) -> list[Check
             twice = next(step for step in numbers if numbers.count(step) > 1)
             raise ValueError(f"steps must differ, got {twice:g} twice: one number for each checkpoint.")
     else:
-        numbers = (_named([one.label for one in found]) if named else None) or _positions(found, named=named)
+        numbers = (_named(found) if named else None) or _positions(found, named=named)
     return [replace(one, step=step) for one, step in zip(found, numbers, strict=True)]
 
 
-def _named(names: list[str]) -> list[float] | None:
+def _named(found: list[Checkpoint]) -> list[float] | None:
     """Return the steps in names, or None; refuse where some tell theirs and the place of others cannot be known."""
+    names = [one.label for one in found]
     steps = steps_of(names)
     with_number = [name for name in names if any(letter.isdigit() for letter in name)]
     untold = [name for name in names if name not in with_number]
@@ -85,23 +87,37 @@ def _named(names: list[str]) -> list[float] | None:
         return [by_name.get(name, 0) for name in names]
     raise ValueError(
         f"the names of all checkpoints must tell their steps, or none, got {listed(map(quoted, untold))} beside "
-        f"{quoted(with_number[0])}: leave out what is no moment of its own, or pass steps=."
+        f"{quoted(with_number[0])}: leave out what is no moment of its own{_glob_of(found, untold)}, or pass steps=."
     )
+
+
+def _glob_of(found: list[Checkpoint], untold: list[str]) -> str:
+    """Return by which glob the files are found whose names tell a step, as checkpoint-* in a folder beside a final model."""
+    told = [one for one in found if one.label not in untold]
+    if not all(isinstance(one.source, str | PathLike) for one in found):
+        return ""
+    folders = {Path(one.source).parent for one in told}
+    starts = {re.split(r"\d", Path(one.source).name)[0] for one in told}
+    start = starts.pop()
+    if len(folders) > 1 or starts or not start or any(Path(name).name.startswith(start) for name in untold):
+        return ""
+    return f', as the glob "{writable(str(folders.pop() / start))}*" does'
 
 
 def _positions(found: list[Checkpoint], *, named: bool) -> list[float]:
     """Return the places of checkpoints in the order of epoch and step, or in which they were given, under a warning."""
     labels = [one.label for one in found]
-    places = places_of(labels) if named else None
-    numbers: list[float] = list(range(len(found)) if places is None else places)
-    if places is None:
-        why, remedy = (
-            "nothing tells at which step of training the checkpoints were saved",
-            "or a mapping step → checkpoint",
-        )
+    found_places = places_of(labels) if named else None
+    twice = step_twice(labels) if named else None
+    numbers: list[float] = list(range(len(found)) if found_places is None else found_places[0])
+    remedy = "or a mapping step → checkpoint"
+    if found_places is not None:
+        remedy = f"counted over all {found_places[1]}s"
+        why = f"the steps in the names of the checkpoints begin anew in each {found_places[1]}"
+    elif twice is not None:
+        why = f"step {twice:g} is there twice, by the names of the checkpoints"
     else:
-        remedy = "counted over all epochs"
-        why = "the steps in the names of the checkpoints begin anew in each epoch"
+        why = "nothing tells at which step of training the checkpoints were saved"
     order = listed(label for _, label in sorted(zip(numbers, labels, strict=True)))
     message = f"{why}, so that they are numbered 0, 1, 2 … in this order: {order}; pass steps=, {remedy}."
     give([Caution(ExtractionWarning, message)])
@@ -158,7 +174,13 @@ def _found(given: Any) -> list[Checkpoint]:
 
 def _label(key: Any) -> str:
     text = str(key)
-    if isinstance(key, bool) or not isinstance(key, str | int | float) or not text.strip() or writable(text) != text:
+    if (
+        isinstance(key, bool)
+        or not isinstance(key, str | int | float)
+        or not text.strip()
+        or writable(text) != text
+        or "\0" in text
+    ):
         raise TypeError(f"a checkpoint must be labelled by text or a number, got {quoted(key)}: rename it.")
     return text
 
@@ -180,6 +202,8 @@ def _paths_of(given: str | PathLike[str]) -> list[Path]:
     else:
         raise FileNotFoundError(f"there is no folder, file or glob {str(path)!r}: check the name.")
     if not found:
+        if path.is_dir():
+            check_parts(path)
         raise FileNotFoundError(
             f"there are no checkpoints {what} {str(path)!r}: they end in {', '.join(FILES)}, or are folders with a "
             f"model.safetensors."
@@ -196,7 +220,7 @@ def _in_training(name: str) -> tuple[int, Any]:
 
 def _is_checkpoint(path: Path) -> bool:
     if path.is_dir():
-        return path.suffix == ".zarr" or main_file(path) is not None
+        return path.suffix == ".zarr" or main_file(path) is not None or part_in(path) is not None
     return is_weights(path) or path.suffix in (".onnx", ".keras", ".npz")
 
 

@@ -16,12 +16,22 @@ _WRAPPED = re.compile(
 """What compiling and parallel training put into names."""
 
 
+_COUNT = "n_averaged"
+"""How many networks torch.optim.swa_utils.AveragedModel has averaged: no weight."""
+_BATCHES = "num_batches_tracked"
+"""What files from before PyTorch 0.4.1 lack, and nothing reads that does not train."""
+
+
 def load(network: Any, weights: Mapping[str, Any], label: str) -> None:
     """Load weights into a network of PyTorch, or raise where one is missing, left over or of another shape."""
     own = network.state_dict(keep_vars=True)
+    if _COUNT not in own:
+        weights = {name: value for name, value in weights.items() if name != _COUNT}
     places = _places(own, weights)  # name in the network → name in the checkpoint
     given = {_address(own[name]) for name in places}
     missing = [name for name in own if name not in places and _address(own[name]) not in given]
+    counters = [name for name in missing if name.split(".")[-1] == _BATCHES]
+    missing = [name for name in missing if name not in counters]
     extra = sorted(set(weights) - set(places.values()))
     if missing or extra:
         parts = [f"without {listed(map(quoted, missing), 3)}"] * bool(missing)
@@ -43,6 +53,8 @@ def load(network: Any, weights: Mapping[str, Any], label: str) -> None:
         network.load_state_dict({name: weights[other] for name, other in places.items()}, strict=False)
     except RuntimeError as error:
         raise ValueError(f"checkpoint {shown(label)} must load into the network, got {first_line(error)}.") from error
+    for name in counters:  # not those of the checkpoint before
+        own[name].zero_()
 
 
 def _check_ties(own: Mapping[str, Any], weights: Mapping[str, Any], places: Mapping[str, str], label: str) -> None:

@@ -16,7 +16,7 @@ from homolog.extraction.tensors import is_module
 from homolog.names import first_line, shown
 from homolog.trajectories.checkpoints import Checkpoint
 from homolog.trajectories.loading import load
-from homolog.trajectories.weight_files import is_weights, main_file, state_in, weights_in
+from homolog.trajectories.weight_files import is_weights, main_file, part_in, state_in, weights_in
 
 
 class Network:
@@ -47,7 +47,9 @@ class Network:
 
     def _from_file(self, path: Path, label: str) -> Any:
         weights = (
-            is_weights(path) or path.name.endswith(".index.json") or (path.is_dir() and main_file(path) is not None)
+            is_weights(path)
+            or path.name.endswith(".index.json")
+            or (path.is_dir() and (main_file(path) or part_in(path)) is not None)
         )
         if weights and self._module is None:
             raise ValueError(

@@ -14,9 +14,10 @@ from homolog.diagnostics import Caution
 from homolog.engine.result import measure_attributes
 from homolog.inference.uncertainty import MEANINGS
 from homolog.result_kinds import TRAJECTORY
-from homolog.trajectories.sameness import same_networks
+from homolog.trajectories.comparing import COMPANIONS
+from homolog.trajectories.sameness import repeated_layers, same_networks
 from homolog.trajectories.settling import settled_steps
-from homolog.trajectories.walk import COMPANIONS, LAST, Row, Walk, as_array
+from homolog.trajectories.walk import LAST, Row, Walk, as_array
 
 if TYPE_CHECKING:
     import xarray
@@ -64,6 +65,8 @@ def _coordinates(walk: Walk, rows: Sequence[Row]) -> dict[str, Any]:
         "depth": ("layer", np.arange(len(walk.layers), dtype=np.int32)),
         "features": ("layer", np.array(rows[0]["features"], dtype=np.int32)),
     }
+    repeats = repeated_layers(walk.layers, rows)
+    found |= {"repeats": ("layer", repeats)} if any(repeats) else {}
     for what in Module._fields:
         texts = [getattr(module, what) for module in made]
         found |= {what: ("layer", texts)} if any(texts) else {}
@@ -83,6 +86,7 @@ def _attributes(walk: Walk, cautions: Sequence[Caution]) -> dict[str, Any]:
         "homolog_version": version("homolog"),
         "first_step": float(walk.checkpoints[0].step),
         "last_step": float(walk.checkpoints[-1].step),
+        "steps": json.dumps({one.label: float(one.step) for one in walk.checkpoints}),
         "n_examples": np.int32(walk.n_examples),
         **({"n_units": np.int32(walk.n_units)} if walk.n_units else {}),
         "measures": json.dumps(list(walk.measures)),

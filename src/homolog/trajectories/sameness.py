@@ -32,6 +32,20 @@ def same_networks(labels: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> t
     return same, by
 
 
+def repeated_layers(layers: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which earlier layer each one equals, number by number in every checkpoint, "" for none.
+
+    What is kept of a layer are sums that all its numbers have a part in, in one order: equal ones give the same bits.
+    """
+    seen: dict[str, str] = {}
+    found = []
+    for name in layers:
+        sums = repr([row["print"].get(name) for row in rows])
+        found.append(seen.get(sums, ""))
+        seen.setdefault(sums, name)
+    return found
+
+
 def _equal_weights(rows: Sequence[Mapping[str, Any]], earlier: int, later: int) -> bool:
     own = rows[earlier]["digests"]["own"]
     return bool(own) and own == rows[later]["digests"]["own"] and not own.startswith(GIVEN)

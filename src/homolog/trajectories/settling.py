@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,12 +20,41 @@ def in_order(result: xarray.Dataset) -> np.ndarray:
     return np.argsort(np.asarray(result["step"].values, dtype=float), kind="stable")
 
 
+def renumbered(result: xarray.Dataset) -> dict[float, float] | None:
+    """Return step as it was compared → step as it is called now; None where these are the same.
+
+    Somebody may count in other units, as tokens for steps; what was found in the old ones is to be told in the new ones.
+    Of a part of a result only the steps that it holds are known.
+    """
+    found = json.loads(result.attrs.get("steps", "{}"))
+    now = np.asarray(result["step"].values, dtype=float)
+    labels: Any = result["checkpoint"].values if "checkpoint" in result.coords else []
+    if found and all(str(label) in found for label in labels) and len(labels) == len(now):
+        before = [float(found[str(label)]) for label in labels]
+    elif len(found) == len(now):
+        before = sorted(map(float, found.values()))
+        now = now[in_order(result)]
+    else:
+        return None if not found or set(now) <= set(found.values()) else {}
+    return None if before == list(now) else dict(zip(before, map(float, now), strict=True))
+
+
+def ends(result: xarray.Dataset) -> tuple[float, float]:
+    """Return the first and the last step of training, also of a part of a trajectory; NaN where it is not known."""
+    steps = np.asarray(result["step"].values, dtype=float)
+    found = [
+        float(result.attrs.get(name, of)) for name, of in (("first_step", steps.min()), ("last_step", steps.max()))
+    ]
+    names = renumbered(result)
+    first, last = (step if names is None else names.get(step, np.nan) for step in found)
+    return first, last
+
+
 def has_end(result: xarray.Dataset) -> bool:
     """Say whether the last checkpoint is still in a result, compared with itself."""
     if "last" not in result["against"].values or not result.sizes["step"]:
         return False
-    last = result.attrs.get("last_step")
-    return last is None or float(result["step"].values.max()) == float(last)
+    return float(result["step"].values.max()) == ends(result)[1]
 
 
 def towards_last(result: xarray.Dataset, name: str) -> np.ndarray:
@@ -74,7 +103,9 @@ def settled_steps(result: xarray.Dataset, name: str) -> np.ndarray:
     By the first measure it was found over all checkpoints, also where a part of them is left; by others it needs the last one.
     """
     if "settled_step" in result.coords and result["settled_step"].attrs.get("measure") == name:
-        return np.asarray(result["settled_step"].values, dtype=float)
+        found = np.asarray(result["settled_step"].values, dtype=float)
+        names = renumbered(result)
+        return found if names is None else np.array([names.get(step, np.nan) for step in found])
     if not has_end(result):
         return np.full(result.sizes["layer"], np.nan)
     highest = json.loads(result[name].attrs.get("range", "[null, null]"))[1]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from inspect import Parameter, signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from homolog.extraction.session import run_extraction
 from homolog.machine import parse_bytes
 from homolog.names import shown, unknown
 from homolog.rows import Rows
+from homolog.store.disk import room_for
 from homolog.trajectories.rounded_weights import rounded_digests
 
 _NOT_HERE = ("model", "data", "out", "resume", "progress", "memory")
@@ -70,18 +72,34 @@ class Taking:
                 f"examples as one array, a DataLoader, or list(batches)."
             )
         self.options = _options(self.given, self.memory)
+        self.of_models = False
+        """Whether a checkpoint was a model, for which there are data and options."""
 
     def taken(self, content: Any, label: str, digest: str) -> Taken:
         """Extract a model, or take activations as they are."""
         if isinstance(content, Activations):
+            if not self.of_models:
+                self._check_unused(label)
             layers = self.given.get("layers")
             chosen = content.select(*([layers] if isinstance(layers, str) else layers)) if layers else content
             return Taken(chosen, digest, made=False)
         if self.data is None:
             raise TypeError(f"data must be the examples on which checkpoint {shown(label)} is run, got None.")
+        self.of_models = True
         with self.noted():
             found = run_extraction(content, self.data, self.options)
             return Taken(found, digest, made=True, rounded=rounded_digests(content))
+
+    def _check_unused(self, label: str) -> None:
+        """Raise where something was given that only says how models are run."""
+        usual = {name: each.default for name, each in signature(extract).parameters.items()}
+        unused = ["data"] * (self.data is not None)
+        unused += [name for name, value in self.given.items() if name != "layers" and _differs(value, usual.get(name))]
+        if unused:
+            raise TypeError(
+                f"{', '.join(unused)} must be left out where checkpoints are activations, as {shown(label)} is: only models "
+                f"are run with {'it' if len(unused) == 1 else 'them'}."
+            )
 
     def digest(self, content: Any) -> str:
         """Digest the weights of a model, or activations; of a function of the caller's own what it computes."""
@@ -114,6 +132,11 @@ class Taking:
             yield
         for each in caught:
             self.told.setdefault((each.category, str(each.message)), each)
+
+
+def _differs(value: Any, usual: Any) -> bool:
+    simple = isinstance(value, str | int | float | None)
+    return value is not usual and not (simple and value == usual)
 
 
 def _options(given: Mapping[str, Any], memory: int) -> Options:
@@ -194,14 +217,26 @@ def data_digest(layers: Activations) -> str:
     return hashed(*(part for ids in known for part in (str(ids.dtype), np.ascontiguousarray(ids).tobytes()))).hex()
 
 
+def _write(path: Path, array: np.ndarray) -> None:
+    """Write an array; on a full disk say where it is, and how to choose another."""
+    remedy = "make room there, or name another folder for temporary files in the environment variable TMPDIR"
+    with room_for(path, remedy), path.open("wb") as file:
+        # Not the file itself: NumPy would leave out of its error why the disk did not take the numbers.
+        np.lib.format.write_array(SimpleNamespace(write=file.write), array, allow_pickle=False)
+
+
 class OnDisk(Mapping[str, Any]):
     """Activations on disk, read layer by layer, with all that is known of their rows."""
 
     def __init__(self, layers: Activations) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="homolog-")
         self._files = {name: Path(self._folder.name) / f"{place}.npy" for place, name in enumerate(layers)}
-        for name, path in self._files.items():
-            np.save(path, block_of(layers[name], slice(None)))
+        try:
+            for name, path in self._files.items():
+                _write(path, block_of(layers[name], slice(None)))
+        except BaseException:
+            self.close()
+            raise
         self.n, self.example_ids, self.positions = layers.n, layers.example_ids, layers.positions
         self.digests, self.index, self.provenance = layers.digests, layers.index, layers.provenance
         self.modules = layers.modules

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,10 +12,8 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Module, identified
-from homolog.diagnostics import Caution, ExtractionWarning, HomologWarning, give, listed, unknown_pairing
-from homolog.engine import compare
+from homolog.diagnostics import Caution, ExtractionWarning, give, listed, unknown_pairing
 from homolog.engine.planning import rows_of_examples
-from homolog.equal_layers import are_equal
 from homolog.extraction.digests import hashed, numbers
 from homolog.inference.units import count_of
 from homolog.machine import give_back
@@ -26,14 +23,13 @@ from homolog.names import shown
 from homolog.pairing import check_pairing, row_identity
 from homolog.progress import progress_bar
 from homolog.trajectories.checkpoints import Checkpoint
+from homolog.trajectories.comparing import Found
 from homolog.trajectories.networks import Network
 from homolog.trajectories.record import Record
 from homolog.trajectories.taking import OnDisk, Taken, Taking, data_digest, is_finite, print_of
 
 FIRST, PREVIOUS, LAST = "first", "previous", "last"
 REFERENCES = (FIRST, PREVIOUS, LAST)
-COMPANIONS = ("null", "reversed")
-"""What is kept beside a value."""
 Row = dict[str, Any]
 
 
@@ -49,6 +45,8 @@ class Walk:
     memory: str | int
     record: Record
     layers: list[str] = field(default_factory=list)
+    broken: dict[str, set[str]] = field(default_factory=dict)
+    """Label of a checkpoint → its layers that hold NaN or infinity."""
     modules: Mapping[str, Module] = field(default_factory=dict)
     n_examples: int = 0
     n_units: int = 0
@@ -84,6 +82,7 @@ class Walk:
             place = len(self.checkpoints) - 1
             ends[place] = self._end(place, self.network.opened(self.checkpoints[place]), undo)
         self._learn([taken.activations for taken in ends.values()])
+        undo.callback(self.record.close)
         self.record.begin(request | self._request(ends))
         return ends
 
@@ -157,23 +156,33 @@ class Walk:
     def _compared(self, label: str, present: Any, held: Mapping[str, Any]) -> Row:
         """Compare every layer with itself in the references."""
         told = [*self._pairing(label, present, held), *self._missing(label, present)]
-        cautions = [[caution.category.__name__, caution.message] for caution in told]
-        values: dict[str, dict[str, list[float]]] = {}
-        equal: dict[str, dict[str, bool]] = {}
-        for layer in self.layers:
-            found, warned = self._of_layer(layer, label, present, held, equal)
-            cautions += warned
-            for name, of_reference in found.items():
-                for reference, value in of_reference.items():
-                    values.setdefault(name, {}).setdefault(reference, []).append(value)
+        broken = self._not_finite(label, present)
+        found = Found(self.layers, self.measures, self.against)
+        # One reference after the other: the layers of all of them together would be more in memory.
+        for reference in (name for name in REFERENCES if name in held):
+            other = held[reference]
+            leave = broken | self._not_finite(self._label_of(reference, label), other)
+            found.add(label, present, reference, other, leave=leave, memory=self.memory)
         own = {name: present[name] for name in self.layers if name in present}
         return {
-            "values": values,
-            "equal": equal,
+            "values": found.values,
+            "equal": found.equal,
             "print": print_of(own),
             "features": [int(own[name].shape[1]) if name in own else 0 for name in self.layers],
-            "warnings": cautions,
+            "not finite": [name for name in self.layers if name in broken],
+            "warnings": [*([caution.category.__name__, caution.message] for caution in told), *found.warnings],
         }
+
+    def _label_of(self, reference: str, label: str) -> str:
+        labels = [one.label for one in self.checkpoints]
+        return labels[{FIRST: 0, PREVIOUS: labels.index(label) - 1, LAST: -1}[reference]]
+
+    def _not_finite(self, label: str, layers: Any) -> set[str]:
+        """Return the layers that hold NaN or infinity in a checkpoint, looked for once."""
+        if label not in self.broken:
+            held = (name for name in self.layers if name in layers)
+            self.broken[label] = {name for name in held if not is_finite(layers[name])}
+        return self.broken[label]
 
     def _pairing(self, label: str, present: Any, held: Mapping[str, Any]) -> list[Caution]:
         """Check that rows are the same examples, and say where nothing shows it."""
@@ -191,46 +200,6 @@ class Walk:
             return []
         message = f"checkpoint {shown(label)} has no layer {listed(missing)}, of which its values are NaN."
         return [Caution(ExtractionWarning, message)]
-
-    def _of_layer(
-        self, layer: str, label: str, present: Any, held: Mapping[str, Any], equal: dict[str, dict[str, bool]]
-    ) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
-        """Return the values of a layer, by variable and reference, NaN where there is no reference; note which are equal."""
-        found = {name: dict.fromkeys(self.against, float("nan")) for name in self._variables()}
-        told: list[list[str]] = []
-        own = present.get(layer)
-        # One reference at a time, since all of them together would be the memory of further layers.
-        for reference in (name for name in REFERENCES if name in held and own is not None and layer in held[name]):
-            other = held[reference][layer]
-            equal.setdefault(reference, {})[layer] = are_equal(own, other)
-            if not (is_finite(own) and is_finite(other)):
-                told.append(_not_finite(layer, label))
-                continue
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", HomologWarning)
-                names = f"checkpoint {label}", f"the {reference} checkpoint"
-                result = compare(
-                    {names[0]: {layer: own}, names[1]: {layer: other}},
-                    measures=dict(self.measures),
-                    pairs=[((names[0], layer), (names[1], layer))],
-                    memory=self.memory,
-                    progress=False,
-                )
-            for variable in (name for name in found if name in result):
-                found[variable][reference] = float(result[variable].values[0, 1])
-            told += json.loads(result.attrs["warnings"])
-        return found, told
-
-    def _variables(self) -> list[str]:
-        return [f"{name}{end}" for name in self.measures for end in ("", *(f"_{kind}" for kind in COMPANIONS))]
-
-
-def _not_finite(layer: str, label: str) -> list[str]:
-    message = (
-        f"layer {shown(layer)} holds NaN or infinity in checkpoint {shown(label)} or in one that it is compared with, as where "
-        f"training diverged, so that its value there is NaN: leave such checkpoints out."
-    )
-    return [ExtractionWarning.__name__, message]
 
 
 def as_array(rows: Sequence[Row], variable: str, against: Sequence[str], n_layers: int) -> np.ndarray:

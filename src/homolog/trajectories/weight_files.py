@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from homolog.arrays import described
+from homolog.diagnostics import listed
 from homolog.extraction.tensors import is_torch
 from homolog.machine import optional
 from homolog.names import first_line, quoted
@@ -18,10 +21,11 @@ WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 _MAIN = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """What the weights are called in a folder of Hugging Face's."""
 _OTHERS = re.compile(
-    r"(optimizer|scheduler|scaler|training_args|rng_state\w*|trainer_state)\.\w+|.*-\d{5}-of-\d{5}\.\w+"
+    r"(optimizer|scheduler|scaler|training_args|rng_state\w*|trainer_state)\.\w+|(?P<part>.*-\d{5}-of-\d{5})\.\w+"
 )
 """What lies beside weights and is none, and the parts of weights that an index names."""
-WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
+_POINTER = b"version https://git-lfs"
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "ema_state_dict", "ema")
 """Under which names the weights lie in what training loops save."""
 
 
@@ -35,9 +39,30 @@ def main_file(folder: Path) -> Path | None:
     return next((folder / name for name in _MAIN if (folder / name).is_file()), None)
 
 
+def part_in(folder: Path) -> str | None:
+    """Return the name of a part of weights that are in several files, the first one in a folder."""
+    return next((path.name for path in sorted(folder.iterdir()) if _part(path.name)), None)
+
+
+def _part(name: str) -> bool:
+    found = _OTHERS.fullmatch(name)
+    return found is not None and found["part"] is not None and Path(name).suffix in WEIGHT_FILES
+
+
+def check_parts(folder: Path) -> None:
+    """Raise where weights are in several files without the index that says what is in which."""
+    part = part_in(folder)
+    if part is not None and main_file(folder) is None:
+        raise FileNotFoundError(
+            f"the folder {str(folder)!r} must hold the index of its weights ({_MAIN[1]} or {_MAIN[3]}), got only parts such "
+            f"as {quoted(part)}: copy the index too."
+        )
+
+
 def weights_in(path: Path) -> Mapping[str, Any]:
     """Return name → tensor of a file, or of a folder; tensors are mapped, so that they take memory where they are used."""
     if path.is_dir():
+        check_parts(path)
         found = main_file(path)
         if found is None:
             raise FileNotFoundError(f"the folder {str(path)!r} must hold {_MAIN[0]} or {_MAIN[2]}, got neither.")
@@ -45,6 +70,7 @@ def weights_in(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"there is no file {str(path)!r}: check the name and the folder.")
     check_file(path)
+    _check_fetched(path)
     if path.name.endswith(".index.json"):
         return _in_parts(path)
     return _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
@@ -59,7 +85,23 @@ def _in_parts(index: Path) -> Mapping[str, Any]:
         parts, inside = [], False
     if not inside:
         raise ValueError(f"{str(index)!r} must map names of weights to files in its folder, got something else.")
+    missing = [part for part in parts if not (index.parent / part).exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"{str(index)!r} names parts of the weights that must lie beside it, got none called {listed(map(quoted, missing))}: "
+            f"copy them too."
+        )
     return {name: tensor for part in parts for name, tensor in weights_in(index.parent / part).items()}
+
+
+def _check_fetched(path: Path) -> None:
+    """Raise where a file is the pointer that Git leaves in the place of a large one."""
+    with path.open("rb") as file:
+        start = file.read(len(_POINTER))
+    if start == _POINTER:
+        raise ValueError(
+            f"{str(path)!r} must hold weights, got a pointer of Git LFS to them: fetch the file itself, git lfs pull."
+        )
 
 
 def _safetensors(path: Path) -> Mapping[str, Any]:
@@ -121,4 +163,6 @@ def state_in(content: Any, where: str) -> Mapping[str, Any]:
     got = described(content)
     if isinstance(content, Mapping):
         got = f"a mapping of {', '.join(map(quoted, list(content)[:5]))}" if content else "an empty mapping"
+        if any(isinstance(value, np.ndarray) for value in content.values()):
+            got = "NumPy arrays, of which torch.from_numpy makes tensors"
     raise ValueError(f"{where} must hold name → tensor, by itself or under one of {', '.join(WRAPPERS)}, got {got}.")
