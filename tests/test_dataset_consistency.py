@@ -202,6 +202,7 @@ def test_consistency_comes_back_from_netcdf_as_it_was(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::homolog.FewModelsWarning")  # that one model decides, in some of them
 def test_p_of_unrelated_data_sets_is_uniform():
     found = [
         between(
