@@ -129,8 +129,12 @@ def test_findings_are_grouped_and_long_lists_folded(rng, tmp_path):
 
 def test_nothing_to_show_is_a_sentence(rng, tmp_path):
     result = hl.compare(layers(rng, 2), layers(rng, 2), measures="cka")
-    for empty in (result.isel(layer_a=[]), result.isel(layer_b=slice(0, 0)), result.drop_vars("cka")):
-        with pytest.raises(ValueError, match="a report needs at least one layer on each side and one measure"):
+    for empty, sentence in (
+        (result.isel(layer_a=[]), "must keep at least one entry along layer_a, got none"),
+        (result.isel(layer_b=slice(0, 0)), "must keep at least one entry along layer_b, got none"),
+        (result.drop_vars("cka"), "a report needs at least one measure, got none"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
             hl.report(empty, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
 
