@@ -20,6 +20,7 @@ from homolog.markup import paragraphs, table, title
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
 from homolog.pairing import NUMBERED, check_identities
 from homolog.position_norms import PositionNorms
+from homolog.sketching import SketchedRows
 from homolog.sparse import SparseRows
 
 MODULES = "modules of the layers"
@@ -189,7 +190,9 @@ class Activations(Mapping[str, Array]):
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> Activations:
         """Keep rows by index, by slice, or by a boolean mask, on every layer."""
         index = np.arange(self.n)[rows]
-        return self.chosen(index, lambda array: array.take(index) if isinstance(array, SparseRows) else array[index])
+        return self.chosen(
+            index, lambda array: array.take(index) if isinstance(array, SparseRows | SketchedRows) else array[index]
+        )
 
     def chosen(self, index: np.ndarray, of_layer: Callable[[Array], Array]) -> Activations:
         """Return the rows of an index, which `of_layer` takes of every layer."""

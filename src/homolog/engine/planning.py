@@ -32,6 +32,7 @@ from homolog.machine import format_bytes, parse_bytes
 from homolog.markup import table, title
 from homolog.measures.record import Measure
 from homolog.names import layer_of, printable, shown
+from homolog.sketching import Sketch, SketchedRows, kept_of, sketches_refused
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class Layer:
     """How errors call it."""
     made: Module = UNKNOWN_MODULE
     """What made it."""
+
+    @property
+    def sketch(self) -> Sketch | None:
+        """What makes the sketches that are kept of it; None of a layer that is kept as it is."""
+        return self.array.sketch if isinstance(self.array, SketchedRows) else None
+
+    @property
+    def kept(self) -> Any:
+        """What is kept of it: its features, or the columns of its sketches."""
+        return kept_of(self.array)
 
 
 @dataclass(frozen=True)
@@ -229,5 +240,16 @@ def make_plan(
     if executor is not None:
         check_executor(executor, models)
     planned.asked.check(planned.n, resolved)
+    _check_sketched(planned)
     check_labels(planned.asked.groups, "groups", next(iter(models.values())), next(iter(models)))
     return planned
+
+
+def _check_sketched(planned: Plan) -> None:
+    """Refuse measures of layers of which only sketches are kept, but those that sketches tell."""
+    sketched = next((layer for layer in planned.used_layers if layer.sketch is not None), None)
+    if sketched is None:
+        return
+    for name, record in planned.measures.items():
+        if not record.family.takes_sketches(record.prepare_options):
+            raise ValueError(sketches_refused(sketched.title, name))
