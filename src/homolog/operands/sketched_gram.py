@@ -5,10 +5,10 @@ With the sketches U₁, U₂ of x and V₁, V₂ of y (`homolog.sketching`), and
     ⟨K, L⟩ ≈ ½ (⟨K₁, L₂⟩ + ⟨K₂, L₁⟩)   where both sides have the same random numbers,
     ⟨K, L⟩ ≈ ¼ Σ ⟨K_s, L_t⟩             where they do not,       ⟨K, K⟩ ≈ ⟨K₁, K₂⟩.
 
-Each has the right mean, since the two factors of a term are independent; so have products of diagonals and of traces, and
-hence HSIC, biased and debiased. Of a layer that is no sketch there is one K. Each K_s is a sum over `BLOCKS` blocks of columns, which are
-independent and alike. Without one of them, on both sides, a value is what it could have been as well: these values say how far the
-sketches may be off, and by how much the ratio of two estimates is off on average (jackknife).
+Each has the right mean, since the two factors of a term are independent; so have products of diagonals and of traces, and hence
+HSIC, biased and debiased. Of a layer that is no sketch there is one K. Each K_s is a sum over `BLOCKS` blocks of columns, which
+are independent and alike. Without one of them, on both sides, a value is what it could have been as well: these values say how
+far the sketches may be off, and by how much the ratio of two estimates is off on average (jackknife).
 """
 
 from __future__ import annotations
