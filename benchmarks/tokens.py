@@ -3,8 +3,9 @@
 Texts of 100 tokens go through an embedding and three residual blocks of 32 features. `extract` writes every token of the four
 layers into a store, `compare` compares these layers from it, `moments` feeds the store to `homolog.Moments` in blocks of whole
 texts with their ids as groups, for standard errors over texts. `redundancy` looks for redundant blocks of nine layers of 64
-features, of as many rows. Each prints the seconds of the processor, and by how much resident memory grew; one process per call,
-because a peak is never forgotten. `all` does everything: the figures of docs/scaling.md come from it.
+features, of as many rows. Each prints the seconds of the processor, its largest resident memory, and by how much of it memory
+grew with the rows; one process per call, because a peak is never forgotten. What FOLDER holds from a run before is written again.
+`all` does everything: the figures of docs/scaling.md come from it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -42,16 +44,23 @@ class Block(nn.Module):
         return x + torch.tanh(self.inner(x))
 
 
+def anew(store: Path) -> Path:
+    """Return a path at which no store is: that of a run before is taken away."""
+    shutil.rmtree(store, ignore_errors=True)
+    return store
+
+
 def extract(folder: Path, texts: int, memory: str) -> None:
     """Write every token of four layers."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(WORDS, FEATURES), Block(), Block(), Block())
     ids = torch.randint(WORDS, (texts, LENGTH))
-    hl.extract(model, ids, layers=LAYERS, reduce="positions", out=folder / f"tokens-{texts}.zarr", progress=False)
+    out = anew(folder / f"tokens-{texts}.zarr")
+    hl.extract(model, ids, layers=LAYERS, reduce="positions", out=out, progress=False)
 
 
 def compare(folder: Path, texts: int, memory: str) -> None:
-    """Compare the layers from the store, with p-values."""
+    """Compare the layers from the store by the default measures."""
     hl.compare(folder / f"tokens-{texts}.zarr", memory=memory, progress=False)
 
 
@@ -69,7 +78,7 @@ def stream(folder: Path, texts: int) -> None:
     """Write a residual stream with a massive feature, and long rows at the first token, from its middle on."""
     rng = np.random.default_rng(0)
     weights = rng.standard_normal((8, 64, 64)).astype(np.float32) / 8
-    with Writer(folder / f"stream-{texts}.zarr", {}, resume=False) as writer:
+    with Writer(anew(folder / f"stream-{texts}.zarr"), {}, resume=False) as writer:
         writer.start({f"block.{i}": (64, np.dtype("float32")) for i in range(9)}, {}, {})
         for start in range(0, texts * LENGTH, BLOCK):
             x = rng.standard_normal((min(BLOCK, texts * LENGTH - start), 64)).astype(np.float32)
@@ -106,10 +115,21 @@ def measured(step: str, folder: Path, texts: int, memory: str) -> dict[str, Any]
     elif step == "extract":
         folder.mkdir(parents=True, exist_ok=True)
     run(folder, 50, memory)  # libraries load
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    before, start = largest(), time.process_time()
     run(folder, texts, memory)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {"step": step, "rows": texts * LENGTH, "seconds": round(time.process_time() - start), "MiB": grown // 1024}
+    seconds, peak = time.process_time() - start, largest()
+    return {
+        "step": step,
+        "rows": texts * LENGTH,
+        "seconds": round(seconds, 1),
+        "MiB": peak - before,
+        "MiB in all": peak,
+    }
+
+
+def largest() -> int:
+    """Return the largest resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import xarray
 from torch import nn
 
 import homolog as hl
-from homolog.position_norms import PositionNorms, norms_of_rows, runs_of, sinks_of
+from homolog.position_norms import PositionNorms, norms_of_ranked, runs_of, sinks_of
 
 LONGEST, WIDTH, N = 12, 8, 40
 SINK = "attention sink"
@@ -89,11 +89,12 @@ def test_a_planted_sink_is_named_with_its_layers_as_a_range_and_no_other(model):
     (found,) = findings(taken)
     assert found.where == "h.1 to h.3"
     assert found.message.startswith("position 0 holds 99 % of the squared norm")
-    assert found.remedy == "extract with skip_first=1, or reduce='last'"
+    assert found.remedy == "extract with skip_first=1, or, of a causal language model, reduce='last'"
     line = [line for line in hl.summary(hl.compare(taken)) if line.startswith("Attention sink")]
     assert line == [
         "Attention sink: position 0 holds 99 % of the squared norm of h.1 to h.3 of Stack: values over tokens, or means of "
-        "tokens, say how alike these are, not the rest; extract with skip_first=1, or reduce='last'."
+        "tokens, say how alike these are, not the rest; extract with skip_first=1, or, of a causal language model, "
+        "reduce='last'."
     ]
 
 
@@ -161,7 +162,7 @@ def test_rows_that_say_their_example_and_position_are_looked_at_themselves(model
     assert found.where == "h.1 to h.3"
     noted, counted = (
         PositionNorms.read(taken.modules["h.2"].norms),
-        norms_of_rows(rows["h.2"], rows.example_ids, rows.positions),
+        norms_of_ranked(np.linalg.norm(rows["h.2"], axis=1), 1 + rows.positions, N),
     )
     np.testing.assert_allclose(noted.shares, counted.shares, rtol=1e-3, atol=1e-6)
     left = extracted(model, batch("left"), reduce="positions")

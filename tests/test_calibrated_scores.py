@@ -96,6 +96,10 @@ def test_measures_without_a_best_value_are_refused_by_name(rng):
     endless = ("hsic", "gaussian_mutual_information", "neuron_mutual_information", "cknna")
     with pytest.raises(ValueError, match=rf"got {', '.join(endless)}, inner without one: leave calibrate out"):
         hl.compare(a, b, measures=[*endless, "cka", inner], calibrate=True)
+    with pytest.raises(
+        ValueError, match=r"got inner without one: .* homolog\.register\(kind='similarity', range=\(0, 1\)"
+    ):
+        hl.compare(a, b, measures=inner, calibrate=True)
     with pytest.raises(ValueError, match="got hsic without one"):
         hl.plan(a, b, measures="hsic", calibrate=True)
     assert "hsic_calibrated" not in hl.compare(a, b, measures="hsic", null="permutation", n_permutations=9)

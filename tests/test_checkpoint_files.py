@@ -325,7 +325,7 @@ def test_what_build_must_be_is_said(tmp_path):
     saved(tmp_path, 2)
     for made, sentence in (
         (build(), "got a Sequential: pass lambda: MyNetwork"),
-        (lambda: 3, "build must make a torch.nn.Module, into which weights are loaded, got a int"),
+        (lambda: 3, "build must make a torch.nn.Module, into which weights are loaded, got an int"),
         ("mynet", "build must be a function that makes the network"),
         (nn.Linear, "build must be a function without arguments"),
     ):

@@ -172,7 +172,7 @@ def test_compare_two_files(run, folder, files):
     assert (result.attrs["model_a"], result.attrs["model_b"]) == ("a", "b")
     table, _ = run("info", "r.nc")
     measured = ["measure", "cka(estimator=debiased)", "nets:difference", "nets:width"]
-    assert [row[0] for row in table] == [*measured, "", "examples", "homolog"]
+    assert [row[0] for row in table] == [*measured, "", "result", "examples", "homolog"]
     assert table[-2:] == [["examples", "300"], ["homolog", hl.__version__]]
     run("report", "r.nc", "--out", "again.html")
     assert (folder / "again.html").read_text() == (folder / "r.html").read_text()

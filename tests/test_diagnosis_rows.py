@@ -8,7 +8,7 @@ import pytest
 
 import homolog as hl
 from homolog.analysis.attention_sinks import sink_findings
-from homolog.position_norms import norms_of_rows
+from homolog.token_rows import TokenRows, sink_of_rows
 
 TEXTS, LENGTH = 30, 10
 IDS = np.repeat([f"text {i}" for i in range(TEXTS)], LENGTH)
@@ -33,7 +33,7 @@ def test_one_example_that_makes_a_direction_alone_is_named(ids):
     assert {one.where for one in found} == {f"block.{i}" for i in range(3, 10)}
     name = "example 17" if ids is None else "example 17 (id 'word 17')"
     assert all(f"and {name} alone makes" in one.message for one in found)
-    assert all("one direction holds 100% of the variance" in one.message for one in found)
+    assert all("one direction holds over 99.9 % of the variance" in one.message for one in found)
 
 
 def test_one_example_that_breaks_the_cka_of_neighbours_is_an_outlier():
@@ -78,8 +78,23 @@ def tokens(whole=0):
 def test_tokens_after_equal_beginnings_are_no_duplicate_examples():
     assert not of_kind("duplicate examples", tokens())
     (found,) = of_kind("repeated tokens", tokens())
-    assert found.message.startswith("28 of 300 rows, which are tokens, are equal to others in every layer")
+    assert found.message.startswith(
+        "28 of 300 rows, which are tokens, are equal to others in every layer: a causal model"
+    )
     assert "drop the copies" not in found.remedy
+
+
+def test_tokens_that_are_equal_within_their_text_have_another_cause_than_equal_beginnings():
+    layers = {name: x.copy() for name, x in planted.stream().items()}
+    for x in layers.values():
+        x.reshape(TEXTS, LENGTH, -1)[:] = x.reshape(TEXTS, LENGTH, -1)[:, :1]
+    (found,) = of_kind("repeated tokens", hl.Activations(layers, example_ids=IDS, positions=POSITIONS))
+    assert found.message.startswith(
+        "270 of 300 rows, which are tokens, are equal to others in every layer: 270 of them to"
+    )
+    assert "their own text" in found.message
+    assert "equal beginnings" not in found.message
+    assert "skip_first" not in found.remedy
 
 
 def test_texts_that_occur_twice_are_counted_as_texts():
@@ -110,5 +125,5 @@ def test_ranges_of_layers_are_counted_as_layers_and_one_model_is_not_named():
     line = next(line for line in str(found).splitlines() if line.startswith("attention sink"))
     assert line.startswith(f"attention sink | 5 layers: {names[1]} to {names[3]}, {names[6]} and {names[7]}; ")
     given = hl.Activations(sunk, example_ids=IDS, positions=POSITIONS)
-    assert norms_of_rows(sunk[names[1]], IDS, POSITIONS).sink
+    assert sink_of_rows(np.linalg.norm(sunk[names[1]], axis=1), TokenRows.of(given))
     assert [one.count for one in sink_findings(str, given, sunk)] == [3, 2]

@@ -346,7 +346,7 @@ def test_what_is_only_of_modules_is_refused():
         hl.extract(hidden_and_output, EXAMPLES, forward=lambda model, batch: model(batch))
     with pytest.raises(ValueError, match="device must be left out for a function, got 'cuda'"):
         hl.extract(hidden_and_output, EXAMPLES, device="cuda")
-    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, .* got a int"):
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, .* got an int"):
         hl.extract(3, EXAMPLES)
     with pytest.raises(ValueError, match=r"a model's file must end in .*, got 'model\.bin'"):
         hl.extract("model.bin", EXAMPLES)

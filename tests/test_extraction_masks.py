@@ -405,3 +405,12 @@ def test_features_beside_tokens_have_not_their_mask():
         hl.extract(model, [data], reduce="mean", layers=["seen", "read"], mask={"raed": None})
     with pytest.raises(KeyError, match="raed"):
         hl.extract(model, [data], reduce="mean", layers=["seen", "read"], axis={"raed": 0})
+
+
+@pytest.mark.parametrize("mask", [None, lambda batch: batch["attention_mask"]], ids=["of the batch", "of a function"])
+def test_an_example_that_is_all_padding_is_counted_over_the_data(mask):
+    kept = keep(torch.tensor([6, 3, 5, 2, 0])).long()
+    data = {"ids": torch.randint(0, 30, (5, 6)), "attention_mask": kept}
+    asked = dict(forward=lambda model, batch: model(batch["ids"]), reduce="mean", mask=mask, batch_size=2)
+    with pytest.raises(ValueError, match="must keep a position of every example, got none in row 4 of the data: take"):
+        hl.extract(nn.Embedding(30, 4), data, **asked)

@@ -68,7 +68,8 @@ def test_batches_are_laid_out_digested_and_cut():
 def test_masks_and_padding_are_found():
     code = """
     import numpy as np
-    from homolog.extraction.masks import Masks, input_sequences
+    from homolog.extraction.masks import Masks
+    from homolog.extraction.sequences import input_sequences
     from homolog.extraction.suspected_padding import suspected_padding_in
     keep = np.arange(5) < np.array([5, 3, 2])[:, None]
     batch = {"input_ids": np.where(keep, np.arange(15).reshape(3, 5), 0), "attention_mask": keep.astype(int)}

@@ -189,7 +189,7 @@ def test_a_key_names_one_layer_or_a_group(ending, rng, tmp_path):
         hl.open(path, "a.z")
     with pytest.raises(ValueError, match="what is meant must be named once"):
         hl.open(f"{path}::ab", "a")
-    with pytest.raises(TypeError, match="key must be text, got a int"):
+    with pytest.raises(TypeError, match="key must be text, got an int"):
         hl.open(path, 3)
 
 

@@ -9,7 +9,8 @@ import torch
 
 from homolog.extraction.batch_contents import map_leaves
 from homolog.extraction.mask_recognition import reach_of
-from homolog.extraction.masks import AmbiguousMaskError, Masks, input_sequences
+from homolog.extraction.masks import AmbiguousMaskError, Masks
+from homolog.extraction.sequences import input_sequences
 from homolog.extraction.suspected_padding import suspected_padding_in
 
 LENGTHS = np.array([6, 3, 5, 2])
@@ -97,7 +98,8 @@ def test_a_mask_of_its_own_must_fit(made):
     with pytest.raises(AmbiguousMaskError, match="has 5 positions, but the mask of layer 'layer' has shape"):
         masks.own("layer", KEEP, 5)
     with pytest.raises(
-        ValueError, match="the mask of layer 'layer' must keep a position of every example, got none in row 2"
+        ValueError,
+        match="the mask of layer 'layer' must keep a position of every example, got none in row 2 of the data",
     ):
         masks.own("layer", KEEP * (np.arange(4) != 2)[:, None], 6)
 

@@ -116,6 +116,13 @@ def test_many_models_are_named_only_if_asked_and_one_component_is_a_line():
         ax = hl.plot.embedding(hl.embed(small, 1), annotate=False)
     assert told(ax) == []
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), 0)
+    assert "map in 1 dimension, stress" in ax.get_title()
+
+
+@pytest.mark.parametrize(("count", "written"), [(1, "1 dimension"), (2, "2 dimensions")])
+def test_a_map_that_misleads_is_told_with_its_dimensions(count, written):
+    with pytest.warns(hl.DistortedMapWarning, match=f"misleads: {written} cannot show"):
+        hl.embed(of_groups(range(12)), count)
 
 
 def test_a_start_that_all_names_share_is_written_once():
@@ -266,6 +273,7 @@ def test_silhouettes_are_those_of_scikit_learn():
 def test_values_that_cannot_become_distances_are_still_told():
     given = made(3 * of_groups("aabb"), measure="hsic", range="[0.0, null]")
     assert "There is no map of these models: a similarity needs an upper end of 1" in sentences(given)
+    assert "plot.embedding" not in sentences(given)  # which refuses it
     _, sections = sections_of(given)
     assert [section.heading for section in sections] == ["Pairs of models"]
     missing = made(np.where(of_groups("aabc") < 0.5, np.nan, of_groups("aabc")))
@@ -299,13 +307,13 @@ def test_the_page_has_a_section_for_each_picture_and_the_groups(tmp_path):
     given, kinds = similar(12)
     _, sections = sections_of(given, kinds)
     assert [section.heading for section in sections] == ["Models by models", "Map", "Tree", "Groups", "Pairs of models"]
-    assert all(section.picture is not None for section in sections[:3])
+    assert all(section.picture is not None for section in sections[:4])
     assert len(sections[4].table) == 66
     assert float(sections[3].table["p"].iloc[0]) == pytest.approx(hl.permanova(given, kinds).pvalue)
     assert sections[3].table["p"].iloc[2] == ""  # a mean has no p
     page = hl.report(given, tmp_path / "models.html", groups=kinds).read_text(encoding="utf-8")
     assert "pseudo-F" in page
-    assert page.count("data:image/svg+xml") == 3
+    assert page.count("data:image/svg+xml") == 4
     assert "Next, to see which models are near each other" in str(hl.summary(given))
     assert "Next, " not in page[: page.index("Models by models</h2>")]
 

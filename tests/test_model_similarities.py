@@ -136,6 +136,13 @@ def test_standard_errors_leave_out_every_example_in_turn(rng, by):
     assert "cka_p" not in found
 
 
+@pytest.mark.parametrize("method", ["jackknife", "subsample"])
+def test_standard_errors_say_by_which_method_they_are(rng, method):
+    found = hl.model_similarity(hl.compare(three_models(rng), measures="cka", interval=True, method=method))
+    assert found.cka_se.attrs["method"] == method
+    assert "jackknife" not in found.cka_se.attrs["meaning"]
+
+
 def test_two_models_by_an_asymmetric_measure_have_both_ways_round(rng):
     models = three_models(rng)
     many = hl.model_similarity(hl.compare(models, measures="pwcca"))

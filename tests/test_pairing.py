@@ -12,6 +12,8 @@ from numpy.testing import assert_array_equal
 from torch import nn
 
 import homolog as hl
+from homolog.cli.output import spoken
+from homolog.pairing import check_pairing
 
 N = 60
 ROWS = np.random.default_rng(0).normal(size=(N, 5)).astype("float32")
@@ -184,6 +186,14 @@ def test_errors_lead_to_common_rows():
         ):
             hl.compare(*pair)
     assert hl.common_rows(a, b)[0].n == 40
+    for names in (
+        ("checkpoint 0", "the last one"),
+        ("runs/a", "runs/b"),
+        ("a", "layer 'x'"),
+    ):  # no code could be made of them
+        with pytest.raises(ValueError, match=r"; homolog\.common_rows keeps the rows of both\.$") as told:
+            check_pairing(a, b, names)
+        assert spoken(str(told.value)).endswith("; --common-rows keeps the rows of both.")
     with pytest.raises(ValueError, match=r"first in row 0 \('image 0' and 'other 0'\): extract both from the same"):
         hl.compare(a, side(ids=[f"other {i}" for i in range(N)]))
     with pytest.raises(ValueError, match="in the same order; extract both alike"):

@@ -76,6 +76,16 @@ def test_a_layer_norm_behind_the_blocks_is_told():
     assert notes(hl.redundancy(walk(names), blocks=["embed", "h.*"])) == ""
 
 
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("place", [1, -1])
+def test_an_embedding_that_does_not_come_first_is_told(count, place):
+    names = [f"model.layers.{i}" for i in range(count)]
+    names.insert(place if place > 0 else count, "model.embed_tokens")
+    said = notes(hl.redundancy(walk(names)))
+    assert "counted as a block: model.embed_tokens; if that is wrong" in said
+    assert "what goes into the first block first, such as an embedding" in said
+
+
 def test_layers_of_another_width_are_left_out_with_a_word():
     layers = walk(["a", "b", "c"]) | {"head": np.ones((50, 3)) + np.arange(50)[:, None]}
     with pytest.warns(hl.LeftOutWarning, match=r"left out, since their width is not 8 .*: head \(3\)"):
@@ -108,6 +118,8 @@ def test_several_models_and_results_are_refused():
     with pytest.raises(TypeError, match="activations must hold layers, got the result of a redundancy: pass what was"):
         hl.compare(hl.redundancy(layers))
     with pytest.raises(ValueError, match="at least two layers of equal width"):
+        hl.redundancy({"a": layers["a"]})
+    with pytest.raises(ValueError, match="got a alone: choose"):
         hl.redundancy({"a": layers["a"]})
     with pytest.raises(KeyError, match="unknown layer 'c'"):
         hl.redundancy(layers, blocks=["a", "c"])
@@ -174,11 +186,64 @@ def test_not_finite_and_too_large_numbers_are_refused(tmp_path):
         (range(8), "must leave some features"),
         ([0.5], "numbers of features, got float64"),
         ("largest", "must be 'massive', numbers of features, or None, got 'largest'"),
+        (3, r"or None, got a int: give a list, such as \[3\]"),
+        (np.array(3), "give a list"),
+        ([True, False], "numbers of features, got bool"),
+        ([[1, 2]], "numbers of features"),
     ],
 )
 def test_features_that_cannot_be_left_out(remove, sentence):
     with pytest.raises((ValueError, TypeError), match=sentence):
         hl.redundancy(walk(["a", "b"]), remove_features=remove)
+
+
+@pytest.mark.parametrize("missing", [[None] * 50, [0.0, np.nan] * 25, np.ma.masked_equal([0, 1] * 25, 1)])
+def test_labels_that_are_missing(missing):
+    with pytest.raises(ValueError, match=r"labels must hold a class for every row, got none in \d+ of 50 rows"):
+        hl.redundancy(walk(["a", "b"]), labels=missing)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+@pytest.mark.parametrize(("removed", "told"), [((), "for the whole network"), (("h.1",), "without h.1")])
+def test_a_loss_that_is_no_finite_number_is_told(odd, removed, told):
+    layers = walk(["embed", *(f"h.{i}" for i in range(4))])
+    found = hl.redundancy(layers, loss=lambda gone: odd if gone == removed else 1.0 + len(gone))
+    kind = "NaN" if np.isnan(odd) else "an infinite number"
+    assert f"your loss function returned {kind} {told}" in notes(found)
+    assert f"Note: your loss function returned {kind} {told}." in list(hl.summary(found))
+    assert "unknown" not in str(hl.summary(found))
+    assert notes(hl.redundancy(layers, loss=len)) == ""
+
+
+def test_massive_features_that_differ_by_layer_are_not_all_left_out():
+    layers = walk(["embed", *(f"h.{i}" for i in range(8))])
+    for place, x in enumerate(layers.values()):
+        x[:, place % 8] *= 50
+    found = hl.redundancy(layers)
+    assert "influence_without" not in found
+    assert "together 8 of 8, more than one in 8: there are no numbers without them" in notes(found)
+    assert "No feature is massive" not in str(hl.summary(found))
+    named = hl.redundancy(layers, remove_features=[0, 1])
+    np.testing.assert_allclose(
+        named.influence_without, hl.redundancy(planted.less_columns(layers, [0, 1])).influence, atol=1e-12
+    )
+    wide = walk(["a", "b", "c"], p=32)
+    for place, x in enumerate(wide.values()):
+        x[:, place] *= 200
+    told = json.loads(hl.redundancy(wide).attrs["massive_features"])
+    assert {each["feature"] for each in told if each["removed"]} == {0, 1, 2}  # 3 of 32 are few
+
+
+@pytest.mark.parametrize("unit", [0.1, 0.8, 1.0, 10.0, 1000.0])
+def test_a_layer_of_many_zeros_has_no_massive_features_for_that(unit):
+    rng = np.random.default_rng(0)
+    x = np.maximum(rng.normal(size=(300, 64)) * 30 - 15, 0)
+    layers = {"embed": unit * x}
+    for place in range(4):
+        x = np.maximum(x + 5 * rng.normal(size=x.shape) - 3, 0)
+        layers[f"h.{place}"] = unit * x
+    assert np.mean(x == 0) > 0.5
+    assert json.loads(hl.redundancy(layers).attrs["massive_features"]) == []
 
 
 @pytest.mark.parametrize("made", [torch.tensor, np.float32, scipy.sparse.csr_array, lambda x: (100 * x).astype(int)])
@@ -241,12 +306,8 @@ def test_models_of_hugging_face_by_the_names_of_the_docstring():
             hl.redundancy(hl.extract(model, tokens, layers=[blocks[0], "**.0.**"], reduce="mean"))
 
 
-def test_part_of_a_result_is_no_result():
-    found = hl.redundancy(planted.stream(n=40))
-    for part in (found.isel(block=0), found.drop_vars("best_start"), found.assign_attrs(measures="[")):
-        for ask in (hl.summary, hl.table, hl.plot.redundancy):
-            with pytest.raises(ValueError, match=r"as homolog.redundancy returned it, got one without a sound"):
-                ask(part)
+def test_a_result_of_another_kind():
+    found = hl.redundancy(walk(["a", "b", "c"]))
     with pytest.raises(KeyError, match="procrustes"):
         hl.summary(found, "procrustes_distance")
     with pytest.raises(KeyError, match="unknown variable 'influenc', did you mean influence"):

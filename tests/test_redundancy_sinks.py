@@ -11,7 +11,7 @@ import pytest
 import homolog as hl
 from homolog.activations import Module
 from homolog.analysis.redundant.telling import number
-from homolog.position_norms import norms_of_rows
+from homolog.position_norms import norms_of_ranked
 
 
 def tokens(length, longer=60.0, left_padded=False):
@@ -39,7 +39,7 @@ def test_first_tokens_are_left_out_whatever_their_share_of_the_rows(length, left
     lines = list(hl.summary(found))
     sink = next(line for line in lines if line.startswith("Attention sink: position 0 holds"))
     assert "of block.2 to block.9: values" in sink
-    assert sink.endswith("extract with skip_first=1, or reduce='last'.")
+    assert sink.endswith("extract with skip_first=1, or, of a causal language model, reduce='last'.")
     assert any(f"{first.sum()} of the rows" in line and "tokens of the attention sink" in line for line in lines)
 
 
@@ -47,7 +47,7 @@ def test_first_tokens_are_left_out_whatever_their_share_of_the_rows(length, left
 def test_means_over_tokens_are_told_of_what_extraction_noted(longer, told):
     layers, _, activations = tokens(10, longer)
     noted = {
-        name: Module("Block", "24", norms_of_rows(x, activations.example_ids, activations.positions).text)
+        name: Module("Block", "24", norms_of_ranked(np.linalg.norm(x, axis=1), 1 + activations.positions, 30).text)
         for name, x in layers.items()
     }
     means = {name: x.reshape(30, 10, -1).mean(axis=1) for name, x in layers.items()}

@@ -7,6 +7,7 @@ import pytest
 from similar_models import cosines, made
 
 import homolog as hl
+from homolog.cli.app import run
 from homolog.files.netcdf import holds_activations
 
 POINTS = np.random.default_rng(2).normal(size=(5, 3))
@@ -28,12 +29,12 @@ def test_a_result_in_a_file_is_no_activations(name, tmp_path):
         hl.open(path)
 
 
-@pytest.mark.parametrize("name", ["embed", "cluster", "consistency"])
+@pytest.mark.parametrize("name", ["embed", "cluster"])
 def test_what_is_made_of_similarities_is_no_comparison(name, tmp_path):
     for reader in (hl.summary, hl.table, lambda result: hl.report(result, tmp_path / "page.html")):
         with pytest.raises(ValueError, match=rf"needs a result of homolog\.compare, got one of homolog\.{name}: "):
             reader(MADE[name])
-    with pytest.raises(ValueError, match=r"one number for each pair, got a Dataset over .*(draws that one|read its)"):
+    with pytest.raises(ValueError, match=r"one number for each pair, got a Dataset over .*draws that one"):
         hl.embed(MADE[name])
 
 
@@ -42,6 +43,19 @@ def test_a_picture_of_a_map_takes_no_other_values():
         for options in ({"measure": "cca"}, {"calibrated": True}):
             with pytest.raises(ValueError, match=f"what homolog.{found} made of some already"):
                 draw(MADE[found], **options)
+
+
+def test_consistency_in_a_file_is_read_by_the_command_line_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    MADE["consistency"].to_netcdf("agreement.nc")
+    run(["info", "agreement.nc"])
+    shown = capsys.readouterr()
+    assert "data sets" in shown.out
+    assert "one and two agree by" in shown.err
+    run(["report", "agreement.nc"])
+    assert "Pairs of data sets" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    table = hl.table(MADE["consistency"])
+    assert table[["data set", "other data set"]].to_numpy().tolist() == [["one", "two"]]
 
 
 def test_similarities_of_models_are_a_table_of_pairs():
@@ -68,7 +82,7 @@ def test_few_orders_of_the_examples_are_told_and_decide_nothing():
     [
         (lambda: hl.embed([[1, 0.5], [0.5]]), TypeError, "matrix of real numbers"),
         (lambda: hl.embed([SIMILAR, SIMILAR]), TypeError, "matrix of real numbers"),
-        (lambda: hl.embed(np.eye(3), names=5), TypeError, "one name for each model, got a int"),
+        (lambda: hl.embed(np.eye(3), names=5), TypeError, "one name for each model, got an int"),
         (lambda: hl.embed({"a": np.eye(3)}), TypeError, r"homolog\.model_similarity\(homolog\.compare\(models\)\)"),
         (lambda: hl.embed(np.arange(3.0)), ValueError, "squareform"),
         (lambda: hl.embed(SIMILAR.drop_attrs()), ValueError, "without its attributes"),

@@ -13,10 +13,10 @@ from small_extractions import files_of, inputs, network, options
 from torch import nn
 
 import homolog as hl
+from homolog.extraction.batch_output import BatchOutput
 from homolog.extraction.batches import prepare_batch
 from homolog.extraction.in_memory import InMemory
 from homolog.extraction.module_source import ModuleSource, digest_of_model
-from homolog.extraction.recorder import BatchOutput
 from homolog.store import layout
 
 FORMS = {

@@ -9,8 +9,9 @@ import xarray
 from small_checkpoints import build, examples, weights
 
 import homolog as hl
-from homolog.equal_layers import are_equal, equal_models
+from homolog.equal_layers import are_equal, equal_models, input_layers
 
+DEBIASED = "cka(estimator=debiased)"
 FEW = {"n_permutations": 19}
 
 
@@ -176,6 +177,73 @@ def test_layers_that_hand_on_the_input_are_said_to_count(rng):
     assert "raises their similarity as wholes" in str(hl.summary(similar))
     without = {name: {k: x for k, x in layers.items() if k != "0"} for name, layers in models.items()}
     hl.model_similarity(hl.compare(without, measures="cka(estimator=debiased)"))  # warns of nothing
+
+
+def with_flatten(seed, width=8):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, width), torch.nn.Tanh())
+
+
+@pytest.fixture(scope="module")
+def flattened():
+    """Four networks that begin with the input itself; c and d are one network, and b has a convolution in its place."""
+    images = torch.randn(60, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(9)
+    other = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(8, 8), torch.nn.Tanh())
+    networks = {"a": with_flatten(0), "b": other, "c": with_flatten(2), "d": with_flatten(2)}
+    return {name: hl.extract(network, images) for name, network in networks.items()}
+
+
+@pytest.mark.parametrize("by", ["best_match", "same_name", "max", "assignment"])
+def test_a_layer_that_is_the_input_counts_in_no_similarity_of_models(flattened, by):
+    asked = {"measures": DEBIASED, "calibrate": True, "interval": True, "n_permutations": 39}
+    with pytest.warns(hl.LeftOutWarning, match="^0 of a, c, d is the input itself.*with_input=True counts it"):
+        found = hl.model_similarity(hl.compare(flattened, **asked), by=by)
+    own = {name: layers if name == "b" else layers.select(["1", "2"]) for name, layers in flattened.items()}
+    expected = hl.model_similarity(hl.compare(own, **asked), by=by)
+    for name in expected.data_vars:  # chance and errors too, which compare judged
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
+    assert found[DEBIASED].sel(model_a="c", model_b="d") == pytest.approx(1)
+    assert found[DEBIASED].sel(model_a="a", model_b="c") < 0.9
+    assert "c and d are the same network" in str(hl.summary(found))
+
+
+def test_the_input_is_counted_where_it_is_asked_for_or_all_there_is(flattened, tmp_path):
+    result = hl.compare(flattened, measures=DEBIASED, null="permutation", n_permutations=19)
+    with pytest.warns(hl.LeftOutWarning, match="other layers than were compared"):
+        counted = hl.model_similarity(result, by="max", with_input=True)
+    assert counted[DEBIASED].sel(model_a="a", model_b="c") == pytest.approx(1)
+    assert np.isnan(counted[f"{DEBIASED}_p"].sel(model_a="a", model_b="c"))
+    alone = hl.compare({name: flattened[name].select("0") for name in "ac"}, measures=DEBIASED)
+    assert hl.model_similarity(alone)[DEBIASED].values == pytest.approx(np.ones((2, 2)))
+    result.to_netcdf(tmp_path / "result.nc")
+    with pytest.warns(hl.LeftOutWarning, match="input itself"):
+        assert hl.model_similarity(xarray.load_dataset(tmp_path / "result.nc"))[DEBIASED][0, 2] < 0.9
+
+
+@pytest.mark.parametrize("broken", ["[", "[1]", '{"a": 3}', '{"z": ["0"]}', "1"])
+def test_an_altered_list_of_inputs_is_as_none(flattened, broken):
+    result = hl.compare({name: flattened[name] for name in "abc"}, measures=DEBIASED).assign_attrs(input_layers=broken)
+    assert hl.model_similarity(result, by="max")[DEBIASED][0, 2] == pytest.approx(1)
+
+
+def test_the_input_of_a_model_is_told_as_such_and_is_no_unchanged_layer(flattened):
+    three = {name: flattened[name] for name in "abc"}
+    told = str(hl.summary(hl.compare(three, measures=DEBIASED)))
+    assert "0 of a, c is the input itself: values there say nothing of the models." in told
+    assert "not changed" not in told + str(hl.diagnose(three, **FEW))
+    a, c = (flattened[name].select("0") for name in "ac")
+    assert "same network" not in str(hl.diagnose(a, c, **FEW))
+
+
+def test_only_rows_that_are_all_the_input_are_the_input(flattened):
+    layers = flattened["a"]
+    assert input_layers(layers) == ["0"]
+    changed = np.array(layers["0"])
+    changed[-1, -1] += 1  # the last of many rows tells
+    own = hl.Activations({"0": changed, "input": changed, "1": layers["1"]}, digests=layers.digests)
+    assert input_layers(own) == ["input"]  # as extraction calls it
+    assert input_layers({"0": np.asarray(layers["0"])}) == []  # plain arrays: nothing says what the input was
 
 
 def test_one_layer_shared_by_two_architectures_is_no_network():

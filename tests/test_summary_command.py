@@ -54,6 +54,13 @@ def test_the_next_step_is_a_command_that_runs(files, capsys):
     assert second[-1].endswith("--report report.html")
 
 
+@pytest.mark.parametrize("given", [["--permutations", "9"], ["--permutations=9"]])
+def test_an_option_of_the_next_step_stands_in_it_once(files, capsys, given):
+    last = told(capsys, "compare", *files, "-m", "cca", *given).err.splitlines()[-1]
+    assert last.count("--permutations") == 1
+    assert "--permutations 9 " not in f"{last} "
+
+
 def test_a_page_that_was_written_is_to_be_opened(files, capsys):
     shown = told(capsys, "compare", *files[:2], "-m", "cca", "--permutations", "199", "--report", "r.html")
     assert shown.err.splitlines()[-1] == "Next, to look at every pair: open r.html"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from made_results import in_order, made_of_many, names_of, sentence_of
@@ -100,6 +102,30 @@ def test_models_as_wholes_and_calibrated_matches_are_told(rng):
     assert "alibrated" not in without
     # Layers chosen afterwards have no number that was tested.
     assert "wholes" not in str(hl.summary(result.isel(a=result.layer_a != "l0", b=result.layer_b != "l0")))
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+def test_pairs_of_an_asymmetric_measure_are_not_called_twice_as_many_without_a_word(rng):
+    result = hl.compare(some_models(rng), measures="linear_regression", null="permutation", n_permutations=39)
+    told = str(hl.summary(result))
+    assert "3 models, in 3 pairs, were compared" in told
+    assert " of 6 pairs of models, each counted both ways round, " in told
+    assert "both ways round" not in str(
+        hl.summary(hl.compare(some_models(rng), measures="cka", null="permutation", n_permutations=39))
+    )
+
+
+@pytest.mark.filterwarnings("ignore::homolog.HomologWarning")
+@pytest.mark.parametrize("alike", [True, False])
+def test_two_models_are_told_as_one_pair(rng, alike):
+    models = {"m0": some_models(rng)["m0"], "m1": some_models(rng)["m0" if alike else "m2"]}
+    if alike:
+        models["m1"] = {name: x + 0.1 * rng.normal(size=x.shape) for name, x in models["m0"].items()}
+    result = hl.compare(models, measures="cka(estimator=debiased)", calibrate=True, n_permutations=199)
+    told = str(hl.summary(result)) + str(hl.summary(hl.model_similarity(result)))
+    assert "2 models, in 1 pair, were compared" in told
+    assert f"The two models are {'' if alike else 'not '}more alike as wholes" in told
+    assert not re.search(r"\b1 pairs|\b1 of 1 |\b0 of them", told)
 
 
 @pytest.mark.filterwarnings("ignore::homolog.HomologWarning")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gettext
+import os
 import struct
 from dataclasses import replace
 
@@ -14,9 +15,10 @@ import homolog as hl
 from homolog.cli.app import run
 from homolog.paper import catalogues, checkpoints, sentences
 from homolog.paper.scale import SCALES
+from homolog.paper.side_by_side import all_trained
 from homolog.paper.study import Study
 from homolog.paper.table_f1 import TABLE_F1, activations, contrasts, untrained
-from homolog.paper.translation import Translation, TranslationRecipe, batches
+from homolog.paper.translation import Translation, TranslationRecipe, batches, predicted
 from homolog.paper.translator import BEGIN, END, PADDING, PLACES, Translator
 
 HEADER = "Content-Type: text/plain; charset=UTF-8\nPlural-Forms: nplurals=2; plural=(n != 1);\n"
@@ -254,6 +256,49 @@ def test_a_killed_training_goes_on_to_the_same_network(tmp_path, monkeypatch, in
         torch.testing.assert_close(again.network.state_dict()[name], tensor, rtol=0, atol=0)
 
 
+def test_networks_side_by_side_are_those_of_one_after_the_other(tmp_path, invented):
+    works = {f"seed {seed}": work(invented, seed, epochs=2) for seed in range(3)}
+    kept = checkpoints.trained(works["seed 1"], tmp_path, lambda n: None)
+    steps = []
+    apart = dict(all_trained(works, tmp_path, steps.append, 2))
+    assert sum(steps) == sum(each.size for each in works.values())
+    assert {name: network.from_checkpoint for name, network in apart.items()} == {
+        name: name == "seed 1" for name in works
+    }
+    assert apart["seed 1"].seconds == kept.seconds
+    alone = dict(all_trained(works, tmp_path / "alone", lambda n: None, 1))
+    for name, network in alone.items():
+        assert not network.from_checkpoint
+        assert apart[name].course == network.course
+        for key, tensor in network.network.state_dict().items():
+            torch.testing.assert_close(apart[name].network.state_dict()[key], tensor, rtol=0, atol=0)
+
+
+class Refused(Translation):
+    """A network whose training ends otherwise."""
+
+    def passes(self, network, optimiser, first, step):
+        if self.seed:
+            os._exit(3)
+        raise ValueError("no such sentences.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [((0, 0), "no such sentences"), ((1, 1), "must live until it is finished, got its end")],
+)
+def test_what_goes_wrong_beside_is_said(tmp_path, invented, seeds, said):
+    plain = work(invented)
+    works = {
+        f"network {k}": Refused(plain.architecture, plain.sentences, replace(plain.recipe, epochs=k + 1), seed)
+        for k, seed in enumerate(seeds)
+    }
+    with pytest.raises((ValueError, RuntimeError), match=said):
+        dict(all_trained(works, tmp_path, lambda n: None, 2))
+    assert not list(tmp_path.iterdir())
+
+
 def test_translators_learn(tmp_path, invented):
     form = Translator(invented.vocabulary, 32, blocks=2)
     learned = checkpoints.trained(Translation(form, invented, TranslationRecipe(5), 0), tmp_path, lambda n: None)
@@ -300,9 +345,25 @@ def test_the_table_is_that_of_its_networks(tmp_path):
     assert float(at.untrained_contrast) == pytest.approx(np.mean(pairs))
     assert float(at.paper.sel(measure="cka")) == pytest.approx(0.956)
     assert np.isnan(at.paper.sel(measure="hsic"))
-    # The brackets of a measure that the paper has not are empty.
+    identified = hl.layer_identification(drawn_only).accuracy[0]
+    assert float(at.untrained_accuracy) == pytest.approx(float(identified))
+    # The brackets of a measure that the paper has not are empty, and those of untrained networks.
     rows = [line for line in TABLE_F1.tell(result) if line.startswith(("  CKA (linear)", "  HSIC"))]
-    assert [row.count("(") for row in rows] == [5, 1]
+    assert [row.count("(") for row in rows] == [5, 1, 1]
+    assert list(result.part.values) == [*(f"block {k}" for k in range(1, 7)), "blocks 4 to 6"]
+    lost = [bits_without_block_2(network, study.sentences) for network in networks.values()]
+    assert float(result.bits_lost.sel(part="block 2")) == pytest.approx(np.mean(lost), abs=1e-6)
+    assert float(result.bits_lost_se.sel(part="block 2")) == pytest.approx(np.std(lost, ddof=1) / 3**0.5, abs=1e-6)
+
+
+def bits_without_block_2(trained, data):
+    """What a token costs more when nothing comes out of the block's sublayers."""
+    network = trained.network
+    whole = predicted(network, data)["bits"]
+    for last in (network.encoder.attention2.inside.heads.out_proj, network.encoder.feed_forward2.inside[2]):
+        torch.nn.init.zeros_(last.weight)
+        torch.nn.init.zeros_(last.bias)
+    return predicted(network, data)["bits"] - whole
 
 
 def test_a_folder_without_sentences(tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import small_checkpoints
@@ -10,6 +12,7 @@ import xarray
 
 import homolog as hl
 from homolog.cli.app import run
+from homolog.cli.model_names import model_names
 
 MODULE = """
 import small_checkpoints
@@ -55,10 +58,11 @@ def test_it_prints_when_layers_settle_and_writes_what_is_asked_for(folder, capsy
     expected = hl.compare_checkpoints(small_checkpoints.build, folder / "run", small_checkpoints.examples())
     assert result.identical(expected)
     table = [line.split("\t") for line in told.out.splitlines()]
-    assert table[0][:3] == ["layer", "first value", "within 1 % of its end from step"]
+    assert table[0][:3] == ["layer", "first value", "settled from step"]
     assert [float(row[2]) for row in table[1:]] == expected.settled_step.values.tolist()
-    assert "6 checkpoints of Sequential, from step 0 to 500" in told.err
+    assert "6 checkpoints of Sequential (step 0 to step 500) were compared" in told.err
     assert "add --plot" not in told.err
+    assert "train with another seed, and compare its checkpoints too" in told.err
     assert (folder / "curves.png").stat().st_size > 5000
     assert "Against the last checkpoint" in (folder / "page.html").read_text(encoding="utf-8")
     assert len((folder / "rows.jsonl").read_text().splitlines()) == 7
@@ -72,6 +76,8 @@ def test_options_reach_the_library(folder, capsys):
     assert list(result["layer"].values) == ["4"]
     assert "cka(estimator=debiased)" not in result
     assert int(result.attrs["n_examples"]) == 50
+    assert command_line(*GIVEN, "--against", "previous", "--plot", "curves.png") == 0
+    assert "to see every layer over training: add --report page.html\n" in capsys.readouterr().err
     steps = [part for step in (1, 2, 4, 8, 16, 32) for part in ("--step", str(step))]
     assert command_line(*GIVEN, *options, *steps) == 0
     assert xarray.load_dataset(folder / "result.nc")["step"].values.tolist() == [1, 2, 4, 8, 16, 32]
@@ -117,7 +123,7 @@ def test_two_copies_among_five_are_named_by_both_commands(folder, capsys):
     arguments = list(GIVEN)
     arguments[3] = "run-*.pt"
     assert command_line(*arguments) == 0
-    assert "The same network under different names: run-b, run-d: they have equal weights." in capsys.readouterr().err
+    assert "Checkpoints run-b and run-d are the same network: their weights are equal." in capsys.readouterr().err
     names = []
     for letter in "abcde":
         network = small_checkpoints.build()
@@ -136,8 +142,12 @@ def test_info_and_report_read_a_trajectory(folder, capsys):
     capsys.readouterr()
     assert command_line("info", "result.nc") == 0
     told = capsys.readouterr()
-    assert "3 × 6 × 5" in told.out
+    table = [line.split("\t") for line in told.out.splitlines()]
+    assert table[0] == ["measure", "kind", "references × steps × layers", "values"]
+    assert table[1][2] == "3 × 6 × 5"
+    assert ["result", "homolog trajectory, as homolog.compare_checkpoints makes it"] in table
     assert "6 checkpoints" in told.err
+    assert told.err.splitlines()[-1] == "Next, to see every layer over training: homolog report result.nc"
     assert command_line("report", "result.nc", "--out", "page.html") == 0
     assert "When layers settle" in (folder / "page.html").read_text(encoding="utf-8")
 
@@ -154,3 +164,40 @@ def test_data_with_labels_are_refused_in_one_sentence(folder, capsys):
         told = capsys.readouterr().err.strip()
         assert "looks like (images, labels): pass the images" in told
         assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (("m0.npz", "m0.npz"), ("m0", "m0 (2)")),
+        (("m0.npz", "./m0.npz"), ("m0", "m0 (2)")),
+        (("early/m0.npz", "late/m0.npz"), ("early/m0", "late/m0")),
+        (("m0.npz", "m0.safetensors"), ("m0.npz", "m0.safetensors")),
+        (("late/m0.npz", "m0.safetensors"), ("m0.npz", "m0.safetensors")),
+    ],
+)
+def test_files_of_one_name_are_called_by_what_tells_them_apart(tmp_path, monkeypatch, capsys, files, names):
+    monkeypatch.chdir(tmp_path)
+    layers = hl.Activations({"a": np.random.default_rng(0).normal(size=(40, 3))}, example_ids=np.arange(40))
+    for place in ("early", "late"):
+        (tmp_path / place).mkdir()
+    for file in ("m0.npz", "early/m0.npz", "late/m0.npz", "m0.safetensors"):
+        hl.save(layers, tmp_path / file)
+    assert command_line("compare", *files, "--measure", "cka", "--out", "result.nc") == 0
+    result = xarray.load_dataset("result.nc")
+    assert (result.attrs["model_a"], result.attrs["model_b"]) == names
+    assert f"{names[0]} and {names[1]} are the same network" in capsys.readouterr().err
+
+
+def test_a_file_given_again_and_again_is_another_model_each_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = model_names([Path(name) for name in ("m.npz", "m.npz", "x/m.npz", "m.npz", "y/x/m.npz")])
+    own = tmp_path.name
+    assert names == [f"{own}/m", f"{own}/m (2)", f"{own}/x/m", f"{own}/m (3)", "y/x/m"]
+
+
+def test_a_step_is_written_with_all_its_digits(folder, capsys):
+    steps = [part for step in range(6) for part in ("--step", str(1234567 + step))]
+    assert command_line(*GIVEN, *steps) == 0
+    table = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert {row[2] for row in table[1:]} <= {str(1234567 + step) for step in range(6)}

@@ -298,8 +298,13 @@ def check_representation(x: Array, name: str) -> None:
 
 
 def described(x: Any) -> str:
-    """Say in a word or two what an object is, for an error sentence."""
-    return "None" if x is None else f"a {type(x).__name__}"
+    """Say in a word or two what an object is, for an error sentence.
+
+    >>> described(3), described([]), described(None)
+    ('an int', 'a list', 'None')
+    """
+    name = type(x).__name__
+    return "None" if x is None else f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 
 
 def array_remedy(x: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import warnings
@@ -135,6 +136,18 @@ def listed(names: Iterable[str], most: int = 5) -> str:
     names = list(names)
     first = ", ".join(map(shown, names[:most]))
     return first if len(names) <= most else f"{first} and {len(names) - most} more"
+
+
+def percent(share: float) -> str:
+    """Write a share; one that is not the whole never as 100 %.
+
+    >>> percent(0.9997), percent(0.83), percent(0.034), percent(0.0004), percent(1)
+    ('over 99.9 %', '83 %', '3.4 %', '0.04 %', '100 %')
+    """
+    if 0.999 < share < 1:
+        return "over 99.9 %"
+    digits = ".2g" if share < 0.1 else ".1f" if 0.99 <= share < 1 else ".0f"
+    return f"{100 * share:{digits}} %"
 
 
 def _about(category: type[HomologWarning], names: Iterable[str], sentence: str) -> list[Caution]:
@@ -403,6 +416,17 @@ def no_value_in_models(name: str, layers: Sequence[str]) -> list[Caution]:
         f"are those of the other layers: leave such layers out."
     )
     return _about(UndefinedValueWarning, layers, sentence)
+
+
+def left_out_inputs(layers: Mapping[str, Sequence[str]]) -> list[Caution]:
+    """Say which layers of each model are the input itself, and count in no similarity of models."""
+    names = dict.fromkeys(itertools.chain(*layers.values()))
+    are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+    message = (
+        f"{listed(names)} of {listed(layers)} {are} the input itself, which no model made, and left out of their similarities: "
+        f"with_input=True counts {them}."
+    )
+    return [Caution(LeftOutWarning, message)] if names else []
 
 
 def other_layers(name: str, models: Sequence[str]) -> list[Caution]:

@@ -1,4 +1,4 @@
-"""Whether layers of two models are equal to rounding, which only the same network gives."""
+"""Whether layers of two models are equal to rounding, which only the same network gives, and which layers are the input."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from homolog.arrays import to_numpy
+from homolog.pairing import digest_of_row
 from homolog.rows import Rows
 from homolog.sketching import SketchedRows, kept_of
 
 ROUNDING = {2: 2.0, 4: 100.0, 8: 1000.0}
 """Bytes of a number → by how many units in the last place, of the largest in its column, equal layers may differ."""
+INPUT = "input"
+"""How extraction calls the input of a model."""
 _AT_ONCE = 1 << 17
 """Numbers that are looked at together, of layers that are not very wide."""
 
@@ -43,7 +46,10 @@ def equal_models(models: Mapping[str, Mapping[str, Any]]) -> Iterator[Equality]:
     a model is no layer of its own, and the same for all; a layer that is constant, and equal in both, says nothing of who made
     it, and does not count. Cost: the first row of each layer, and all of those that agree in it.
     """
-    own = {model: {name: x for name, x in layers.items() if name != "input"} for model, layers in models.items()}
+    own = {}
+    for model, layers in models.items():
+        inputs = input_layers(layers)
+        own[model] = {name: x for name, x in layers.items() if name not in inputs}
     held: dict[tuple[str, str], np.ndarray] = {}
 
     def first(model: str, name: str) -> np.ndarray:
@@ -69,6 +75,28 @@ def _of_one_kind(x: Any, y: Any) -> bool:
     """Say whether two layers may be equal: of one shape, and where sketches are kept of them made of the same random numbers."""
     keys = {layer.sketch.key if isinstance(layer, SketchedRows) else None for layer in (x, y)}
     return tuple(x.shape) == tuple(y.shape) and len(keys) == 1
+
+
+def input_layers(layers: Mapping[str, Any]) -> list[str]:
+    """Name the layers that are the input of the model itself: called so by extraction, or equal to it in every row.
+
+    Such as a Flatten before the first weights. The digests of the inputs tell it, which extraction makes; of plain arrays, and
+    where a layer scales the input or puts its numbers in another order, nothing does. Cost: the first row of each layer, and all
+    of those that are the input in it.
+    """
+    digests = getattr(layers, "digests", None)
+    return [name for name, x in layers.items() if name == INPUT or (digests is not None and _has(x, digests))]
+
+
+def _has(layer: Any, digests: np.ndarray) -> bool:
+    """Say whether the digests of inputs are those of the rows of a layer, of which the first one most often tells."""
+    if isinstance(layer, SketchedRows):
+        return False
+    for rows in itertools.chain([slice(0, 1)], _stretches(layer.shape)):
+        block = np.asarray(layer[rows] if isinstance(layer, Rows) else to_numpy(layer[rows, :]))
+        if [int.from_bytes(digest_of_row(row.tobytes()), "little") for row in block] != digests[rows].tolist():
+            return False
+    return True
 
 
 def are_equal(x: Any, y: Any) -> bool:

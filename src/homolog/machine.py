@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import math
 import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,12 @@ def optional(module: str, extra: str, purpose: str) -> Any:
         if name in sys.modules:
             raise
         raise ImportError(f'{purpose} needs {name}, which is not installed: pip install "homolog[{extra}]"') from error
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system, where its library keeps it (glibc), before more is asked for."""
+    with suppress(AttributeError, OSError, TypeError):  # other systems have no such function, or no such library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -54,6 +55,11 @@ class Identified(Identities, Protocol):
         """Yield the layers."""
 
 
+def digest_of_row(content: Any) -> bytes:
+    """Return the digest of an input that is one array, from its bytes."""
+    return hashlib.blake2b(content, digest_size=8).digest()
+
+
 def check_pairing(a: Identified, b: Identified, names: Names = ("a", "b")) -> None:
     """Raise unless the rows of both are, as far as known, the same examples in the same order.
 
@@ -104,7 +110,7 @@ def different_kinds(first: np.ndarray, names: Names) -> str:
 
 def _common_rows(names: Names) -> str:
     """Write the call that keeps the rows of both; layers of one mapping have no names that could stand in it."""
-    return f"homolog.common_rows({', '.join(names)})" if not names[0].startswith("layer '") else "homolog.common_rows"
+    return f"homolog.common_rows({', '.join(names)})" if all(map(str.isidentifier, names)) else "homolog.common_rows"
 
 
 def _differ(what: str, first: np.ndarray, second: np.ndarray, names: Names) -> ValueError:

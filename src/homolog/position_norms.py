@@ -125,27 +125,10 @@ def norms_of_tokens(norms: np.ndarray, rank: np.ndarray, counted: np.ndarray) ->
     return PositionNorms.of(len(norms), float((rank > 0).sum() / len(norms)), shares, ratios, held)
 
 
-def norms_of_rows(array: Any, example: np.ndarray, position: np.ndarray) -> PositionNorms:
-    """Return the same of rows that are tokens, which say what example they are of and at what position."""
-    norms = np.linalg.norm(np.asarray(array, dtype=float), axis=1)
-    return norms_of_ranked(norms, ranks_of_rows(example, position), len(np.unique(example)))
-
-
 def norms_of_ranked(norms: np.ndarray, rank: np.ndarray, examples: int) -> PositionNorms:
     """Return the same of the norms of rows that are tokens, and which tokens of their examples they are."""
     found = norms_of_tokens(norms[None], rank[None], (rank > 0)[None])
     return PositionNorms.of(examples, len(norms) / examples, found.shares, found.ratios, found.counted)
-
-
-def ranks_of_rows(example: np.ndarray | None, position: np.ndarray) -> np.ndarray:
-    """Return 1, 2, 3 … of the tokens of an example; a token keeps its number where those before it are left out."""
-    if example is None:
-        return 1 + position
-    _, place = np.unique(example, return_inverse=True)
-    lowest = np.full(int(place.max()) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(lowest, place, position)
-    left_padded = len(np.unique(lowest)) > 1
-    return np.asarray(1 + position - (lowest[place] if left_padded else 0))
 
 
 def sums_by_layer(first: Mapping[str, PositionNorms], second: Mapping[str, PositionNorms]) -> dict[str, PositionNorms]:

@@ -32,7 +32,7 @@ TAKEN_BY = {
     REDUNDANCY: "homolog.summary, homolog.report and homolog.plot.redundancy take that one",
     MODEL_MAP: "homolog.plot.embedding draws that one",
     MODEL_CLUSTERS: "homolog.plot.dendrogram draws that one",
-    CONSISTENCY: "read its variables, or result.to_dataframe()",
+    CONSISTENCY: "homolog.summary, homolog.report and homolog.plot.consistency take that one",
 }
 """Title → what reads such results, as the remedy of a sentence."""
 
@@ -92,5 +92,5 @@ def _made_and_taken_by(kind: str) -> tuple[str, str]:
 
 def check_told(result: Any) -> None:
     """Raise for what is made of similarities of models, which no summary and no page tells of."""
-    if kind_of(result) in (MODEL_MAP, MODEL_CLUSTERS, CONSISTENCY):
+    if kind_of(result) in (MODEL_MAP, MODEL_CLUSTERS):
         check_kind(result, COMPARISON)

@@ -137,12 +137,12 @@ def _row_numbers(rows: Any, n: int) -> np.ndarray:
     return np.where(found < 0, found.astype(np.int64) + n, found).astype(np.intp)
 
 
-class ChosenRows(Rows):
-    """Some rows of a representation on disk, in an order of their own, which are read when they are asked for."""
+class RowsOfOthers(Rows):
+    """Part of another representation on disk: where that one is, this one is."""
 
-    def __init__(self, rows: Rows, index: np.ndarray) -> None:
-        self._rows, self._index = rows, index
-        self.where, self.dtype, self.shape = rows.where, rows.dtype, (len(index), rows.shape[1])
+    def __init__(self, rows: Rows, shape: tuple[int, int]) -> None:
+        self._rows, self.shape = rows, shape
+        self.where, self.dtype = rows.where, rows.dtype
 
     @property
     def found_elsewhere(self) -> bool:
@@ -153,6 +153,14 @@ class ChosenRows(Rows):
     def folder(self) -> str | None:
         """Where their file lies."""
         return self._rows.folder
+
+
+class ChosenRows(RowsOfOthers):
+    """Some rows of a representation on disk, in an order of their own, which are read when they are asked for."""
+
+    def __init__(self, rows: Rows, index: np.ndarray) -> None:
+        super().__init__(rows, (len(index), rows.shape[1]))
+        self._index = index
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read the rows from start up to stop."""

@@ -12,38 +12,42 @@ from homolog.activations import UNKNOWN_MODULE, Activations
 from homolog.analysis.diagnosis_checks import Finding
 from homolog.diagnostics import listed
 from homolog.names import shown
-from homolog.position_norms import Sink, norms_of_rows, runs_of, sinks_of
+from homolog.position_norms import FIRST, Sink, runs_of, sinks_of
+from homolog.token_rows import TokenRows, as_extracted, sink_of_rows
 
 if TYPE_CHECKING:
     import xarray
 
 SINKS = "attention_sinks"
 """Attribute of a result that lists them: [model, layer, tokens, share, ratio] each; the model is "" where there is but one."""
+MANY = "single tokens at many positions hold"
 
 
 def sink_findings(
     place: Callable[[str], str], known: Activations, arrays: Mapping[str, np.ndarray]
 ) -> Iterator[Finding]:
-    """Find layers of tokens, or of means over tokens, most of whose norm is that of the first; neighbours in one finding."""
-    norms = {name: known.modules.get(name, UNKNOWN_MODULE).norms for name in known}
-    if not any(norms.values()) and known.positions is not None and known.example_ids is not None:
-        norms = {name: norms_of_rows(x, known.example_ids, known.positions).text for name, x in arrays.items()}
-    for run, sinks in _alike(list(known), sinks_of(norms)):
+    """Find layers of tokens, or of means over tokens, most of whose norm is that of a few; neighbours in one finding."""
+    found = sinks_of({name: known.modules.get(name, UNKNOWN_MODULE).norms for name in known})
+    rows = TokenRows.of(known)
+    if rows is not None:
+        counted = {name: sink_of_rows(np.linalg.norm(x, axis=1), rows, name in found) for name, x in arrays.items()}
+        found = as_extracted({name: sink for name, sink in counted.items() if sink is not None}, found)
+    for run, sinks in _alike(list(known), found):
         share = max(sink.share for sink in sinks)
         yield Finding(
             "attention sink",
             place(_span(run)),
             _what(sinks),
-            _remedy(sinks[0].positions),
+            _remedy([sinks[0].positions]),
             degree=share,
             count=len(run),
         )
 
 
 def sink_sentence(result: xarray.Dataset, models: Mapping[str, Sequence[str]]) -> str | None:
-    """Say in which layers of a result, by model, the first tokens outweigh the rest; None where in none."""
+    """Say in which layers of a result, by model, a few tokens outweigh the rest; None where in none."""
     clauses: dict[str, list[str]] = {}
-    most = 0
+    places: list[tuple[int, ...]] = []
     for model, layers in models.items():
         found = {
             str(layer): Sink(tuple(positions), share, ratio)
@@ -52,7 +56,7 @@ def sink_sentence(result: xarray.Dataset, models: Mapping[str, Sequence[str]]) -
         }
         for run, sinks in _alike(list(layers), found):
             clauses.setdefault(f"{_holds(sinks)} of {_span(run)}", []).append(model)
-            most = max(most, *sinks[0].positions)
+            places.append(sinks[0].positions)
     if not clauses:
         return None
     told = listed(
@@ -60,7 +64,7 @@ def sink_sentence(result: xarray.Dataset, models: Mapping[str, Sequence[str]]) -
     )
     return (
         f"Attention sink: {told}: values over tokens, or means of tokens, say how alike these are, not the rest; "
-        f"{_remedy((most,))}."
+        f"{_remedy(places)}."
     )
 
 
@@ -78,11 +82,17 @@ def _span(run: Sequence[str]) -> str:
 
 
 def _holds(sinks: Sequence[Sink]) -> str:
-    """Say how much the tokens hold: "position 0 holds 97–99 % of the squared norm"."""
+    """Say how much the tokens hold: "position 0 holds 97–99 % of the squared norm"; the percentages are rounded down."""
     positions = sinks[0].positions
     ends = sorted({int(100 * bound(sink.share for sink in sinks)) for bound in (min, max)})
     several = len(positions) > 1
-    where = f"positions {', '.join(map(str, positions))} hold" if several else f"position {positions[0]} holds"
+    where = (
+        f"positions {', '.join(map(str, positions))} hold"
+        if several
+        else f"position {positions[0]} holds"
+        if positions
+        else MANY
+    )
     return f"{where} {'–'.join(map(str, ends))} % of the squared norm"
 
 
@@ -94,5 +104,13 @@ def _what(sinks: Sequence[Sink]) -> str:
     )
 
 
-def _remedy(positions: Sequence[int]) -> str:
-    return f"extract with skip_first={max(positions) + 1}, or reduce='last'"
+def _remedy(places: Sequence[tuple[int, ...]]) -> str:
+    """Say how to do without the tokens: the first can be skipped, others only by what they are."""
+    first = [max(positions) for positions in places if positions and max(positions) < FIRST]
+    told = []
+    if first:
+        told.append(f"extract with skip_first={max(first) + 1}, or, of a causal language model, reduce='last'")
+    if len(first) < len(places):
+        told.append("leave other tokens" if first else "leave these tokens")
+        told[-1] += " out by skip= of homolog.extract, or their rows by take() of the activations"
+    return "; ".join(told)

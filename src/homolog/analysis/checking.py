@@ -14,20 +14,15 @@ import numpy as np
 
 from homolog.activations import Activations, matching
 from homolog.analysis.check_result import Check, CheckedLayer, rounding, written
+from homolog.analysis.independent_data import IndependentData
 from homolog.analysis.thresholds import Requirement, Thresholds, requirements
-from homolog.arrays import to_numpy
 from homolog.as_activations import activations_of
 from homolog.diagnostics import HomologWarning, listed
 from homolog.engine import compare
 from homolog.engine.inputs import Pairs, Source, wanted_pairs
 from homolog.inference.resampling import Method
-from homolog.machine import parse_bytes
-from homolog.measures.record import Measure
 from homolog.names import quoted
-from homolog.operands.clouds import STATISTICS
-from homolog.operands.family import FUNCTION
 from homolog.results import best_in_rows, between, by_chance, companion, scores
-from homolog.rows import Rows
 
 if TYPE_CHECKING:
     import xarray
@@ -98,8 +93,9 @@ def check(
     -----
     A layer falls short, with the reason, where it has no partner, no value (NaN, as for a constant layer) or no interval, or
     where its value says nothing: where it is no better than chance, or where independent data reach the threshold too. That level
-    is known by a formula (`<measure>_null`) or found on the rows of `after` in another order; measures that do not ask which
-    example is which, and functions of your own, are not asked for it.
+    is known by a formula (`<measure>_null`) or found on the examples of `after` in another order; where rows are tokens, whole
+    texts change places with others of about as many, and single tokens do not. Measures that do not ask which example is which,
+    and functions of your own, are not asked for it.
 
     A value within 1e-9 of its threshold reaches it. Many layers need no correction: all must hold, so that a check passes
     wrongly only where the layer that changed passes.
@@ -137,8 +133,9 @@ def check(
         for partner in partners[each.name][layer] or [""]
     ]
     result = _compared(models, [(question.layer, question.partner) for question in questions], asked, options)
-    judged = [_judged(question, models, result, memory) for question in questions]
-    return Check(tuple(judged), _notes(models, questions, selected, pairs, result, memory), confidence, result)
+    independent = IndependentData.of(models, memory)
+    judged = [_judged(question, result, independent) for question in questions]
+    return Check(tuple(judged), _notes(questions, selected, pairs, result, independent), confidence, result)
 
 
 class Question(NamedTuple):
@@ -239,9 +236,7 @@ def _compared(
     return between(result, "before", "after")
 
 
-def _judged(
-    question: Question, models: Mapping[str, Activations], result: xarray.Dataset, memory: str | int
-) -> CheckedLayer:
+def _judged(question: Question, result: xarray.Dataset, independent: IndependentData) -> CheckedLayer:
     """Return one layer with its value, and why it does not hold."""
     layer, partner, asked, threshold = question
     if not partner:
@@ -256,8 +251,9 @@ def _judged(
     why = _shortfall(found, beside[0] is not None)
     if not why and by_chance(result, asked.name)[at]:
         why = "it is no more alike than by chance"
-    if not why and reaches(level := _independent(question, models, null, memory), found):
-        why = f"independent data would reach {written(level, threshold)}"
+    if not why:
+        level = independent.level(layer, partner, asked.record) if math.isnan(null) else null
+        why = f"independent data would reach {written(level, threshold)}" * reaches(level, found)
     return replace(found, reason=why)
 
 
@@ -282,57 +278,30 @@ def reaches(number: float, found: CheckedLayer) -> bool:
     return number >= found.threshold - slack
 
 
-def _independent(question: Question, models: Mapping[str, Activations], level: float, memory: str | int) -> float:
-    """Return the level of independent data: by formula where there is one, else with the rows after in another order."""
-    x, y = models["before"][question.layer], models["after"][question.partner]
-    record = question.asked.record
-    if not math.isnan(level) or not _asks_for_order(record) or _too_large(y, memory):
-        return level
-    x = x if isinstance(x, Rows) else to_numpy(x)
-    y = np.asarray(to_numpy(y))[np.random.default_rng(0).permutation(len(y))]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", HomologWarning)
-        found = compare({"layer": x}, {"layer": y}, measures={"value": record}, memory=memory, progress=False)
-    return float(found["value"].values.item())
-
-
-def _asks_for_order(record: Measure) -> bool:
-    """Say whether another order of the rows tells what independent data reach."""
-    return record.family not in (STATISTICS, FUNCTION)
-
-
-def _too_large(y: Any, memory: str | int) -> bool:
-    """Say whether rows on disk are more than may be read to put them into another order."""
-    return isinstance(y, Rows) and y.nbytes > parse_bytes(memory)
-
-
 def _notes(
-    models: Mapping[str, Activations],
     questions: Sequence[Question],
     selected: Sequence[str],
     pairs: Pairs,
     result: xarray.Dataset,
-    memory: str | int,
+    independent: IndependentData,
 ) -> tuple[str, ...]:
     """Say what was not compared, and what nobody can know."""
+    models = independent.models
     checked = {question.layer for question in questions}
     without = [layer for layer in selected if layer not in checked]
     new = [name for name in models["after"] if name not in models["before"]] if pairs == "same_name" else []
-    large = [
-        question.layer
-        for question in questions
-        if question.partner
-        and companion(result, question.asked.name, "null") is None
-        and _asks_for_order(question.asked.record)
-        and _too_large(models["after"][question.partner], memory)
-    ]
-    unknown = result.attrs["row_identity"] == "unknown"
+    unknown: dict[str, list[str]] = {}
+    for question in questions:
+        if question.partner and companion(result, question.asked.name, "null") is None:
+            why = independent.unknown(question.partner, question.asked.record)
+            unknown.setdefault(why, []).append(question.layer)
+    unknown.pop("", None)
     found = [f"{listed(without)}: there is no threshold for it, and it was not checked."] * bool(without)
     found += [f"{listed(new)}: only the model after has it, and it was compared with nothing."] * bool(new)
-    found += [f"{listed(large)}: larger than memory, so that it is not known what independent data reach."] * bool(
-        large
-    )
     found += [
-        "Nothing shows that the rows of both are the same examples in the same order; example ids would."
-    ] * unknown
+        f"{listed(dict.fromkeys(layers))}: {why}, so that it is not known what independent data reach."
+        for why, layers in unknown.items()
+    ]
+    if result.attrs["row_identity"] == "unknown":
+        found.append("Nothing shows that the rows of both are the same examples in the same order; example ids would.")
     return tuple(found)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis.explaining import DecomposedPair
+from homolog.conversion import repeated_ids
+from homolog.inference.units import rows_of_others, units_of
 
 if TYPE_CHECKING:
     import xarray
@@ -28,9 +30,9 @@ def shared_subspace(
     threshold
         share of ‖Y^T X‖_F², CKA's numerator, for which the shared rank accounts.
     n_permutations
-        how often the rows of y are permuted for the level of chance, the largest value that any of them reaches. Independent
+        how often the rows are permuted for the level of chance, the largest value that any of them reaches. Independent
         representations pass that of 19 with probability 1/20, which is why these are fewer than elsewhere: that of 999 they pass
-        with 1/1000.
+        with 1/1000. Where rows are tokens and x or y is a table that says of which example, whole examples change places.
     rng
         seed or NumPy generator of the permutations.
 
@@ -76,7 +78,8 @@ def shared_subspace(
     y_norm = np.linalg.norm(projected, axis=1)
     along = np.sum(projected * overlap, axis=1)
     covariance = np.linalg.svd(pair.x.weights[:, None] * overlap * pair.y.weights[None, :], compute_uv=False)
-    chance = _largest_by_chance(pair, n_permutations, np.random.default_rng(rng))
+    units = units_of(repeated_ids(x, y))
+    chance = _largest_by_chance(pair, n_permutations, np.random.default_rng(rng), units)
     return xarray.Dataset(
         {
             "x_norm": ("component", pair.x.weights**2),
@@ -106,11 +109,13 @@ def shared_rank(covariance: np.ndarray, chance: float, threshold: float) -> int:
     return int(np.searchsorted(reached, threshold * (1 - 1e-12)) + 1)
 
 
-def _largest_by_chance(pair: DecomposedPair, n_permutations: int, rng: np.random.Generator) -> float:
-    """Return the largest singular value of Y^T X that rows in a random order reach."""
+def _largest_by_chance(
+    pair: DecomposedPair, n_permutations: int, rng: np.random.Generator, units: np.ndarray | None
+) -> float:
+    """Return the largest singular value of Y^T X that rows in a random order reach; units of rows change places as they are."""
     largest = 0.0
     for _ in range(n_permutations):
-        shuffled = pair.x.u[rng.permutation(pair.n), :].T @ pair.y.u
+        shuffled = pair.x.u[rows_of_others(units, pair.n, rng), :].T @ pair.y.u
         product = pair.x.weights[:, None] * shuffled * pair.y.weights[None, :]
         small = product @ product.T if product.shape[0] <= product.shape[1] else product.T @ product
         largest = max(largest, float(np.sqrt(_largest_eigenvalue(small))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,6 +26,18 @@ if TYPE_CHECKING:
 
 Correlation = Literal["pearson", "spearman"]
 COMMON_ALPHA = 0.05
+FORMULAS = {
+    "pearson": "Pearson correlation of the similarities of models on two data sets, over pairs of models",
+    "spearman": "Spearman correlation of the similarities of models on two data sets, over pairs of models",
+}
+ABOUT = {
+    "measure": "correlation",
+    "kind": "similarity",
+    "range": "[-1.0, 1.0]",
+    "symmetric": np.int32(1),
+    "unchanged_by": "another scale or offset of the similarities on one data set",
+    "reference": "Ciernik et al. 2025, arXiv:2411.05561",
+}
 
 
 def consistency(
@@ -64,7 +77,9 @@ def consistency(
     -------
     xarray.Dataset
         Over (dataset_a, dataset_b): `correlation`, from −1 to 1; `correlation_se`, a jackknife standard error over models;
-        `correlation_p`, one-sided, that models are alike on both data sets together (a Mantel test).
+        `correlation_p`, one-sided, that models are alike on both data sets together (a Mantel test). Over (dataset, pair):
+        `similarity`, what was correlated, with the coordinates `model` and `other_model` of each pair. `homolog.summary`,
+        `homolog.report` and `homolog.plot.consistency` take it.
 
     Raises
     ------
@@ -207,20 +222,25 @@ def _table(
             if i != j and not np.isnan(values[i, j]):
                 tails[i, j] = tails[j, i] = _mantel(a, b, chosen, method, orders)
     dimensions = ("dataset_a", "dataset_b")
+    first = next(iter(given.values()))
+    one, other = ([first.names[k] for k in places] for places in np.nonzero(chosen))
     about = {
         "title": CONSISTENCY,
+        "homolog_version": version("homolog"),
+        "measures": json.dumps(["correlation"]),
         "method": method,
         "n_models": np.int32(count),
         "n_pairs": np.int32(chosen.sum()),
     }
-    about |= {"n_orders": np.int32(len(orders)), "exact": np.int32(exact), "measure": next(iter(given.values())).label}
+    about |= {"n_orders": np.int32(len(orders)), "exact": np.int32(exact), "measure": first.label, "kind": first.kind}
     found = xarray.Dataset(
         {
-            "correlation": (dimensions, values),
-            "correlation_se": (dimensions, errors),
-            "correlation_p": (dimensions, tails),
+            "correlation": (dimensions, values, ABOUT | {"formula": FORMULAS[method]}),
+            "correlation_se": (dimensions, errors, {"companion_of": "correlation", "method": "jackknife over models"}),
+            "correlation_p": (dimensions, tails, {"companion_of": "correlation", "method": "permutation"}),
+            "similarity": (("dataset", "pair"), np.array([each.values[chosen] for each in given.values()])),
         },
-        {dimension: names for dimension in dimensions},
+        dict.fromkeys((*dimensions, "dataset"), names) | {"model": ("pair", one), "other_model": ("pair", other)},
         about,
     )
     return found, _cautions(found, len(orders))

@@ -102,7 +102,8 @@ def diagnose(
           (over 80 % of the variance; an example that makes over half of it alone is named), "few features" (fewer than 10,
           whose random halves are unlike: CKA is biased down),
           "attention sink" (the first tokens hold over half of the squared norm, at three times the norm of the others or more,
-          and the rows hold them; neighbouring layers together);
+          and the rows hold them; where rows are tokens, also single ones at other positions, in a tenth of the texts or more, at
+          ten times the median norm; neighbouring layers together);
         - of a model: "duplicate examples"; where rows are tokens, these are whole texts, and "repeated tokens" are the others;
         - of two models: "same network" (all layers of the same name are equal to rounding, in every example), "unchanged layers"
           (some are, as where part of a network was frozen); a model compared with itself is neither;

@@ -10,6 +10,7 @@ import numpy as np
 
 from homolog.analysis.explaining import DecomposedPair, cka_without_each
 from homolog.analysis.row_names import RowNames
+from homolog.diagnostics import percent
 from homolog.linalg import centre
 from homolog.measures import cka
 from homolog.names import printable, shown
@@ -104,15 +105,15 @@ def _dominant(where: str, share: float, direction: np.ndarray, rows: RowNames) -
         return Finding(
             "dominant direction",
             where,
-            f"one direction holds {share:.0%} of the variance, and linear CKA sees little else",
+            f"one direction holds {percent(share)} of the variance, and linear CKA sees little else",
             "look at it with homolog.explain_cka; CCA and RBF kernels of small width see more",
             degree=share,
         )
     return Finding(
         "dominant direction",
         where,
-        f"one direction holds {share:.0%} of the variance, and {rows.of(row)} alone makes {alone:.0%} of it: linear CKA sees "
-        f"little else",
+        f"one direction holds {percent(share)} of the variance, and {rows.of(row)} alone makes {percent(alone)} of it: linear "
+        f"CKA sees little else",
         rows.remedy,
         degree=share,
     )

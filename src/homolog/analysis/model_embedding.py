@@ -122,11 +122,16 @@ def embed(
     return found
 
 
+def dimensions(count: int) -> str:
+    """Write a number of dimensions."""
+    return f"{count} dimension{'s' if count != 1 else ''}"
+
+
 def _distorted(stress: float, n_components: int) -> list[Caution]:
     if stress <= POOR:
         return []
     message = (
-        f"the map has a stress of {stress:.2f} and misleads: {n_components} dimensions cannot show these distances; read the "
+        f"the map has a stress of {stress:.2f} and misleads: {dimensions(n_components)} cannot show these distances; read the "
         f"similarities themselves or a dendrogram, or take more components."
     )
     return [Caution(DistortedMapWarning, message)]

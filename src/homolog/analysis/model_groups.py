@@ -62,6 +62,10 @@ class GroupTest(Shown):
     """"similarity" or "distance": what `within` and `between` are means of."""
     null: np.ndarray = field(repr=False, compare=False)
     """(n_arrangements,) pseudo-F of every arrangement, the observed one first."""
+    pairs_within: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    """Group → the values of its pairs of models."""
+    pairs_between: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    """The values of pairs of models in different groups."""
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())
@@ -266,6 +270,8 @@ def compared_groups(
     smallest = namings / count_arrangements(places, blocks) if exact else 1 / len(orders)
     with np.errstate(divide="ignore"):
         null = (total - inside) / (len(names) - 1) * (len(labels) - len(names)) / inside
+    values_of, (first, second) = pairs.values[pairs.upper], places[np.array(pairs.upper)]
+    inner = [values_of[(first == place) & (second == place)] for place in range(len(names))]
     wider, of_wider = _dispersion(squares, places, blocks, n_permutations, random)
     return GroupTest(
         statistic=float(null[0]),
@@ -283,6 +289,8 @@ def compared_groups(
         sizes={str(name): int(size) for name, size in zip(names, sizes, strict=True)},
         kind=pairs.kind,
         null=null,
+        pairs_within={str(name): values for name, values in zip(names, inner, strict=True)},
+        pairs_between=values_of[first != second],
     )
 
 

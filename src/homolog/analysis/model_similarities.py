@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -11,18 +12,20 @@ import numpy as np
 
 from homolog.analysis import same_networks
 from homolog.analysis.model_certainty import ModelStatistics, completed, described
-from homolog.diagnostics import Caution, give, no_value_in_models, other_layers, other_values
+from homolog.diagnostics import Caution, give, left_out_inputs, no_value_in_models, other_layers, other_values
 from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
 from homolog.inference.pvalues import ROUNDING
 from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, check_kind
-from homolog.results import UNITS, arranged, chosen_measure, companion, measure_names, no_order_tells, two_models
+from homolog.results import UNITS, arranged, chosen_measure, companion, measure_names, no_order_tells
 
 if TYPE_CHECKING:
     import xarray
 
 
-def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By = "best_match") -> xarray.Dataset:
+def model_similarity(
+    result: xarray.Dataset, measure: str | None = None, by: By = "best_match", *, with_input: bool = False
+) -> xarray.Dataset:
     """Return one number for each pair of models.
 
     Parameters
@@ -36,6 +39,8 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
         best value in the other, averaged with the same the other way round. "same_name": the mean over layers that have the
         same name in both. "max": the best value of all pairs of layers. "assignment": the mean over the pairs of the best
         one-to-one assignment, as many as the shorter model has layers. Best is largest for a similarity, smallest for a distance.
+    with_input
+        count layers that are the input itself, as a first Flatten is. It is the same for all models, whatever they learned.
 
     Returns
     -------
@@ -58,17 +63,24 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
     UndefinedValueWarning
         Where a layer has no value with any layer of another model, as one that never varies: the numbers are those of the others.
     LeftOutWarning
-        Where layers were selected or renamed after the comparison, or their values masked or changed: the numbers are of what is
-        there, and p-values, calibrated scores and standard errors, which were of what was compared, are left out.
+        Where a layer is the input itself, as digests of the inputs tell, or its name "input": it is left out, unless nothing else
+        is there, or with_input=True. Where layers were selected or renamed after the comparison, or counted with_input=True, or
+        values masked or changed: the numbers are of what is there, and p-values, calibrated scores and standard errors, which
+        were of other numbers, are left out.
     FewPermutationsWarning
         Where there were too few permutations for a calibrated score above 0.
     EqualLayersWarning
-        Where different models have equal layers, as a first layer that only hands on the input: these count as alike.
+        Where different models have other equal layers: these count as alike.
 
     Notes
     -----
     All four ways are the same either way round, so that the matrix is symmetric where the measure is. Of a measure that is not,
     number (A, B) is of the values measure(layer of A, layer of B); of two models alone the other way round has no p-value.
+
+    Equal layers that are not known to be the input count, since they may be weights that two models share: two fine-tuned copies
+    with frozen layers are alike there, and without these layers would look less like each other than like other models. A first
+    layer that scales the input, and layers of plain arrays, of which no input is known, count for the same reason. Where that is
+    not what you ask, leave them out of the activations (`Activations.select`).
 
     References
     ----------
@@ -92,9 +104,11 @@ def model_similarity(result: xarray.Dataset, measure: str | None = None, by: By 
     check_way(by)
     check_kind(result, COMPARISON)
     result = arranged(result)
+    inputs = same_networks.inputs_in(result)
     names = measure_names(result) if measure is None else [chosen_measure(result, measure)]
-    found = _Blocks.of(result, by)
-    cautions: list[Caution] = same_networks.shared_layers(result)
+    found = _Blocks.of(result, by, {} if with_input else inputs)
+    cautions: list[Caution] = [] if with_input else left_out_inputs(inputs)
+    cautions += same_networks.shared_layers(result)
     variables: dict[str, Any] = {}
     for name in names:
         variables |= found.variables(result, name, cautions)
@@ -138,20 +152,19 @@ class _Blocks:
     """Whether every pair of layers was compared, so that one without a value has none."""
 
     @classmethod
-    def of(cls, result: xarray.Dataset, by: By) -> _Blocks:
-        """Return the blocks of a result of several models."""
-        if "a" in result.dims:
-            sides = [result[f"model_{side}"].values.astype(str) for side in "ab"]
-        else:
-            two_models(result)
-            sides = [np.full(result.sizes[f"layer_{side}"], str(result.attrs[f"model_{side}"])) for side in "ab"]
+    def of(cls, result: xarray.Dataset, by: By, without: Mapping[str, Sequence[str]]) -> _Blocks:
+        """Return the blocks of a result of several models, but for some layers of each."""
+        sides = same_networks.models_of(result)
         models = list(dict.fromkeys([*sides[0].tolist(), *sides[1].tolist()]))
         if len(models) < 2 or int(result.attrs.get("same_model", 0)) > ("a" in result.dims):
             raise ValueError(
                 f"model_similarity needs two models or more, got a result of {models[0]!r} alone: compare a mapping of models."
             )
-        places = [[np.flatnonzero(side == model) for model in models] for side in sides]
         layers = (result.layer_a.values.astype(str), result.layer_b.values.astype(str))
+        places = [
+            [np.flatnonzero((side == model) & ~np.isin(names, without.get(model, []))) for model in models]
+            for side, names in zip(sides, layers, strict=True)
+        ]
         return cls(by, models, places[0], places[1], layers, bool(int(result.attrs.get("all_pairs", 0))))
 
     def variables(self, result: xarray.Dataset, name: str, cautions: list[Caution]) -> dict[str, Any]:

@@ -154,7 +154,9 @@ def _of_chance(result: xarray.Dataset, name: str) -> str:
         known = scores[np.isfinite(scores)]
         if known.size:
             zeros = int(np.sum(known == 0))
-            scored = f"the calibrated score is 0 for {zeros} of {'them' if told else 'the pairs'} and at most {known.max():.2f}"
+            those = "them" if told else "the pairs"
+            none = f"above 0 for all of {those}"
+            scored = f"the calibrated score is {f'0 for {zeros} of {those}' if zeros else none} and at most {known.max():.2f}"
             if known.size == 1:
                 scored = f"the calibrated score is {known[0]:.2f}"
             told = f"{told}; {scored}" if told else scored.capitalize()

@@ -14,7 +14,7 @@ from homolog.analysis.probe_splits import check_apart, check_classes, set_aside,
 from homolog.arrays import to_numpy
 from homolog.conversion import check_labels, is_table
 from homolog.engine.planning import rows_of_examples
-from homolog.inference.units import independent_units
+from homolog.inference.units import independent_units, missing_among
 from homolog.machine import optional
 from homolog.progress import progress_bar
 
@@ -171,6 +171,12 @@ def _layers_and_classes(
     n = len(next(iter(layers.values())))
     if classes.shape != (n,):
         raise ValueError(f"{what} must be one class for each of the {n} rows, got shape {classes.shape}.")
+    missing = missing_among(labels if isinstance(labels, list | tuple | np.ma.MaskedArray) else classes)
+    if missing.any():
+        raise ValueError(
+            f"{what} must hold a class for every row, got none in {missing.sum()} of {n} rows: leave these rows out, or call "
+            f"what is missing a class of its own."
+        )
     values, counts = np.unique(classes, return_counts=True)
     if len(values) < 2 and fewest > 1:
         raise ValueError(f"{what} must be of at least two classes, got {len(values)}.")

@@ -36,16 +36,23 @@ def repetition_findings(
     kept = classes[first[place]]
     tokens = len(kept) - len(np.unique(kept))
     if tokens:
-        yield Finding(
-            TOKENS,
-            where,
-            f"{tokens} of {len(kept)} rows, which are tokens, are equal to others in every layer: a causal model puts out the "
-            f"same after equal beginnings of texts",
-            "nothing need be done if the texts are as you mean them; skip_first=1 leaves out what all texts begin with, and "
-            "intervals count whole texts",
-            of="models",
-            degree=tokens,
+        within = len(kept) - np.unique(np.stack([place[first[place]], kept]), axis=1).shape[1]
+        yield _tokens(where, tokens, len(kept), within)
+
+
+def _tokens(where: str, tokens: int, n: int, within: int) -> Finding:
+    """Say how many tokens repeat others, `within` of them others of their own text, which has another cause."""
+    cause = "a causal model puts out the same after equal beginnings of texts"
+    remedy = "skip_first=1 leaves out what all texts begin with, and intervals count whole texts"
+    if within:
+        cause = (
+            f"{within} of them to others of their own text, as where one vector stands for all tokens of a text, or nothing "
+            f"tells where a word stands in it"
         )
+        remedy = 'reduce="mean" makes one row of a text, and intervals count whole texts'
+    message = f"{tokens} of {n} rows, which are tokens, are equal to others in every layer: {cause}"
+    remedy = f"nothing need be done if the texts are as you mean them; {remedy}"
+    return Finding(TOKENS, where, message, remedy, of="models", degree=tokens)
 
 
 def _examples(where: str, copies: int, n: int) -> Finding:

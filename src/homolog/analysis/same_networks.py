@@ -7,10 +7,13 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from homolog.analysis.diagnosis_checks import Finding
 from homolog.diagnostics import Caution, EqualLayersWarning, listed
 from homolog.equal_layers import Equality
 from homolog.names import shown
+from homolog.results import two_models
 
 if TYPE_CHECKING:
     import xarray
@@ -34,6 +37,32 @@ def equalities_in(result: xarray.Dataset) -> list[Equality]:
         return []
     models = _models(result)
     return [each for each in found if {each.a, each.b} <= models]
+
+
+def inputs_in(result: xarray.Dataset) -> dict[str, list[str]]:
+    """Return which layers of each model are its input; none where an earlier version wrote the result, or somebody altered it."""
+    try:
+        content = json.loads(result.attrs.get("input_layers", "{}"))
+        named = {str(model): [str(layer) for layer in layers] for model, layers in content.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+    if not named:
+        return {}
+    models, layers = models_of(result), [result[f"layer_{side}"].values.astype(str) for side in "ab"]
+    held = {model: {*layers[0][models[0] == model], *layers[1][models[1] == model]} for model in named}
+    return {
+        model: [layer for layer in inputs if layer in held[model]]
+        for model, inputs in named.items()
+        if held[model] & set(inputs) and held[model] - set(inputs)
+    }
+
+
+def models_of(result: xarray.Dataset) -> list[np.ndarray]:
+    """Return the model of every layer in rows, and in columns."""
+    if "a" in result.dims:
+        return [result[f"model_{side}"].values.astype(str) for side in "ab"]
+    two_models(result)
+    return [np.full(result.sizes[f"layer_{side}"], str(result.attrs[f"model_{side}"])) for side in "ab"]
 
 
 def _models(result: xarray.Dataset) -> set[str]:
@@ -90,6 +119,11 @@ def findings(result: xarray.Dataset) -> Iterator[Finding]:
 def sentences(result: xarray.Dataset) -> Iterator[str]:
     """Yield what a summary says of models that are the same network, and of layers that two models share."""
     yield from copies(result)
+    inputs = inputs_in(result)
+    if len(inputs) > 1:
+        names = list(dict.fromkeys(itertools.chain(*inputs.values())))
+        are = "is" if len(names) == 1 else "are"
+        yield f"{listed(names)} of {listed(inputs)} {are} the input itself: values there say nothing of the models."
     rest = [one for one in equalities_in(result) if not one.whole]
     if len(rest) == 1:
         (one,) = rest

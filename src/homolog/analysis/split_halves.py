@@ -13,6 +13,9 @@ from homolog.diagnostics import HomologWarning
 from homolog.engine import compare
 from homolog.engine.comparing import DEFAULT
 from homolog.engine.inputs import models_of, resolve_measures
+from homolog.engine.planning import rows_of_examples
+from homolog.inference.resampling import rows_of_draws
+from homolog.inference.units import count_of
 from homolog.measures.record import Measure
 from homolog.results import best_in_rows, measure_names, scores
 
@@ -54,6 +57,9 @@ def split_half(
 
     Notes
     -----
+    Halves are of whole examples: where rows are tokens, all tokens of a text are in one half, and the attribute `n_units` says
+    how many texts there are.
+
     Cost: two comparisons of half of the examples per split. A biased measure may be reliable and wrong: both halves share its
     bias.
 
@@ -81,21 +87,26 @@ def split_half(
     random = np.random.default_rng(rng)
     sides = list(models.values())
     resolved = resolve_measures(measures)
-    splits = [_halves(sides, resolved, random, memory) for _ in range(n_splits)]
+    units = rows_of_examples(sides)
+    splits = [_halves(sides, units, resolved, random, memory) for _ in range(n_splits)]
     names = measure_names(splits[0][0])
     rows = np.array([[_agreement(*halves, name) for halves in splits] for name in names])
     keys = ("correlation", "reliability", "difference", "same_best")
     return xarray.Dataset(
         {key: (("measure", "split"), rows[..., i]) for i, key in enumerate(keys)},
         {"measure": names},
-        {"n_examples": np.int32(sides[0].n)},
+        {"n_examples": np.int32(sides[0].n)} | ({} if units is None else {"n_units": np.int32(count_of(units))}),
     )
 
 
 def _halves(
-    sides: list[Activations], measures: Mapping[str, Measure], random: np.random.Generator, memory: str | int
+    sides: list[Activations],
+    units: np.ndarray | None,
+    measures: Mapping[str, Measure],
+    random: np.random.Generator,
+    memory: str | int,
 ) -> tuple[xarray.Dataset, xarray.Dataset]:
-    order = random.permutation(sides[0].n)
+    order = random.permutation(sides[0].n if units is None else count_of(units))
     middle = len(order) // 2
     with warnings.catch_warnings():
         # The same for every half; `compare` on all examples gives them.
@@ -107,7 +118,7 @@ def _halves(
                 memory=memory,
                 progress=False,
             )
-            for rows in (np.sort(order[:middle]), np.sort(order[middle : 2 * middle]))
+            for rows in (rows_of_draws(half, units) for half in (order[:middle], order[middle : 2 * middle]))
         )
     return first, second
 

@@ -10,6 +10,7 @@ from homolog.analysis import same_networks
 from homolog.analysis import summary_many as many_rules
 from homolog.analysis import summary_rules as rules
 from homolog.analysis.attention_sinks import sink_sentence
+from homolog.analysis.consistency_lines import consistency_lines
 from homolog.analysis.model_similarity_lines import model_similarity_lines
 from homolog.analysis.redundant.telling import redundancy_lines
 from homolog.analysis.summary_calibrated import as_wholes, calibrated_matches
@@ -21,7 +22,7 @@ from homolog.markup import paragraphs
 from homolog.measures.registry import OF_THE_CALLER
 from homolog.measures.registry import measure as registered_measure
 from homolog.names import printable
-from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, check_told, kind_of
+from homolog.result_kinds import COMPARISON, CONSISTENCY, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, check_told, kind_of
 from homolog.results import (
     arranged,
     between,
@@ -40,6 +41,7 @@ LINES: dict[str, Callable[[xarray.Dataset, str | None], Iterable[str]]] = {
     TRAJECTORY: trajectory_sentences,
     MODEL_SIMILARITY: model_similarity_lines,
     REDUNDANCY: redundancy_lines,
+    CONSISTENCY: consistency_lines,
 }
 """Title of a result that is no comparison → what it says, in sentences."""
 
@@ -71,7 +73,7 @@ def summary(result: xarray.Dataset, measure: str | None = None) -> Summary:
     ----------
     result
         what `homolog.compare` returned: of two models, of one with itself, or of many; or `homolog.compare_checkpoints`,
-        `homolog.model_similarity` or `homolog.redundancy`.
+        `homolog.model_similarity`, `homolog.consistency` or `homolog.redundancy`.
     measure
         which of its measures to read; the first by default.
 

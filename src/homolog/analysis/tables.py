@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from homolog.analysis.consistency_lines import dataset_table
 from homolog.analysis.model_similarity_lines import pair_table
 from homolog.analysis.redundant.tabulating import redundancy_table
 from homolog.analysis.trajectory_summary import trajectory_table
-from homolog.result_kinds import MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, kind_of
+from homolog.result_kinds import CONSISTENCY, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, kind_of
 from homolog.results import arranged, chosen_measure, companion, is_supported, is_tested, many_models, two_models
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     Parameters
     ----------
     result
-        what `homolog.compare`, `correspondence`, `compare_checkpoints`, `model_similarity` or `redundancy` returned.
+        what `homolog.compare`, `correspondence`, `compare_checkpoints`, `model_similarity`, `consistency` or `redundancy`
+        returned.
     measure
         which measure of a comparison; the first by default.
 
@@ -43,7 +45,8 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
         `angular_distance`, `ties`, the same without features or rows, `loss`); with `measure` the values of that variable.
 
         Of `homolog.model_similarity`: one row per pair of models, the most alike first: `model`, `other model`, and of every
-        measure, or of the one asked for, its value and what stands beside it.
+        measure, or of the one asked for, its value and what stands beside it. Of `homolog.consistency`: one row per pair of data
+        sets, the most alike first: `data set`, `other data set`, `correlation`, `p`, `standard error`.
 
         Of checkpoints: `against`, `step`, `checkpoint`, `layer`, `value`, and `null` and `reversed` where the result has them.
 
@@ -67,9 +70,12 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     """
     import pandas
 
-    own = {REDUNDANCY: redundancy_table, TRAJECTORY: trajectory_table, MODEL_SIMILARITY: pair_table}.get(
-        kind_of(result)
-    )
+    own = {
+        REDUNDANCY: redundancy_table,
+        TRAJECTORY: trajectory_table,
+        MODEL_SIMILARITY: pair_table,
+        CONSISTENCY: dataset_table,
+    }.get(kind_of(result))
     if own is not None:
         return own(result, measure)
     if type(result).__name__ == "Dataset" and "best_b" in result:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from homolog.diagnostics import listed
+from homolog.analysis.settling_told import ends, settled_sentences, together, written_step
 from homolog.names import shown
 from homolog.result_kinds import TRAJECTORY, check_kind
 from homolog.results import chosen_measure, told_examples, written_probability
-from homolog.trajectories.settling import has_end, in_order, settled_steps, towards_last
+from homolog.trajectories.sameness import ROUNDED
+from homolog.trajectories.settling import settled_steps, towards_last
 
 if TYPE_CHECKING:
     import pandas
@@ -21,14 +22,10 @@ if TYPE_CHECKING:
 FEWEST = 5
 """Layers that are needed for an order of theirs to be more than chance at 0.05."""
 ALPHA = 0.05
-_NEARER = (
-    "To start nearer to the end is not to learn faster, and which layers are faster on their way cannot be told from such "
-    "values; the layers of one run are no independent cases, so that the order needs another seed"
-)
 MOST_ORDERS = 9_999
 """Orders of the layers that are tried where all would be too many."""
 MOST_GROUPS = 4
-"""Steps at which layers settle that a sentence names."""
+"""Groups of checkpoints that are one network, of which a sentence each is said."""
 
 
 class Order(NamedTuple):
@@ -37,18 +34,13 @@ class Order(NamedTuple):
     correlation: float
     pvalue: float
 
-    @property
-    def told(self) -> str:
-        """The numbers, for a sentence."""
-        return f"rank correlation {self.correlation:.2f}, p {_probability(self.pvalue)}"
-
 
 def trajectory_sentences(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return what `homolog.summary` says of a trajectory."""
     name = checked(result, measure)
-    sentences = [_compared(result, name)]
+    sentences = list(_compared(result, name))
     if "last" in result["against"].values:
-        sentences += [_settled(result, name), *_order(result, name)]
+        sentences += [*settled_sentences(result, name), *_order(result, name)]
     return [*sentences, *_same(result)]
 
 
@@ -68,88 +60,62 @@ def checked(result: xarray.Dataset, measure: str | None) -> str:
     return name
 
 
-def _compared(result: xarray.Dataset, name: str) -> str:
-    steps, references = result["step"].values, [f"the {each}" for each in result["against"].values]
-    many, one = len(references) > 1, len(steps) == 1
-    against = f"{', '.join(references[:-1])} and {references[-1]}" if many else references[0]
+def _compared(result: xarray.Dataset, name: str) -> Iterator[str]:
+    steps, references = result["step"].values, list(map(str, result["against"].values))
+    against = f"{', '.join(references[:-1])} and {references[-1]}" if len(references) > 1 else references[0]
+    when = " to ".join(f"step {written_step(step)}" for step in sorted({steps.min(), steps.max()}))
+    layers = (
+        f"each of {_count(result.sizes['layer'], 'layer')} with the same layer"
+        if result.sizes["layer"] > 1
+        else "one layer with itself"
+    )
+    were = "were" if len(steps) > 1 else "was"
+    yield (
+        f"{_count(len(steps), 'checkpoint')} of {shown(result.attrs['model'])} ({when}) {were} compared: {layers} in the "
+        f"{against} checkpoint, over {told_examples(result)}."
+    )
     told = "smaller" if result[name].attrs["kind"] == "distance" else "larger"
-    when = f"of step {steps[0]:g}, was" if one else f"from step {steps.min():g} to {steps.max():g}, were"
-    return (
-        f"{_count(len(steps), 'checkpoint')} of {shown(result.attrs['model'])}, {when} "
-        f"compared with {against} one, each of {_count(result.sizes['layer'], 'layer')} with itself, over "
-        f"{told_examples(result)} by {name}, of which {told} values are more alike."
-    )
-
-
-def _settled(result: xarray.Dataset, name: str) -> str:
-    """Say from which step on each layer is within 1 % of its end."""
-    found, steps = settled_steps(result, name), result["step"].values
-    first, last = (
-        float(result.attrs.get(f"{end}_step", own)) for end, own in (("first", steps.min()), ("last", steps.max()))
-    )
-    layers = [shown(layer) for layer in result["layer"].values]
-    at = {
-        step: [layers[place] for place in np.flatnonzero(found == step)] for step in np.unique(found[~np.isnan(found)])
-    }
-    if not at:
-        if not has_end(result):
-            return "When layers settle is not known by this measure: the last checkpoint was left out of this part of the result."
-        return "When layers settle is not known: no value against the last checkpoint is defined."
-    if set(at) == {last}:
-        return (
-            "No layer is within 1 % of its end before the last checkpoint: training may not have come to rest, or checkpoints "
-            "lie too far apart."
-        )
-    if set(at) == {first}:
-        return "All layers are within 1 % of their end from the first checkpoint on: nothing that this measure sees was learned."
-    told = [
-        f"from step {step:g} on{' (the last, where all are)' if step == last else ''} {listed(names)}"
-        for step, names in at.items()
-    ]
-    if len(told) > MOST_GROUPS:
-        more = len(told) - MOST_GROUPS
-        told = [*told[:2], f"… ({_count(more, 'more step')})", *told[-2:]]
-    return f"Within 1 % of their end, and there to stay, are {'; '.join(told)}{_holes(result, name)}."
-
-
-def _holes(result: xarray.Dataset, name: str) -> str:
-    """Say which checkpoints were passed over, since values of theirs are missing."""
-    missing = np.isnan(towards_last(result, name)).any(axis=1)
-    labels = result["checkpoint"].values[in_order(result)][missing]
-    return f"; missing values of {listed(map(shown, labels))} were passed over" if len(labels) else ""
+    yield f"The measure is {shown(name)}; the {told} its value, the more alike are the two."
 
 
 def _order(result: xarray.Dataset, name: str) -> Iterator[str]:
     """Say whether lower layers settle first, and what that does not mean."""
     settled = settled_steps(result, name)
     known = ~np.isnan(settled)
+    if not known.any():
+        return
     if known.sum() < FEWEST:
         yield (
-            f"Whether lower layers settle first cannot be told of {_count(int(known.sum()), 'layer')}: {FEWEST} or more are "
-            f"needed for an order to be more than chance."
+            f"Whether lower layers settle first cannot be told of {_count(int(known.sum()), 'layer')}: at least {FEWEST} are "
+            f"needed."
         )
     elif len(set(settled[known])) == 1:
-        yield "Whether lower layers settle first cannot be told: all are first within 1 % of their end at the same checkpoint."
+        yield "Whether lower layers settle first cannot be told: all settle at the same checkpoint."
     else:
         depth = np.asarray(result["depth"].values if "depth" in result.coords else np.arange(len(settled)))
-        yield _first(rank_order(settled[np.argsort(depth)]))
-        yield _nearer(result, name)
+        order = rank_order(settled[np.argsort(depth)])
+        yield _first(order)
+        yield f"To settle early is not to learn fast: such layers may have started nearer to their end{_start(result, name)}."
+        if order.pvalue <= ALPHA:
+            yield (
+                "This p-value takes the layers for independent, which layers of one network are not: train with another seed, "
+                "and see whether the order comes back."
+            )
 
 
 def _first(order: Order) -> str:
+    told = f"rank correlation of depth and step {order.correlation:.2f}, p {_probability(order.pvalue)}"
     if order.pvalue > ALPHA:
-        return f"No order of the layers can be told from when they settle ({order.told})."
-    which = "Lower" if order.correlation > 0 else "Higher"
-    return f"{which} layers settle first ({order.told}, as if layers were independent)."
+        return f"It cannot be told whether lower or higher layers settle first ({told})."
+    return f"{'Lower' if order.correlation > 0 else 'Higher'} layers settle first ({told})."
 
 
-def _nearer(result: xarray.Dataset, name: str) -> str:
-    """Say that layers which start nearer are there earlier, and nothing of how fast they are."""
-    first = towards_last(result, name)[0]
-    begins = float(result["step"].values.min()) == float(result.attrs.get("first_step", result["step"].values.min()))
-    if not begins or np.isnan(first).all():
-        return f"{_NEARER}."
-    return f"{_NEARER} (they start at {np.nanmin(first):.2f} to {np.nanmax(first):.2f})."
+def _start(result: xarray.Dataset, name: str) -> str:
+    """Say where layers start, unless this part of a result lacks the first checkpoint."""
+    first, begins = towards_last(result, name)[0], ends(result)[0]
+    if float(result["step"].values.min()) != begins or np.isnan(first).all():
+        return ""
+    return f" (values at step {written_step(begins)}: {np.nanmin(first):.2f} to {np.nanmax(first):.2f})"
 
 
 def rank_order(values: np.ndarray) -> Order:
@@ -175,27 +141,35 @@ def rank_order(values: np.ndarray) -> Order:
     return Order(float(found / np.sqrt((depth @ depth) * (ranks @ ranks))), float(pvalue))
 
 
+SAME = {
+    "weights": "are the same network: their weights are equal",
+    **{
+        by: f"are one network in two precisions: their weights are equal to rounding to {narrow}"
+        for narrow, by in ROUNDED.items()
+    },
+    "outputs": "may be the same network: all layers that were compared are equal to rounding",
+}
+"""By what checkpoints were found to be the same → what is said of them."""
+
+
 def _same(result: xarray.Dataset) -> Iterator[str]:
     """Say which checkpoints are the same network."""
-    for by, what in (
-        ("weights", "have equal weights"),
-        ("outputs", "give the same outputs to rounding in all layers that were compared"),
-    ):
+    labels, same, by = ([str(each) for each in result[of].values] for of in ("checkpoint", "same_as", "same_by"))
+    for how, told in SAME.items():
         groups: dict[str, list[str]] = {}
-        for label, same, how in zip(
-            *(result[each].values for each in ("checkpoint", "same_as", "same_by")), strict=True
-        ):
-            if same and how == by:
-                groups.setdefault(str(same), [str(same)]).append(str(label))
-        if groups:
-            told = "; ".join(listed(map(shown, names)) for names in list(groups.values())[:MOST_GROUPS])
-            more = f"; and {len(groups) - MOST_GROUPS} more groups" if len(groups) > MOST_GROUPS else ""
-            said = (
-                "The same network under different names"
-                if by == "weights"
-                else "Perhaps the same network under different names"
-            )
-            yield f"{said}: {told}{more}: they {what}."
+        for label, other, found in zip(labels, same, by, strict=True):
+            if other and found == how:
+                groups.setdefault(other, [other]).append(label)
+        for names in list(groups.values())[:MOST_GROUPS]:
+            yield f"{_together(labels, names)} {told}."
+        if len(groups) > MOST_GROUPS:
+            yield f"{_count(len(groups) - MOST_GROUPS, 'more group')} of checkpoints {told}; the page of a report lists them."
+
+
+def _together(labels: list[str], names: list[str]) -> str:
+    """Name checkpoints, of which a part of a result may lack the first."""
+    known = [*labels, *(name for name in names if name not in labels)]
+    return together(known, sorted(map(known.index, names)), "Checkpoint")
 
 
 def _count(number: int, what: str) -> str:
@@ -229,7 +203,7 @@ def trajectory_table(result: xarray.Dataset, measure: str | None = None) -> pand
 
 
 def settling_table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFrame:
-    """Return one row per layer: where it starts, and from when on it stays within 1 % of its end."""
+    """Return one row per layer: where it starts, and from when on it stays within 1 % of its final value."""
     import pandas
 
     name = checked(result, measure)
@@ -237,6 +211,6 @@ def settling_table(result: xarray.Dataset, measure: str | None = None) -> pandas
         {
             "layer": result["layer"].values.astype(str),
             "first value": towards_last(result, name)[0],
-            "within 1 % of its end from step": settled_steps(result, name),
+            "settled from step": settled_steps(result, name),
         }
     )

@@ -21,7 +21,23 @@ from homolog.cli import (
     summary_output,
     trajectory_command,
 )
-from homolog.cli.inputs import CommonRows, Ids, LayersOfAll, Workspace, opened
+from homolog.cli.inputs import (
+    BatchSize,
+    Channels,
+    ChosenLayers,
+    CommonRows,
+    Device,
+    DType,
+    Ids,
+    LayersOfAll,
+    MaxExamples,
+    Out,
+    Reductions,
+    Report,
+    SkipFirst,
+    Workspace,
+    opened,
+)
 from homolog.diagnostics import HomologWarning
 from homolog.files.netcdf import holds_activations
 from homolog.machine import optional
@@ -158,22 +174,14 @@ def extract(
     out: Annotated[
         Path, typer.Option(help="Write the activations here: .npz, .safetensors, .parquet, .nc, or the folder .zarr.")
     ],
-    layers: Annotated[
-        list[str] | None, typer.Option("--layers", "-l", help='A layer or a glob, such as "blocks.*"; may repeat.')
-    ] = None,
-    reduce: Annotated[
-        list[str] | None,
-        typer.Option(help="flatten, mean, first, last or positions; or GLOB=REDUCTION for some layers; may repeat."),
-    ] = None,
-    skip_first: Annotated[
-        int,
-        typer.Option(help="Tokens at the beginning of each example that mean, first, last and positions leave out."),
-    ] = 0,
-    channels: Annotated[str | None, typer.Option(help="Where maps keep their channels: first or last.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Examples per batch, where the data are one array.")] = 64,
-    max_examples: Annotated[int | None, typer.Option(help="Most examples to take.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float16, float32 or float64 to store.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; the model's own by default.")] = None,
+    layers: ChosenLayers = None,
+    reduce: Reductions = None,
+    skip_first: SkipFirst = 0,
+    channels: Channels = None,
+    batch_size: BatchSize = 64,
+    max_examples: MaxExamples = None,
+    dtype: DType = None,
+    device: Device = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a .zarr that was not finished; begin where there is none.")
     ] = False,
@@ -247,9 +255,9 @@ def compare(
     layers_b: Annotated[list[str] | None, typer.Option(help="Layers of the second file instead.")] = None,
     common_rows: CommonRows = False,
     ids: Ids = None,
-    out: Annotated[Path | None, typer.Option(help="Write the result here (.nc, for xarray.load_dataset).")] = None,
+    out: Out = None,
     plot: Annotated[Path | None, typer.Option(help="Draw heatmaps here (.png, .pdf or .svg).")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a page to send to a colleague here (.html).")] = None,
+    report: Report = None,
     permutations: Annotated[
         int | None,
         typer.Option(min=1, help="Test every pair against this many random orders of the examples, such as 999."),

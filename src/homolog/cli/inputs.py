@@ -33,6 +33,35 @@ LayersOfAll = Annotated[
 
 Workspace = Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")]
 
+ChosenLayers = Annotated[
+    list[str] | None, typer.Option("--layers", "-l", help='A layer or a glob, such as "blocks.*"; may repeat.')
+]
+
+Reductions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reduce", help="flatten, mean, first, last or positions; or GLOB=REDUCTION for some layers; may repeat."
+    ),
+]
+
+SkipFirst = Annotated[
+    int, typer.Option(help="Tokens at the beginning of each example that mean, first, last and positions leave out.")
+]
+
+Channels = Annotated[str | None, typer.Option(help="Where maps keep their channels: first or last.")]
+
+BatchSize = Annotated[int, typer.Option(help="Examples per batch, where the data are one array.")]
+
+MaxExamples = Annotated[int | None, typer.Option(help="Most examples to take.")]
+
+DType = Annotated[str | None, typer.Option(help="float16, float32 or float64 to store.")]
+
+Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda; the model's own by default.")]
+
+Out = Annotated[Path | None, typer.Option(help="Write the result here (.nc, for xarray.load_dataset).")]
+
+Report = Annotated[Path | None, typer.Option(help="Write a page to send to a colleague here (.html).")]
+
 
 def opened(
     files: list[Path], layers: list[list[str] | None], common_rows: bool, ids: list[str] | None

@@ -15,9 +15,10 @@ import numpy as np
 
 from homolog import files
 from homolog.activations import Activations, unknown_among
-from homolog.analysis.redundant.reading import check_redundancy
+from homolog.analysis.redundant.reading import checked
 from homolog.analysis.thresholds import collected, split_threshold
 from homolog.arrays import described
+from homolog.cli.model_names import model_names
 from homolog.cli.output import netcdf_engine
 from homolog.extraction.adapters import adapter_of
 from homolog.files.other_files import RUN
@@ -25,7 +26,7 @@ from homolog.matching import matched_rows
 from homolog.measures.record import Measure, typed
 from homolog.measures.registry import measure
 from homolog.measures.spec import read
-from homolog.names import first_line, writable
+from homolog.names import first_line
 from homolog.result_kinds import COMPARISON, REDUNDANCY, check_told, kind_of
 from homolog.results import check_result, measure_names
 from homolog.store.disk import check_file
@@ -253,14 +254,10 @@ def activations(
     """
     found: dict[str, Activations] = {}
     unknown = list(ids)
-    for index, path in enumerate(paths):
+    for index, (path, name) in enumerate(zip(paths, model_names(paths), strict=True)):
         chosen = patterns[min(index, len(patterns) - 1)]
         layers, has = files.open_by(path, ids)
         unknown = [name for name in unknown if name not in has]
-        name = files.title(path)
-        name = name if name not in found else writable(str(path))
-        if name in found:
-            raise ValueError(f"files must differ, got {str(path)!r} twice: leave one out.")
         # In a result the file's name tells models of one class apart.
         found[name] = (layers.select(*chosen) if chosen else layers).described(model=name)
     if unknown:
@@ -311,7 +308,7 @@ def result(path: Path) -> xarray.Dataset:
         )
     try:
         if kind_of(found) == REDUNDANCY:
-            check_redundancy(found)
+            checked(found)
             return found
         check_told(found)
         measure_names(found)

@@ -21,7 +21,7 @@ from homolog.analysis import Check, Diagnosis, correspondence
 from homolog.analysis.diagnosis_groups import as_row
 from homolog.machine import optional
 from homolog.names import printable, quoted, shown
-from homolog.result_kinds import MODEL_SIMILARITY, kind_of
+from homolog.result_kinds import CONSISTENCY, MADE_BY, MODEL_SIMILARITY, TRAJECTORY, kind_of
 from homolog.results import companion, measure_names, two_by_two, without_diagonal, written_probability
 from homolog.store.disk import write_whole
 from homolog.store.layout import Contents
@@ -45,7 +45,7 @@ _SPOKEN = {
     "at_most": "--at-most",
 }
 # The names between the parentheses may hold parentheses too.
-_COMMON_ROWS = re.compile(r"homolog\.common_rows\(.*\)(?= keeps|\.$)", re.DOTALL)
+_COMMON_ROWS = re.compile(r"homolog\.common_rows(\(.*\))?(?= keeps|\.$)", re.DOTALL)
 
 
 def fail(message: str, status: int = 2) -> int:
@@ -284,8 +284,12 @@ def print_contents(result: xarray.Dataset) -> None:
         finite = values[np.isfinite(values)]
         span = f"{finite.min():.4f} to {finite.max():.4f}" if finite.size else "no value"
         rows.append([name, result[name].attrs["kind"], " × ".join(map(str, values.shape)), span])
-    about = {"examples": str(int(result.attrs["n_examples"])), "homolog": str(result.attrs["homolog_version"])}
-    what = "models" if kind_of(result) == MODEL_SIMILARITY else "layers"
-    print_table(["measure", "kind", what, "values"], rows, about=about)
+    kind = kind_of(result)
+    about = {"result": f"{kind}, as {MADE_BY[kind]} makes it"}
+    if "n_examples" in result.attrs:
+        about["examples"] = str(int(result.attrs["n_examples"]))
+    about["homolog"] = str(result.attrs["homolog_version"])
+    sizes = {MODEL_SIMILARITY: "models", TRAJECTORY: "references × steps × layers", CONSISTENCY: "data sets"}
+    print_table(["measure", "kind", sizes.get(kind, "layers"), "values"], rows, about=about)
     for category, message in json.loads(result.attrs["warnings"]):
         print(printable(f"{category}: {message}"), file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from homolog.cli import loading, output
-from homolog.machine import optional, whole_memory
+from homolog.machine import optional, usable_cores, whole_memory
 
 
 def paper(
@@ -100,6 +100,7 @@ def paper(
         download=download,
         measures=tried(loading.chosen_measures(measure)) if measure else None,
         memory=whole_memory(),
+        processes=usable_cores(),
         command=shlex.join(["homolog", *sys.argv[1:]]),
         say=lambda line: print(line, flush=True),
     )

@@ -13,7 +13,7 @@ import typer
 import homolog
 from homolog.analysis.redundant.reading import forms_of
 from homolog.cli import loading, output
-from homolog.cli.inputs import Ids, Workspace
+from homolog.cli.inputs import Ids, Out, Report, Workspace
 from homolog.machine import optional
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def redundancy(
         bool, typer.Option("--keep-features", help="Give no numbers without massive features.")
     ] = False,
     ids: Ids = None,
-    out: Annotated[Path | None, typer.Option(help="Write the result here (.nc, for xarray.load_dataset).")] = None,
+    out: Out = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it here (.png, .pdf or .svg).")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a page to send to a colleague here (.html).")] = None,
+    report: Report = None,
     memory: Workspace = "2GiB",
 ) -> None:
     """Say how much each block of a deep network changes what goes through it, and which run of blocks changes least.

@@ -73,7 +73,8 @@ def for_a_file(path: Path) -> Callable[[Step, xarray.Dataset], str]:
             "interval": ["compare", *files, *measure, "--interval"],
         }
         if step.kind not in commands:
-            return _sentence("report", ["homolog", "report", str(path)])
+            # A mean over models has no command of its own; of other kinds of results the page is the next step too.
+            return _sentence("report" if step.kind == "mean" else step.kind, ["homolog", "report", str(path)])
         return _sentence(step.kind, ["homolog", *commands[step.kind]])
 
     return written

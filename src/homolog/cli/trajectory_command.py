@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 
 import homolog
+from homolog.analysis.settling_told import written_step
 from homolog.analysis.summary_cautions import WHY
 from homolog.analysis.trajectory_summary import settling_table
 from homolog.cli import loading, output, summary_output
+from homolog.cli.inputs import BatchSize, ChosenLayers, Device, MaxExamples, Out, Reductions, Report, Workspace
 from homolog.cli.output import print_table
 
 
@@ -43,37 +45,32 @@ def trajectory(
     measure: Annotated[
         list[str] | None, typer.Option("--measure", "-m", help="A measure, as for `homolog compare`; may repeat.")
     ] = None,
-    layers: Annotated[
-        list[str] | None, typer.Option("--layers", "-l", help='A layer or a glob, such as "blocks.*"; may repeat.')
-    ] = None,
-    reduce: Annotated[
-        list[str] | None,
-        typer.Option(help="flatten, mean, first, last or positions; or GLOB=REDUCTION for some layers; may repeat."),
-    ] = None,
+    layers: ChosenLayers = None,
+    reduce: Reductions = None,
     steps: Annotated[
         list[float] | None,
         typer.Option("--step", help="The step of each checkpoint, in order; may repeat; by default from their names."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Examples per batch, where the data are one array.")] = 64,
-    max_examples: Annotated[int | None, typer.Option(help="Most examples to take.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; the model's own by default.")] = None,
+    batch_size: BatchSize = 64,
+    max_examples: MaxExamples = None,
+    device: Device = None,
     rows: Annotated[
         Path | None, typer.Option(help="Keep what is finished in this file, line by line (.jsonl), for --resume.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with --rows; begin where there is no such file.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the result here (.nc, for xarray.load_dataset).")] = None,
+    out: Out = None,
     plot: Annotated[Path | None, typer.Option(help="Draw every layer over training here (.png, .pdf or .svg).")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a page to send to a colleague here (.html).")] = None,
-    memory: Annotated[str, typer.Option(help="Workspace for what is formed and thrown away.")] = "2GiB",
+    report: Report = None,
+    memory: Workspace = "2GiB",
 ) -> None:
     """Compare each layer over training with itself in the first, the previous and the last checkpoint.
 
     The network is made once, and the weights of one checkpoint after the other are loaded into it (.safetensors, or .pt, .pth,
     .ckpt and .bin, of which no code is run). Steps come from the names of the files.
 
-    Prints when each layer is within 1 % of its end, and what the checkpoints say in a few sentences.
+    Prints from which step on each layer stays within 1 % of its final value, and what the checkpoints say in a few sentences.
 
     Example:  homolog trajectory mynets:resnet --checkpoints "run/*.safetensors" --data mynets:images --report page.html
     """
@@ -101,7 +98,7 @@ def trajectory(
             memory=memory,
             **chosen,
         )
-    _print(result, drawn=plot is not None and report is not None)
+    _print(result, plot, report)
     if out is not None:
         output.write_file(out, partial(result.to_netcdf, engine=output.netcdf_engine()))
     if plot is not None:
@@ -116,19 +113,27 @@ def _how_to_go_on(rows: Path | None) -> str:
     return f"what is finished is safe in {str(rows)!r}; the same command with --resume goes on from there."
 
 
-def _print(result: Any, *, drawn: bool) -> None:
+def _print(result: Any, plot: Path | None, report: Path | None) -> None:
     """Print when layers settle, and below it what the result says."""
     if "last" in result["against"].values:
         table = settling_table(result)
-        cells = [["" if value != value else _written(value) for value in row] for row in table.itertuples(index=False)]
-        print_table(list(table.columns), cells)
-    written = f"Next, {WHY['trajectory']}: add --plot curves.png or --report page.html"
-    if drawn:
-        written = (
-            "Next, to see whether the order is one of chance: train with another seed, and compare its checkpoints too"
-        )
-    summary_output.print_sentences(result, lambda step, result: written)
+        rows = [
+            [str(layer), _written(first), "" if step != step else written_step(step)]
+            for layer, first, step in table.itertuples(index=False)
+        ]
+        print_table(list(table.columns), rows)
+    summary_output.print_sentences(result, lambda step, result: _next(plot, report))
 
 
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
+def _next(plot: Path | None, report: Path | None) -> str:
+    """Say what to do next that was not done."""
+    more = ["--plot curves.png"] * (plot is None) + ["--report page.html"] * (report is None)
+    if more:
+        return f"Next, {WHY['trajectory']}: add {' or '.join(more)}"
+    return (
+        "Next, to see whether another training gives the same: train with another seed, and compare its checkpoints too"
+    )
+
+
+def _written(value: float) -> str:
+    return "" if value != value else f"{value:.4g}"

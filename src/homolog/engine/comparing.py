@@ -72,9 +72,9 @@ def compare(
     progress
         show a progress bar; by default in a terminal and in a notebook.
     null
-        "permutation" adds, from `n_permutations` random orders of the examples of b, `<measure>_p`, `<measure>_p_fwer`
-        (adjusted for all pairs by the largest standardised value), `<measure>_p_fdr` (Benjamini-Hochberg), and
-        `<measure>_null` where no formula gives it.
+        "permutation" takes `<measure>_p` and `<measure>_p_fdr` of every measure from `n_permutations` random orders of the
+        examples of b, and `<measure>_null` where no formula gives it; it adds `<measure>_p_fwer`, adjusted for all pairs by the
+        largest standardised value.
     interval
         whether to add `<measure>_se`, `_low` and `_high` over examples.
     calibrate

@@ -33,7 +33,10 @@ def blocks_of(plan: Plan, rows: np.ndarray, columns: np.ndarray, record: Measure
     models = list(plan.models)
     if len(models) < 2:
         return []
-    owner = np.array([models.index(layer.model) for layer in plan.layers])
+    # What does not count belongs to no model.
+    owner = np.array(
+        [models.index(layer.model) if at else -1 for layer, at in zip(plan.layers, plan.counted, strict=True)]
+    )
     names = np.array([layer.name for layer in plan.layers])
     once = plan.same and bool(record.symmetric)
     pairs = [(i, j) for i in range(len(models)) for j in range(len(models))] if plan.same else [(0, 1)]
@@ -84,7 +87,7 @@ def add(statistics: Statistics, others: Statistics) -> None:
 
 def attribute(plan: Plan, record: Measure, statistics: Mapping[str, Mapping[str, np.ndarray]]) -> str:
     """Write the statistics of a measure, with the models and layers that they are of."""
-    everything = np.arange(len(plan.layers))
+    everything = np.flatnonzero(plan.counted)
     rows, columns = (np.array([i for i in side if i in plan.used]) for side in (plan.rows, plan.columns))
     titles = dict(zip(plan.models, plan.titles, strict=True))
     layers = {

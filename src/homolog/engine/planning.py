@@ -26,6 +26,7 @@ from homolog.engine.inputs import (
     wanted_pairs,
 )
 from homolog.engine.measure_groups import MeasureGroup, Request
+from homolog.equal_layers import input_layers
 from homolog.inference.uncertainty import Requested
 from homolog.inference.units import units_of
 from homolog.machine import format_bytes, parse_bytes
@@ -99,6 +100,13 @@ class Plan:
                 made = activations.modules.get(name, UNKNOWN_MODULE)
                 found.append(Layer(model, name, array, label, layer_of(name, model), made))
         return found
+
+    @cached_property
+    def counted(self) -> np.ndarray:
+        """(layers,) bool: what counts in models as wholes, all but the input itself; of a model of nothing else that."""
+        inputs = {model: input_layers(layers) for model, layers in self.models.items()}
+        alone = [model for model, layers in self.models.items() if len(inputs[model]) == len(layers)]
+        return np.array([layer.model in alone or layer.name not in inputs[layer.model] for layer in self.layers])
 
     @property
     def rows(self) -> np.ndarray:

@@ -105,8 +105,18 @@ def _attributes(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         **_asked_for(plan),
         "warnings": _json([[c.category.__name__, c.message] for c in outcome.cautions]),
         **models,
+        **_inputs(plan),
         **sinks_attribute([(titles_of[layer.model], layer.name, layer.made) for layer in plan.layers]),
     }
+
+
+def _inputs(plan: Plan) -> dict[str, str]:
+    """List the layers of each model that are its input and do not count in it as a whole; nothing for none."""
+    found: dict[str, list[str]] = {}
+    for layer, counted in zip(plan.layers, plan.counted, strict=True):
+        if not counted:
+            found.setdefault(dict(zip(plan.models, plan.titles, strict=False))[layer.model], []).append(layer.name)
+    return {"input_layers": _json(found)} if found else {}
 
 
 def sinks_attribute(layers: Sequence[tuple[str, str, Module]]) -> dict[str, str]:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import NOT_DIGESTED, Activations, Module, with_norms
+from homolog.extraction.batch_output import BatchOutput
 from homolog.extraction.batches import Batch
 from homolog.extraction.growing_rows import GrowingRows
 from homolog.extraction.options import Options
 from homolog.extraction.provenance import provenance_of
-from homolog.extraction.recorder import BatchOutput
 from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
 from homolog.machine import format_bytes

@@ -10,10 +10,10 @@ import numpy as np
 
 from homolog.extraction import batches
 from homolog.extraction.batches import Batch
-from homolog.extraction.masks import InputSequence
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Recorder
 from homolog.extraction.samples import differences
+from homolog.extraction.sequences import InputSequence
 from homolog.extraction.tensors import like, numbers_of
 from homolog.extraction.trial_examples import tried_examples
 from homolog.extraction.trial_runs import outputs_of_layers

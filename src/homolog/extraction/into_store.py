@@ -13,6 +13,7 @@ import numpy as np
 from homolog.activations import MODULES, NOT_DIGESTED, Activations, Module, modules_of, with_norms
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
+from homolog.extraction.batch_output import BatchOutput
 from homolog.extraction.batches import Batch
 from homolog.extraction.computation_record import (
     VALUES,
@@ -24,7 +25,6 @@ from homolog.extraction.computation_record import (
 from homolog.extraction.in_memory import InMemory
 from homolog.extraction.options import Options
 from homolog.extraction.provenance import as_text, provenance_of
-from homolog.extraction.recorder import BatchOutput
 from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
 from homolog.machine import format_bytes

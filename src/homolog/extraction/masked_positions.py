@@ -12,10 +12,10 @@ from homolog.extraction import batches
 from homolog.extraction.batch_contents import entries_of, map_leaves
 from homolog.extraction.batches import Batch
 from homolog.extraction.mask_recognition import kept_of
-from homolog.extraction.masks import NO_MASK, OF_MAPS, TOKENS, TRUE_IS_PADDING, InputSequence, input_sequences
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Recorder
 from homolog.extraction.samples import differences
+from homolog.extraction.sequences import NO_MASK, OF_MAPS, TOKENS, TRUE_IS_PADDING, InputSequence, input_sequences
 from homolog.extraction.tensors import is_complex, is_floating, is_tensor, like, numbers_of
 from homolog.extraction.trial_runs import outputs_of_layers
 

@@ -35,7 +35,7 @@ def prove(
     trials = _Trials(source, batch, options, recorders, before)
     # Others too, alone: what is routed to an expert may be as much as the batch once, and sequences that the model pads itself
     # are shorter without the longest of them.
-    ends = {0, batch.size - 1} if any(recorder.lengths for recorder in recorders) else set()
+    ends = {0, batch.size - 1} if any(recorder.found.lengths for recorder in recorders) else set()
     alone = [
         trials.run([i, i], look=False) for i in sorted({batch.size // 3, 2 * batch.size // 3} | ends) if batch.size > 1
     ]
@@ -59,7 +59,9 @@ def prove(
     for number, recorder in enumerate(recorders):
         for found in (one[number] for one in alone if one is not None):
             unfit = {name: problem for name, problem in found.items() if isinstance(problem, UnfitError)}
-            recorder.contradicted |= {name: trials.unfit(recorder, name, problem, 2) for name, problem in unfit.items()}
+            recorder.found.contradicted |= {
+                name: trials.unfit(recorder, name, problem, 2) for name, problem in unfit.items()
+            }
         tries: list[Tried] = [{} if tried is None else tried[number] for tried in (part, turned, repeated)]
         for name in recorder.samples:
             beside = [(order, one[number].get(name)) for order, one in others if one is not None]
@@ -116,8 +118,8 @@ class _Trials:
     def check_calls(self) -> None:
         """Speak against layers that run more often the more examples there are: their rows are something of one example."""
         size, count = self.batch.size, len(self.order)
-        first = [recorder.calls for recorder in self.recorders]
-        others = [recorder.calls_tried for recorder in self.recorders]
+        first = [recorder.calls.counted for recorder in self.recorders]
+        others = [recorder.calls.tried for recorder in self.recorders]
         if first == others:
             return
         # The same example so many times, because others may be longer, or take other ways.
@@ -130,12 +132,12 @@ class _Trials:
                 times, fewer = whole.get(module, 0), part.get(module, 0)
                 if times != fewer and recorder.options.axis_of(name) is None:
                     reason = f"it runs {times} times with {size} examples and {fewer} times with {count}"
-                    recorder.contradicted[name] = Objection(reason)
+                    recorder.found.contradicted[name] = Objection(reason)
 
     def _calls_of(self, order: Sequence[int]) -> list[dict[str, int]] | None:
         """Count how often modules run for examples in some order; None where the model does not take them."""
         ran = self.run(order, look=False) is not None
-        return [recorder.calls_tried for recorder in self.recorders] if ran else None
+        return [recorder.calls.tried for recorder in self.recorders] if ran else None
 
     def note_mixing(self, order: Sequence[int], found: list[Tried] | None) -> None:
         """Note the layers that have other values without most of the examples: quantised by the largest value of the batch."""
@@ -145,8 +147,8 @@ class _Trials:
             apart = (
                 rows.shape == expected.shape and differences(expected, rows).max() > self.part * np.abs(expected).max()
             )
-            if bool(apart) and name not in recorder.mixing:
-                recorder.mixing.append(name)
+            if bool(apart) and name not in recorder.found.mixing:
+                recorder.found.mixing.append(name)
 
     def _sampled(self, sample: Sample, order: Sequence[int]) -> np.ndarray:
         """Return the rows of the examples that are in some order."""
@@ -205,20 +207,20 @@ class _Trials:
             and part.shape == repeated.shape
             and bool((differences(part, repeated) > 0).any())
         ):
-            recorder.random += [] if name in recorder.random else [name]
+            recorder.found.random += [] if name in recorder.found.random else [name]
         elif reason and not (asserted and not isinstance(part, UnfitError)):
-            recorder.contradicted[name] = (
+            recorder.found.contradicted[name] = (
                 self.unfit(recorder, name, part, len(self.order))
                 if isinstance(part, UnfitError)
                 else Objection(reason, mixes=True)
             )
             return
         if reason is not None or asserted:
-            recorder.proved.add(name)
+            recorder.found.proved.add(name)
 
     def unfit(self, recorder: Recorder, name: str, problem: UnfitError, count: int) -> Objection:
         """Say how a layer does not fit for so many examples, and which axis follows their number."""
-        axis = axis_of(recorder.shapes.get(name, ()), self.batch.size, problem.shape, count)
+        axis = axis_of(recorder.found.shapes.get(name, ()), self.batch.size, problem.shape, count)
         return Objection(f"with {count} examples it has {problem.reason}", axis)
 
     def _against(self, recorder: Recorder, name: str, part: Any, turned: Any) -> str | None:
@@ -242,14 +244,14 @@ _OTHER_VALUES = "its rows change with the other examples of the batch"
 def _listener(
     recorder: Recorder, into: dict[str, Any], tried: Batch, places: Sequence[int]
 ) -> Callable[[str, Any, Maker], None]:
-    masks = recorder.masks_of(tried)
+    masks = recorder.masks.of(tried)
 
     def listen(name: str, output: Any, maker: Maker) -> None:
         if name not in recorder.samples:
             return
         try:
             rows = recorder.reduced(name, output, maker, masks)
-            recorder.note_length(name, rows, tried)
+            recorder.found.note_length(name, rows, tried)
             into[name] = rows_at(rows, places) if places else None
         except UnfitError as problem:
             into[name] = problem

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -23,6 +22,7 @@ from homolog.extraction.tensors import (
     is_torch,
     loaded_torch,
 )
+from homolog.pairing import digest_of_row
 
 MOST_LETTERS = 200
 """Letters of the form of a batch, beyond which it is written as a digest."""
@@ -70,7 +70,7 @@ def _of_rows(content: Any, size: int) -> list[bytes]:
     places = list(_places(content, size))
     if len(places) == 1:
         # The same input is the same example, whatever name one model or another gives it.
-        return [hashlib.blake2b(row, digest_size=8).digest() for row in _row_contents(places[0][1], size)]
+        return [digest_of_row(row) for row in _row_contents(places[0][1], size)]
     rows: list[Any] = []
     shared: list[bytes] = []
     for name, leaf in places:

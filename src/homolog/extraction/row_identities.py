@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from homolog.extraction.batch_output import BatchOutput
 from homolog.extraction.batches import Batch
 from homolog.extraction.options import Options
-from homolog.extraction.recorder import BatchOutput
 
 
 class ExampleIds:

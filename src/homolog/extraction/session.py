@@ -11,16 +11,18 @@ from homolog.activations import Activations
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
 from homolog.extraction.adapters import source_of
+from homolog.extraction.batch_output import BatchOutput
 from homolog.extraction.in_memory import InMemory
 from homolog.extraction.input_checks import odd_kind
 from homolog.extraction.input_dependence import sequences_of_layers
 from homolog.extraction.into_store import IntoStore, destination_of
+from homolog.extraction.layer_findings import LayerFindings
 from homolog.extraction.masked_positions import foreign_masks_of
-from homolog.extraction.masks import input_sequences
 from homolog.extraction.options import Options
 from homolog.extraction.proof import prove
-from homolog.extraction.recorder import BatchOutput, Recorder
+from homolog.extraction.recorder import Recorder
 from homolog.extraction.reductions import UnfitError
+from homolog.extraction.sequences import input_sequences
 from homolog.extraction.skipped_tokens import tokenless_sentence
 from homolog.extraction.sources import Source
 from homolog.extraction.suspected_padding import unmasked_padding_sentence
@@ -46,7 +48,7 @@ def run_extraction(model: Any, data: Any, options: Options) -> Activations:
     total = batches.count_examples(data, options)
     with destination_of(source, data, options, total) as sink:
         if not sink.finished:
-            recorder.stored = sink.layers
+            recorder.found.stored = sink.layers
             with source.lent(options.device), source.attached(recorder):
                 _run_batches(source, data, options, recorder, sink, total)
             give_warnings(recorder, unknown=sink.unknown)
@@ -125,39 +127,39 @@ def _learn_masks(source: Source, batch: batches.Batch, options: Options, recorde
     )
     foreign_masks = foreign_masks_of(source, batch, options, recorders, () if one_rule else sequences)
     for recorder, known, (masks, free) in zip(recorders, depends_on, foreign_masks, strict=True):
-        recorder.learn(sequences, {name: frozenset() for name in free} | known, masks)
+        recorder.masks.learn(sequences, {name: frozenset() for name in free} | known, masks)
 
 
 def give_warnings(recorder: Recorder, *, unknown: bool = False) -> None:
     """Say which layers nobody named were left out, and what could not be known of those taken, or of who the rows are."""
-    messages = ([_UNDIGESTED] if unknown else []) + list(_notes_on(recorder))
+    messages = ([_UNDIGESTED] if unknown else []) + list(_notes_on(recorder.found))
     give([Caution(ExtractionWarning, message) for message in messages])
 
 
-def _notes_on(recorder: Recorder) -> Iterator[str]:
-    if recorder.skipped:
-        omitted = listed(f"{name} ({why})" for name, why in recorder.skipped.items())
+def _notes_on(found: LayerFindings) -> Iterator[str]:
+    if found.skipped:
+        omitted = listed(f"{name} ({why})" for name, why in found.skipped.items())
         yield (
             f"left out, because nobody named them and they cannot be taken as they are: {omitted}. Name layers to choose them "
             f"yourself, say where the examples lie with axis=, or pass reduce=function(output, mask)"
-            f"{f'; {recorder.hint}' if recorder.hint else ''}."
+            f"{f'; {found.hint}' if found.hint else ''}."
         )
-    if unproved := recorder.unproved():
+    if unproved := found.unproved():
         yield (
             f"{listed(unproved)}: it could not be tried whether the first axis is that of the examples, and another has the same "
             f"size: give batches of different sizes, or say so, axis=0."
         )
-    if mixing := [name for name in recorder.mixing if name not in recorder.skipped]:
+    if mixing := [name for name in found.mixing if name not in found.skipped]:
         yield (
             f"{listed(mixing)}: values depend on the other examples of the batch, since quantised layers round by its largest "
             f"value: compare models with the same batches, and look for outliers."
         )
-    if unmasked := {name: padding for name, padding in recorder.unmasked.items() if name not in recorder.skipped}:
+    if unmasked := {name: padding for name, padding in found.unmasked.items() if name not in found.skipped}:
         yield unmasked_padding_sentence(unmasked)
-    if tokenless := {name: said for name, said in recorder.tokenless.items() if name not in recorder.skipped}:
+    if tokenless := {name: said for name, said in found.tokenless.items() if name not in found.skipped}:
         yield tokenless_sentence(tokenless)
-    if recorder.random:
+    if random := found.random:
         yield (
-            f"{listed(recorder.random)}: other values at every run, as by sampling or dropout that is always on: seed the model, "
-            f"or compare layers before it."
+            f"{listed(random)}: other values at every run, as by sampling or dropout that is always on: seed the model, or "
+            f"compare layers before it."
         )

@@ -75,6 +75,12 @@ class SkippedTokens:
         """Return 1, 2, 3 … of the tokens of every document, in order; 0 at padding."""
         return np.where(real, _rank(real, self._starts(real)), 0)
 
+    def called(self, row: int) -> str:
+        """Return what sentences call a row of the batch: the example by its name, or by its place in the data."""
+        return (
+            f"row {self.start + row} of the data" if self.names is None else f"example {quoted(self.names[row].item())}"
+        )
+
     def _first(self, layer: str) -> int:
         return int(rule_for(layer, self.first, 0))
 
@@ -88,12 +94,9 @@ class SkippedTokens:
         row = int(empty.argmax())
         count, said = int(real[row].sum()), self.argument(layer)
         tokens = "its only token" if count == 1 else f"all its {count} tokens"
-        which = (
-            f"row {self.start + row} of the data" if self.names is None else f"example {quoted(self.names[row].item())}"
-        )
         raise ValueError(
-            f"layer {layer!r} must keep a token of every example, got none in {which}, of which {said} leaves out {tokens}: take "
-            f"that example out of the data, or leave out fewer tokens."
+            f"layer {layer!r} must keep a token of every example, got none in {self.called(row)}, of which {said} leaves out "
+            f"{tokens}: take that example out of the data, or leave out fewer tokens."
         )
 
     def _starts(self, real: np.ndarray) -> np.ndarray:

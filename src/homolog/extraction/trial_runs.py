@@ -30,7 +30,7 @@ def run_trial(
     """Run a batch for nothing but its shapes and values; say whether the model took it."""
     with ExitStack() as stack:
         for recorder, listen in zip(recorders, listeners, strict=True):
-            stack.enter_context(recorder.listening(listen))
+            stack.enter_context(recorder.calls.listening(listen))
         stack.enter_context(source.unchanged(seed))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")

@@ -63,15 +63,15 @@ def parts(
     draws = n if units is None else count_of(units)
     if method == "subsample":
         kept = draws // 2
-        rows = [_rows_of(random.permutation(draws)[:kept], units) for _ in range(SUBSAMPLES)]
+        rows = [rows_of_draws(random.permutation(draws)[:kept], units) for _ in range(SUBSAMPLES)]
         # Of delete-d jackknife: Var = (n − d)/d times the variance over parts (Shao & Wu 1989).
         return rows, kept / (draws - kept), draws - 1
     count = min(draws, FOLDS)
     left_out = np.array_split(random.permutation(draws), count)
-    return [_rows_of(np.setdiff1d(np.arange(draws), out), units) for out in left_out], count - 1, None
+    return [rows_of_draws(np.setdiff1d(np.arange(draws), out), units) for out in left_out], count - 1, None
 
 
-def _rows_of(draws: np.ndarray, units: np.ndarray | None) -> np.ndarray:
+def rows_of_draws(draws: np.ndarray, units: np.ndarray | None) -> np.ndarray:
     """Return the rows of some of the draws, in order; the draws themselves where each is a row."""
     if units is None:
         return np.sort(draws)
@@ -85,7 +85,7 @@ def halves_of(n: int, rng: int | np.random.Generator, units: np.ndarray | None =
     random = np.random.default_rng(seed_of(rng))
     draws = n if units is None else count_of(units)
     orders = [random.permutation(draws) for _ in range(SPLITS)]
-    return [_rows_of(half, units) for order in orders for half in (order[: draws // 2], order[draws // 2 :])]
+    return [rows_of_draws(half, units) for order in orders for half in (order[: draws // 2], order[draws // 2 :])]
 
 
 def resampled_values(

@@ -17,16 +17,24 @@ def labels_of(groups: Any, n: int) -> np.ndarray:
     labels = np.asarray(groups)
     if labels.shape != (n,):
         raise ValueError(f"groups must be one label for each of the {n} examples, got shape {labels.shape}.")
-    missing = np.ma.getmaskarray(groups) if isinstance(groups, np.ma.MaskedArray) else np.zeros(n, dtype=bool)
-    # NumPy makes text of what is missing among text in a list, and so hides it.
-    given = groups if isinstance(groups, list | tuple) else labels if labels.dtype.kind in "OfcmM" else ()
-    missing |= np.fromiter(map(_is_missing, given), dtype=bool) if len(given) else False
+    missing = missing_among(groups)
     if missing.any():
         raise ValueError(
             f"groups must hold a label for every row, got none in {missing.sum()} of {n} rows: leave these rows out, or give "
             f"each the label of its unit, one of its own where it is a unit by itself."
         )
     return np.array([repr(label) for label in labels]) if labels.dtype == object else labels
+
+
+def missing_among(labels: Any) -> np.ndarray:
+    """Flag the rows whose label is missing."""
+    array = np.asarray(labels)
+    masked = isinstance(labels, np.ma.MaskedArray)
+    missing = np.ma.getmaskarray(labels).copy() if masked else np.zeros(len(array), dtype=bool)
+    # NumPy makes text of what is missing among text in a list, and so hides it.
+    given = labels if isinstance(labels, list | tuple) else array if array.dtype.kind in "OfcmM" else ()
+    missing |= np.fromiter(map(_is_missing, given), dtype=bool) if len(given) else False
+    return missing
 
 
 def _is_missing(label: Any) -> bool:
@@ -90,3 +98,26 @@ def exchangeable(units: np.ndarray) -> list[np.ndarray]:
     starts = np.cumsum(lengths) - lengths
     alike = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
     return [by_unit[starts[some][:, None] + np.arange(lengths[some[0]])] for some in alike if len(some) > 1]
+
+
+def rows_of_others(units: np.ndarray | None, n: int, random: np.random.Generator) -> np.ndarray:
+    """Return which rows stand where each of n rows does if both sides were independent: those of another unit, in their order.
+
+    Units change places two by two, with one that is as long or nearly so: the longer of two is cut, the shorter begins anew.
+    """
+    if units is None:
+        return random.permutation(n)
+    lengths = np.bincount(units)
+    if len(lengths) < 2:
+        raise ValueError(
+            f"{n} rows must be of at least two examples that can change places, got rows of one: use more examples."
+        )
+    starts, by_unit = np.cumsum(lengths) - lengths, np.argsort(units, kind="stable")
+    by_length = np.lexsort((random.random(len(lengths)), lengths))
+    other = np.empty_like(by_length)
+    for neighbours in np.array_split(by_length, len(lengths) // 2):  # three where there is no even number of them
+        other[neighbours] = np.roll(neighbours, 1)
+    place = np.empty(n, dtype=int)
+    place[by_unit] = np.arange(n) - np.repeat(starts, lengths)
+    taken = other[units]
+    return by_unit[starts[taken] + place % lengths[taken]]

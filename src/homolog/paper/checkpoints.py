@@ -8,6 +8,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ class Work(ABC):
     """Of the examples."""
     watched: bool
     """Whether the network is measured after every epoch, not the last alone."""
+    threads: int | None = None
+    """With which a processor trains it; None for as many as it has. Their number changes the rounding."""
 
     @property
     @abstractmethod
@@ -70,6 +73,10 @@ class Work(ABC):
     def key(self) -> str:
         """Digest of everything that determines the weights."""
         return digest(self.described() | {self.kind: digest_of(*self.data.arrays[:2])})
+
+    def path(self, folder: Path) -> Path:
+        """Return where the checkpoint lies in a folder of them."""
+        return folder / f"{self.name}-{self.key}.safetensors"
 
     @property
     def size(self) -> int:
@@ -151,15 +158,16 @@ def digest_of(*arrays: np.ndarray) -> str:
 def trained(work: Work, folder: Path, step: Step) -> Trained:
     """Return a trained network: from its checkpoint where there is one, else trained, from where a killed run was."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{work.name}-{work.key}"
-    path, unfinished = folder / f"{stem}.safetensors", folder / f"{stem}.unfinished.safetensors"
+    path = work.path(folder)
+    unfinished = path.with_suffix(".unfinished.safetensors")
     from_checkpoint = path.is_file()
     if from_checkpoint:
         step(work.size)
     else:
         torch.manual_seed(work.seed)
         network = work.architecture.build().to(device())
-        seconds, course = _train(work, network, unfinished, step)
+        with _threads(work.threads):
+            seconds, course = _train(work, network, unfinished, step)
         learned = {"accuracy": course[-1]["accuracy"], "seconds": seconds, "course": course}
         _write(path, network.state_dict(), learned | work.described())
         unfinished.unlink(missing_ok=True)
@@ -186,6 +194,17 @@ def untrained(architecture: Architecture, images: Images, seed: int) -> Trained:
         for first in range(0, min(len(images.train), 1024), 128):
             network(torch.from_numpy(images.train[first : first + 128]).to(device()))
     return Trained(network.eval(), architecture, accuracy(network, images.test, images.test_labels), 0.0)
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Let PyTorch compute with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(work: Work, network: torch.nn.Module, unfinished: Path, step: Step) -> tuple[float, list[dict[str, float]]]:

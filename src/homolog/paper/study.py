@@ -25,6 +25,7 @@ from homolog.paper.indexes import INDEXES, LINEAR_CKA, by_operand, described
 from homolog.paper.networks import Architecture
 from homolog.paper.scale import SCALES, Scale
 from homolog.paper.sentences import Sentences
+from homolog.paper.side_by_side import all_trained
 from homolog.paper.training import Recipe, device
 from homolog.paper.translation import Translation, TranslationRecipe
 from homolog.paper.translator import Translator
@@ -61,6 +62,8 @@ class Study:
     """Title → measure, instead of the paper's indexes, where an experiment compares indexes."""
     memory: float = float("inf")
     """Bytes that this machine has."""
+    processes: int = 1
+    """Networks that may be trained at a time, each in a process of its own, where one thread each is enough."""
     say: Callable[[str], Any] = print
     progress: bool | None = None
     command: str = ""
@@ -149,13 +152,14 @@ class Study:
         return self._trained(work, self.sentences.name)
 
     def _trained(self, work: Mapping[str, Work], data_name: str) -> dict[str, Trained]:
-        """Return networks from checkpoints, or trained now, one after the other."""
+        """Return networks from checkpoints, or trained now; on a GPU one after the other."""
         networks = {}
+        processes = 1 if device().type == "cuda" else self.processes
         with self._bar(
             sum(each.size for each in work.values()), f"training {len(work)} networks on {data_name}"
         ) as bar:
-            for name, each in work.items():
-                network = checkpoints.trained(each, self.out / "checkpoints", bar.update)
+            for name, network in all_trained(work, self.out / "checkpoints", bar.update, processes):
+                each = work[name]
                 self.costs[f"training {each.key}"] = network.seconds
                 networks[name] = network
                 with _beside(bar):
@@ -163,7 +167,7 @@ class Study:
                         f"  {each.architecture.family} on {data_name}, seed {each.seed}: test accuracy {network.accuracy:.1%}, "
                         f"trained in {network.seconds:.0f} s" + " (kept from before)" * network.from_checkpoint
                     )
-        return networks
+        return {name: networks[name] for name in work}
 
     def _recipe(self, architecture: Architecture) -> Recipe:
         """Return how long and at which rate an architecture is trained; at 0.3 networks without batch norm do not learn."""

@@ -15,9 +15,11 @@ import homolog as hl
 from homolog.paper.checkpoints import Trained
 from homolog.paper.experiment import Experiment
 from homolog.paper.indexes import title
+from homolog.paper.sentences import Sentences
 from homolog.paper.study import Study
 from homolog.paper.table2 import by_measures
 from homolog.paper.training import device
+from homolog.paper.translation import bits_without
 from homolog.paper.translator import PADDING, PLACES
 
 if TYPE_CHECKING:
@@ -62,13 +64,14 @@ def run(study: Study) -> xarray.Dataset:
         )
         board, control = checkerboard(everything, seen), checkerboard(before, seen)
         control = control.rename({name: f"untrained_{name}" for name in control.data_vars})
+        control["untrained_accuracy"] = hl.layer_identification(before).accuracy.sel(measure=seen, drop=True)
         parts.append(mean.merge(found).merge(board).merge(control).expand_dims(place=[words]))
     result = xarray.concat(parts, "place", coords="minimal", combine_attrs="override")
     missing = (np.nan,) * len(PLACES)
     paper = [[percent / 100 for percent in PAPER.get(str(name), missing)] for name in result.measure.values]
     result["paper"] = (("measure", "place"), np.array(paper))
     result["paper"].attrs["long_name"] = "accuracy in Table F.1 of the paper (WMT English to German, base Transformers)"
-    return result.assign_attrs(
+    return result.merge(lost(networks, study.sentences)).assign_attrs(
         measures=json.dumps([seen]),
         networks=len(networks),
         sentences=len(tokens),
@@ -99,6 +102,27 @@ def activations(network: Trained, tokens: np.ndarray, place: str) -> hl.Activati
         progress=False,
     )
     return taken.rename({name: name.partition(".")[0].replace("_", "-") for name in names})
+
+
+def lost(networks: dict[str, Trained], data: Sentences) -> xarray.Dataset:
+    """Return how many bits more a token of held-out translations costs without parts of the encoder, with errors over networks.
+
+    The parts are each of the blocks, and the later half of them together. What costs little without a part is learned without
+    it, and gives it no reason to be the same in two networks.
+    """
+    blocks = next(iter(networks.values())).architecture.blocks
+    parts = {f"block {i}": range(i, i + 1) for i in range(1, blocks + 1)}
+    later = range(blocks // 2 + 1, blocks + 1)
+    parts[f"blocks {later[0]} to {blocks}"] = later
+
+    def more(network: torch.nn.Module) -> list[float]:
+        whole = bits_without(network, data, ())
+        names = [[f"{kind}{i}" for i in part for kind in ("attention", "feed_forward")] for part in parts.values()]
+        return [bits_without(network, data, part) - whole for part in names]
+
+    found = np.array([more(network.network) for network in networks.values()])
+    values = {"bits_lost": found.mean(axis=0), "bits_lost_se": found.std(axis=0, ddof=1) / np.sqrt(len(found))}
+    return xarray.Dataset({name: ("part", value) for name, value in values.items()}, {"part": list(parts)})
 
 
 def checkerboard(everything: xarray.Dataset, measure: str) -> xarray.Dataset:
@@ -161,7 +185,7 @@ def draw(result: xarray.Dataset) -> Figure:
 
 
 def tell(result: xarray.Dataset) -> list[str]:
-    """Return what the networks learned, the rows of the table, and the checkerboard."""
+    """Return what the networks learned, the rows of the table, what blocks are worth, and the checkerboard."""
     attrs, (seen,) = result.attrs, json.loads(result.attrs["measures"])
     columns = "".join(f"{place:>24}" for place in result.place.values)
     lines = [
@@ -177,6 +201,15 @@ def tell(result: xarray.Dataset) -> list[str]:
             f"  {title(str(name)):20}"
             + "".join(_accuracy(result.sel(measure=name, place=place)) for place in result.place.values)
             for name in result.measure.values
+        ),
+        f"  {title(seen) + ', untrained':20}"
+        + "".join(f"{at:10.1f}{'':14}" for at in 100 * result.untrained_accuracy.values),
+        "Without parts of the encoder a token of held-out translations costs more bits, ± se over networks:",
+        *(
+            f"  {part:20}{more:+10.2f} ± {error:.2f}"
+            for part, more, error in zip(
+                result.part.values, result.bits_lost.values, result.bits_lost_se.values, strict=True
+            )
         ),
         f"The checkerboard: {title(seen)} of two sublayers of one kind less that of attention with feed-forward, ± se; after:",
         f"  {'':20}{columns}",

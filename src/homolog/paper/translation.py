@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,8 @@ class Translation(Work):
     seed: int
     kind = "sentences"
     watched = True
+    # More gain little on matrices this small, and one leaves the other cores to other networks.
+    threads = 1
 
     @property
     def data(self) -> Sentences:
@@ -109,15 +112,32 @@ class Translation(Work):
 
     def measured(self, network: torch.nn.Module) -> dict[str, float]:
         """Return the share of the tokens of held-out translations that are predicted rightly, and the bits that one costs."""
-        network.eval()
-        data = self.sentences
-        right = count = nats = 0.0
-        with torch.no_grad():
-            for first in range(0, min(len(data.test), MEASURED), 64):
-                rows = np.arange(first, min(first + 64, len(data.test), MEASURED))
-                german = cut(data.test_german, rows)
-                logits, real = network(cut(data.test, rows), begun(german)), german != PADDING
-                nats += float(cross_entropy(logits[real], german[real], reduction="sum"))
-                right += int((logits[real].argmax(dim=1) == german[real]).sum())
-                count += int(real.sum())
-        return {"accuracy": right / count, "bits": nats / count / math.log(2)}
+        return predicted(network, self.sentences)
+
+
+def predicted(network: torch.nn.Module, data: Sentences) -> dict[str, float]:
+    """Return how well a network predicts held-out translations; it is in evaluation mode afterwards.
+
+    `accuracy` is the share of their tokens that are predicted rightly, `bits` the mean that a token costs.
+    """
+    network.eval()
+    right = count = nats = 0.0
+    with torch.no_grad():
+        for first in range(0, min(len(data.test), MEASURED), 64):
+            rows = np.arange(first, min(first + 64, len(data.test), MEASURED))
+            german = cut(data.test_german, rows)
+            logits, real = network(cut(data.test, rows), begun(german)), german != PADDING
+            nats += float(cross_entropy(logits[real], german[real], reduction="sum"))
+            right += int((logits[real].argmax(dim=1) == german[real]).sum())
+            count += int(real.sum())
+    return {"accuracy": right / count, "bits": nats / count / math.log(2)}
+
+
+def bits_without(network: torch.nn.Module, data: Sentences, sublayers: Iterable[str]) -> float:
+    """Return the bits that a token of held-out translations costs if some sublayers of the encoder pass on what they get."""
+    encoder = network.get_submodule("encoder")
+    with ExitStack() as stack:
+        for name in sublayers:
+            hook = encoder.get_submodule(name).register_forward_hook(lambda module, given, result: given[0])
+            stack.callback(hook.remove)
+        return predicted(network, data)["bits"]

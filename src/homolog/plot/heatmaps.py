@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.plot.cells import Look, draw_bar, draw_cells, draw_marks, look, write_numbers
-from homolog.plot.labels import LONGEST_LABEL, LONGEST_MODEL, axis_title, drawn_in, label_axis, layer_labels, plain
+from homolog.plot.labels import axis_title, drawn_in, inches_of_cells, label_axis, layer_labels, plain, room_of
 from homolog.results import (
     arranged,
     by_chance,
@@ -178,7 +178,9 @@ def heatmaps(
         raise ValueError("a grid of heatmaps needs at least one result, got none.")
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    beside, below = (_room([label for _, result, _ in panels for label in layer_labels(result, side)]) for side in "ab")
+    beside, below = (
+        room_of([label for _, result, _ in panels for label in layer_labels(result, side)]) for side in "ab"
+    )
     figure = drawn_in(figure, max(4.2, 3.2 + beside) * columns, max(3.9, 2.9 + below) * rows)
     there = len(figure.axes)
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -224,10 +226,5 @@ def _sentences(best: bool, crossed: bool, tested: bool) -> list[str]:
 
 def _new_axes(rows: list[str], columns: list[str]) -> Axes:
     """Make a figure that leaves the heatmap its size beside labels of any length."""
-    width, height = (min(max(1.6 + 0.22 * len(names), 3.4), 11.0) for names in (columns, rows))
-    return drawn_in(None, width + _room(rows) + 1.6, height + _room(columns) + 0.6).subplots()
-
-
-def _room(labels: list[str]) -> float:
-    """Return the inches that labels take."""
-    return 0.08 * min(max(map(len, labels), default=0), LONGEST_LABEL + LONGEST_MODEL)
+    width, height = (inches_of_cells(len(names)) for names in (columns, rows))
+    return drawn_in(None, width + room_of(rows) + 1.6, height + room_of(columns) + 0.6).subplots()

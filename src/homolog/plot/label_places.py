@@ -23,27 +23,30 @@ WIDER = 1.2
 
 
 def place_labels(ax: Any, points: np.ndarray, names: Sequence[str]) -> None:
-    """Write a name beside every point; where points are crowded, a name stands further off and a line leads to it.
+    """Write a name beside every point that has one; where points are crowded, it stands further off and a line leads to it.
 
     The axes become wider where names would reach over their edges.
     """
+    named = np.array([k for k, name in enumerate(names) if name], dtype=int)
     written = [
-        ax.annotate(name, point, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=FONT)
-        for point, name in zip(points, names, strict=True)
+        ax.annotate(names[k], points[k], (0, 0), textcoords="offset points", ha="center", va="center", fontsize=FONT)
+        for k in named
     ]
     for _ in range(TRIES):
-        places, beyond = _places(ax, points, written)
+        places, beyond = _places(ax, points, named, written)
         if not beyond.any():
             break
         _widen(ax, beyond)
-    for point, name, (far, offset) in zip(points, written, places, strict=True):
+    for point, name, (far, offset) in zip(points[named], written, places, strict=True):
         name.xyann = tuple(offset)
         if far > 1:
             line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
             ax.annotate("", point, offset, textcoords="offset points", arrowprops=line)
 
 
-def _places(ax: Any, points: np.ndarray, written: Sequence[Any]) -> tuple[list[tuple[float, np.ndarray]], np.ndarray]:
+def _places(
+    ax: Any, points: np.ndarray, named: np.ndarray, written: Sequence[Any]
+) -> tuple[list[tuple[float, np.ndarray]], np.ndarray]:
     """Return how far out each name stands, and where; and by how much of the axes they reach over each edge."""
     ax.figure.draw_without_rendering()  # lays the axes out, so that it is known where points are
     scale = 72 / ax.figure.dpi
@@ -53,7 +56,7 @@ def _places(ax: Any, points: np.ndarray, written: Sequence[Any]) -> tuple[list[t
     others = np.hstack([at - 4, at + 4])
     places = []
     beyond = np.zeros(4)
-    for place, name in zip(at, written, strict=True):
+    for place, name in zip(at[named], written, strict=True):
         extent = name.get_window_extent()
         size = np.array([extent.width, extent.height]) * scale
         tried = [(far, _box(place, np.array(side), far, size)) for far in FURTHER for side in SIDES]

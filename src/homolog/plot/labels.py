@@ -29,6 +29,16 @@ def drawn_in(figure: Any, width: float, height: float) -> Figure:
     return found
 
 
+def inches_of_cells(count: int) -> float:
+    """Return the length of an axis with so many cells."""
+    return min(max(1.6 + 0.22 * count, 3.4), 11.0)
+
+
+def room_of(written: Sequence[str]) -> float:
+    """Return the inches that labels beside an axis take."""
+    return 0.08 * min(max(map(len, written), default=0), LONGEST_LABEL + LONGEST_MODEL)
+
+
 def plain(text: Any) -> str:
     """Return text that matplotlib will neither read as mathematics nor lack a glyph for."""
     return "".join(letter if letter.isprintable() else " " for letter in str(text)).replace("$", r"\$")

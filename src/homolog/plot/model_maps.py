@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from homolog.analysis.model_clusters import clustered
-from homolog.analysis.model_embedding import POOR, placed
+from homolog.analysis.model_embedding import POOR, dimensions, placed
 from homolog.analysis.model_labels import labels_of
-from homolog.analysis.model_pairs import model_pairs
+from homolog.analysis.model_pairs import ModelPairs, model_pairs
 from homolog.diagnostics import give
 from homolog.names import folded_prefix, labels, shortened
 from homolog.plot.cells import draw_bar, draw_cells, line_colours, look, write_numbers
 from homolog.plot.label_places import place_labels
-from homolog.plot.labels import LONGEST_START, MOST_LABELS, drawn_in, label_axis, plain, short
-from homolog.result_kinds import MODEL_CLUSTERS, MODEL_MAP, kind_of
+from homolog.plot.labels import LONGEST_START, MOST_LABELS, drawn_in, inches_of_cells, label_axis, plain, room_of, short
+from homolog.result_kinds import MADE_BY, MODEL_CLUSTERS, MODEL_MAP, kind_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,12 +80,7 @@ def embedding(
     >>> hl.plot.embedding(similar, groups=["trained", "trained", "untrained"]).get_title()
     'classical map, stress 0.00'
     """
-    if kind_of(found) == MODEL_MAP:
-        _refuse_choice("embed", measure, calibrated)
-    else:
-        pairs = model_pairs(found, measure=measure, calibrated=calibrated)
-        give(pairs.cautions)
-        found = placed(pairs, 2, "classical", 0)
+    found = _made_of(found, MODEL_MAP, lambda pairs: placed(pairs, 2, "classical", 0), measure, calibrated)
     names = [str(name) for name in found.model.values]
     points = np.asarray(found.position.values, dtype=float)
     across = points[:, :2] if points.shape[1] > 1 else np.column_stack([points, np.zeros(len(points))])
@@ -101,7 +96,7 @@ def embedding(
     ax.tick_params(labelsize=8)
     ax.set_title(_title(found, title), fontsize=11)
     if kinds is not None:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=8, frameon=False)
+        _draw_legend(ax)
     if annotate or (annotate is None and len(names) <= MOST_LABELS):
         start = folded_prefix(names) if max(map(len, names)) > LONGEST_NAME else ""
         if start:
@@ -110,13 +105,23 @@ def embedding(
     return ax
 
 
-def _refuse_choice(made_by: str, measure: str | None, calibrated: bool) -> None:
-    """Raise where values are to be chosen of what was made of some already."""
+def _made_of(found: Any, kind: str, make: Callable[[ModelPairs], Any], measure: str | None, calibrated: bool) -> Any:
+    """Return a result of a kind as it is, and make one of similarities; raise where values are to be chosen of what is made."""
+    if kind_of(found) != kind:
+        return make(_told(found, measure, calibrated))
     if measure is not None or calibrated:
         raise ValueError(
-            f"measure= and calibrated= choose from similarities, got what homolog.{made_by} made of some already: pass them to "
-            f"homolog.{made_by}."
+            f"measure= and calibrated= choose from similarities, got what {MADE_BY[kind]} made of some already: pass them to "
+            f"{MADE_BY[kind]}."
         )
+    return found
+
+
+def _told(similarities: Any, measure: str | None, calibrated: bool) -> ModelPairs:
+    """Return similarities of models, with a word on what had to be done to them."""
+    pairs = model_pairs(similarities, measure=measure, calibrated=calibrated)
+    give(pairs.cautions)
+    return pairs
 
 
 def _title(found: Any, given: str | None) -> str:
@@ -125,7 +130,7 @@ def _title(found: Any, given: str | None) -> str:
     stress = float(found.attrs["stress"])
     kept = found.sizes["component"]
     what = {"nonmetric": "non-metric"}.get(found.attrs["method"], found.attrs["method"])
-    told = f"{what} map{f' in {kept} dimensions' if kept != 2 else ''}, stress {stress:.2f}"
+    told = f"{what} map{f' in {dimensions(kept)}' if kept != 2 else ''}, stress {stress:.2f}"
     told += " (misleads)" * (stress > POOR)
     measure = plain(found.attrs["measure"] if given is None else given)
     return f"{measure}\n{told}" if measure else told
@@ -157,6 +162,10 @@ def _styles(kinds: list[str] | None, cmap: str | Colormap | None) -> list[tuple[
         )
         for k, (group, written) in enumerate(zip(several, short(several), strict=True))
     ]
+
+
+def _draw_legend(ax: Axes) -> None:
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=8, frameon=False)
 
 
 def dendrogram(
@@ -200,12 +209,7 @@ def dendrogram(
     >>> [label.get_text() for label in axes.get_yticklabels()]
     ['untrained', 'seed 1', 'seed 0']
     """
-    if kind_of(found) == MODEL_CLUSTERS:
-        _refuse_choice("cluster", measure, calibrated)
-    else:
-        pairs = model_pairs(found, measure=measure, calibrated=calibrated)
-        give(pairs.cautions)
-        found = clustered(pairs)
+    found = _made_of(found, MODEL_CLUSTERS, clustered, measure, calibrated)
     names = [str(name) for name in found.model.values]
     order = [names.index(str(name)) for name in found.leaf_order.values]
     if ax is None:
@@ -226,7 +230,7 @@ def dendrogram(
     ax.set_xlabel(f"distance ({found.attrs['method']} linkage)")
     ax.set_title(plain(found.attrs["measure"]) if title is None else plain(title), fontsize=11)
     if kinds is not None:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, fontsize=8, frameon=False)
+        _draw_legend(ax)
     return ax
 
 
@@ -287,17 +291,15 @@ def model_heatmap(
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['1', '2', '0']
     """
-    pairs = model_pairs(similarities, measure=measure, calibrated=calibrated)
-    give(pairs.cautions)
+    pairs = _told(similarities, measure, calibrated)
     found = clustered(pairs)
     order = [pairs.names.index(str(name)) for name in found.leaf_order.values]
     values, names = pairs.values[np.ix_(order, order)], short(pairs.names)
     distance = pairs.kind == "distance"
     limits = (0.0, float(values.max()) or 1.0) if distance else (min(0.0, float(values.min())), 1.0)
     chosen = look(limits, "magma_r" if distance else "magma", cmap, vmin, vmax, annotate)
-    size = min(max(1.6 + 0.24 * len(names), 3.2), 11.0)
-    room = 0.08 * max(map(len, names))
-    figure = drawn_in(figure, size + room + 1.4, size + room + 0.5 + INCHES_OF_TREE)
+    size, beside = inches_of_cells(len(names)), room_of(names)
+    figure = drawn_in(figure, size + beside + 1.4, size + beside + 0.5 + INCHES_OF_TREE)
     ax = figure.subplots()
     image = draw_cells(ax, values, chosen)
     write_numbers(ax, image, values, annotate)

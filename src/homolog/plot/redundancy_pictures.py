@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis.redundant.reading import FORMS, check_redundancy, forms_of
+from homolog.analysis.redundant.reading import FORMS, checked, forms_of
 from homolog.names import folded_prefix, labels, shortened
 from homolog.plot.cells import draw_bar, draw_cells, look, write_numbers
 from homolog.plot.labels import drawn_in, label_axis, plain, short
@@ -57,7 +57,7 @@ def redundancy(result: xarray.Dataset, *, title: str | None = None, figure: Figu
     >>> [ax.get_title() for ax in hl.plot.redundancy(hl.redundancy(stream)).axes[:2]]
     ['influence: 1 − mean cosine of input and output', 'angular distance over a run of blocks']
     """
-    check_redundancy(result)
+    result = checked(result)
     figure = drawn_in(figure, 11, 8.5)
     axes = figure.subplots(2, 2)
     _influence(axes[0, 0], result)

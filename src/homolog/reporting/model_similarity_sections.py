@@ -15,6 +15,7 @@ from homolog.analysis.model_similarities import model_similarity
 from homolog.analysis.model_similarity_lines import pair_table
 from homolog.diagnostics import HomologWarning
 from homolog.plot import dendrogram, embedding, model_heatmap
+from homolog.plot import permanova as draw_groups
 from homolog.reporting.sections import Section
 from homolog.results import chosen_measure, models_in, told_examples, written_probability
 
@@ -112,7 +113,12 @@ def _groups(result: xarray.Dataset, groups: Any) -> Section:
         found = permanova(result, groups)
     except ValueError as error:
         return Section("Groups", (f"The groups were not tested: {error}",))
-    return Section("Groups", found.sentences(), table=group_table(found))
+    text = (
+        *found.sentences(),
+        "In the picture a point is a pair of models; grey is pseudo-F for labels in another order.",
+    )
+    described = "Pairs of models within and between groups, and pseudo-F of all arrangements of the labels"
+    return Section("Groups", text, draw_groups(found), described, group_table(found))
 
 
 def group_table(found: GroupTest) -> pandas.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from homolog.analysis.redundant.reading import FORMS, WITHOUT, WITHOUT_BOTH, WITHOUT_ROWS
+from homolog.analysis.redundant.reading import FORMS, WITHOUT, WITHOUT_BOTH, WITHOUT_ROWS, checked
 from homolog.analysis.redundant.tabulating import blocks_table, layers_table, runs_table
 from homolog.reporting.sections import Section
 
@@ -20,6 +20,7 @@ def sections_of(result: xarray.Dataset, groups: Any = None) -> tuple[str, list[S
 
     if groups is not None:
         raise ValueError("groups are of many models, got a result of homolog.redundancy: leave them out.")
+    result = checked(result)
     count, n = result.sizes["block"], int(result.attrs["n_examples"])
     compared = f"{count} block{'s' * (count > 1)} over {n} rows of {int(result.attrs['features'])} features"
     described = (

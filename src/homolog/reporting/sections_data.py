@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from homolog.analysis import Finding
 from homolog.analysis.summarising import summary
 from homolog.names import printable
-from homolog.reporting import model_similarity_sections, redundancy_sections, trajectory_sections
+from homolog.reporting import consistency_sections, model_similarity_sections, redundancy_sections, trajectory_sections
 from homolog.reporting.measure_texts import about_measure, grouped
 from homolog.reporting.sections import Section, rendered
-from homolog.result_kinds import MADE_BY, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, check_told, kind_of
+from homolog.result_kinds import CONSISTENCY, MADE_BY, MODEL_SIMILARITY, REDUNDANCY, TRAJECTORY, check_told, kind_of
 from homolog.results import measure_names, told_examples
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ SECTIONS: dict[str, Callable[..., tuple[str, list[Section]]]] = {
     TRAJECTORY: trajectory_sections.sections_of,
     MODEL_SIMILARITY: model_similarity_sections.sections_of,
     REDUNDANCY: redundancy_sections.sections_of,
+    CONSISTENCY: consistency_sections.sections_of,
 }
 """Title of a result → what gives the line below its heading, and its sections, from the result and groups of models."""
 

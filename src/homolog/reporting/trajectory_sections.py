@@ -42,7 +42,7 @@ def _sections(result: xarray.Dataset) -> Iterator[Section]:
     if "last" in held:
         yield Section(
             "When layers settle",
-            ("A layer has settled where it is within 1 % of its end and stays there.",),
+            ("A layer has settled at the step from which on it stays within 1 % of its final value.",),
             table=settling_table(result, name),
         )
     yield Section("Checkpoints", ("In the order of training.",), table=_checkpoints(result))

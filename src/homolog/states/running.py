@@ -16,8 +16,9 @@ from homolog.engine.result import module_coordinates, sinks_attribute
 from homolog.extraction import batches
 from homolog.extraction.adapters import source_of
 from homolog.extraction.batch_contents import is_items, is_texts, layout_of
+from homolog.extraction.batch_output import BatchOutput
 from homolog.extraction.options import Options
-from homolog.extraction.recorder import BatchOutput, Recorder
+from homolog.extraction.recorder import Recorder
 from homolog.extraction.session import give_warnings, run_batch
 from homolog.extraction.sources import Source
 from homolog.extraction.tensors import is_packed, is_tensor, is_torch, loaded_torch

@@ -93,8 +93,9 @@ def compare_checkpoints(
         One variable (against, step, layer) per measure: the value of each layer with the same layer of the reference, NaN where
         there is none, as for the checkpoint before the first; `<measure>_null` and `_reversed` as in `compare`. Coordinates:
         `step`; `checkpoint`, the labels; `settled_step` (layer), the first step from which on a layer stays within 1 % of its
-        end by the first measure; `same_as` (step), the earlier checkpoint that is the same network, "" for none, and `same_by`,
-        whether its "weights" are equal or its "outputs" to rounding.
+        final value by the first measure; `same_as` (step), the earlier checkpoint that is the same network, "" for none, and
+        `same_by`: its "weights" are equal, or equal as "weights rounded to float16" or to bfloat16, or its "outputs" are equal
+        to rounding.
 
     Raises
     ------
@@ -110,13 +111,15 @@ def compare_checkpoints(
 
     Notes
     -----
-    "Within 1 % of its end" means: for a similarity that ends at its largest possible value at least 0.99 of that; for a distance
-    at most 1 % of the largest that any layer has against the last checkpoint; for another similarity, such as one without a
-    largest value, within 1 % of the farthest from its end that the layer has been. Missing values are passed over. Every layer is
-    there at the last checkpoint, by definition.
+    "Within 1 % of its final value" means: for a similarity that ends at its largest possible value at least 0.99 of that; for a
+    distance at most 1 % of the largest that any layer has against the last checkpoint; for another similarity, such as one
+    without a largest value, within 1 % of the farthest from its end that the layer has been. Missing values are passed over.
+    Every layer is there at the last checkpoint, by definition.
 
     Equal outputs are told from all numbers where two checkpoints are compared, else from 64 sums of each layer that every number
-    has a part in. Layers that are constant in both say nothing. A checkpoint with NaN or infinity has no values, under a warning.
+    has a part in. Layers that are constant in both say nothing. A copy in bfloat16 or float16 is told by its weights alone:
+    what it puts out differs as much as after a little training. A checkpoint with NaN or infinity has no values, under a
+    warning.
 
     Memory: one network and the weights being loaded, the activations of the present and of the previous checkpoint, and what
     the comparison of one layer takes. Those of the first and the last are on disk, in the folder for temporary files. Cost: one

@@ -28,6 +28,7 @@ from homolog.extraction.session import run_extraction
 from homolog.machine import parse_bytes
 from homolog.names import shown, unknown
 from homolog.rows import Rows
+from homolog.trajectories.rounded_weights import rounded_digests
 
 _NOT_HERE = ("model", "data", "out", "resume", "progress", "memory")
 """What `extract` takes and a trajectory decides itself."""
@@ -47,6 +48,8 @@ class Taken:
     """Of its weights, of what a function of the caller's computes, or of activations that were given."""
     made: bool
     """Whether the activations were extracted here, and take memory as long as they are kept."""
+    rounded: dict[str, str] = field(default_factory=dict)
+    """Digests of its weights as narrower types hold them."""
 
 
 @dataclass
@@ -77,7 +80,8 @@ class Taking:
         if self.data is None:
             raise TypeError(f"data must be the examples on which checkpoint {shown(label)} is run, got None.")
         with self.noted():
-            return Taken(run_extraction(content, self.data, self.options), digest, made=True)
+            found = run_extraction(content, self.data, self.options)
+            return Taken(found, digest, made=True, rounded=rounded_digests(content))
 
     def digest(self, content: Any) -> str:
         """Digest the weights of a model, or activations; of a function of the caller's own what it computes."""

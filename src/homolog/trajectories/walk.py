@@ -19,6 +19,7 @@ from homolog.engine.planning import rows_of_examples
 from homolog.equal_layers import are_equal
 from homolog.extraction.digests import hashed, numbers
 from homolog.inference.units import count_of
+from homolog.machine import give_back
 from homolog.measures.record import Measure
 from homolog.measures.registry import OF_THE_CALLER
 from homolog.names import shown
@@ -66,6 +67,7 @@ class Walk:
                 present = self._step(place, ends.get(place), held, before)
                 before = present.digest
                 held.pop(PREVIOUS, None)
+                give_back()
                 if PREVIOUS in self.against and present.activations is not None:
                     held[PREVIOUS] = present.activations
                 del present
@@ -92,7 +94,7 @@ class Walk:
             return taken
         kept = OnDisk(taken.activations)
         undo.callback(kept.close)
-        return Taken(kept, taken.digest, made=False)
+        return Taken(kept, taken.digest, made=False, rounded=taken.rounded)
 
     def _learn(self, ends: Sequence[Any]) -> None:
         """Take from the first checkpoint, and the last, what is the same for all."""
@@ -144,7 +146,7 @@ class Walk:
         if row is None:
             assert present is not None  # what has no row was extracted
             compared = self._compared(label, present.activations, held)
-            self.record.add({"checkpoint": label, "digests": digests, **compared})
+            self.record.add({"checkpoint": label, "digests": digests, "rounded": present.rounded, **compared})
         return present or Taken(None, digest, made=False)
 
     def _needed_next(self, place: int) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from homolog.analysis.probing import probe
 from homolog.analysis.redundant.residual_stream import Stream
 from homolog.arrays import described
+from homolog.diagnostics import listed
+from homolog.names import shown
 from homolog.progress import progress_bar
 
 Loss = Callable[[tuple[str, ...]], float]
@@ -28,8 +31,9 @@ def probed(stream: Stream, labels: Any, progress: bool | None) -> tuple[dict[str
 
 def losses(
     loss: Loss, blocks: Sequence[str], best: Sequence[int], progress: bool | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the caller's loss without each block, and without the best run of blocks of each length.
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Return the caller's loss without each block, and without the best run of blocks of each length, as variables, attributes
+    and words of what is no finite number.
 
     `best` holds the first block of the best run of each length, −1 where there is none.
     """
@@ -48,7 +52,24 @@ def losses(
         "loss": ("block", single, {"long_name": "loss without this block alone"}),
         "best_loss": ("span", np.array(of_best), {"long_name": "loss without the best run of so many blocks"}),
     }
-    return variables, {"baseline_loss": found[()]}
+    return variables, {"baseline_loss": found[()]}, _not_finite(found)
+
+
+def _not_finite(found: Mapping[tuple[str, ...], float]) -> list[str]:
+    """Say for which removals the caller's function returned no finite number."""
+    without = [_which(removed) for removed in found]
+    kinds = {"NaN": math.isnan, "an infinite number": math.isinf}
+    said = {
+        kind: [which for which, value in zip(without, found.values(), strict=True) if is_so(value)]
+        for kind, is_so in kinds.items()
+    }
+    return [f"your loss function returned {kind} {listed(which)}" for kind, which in said.items() if which]
+
+
+def _which(removed: tuple[str, ...]) -> str:
+    if len(removed) < 2:
+        return f"without {shown(removed[0])}" if removed else "for the whole network"
+    return f"without {shown(removed[0])} to {shown(removed[-1])}"
 
 
 def _number(value: Any, removed: tuple[str, ...]) -> float:

@@ -13,18 +13,15 @@ from homolog.analysis.attention_sinks import SINKS
 from homolog.analysis.redundant.massive_features import (
     CRITERION,
     Remove,
-    are_left_out,
     massive,
-    outweighing_rows,
-    positions_of,
     removed_features,
-    sinks_in,
     told_features,
     told_rows,
 )
 from homolog.analysis.redundant.reading import FORMS
 from homolog.analysis.redundant.residual_stream import Form, Stream, forms
 from homolog.analysis.redundant.row_sums import Angles, Look, angles_of, looked_at
+from homolog.analysis.redundant.sink_tokens import SinkTokens, positions_of
 from homolog.analysis.redundant.spectra import Spread, spread_of, spreads
 from homolog.analysis.redundant.stream_sums import StreamSums, fit
 from homolog.diagnostics import Caution, without_direction
@@ -83,20 +80,19 @@ class Findings:
         codes = None if self._positions is None else self._positions.codes
         self.look = looked_at(self.rows, names, codes, self._memory, shown)
         self.massive = massive(self.look)
-        self.removed = removed_features(self._remove, self.massive)
+        self.removed, self.notes = removed_features(self._remove, self.massive)
         if len(self.removed):
             self.columns = np.setdiff1d(np.arange(self.stream.width), self.removed)
         choices = [None] + [self.columns] * (self.columns is not None)
         if self.summed:
             self.sums = StreamSums(names, self.stream.width, self.columns, self.look.largest.max(axis=1))
         add = None if self.sums is None else self.sums.add
-        self.sinks = sinks_in(self.look, names, self.stream.layers, self._positions)
-        self.outweighing = outweighing = outweighing_rows(self.sinks, self._positions)
+        self.tokens = SinkTokens(self.look, names, self.stream.layers, self._positions)
         self.angles, self.flags, self.outlying = angles_of(
-            self.rows, choices, self.look, self._memory, shown, add, outweighing
+            self.rows, choices, self.look, self._memory, shown, add, self.tokens.first
         )
-        left_out = are_left_out(self.flags, self.outlying, outweighing)
-        self.kept = np.flatnonzero(~self.flags) if left_out else None
+        self.tokens.add_long(self.flags, self.outlying)
+        self.kept = np.flatnonzero(~self.flags) if self.tokens.are_left_out(self.flags, self.outlying) else None
         self.spectra = self._spectra(shown)
 
     def _spectra(self, shown: Any) -> list[dict[str, Spread]]:
@@ -218,16 +214,17 @@ class Findings:
             "n_examples": np.int32(layers.n),
             "features": np.int32(self.stream.width),
             "caution": CAUTION,
-            "notes": json.dumps(self.stream.notes, ensure_ascii=False),
+            "notes": json.dumps([*self.stream.notes, *self.notes], ensure_ascii=False),
             "criterion": CRITERION,
             "massive_features": json.dumps(told, ensure_ascii=False),
             "provenance": json.dumps(layers.provenance, ensure_ascii=False),
         }
-        if self.sinks:
-            found[SINKS] = json.dumps([["", name, *sink] for name, sink in self.sinks.items()], ensure_ascii=False)
+        if self.tokens.sinks:
+            sinks = [["", name, *sink] for name, sink in self.tokens.sinks.items()]
+            found[SINKS] = json.dumps(sinks, ensure_ascii=False)
         if self.kept is not None:
             rows = told_rows(self.look, names, layers, self.flags, self.outlying, self._positions)
-            rows["sink"] = self.outweighing is not None
+            rows["sink"] = self.tokens.left_out
             found["outlying_rows"] = json.dumps(rows, ensure_ascii=False)
         return found
 

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from homolog.activations import Activations
 from homolog.analysis.redundant.row_sums import Look
+from homolog.analysis.redundant.sink_tokens import Positions
+from homolog.arrays import described
 from homolog.names import quoted
-from homolog.position_norms import Sink, norms_of_ranked, ranks_of_rows, sinks_of
 
 MAGNITUDE, RATIO = 100.0, 1000.0
 """A massive activation of Sun et al. (2024): larger than this, and than so many times the median magnitude."""
 TIMES_MEDIAN, SHARE, FEW = 100.0, 0.1, 8
 """Or: features whose mean square is so many times that of the median feature, which together hold such a share of the squared
 norm, and are at most one in so many."""
-ROWS_SHARE, FEW_ROWS = 0.1, 0.05
-"""Outlying rows are left out where they hold such a share of the squared norm of a layer and are at most such a share of rows."""
-FEWEST_ROWS = 4
-"""Rows that must be left without those of an attention sink: debiased CKA needs as many."""
 
 CRITERION = (
-    f"a value above {MAGNITUDE:g} and above {RATIO:g} times the median magnitude (Sun et al. 2024); or mean squares above "
-    f"{TIMES_MEDIAN:g} times that of the median feature, in at most one of {FEW} features, that hold together {SHARE:.0%} of the "
-    f"squared norm or more"
+    f"a value above {MAGNITUDE:g} and above {RATIO:g} times the median magnitude, zeros apart (Sun et al. 2024); or mean "
+    f"squares above {TIMES_MEDIAN:g} times that of the median feature, in at most one of {FEW} features, that hold together "
+    f"{SHARE:.0%} of the squared norm or more"
 )
 Remove = Literal["massive"] | Sequence[int] | None
 
@@ -48,19 +44,30 @@ def massive(look: Look) -> np.ndarray:
     return found
 
 
-def removed_features(remove: Remove, found: np.ndarray) -> np.ndarray:
-    """Return the numbers of the features to leave out, in all layers, in order."""
+def removed_features(remove: Remove, found: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return the numbers of the features to leave out, in all layers, in order, and a word where massive ones are too many."""
     width = found.shape[1]
     if remove is None:
-        return np.empty(0, dtype=int)
+        return np.empty(0, dtype=int), []
     if isinstance(remove, str):
         if remove != "massive":
             raise ValueError(
                 f"remove_features must be 'massive', numbers of features, or None, got {quoted(remove)}: leave it out."
             )
-        return np.flatnonzero(found.any(axis=0))
-    numbers = np.asarray(list(remove))
-    if len(numbers) and numbers.dtype.kind not in "iu":
+        chosen = np.flatnonzero(found.any(axis=0))
+        if len(chosen) == 1 or len(chosen) * FEW <= width:
+            return chosen, []
+        return np.empty(0, dtype=int), [
+            f"the layers have different massive features, together {len(chosen)} of {width}, more than one in {FEW}: there are "
+            f"no numbers without them; name those to leave out by remove_features="
+        ]
+    try:
+        numbers = np.asarray(list(remove))
+    except TypeError:
+        raise TypeError(
+            f"remove_features must be 'massive', numbers of features, or None, got {described(remove)}: give a list, such as [3]."
+        ) from None
+    if len(numbers) and (numbers.dtype.kind not in "iu" or numbers.ndim > 1):
         raise TypeError(f"remove_features must hold numbers of features, got {numbers.dtype}: give integers.")
     outside = [int(number) for number in numbers if not 0 <= number < width]
     if outside:
@@ -68,45 +75,7 @@ def removed_features(remove: Remove, found: np.ndarray) -> np.ndarray:
     chosen = np.unique(numbers.astype(int))
     if len(chosen) == width:
         raise ValueError(f"remove_features must leave some features, got all {width}: name fewer.")
-    return chosen
-
-
-@dataclass(frozen=True)
-class Positions:
-    """Where rows stand in their examples, where that is known."""
-
-    names: np.ndarray
-    codes: np.ndarray
-    ranks: np.ndarray
-    """1, 2, 3 … of the tokens of each example."""
-
-
-def positions_of(layers: Activations) -> Positions | None:
-    """Return the positions of rows."""
-    if layers.positions is None or layers.positions.dtype.kind not in "iu":
-        return None
-    names, codes = np.unique(layers.positions, return_inverse=True)
-    ranks = np.minimum(ranks_of_rows(layers.example_ids, layers.positions), 127)  # only the first tokens are told apart
-    return Positions(names, codes.reshape(-1), ranks.astype(np.int8))
-
-
-def sinks_in(look: Look, names: list[str], layers: Activations, positions: Positions | None) -> dict[str, Sink]:
-    """Return the layers whose first tokens outweigh the others: of rows that are tokens as they are, else as extraction noted."""
-    if positions is None:
-        return sinks_of({name: layers.modules[name].norms for name in names if name in layers.modules})
-    ranks = positions.ranks[:: look.stride]
-    norms = {name: np.concatenate(parts) for name, parts in zip(names, look.norms, strict=True)}
-    return sinks_of({name: norms_of_ranked(each, ranks, 1).text for name, each in norms.items()})
-
-
-def outweighing_rows(sinks: Mapping[str, Sink], positions: Positions | None) -> np.ndarray | None:
-    """Flag the rows of tokens that outweigh the others of some layer; None where there are none, or hardly any others."""
-    if positions is None or not sinks:
-        return None
-    found = np.isin(
-        positions.ranks, np.array([1 + place for sink in sinks.values() for place in sink.positions], np.int8)
-    )
-    return found if np.count_nonzero(~found) >= FEWEST_ROWS else None
+    return chosen, []
 
 
 def row_name(layers: Activations, row: int) -> dict[str, Any]:
@@ -167,10 +136,3 @@ def told_rows(
         order = np.argsort(-counts, kind="stable")[:3]
         told["positions"] = {str(positions.names[place]): int(counts[place]) for place in order if counts[place]}
     return told
-
-
-def are_left_out(flags: np.ndarray, share: np.ndarray, outweighing: np.ndarray | None) -> bool:
-    """Say whether all indexes are given without outlying rows, too: where these are few and weigh much, or a sink."""
-    if outweighing is not None and np.count_nonzero(~flags) >= FEWEST_ROWS:
-        return True
-    return bool(flags.any() and flags.mean() <= FEW_ROWS and np.nan_to_num(share).max() >= ROWS_SHARE)

@@ -60,7 +60,7 @@ def redundancy(
         (n,) class of every row: adds the accuracy of `homolog.probe` on every layer.
     loss
         function of the caller's: of a tuple of names of blocks it returns the loss of the network without them. It is called
-        with (), with each block, and with the best run of each length.
+        with (), with each block, and with the best run of each length. NaN and infinity are kept, and told in `notes`.
     memory
         most that is taken beyond layers given as arrays; layers on disk are read in blocks of rows.
     progress
@@ -81,8 +81,8 @@ def redundancy(
 
         `<variable>_without` is the same without the removed features, `<variable>_without_rows` without outlying rows,
         and `<variable>_without_both` without either. Outlying are rows whose norm is over 10 times the median in some layer, if
-        these are at most 5 % of the rows and hold 10 % of the squared norm of some layer; and, however many, tokens at the
-        positions of an attention sink (as `homolog.diagnose` finds it). The attributes `massive_features`, `outlying_rows` and
+        these are at most 5 % of the rows and hold 10 % of the squared norm of some layer; and, however many, the tokens of an
+        attention sink (as `homolog.diagnose` finds it). The attributes `massive_features`, `outlying_rows` and
         `attention_sinks` (JSON) say which they are, `notes` how layers were chosen, `caution` what not to conclude. With labels
         `accuracy`; with a loss `loss` (block), `best_loss` (span) and the attribute `baseline_loss`.
 
@@ -100,11 +100,14 @@ def redundancy(
     -----
     Cosines are of the rows as they are, as published, and not centred: what all rows have in common makes them alike. A single
     massive feature, or a large mean, brings every cosine near 1; hence the numbers without them. A feature is massive by a
-    value above 100 and above 1000 times the median magnitude (Sun et al.; the median feature of the median row, of up to
-    1,000 rows), or if features with mean squares above 100 times that of the median feature, at most one in 8, hold 10 % of
-    the squared norm or more. Features are left out of all layers. Gromov et al. take angles at the last token alone: extract
-    with reduce="last" for that. Medians are of all rows, or of every k-th where their norms do not fit into a quarter of
-    the memory.
+    value above 100 and above 1000 times the median magnitude (Sun et al.; of what is not 0 in a row the median, of about 1,000
+    rows the median), or if features with mean squares above 100 times that of the median feature, at most one in 8, hold 10 %
+    of the squared norm or more. The first of the two depends on the unit, as published. Features are left out of all layers.
+    Gromov et al. take angles at the last token alone: extract with reduce="last" for that. Medians are of all rows, or of some
+    drawn by chance, always the same, where their norms do not fit into a quarter of the memory.
+
+    There are no groups= here: nothing but the accuracy of the probe has a standard error, which counts whole examples where
+    rows are tokens; `homolog.probe(..., groups=)` takes larger units. Indexes are of the rows as they are.
 
     Cost: n·p·L² + n·p²·L² for L layers, from layers on disk that are read twice, where the measure is linear (CKA, HSIC), rows
     outnumber features, and a quarter of the memory holds 6·(p·L)² numbers: every form then follows from the same sums in float64.
@@ -154,8 +157,9 @@ def redundancy(
         more, told = probed(stream, labels, progress)
         variables, about = variables | more, about | told
     if loss is not None:
-        more, told = losses(loss, stream.names[1:], found.best, progress)
+        more, told, notes = losses(loss, stream.names[1:], found.best, progress)
         variables, about = variables | more, about | told
+        about["notes"] = json.dumps(json.loads(about["notes"]) + notes, ensure_ascii=False)
     cautions = [*stream.cautions, *found.cautions(), *cautions]
     give(cautions)
     about["measures"] = json.dumps([_name(record)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from homolog.blocks.source import ArrayRows
 from homolog.diagnostics import Caution, LeftOutWarning, listed
 from homolog.engine.inputs import models_of
 from homolog.names import quoted, shown
-from homolog.rows import Rows
+from homolog.rows import Rows, RowsOfOthers
 
 HOW = (
     "choose the input of the first block and the outputs of all blocks by blocks=, such as "
@@ -49,24 +49,13 @@ class Stream:
         return [on_disk(array) or ArrayRows(array, f"layer {quoted(name)}") for name, array in self.layers.items()]
 
 
-class Part(Rows):
+class Part(RowsOfOthers):
     """Some rows, nearly all, and some columns of a representation."""
 
     def __init__(self, rows: Rows, columns: np.ndarray | None, kept: np.ndarray | None) -> None:
-        self._rows, self._columns, self._kept = rows, columns, kept
         width = rows.shape[1] if columns is None else len(columns)
-        self.shape = (rows.shape[0] if kept is None else len(kept), width)
-        self.where, self.dtype = rows.where, rows.dtype
-
-    @property
-    def found_elsewhere(self) -> bool:
-        """As the rows that they are part of."""
-        return self._rows.found_elsewhere
-
-    @property
-    def folder(self) -> str | None:
-        """Where their file lies."""
-        return self._rows.folder
+        super().__init__(rows, (rows.shape[0] if kept is None else len(kept), width))
+        self._columns, self._kept = columns, kept
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return the rows from start up to stop; between them little is read in vain."""
@@ -111,11 +100,18 @@ def stream_of(activations: Any, blocks: str | Sequence[str] | None) -> Stream:
     if len(kept) < 2:
         raise ValueError(
             f"redundancy needs at least two layers of equal width, the input and the output of one block, got "
-            f"{listed(kept, most=20)} of {listed(layers, most=20)}: {HOW}."
+            f"{_among(kept, layers)}: {HOW}."
         )
     notes += [*_of_first(kept), *_of_parts(kept), *_of_another_kind(kept), *(caution.message for caution in cautions)]
     found = layers.holding({name: layers[name] for name in kept})
     return Stream(found, tuple(notes), tuple(cautions))
+
+
+def _among(kept: Sequence[str], layers: Iterable[str]) -> str:
+    every = list(layers)
+    if len(every) == 1:
+        return f"{shown(every[0])} alone"
+    return f"{listed(kept, most=20)} of {listed(every, most=20)}"
 
 
 def _ordered(layers: Activations, blocks: str | Sequence[str] | None) -> tuple[list[str], list[str]]:
@@ -203,16 +199,16 @@ def _of_parts(names: list[str]) -> list[str]:
 
 
 def _of_another_kind(names: list[str]) -> list[str]:
-    """Say which layers are called otherwise than the other blocks, as a last layer norm is."""
-    kinds = [re.sub(r"\d+", "#", name) for name in names[1:]]
-    most = max(set(kinds), key=kinds.count)
-    odd = [name for name, kind in zip(names[1:], kinds, strict=True) if kind != most]
-    if "#" not in most or not odd or 2 * len(odd) >= len(kinds):
+    """Say which layers are called otherwise than the other blocks, as a last layer norm is, or an embedding that came last."""
+    kinds = [re.sub(r"\d+", "#", name) for name in names]
+    most = max(kinds, key=kinds.count)
+    odd = [name for name, kind in zip(names[1:], kinds[1:], strict=True) if kind != most]
+    if "#" not in most or not odd or len(odd) >= kinds.count(most):
         return []
     what = "a block" if len(odd) == 1 else "blocks"
     return [
-        f"called otherwise than the other blocks, and counted as {what}: {listed(odd)}; if that is wrong, as of a last layer "
-        f"norm, leave it out by blocks="
+        f"called otherwise than the other blocks, and counted as {what}: {listed(odd)}; if that is wrong, say the layers by "
+        f"blocks=: what goes into the first block first, such as an embedding, and no last layer norm"
     ]
 
 

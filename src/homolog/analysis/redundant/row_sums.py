@@ -16,9 +16,8 @@ from homolog.blocks.column_statistics import check_block
 from homolog.machine import format_bytes
 from homolog.names import quoted
 from homolog.rows import Rows
+from homolog.token_rows import LONG
 
-OUTLYING = 10.0
-"""Times the median length of the rows of its layer from which on a row is outlying."""
 LARGEST = 1e140
 """Squares end at 1e308."""
 MOST_ROWS = 8192
@@ -33,8 +32,8 @@ LONGEST = 5
 class Look:
     """What one pass finds out about every layer; the first axis is that of the layers."""
 
-    stride: int
-    """Of every so many rows the length is kept, for the medians."""
+    measured: np.ndarray
+    """Flags of the rows whose lengths are kept, for the medians: all, or as many as the memory holds."""
     norms: list[list[np.ndarray]]
     total_norm: np.ndarray
     totals: np.ndarray
@@ -45,7 +44,7 @@ class Look:
     """(layers, p) largest magnitude of every feature, and in which row."""
     largest_row: np.ndarray
     magnitudes: list[list[np.ndarray]]
-    """Median magnitudes of some rows."""
+    """Median magnitudes of some rows, of what is not 0 in them: most of a layer behind a ReLU may be 0."""
     by_position: np.ndarray | None
     """(layers, positions) Σ ‖x‖² of the rows at every position."""
     longest: list[tuple[np.ndarray, np.ndarray]]
@@ -56,8 +55,9 @@ class Look:
         return np.array([np.median(np.concatenate(parts)) for parts in self.norms])
 
     def typical(self) -> np.ndarray:
-        """(layers,) magnitude of the middle feature in the middle one of some rows."""
-        return np.array([np.median(np.concatenate(parts)) for parts in self.magnitudes])
+        """(layers,) magnitude of the middle feature in the middle one of some rows; 0 where these are all 0."""
+        found = [np.concatenate(parts) for parts in self.magnitudes]
+        return np.array([np.median(each) if len(each) else 0.0 for each in found])
 
 
 @dataclass
@@ -105,15 +105,29 @@ def spans_of(n: int, step: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + step, n)
 
 
+def chosen_rows(n: int, some: int) -> np.ndarray:
+    """Flag all of n rows, or about so many of them, by chance: every k-th could be the same token of every text.
+
+    >>> chosen_rows(4, 9).sum(), 80 < chosen_rows(100_000, 100).sum() < 120
+    (np.int64(4), np.True_)
+    """
+    if some >= n:
+        return np.ones(n, dtype=bool)
+    random = np.random.default_rng(0)
+    found = np.concatenate([random.random(last - first) < some / n for first, last in spans_of(n, MOST_ROWS)])
+    found[n // 2] |= not found.any()
+    return found
+
+
 def looked_at(rows: list[Rows], names: list[str], codes: np.ndarray | None, memory: int, shown: Any) -> Look:
     """Read every layer once; NaN, infinity and numbers whose squares overflow are errors that name the layer."""
     n, width = rows[0].shape
     count = len(rows)
-    stride = max(1, -(-8 * 3 * n * count // (memory // 4)))  # of all rows, and of what is left without some features
+    some = memory // 4 // (8 * 3 * count)  # lengths of all rows, and of what is left without some features
     positions = None if codes is None else np.zeros((count, int(codes.max()) + 1))
     zeros = np.zeros((count, width))
     look = Look(
-        stride,
+        chosen_rows(n, some),
         [[] for _ in rows],
         np.zeros(count),
         zeros,
@@ -124,9 +138,9 @@ def looked_at(rows: list[Rows], names: list[str], codes: np.ndarray | None, memo
         positions,
         [(np.empty(0), np.empty(0, dtype=np.int64)) for _ in rows],
     )
-    sampled = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
+    sampled = chosen_rows(n, SAMPLE)
     for first, last in spans_of(n, block_rows(count, width, memory)):
-        inside = sampled[(sampled >= first) & (sampled < last)] - first
+        inside = sampled[first:last]
         for at, layer in enumerate(rows):
             block = layer.read(first, last)
             check_block(block, first, f"layer {quoted(names[at])}")
@@ -144,8 +158,8 @@ def _add(look: Look, at: int, block: np.ndarray, first: int, inside: np.ndarray,
         look.totals[at] += block.sum(axis=0)
     norms = np.sqrt(squared)
     look.total_norm[at] += norms.sum()
-    look.norms[at].append(norms[-first % look.stride :: look.stride])
-    look.magnitudes[at].append(np.median(magnitudes[inside], axis=1))
+    look.norms[at].append(norms[look.measured[first : first + len(norms)]])
+    look.magnitudes[at].append(np.array([np.median(row[row > 0]) for row in magnitudes[inside] if row.any()]))
     if look.by_position is not None and codes is not None:
         look.by_position[at] += np.bincount(codes, squared, minlength=look.by_position.shape[1])
     peak = magnitudes.max(axis=0)
@@ -173,8 +187,8 @@ def angles_of(
     look: Look,
     memory: int,
     shown: Any,
-    add: Callable[[np.ndarray, np.ndarray], None] | None = None,
-    outweighing: np.ndarray | None = None,
+    add: Callable[[np.ndarray, np.ndarray], None] | None,
+    outweighing: np.ndarray,
 ) -> tuple[list[Angles], np.ndarray, np.ndarray]:
     """Return sums of cosines and angles for each choice of columns; which rows are outlying, and their share of Σ ‖x‖².
 
@@ -185,25 +199,25 @@ def angles_of(
     n, width = rows[0].shape
     count = len(rows)
     found = [Angles.empty(count) for _ in columns]
-    flags, outlying = np.zeros(n, dtype=bool) if outweighing is None else outweighing.copy(), np.zeros(count)
+    flags, outlying = outweighing.copy(), np.zeros(count)
     for first, last in spans_of(n, block_rows(count, width, memory)):
         stream = np.empty((last - first, count, width))
         for at, layer in enumerate(rows):
             stream[:, at] = layer.read(first, last)
             shown.update(last - first)
         norms = np.sqrt(np.einsum("ijk,ijk->ij", stream, stream))
-        flags[first:last] |= ((norms > OUTLYING * medians) & (medians > 0)).any(axis=1)
+        flags[first:last] |= ((norms > LONG * medians) & (medians > 0)).any(axis=1)
         outlying += np.square(norms[flags[first:last]]).sum(axis=0)
         if add is not None:
             add(stream, flags[first:last])
         for angles, kept in zip(found, columns, strict=True):
             part = stream if kept is None else stream[:, :, kept]
-            _add_angles(angles, part, flags[first:last], -first % look.stride, look.stride)
+            _add_angles(angles, part, flags[first:last], look.measured[first:last])
     with np.errstate(invalid="ignore", divide="ignore"):
         return found, flags, outlying / look.squares.sum(axis=1)
 
 
-def _add_angles(angles: Angles, stream: np.ndarray, flags: np.ndarray, start: int, stride: int) -> None:
+def _add_angles(angles: Angles, stream: np.ndarray, flags: np.ndarray, measured: np.ndarray) -> None:
     """Add a block of rows: the Gram matrix of the directions of each row in all layers."""
     # Divided by their largest magnitudes first, so that no square is lost.
     scale = np.abs(stream).max(axis=2, initial=0)
@@ -224,4 +238,4 @@ def _add_angles(angles: Angles, stream: np.ndarray, flags: np.ndarray, start: in
             angles.counts[kind] += both[chosen].sum(axis=0)
             angles.total_norm[kind] += norms[chosen].sum(axis=0)
     for at in range(stream.shape[1]):
-        angles.norms[at].append(norms[start::stride, at])
+        angles.norms[at].append(norms[measured, at])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.activations import unknown_among
-from homolog.analysis.redundant.reading import FORMS, check_redundancy
+from homolog.analysis.redundant.reading import FORMS, checked
+from homolog.result_kinds import REDUNDANCY, check_kind
 
 if TYPE_CHECKING:
     import pandas
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
 def redundancy_table(result: xarray.Dataset, variable: str | None = None) -> pandas.DataFrame:
     """Return the best runs of blocks, or the values of one variable with the names that belong to them."""
-    check_redundancy(result)
     if variable is None:
-        return runs_table(result)
+        return runs_table(checked(result))
+    check_kind(result, REDUNDANCY)
     if variable not in result.data_vars:
         raise KeyError(unknown_among("variable", variable, list(map(str, result.data_vars))))
     table = result[variable].to_dataframe().reset_index()

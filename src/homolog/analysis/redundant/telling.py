@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis.attention_sinks import sink_sentence
-from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, check_redundancy, forms_of
+from homolog.analysis.redundant.reading import WITHOUT, WITHOUT_ROWS, checked, forms_of
 from homolog.analysis.redundant.tabulating import last_block
-from homolog.diagnostics import listed
+from homolog.diagnostics import listed, percent
 from homolog.names import shown
 from homolog.results import chosen_measure
 
@@ -31,7 +31,7 @@ ROUNDING = 1e-12
 
 def redundancy_lines(result: xarray.Dataset, measure: str | None = None) -> list[str]:
     """Return the sentences of the summary; the last two say what not to conclude, and what to do next."""
-    check_redundancy(result)
+    result = checked(result)
     chosen_measure(result, measure)  # there is one, which must not be asked for by another name
     found = [_looked_at(result), *_sinks(result), *_features(result), *_rows(result)]
     found += [_least_influence(result), _runs(result), _growth(result), *_mean(result)]
@@ -165,7 +165,7 @@ def _where(share: dict[str, float]) -> tuple[str, str]:
     if not places:
         return "0 %", "every layer"
     least = min(share[names[place]] for place in places)
-    held = _percent(most) if _percent(least) == _percent(most) else f"{_percent(least)} to {_percent(most)}"
+    held = percent(most) if percent(least) == percent(most) else f"{percent(least)} to {percent(most)}"
     cuts = [place for place in places if place - 1 not in places]
     ends = [place for place in places if place + 1 not in places]
     runs = [
@@ -198,7 +198,7 @@ def _rows(result: xarray.Dataset) -> list[str]:
     if told.get("sink"):
         what = f"are tokens of the attention sink, or {what}"
     return [
-        f"{told['count']} of the rows ({_percent(share)}) {what}, and {'hold' if several else 'holds'} {held} of the squared "
+        f"{told['count']} of the rows ({percent(share)}) {what}, and {'hold' if several else 'holds'} {held} of the squared "
         f"norm of {layers} ({at}): they are the outlying rows. "
         f"{_changed(result, WITHOUT_ROWS, 'these rows' if several else 'this row')}."
     ]
@@ -218,7 +218,7 @@ def _mean(result: xarray.Dataset) -> list[str]:
     if share[place] < TOLD_SHARE:
         return []
     return [
-        f"The mean of all rows holds {_percent(share[place])} of the squared norm of {shown(str(result.layer.values[place]))}: "
+        f"The mean of all rows holds {percent(share[place])} of the squared norm of {shown(str(result.layer.values[place]))}: "
         f"cosines are not centred, and what all rows share brings them near 1."
     ]
 
@@ -240,10 +240,10 @@ def _losses(result: xarray.Dataset) -> list[str]:
     blocks = [str(name) for name in result.block.values]
     least = int(np.nanargmin(result.influence.values)) if np.isfinite(result.influence.values).any() else 0
     found = [
-        f"Your loss is {number(base)} for the whole network, and {number(single[least])} without {shown(blocks[least])}, the "
+        f"Your loss is {_loss(base)} for the whole network, and {_loss(single[least])} without {shown(blocks[least])}, the "
         f"block of least influence."
     ]
-    if np.isfinite(single).any() and float(np.nanmin(single)) < single[least]:
+    if np.isfinite(single).any() and not float(np.nanmin(single)) >= single[least]:
         lowest = int(np.nanargmin(single))
         found[0] = f"{found[0][:-1]}; it is lowest without {shown(blocks[lowest])} ({number(single[lowest])})."
     if len(blocks) > FEW and np.isfinite(single).all() and np.ptp(single) > 0 and np.ptp(result.influence.values) > 0:
@@ -263,15 +263,8 @@ def _losses(result: xarray.Dataset) -> list[str]:
     return found
 
 
-def _percent(share: float) -> str:
-    """Write a share; one that is not the whole never as 100 %.
-
-    >>> _percent(0.9997), _percent(0.034), _percent(0.0004)
-    ('over 99.9 %', '3.4 %', '0.04 %')
-    """
-    if 0.999 < share < 1:
-        return "over 99.9 %"
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %" if share < 0.99 else f"{100 * share:.1f} %"
+def _loss(value: float) -> str:
+    return "NaN" if math.isnan(value) else number(value)
 
 
 def number(value: float, digits: int = 3) -> str:
