@@ -13,6 +13,7 @@ from matplotlib import pyplot
 import homolog as hl
 from homolog.analysis.diagnosis_groups import SERIOUSNESS, by_seriousness
 from homolog.cli.app import run
+from homolog.diagnostics import percent
 
 
 def network(rng, n=300, layers=("early", "late"), width=40):
@@ -129,7 +130,7 @@ def test_findings_of_one_kind_are_one_line_with_the_worst_of_them(clean, rng):
     shares = {finding.where: finding.degree for finding in found if finding.kind == "dominant direction"}
     worst = max(shares, key=shares.get)
     places = "10 layers: a: early, a: wide 0, a: wide 1 and 7 more; the worst, "
-    assert lines[2].startswith(f"dominant direction | {places}{worst}: one direction holds {shares[worst]:.0%}")
+    assert lines[2].startswith(f"dominant direction | {places}{worst}: one direction holds {percent(shares[worst])}")
     assert found._repr_html_().count("</tr>") == 4
 
 
