@@ -12,7 +12,7 @@ from matplotlib import pyplot
 from similar_models import cosines, made, of_groups
 
 import homolog as hl
-from homolog.analysis.consistency_lines import dataset_table, moves, pairs_of_models
+from homolog.analysis.consistency_lines import dataset_table, moves, pairs_of_models, written
 from homolog.reporting.consistency_sections import sections_of
 
 matplotlib.use("Agg")
@@ -48,7 +48,7 @@ def test_pairs_of_models_are_points_of_both_data_sets():
     assert len(points_of(ax)) == len(upper[0])
     turned = hl.plot.consistency(TWO, datasets=("drawings", "photographs"))
     np.testing.assert_array_equal(points_of(turned), points_of(ax)[:, ::-1])
-    assert f"r = {TWO.correlation.values[0, 1]:.2f}" in ax.get_title()
+    assert f"r = {written(TWO.correlation.values[0, 1], TWO.correlation_se.values[0, 1])}, p" in ax.get_title()
     assert "21 pairs of 7 models" in ax.get_title()
 
 
@@ -110,7 +110,7 @@ def test_the_summary_says_how_far_two_data_sets_agree():
     value, error = (float(TWO[name].values[0, 1]) for name in ("correlation", "correlation_se"))
     assert told[0].startswith("7 models, in 21 pairs, were compared by cka(estimator=debiased) on 2 data sets")
     assert told[1].startswith(
-        f"photographs and drawings agree by {value:.2f} ± {error:.2f}, more than chance would give (p"
+        f"photographs and drawings agree by {written(value, error)}, more than chance would give (p"
     )
     assert told[-1].endswith("homolog.plot.consistency(result)")
 

@@ -250,6 +250,7 @@ PAIR = (layers()[0]["layer 0"], layers()[1]["layer 0"])
 MOMENTS = hl.compare_checkpoints(None, {step: layers(step)[0] for step in (1, 10, 100)}, None, measures="cka")
 PROBED = xarray.Dataset({"accuracy": ("layer", [0.3, 0.8])}, {"layer": ["a", "b"]}, {"chance": 0.3})
 SIMILAR = hl.model_similarity(MANY)
+ON = {name: np.corrcoef(np.random.default_rng(seed).normal(size=(8, 5))) for seed, name in enumerate("ab")}
 DRAWN = {
     "heatmap": (RESULT,),
     "heatmaps": (RESULT,),
@@ -259,6 +260,8 @@ DRAWN = {
     "embedding": (SIMILAR,),
     "dendrogram": (SIMILAR,),
     "model_heatmap": (SIMILAR,),
+    "consistency": (hl.consistency(ON),),
+    "permanova": (hl.permanova(ON["a"], list("xxxxyyyy")),),
     "shared_subspace": (hl.shared_subspace(*PAIR),),
     "explanation": (hl.explain_cka(*PAIR),),
     "trajectory": (MOMENTS,),

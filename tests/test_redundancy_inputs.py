@@ -186,7 +186,7 @@ def test_not_finite_and_too_large_numbers_are_refused(tmp_path):
         (range(8), "must leave some features"),
         ([0.5], "numbers of features, got float64"),
         ("largest", "must be 'massive', numbers of features, or None, got 'largest'"),
-        (3, r"or None, got a int: give a list, such as \[3\]"),
+        (3, r"or None, got an int: give a list, such as \[3\]"),
         (np.array(3), "give a list"),
         ([True, False], "numbers of features, got bool"),
         ([[1, 2]], "numbers of features"),

@@ -230,7 +230,10 @@ def test_an_altered_list_of_inputs_is_as_none(flattened, broken):
 def test_the_input_of_a_model_is_told_as_such_and_is_no_unchanged_layer(flattened):
     three = {name: flattened[name] for name in "abc"}
     told = str(hl.summary(hl.compare(three, measures=DEBIASED)))
-    assert "0 of a, c is the input itself: values there say nothing of the models." in told
+    assert (
+        "0 of a, c is the input itself: values there say nothing of the models, and one number "
+        "for each pair of models leaves it out." in told
+    )
     assert "not changed" not in told + str(hl.diagnose(three, **FEW))
     a, c = (flattened[name].select("0") for name in "ac")
     assert "same network" not in str(hl.diagnose(a, c, **FEW))

@@ -84,8 +84,18 @@ def _named(row: Any) -> str:
 
 
 def _value(row: Any) -> str:
-    error = f" ± {row['standard error']:.2f}" if np.isfinite(row["standard error"]) else ""
-    return f"{row['correlation']:.2f}{error}"
+    return written(row["correlation"], row["standard error"])
+
+
+def written(value: float, error: float) -> str:
+    """Write a correlation and its error; one below 1 is not rounded up to 1.
+
+    >>> written(0.517, 0.17), written(0.9983, 0.0012), written(1.0, 0.0), written(-0.2, float("nan"))
+    ('0.52 ± 0.17', '0.9983 ± 0.0012', '1.00 ± 0.00', '−0.20')
+    """
+    digits = 4 if 0.995 <= value < 1 - 1e-9 else 2
+    told = f"{value:.{digits}f}".replace("-", "−")
+    return f"{told} ± {error:.{digits}f}" if np.isfinite(error) else told
 
 
 def _of_chance(result: xarray.Dataset, row: Any) -> str:

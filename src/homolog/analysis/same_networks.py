@@ -122,8 +122,11 @@ def sentences(result: xarray.Dataset) -> Iterator[str]:
     inputs = inputs_in(result)
     if len(inputs) > 1:
         names = list(dict.fromkeys(itertools.chain(*inputs.values())))
-        are = "is" if len(names) == 1 else "are"
-        yield f"{listed(names)} of {listed(inputs)} {are} the input itself: values there say nothing of the models."
+        are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+        yield (
+            f"{listed(names)} of {listed(inputs)} {are} the input itself: values there say nothing of the models, and one number "
+            f"for each pair of models leaves {them} out."
+        )
     rest = [one for one in equalities_in(result) if not one.whole]
     if len(rest) == 1:
         (one,) = rest

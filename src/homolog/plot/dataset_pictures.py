@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.analysis.consistency_lines import check_whole, moves
+from homolog.analysis.consistency_lines import check_whole, moves, written
 from homolog.diagnostics import listed
 from homolog.names import labels, quoted
-from homolog.plot.cells import draw_bar, draw_cells, draw_marks, line_colours, look, number, write_numbers
+from homolog.plot.cells import draw_bar, draw_cells, draw_marks, line_colours, look, write_numbers
 from homolog.plot.label_places import place_labels
 from homolog.plot.labels import drawn_in, inches_of_cells, label_axis, plain, room_of, short
 from homolog.results import written_probability
@@ -81,7 +81,7 @@ def consistency(
     >>> on = {name: np.corrcoef(models + 0.1 * rng.normal(size=(8, 5))) for name in ("photographs", "drawings")}
     >>> axes = hl.plot.consistency(hl.consistency(on))
     >>> axes.get_xlabel(), axes.get_title()
-    ('similarity on photographs', 'r = 0.98 ± 0.00, p = 0.001\\n28 pairs of 8 models')
+    ('similarity on photographs', 'r = 0.98 ± 0.02, p = 0.001\\n28 pairs of 8 models')
     """
     check_whole(found)
     names = [str(name) for name in found.dataset_a.values]
@@ -134,10 +134,9 @@ def _title(found: Any, datasets: list[str]) -> str:
     one = found.sel(dataset_a=datasets[0], dataset_b=datasets[1])
     letter = {"pearson": "r", "spearman": "rank correlation"}[found.attrs["method"]]
     value, error, p = (float(one[name]) for name in ("correlation", "correlation_se", "correlation_p"))
-    told = f"{letter} = {number(value)}" if np.isfinite(value) else "no correlation"
-    told += f" ± {error:.2f}" if np.isfinite(error) else ""
-    written = written_probability(p)
-    told += f", p {written}" if written.startswith("<") else f", p = {written}" * bool(written)
+    told = f"{letter} = {written(value, error)}" if np.isfinite(value) else "no correlation"
+    probability = written_probability(p)
+    told += f", p {probability}" if probability.startswith("<") else f", p = {probability}" * bool(probability)
     measure = plain(found.attrs["measure"])
     return (
         f"{measure + ': ' * bool(measure)}{told}\n{found.sizes['pair']} pairs of {int(found.attrs['n_models'])} models"
@@ -156,16 +155,16 @@ def _matrix(
     values = found.correlation.values
     low = float(np.nanmin(values, initial=0.0))
     chosen = look((low, 1.0), "magma", cmap, *ends, annotate)
-    written = short(names)
+    beside = short(names)
     if ax is None:
-        size, beside = inches_of_cells(len(names)), room_of(written)
-        ax = drawn_in(None, size + beside + 1.6, size + beside + 0.6).subplots()
+        size, room = inches_of_cells(len(names)), room_of(beside)
+        ax = drawn_in(None, size + room + 1.6, size + room + 0.6).subplots()
     image = draw_cells(ax, values, chosen)
     numbers = write_numbers(ax, image, values, annotate)
     crossed = found.correlation_p.values > LEVEL
     draw_marks(ax, np.full(len(names), -1), crossed, aside=numbers)
     for axis in (ax.xaxis, ax.yaxis):
-        label_axis(axis, written)
+        label_axis(axis, beside)
     ax.tick_params(axis="x", labelrotation=90)
     measure = plain(found.attrs["measure"])
     default = f"{measure + ', ' * bool(measure)}{int(found.attrs['n_models'])} models on {len(names)} data sets"
