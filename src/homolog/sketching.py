@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ LONGEST_RUN = 32
 """Features that may stay together, so that they are moved together."""
 AT_ONCE = 1 << 20
 """Numbers that are moved at a time."""
+NOTE = "sketches of the layers"
+"""Key under which files keep what makes the sketches of each layer, beside its provenance."""
 
 
 class Sketch(NamedTuple):
@@ -61,11 +64,13 @@ class Sketch(NamedTuple):
     def read(cls, text: str) -> Sketch:
         """Return the sketch that a file speaks of."""
         try:
-            found = json.loads(text)
-            sketch = cls(str(found["layer"]), *(int(found[name]) for name in ("width", "columns", "seed")))
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise ValueError(f"a sketch must say its layer, width, columns and seed, got {shown(text)}.") from None
-        if sketch.columns < BLOCKS or sketch.columns % BLOCKS or sketch.width < 1:
+            sketch = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            sketch = None
+        kinds = (str, int, int, int)
+        if sketch is None or any(type(value) is not kind for value, kind in zip(sketch, kinds, strict=True)):
+            raise ValueError(f"a sketch must say its layer, width, columns and seed, got {shown(text)}.")
+        if sketch.columns < BLOCKS or sketch.columns % BLOCKS or sketch.width < 1 or sketch.seed < 0:
             raise ValueError(f"a sketch must have columns in multiples of {BLOCKS}, got {shown(text)}.")
         return sketch
 
@@ -169,8 +174,8 @@ class SketchedRows(Rows):
         """(n, 2k) both sketches, an array or rows that are read."""
         if tuple(columns.shape)[1:] != (SKETCHES * sketch.columns,):
             raise ValueError(
-                f"{where} must hold two sketches of {sketch.columns} columns, got {columns.shape[1]} columns: its file was "
-                f"changed."
+                f"{where} must hold two sketches of {sketch.columns} columns, got an array of shape {tuple(columns.shape)}: "
+                f"extract it again."
             )
         self.shape = (int(columns.shape[0]), sketch.width)
         self.dtype = columns.dtype if isinstance(columns, Rows) else np.dtype(str(columns.dtype).rpartition(".")[2])
@@ -179,9 +184,23 @@ class SketchedRows(Rows):
         """Refuse: there are no rows."""
         raise TypeError(sketches_refused(self.where, "its features"))
 
+    @property
+    def found_elsewhere(self) -> bool:
+        """Whether the columns are."""
+        return isinstance(self.columns, Rows) and self.columns.found_elsewhere
+
+    @property
+    def folder(self) -> str | None:
+        """Where the file of the columns lies."""
+        return self.columns.folder if isinstance(self.columns, Rows) else None
+
     def take(self, index: np.ndarray | slice) -> SketchedRows:
         """Return some of the examples."""
         return SketchedRows(self.columns[index], self.sketch, self.where)
+
+    def named(self, where: str) -> SketchedRows:
+        """Return the same as errors call it now; columns on disk are called after their file."""
+        return SketchedRows(self.columns, self.sketch, self.columns.where if isinstance(self.columns, Rows) else where)
 
     @property
     def like(self) -> Any:
@@ -238,3 +257,58 @@ def check_columns(columns: Any, layer: str = "") -> int:
             f"a good start."
         )
     return int(columns)
+
+
+def check_seed(seed: Any) -> int:
+    """Return the seed of sketches, or raise."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"rng must be a seed, a whole number of at least 0, got {shown(str(seed))}.")
+    return int(seed)
+
+
+def note_of(sketches: Mapping[str, Sketch]) -> dict[str, str]:
+    """Return what files keep of the sketches of layers: layer → sketch; nothing where there are none."""
+    return (
+        {NOTE: json.dumps({name: sketch.text for name, sketch in sketches.items()}, ensure_ascii=False)}
+        if sketches
+        else {}
+    )
+
+
+def sketches_of(text: str) -> dict[str, Sketch]:
+    """Return layer → sketch, as a file says it."""
+    try:
+        found = json.loads(text)
+        pairs = {name: Sketch.read(sketch) for name, sketch in found.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise ValueError(
+            f"the note {quoted(NOTE)} must say which layers are kept as sketches, and what makes these, got {shown(text)}: the "
+            f"file was changed, so extract again."
+        ) from None
+    return pairs
+
+
+def noted_sketches(text: str, names: Collection[str]) -> dict[str, Sketch]:
+    """Return layer → sketch, as a file says it of layers that it holds."""
+    found = sketches_of(text)
+    odd = next((name for name in found if name not in names), None)
+    if odd is not None:
+        raise ValueError(
+            f"the note {quoted(NOTE)} must tell of layers that are there, got one of {quoted(odd)}: the file was changed, so "
+            f"extract again."
+        )
+    return found
+
+
+def with_sketches(arrays: Any, text: str) -> Any:
+    """Return layers of which some are columns of sketches, as a note says."""
+    sketches = noted_sketches(text, arrays)
+    return (
+        arrays if not sketches else {name: _wrapped(array, sketches.get(name), name) for name, array in arrays.items()}
+    )
+
+
+def _wrapped(array: Any, sketch: Sketch | None, name: str) -> Any:
+    if sketch is None or isinstance(array, SketchedRows):
+        return array
+    return SketchedRows(array, sketch, f"layer {quoted(name)}").named(f"layer {quoted(name)}")

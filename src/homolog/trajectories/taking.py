@@ -30,7 +30,7 @@ from homolog.names import shown, unknown
 from homolog.rows import Rows
 from homolog.trajectories.rounded_weights import rounded_digests
 
-_NOT_HERE = ("model", "data", "out", "resume", "progress", "memory")
+_NOT_HERE = ("model", "data", "out", "resume", "progress", "memory", "sketch", "rng")
 """What `extract` takes and a trajectory decides itself."""
 GIVEN = "activations "
 """What the digest of activations begins with, of which nobody knows the weights."""
