@@ -20,7 +20,7 @@ from homolog.markup import paragraphs, table, title
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
 from homolog.pairing import NUMBERED, check_identities
 from homolog.position_norms import PositionNorms
-from homolog.sketching import NOTE, Sketch, SketchedRows, note_of, with_sketches
+from homolog.sketching import NOTE, Sketch, SketchedRows, in_words, note_of, with_sketches
 from homolog.sparse import SparseRows
 
 MODULES = "modules of the layers"
@@ -166,12 +166,18 @@ class Activations(Mapping[str, Array]):
     def __repr__(self) -> str:
         shapes = ", ".join(f"{shown(name)}: {array.shape[1]}" for name, array in list(self.items())[:6])
         more = f", … {len(self) - 6} more" if len(self) > 6 else ""
-        return f"<Activations of {len(self)} layers over {self.n} rows: {shapes}{more}>"
+        kept = f"; {len(self.sketches)} of them kept as sketches" if self.sketches else ""
+        return f"<Activations of {len(self)} layers over {self.n} rows: {shapes}{more}{kept}>"
 
     def _repr_html_(self) -> str:
-        heads = ("layer", "features", "dtype", *(("module", "shape") if self.modules else ()))
+        sketched = ("kept as",) if self.sketches else ()
+        heads = ("layer", "features", "dtype", *sketched, *(("module", "shape") if self.modules else ()))
         rows = [
-            (name, array.shape[1], str(array.dtype).rpartition(".")[2], *self.modules.get(name, UNKNOWN_MODULE)[:2])
+            (
+                *(name, array.shape[1], str(array.dtype).rpartition(".")[2]),
+                *(in_words(self.sketches.get(name)) for _ in sketched),
+                *self.modules.get(name, UNKNOWN_MODULE)[:2],
+            )
             for name, array in self.items()
         ]
         notes = ", ".join(f"{key}: {note}" for key, note in self.provenance.items())

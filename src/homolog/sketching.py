@@ -259,6 +259,11 @@ def check_columns(columns: Any, layer: str = "") -> int:
     return int(columns)
 
 
+def in_words(sketch: Sketch | None) -> str:
+    """Say what is kept of a layer."""
+    return "features" if sketch is None else f"two sketches of {sketch.columns} columns"
+
+
 def check_seed(seed: Any) -> int:
     """Return the seed of sketches, or raise."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:

@@ -28,7 +28,7 @@ Source = Any
 RESERVED = (
     "a",
     "b",
-    *(f"{what}_{side}" for what in ("model", "layer", "type", "shape", "features", "rank") for side in "ab"),
+    *(f"{what}_{side}" for what in ("model", "layer", "type", "shape", "features", "sketch", "rank") for side in "ab"),
 )
 """Names of the coordinates of a result."""
 COMPANIONS = tuple(f"_{kind}" for kind in ("reversed", *MEANINGS, *FORMER.values()))

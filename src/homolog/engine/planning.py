@@ -12,6 +12,7 @@ import numpy as np
 
 from homolog.activations import UNKNOWN_MODULE, Activations, Module
 from homolog.conversion import check_labels
+from homolog.diagnostics import listed
 from homolog.engine.inputs import (
     Measures,
     Pairs,
@@ -30,7 +31,7 @@ from homolog.equal_layers import input_layers
 from homolog.inference.uncertainty import Requested
 from homolog.inference.units import units_of
 from homolog.machine import format_bytes, parse_bytes
-from homolog.markup import table, title
+from homolog.markup import paragraphs, table, title
 from homolog.measures.record import Measure
 from homolog.names import layer_of, printable, shown
 from homolog.sketching import Sketch, SketchedRows, kept_of, sketches_refused
@@ -182,6 +183,15 @@ class Plan:
         models = ", ".join(f"{shown(name)} ({len(layers)} layers)" for name, layers in self.models.items())
         return f"{int(self.wanted.sum())} pairs of layers of {models}, n = {self.n}"
 
+    @property
+    def _sketched(self) -> list[str]:
+        """Which layers are kept as sketches, in words."""
+        by_columns: dict[int, list[str]] = {}
+        for layer in self.used_layers:
+            if layer.sketch is not None:
+                by_columns.setdefault(layer.sketch.columns, []).append(shown(layer.label))
+        return [f"kept as two sketches of {k} columns: {listed(labels)}" for k, labels in by_columns.items()]
+
     def __str__(self) -> str:
         lines = [self._subject]
         for preparation in self.preparations:
@@ -190,6 +200,7 @@ class Plan:
                 lines.append(
                     f"  prepared together: {', '.join(name for group in preparation for name in group.measures)}"
                 )
+        lines += [f"  {sentence}" for sentence in self._sketched]
         lines.append(f"in all {self.flops:.2g} floating-point operations, at most {format_bytes(self.bytes)} at a time")
         return printable("\n".join(lines), lines=True)
 
@@ -204,7 +215,7 @@ class Plan:
                 rows.append((names, group.family.name, group.how, ", ".join(others), *cost))
         rows.append(("in all", "", "", "", f"{self.flops:.2g}", f"{format_bytes(self.bytes)} at a time"))
         heads = ("measures", "family", "how the pairs meet", "prepared with", "operations", "memory")
-        return title(self._subject) + table(heads, {"": rows})
+        return title(self._subject) + table(heads, {"": rows}) + paragraphs(self._sketched)
 
 
 def rows_of_examples(models: Iterable[Activations]) -> np.ndarray | None:

@@ -21,7 +21,7 @@ def provenance_of(source: Source, options: Options) -> dict[str, str]:
         **(
             {}
             if options.sketch is None
-            else {"sketch": f"two of {as_text(options.sketch)} columns, seed {options.rng}"}
+            else {"sketch": f"{as_text(options.sketch)} columns in each of two, seed {options.rng}"}
         ),
         **source.software,
     } | ({} if options.example_ids is None else {"example_ids": "given"})
