@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from homolog.arrays import Array, from_numpy, is_numpy, namespace, to_numpy
+from homolog.arrays import Array, from_numpy, is_numpy, namespace, to_numpy, working_dtype
 from homolog.names import quoted, shown
 from homolog.rows import Rows
 
@@ -104,7 +104,9 @@ class Projection:
         """Return both sketches (n, 2k) of features (n, p), in the dtype of x, of at least 32 bits."""
         xp = namespace(x)
         if str(x.dtype).rpartition(".")[2] not in ("float32", "float64"):
-            x = xp.astype(x, xp.float32)
+            # Integers of more than 16 bits have more digits than float32.
+            long = xp.isdtype(x.dtype, "integral") and xp.iinfo(x.dtype).bits > 16
+            x = xp.astype(x, working_dtype(x) if long else xp.float32)
         _, _, rest = self._beside(x)
         rows = max(1, AT_ONCE // (self.order.shape[1] * self.run))
         found = xp.concat([self._of_runs(x[first : first + rows, :]) for first in range(0, x.shape[0], rows)], axis=0)
@@ -246,6 +248,13 @@ def sketches_refused(title: str, what: str) -> str:
         f"{title} is kept as two sketches, from which compare estimates cka and hsic with kernel='linear' and nothing else, got "
         f"a request for {what}: extract the layer without sketch=, or with reduce='mean'."
     )
+
+
+def refuse_sketches(layers: Mapping[str, Any], what: str) -> None:
+    """Raise where only sketches are kept of a layer, for what needs features."""
+    for array in layers.values():
+        if isinstance(array, SketchedRows):
+            raise ValueError(sketches_refused(array.where, what))
 
 
 def check_columns(columns: Any, layer: str = "") -> int:
