@@ -32,8 +32,8 @@ ENOUGH_RUNS = 1 << 12
 """So many runs of features are divided at random, where there are as many; single features where there are fewer."""
 LONGEST_RUN = 32
 """Features that may stay together, so that they are moved together."""
-AT_ONCE = 1 << 20
-"""Numbers that are moved at a time."""
+FEATURES_AT_ONCE, ROWS_AT_ONCE = 1 << 14, 64
+"""What is moved at a time: so little that it stays near the processor, with the signs of the features as floats."""
 NOTE = "sketches of the layers"
 """Key under which files keep what makes the sketches of each layer, beside its provenance."""
 
@@ -108,23 +108,28 @@ class Projection:
             long = xp.isdtype(x.dtype, "integral") and xp.iinfo(x.dtype).bits > 16
             x = xp.astype(x, working_dtype(x) if long else xp.float32)
         _, _, rest = self._beside(x)
-        rows = max(1, AT_ONCE // (self.order.shape[1] * self.run))
-        found = xp.concat([self._of_runs(x[first : first + rows, :]) for first in range(0, x.shape[0], rows)], axis=0)
+        parts = [self._of_runs(x[first : first + ROWS_AT_ONCE, :]) for first in range(0, x.shape[0], ROWS_AT_ONCE)]
+        found = xp.concat(parts, axis=0)
         if rest.shape[0]:
             found = found + x[:, self.runs * self.run :] @ xp.astype(rest, x.dtype)
         return found / float(BLOCKS) ** 0.5
 
     def _of_runs(self, x: Array) -> Array:
-        """Return what the features that are in runs add."""
+        """Return what the features that are in runs add: several groups at a time, or a part of one."""
         xp, n = namespace(x), x.shape[0]
         order, signs, _ = self._beside(x)
         runs = xp.reshape(x[:, : self.runs * self.run], (n, self.runs, self.run))
-        at_once = max(1, AT_ONCE // (n * order.shape[1] * self.run))
+        each, some = order.shape[1], max(1, FEATURES_AT_ONCE // self.run)
+        many = max(1, some // each)
         parts = []
-        for first in range(0, self.groups, at_once):
-            some = order[first : first + at_once, :]
-            moved = xp.reshape(xp.take(runs, xp.reshape(some, (-1,)), axis=1), (n, some.shape[0], -1))
-            parts.append(xp.permute_dims(moved, (1, 0, 2)) @ xp.astype(signs[first : first + at_once, :, :], x.dtype))
+        for first in range(0, self.groups, many):
+            groups, found = slice(first, first + many), 0
+            for start in range(0, each, some):
+                places = order[groups, start : start + some]
+                moved = xp.reshape(xp.take(runs, xp.reshape(places, (-1,)), axis=1), (n, places.shape[0], -1))
+                own = signs[groups, start * self.run : (start + some) * self.run, :]
+                found = found + xp.permute_dims(moved, (1, 0, 2)) @ xp.astype(own, x.dtype)
+            parts.append(found)
         # (groups, n, blocks) → (n, blocks, groups): every group has one column in a block.
         return xp.reshape(xp.permute_dims(xp.concat(parts, axis=0), (1, 2, 0)), (n, -1))
 
