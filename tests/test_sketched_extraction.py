@@ -1,7 +1,11 @@
 """Sketches of layers: extracted in the hook, kept in memory, in stores and in files, and refused where they tell nothing."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
+import memory_growth
 import numpy as np
 import pytest
 import torch
@@ -316,3 +320,20 @@ def test_the_command_line_extracts_sketches(tmp_path):
     assert "sketch must be a multiple of 16" in told
     assert run(*extract, "b.npz", "--sketch", "other=none", "--sketch", "64")[0] == 0
     assert list(hl.open(tmp_path / "b.npz").sketches) == ["wide"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_features_of_all_examples():
+    script = Path(__file__).with_name("sketching_memory.py")
+    if not memory_growth.FORGET.exists():
+        pytest.skip("resident memory is read, and its peak forgotten, through /proc/self, which is not here")
+    ran = subprocess.run(
+        [sys.executable, "-P", str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": f"{script.parent}:{script.parent.parent / 'src'}", "OMP_NUM_THREADS": "1"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    # Of 800,000 features, in batches of 16: a batch alone takes 49 MiB, all examples would take 488 MiB.
+    assert int(ran.stdout) < 300 << 20

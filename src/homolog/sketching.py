@@ -287,18 +287,15 @@ def check_seed(seed: Any) -> int:
 
 def note_of(sketches: Mapping[str, Sketch]) -> dict[str, str]:
     """Return what files keep of the sketches of layers: layer → sketch; nothing where there are none."""
-    return (
-        {NOTE: json.dumps({name: sketch.text for name, sketch in sketches.items()}, ensure_ascii=False)}
-        if sketches
-        else {}
-    )
+    told = {name: sketch._asdict() for name, sketch in sketches.items()}
+    return {NOTE: json.dumps(told, ensure_ascii=False)} if told else {}
 
 
 def sketches_of(text: str) -> dict[str, Sketch]:
     """Return layer → sketch, as a file says it."""
     try:
         found = json.loads(text)
-        pairs = {name: Sketch.read(sketch) for name, sketch in found.items()}
+        pairs = {name: Sketch.read(json.dumps(sketch)) for name, sketch in found.items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise ValueError(
             f"the note {quoted(NOTE)} must say which layers are kept as sketches, and what makes these, got {shown(text)}: the "
