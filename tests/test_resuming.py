@@ -229,7 +229,7 @@ def test_the_work_for_a_batch_does_not_grow_with_the_batches_before():
     Counted.read = 0
     for index in range(50):
         features = {"0": np.ones((2, 3)).view(Counted)}
-        sink.add(BatchOutput(features, np.arange(2), None, 2, {}, {}), batch, 2 * index)
+        sink.add(BatchOutput(features, np.arange(2), None, 2, {}, {}, {}), batch, 2 * index)
     assert Counted.read <= 50
 
 

@@ -20,6 +20,7 @@ from homolog.markup import paragraphs, table, title
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
 from homolog.pairing import NUMBERED, check_identities
 from homolog.position_norms import PositionNorms
+from homolog.sketching import NOTE, Sketch, SketchedRows, in_words, note_of, with_sketches
 from homolog.sparse import SparseRows
 
 MODULES = "modules of the layers"
@@ -88,6 +89,8 @@ class Activations(Mapping[str, Array]):
         provenance: Mapping[str, str] | None = None,
         modules: Mapping[str, Module] | None = None,
     ) -> None:
+        if provenance is not None and NOTE in provenance:
+            arrays = with_sketches(arrays, provenance[NOTE])
         self._hold(_checked_layers(arrays, lambda name: f"layer {quoted(name)}"))
         if example_ids is not None:  # rather than those of DataFrames
             self.example_ids = _checked_identity(example_ids, self.n, "example_ids")
@@ -98,7 +101,9 @@ class Activations(Mapping[str, Array]):
         self.digests = _checked_identity(digests, self.n, "digests")
         # Of where layers come from nothing is refused: names of files may be of any encoding.
         self.provenance |= {
-            writable(key): writable(note) if isinstance(note, str) else note for key, note in (provenance or {}).items()
+            writable(key): writable(note) if isinstance(note, str) else note
+            for key, note in (provenance or {}).items()
+            if key != NOTE
         }
         known = modules_of(self.provenance.pop(MODULES, "{}")) | dict(modules or {})
         self.modules = {name: known[name] for name in self._arrays if name in known}
@@ -137,8 +142,14 @@ class Activations(Mapping[str, Array]):
 
     @property
     def notes(self) -> dict[str, str]:
-        """What a file keeps of where layers come from, as text: the provenance, and what made each layer."""
-        return self.provenance | ({MODULES: json.dumps(self.modules, ensure_ascii=False)} if self.modules else {})
+        """What a file keeps of where layers come from, as text: the provenance, what made each layer, and its sketches."""
+        made = {MODULES: json.dumps(self.modules, ensure_ascii=False)} if self.modules else {}
+        return self.provenance | made | note_of(self.sketches)
+
+    @property
+    def sketches(self) -> dict[str, Sketch]:
+        """What makes the sketches of the layers of which these are kept: layer → sketch."""
+        return {name: array.sketch for name, array in self._arrays.items() if isinstance(array, SketchedRows)}
 
     def __getitem__(self, name: str) -> Array:
         try:
@@ -155,12 +166,18 @@ class Activations(Mapping[str, Array]):
     def __repr__(self) -> str:
         shapes = ", ".join(f"{shown(name)}: {array.shape[1]}" for name, array in list(self.items())[:6])
         more = f", … {len(self) - 6} more" if len(self) > 6 else ""
-        return f"<Activations of {len(self)} layers over {self.n} rows: {shapes}{more}>"
+        kept = f"; {len(self.sketches)} of them kept as sketches" if self.sketches else ""
+        return f"<Activations of {len(self)} layers over {self.n} rows: {shapes}{more}{kept}>"
 
     def _repr_html_(self) -> str:
-        heads = ("layer", "features", "dtype", *(("module", "shape") if self.modules else ()))
+        sketched = ("kept as",) if self.sketches else ()
+        heads = ("layer", "features", "dtype", *sketched, *(("module", "shape") if self.modules else ()))
         rows = [
-            (name, array.shape[1], str(array.dtype).rpartition(".")[2], *self.modules.get(name, UNKNOWN_MODULE)[:2])
+            (
+                *(name, array.shape[1], str(array.dtype).rpartition(".")[2]),
+                *(in_words(self.sketches.get(name)) for _ in sketched),
+                *self.modules.get(name, UNKNOWN_MODULE)[:2],
+            )
             for name, array in self.items()
         ]
         notes = ", ".join(f"{key}: {note}" for key, note in self.provenance.items())
@@ -189,7 +206,9 @@ class Activations(Mapping[str, Array]):
     def take(self, rows: Sequence[int] | np.ndarray | slice) -> Activations:
         """Keep rows by index, by slice, or by a boolean mask, on every layer."""
         index = np.arange(self.n)[rows]
-        return self.chosen(index, lambda array: array.take(index) if isinstance(array, SparseRows) else array[index])
+        return self.chosen(
+            index, lambda array: array.take(index) if isinstance(array, SparseRows | SketchedRows) else array[index]
+        )
 
     def chosen(self, index: np.ndarray, of_layer: Callable[[Array], Array]) -> Activations:
         """Return the rows of an index, which `of_layer` takes of every layer."""
@@ -290,7 +309,9 @@ def _sound(arrays: Mapping[str, Array], title: Callable[[str], str]) -> dict[str
                 f"layer {quoted(name)} must have as many rows as layer {quoted(first)} ({arrays[first].shape[0]}), got "
                 f"{array.shape[0]}: all layers hold the same examples in the same order."
             )
-    return dict(arrays)
+    return {
+        name: array.named(title(name)) if isinstance(array, SketchedRows) else array for name, array in arrays.items()
+    }
 
 
 def _checked_identity(values: Any, n: int, name: str) -> np.ndarray | None:

@@ -44,6 +44,10 @@ class NothingLeftWarning(UndefinedValueWarning):
     """Nothing is left of a layer to compare, although it varies."""
 
 
+class SketchNoiseWarning(UndefinedValueWarning):
+    """Sketches of a layer are too narrow to tell anything of it."""
+
+
 class TiesWarning(HomologWarning):
     """Many examples are equally near, so that their order in the data decides which are the nearest."""
 
@@ -164,6 +168,19 @@ def nothing_left(labels: Sequence[str]) -> list[Caution]:
         "inputs themselves: leave such layers out."
     )
     return _about(NothingLeftWarning, labels, sentence)
+
+
+def only_noise(columns: Mapping[str, int]) -> list[Caution]:
+    """Say of which layers sketches tell nothing: layer → columns of each sketch."""
+    found = []
+    for k in sorted(set(columns.values())):
+        labels = [label for label, own in columns.items() if own == k]
+        sentence = (
+            f": two sketches of {k} columns have nothing in common but noise, so that values that divide by what they share are "
+            f"NaN: extract with sketch={4 * k} or more, or with more examples."
+        )
+        found += _about(SketchNoiseWarning, labels, sentence)
+    return found
 
 
 def without_width(labels: Sequence[str]) -> list[Caution]:

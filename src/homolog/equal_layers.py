@@ -11,6 +11,7 @@ import numpy as np
 from homolog.arrays import to_numpy
 from homolog.pairing import digest_of_row
 from homolog.rows import Rows
+from homolog.sketching import SketchedRows, kept_of
 
 ROUNDING = {2: 2.0, 4: 100.0, 8: 1000.0}
 """Bytes of a number → by how many units in the last place, of the largest in its column, equal layers may differ."""
@@ -54,20 +55,26 @@ def equal_models(models: Mapping[str, Mapping[str, Any]]) -> Iterator[Equality]:
     def first(model: str, name: str) -> np.ndarray:
         # Once for all pairs, and of layers alone that have another of their shape: sparse ones may be very wide.
         if (model, name) not in held:
-            held[model, name] = _block(own[model][name], slice(0, 1))
+            held[model, name] = _block(kept_of(own[model][name]), slice(0, 1))
         return held[model, name]
 
     for a, b in itertools.combinations(own, 2):
         pairs = [(name, name) for name in own[a] if name in own[b]]
         if not pairs and len(own[a]) == len(own[b]):
             pairs = list(zip(own[a], own[b], strict=True))
-        alike = [(x, y) for x, y in pairs if tuple(own[a][x].shape) == tuple(own[b][y].shape)]
+        alike = [(x, y) for x, y in pairs if _of_one_kind(own[a][x], own[b][y])]
         near = [(x, y) for x, y in alike if _may_be_equal(first(a, x), first(b, y))]
-        found = {x: _compared(own[a][x], own[b][y]) for x, y in near}
+        found = {x: _compared(kept_of(own[a][x]), kept_of(own[b][y])) for x, y in near}
         equal = tuple(x for x, (same, varies) in found.items() if same and varies)
         constant = sum(same and not varies for same, varies in found.values())
         if equal:
             yield Equality(a, b, equal, len(pairs) - constant, min(len(own[a]), len(own[b])) > len(pairs))
+
+
+def _of_one_kind(x: Any, y: Any) -> bool:
+    """Say whether two layers may be equal: of one shape, and where sketches are kept of them made of the same random numbers."""
+    keys = {layer.sketch.key if isinstance(layer, SketchedRows) else None for layer in (x, y)}
+    return tuple(x.shape) == tuple(y.shape) and len(keys) == 1
 
 
 def input_layers(layers: Mapping[str, Any]) -> list[str]:
@@ -83,6 +90,8 @@ def input_layers(layers: Mapping[str, Any]) -> list[str]:
 
 def _has(layer: Any, digests: np.ndarray) -> bool:
     """Say whether the digests of inputs are those of the rows of a layer, of which the first one most often tells."""
+    if isinstance(layer, SketchedRows):
+        return False
     for rows in itertools.chain([slice(0, 1)], _stretches(layer.shape)):
         block = np.asarray(layer[rows] if isinstance(layer, Rows) else to_numpy(layer[rows, :]))
         if [int.from_bytes(digest_of_row(row.tobytes()), "little") for row in block] != digests[rows].tolist():

@@ -23,6 +23,7 @@ from homolog.engine.inputs import Pairs, Source, wanted_pairs
 from homolog.inference.resampling import Method
 from homolog.names import quoted
 from homolog.results import best_in_rows, between, by_chance, companion, scores
+from homolog.sketching import refuse_sketches
 
 if TYPE_CHECKING:
     import xarray
@@ -159,6 +160,8 @@ def _check_confidence(confidence: Any, method: Method) -> None:
 def _models(before: Source, after: Source) -> dict[str, Activations]:
     """Return both models by the names that sentences call them; two arrays, or files of one, are layers of one name."""
     models = {"before": activations_of(before, "before"), "after": activations_of(after, "after")}
+    for layers in models.values():
+        refuse_sketches(layers, "a check")
     if all(_is_unnamed(source, models[name]) for name, source in (("before", before), ("after", after))):
         models = {name: layers.rename(lambda _: "layer") for name, layers in models.items()}
     return models

@@ -25,6 +25,7 @@ from homolog.engine import compare
 from homolog.engine.inputs import models_of
 from homolog.markup import paragraphs, table
 from homolog.results import between
+from homolog.sketching import refuse_sketches
 
 if TYPE_CHECKING:
     import xarray
@@ -142,6 +143,8 @@ def diagnose(
     dominant direction | b
     """
     models, many = models_of(a, b)
+    for layers in models.values():
+        refuse_sketches(layers, "a diagnosis")
     with warnings.catch_warnings():
         # Every warning of a comparison is one of the findings.
         warnings.simplefilter("ignore", HomologWarning)

@@ -17,6 +17,7 @@ from homolog.engine.planning import rows_of_examples
 from homolog.inference.units import independent_units, missing_among
 from homolog.machine import optional
 from homolog.progress import progress_bar
+from homolog.sketching import refuse_sketches
 
 if TYPE_CHECKING:
     import xarray
@@ -165,6 +166,7 @@ def _layers_and_classes(
     if not (isinstance(activations, Mapping) or is_table(activations)) or not len(activations):
         raise TypeError(f"activations must be a mapping of layer names to arrays, got {type(activations).__name__}.")
     known = activations if isinstance(activations, Activations) else Activations(activations)
+    refuse_sketches(known, "a probe")
     check_labels(labels, what, known, "activations")
     layers = {name: to_numpy(array) for name, array in known.items()}
     classes = np.asarray(to_numpy(labels) if hasattr(labels, "shape") else labels)

@@ -18,6 +18,7 @@ from homolog.inference.resampling import rows_of_draws
 from homolog.inference.units import count_of
 from homolog.measures.record import Measure
 from homolog.results import best_in_rows, measure_names, scores
+from homolog.sketching import refuse_sketches
 
 if TYPE_CHECKING:
     import xarray
@@ -80,6 +81,8 @@ def split_half(
     import xarray
 
     models, many = models_of(a, b)
+    for layers in models.values():
+        refuse_sketches(layers, "split halves, both of which a sketch puts off alike")
     if many:
         raise ValueError("split_half takes one or two models, got a mapping of several: take them two at a time.")
     if not isinstance(n_splits, int | np.integer) or n_splits < 1:

@@ -15,6 +15,7 @@ from homolog.analysis.attention_sinks import sink_sentence
 from homolog.analysis.consistency_lines import consistency_lines
 from homolog.analysis.model_similarity_lines import model_similarity_lines
 from homolog.analysis.redundant.telling import redundancy_lines
+from homolog.analysis.sketched_layers import sketch_sentence
 from homolog.analysis.summary_calibrated import as_wholes, calibrated_matches
 from homolog.analysis.summary_cautions import WHY, Step, biased, cautions, next_step
 from homolog.analysis.summary_views import View, unbiased, views
@@ -138,7 +139,12 @@ def summarised(result: xarray.Dataset, measure: str | None, command: Callable[[S
     else:
         sentences += [*_of_two(found[0]), rules.other_modules(found), calibrated_matches(found)]
     layers = {title: names.tolist() for view in found for title, names in zip(view.titles, view.layers, strict=True)}
-    sentences += [sink_sentence(result, layers), biased(result, name, found), cautions(result, name, found)]
+    sentences += [
+        sketch_sentence(result, name),
+        sink_sentence(result, layers),
+        biased(result, name, found),
+        cautions(result, name, found),
+    ]
     sentences.append(command(next_step(result, name, found), result))
     return Summary(tuple(printable(sentence) for sentence in sentences if sentence is not None))
 

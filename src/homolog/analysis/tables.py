@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas
     import xarray
 
-COMPANIONS = ("reversed", "null", "p", "p_fdr", "p_fwer", "threshold", "calibrated", "se", "low", "high")
-ABOUT_LAYERS = ("type", "shape", "features", "rank")
+COMPANIONS = ("reversed", "null", "p", "p_fdr", "p_fwer", "threshold", "calibrated", "se", "se_sketch", "low", "high")
+ABOUT_LAYERS = ("type", "shape", "features", "sketch", "rank")
 
 
 def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFrame:
@@ -36,8 +36,9 @@ def table(result: xarray.Dataset, measure: str | None = None) -> pandas.DataFram
     -------
     pandas.DataFrame
         Of a comparison: `layer_a`, `layer_b` (with `model_a`, `model_b` of many models), `value`, and what the result has of
-        `reversed`, `null`, `p`, `p_fdr`, `p_fwer`, `threshold`, `calibrated`, `se`, `low`, `high`; `supported`, whether the pair
-        is more alike than by chance; and of each layer `type`, `shape`, `features` and `rank`, as `type_a`, `type_b` and so on.
+        `reversed`, `null`, `p`, `p_fdr`, `p_fwer`, `threshold`, `calibrated`, `se`, `se_sketch`, `low`, `high`; `supported`,
+        whether the pair is more alike than by chance; and of each layer `type`, `shape`, `features`, `sketch` and `rank`, as
+        `type_a`, `type_b` and so on.
         Each pair stands once where the measure is symmetric and one model was compared with itself, or many with each other,
         and no layer stands with itself there. Pairs that were not asked for are left out.
 

@@ -16,7 +16,7 @@ that stay and others that pass by. With an executor all of it is in many small p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,8 @@ class Sizes:
     """Whether parts of the work go to an executor, which takes many small ones."""
     sparse: bool = False
     """Whether some layers are sparse: `widths` then count their numbers that are not 0."""
+    sketches: tuple[int, ...] = ()
+    """The layers that are sketches, whose products with others are needed column by column: `widths` counts both of each."""
 
     @classmethod
     def of(
@@ -91,6 +93,11 @@ class Sizes:
     def largest(self) -> int:
         """Most rows that a panel holds."""
         return -(-self.n // 5) if self.spread else self.n
+
+    @property
+    def sketched(self) -> np.ndarray:
+        """(layers,) bool: which layers are sketches."""
+        return np.isin(np.arange(len(self.widths)), self.sketches)
 
     @property
     def share(self) -> float:
@@ -185,6 +192,10 @@ class Form:
     """How tiles of every layer are formed while it is prepared,"""
     keep: int = 0
     """and how many numbers may be kept of it meanwhile."""
+
+    def all_tiled(self) -> Form:
+        """Return the same for the layers that are tiled, and no other."""
+        return replace(self, tiled=tuple(range(len(self.tiled))), rounds=())
 
     def __str__(self) -> str:
         if self.blocked:

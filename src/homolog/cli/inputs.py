@@ -44,6 +44,17 @@ Reductions = Annotated[
     ),
 ]
 
+Sketches = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sketch",
+        help="Keep two random projections of so many columns, a multiple of 16 such as 512, of every layer of more than twice as "
+        "many features; or GLOB=COLUMNS for some layers; may repeat.",
+    ),
+]
+
+Seed = Annotated[int, typer.Option(help="Seed of the sketches.")]
+
 SkipFirst = Annotated[
     int, typer.Option(help="Tokens at the beginning of each example that mean, first, last and positions leave out.")
 ]

@@ -233,13 +233,31 @@ def _function(text: str) -> Callable[..., Any]:
 
 def reductions(given: Sequence[str]) -> Any:
     """Return one reduction, or a mapping from globs where any is written as GLOB=REDUCTION."""
+    return _rules(given, "a reduction must be written as GLOB=REDUCTION")
+
+
+def sketches(given: Sequence[str] | None) -> Any:
+    """Return one number of columns, or a mapping from globs where any is written as GLOB=COLUMNS; None for none."""
+    found = _rules(given, "a sketch must be written as GLOB=COLUMNS") if given else None
+    if isinstance(found, dict):
+        return {pattern: _columns(rule) for pattern, rule in found.items()}
+    return None if found is None else _columns(found)
+
+
+def _columns(text: str) -> int | str | None:
+    """Return a number as it is meant; the library refuses any other text."""
+    return None if text == "none" else int(text) if text.isascii() and text.isdigit() else text
+
+
+def _rules(given: Sequence[str], form: str) -> Any:
+    """Return one rule, or a mapping from globs where any is written as GLOB=RULE."""
     if len(given) == 1 and "=" not in given[0]:
         return given[0]
     rules = {}
     for text in given:
         pattern, equals, rule = text.rpartition("=")
         if equals and not pattern:
-            raise ValueError(f"a reduction must be written as GLOB=REDUCTION, got {text!r}.")
+            raise ValueError(f"{form}, got {text!r}.")
         rules[pattern if equals else "**"] = rule
     # What holds for all layers comes last: the first match counts.
     return {pattern: rules[pattern] for pattern in sorted(rules, key=lambda pattern: pattern == "**")}

@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from homolog.activations import Activations
+from homolog.activations import MODULES, Activations
 from homolog.analysis import Check, Diagnosis, correspondence
 from homolog.analysis.diagnosis_groups import as_row
 from homolog.machine import optional
 from homolog.names import printable, quoted, shown
 from homolog.result_kinds import CONSISTENCY, MADE_BY, MODEL_MAP, MODEL_SIMILARITY, TRAJECTORY, kind_of
 from homolog.results import companion, measure_names, two_by_two, without_diagonal, written_probability
+from homolog.sketching import NOTE, Sketch, in_words, sketches_of
 from homolog.store.disk import write_whole
 from homolog.store.layout import Contents
 from homolog.store.reading import StoredRows
@@ -40,6 +41,9 @@ _SPOKEN = {
     "pass ids=": "pass --ids ",
     "ids= names": "--ids names",
     "resume=True": "--resume",
+    "without sketch=": "without --sketch",
+    "sketch= of homolog.extract": "--sketch of `homolog extract`",
+    "sketch=": "--sketch ",
     "max_examples": "--max-examples",
     "at_least": "--at-least",
     "at_most": "--at-most",
@@ -248,7 +252,7 @@ def print_check(found: Check) -> None:
 
 def print_activations(activations: Activations) -> None:
     """Print the layers of activations, and what is known of their rows."""
-    rows = [[name, str(array.shape[1]), str(array.dtype)] for name, array in activations.items()]
+    columns, rows = _layer_table(activations, activations.sketches)
     known = {
         "example ids": activations.example_ids,
         "positions in examples": activations.positions,
@@ -256,7 +260,17 @@ def print_activations(activations: Activations) -> None:
     }
     identities = ", ".join(what for what, values in known.items() if values is not None)
     about = {"rows": str(activations.n), "rows are identified by": identities or "nothing"} | activations.provenance
-    print_table(["layer", "features", "dtype"], rows, about=about)
+    print_table(columns, rows, about=about)
+
+
+def _layer_table(layers: Mapping[str, Any], sketches: Mapping[str, Sketch]) -> tuple[list[str], list[list[str]]]:
+    """Return the headings and the rows of layers; of sketched ones how many features they have, and what is kept."""
+    rows = []
+    for name, array in layers.items():
+        sketch = sketches.get(name)
+        width = array.shape[1] if sketch is None else sketch.width
+        rows.append([name, str(width), str(array.dtype), *([in_words(sketch)] if sketches else [])])
+    return ["layer", "features", "dtype", *(["kept as"] if sketches else [])], rows
 
 
 def print_layers_of_model(model: AdaptedModel) -> None:
@@ -269,11 +283,12 @@ def print_layers_of_model(model: AdaptedModel) -> None:
 
 def print_unfinished(path: Path, contents: Contents) -> None:
     """Print what a store holds whose extraction was not finished, and how it goes on."""
-    layers = [(name, StoredRows(path, name, key, contents.rows)) for name, key in contents.layers.items()]
-    rows = [[name, str(array.shape[1]), str(array.dtype)] for name, array in layers]
+    layers = {name: StoredRows(path, name, key, contents.rows) for name, key in contents.layers.items()}
+    columns, rows = _layer_table(layers, sketches_of(contents.provenance.get(NOTE, "{}")))
     safe = f"{contents.rows} rows are safe" if contents.rows else "no row is safe yet"
     about = {"state": f"unfinished: {safe}; the same `homolog extract` with --resume goes on from there"}
-    print_table(["layer", "features", "dtype"], rows, about=about | dict(contents.provenance))
+    told = {key: note for key, note in contents.provenance.items() if key not in (MODULES, NOTE)}
+    print_table(columns, rows, about=about | told)
 
 
 def print_made_of_similarities(result: xarray.Dataset) -> None:

@@ -33,6 +33,7 @@ from homolog.measures.evaluation import prepared
 from homolog.measures.record import Measure
 from homolog.operands.family import FUNCTION
 from homolog.rows import Rows
+from homolog.sketching import SketchedRows
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,8 @@ def _stays(plan: Plan, group: MeasureGroup, index: int) -> bool:
 
 def _array(plan: Plan, group: MeasureGroup, index: int) -> Any:
     layer = plan.layers[index]
+    if isinstance(layer.array, SketchedRows):
+        return layer.array.loaded()
     array = converted(layer.array, layer.title, shifted=group.ignores_offset)
     # A function of the caller's may know its own array library alone.
     return array if group.family is FUNCTION else to_numpy(array)

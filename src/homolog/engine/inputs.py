@@ -22,12 +22,13 @@ from homolog.names import layer_of, quoted, writable
 from homolog.pairing import check_pairing
 from homolog.results import FORMER
 from homolog.rows import Rows
+from homolog.sketching import kept_of
 
 Source = Any
 RESERVED = (
     "a",
     "b",
-    *(f"{what}_{side}" for what in ("model", "layer", "type", "shape", "features", "rank") for side in "ab"),
+    *(f"{what}_{side}" for what in ("model", "layer", "type", "shape", "features", "sketch", "rank") for side in "ab"),
 )
 """Names of the coordinates of a result."""
 COMPANIONS = tuple(f"_{kind}" for kind in ("reversed", *MEANINGS, *FORMER.values()))
@@ -112,8 +113,9 @@ def _check_layers(layers: Activations, side: str) -> None:
     first = next(iter(layers))
     for name, array in layers.items():
         same_library(layers[first], array, (layer_of(first, side), layer_of(name, side)))
-        if not isinstance(array, Rows):  # else it is checked when it is read
-            check_finite(array, layer_of(name, side))
+        kept = kept_of(array)
+        if not isinstance(kept, Rows):  # else it is checked when it is read
+            check_finite(kept, layer_of(name, side))
 
 
 def check_examples(models: Mapping[str, Activations], measures: Mapping[str, Measure]) -> None:

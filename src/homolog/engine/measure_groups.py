@@ -21,6 +21,7 @@ from homolog.measures.record import Measure
 from homolog.operands.family import Family, TogetherFamily
 from homolog.operands.gram_permutations import AT_ONCE, bytes_of_grams
 from homolog.rows import Rows
+from homolog.sketching import SketchedRows, kept_of
 from homolog.sparse import SparseRows
 
 FLOOR = 32 << 20
@@ -117,8 +118,10 @@ class Request:
         """What is asked in numbers."""
         family, n = self.family, self.arrays[0].shape[0]
         single = isinstance(family, TogetherFamily) and family.single(n) and not family.exact(**self.options)
-        items = [itemsize(array, single=single) for array in self.arrays]
-        found = Sizes.of(self.arrays, items, self.needed, self.memory)
+        kept = [kept_of(array) for array in self.arrays]
+        items = [itemsize(array, single=single) for array in kept]
+        sketches = tuple(i for i, array in enumerate(self.arrays) if isinstance(array, SketchedRows))
+        found = replace(Sizes.of(kept, items, self.needed, self.memory), sketches=sketches)
         if self.sparse:
             found = replace(found, widths=np.array(list(map(effective_width, self.arrays))), sparse=True)
         spread = self.executor is not None
@@ -128,6 +131,7 @@ class Request:
     def sparse(self) -> bool:
         """Whether sparse layers are prepared without their zeros; parts of the examples are taken of dense ones."""
         some = any(isinstance(array, SparseRows) for array in self.arrays)
+        some = some and not any(isinstance(array, SketchedRows) for array in self.arrays)
         dense = self.filled or self.companions.interval or self.executor is not None
         return some and not dense and self.family.takes_sparse(self.options)
 
@@ -239,7 +243,7 @@ class Request:
 
     def _batch(self) -> tuple[int | None, int]:
         """Return how many layers fit at a time; None, and what two take, where not even two do."""
-        widest = sorted(range(len(self.arrays)), key=lambda i: -self.arrays[i].shape[1])
+        widest = sorted(range(len(self.arrays)), key=lambda i: -effective_width(self.arrays[i]))
 
         def fits(count: int) -> bool:
             return self._of(widest[:count]).in_memory()[1].least <= self.allowed
@@ -292,7 +296,7 @@ class Request:
 
 def effective_width(array: Any) -> int:
     """Return the features of a layer, or how many would take the memory that a sparse one takes."""
-    return array.width if isinstance(array, SparseRows) else int(array.shape[1])
+    return array.width if isinstance(array, SparseRows) else int(kept_of(array).shape[1])
 
 
 def _to_load(arrays: Sequence[Any], sizes: Sequence[int]) -> int:

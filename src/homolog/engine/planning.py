@@ -12,6 +12,7 @@ import numpy as np
 
 from homolog.activations import UNKNOWN_MODULE, Activations, Module
 from homolog.conversion import check_labels
+from homolog.diagnostics import listed
 from homolog.engine.inputs import (
     Measures,
     Pairs,
@@ -30,9 +31,10 @@ from homolog.equal_layers import input_layers
 from homolog.inference.uncertainty import Requested
 from homolog.inference.units import units_of
 from homolog.machine import format_bytes, parse_bytes
-from homolog.markup import table, title
+from homolog.markup import paragraphs, table, title
 from homolog.measures.record import Measure
 from homolog.names import layer_of, printable, shown
+from homolog.sketching import Sketch, SketchedRows, kept_of, sketches_refused
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,16 @@ class Layer:
     """How errors call it."""
     made: Module = UNKNOWN_MODULE
     """What made it."""
+
+    @property
+    def sketch(self) -> Sketch | None:
+        """What makes the sketches that are kept of it; None of a layer that is kept as it is."""
+        return self.array.sketch if isinstance(self.array, SketchedRows) else None
+
+    @property
+    def kept(self) -> Any:
+        """What is kept of it: its features, or the columns of its sketches."""
+        return kept_of(self.array)
 
 
 @dataclass(frozen=True)
@@ -171,6 +183,15 @@ class Plan:
         models = ", ".join(f"{shown(name)} ({len(layers)} layers)" for name, layers in self.models.items())
         return f"{int(self.wanted.sum())} pairs of layers of {models}, n = {self.n}"
 
+    @property
+    def _sketched(self) -> list[str]:
+        """Which layers are kept as sketches, in words."""
+        by_columns: dict[int, list[str]] = {}
+        for layer in self.used_layers:
+            if layer.sketch is not None:
+                by_columns.setdefault(layer.sketch.columns, []).append(shown(layer.label))
+        return [f"kept as two sketches of {k} columns: {listed(labels)}" for k, labels in by_columns.items()]
+
     def __str__(self) -> str:
         lines = [self._subject]
         for preparation in self.preparations:
@@ -179,6 +200,7 @@ class Plan:
                 lines.append(
                     f"  prepared together: {', '.join(name for group in preparation for name in group.measures)}"
                 )
+        lines += [f"  {sentence}" for sentence in self._sketched]
         lines.append(f"in all {self.flops:.2g} floating-point operations, at most {format_bytes(self.bytes)} at a time")
         return printable("\n".join(lines), lines=True)
 
@@ -193,7 +215,7 @@ class Plan:
                 rows.append((names, group.family.name, group.how, ", ".join(others), *cost))
         rows.append(("in all", "", "", "", f"{self.flops:.2g}", f"{format_bytes(self.bytes)} at a time"))
         heads = ("measures", "family", "how the pairs meet", "prepared with", "operations", "memory")
-        return title(self._subject) + table(heads, {"": rows})
+        return title(self._subject) + table(heads, {"": rows}) + paragraphs(self._sketched)
 
 
 def rows_of_examples(models: Iterable[Activations]) -> np.ndarray | None:
@@ -237,5 +259,16 @@ def make_plan(
     if executor is not None:
         check_executor(executor, models)
     planned.asked.check(planned.n, resolved)
+    _check_sketched(planned)
     check_labels(planned.asked.groups, "groups", next(iter(models.values())), next(iter(models)))
     return planned
+
+
+def _check_sketched(planned: Plan) -> None:
+    """Refuse measures of layers of which only sketches are kept, but those that sketches tell."""
+    sketched = next((layer for layer in planned.used_layers if layer.sketch is not None), None)
+    if sketched is None:
+        return
+    for name, record in planned.measures.items():
+        if not record.family.takes_sketches(record.prepare_options):
+            raise ValueError(sketches_refused(sketched.title, name))

@@ -75,6 +75,9 @@ def _coordinates(plan: Plan, outcome: Outcome, dimensions: tuple[str, str]) -> d
         found[f"layer_{side}"] = (dimension, [layer.name for layer in layers])
         found |= module_coordinates(side, dimension, [layer.made for layer in layers])
         found[f"features_{side}"] = (dimension, np.array([layer.array.shape[1] for layer in layers], dtype=np.int32))
+        if any(layer.sketch for layer in plan.layers):
+            columns = [0 if layer.sketch is None else layer.sketch.columns for layer in layers]
+            found[f"sketch_{side}"] = (dimension, np.array(columns, dtype=np.int32))
         if outcome.ranks is not None:
             found[f"rank_{side}"] = (dimension, outcome.ranks[index])
     return found
@@ -106,6 +109,7 @@ def _attributes(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "warnings": _json([[c.category.__name__, c.message] for c in outcome.cautions]),
         **models,
         **_inputs(plan),
+        **_seeds(plan),
         **sinks_attribute([(titles_of[layer.model], layer.name, layer.made) for layer in plan.layers]),
     }
 
@@ -117,6 +121,15 @@ def _inputs(plan: Plan) -> dict[str, str]:
         if not counted:
             found.setdefault(dict(zip(plan.models, plan.titles, strict=False))[layer.model], []).append(layer.name)
     return {"input_layers": _json(found)} if found else {}
+
+
+def _seeds(plan: Plan) -> dict[str, str]:
+    """List the seeds of the sketches of each model; nothing for none."""
+    titles, found = dict(zip(plan.models, plan.titles, strict=False)), dict[str, set[int]]()
+    for layer in plan.layers:
+        if layer.sketch is not None:
+            found.setdefault(titles[layer.model], set()).add(layer.sketch.seed)
+    return {"sketch_seeds": _json({model: sorted(seeds) for model, seeds in found.items()})} if found else {}
 
 
 def sinks_attribute(layers: Sequence[tuple[str, str, Module]]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import check_finite, converted, is_array, loaded, namespace, on_disk, on_host
+from homolog.arrays import check_finite, converted, is_array, loaded, namespace, on_disk, on_host, to_numpy
 from homolog.blocks.budget import Form, IndexPair
 from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
@@ -30,9 +30,11 @@ from homolog.engine.measure_groups import MeasureGroup, PairBatch
 from homolog.engine.model_statistics import Statistics
 from homolog.engine.moment_pvalues import moment_pvalues
 from homolog.engine.planning import Layer, Plan
+from homolog.inference.intervals import with_sketching
 from homolog.measures.evaluation import (
     PairValues,
     examined,
+    less_sketching,
     null_levels_of_all,
     order_scores_of_all,
     values_of_all,
@@ -42,8 +44,10 @@ from homolog.measures.record import Measure
 from homolog.measures.registry import measure
 from homolog.operands.family import Family, ProductFamily, TogetherFamily
 from homolog.operands.representation import ArrayRepresentation, StoredRepresentation
+from homolog.operands.sketched_gram import sketched_gram
 from homolog.progress import progress_bar
 from homolog.rows import Rows
+from homolog.sketching import Sketch
 from homolog.sparse import SparseRows, made_dense
 
 Step = Callable[[float], Any]
@@ -93,18 +97,26 @@ class Outcome:
     def note_all(self, measures: Mapping[str, Measure], shared: Any, used: np.ndarray, needed: np.ndarray) -> None:
         """Evaluate the measures on what all pairs share, and put the values that are needed where they belong."""
         at, wanted = np.ix_(used, used), needed | needed.T
-        levels = null_levels_of_all(measures, shared)
-        for name, score in order_scores_of_all(measures, shared).items():
+        levels, without = null_levels_of_all(measures, shared), getattr(shared, "without_block", None)
+        # What lies among all orders of the examples is known of structures, not of estimates of them.
+        for name, score in order_scores_of_all(measures, shared).items() if without is None else ():
             kept = self.order_scores.setdefault(name, np.full_like(self.values[name], np.nan))
             kept[at] = np.where(wanted, score, kept[at])
         for name, values in zip(measures, values_of_all(measures, shared, needed.shape), strict=True):
+            if without is not None:
+                parts = to_numpy(measures[name].value(None, None, without))
+                values, error = less_sketching(values, parts)
+                beside = self.companions.setdefault(name, {})
+                errors = beside.setdefault("se_sketch", np.full_like(self.values[name], np.nan))
+                errors[at] = np.where(wanted, error, errors[at])
             self.values[name][at] = np.where(wanted, values, self.values[name][at])
             if name in levels and name in self.nulls:
                 self.nulls[name][at] = np.where(wanted, levels[name], self.nulls[name][at])
 
     def add_companions(self, added: Companions, *, grouped: bool) -> None:
         """Add companions; the formulas of null levels are for orders of all examples, not for those within groups."""
-        self.companions |= added.found
+        for name, kinds in added.found.items():
+            self.companions[name] = self.companions.get(name, {}) | kinds
         self.cautions += added.cautions
         self.over_models |= added.over_models
         if grouped:
@@ -128,6 +140,9 @@ class Outcome:
 
     def concluded(self, plan: Plan) -> Outcome:
         """Add what a reader should be told of the values."""
+        for name, kinds in self.companions.items():
+            if kinds.keys() >= {"se", "se_sketch"}:
+                kinds |= with_sketching(self.values[name], kinds, plan.asked.level, plan.measures[name].range)
         self.cautions = list(dict.fromkeys(self.cautions)) + self._undefined(plan) + self._null_levels(plan)
         self.nulls = {name: level for name, level in self.nulls.items() if not np.isnan(level).all()}
         return self
@@ -250,7 +265,7 @@ def _prepared(
     form, workers = lead.form, _workers(plan, lead, each)
     dtypes = [np.float32 if lead.items[place] == 4 else np.float64 for place in places]
     panels = form.alone or [None] * len(layers)
-    titled = [(_rows_of(layer), layer.title) for layer in layers]
+    titled = [(_rows_of(layer), layer.title, layer.sketch) for layer in layers]
     work = partial(_of_rows, family=lead.family, options=lead.options, cache=cache, keep=form.keep)
     stored = list(zip(titled, dtypes, panels, strict=True))
     # Layers whose own tiles are formed are prepared one after another, each by all threads.
@@ -260,13 +275,20 @@ def _prepared(
 
 
 def _rows_of(layer: Layer) -> Rows:
-    return exact_rows(on_disk(layer.array) or ArrayRows(layer.array, layer.title))
+    return exact_rows(on_disk(layer.kept) or ArrayRows(layer.kept, layer.title))
 
 
 def _of_rows(stored: Any, each: Any = map, *, family: Family, options: Any, cache: ArrayCache, keep: int) -> Any:
     """Return the operand of a layer whose rows are read."""
-    (rows, title), dtype, panels = stored
-    return family.prepare(StoredRepresentation(rows, title, dtype, cache, panels, keep, each), **options)
+    (rows, title, sketch), dtype, panels = stored
+    return _of_columns(
+        family.prepare(StoredRepresentation(rows, title, dtype, cache, panels, keep, each), **options), sketch
+    )
+
+
+def _of_columns(operand: Any, sketch: Sketch | None) -> Any:
+    """Return the operand of a layer of which what was prepared is all, or the columns of its sketches."""
+    return operand if sketch is None else sketched_gram(operand, sketch)
 
 
 def _of_array(groups: Sequence[MeasureGroup], n: int, step: Step, layer: Layer) -> list[Any]:
@@ -280,7 +302,7 @@ def _of_array(groups: Sequence[MeasureGroup], n: int, step: Step, layer: Layer) 
             else:
                 if x is None:
                     x = _representation(layer, host=family.host, single=family.single(n), shifted=shifted)
-                operands.append(group.family.prepare(x, **group.options))
+                operands.append(_of_columns(group.family.prepare(x, **group.options), layer.sketch))
             step(1)
     except Exception as error:
         error.add_note(f"while preparing {layer.title}")
@@ -290,8 +312,8 @@ def _of_array(groups: Sequence[MeasureGroup], n: int, step: Step, layer: Layer) 
 
 def _representation(layer: Layer, *, host: bool, single: bool, shifted: bool) -> ArrayRepresentation:
     """Return a layer in memory."""
-    array = loaded(layer.array)
-    if array is not layer.array:
+    array = loaded(layer.kept)
+    if array is not layer.kept:
         check_finite(array, layer.title)  # others were checked when they were given
     array = on_host(array) if host else array
     return ArrayRepresentation(converted(array, layer.title, single=single, shifted=shifted))

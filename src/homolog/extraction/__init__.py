@@ -39,6 +39,8 @@ def extract(
     axis: int | Mapping[str, int] | None = None,
     skip_first: int | Mapping[str, int] = 0,
     skip: Skip | Mapping[str, Skip] = None,
+    sketch: int | Mapping[str, int | None] | None = None,
+    rng: int = 0,
 ) -> Activations:
     """Run a model, or any function, on examples and keep what its layers put out.
 
@@ -107,12 +109,19 @@ def extract(
         which tokens they leave out: a function of the token ids → (examples, positions), true where one is left out, as
         `lambda ids: ids == tokenizer.bos_token_id`; or a mapping glob → function or None. A reduction of your own is given a
         mask in which the tokens of both are off.
+    sketch
+        keep two independent random projections of every layer of more than twice as many features, of so many columns each (a
+        multiple of 16; 512 is a good start), instead of its features: `compare` estimates linear HSIC and CKA from them, right on
+        average, and says how far they may be off. A mapping glob → columns says it for each layer, None keeps one as it is.
+        It comes after `reduce`.
+    rng
+        the seed of the sketches: the same seed gives the same projections, of a layer of the same name, everywhere.
 
     Returns
     -------
     Activations
-        NumPy arrays (n, p) in order of execution. A module that runs k times in one forward gives `name`, `name#2` … Rows carry
-        a digest of their input, so that comparing unpaired rows is an error.
+        NumPy arrays (n, p) in order of execution, or sketches of them. A module that runs k times in one forward gives `name`,
+        `name#2` … Rows carry a digest of their input, so that comparing unpaired rows is an error.
 
     Raises
     ------
@@ -159,5 +168,7 @@ def extract(
         axis=axis,
         skip_first=skip_first,
         skip=skip,
+        sketch=sketch,
+        rng=rng,
     )
     return run_extraction(model, data, options)

@@ -11,6 +11,7 @@ from homolog.activations import Module
 from homolog.extraction.reductions import LayerRows
 from homolog.extraction.tensors import numbers_of
 from homolog.position_norms import PositionNorms
+from homolog.sketching import Sketch
 
 
 class BatchOutput(NamedTuple):
@@ -26,6 +27,8 @@ class BatchOutput(NamedTuple):
     """Layer → what made it."""
     norms: dict[str, PositionNorms]
     """Layer of tokens → how long the vectors of this batch are."""
+    sketches: dict[str, Sketch]
+    """Layer → what makes the sketches whose columns stand for its features, where these are kept."""
 
 
 def identity_of(layers: Mapping[str, LayerRows], size: int, count: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -17,6 +17,7 @@ from homolog.extraction.sources import Source
 from homolog.machine import format_bytes
 from homolog.names import shown
 from homolog.position_norms import PositionNorms, sums_by_layer
+from homolog.sketching import Sketch, note_of
 
 
 class InMemory:
@@ -31,6 +32,7 @@ class InMemory:
         self._ids = ExampleIds(options, total)
         self._provenance = provenance_of(source, options)
         self._modules: dict[str, Module] = {}
+        self._sketches: dict[str, Sketch] = {}
         self._norms: dict[str, PositionNorms] = {}
         self._rows: dict[str, GrowingRows] = {}
         self._sizes: dict[str, int] = {}
@@ -52,7 +54,7 @@ class InMemory:
         """Keep the rows of a batch, and drop what is there of layers that it leaves out."""
         for name in set(self._rows) - set(output.features):
             del self._rows[name], self._sizes[name]
-        self._modules = self._modules or output.modules
+        self._modules, self._sketches = self._modules or output.modules, self._sketches or output.sketches
         self._norms = sums_by_layer(self._norms, output.norms)
         for name, features in output.features.items():
             if name in self._rows:
@@ -85,7 +87,8 @@ class InMemory:
         example = found.pop("example", None)
         arrays = {name: self._rows.pop(name).whole() for name in list(self._rows)}
         found["example_ids"] = found.get("example_ids", example)
-        return Activations(arrays, **found, provenance=self._provenance, modules=with_norms(self._modules, self._norms))
+        notes = self._provenance | note_of({name: self._sketches[name] for name in arrays if name in self._sketches})
+        return Activations(arrays, **found, provenance=notes, modules=with_norms(self._modules, self._norms))
 
     def _check_memory(self, examples: int) -> None:
         """Refuse to go on when all examples will not fit."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from homolog.arrays import described
 from homolog.extraction.layer_selection import rule_for
+from homolog.sketching import SKETCHES, Sketch, check_columns, check_seed
 
 DTYPES = ("float16", "float32", "float64")
 REDUCTIONS = ("flatten", "mean", "first", "last", "positions")
@@ -39,6 +40,10 @@ class Options:
     skip: Any = None
     ids: Callable[[Any], Any] | None = None
     """Gives the token ids of a batch of texts."""
+    sketch: Any = None
+    """Columns of each of the two sketches that are kept of a layer, by globs; None where it is kept as it is."""
+    rng: int = 0
+    """The seed of the sketches."""
     flat_channels_first: bool = False
     """Whether flattened maps whose channels are last have their features in the order of those whose channels are first."""
 
@@ -50,11 +55,13 @@ class Options:
                     f"reduce must be one of {', '.join(REDUCTIONS)}, a function f(output, mask), or a mapping glob → "
                     f"reduction, got {rule!r}."
                 )
-        for name in ("skip_first", "axis", "batch_size", "max_examples"):
+        for name in ("skip_first", "axis", "batch_size", "max_examples", "sketch"):
             object.__setattr__(self, name, _plain(getattr(self, name)))  # the dataclass is frozen
         _check_mask(self.mask)
         _check_axis(self.axis)
         self._check_skips()
+        _check_sketch(self.sketch)
+        object.__setattr__(self, "rng", check_seed(self.rng))
         if self.channels not in ("first", "last", None):
             raise ValueError(f"channels must be 'first' or 'last', got {self.channels!r}.")
         for name in ("batch_size", "max_examples"):
@@ -88,6 +95,11 @@ class Options:
     def with_channels(self, channels: str | None, *, flat_channels_first: bool = False) -> Options:
         """Return the same options where it is settled where maps have their channels."""
         return replace(self, channels=channels, flat_channels_first=flat_channels_first)
+
+    def sketch_of(self, layer: str, width: int) -> Sketch | None:
+        """Return what makes the sketches of a layer of so many features; None where it stays as it is."""
+        columns = rule_for(layer, self.sketch, None)
+        return None if columns is None or width <= SKETCHES * columns else Sketch(layer, width, columns, self.rng)
 
     def axis_of(self, layer: str) -> int | None:
         """Return where the caller says that the examples of a layer lie; None where nothing is said."""
@@ -125,3 +137,13 @@ def _check_axis(axis: Any) -> None:
             raise TypeError(
                 f"axis must be the number of the axis of the examples, or a mapping glob → number, got {described(rule)}."
             )
+
+
+def _check_sketch(sketch: Any) -> None:
+    if not isinstance(sketch, Mapping):
+        if sketch is not None:
+            check_columns(sketch)
+        return
+    for pattern, columns in sketch.items():
+        if columns is not None:
+            check_columns(columns, pattern)

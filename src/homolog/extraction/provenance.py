@@ -18,6 +18,11 @@ def provenance_of(source: Source, options: Options) -> dict[str, str]:
         **({} if options.channels is None else {"channels": options.channels}),
         **({} if not options.skip_first else {"skip_first": as_text(options.skip_first)}),
         **({} if options.skip is None else {"skip": as_text(options.skip)}),
+        **(
+            {}
+            if options.sketch is None
+            else {"sketch": f"{as_text(options.sketch)} columns in each of two, seed {options.rng}"}
+        ),
         **source.software,
     } | ({} if options.example_ids is None else {"example_ids": "given"})
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from homolog.activations import Module
 from homolog.extraction import reductions
 from homolog.extraction.axis_sizes import shape_of, shape_of_example, shapes_of, sizes_beside, sizes_of
@@ -26,6 +28,7 @@ from homolog.extraction.tensors import is_torch, loaded_torch
 from homolog.extraction.token_norms import norms_of_output
 from homolog.extraction.trial_examples import tried_examples
 from homolog.position_norms import PositionNorms, sums_by_layer
+from homolog.sketching import Projection, Sketch
 
 
 class Recorder:
@@ -52,6 +55,7 @@ class Recorder:
         """The last batch, if it held one example."""
         self._convert = convert or partial(stored_features, dtype=options.dtype)
         self._widths: dict[str, int] = {}
+        self._projections: dict[Sketch, Projection] = {}
         self._batch: Batch | None = None
         self._masks: Masks | None = None
         self._rows: dict[str, reductions.LayerRows] = {}
@@ -104,7 +108,18 @@ class Recorder:
         self.found.note_tokens(name, rows, self._masks.skipped)
         if rows.tokens is not None:
             self._norms[name] = norms_of_output(rows.tokens, self._masks.skipped)
+        rows = self._sketched(name, rows)
         self._rows[name] = rows._replace(features=self._convert(name, rows.features), tokens=None)
+
+    def _sketched(self, name: str, rows: reductions.LayerRows) -> reductions.LayerRows:
+        """Return rows of which only sketches are kept, if that was asked for, in the library and on the device of the layer."""
+        sketch = self.options.sketch_of(name, rows.width)
+        if sketch is None:
+            return rows
+        if sketch not in self._projections:
+            self._projections[sketch] = Projection(sketch)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told where it is compared
+            return rows._replace(features=self._projections[sketch].of(rows.features), sketch=sketch)
 
     def _wants(self, name: str) -> bool:
         """Say whether a layer is to be taken; one of which the batches before hold no rows is left out."""
@@ -180,23 +195,25 @@ class Recorder:
         features = {name: kept if len(example) == len(kept) else kept[: len(example)] for name, kept in taken.items()}
         self.n_batches += 1
         self.before = batch if batch.size == 1 else None
+        sketches = {name: sketch for name in taken if (sketch := self._rows[name].sketch) is not None}
         self._rows = {}
         self.norms = sums_by_layer(self.norms, self._norms)
         made = {name: self.modules[name] for name in features}
-        return BatchOutput(features, example, position, count, made, self._norms)
+        return BatchOutput(features, example, position, count, made, self._norms, sketches)
 
     def _check_first(self, batch: Batch) -> None:
         """Check what was asked for against the first batch, and take note of its sizes."""
         self.found.skipped |= self.calls.unused()
         reductions.check_patterns(self.options.reduce, [*self._rows, *self.found.skipped])
-        for rules in (self.options.mask, self.options.axis, self.options.skip_first, self.options.skip):
+        given = self.options
+        for rules in (given.mask, given.axis, given.skip_first, given.skip, given.sketch):
             reductions.check_patterns(rules, [*self._rows, *self.found.skipped, *self.selection.modules])
         self.found.check_tokens(self._rows)
         self.found.first = batch.size
         self.found.sizes_of_inputs = sizes_of(batch)
 
     def _check_width(self, name: str, rows: reductions.LayerRows, number: int) -> None:
-        first, width = self._widths.setdefault(name, int(rows.features.shape[1])), int(rows.features.shape[1])
+        first, width = self._widths.setdefault(name, rows.width), rows.width
         if width == first:
             return
         if not rows.stretches and not self.found.is_named(name):

@@ -26,6 +26,7 @@ from homolog.extraction.tensors import (
     is_torch,
     numbers_of,
 )
+from homolog.sketching import Sketch
 
 
 class Tokens(NamedTuple):
@@ -57,6 +58,13 @@ class LayerRows(NamedTuple):
     """What the rows were made of, where these are tokens."""
     skips: bool = False
     """Whether there are tokens, so that some can be left out."""
+    sketch: Sketch | None = None
+    """What makes the sketches whose columns stand for the features; None where these are the features."""
+
+    @property
+    def width(self) -> int:
+        """Features of the layer."""
+        return int(self.features.shape[1]) if self.sketch is None else self.sketch.width
 
 
 OVER_POSITIONS = ("mean", "first", "last", "positions")

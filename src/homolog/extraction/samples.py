@@ -43,8 +43,10 @@ def sample_of(rows: LayerRows, index: Sequence[int]) -> Sample:
     if not len(few):
         return Sample(kept, np.zeros(few.shape[1]), 0.0, dtype, on_host)
     with np.errstate(all="ignore"):
-        spread = few.max(0) - few.min(0)
-        return Sample(kept, np.maximum(spread, spread.max() / 100), float(np.abs(few).max()), dtype, on_host)
+        highest, lowest = few.max(0), few.min(0)
+        spread = highest - lowest
+        largest = float(np.maximum(highest.max(), -lowest.min()))
+        return Sample(kept, np.maximum(spread, spread.max() / 100), largest, dtype, on_host)
 
 
 def rows_at(rows: LayerRows, index: Sequence[int]) -> np.ndarray:

@@ -26,6 +26,7 @@ from homolog.files.selection import able_to_be_ids, layers_and_notes
 from homolog.files.text_tables import read_text
 from homolog.files.torch_files import read_torch
 from homolog.names import first_line, quoted, shortened, shown, writable
+from homolog.sketching import NOTE, note_of, noted_sketches
 from homolog.store import open_store, save_store
 from homolog.store.disk import check_file, check_path, check_target, recover, write_whole
 from homolog.store.layout import LOCK, SUFFIX
@@ -201,6 +202,9 @@ def _read(path: Path, key: str | None, ids: Callable[[Sequence[str]], str | None
             arrays, notes = layers_and_notes(contents, key, ids(able_to_be_ids(contents)), repr(str(path)))
         arrays = {name: widened(array) for name, array in arrays.items()}
         provenance = {"model": model} | _provenance(str(notes.get("provenance", "{}")))
+        if key is not None and NOTE in provenance:
+            sketches = noted_sketches(provenance.pop(NOTE), contents.entries)
+            provenance |= note_of({name: sketch for name, sketch in sketches.items() if name in arrays})
     except (ImportError, PermissionError, IsADirectoryError, HomologWarning):
         raise
     except Unknown as error:

@@ -137,6 +137,20 @@ def interval(record: Measure, level: float, part: Resampled, unbiased: Resampled
     return Interval(spread(part), low, high, dubious, missing)
 
 
+def with_sketching(
+    values: np.ndarray, companions: Mapping[str, np.ndarray], level: float, ends: tuple[float, float]
+) -> dict[str, np.ndarray]:
+    """Return errors and intervals over examples with those over random sketches: independent errors, whose squares add up."""
+    error = companions["se_sketch"]
+    reach = scipy.stats.norm.ppf((1 + level) / 2) * error
+    low, high = (np.hypot(values - companions[end], reach) for end in ("low", "high"))
+    return {
+        "se": np.hypot(companions["se"], error),
+        "low": np.clip(values - low, *ends),
+        "high": np.clip(values + high, *ends),
+    }
+
+
 def difference(
     record: Measure, level: float, plain: tuple[Resampled, Resampled], unbiased: tuple[Resampled, Resampled] | None
 ) -> Difference:

@@ -25,6 +25,7 @@ MEANINGS = {
     "p": "probability of a value at least as alike if the two layers were independent",
     "p_fwer": "the same for all pairs at once (familywise error rate): by the largest standardised value of each permutation",
     "p_fdr": "the same, adjusted for the share of false discoveries (false discovery rate, Benjamini-Hochberg)",
+    "se_sketch": "standard error over random sketches: how far the value may be off since only sketches of layers are known",
     "threshold": "how far chance reaches: the order statistic at 1 - alpha of the value and those under random permutations",
     "calibrated": "how far the value lies beyond the threshold: 0 where it does not, 1 for equal layers",
     "se": "standard error over examples",

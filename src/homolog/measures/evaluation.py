@@ -40,6 +40,7 @@ from homolog.machine import format_bytes, whole_memory
 from homolog.measures.record import Measure
 from homolog.operands.family import Family
 from homolog.operands.representation import ArrayRepresentation
+from homolog.sketching import SketchedRows
 from homolog.sparse import SparseRows
 
 SMALL = 1 << 28
@@ -114,6 +115,8 @@ def _operand(record: Measure, x: Any, name: str) -> Any:
 
 def prepared(record: Measure, x: Array) -> Any:
     """Return the operand of a representation in memory."""
+    if isinstance(x, SketchedRows):
+        return record.family.prepare(x, **record.prepare_options)
     return record.family.prepare(ArrayRepresentation(x), **record.prepare_options)
 
 
@@ -173,6 +176,19 @@ def values_of_all(measures: Measures, shared: Any, shape: tuple[int, int]) -> np
     """Return (measures, x, y) values, from what all pairs share."""
     values = [to_numpy(record.value(None, None, shared)) for record in measures.values()]
     return np.array([np.broadcast_to(value, shape) for value in values])
+
+
+def less_sketching(values: np.ndarray, without: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return values less the bias that they have from sketches, and their standard errors over sketches.
+
+    `without`, (blocks, …), are the values without each block of columns: the jackknife, with θ the value,
+
+        B·θ − (B − 1)·mean of θ₍₋ᵦ₎,        se² = (B − 1)/B · Σ (θ₍₋ᵦ₎ − their mean)².
+    """
+    count, mean = len(without), without.mean(axis=0)
+    error = np.sqrt((count - 1) / count * np.sum((without - mean) ** 2, axis=0))
+    exact = (without == without[:1]).all(axis=0)
+    return np.where(exact, values, count * values - (count - 1) * mean), np.where(exact, 0.0, error)
 
 
 def null_levels_of_all(measures: Measures, shared: Any) -> dict[str, np.ndarray]:

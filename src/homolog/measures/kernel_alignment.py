@@ -26,16 +26,16 @@ def dependence(shared: GramProducts, estimator: Estimator) -> Array:
     """HSIC of whatever kernel the structures have."""
     n = shared.n
     count = (n - 1) ** 2 if estimator == "biased" else n * (n - 3)
-    top = inner_product(n, shared.off_diagonal, shared.diagonals, shared.x.trace * shared.y.trace, estimator)
+    top = inner_product(n, shared.off_diagonal, shared.diagonals, shared.traces, estimator)
     return undefined_where(shared.x.constant | shared.y.constant, top / count * (shared.x.scale * shared.y.scale) ** 2)
 
 
 def alignment(shared: GramProducts, estimator: Estimator) -> Array:
     """CKA of whatever kernel the structures have."""
-    top = inner_product(shared.n, shared.off_diagonal, shared.diagonals, shared.x.trace * shared.y.trace, estimator)
+    top = inner_product(shared.n, shared.off_diagonal, shared.diagonals, shared.traces, estimator)
     # One division per norm: the product of two self-terms could leave the range of the dtype.
     value = top / norm(shared.x, shared.n, estimator) / norm(shared.y, shared.n, estimator)
-    if estimator == "biased":
+    if estimator == "biased" and shared.exact:
         value = at_most_one(value)
     return undefined_where(shared.x.constant | shared.y.constant, value)
 

@@ -58,6 +58,8 @@ class Family(ABC):
     """Whether operands retain a numerical `rank`."""
     sparse: ClassVar[Mapping[str, Any] | None] = None
     """With which options `prepare` takes sparse rows without their zeros; None where never."""
+    sketches: ClassVar[Mapping[str, Any] | None] = None
+    """With which options `prepare` takes layers of which sketches are kept; None where never."""
     blockwise: ClassVar[bool] = False
     """Whether it works on rows that are read block by block: `blocked(sizes, **options)` is then how."""
 
@@ -87,14 +89,23 @@ class Family(ABC):
     @final
     def takes_sparse(self, options: Mapping[str, Any]) -> bool:
         """Say whether `prepare` with these options takes sparse rows without their zeros."""
-        return self.sparse is not None and all(
-            options[name] is value or options[name] == value for name, value in self.sparse.items()
-        )
+        return _holds(self.sparse, options)
+
+    @final
+    def takes_sketches(self, options: Mapping[str, Any]) -> bool:
+        """Say whether `prepare` with these options takes layers of which sketches are kept."""
+        return _holds(self.sketches, options)
 
     @final
     def single(self, examples: int) -> bool:
         """Say whether float32 input of so many examples is prepared as it is."""
         return self.float32 == "as given" or (self.float32 == "all pairs" and examples >= MANY_EXAMPLES)
+
+
+def _holds(wanted: Mapping[str, Any] | None, options: Mapping[str, Any]) -> bool:
+    return wanted is not None and all(
+        options[name] is value or options[name] == value for name, value in wanted.items()
+    )
 
 
 class ProductFamily(Family):

@@ -32,7 +32,7 @@ def order_score(shared: GramProducts, estimator: Estimator) -> Array:
         weights[i][j] * first * second for i, first in enumerate(sides[0][:2]) for j, second in enumerate(sides[1][:2])
     ]
     variance = sum(terms)
-    traces = shared.x.trace * shared.y.trace
+    traces = shared.traces
     top = inner_product(n, shared.off_diagonal, shared.diagonals, traces, estimator)
     if estimator == "biased":
         top = top - traces / (n - 1)
@@ -47,12 +47,12 @@ def _own(side: GramSums, n: int, estimator: Estimator) -> tuple[Array, Array, Ar
     """Return Σ K_ii² and Σ K_ij² of what an order can change, and whether it is nothing but rounding."""
     whole = side.off_diagonal + side.diagonals
     if estimator == "debiased":
-        rest = inner_product(n, side.off_diagonal, side.diagonals, side.trace**2, "debiased")
+        rest = inner_product(n, side.off_diagonal, side.diagonals, side.squared_trace, "debiased")
         diagonals = 0.0 * rest
     else:
         # Where features outnumber examples nearly all lies on the diagonal and is the same for all: it is taken off by itself.
-        diagonals = side.diagonals - side.trace**2 / n
-        rest = side.off_diagonal + diagonals - side.trace**2 / (n * (n - 1))
+        diagonals = side.diagonals - side.squared_trace / n
+        rest = side.off_diagonal + diagonals - side.squared_trace / (n * (n - 1))
     return diagonals, rest, rest <= n * side.epsilon * whole
 
 

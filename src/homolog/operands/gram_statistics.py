@@ -10,8 +10,9 @@ and the biased and the debiased estimators share one operand and one inner produ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
@@ -20,7 +21,7 @@ from homolog.arrays import Array, namespace, precise, scalar, to_numpy
 from homolog.blocks.budget import Cost, Form, Sizes, TooLittleError, WholeError, blocked, panels_for, rounds, tiles_for
 from homolog.blocks.products import PIECE, Step, Structure, cross_products, stacked_products, tile_products
 from homolog.blocks.workers import Workers
-from homolog.diagnostics import Caution, missing_inputs, nothing_left, without_width
+from homolog.diagnostics import Caution, missing_inputs, nothing_left, only_noise, without_width
 from homolog.linalg import squared_norm
 from homolog.machine import format_bytes
 from homolog.operands.condensed import ROWS as CONDENSED_ROWS
@@ -28,9 +29,20 @@ from homolog.operands.family import Invariances, Pairs, TogetherFamily
 from homolog.operands.gram import exact, gram_of
 from homolog.operands.gram_permutations import permuted_inner_products
 from homolog.operands.leave_one_out import inner_without_each, trace_without_each
-from homolog.operands.representation import Representation
+from homolog.operands.representation import ArrayRepresentation, Representation
+from homolog.operands.sketched_gram import (
+    Halves,
+    SketchedGram,
+    any_sketched,
+    block_squares,
+    blocks_of,
+    halves_of,
+    products_of_blocks,
+    sketched_gram,
+)
 from homolog.operands.sparse_gram import SparseGram, sparse_gram
 from homolog.operands.structures import CondensedGram, Gram, RadialGram, products
+from homolog.sketching import BLOCKS, SketchedRows
 from homolog.sparse import SparseRows
 
 Estimator = Annotated[Literal["biased", "debiased"], '"biased" or "debiased" (n >= 4).']
@@ -44,6 +56,8 @@ class GramSums(NamedTuple):
     diagonals: Array
     """k·k."""
     trace: Array
+    squared_trace: Array
+    """(tr K)²."""
     scale: Array
     constant: Array
     epsilon: Array | float
@@ -58,30 +72,44 @@ class GramProducts(NamedTuple):
     """Off-diagonal part of ⟨K, L⟩."""
     diagonals: Array
     """k·l."""
+    traces: Array
+    """tr K · tr L."""
     x: GramSums
     y: GramSums
+    exact: bool = True
+    """Whether these are the statistics themselves, not estimates from sketches."""
+    without_block: GramProducts | None = None
+    """Of sketches the same without each block of columns, as a first axis."""
 
     @property
     def T(self) -> GramProducts:
         """The same of (y, x), of one pair."""
-        return self._replace(x=self.y, y=self.x)
+        without = None if self.without_block is None else self.without_block.T
+        return self._replace(x=self.y, y=self.x, without_block=without)
 
     @classmethod
-    def of_all(cls, n: int, inner: np.ndarray, diagonals: np.ndarray, sums: Sequence[GramSums]) -> GramProducts:
-        """Return what all pairs of layers share; of `sums` all but the inner products count."""
-        trace, scale, constant, epsilon = (np.array([to_numpy(own[k]) for own in sums]) for k in (2, 3, 4, 5))
-        own = GramSums(np.diag(inner), np.diag(diagonals), trace, scale, constant, epsilon)
-        return cls(n, inner, diagonals, _along(own, (-1, 1)), _along(own, (1, -1)))
+    def of_all(cls, n: int, products: Iterable[np.ndarray], sums: Sequence[GramSums]) -> GramProducts:
+        """Return what all pairs share: off-diagonal parts of ⟨K, L⟩, k·l, and tr K · tr L where it is not their product.
+
+        Of `sums` all but the inner products count.
+        """
+        trace, scale, constant, epsilon = (np.array([to_numpy(own[k]) for own in sums]) for k in (2, 4, 5, 6))
+        inner, diagonals, traces = (*products, np.outer(trace, trace))[:3]
+        own = [np.diagonal(part, axis1=-2, axis2=-1) for part in (inner, diagonals, traces)]
+        sides = GramSums(own[0], own[1], trace, own[2], scale, constant, epsilon)
+        return cls(n, inner, diagonals, traces, _along(sides, 0), _along(sides, 1))
 
 
-def _along(own: GramSums, shape: tuple[int, int]) -> GramSums:
-    return GramSums(*(np.reshape(field, shape) for field in own))
+def _along(own: GramSums, side: int) -> GramSums:
+    """Return fields over (…, layers) as those of the rows of pairs, or of their columns."""
+    at = (..., slice(None), None) if side == 0 else (..., None, slice(None))
+    return GramSums(*(np.asarray(field)[at] for field in own))
 
 
 def sums(x: Gram, inner: Array, diagonals: Array) -> GramSums:
     """Return what the estimators need of one representation."""
     trace = namespace(x.diagonal).sum(x.diagonal)
-    return GramSums(inner, diagonals, trace, precise(x.scale), x.constant, x.epsilon)
+    return GramSums(inner, diagonals, trace, trace**2, precise(x.scale), x.constant, x.epsilon)
 
 
 def inner_product(n: int, off_diagonal: Array, diagonals: Array, traces: Array, estimator: Estimator) -> Array:
@@ -94,9 +122,10 @@ def inner_product(n: int, off_diagonal: Array, diagonals: Array, traces: Array, 
 def norm(own: GramSums, n: int, estimator: Estimator) -> Array:
     """Norm that CKA divides by: square root of the estimator's self-term."""
     xp = namespace(own.off_diagonal)
-    squared = inner_product(n, own.off_diagonal, own.diagonals, own.trace**2, estimator)
+    squared = inner_product(n, own.off_diagonal, own.diagonals, own.squared_trace, estimator)
     # U-centring can leave nothing but rounding, for instance of one example that differs from all others.
-    vanishes = squared <= n * own.epsilon * (own.off_diagonal + own.diagonals)
+    # An estimate from sketches may even be negative.
+    vanishes = squared <= n * own.epsilon * xp.abs(own.off_diagonal + own.diagonals)
     return xp.sqrt(xp.where(vanishes, xp.full_like(squared, float("nan")), squared))
 
 
@@ -111,15 +140,22 @@ class StructureFamily(TogetherFamily):
     float32 = "all pairs"
     blockwise = True
     sparse: ClassVar = {"kernel": "linear"}
+    sketches: ClassVar = {"kernel": "linear"}
 
-    def prepare(self, x: Representation | SparseRows, **options: Any) -> Gram:
-        """Return the centred structure of a representation, or the linear one of sparse rows."""
+    def prepare(self, x: Representation | SparseRows | SketchedRows, **options: Any) -> Gram:
+        """Return the centred structure of a representation, or the linear one of sparse rows or of sketches."""
+        if isinstance(x, SketchedRows):
+            linear: Any = gram_of(ArrayRepresentation(x.columns), **options)
+            return sketched_gram(linear, x.sketch)
         return sparse_gram(x) if isinstance(x, SparseRows) else gram_of(x, **options)
 
     def meet(self, x: Gram, y: Gram) -> GramProducts:
         """Return all statistics of one pair."""
+        if any_sketched((x, y)):
+            return met_sketches(x, y)
         cross = x.own if y is x else products(x, y)
-        return GramProducts(x.n, *cross, sums(x, *x.own), sums(y, *y.own))
+        own = sums(x, *x.own), sums(y, *y.own)
+        return GramProducts(x.n, *cross, own[0].trace * own[1].trace, *own)
 
     def exact(self, **options: Any) -> bool:
         """Say whether a kernel is formed in float64 whatever is given."""
@@ -131,7 +167,8 @@ class StructureFamily(TogetherFamily):
             [label for label, x in operands.items() if x.left == why] for why in ("explained", "no width")
         )
         missing = missing_inputs([label for label, x in operands.items() if x.lacks_inputs])
-        return nothing_left(explained) + without_width(no_width) + missing
+        noisy = {label: x.sketch.columns for label, x in operands.items() if isinstance(x, SketchedGram) and x.is_noise}
+        return nothing_left(explained) + without_width(no_width) + missing + only_noise(noisy)
 
     def cost(self, sizes: Sizes, *, kernel: Any = "linear", **_: Any) -> Cost:
         """Return what operands take, and pairs that meet one by one."""
@@ -206,6 +243,8 @@ class StructureFamily(TogetherFamily):
         self, operands: Sequence[Gram], needed: np.ndarray, form: Form, workers: Workers, step: Step
     ) -> GramProducts:
         """Return the statistics of all pairs at once, as NumPy arrays over (layers, layers)."""
+        if any_sketched(operands):
+            return _with_sketches(operands, needed, form, workers, step)
         diagonals = np.stack([to_numpy(x.diagonal) for x in operands])
         if isinstance(operands[0], RadialGram):
             inner, diagonals = _radial_products(operands, form, workers, step)
@@ -216,26 +255,38 @@ class StructureFamily(TogetherFamily):
         own = [
             sums(x, x.diagonal, x.diagonal)._replace(trace=k.sum()) for x, k in zip(operands, diagonals, strict=True)
         ]
-        return GramProducts.of_all(operands[0].n, inner, diagonals @ diagonals.T, own)
+        return GramProducts.of_all(operands[0].n, (inner, diagonals @ diagonals.T), own)
 
     def permuted(
         self, xs: Sequence[Gram], ys: Sequence[Gram], needed: np.ndarray, memory: int
     ) -> Callable[[np.ndarray], GramProducts]:
         """Return order → the statistics of all pairs with the examples of y in this order, over (x, y)."""
-        inner = permuted_inner_products(xs, ys, needed, memory)
-        first, second = (np.stack([to_numpy(x.diagonal) for x in part]) for part in (xs, ys))
+        halves = Halves.of(xs, ys)
+        inner = permuted_inner_products(halves.xs, halves.ys, halves.apart(needed), memory)
+        first, second = (np.stack([to_numpy(x.diagonal) for x in part]) for part in (halves.xs, halves.ys))
         rows, columns = (
-            _along(GramSums(*(np.array([to_numpy(sums(x, *x.own)[k]) for x in part]) for k in range(6))), shape)
-            for part, shape in ((xs, (-1, 1)), (ys, (1, -1)))
+            _along(
+                GramSums(*(np.array([to_numpy(x) for x in field]) for field in zip(*map(_own, part), strict=True))),
+                side,
+            )
+            for part, side in ((xs, 0), (ys, 1))
         )
-        n = xs[0].n
-        return lambda order: GramProducts(n, inner(order), first @ second[:, order].T, rows, columns)
+        n, traces = xs[0].n, halves.together(np.outer(first.sum(axis=1), second.sum(axis=1)))
+        return lambda order: GramProducts(
+            n, halves.together(inner(order)), halves.together(first @ second[:, order].T), traces, rows, columns
+        )
+
+
+def _own(x: Gram) -> GramSums:
+    """Return what the estimators need of one operand by itself."""
+    return met_sketches(x, x).x if any_sketched((x,)) else sums(x, *x.own)
 
 
 def cheapest_tiled(sizes: Sizes) -> tuple[int, ...]:
     """Return which linear structures are formed tile by tile: those wider than there are examples, and those it pays for."""
     order = np.argsort(-sizes.widths, kind="stable")
-    fewest = int(np.sum(sizes.widths > sizes.n))
+    order = order[~sizes.sketched[order]]  # of sketches the products of single blocks are needed
+    fewest = int(np.sum(sizes.widths[order] > sizes.n))
     best = min(range(fewest, len(order) + 1), key=lambda k: _flops(sizes, order[:k]))
     return tuple(sorted(int(i) for i in order[:best]))
 
@@ -301,6 +352,64 @@ def _linear_products(
     return inner
 
 
+def _with_sketches(grams: Sequence[Any], needed: np.ndarray, form: Form, workers: Workers, step: Step) -> GramProducts:
+    """Return what all pairs share where some are of sketches: by products of features, but for those that are tiled."""
+    count, tiled, plain = len(grams), list(form.tiled), np.stack([to_numpy(x.diagonal) for x in grams])
+    found = np.full((3, 1 + BLOCKS, count, count), np.nan)
+    if tiled:
+        some = _linear_products(
+            [grams[i] for i in tiled],
+            plain[tiled],
+            np.zeros((len(tiled),) * 2, dtype=bool),
+            form.all_tiled(),
+            workers,
+            step,
+        )
+        traces = plain[tiled].sum(axis=1)
+        known = np.stack([some, plain[tiled] @ plain[tiled].T, np.outer(traces, traces)])
+        found[np.ix_(range(3), range(1 + BLOCKS), tiled, tiled)] = known[:, None]
+    for i, x in enumerate(grams):
+        if isinstance(x, SketchedGram):
+            found[:, :, i, i] = products_of_blocks(x, x, x.own_squares)
+    left = np.triu(needed | needed.T | np.eye(count, dtype=bool)) & np.isnan(found[0, 0])
+    pairs = [(int(i), int(j)) for i, j in zip(*np.nonzero(left), strict=True)]
+    squares = partial(_squares, counts=[blocks_of(x) for x in grams])
+    for (i, j), blocks in cross_products([x.features for x in grams], _itself, pairs, form.rounds, workers, squares):
+        found[:, :, i, j] = found[:, :, j, i] = products_of_blocks(grams[i], grams[j], blocks)
+        step(0.0 if tiled else 1 / len(pairs))
+    own = [sums(x, x.diagonal, x.diagonal) for x in grams]
+    n = grams[0].n
+    whole, without = (GramProducts.of_all(n, part, own) for part in (found[:, 0], found[:, 1:]))
+    return whole._replace(exact=False, without_block=without._replace(exact=False))
+
+
+def _squares(pair: tuple[int, int], x: Any, y: Any, product: Array, *, counts: Sequence[int]) -> np.ndarray:
+    return block_squares(product, counts[pair[0]], counts[pair[1]])
+
+
+def met_sketches(x: Gram, y: Gram) -> GramProducts:
+    """Return the statistics of one pair of which at least one is of sketches."""
+
+    def met(one: Any, other: Any) -> np.ndarray:
+        if one is other and isinstance(one, SketchedGram):
+            return products_of_blocks(one, one, one.own_squares)
+        if not any_sketched((one, other)):
+            trace = np.sum(to_numpy(one.diagonal)) * np.sum(to_numpy(other.diagonal))
+            return np.tile(np.array([*map(scalar, products(one, other)), trace])[:, None], 1 + BLOCKS)
+        squares = block_squares(one.features.T @ other.features, blocks_of(one), blocks_of(other))
+        return products_of_blocks(one, other, squares)
+
+    cross, own = met(x, y), [met(x, x), met(y, y)]
+    sides = [sums(side, *each[:2])._replace(squared_trace=each[2]) for side, each in zip((x, y), own, strict=True)]
+
+    def at(where: Any) -> GramProducts:
+        return GramProducts(
+            x.n, *cross[:, where], *(GramSums(a[where], b[where], t, q[where], *rest) for a, b, t, q, *rest in sides)
+        )
+
+    return at(0)._replace(exact=False, without_block=at(slice(1, None))._replace(exact=False))
+
+
 def _tiles_of(gram: Gram) -> Any:
     """Return what forms tiles of a structure; None where they are products of rows."""
     return gram if isinstance(gram, SparseGram) else None
@@ -333,14 +442,28 @@ def _radial_products(grams: Sequence[Any], form: Form, workers: Workers, step: S
 
 def sums_without_each(x: Gram) -> GramSums:
     """Return what the estimators need of one representation without each example, as fields over the examples left out."""
-    trace = trace_without_each(x)
-    return GramSums(*inner_without_each(x, x), trace, to_numpy(x.scale), to_numpy(x.constant), x.epsilon)
+    inner, diagonals, traces = _products_without_each(x, x)
+    trace = np.mean([trace_without_each(half) for half in halves_of(x)], axis=0)
+    return GramSums(inner, diagonals, trace, traces, to_numpy(x.scale), to_numpy(x.constant), x.epsilon)
 
 
 def without_each(x: Gram, y: Gram, sides: tuple[GramSums, GramSums] | None = None) -> GramProducts:
     """Return the statistics without each example, as fields over the examples left out; `sides` where they are known."""
     own = (sums_without_each(x), sums_without_each(y)) if sides is None else sides
-    return GramProducts(x.n - 1, *inner_without_each(x, y), *own)
+    inner, diagonals, traces = _products_without_each(x, y)
+    return GramProducts(x.n - 1, inner, diagonals, traces, *own)
+
+
+def _products_without_each(x: Gram, y: Gram) -> np.ndarray:
+    """Return (3, n) the off-diagonal part of ⟨K, L⟩, k·l and tr K · tr L without each example."""
+    halves = Halves.of([x], [y])
+    found = np.zeros((x.n, 3, len(halves.xs), len(halves.ys)))
+    for i, one in enumerate(halves.xs):
+        for j, other in enumerate(halves.ys):
+            if halves.weights[i, j] > 0:
+                traces = trace_without_each(one) * trace_without_each(other)
+                found[:, :, i, j] = np.stack([*inner_without_each(one, other), traces], axis=1)
+    return halves.together(found)[:, :, 0, 0].T
 
 
 STRUCTURE = StructureFamily()

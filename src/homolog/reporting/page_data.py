@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from homolog.analysis import Finding, layer_identification
+from homolog.analysis.sketched_layers import sketch_notes
 from homolog.analysis.summarising import in_python, summarised
 from homolog.analysis.summary_cautions import Step
 from homolog.analysis.summary_views import views
@@ -166,6 +167,7 @@ def _origins(result: xarray.Dataset, many: bool) -> Iterator[tuple[str, str]]:
             yield "p-values", f"{method} ({', '.join(names)})"
     if "interval" in result.attrs:
         yield "intervals", f"{float(result.attrs['level']):.0%}, by {result.attrs['interval']} over examples"
+    yield from sketch_notes(result)
     made: Mapping[str, Mapping[str, str]]
     if many:
         made = json.loads(result.attrs["models"])

@@ -14,6 +14,7 @@ from homolog.engine.inputs import Measures, Pairs
 from homolog.engine.planning import Plan, make_plan
 from homolog.names import layer_of
 from homolog.rows import Rows
+from homolog.sketching import refuse_sketches
 
 Batch = Any
 """One batch of one model: an array (n, p), or a mapping of layer names to arrays."""
@@ -83,6 +84,8 @@ class ComparedLayers:
         if (b is None) != self.same:
             raise ValueError("every batch must have b, or none: some had it and some had not.")
         given = [_layers(a, "a"), {} if b is None else _layers(b, "b")]
+        for side in given:
+            refuse_sketches(side, "the statistics of a batch")
         for model, now, known in zip("ab", given, self.sides, strict=True):
             widths = {name: int(x.shape[1]) for name, x in now.items()}
             if widths != known:

@@ -126,8 +126,8 @@ def _structures(layers: list[SummedRepresentation], needed: np.ndarray) -> GramP
     found = np.full((2, len(layers), len(layers)), np.nan)
     for i, j in unordered(needed | np.eye(len(layers), dtype=bool)):
         found[:, i, j] = found[:, j, i] = layers[i].products(layers[j])
-    sums = [GramSums(0.0, 0.0, x.trace, np.asarray(x.centred.scale), x.constant, EPSILON) for x in layers]
-    return GramProducts.of_all(layers[0].n, found[0], found[1], sums)
+    sums = [GramSums(0.0, 0.0, x.trace, 0.0, np.asarray(x.centred.scale), x.constant, EPSILON) for x in layers]
+    return GramProducts.of_all(layers[0].n, found, sums)
 
 
 def _by_family(measures: Mapping[str, Measure]) -> list[dict[str, Measure]]:

@@ -20,6 +20,7 @@ from homolog.arrays import to_numpy
 from homolog.machine import optional
 from homolog.names import check_text, quoted, shown
 from homolog.rows import READ_AT_ONCE, Rows
+from homolog.sketching import kept_of
 from homolog.store.disk import locked, put_in_place, recover, room_for, temporary_path
 from homolog.store.layout import (
     IDENTITIES,
@@ -356,12 +357,13 @@ def _copy(layers: Activations, writer: Writer) -> None:
     identities = {name: getattr(layers, name, None) for name in IDENTITIES}
     kept = {name: ids for name, ids in identities.items() if ids is not None}
     kinds: dict[str, Any] = {name: IDENTITIES[name] or id_dtype(ids) for name, ids in kept.items()}
-    shapes = {name: (int(array.shape[1]), _stored_dtype(array)) for name, array in layers.items()}
+    arrays = {name: kept_of(array) for name, array in layers.items()}
+    shapes = {name: (int(array.shape[1]), _stored_dtype(array)) for name, array in arrays.items()}
     writer.start(shapes, kinds, layers.notes)
     step = max(1, READ_AT_ONCE // max(width * dtype.itemsize for width, dtype in shapes.values()))
     for start in range(0, layers.n, step):
         part = slice(start, min(start + step, layers.n))
-        block = {name: to_numpy(array[part]).astype(shapes[name][1], copy=False) for name, array in layers.items()}
+        block = {name: to_numpy(array[part]).astype(shapes[name][1], copy=False) for name, array in arrays.items()}
         writer.append(block, {name: as_stored(ids[part], kinds[name]) for name, ids in kept.items()})
     writer.finish()
 

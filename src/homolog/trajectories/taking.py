@@ -32,7 +32,7 @@ from homolog.rows import Rows
 from homolog.store.disk import room_for
 from homolog.trajectories.rounded_weights import rounded_digests
 
-_NOT_HERE = ("model", "data", "out", "resume", "progress", "memory")
+_NOT_HERE = ("model", "data", "out", "resume", "progress", "memory", "sketch", "rng")
 """What `extract` takes and a trajectory decides itself."""
 GIVEN = "activations "
 """What the digest of activations begins with, of which nobody knows the weights."""

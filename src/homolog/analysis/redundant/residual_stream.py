@@ -17,6 +17,7 @@ from homolog.diagnostics import Caution, LeftOutWarning, listed
 from homolog.engine.inputs import models_of
 from homolog.names import quoted, shown
 from homolog.rows import Rows, RowsOfOthers
+from homolog.sketching import refuse_sketches
 
 HOW = (
     "choose the input of the first block and the outputs of all blocks by blocks=, such as "
@@ -95,6 +96,7 @@ def stream_of(activations: Any, blocks: str | Sequence[str] | None) -> Stream:
             f"redundancy is asked of one model, got {len(models)} ({listed(models)}): call it once for each of them."
         )
     (layers,) = models.values()
+    refuse_sketches(layers, "redundancy")
     chosen, notes = _ordered(layers, blocks)
     _check_apart(chosen)
     kept, cautions = _of_equal_width(layers, chosen, blocks is None)

@@ -1,0 +1,330 @@
+"""Sketches of wide layers: two independent random projections, whose inner products are those of the layer on average.
+
+A layer x (n, p) is kept as x S₁ and x S₂, (n, k) each, with E[S Sᵀ] = I and S₁ independent of S₂. Then
+
+    E[x S₁ S₁ᵀ xᵀ] = x xᵀ = K,        E⟨x S₁ S₁ᵀ xᵀ, x S₂ S₂ᵀ xᵀ⟩ = ⟨K, K⟩,
+
+while the product of a sketch with itself is too large. `operands.sketched_gram` takes products of unlike sketches only.
+
+Every feature has `BLOCKS` numbers that are not 0 in each S: the features are divided at random into k / BLOCKS groups, and each
+group is projected on BLOCKS columns of random signs, ±1/√BLOCKS. The blocks of columns are independent of each other and alike in
+distribution, so that leaving out each of them in turn says how far a value may be off. Nothing of size p · k is held.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from homolog.arrays import Array, from_numpy, is_numpy, namespace, to_numpy, working_dtype
+from homolog.names import quoted, shown
+from homolog.rows import Rows
+
+BLOCKS = 16
+"""Blocks of columns of each sketch, and numbers in each row of S that are not 0."""
+SKETCHES = 2
+ENOUGH_RUNS = 1 << 12
+"""So many runs of features are divided at random, where there are as many; single features where there are fewer."""
+LONGEST_RUN = 32
+"""Features that may stay together, so that they are moved together."""
+FEATURES_AT_ONCE, ROWS_AT_ONCE = 1 << 14, 64
+"""What is moved at a time: so little that it stays near the processor, with the signs of the features as floats."""
+NOTE = "sketches of the layers"
+"""Key under which files keep what makes the sketches of each layer, beside its provenance."""
+
+
+class Sketch(NamedTuple):
+    """What makes the two projections of a layer, the same on every machine."""
+
+    layer: str
+    """The name that the layer had when it was extracted."""
+    width: int
+    """Its features."""
+    columns: int
+    """Columns of each of the two sketches, k."""
+    seed: int
+
+    @property
+    def key(self) -> int:
+        """128 bits of which the random numbers are made: layers of other names, widths, columns or seeds have other ones."""
+        text = json.dumps([self.layer, self.width, self.columns, self.seed])
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
+
+    @property
+    def text(self) -> str:
+        """The same as files keep it."""
+        return json.dumps(self._asdict(), ensure_ascii=False)
+
+    @classmethod
+    def read(cls, text: str) -> Sketch:
+        """Return the sketch that a file speaks of."""
+        try:
+            sketch = cls(**json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            sketch = None
+        kinds = (str, int, int, int)
+        if sketch is None or any(type(value) is not kind for value, kind in zip(sketch, kinds, strict=True)):
+            raise ValueError(f"a sketch must say its layer, width, columns and seed, got {shown(text)}.")
+        if sketch.columns < BLOCKS or sketch.columns % BLOCKS or sketch.width < 1 or sketch.seed < 0:
+            raise ValueError(f"a sketch must have columns in multiples of {BLOCKS}, got {shown(text)}.")
+        return sketch
+
+
+class Projection:
+    """The two projections of one sketch, as the indices and signs that they consist of."""
+
+    def __init__(self, sketch: Sketch) -> None:
+        self.sketch = sketch
+        self.groups = sketch.columns // BLOCKS
+        self.run = _run_of(sketch.width)
+        self.runs = sketch.width // self.run
+        bits = np.random.Philox(key=sketch.key)
+        shuffled = np.argsort(bits.random_raw(self.runs), kind="stable")
+        each = -(-self.runs // self.groups)
+        # Runs in random order are dealt out to the groups in turn; the last ones are filled up by runs that do not count.
+        order = np.zeros(each * self.groups, dtype=np.int64)
+        order[: self.runs] = shuffled
+        self.order = np.ascontiguousarray(order.reshape(each, self.groups).T)
+        """(groups, runs of a group)"""
+        signs = _signs(bits, sketch.width)
+        counted = self.runs > np.arange(each * self.groups).reshape(each, self.groups).T
+        by_run = signs[: self.runs * self.run].reshape(self.runs, -1)[self.order] * counted[:, :, None].astype(np.int8)
+        self.signs = np.ascontiguousarray(by_run.reshape(self.groups, -1, SKETCHES * BLOCKS))
+        """(groups, features of a group, 2 · BLOCKS), 0 where a group is filled up."""
+        self.rest = _of_rest(signs[self.runs * self.run :], self.groups)
+        """(features that make no run, 2k): what is left at the end."""
+        self._moved: dict[Any, tuple[Array, Array, Array]] = {}
+
+    def of(self, x: Array) -> Array:
+        """Return both sketches (n, 2k) of features (n, p), in the dtype of x, of at least 32 bits."""
+        xp = namespace(x)
+        if str(x.dtype).rpartition(".")[2] not in ("float32", "float64"):
+            # Integers of more than 16 bits have more digits than float32.
+            long = xp.isdtype(x.dtype, "integral") and xp.iinfo(x.dtype).bits > 16
+            x = xp.astype(x, working_dtype(x) if long else xp.float32)
+        _, _, rest = self._beside(x)
+        parts = [self._of_runs(x[first : first + ROWS_AT_ONCE, :]) for first in range(0, x.shape[0], ROWS_AT_ONCE)]
+        found = xp.concat(parts, axis=0)
+        if rest.shape[0]:
+            found = found + x[:, self.runs * self.run :] @ xp.astype(rest, x.dtype)
+        return found / float(BLOCKS) ** 0.5
+
+    def _of_runs(self, x: Array) -> Array:
+        """Return what the features that are in runs add: several groups at a time, or a part of one."""
+        xp, n = namespace(x), x.shape[0]
+        order, signs, _ = self._beside(x)
+        runs = xp.reshape(x[:, : self.runs * self.run], (n, self.runs, self.run))
+        each, some = order.shape[1], max(1, FEATURES_AT_ONCE // self.run)
+        many = max(1, some // each)
+        parts = []
+        for first in range(0, self.groups, many):
+            groups, found = slice(first, first + many), 0
+            for start in range(0, each, some):
+                places = order[groups, start : start + some]
+                moved = xp.reshape(xp.take(runs, xp.reshape(places, (-1,)), axis=1), (n, places.shape[0], -1))
+                own = signs[groups, start * self.run : (start + some) * self.run, :]
+                found = found + xp.permute_dims(moved, (1, 0, 2)) @ xp.astype(own, x.dtype)
+            parts.append(found)
+        # (groups, n, blocks) → (n, blocks, groups): every group has one column in a block.
+        return xp.reshape(xp.permute_dims(xp.concat(parts, axis=0), (1, 2, 0)), (n, -1))
+
+    def _beside(self, x: Array) -> tuple[Array, Array, Array]:
+        """Return the indices and the signs where x is."""
+        if is_numpy(x):
+            return self.order, self.signs, self.rest
+        place = (namespace(x).__name__, str(x.device))
+        if place not in self._moved:
+            self._moved[place] = from_numpy(self.order, x), from_numpy(self.signs, x), from_numpy(self.rest, x)
+        return self._moved[place]
+
+
+def _signs(bits: np.random.Philox, width: int) -> np.ndarray:
+    """Return (features, 2 · BLOCKS) random signs."""
+    words = bits.random_raw(width).astype("<u8").view(np.uint8).reshape(width, 8)[:, : SKETCHES * BLOCKS // 8]
+    return 2 * np.unpackbits(words, axis=1, bitorder="little").view(np.int8) - 1
+
+
+def _of_rest(signs: np.ndarray, groups: int) -> np.ndarray:
+    """Return (features, 2k) columns of a few features, each in a group of its own."""
+    found = np.zeros((len(signs), SKETCHES * BLOCKS, groups), dtype=np.int8)
+    places = np.arange(len(signs))
+    found[places, :, places % groups] = signs
+    return found.reshape(len(signs), SKETCHES * BLOCKS * groups)
+
+
+def _run_of(width: int) -> int:
+    """Return how many neighbouring features stay together: more of wide layers, of which there are enough to divide."""
+    run = 1
+    while run < LONGEST_RUN and width // (2 * run) >= ENOUGH_RUNS:
+        run *= 2
+    return run
+
+
+@lru_cache(maxsize=64)
+def projection(sketch: Sketch) -> Projection:
+    """Return the projections of a sketch."""
+    return Projection(sketch)
+
+
+class SketchedRows(Rows):
+    """A layer (n, p) of which two sketches are kept: none of its own numbers can be read."""
+
+    in_memory = True
+
+    def __init__(self, columns: Any, sketch: Sketch, where: str) -> None:
+        self.columns, self.sketch, self.where = columns, sketch, where
+        """(n, 2k) both sketches, an array or rows that are read."""
+        if tuple(columns.shape)[1:] != (SKETCHES * sketch.columns,):
+            raise ValueError(
+                f"{where} must hold two sketches of {sketch.columns} columns, got an array of shape {tuple(columns.shape)}: "
+                f"extract it again."
+            )
+        self.shape = (int(columns.shape[0]), sketch.width)
+        self.dtype = columns.dtype if isinstance(columns, Rows) else np.dtype(str(columns.dtype).rpartition(".")[2])
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Refuse: there are no rows."""
+        raise TypeError(sketches_refused(self.where, "its features"))
+
+    @property
+    def found_elsewhere(self) -> bool:
+        """Whether the columns are."""
+        return isinstance(self.columns, Rows) and self.columns.found_elsewhere
+
+    @property
+    def folder(self) -> str | None:
+        """Where the file of the columns lies."""
+        return self.columns.folder if isinstance(self.columns, Rows) else None
+
+    def take(self, index: np.ndarray | slice) -> SketchedRows:
+        """Return some of the examples."""
+        return SketchedRows(self.columns[index], self.sketch, self.where)
+
+    def named(self, where: str) -> SketchedRows:
+        """Return the same as errors call it now; columns on disk are called after their file."""
+        return SketchedRows(self.columns, self.sketch, self.columns.where if isinstance(self.columns, Rows) else where)
+
+    @property
+    def like(self) -> Any:
+        """An empty array of the library of its columns."""
+        return self.columns.like if isinstance(self.columns, Rows) else self.columns[:0, :]
+
+    def loaded(self) -> SketchedRows:
+        """Return the same with its columns in memory, as NumPy's."""
+        return SketchedRows(
+            self.columns[:] if isinstance(self.columns, Rows) else to_numpy(self.columns), self.sketch, self.where
+        )
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice) or (isinstance(index, np.ndarray | list) and np.ndim(index) == 1):
+            return self.take(np.asarray(index) if isinstance(index, list) else index)
+        raise TypeError(sketches_refused(self.where, "some of its numbers"))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise TypeError(sketches_refused(self.where, "its features"))
+
+    def whole(self) -> Any:
+        """Refuse: there are no rows."""
+        raise TypeError(sketches_refused(self.where, "its features"))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both sketches."""
+        return int(self.columns.shape[0] * self.columns.shape[1] * self.dtype.itemsize)
+
+    def __repr__(self) -> str:
+        n, p = self.shape
+        return f"<{self.where}: {n} × {p}, two sketches of {self.sketch.columns} columns, {self.dtype}>"
+
+
+def kept_of(x: Any) -> Any:
+    """Return the columns of the sketches that are kept of a layer; a layer that is no sketch as it is."""
+    return x.columns if isinstance(x, SketchedRows) else x
+
+
+def sketches_refused(title: str, what: str) -> str:
+    """Word the error for a layer of which more was asked than sketches can tell."""
+    return (
+        f"{title} is kept as two sketches, from which compare estimates cka and hsic with kernel='linear' and nothing else, got "
+        f"a request for {what}: extract the layer without sketch=, or with reduce='mean'."
+    )
+
+
+def refuse_sketches(layers: Mapping[str, Any], what: str) -> None:
+    """Raise where only sketches are kept of a layer, for what needs features."""
+    for array in layers.values():
+        if isinstance(array, SketchedRows):
+            raise ValueError(sketches_refused(array.where, what))
+
+
+def check_columns(columns: Any, layer: str = "") -> int:
+    """Return the number of columns of a sketch, or raise."""
+    of = f" of layer {quoted(layer)}" if layer else ""
+    if isinstance(columns, bool) or not isinstance(columns, int | np.integer) or columns < BLOCKS or columns % BLOCKS:
+        raise ValueError(
+            f"sketch{of} must be a multiple of {BLOCKS}, the columns of each of two sketches, got {shown(str(columns))}: 512 is "
+            f"a good start."
+        )
+    return int(columns)
+
+
+def in_words(sketch: Sketch | None) -> str:
+    """Say what is kept of a layer."""
+    return "features" if sketch is None else f"two sketches of {sketch.columns} columns"
+
+
+def check_seed(seed: Any) -> int:
+    """Return the seed of sketches, or raise."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"rng must be a seed, a whole number of at least 0, got {shown(str(seed))}.")
+    return int(seed)
+
+
+def note_of(sketches: Mapping[str, Sketch]) -> dict[str, str]:
+    """Return what files keep of the sketches of layers: layer → sketch; nothing where there are none."""
+    told = {name: sketch._asdict() for name, sketch in sketches.items()}
+    return {NOTE: json.dumps(told, ensure_ascii=False)} if told else {}
+
+
+def sketches_of(text: str) -> dict[str, Sketch]:
+    """Return layer → sketch, as a file says it."""
+    try:
+        found = json.loads(text)
+        pairs = {name: Sketch.read(json.dumps(sketch)) for name, sketch in found.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise ValueError(
+            f"the note {quoted(NOTE)} must say which layers are kept as sketches, and what makes these, got {shown(text)}: the "
+            f"file was changed, so extract again."
+        ) from None
+    return pairs
+
+
+def noted_sketches(text: str, names: Collection[str]) -> dict[str, Sketch]:
+    """Return layer → sketch, as a file says it of layers that it holds."""
+    found = sketches_of(text)
+    odd = next((name for name in found if name not in names), None)
+    if odd is not None:
+        raise ValueError(
+            f"the note {quoted(NOTE)} must tell of layers that are there, got one of {quoted(odd)}: the file was changed, so "
+            f"extract again."
+        )
+    return found
+
+
+def with_sketches(arrays: Any, text: str) -> Any:
+    """Return layers of which some are columns of sketches, as a note says."""
+    sketches = noted_sketches(text, arrays)
+    return (
+        arrays if not sketches else {name: _wrapped(array, sketches.get(name), name) for name, array in arrays.items()}
+    )
+
+
+def _wrapped(array: Any, sketch: Sketch | None, name: str) -> Any:
+    if sketch is None or isinstance(array, SketchedRows):
+        return array
+    return SketchedRows(array, sketch, f"layer {quoted(name)}").named(f"layer {quoted(name)}")
