@@ -1,10 +1,10 @@
 """How far sketches are off: python benchmarks/sketches.py [--seeds 200] [--columns 128 512]
 
-Two layers of 600 examples and 40,000 features share 20 directions; the rest is noise of three strengths. Their debiased CKA is
-known. Each seed makes new sketches of both layers. The first of the two sketches by itself, which is what a random projection gives,
-stands beside the estimate from both. Printed are means and standard deviations over the seeds, how many standard errors the mean is
-from the exact value, the mean of `_se_sketch`, and how many of the intervals hold the exact value. The figures of docs/sketching.md
-come from it.
+Two layers of 600 examples and 40,000 features share 20 directions; the rest is noise of three strengths. Their debiased CKA
+is known. Each seed makes new sketches of both layers. The first of the two sketches by itself, which is what a random
+projection gives, stands beside the estimate from both. Printed are means and standard deviations over the seeds, how many
+standard errors the mean is from the exact value, the mean of `_se_sketch`, and how many of the intervals hold the exact value.
+The figures of docs/sketching.md come from it.
 """
 
 from __future__ import annotations
