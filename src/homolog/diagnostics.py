@@ -176,8 +176,8 @@ def only_noise(columns: Mapping[str, int]) -> list[Caution]:
     for k in sorted(set(columns.values())):
         labels = [label for label, own in columns.items() if own == k]
         sentence = (
-            f": two sketches of {k} columns have nothing in common but noise, so that values that divide by what they share are "
-            f"NaN: extract with sketch={4 * k} or more, or with more examples."
+            f": what two sketches of {k} columns have in common is little more than noise, so that values of CKA may be far off, "
+            f"or NaN: extract with sketch={4 * k} or more, or with more examples."
         )
         found += _about(SketchNoiseWarning, labels, sentence)
     return found
@@ -291,7 +291,10 @@ def dead_units(counts: Mapping[str, int]) -> list[Caution]:
 
 def explain_nan(cautions: Iterable[Caution]) -> bool:
     """Say whether a reader has been told why values are NaN."""
-    return any(issubclass(caution.category, ConstantLayerWarning | NothingLeftWarning) for caution in cautions)
+    return any(
+        issubclass(caution.category, ConstantLayerWarning | NothingLeftWarning | SketchNoiseWarning)
+        for caution in cautions
+    )
 
 
 def undefined(name: str, where: Sequence[str]) -> list[Caution]:

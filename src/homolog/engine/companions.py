@@ -100,9 +100,14 @@ def companions(
     operands: dict[int, Any],
     each: Any,
     step: Callable[..., Any],
+    corrections: Mapping[str, np.ndarray] | None = None,
 ) -> Companions:
-    """Return what was asked for beside the values, and what a reader should be told of it."""
+    """Return what was asked for beside the values, and what a reader should be told of it.
+
+    `corrections` of values, (layers, layers), are what sketches shift them by on average.
+    """
     sides = RowsAndColumns.of(plan, group)
+    shifts = {name: matrix[np.ix_(sides.rows, sides.columns)] for name, matrix in (corrections or {}).items()}
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in group.measures}
     cautions: list[Caution] = []
     over_models: dict[str, Statistics] = {name: {} for name in group.measures}
@@ -111,7 +116,7 @@ def companions(
     if plan.asked.null:
         count = count_orders(plan.n, plan.asked.groups, plan.asked.rows_of)
         cautions += [few_orders(count, plan.n)] if 1 < count < 1 / ALPHA else []
-        for name, kinds in _nulls(plan, group, operands, sides, each, step, over_models).items():
+        for name, kinds in _nulls(plan, group, operands, sides, each, step, over_models, shifts).items():
             free = bool(kinds.pop("order_free"))
             found[name] |= kinds
             if free:
@@ -121,7 +126,7 @@ def companions(
             lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_fdr"] > ALPHA)
             cautions += few_permutations(name, int(lost.sum()), int(together.sum()), plan.asked.n_permutations, ALPHA)
     if plan.asked.interval:
-        for name, kinds in _intervals(plan, group, sides, each, over_models).items():
+        for name, kinds in _intervals(plan, group, sides, each, over_models, shifts).items():
             for flag, caution in (("dubious", dominated_by_bias), ("missing", no_interval)):
                 where = sides.labels(plan, kinds.pop(flag) == 1)
                 cautions += [caution(name, where)] if where else []
@@ -146,6 +151,7 @@ def _nulls(
     each: Any,
     step: Callable[..., Any],
     over_models: dict[str, Statistics],
+    shifts: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, np.ndarray]]:
     asked, some = plan.asked, next(iter(group.measures.values()))
     taken = {
@@ -164,6 +170,9 @@ def _nulls(
         partial(step, 1),
     )
     found = {}
+    for name, shift in shifts.items():
+        if name in values:
+            values[name][0] += shift  # the value that is returned is the one that is judged
     for name, record in group.measures.items():
         p, together = pvalues(values[name], record.kind), sides.together(record)
         adjusted = familywise(values[name], record.kind, together)
@@ -193,7 +202,12 @@ def _nulls(
 
 
 def _intervals(
-    plan: Plan, group: MeasureGroup, sides: RowsAndColumns, each: Any, over_models: dict[str, Statistics]
+    plan: Plan,
+    group: MeasureGroup,
+    sides: RowsAndColumns,
+    each: Any,
+    over_models: dict[str, Statistics],
+    shifts: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, np.ndarray]]:
     asked, units = plan.asked, plan.asked.units
     arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
@@ -202,6 +216,7 @@ def _intervals(
 
     def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
         parts = resampled_values(measures, xs, ys, sides.needed, asked.method, asked.rng, each, units=units)
+        parts |= {name: shifted(parts[name], shift) for name, shift in shifts.items() if name in parts}
         for name, record in group.measures.items():
             add(over_models[name], of_parts(parts[name], record, blocks_of(plan, sides.rows, sides.columns, record)))
         return parts
@@ -211,6 +226,11 @@ def _intervals(
         whole = {kind: np.asarray(matrix, dtype=float) for kind, matrix in ends._asdict().items()}
         found[name] = {kind: sides.whole(matrix, group.measures[name]) for kind, matrix in whole.items()}
     return found
+
+
+def shifted(part: Resampled, shift: np.ndarray) -> Resampled:
+    """Return values of parts of the examples with what is added to the value of all."""
+    return part.on(lambda values: values + shift)
 
 
 def _stays(plan: Plan, group: MeasureGroup, index: int) -> bool:

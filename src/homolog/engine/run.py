@@ -72,6 +72,8 @@ class Outcome:
     """Measure → companion → matrix, where they were asked for."""
     over_models: dict[str, Statistics] = field(default_factory=dict)
     """Measure → what permutations and parts of the examples say of pairs of models."""
+    corrections: dict[str, np.ndarray] = field(default_factory=dict)
+    """Measure → what was taken off its values as the bias of sketches, (layers, layers)."""
     order_scores: dict[str, np.ndarray] = field(default_factory=dict)
     """Where values lie among those of all orders of the examples, in standard deviations from the mean."""
 
@@ -105,7 +107,10 @@ class Outcome:
         for name, values in zip(measures, values_of_all(measures, shared, needed.shape), strict=True):
             if without is not None:
                 parts = to_numpy(measures[name].value(None, None, without))
+                plain = values
                 values, error = less_sketching(values, parts)
+                kept = self.corrections.setdefault(name, np.zeros_like(self.values[name]))
+                kept[at] = np.where(wanted, values - plain, kept[at])
                 beside = self.companions.setdefault(name, {})
                 errors = beside.setdefault("se_sketch", np.full_like(self.values[name], np.nan))
                 errors[at] = np.where(wanted, error, errors[at])
@@ -219,7 +224,7 @@ def _run_together(plan: Plan, groups: Sequence[MeasureGroup], outcome: Outcome, 
         for group, operands in zip(groups, held, strict=True):
             known = {int(plan.used[place]): (light or operands)[place] for place in sorted(light or operands)}
             if plan.asked.any:
-                beside = companions(plan, group, known, at_most(each, group.at_once[1]), step)
+                beside = companions(plan, group, known, at_most(each, group.at_once[1]), step, outcome.corrections)
                 outcome.add_companions(beside, grouped=plan.asked.keeps_together)
             if (
                 plan.asked.independent_rows

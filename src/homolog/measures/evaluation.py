@@ -45,6 +45,8 @@ from homolog.sparse import SparseRows
 
 SMALL = 1 << 28
 """Bytes that every machine has."""
+ROUNDING = 1e-13
+"""Values without each block of columns that differ by less, relatively, are equal."""
 Measures = Mapping[str, Measure]
 """Measures of one family, with equal options of its operands, by the names of their variables."""
 
@@ -184,11 +186,16 @@ def less_sketching(values: np.ndarray, without: np.ndarray) -> tuple[np.ndarray,
     `without`, (blocks, …), are the values without each block of columns: the jackknife, with θ the value,
 
         B·θ − (B − 1)·mean of θ₍₋ᵦ₎,        se² = (B − 1)/B · Σ (θ₍₋ᵦ₎ − their mean)².
+
+    A correction beyond the standard error is one of noise, and is not made.
     """
     count, mean = len(without), without.mean(axis=0)
     error = np.sqrt((count - 1) / count * np.sum((without - mean) ** 2, axis=0))
-    exact = (without == without[:1]).all(axis=0)
-    return np.where(exact, values, count * values - (count - 1) * mean), np.where(exact, 0.0, error)
+    spread = np.max(without, axis=0) - np.min(without, axis=0)
+    exact = spread <= ROUNDING * np.abs(values)
+    bias = (count - 1) * (mean - values)
+    corrected = np.where(exact | (np.abs(bias) > error), values, values - bias)
+    return np.where(np.isnan(error), np.nan, corrected), np.where(exact, 0.0, error)
 
 
 def null_levels_of_all(measures: Measures, shared: Any) -> dict[str, np.ndarray]:

@@ -25,6 +25,9 @@ from homolog.operands.structures import Gram, LinearGram
 from homolog.rows import Rows
 from homolog.sketching import BLOCKS, SKETCHES, Sketch
 
+TOLD = 4.0
+"""Errors by which what two sketches have in common must be above 0, or a reader is told that it is hardly more than noise."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +61,14 @@ class SketchedGram(Gram):
 
     @property
     def is_noise(self) -> bool:
-        """Whether what the two sketches have in common, debiased, is not above 0: CKA would divide by its root."""
-        (off, *_), (diagonals, *_), (traces, *_) = products_of_blocks(self, self, self.own_squares)
+        """Whether what the two sketches have in common, debiased, is hardly above its own error: CKA divides by its root."""
+        off, diagonals, traces = products_of_blocks(self, self, self.own_squares)
         n = self.n
-        return n > 3 and off - 2 / (n - 2) * diagonals + traces / ((n - 1) * (n - 2)) <= 0
+        if n < 4 or bool(self.constant):
+            return False
+        whole, *without = off - 2 / (n - 2) * diagonals + traces / ((n - 1) * (n - 2))
+        error = np.sqrt((BLOCKS - 1) * np.var(without))
+        return not whole > TOLD * error
 
     def formed(self) -> Array:
         """Return the mean of the Gram matrices of both sketches."""
