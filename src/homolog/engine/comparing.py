@@ -114,7 +114,8 @@ def compare(
     Warns
     -----
     ConstantLayerWarning, DeadUnitWarning, SaturationWarning, NullLevelWarning, UndefinedValueWarning,
-    TiesWarning, NoDirectionWarning, FewPermutationsWarning, BiasWarning, UnknownPairingWarning, LeftOutWarning, DenseWarning
+    TiesWarning, NoDirectionWarning, FewPermutationsWarning, BiasWarning, UnknownPairingWarning, LeftOutWarning, DenseWarning,
+    SketchNoiseWarning
         Once per comparison and kind.
 
     Notes
