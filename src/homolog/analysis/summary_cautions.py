@@ -25,6 +25,7 @@ CONSEQUENCES = {
     "SaturationWarning": "examples are so few that some values are forced up, whatever the data",
     "FewPermutationsWarning": "permutations are too few to tell some pairs from chance",
     "NothingLeftWarning": "nothing is left of some layers to compare",
+    "SketchNoiseWarning": "sketches of some layers tell little more than noise, so that values may be far off",
     "UndefinedValueWarning": "some pairs have no value or no interval",
     "OrderFreeWarning": "a measure is the same in every order of the examples, so that nothing tests it",
     "MissingInputsWarning": "no inputs were given whose similarity was to be removed",
