@@ -87,10 +87,14 @@ def test_globs_say_of_each_layer_what_is_kept(model, images):
     ("given", "sentence"),
     [
         ({"sketch": 100}, "sketch must be a multiple of 16, .* got 100: 512 is a good start"),
-        ({"sketch": {"0": "64"}}, "sketch of layer '0' must be a multiple of 16"),
+        ({"sketch": {"0": "64"}}, "sketch of layer '0' must be a multiple of 16, .* got '64': 512"),
+        ({"sketch": "512"}, "got '512': 512 is a good start"),
         ({"sketch": True}, "sketch must be a multiple of 16"),
-        ({"sketch": 64, "rng": -1}, "rng must be a seed, a whole number of at least 0, got -1"),
-        ({"sketch": 64, "rng": np.random.default_rng(0)}, "rng must be a seed"),
+        (
+            {"sketch": 64, "rng": -1},
+            "rng must be the seed of the sketches, a whole number of at least 0, got -1: leave it out",
+        ),
+        ({"sketch": 64, "rng": np.random.default_rng(0)}, "rng must be the seed of the sketches"),
     ],
 )
 def test_what_is_no_number_of_columns_or_no_seed_is_refused(model, images, given, sentence):
@@ -144,7 +148,40 @@ def test_a_store_holds_the_same_and_is_resumed(tmp_path, model, images, sketched
         with pytest.raises(ValueError, match=f"as it was begun, with {what}"):
             hl.extract(model, images, out=path, resume=True, **(given | other))
     assert_same(hl.extract(model, iter(images.split(20)), out=path, resume=True, **given), sketched)
-    assert hl.open(path).provenance["sketch"] == "64 columns in each of two, seed 3"
+    assert hl.open(path).provenance["sketch"] == "64 columns in each of two; seed 3"
+
+
+@pytest.mark.parametrize(
+    ("begun", "continued"),
+    [
+        (64, {"**": 64}),
+        ({"**": 64}, np.int64(64)),
+        (64, {"1": 64, "**": 64, "2": 32}),
+        ({"0": 64}, {"0": 64, "1": None, "**": None}),
+        (None, {"0": None}),
+    ],
+)
+def test_a_store_is_continued_by_rules_that_mean_the_same(tmp_path, model, images, begun, continued):
+    given = {"out": tmp_path / "x.zarr", "batch_size": 20, "rng": 3}
+    first = hl.extract(model, images[:40], max_examples=20, sketch=begun, **given)
+    found = hl.extract(model, images[:40], sketch=continued, resume=True, **given)
+    assert found.sketches == first.sketches
+    assert found.n == 40
+    assert found.provenance.get("sketch") == first.provenance.get("sketch")
+
+
+def test_rules_that_mean_something_else_begin_another_store(tmp_path, model, images):
+    given = {"out": tmp_path / "x.zarr", "batch_size": 20}
+    hl.extract(model, images[:40], max_examples=20, sketch={"0": 64, "*": 32}, **given)
+    with pytest.raises(ValueError, match=r"with sketch 0: 64, \*: 32, all else: none, got sketch \*: 32, 0: 64"):
+        hl.extract(model, images[:40], sketch={"*": 32, "0": 64, "**": None}, resume=True, **given)
+
+
+def test_checkpoints_are_compared_by_their_features(model, images):
+    with pytest.raises(
+        TypeError, match=r"compare_checkpoints compares the features themselves, .* got sketch=: leave it"
+    ):
+        hl.compare_checkpoints(model, {1: model, 2: model}, images, sketch=64)
 
 
 def test_a_store_of_before_is_continued_without_sketches(tmp_path, model, images):
@@ -250,10 +287,18 @@ def test_the_command_line_extracts_sketches(tmp_path):
     assert run(*extract, "a.zarr", "--sketch", "32", "--sketch", "other=16", "--seed", "5")[0] == 0
     found = hl.open(tmp_path / "a.zarr").sketches
     assert found == {"wide": Sketch("wide", 300, 32, 5), "other": Sketch("other", 300, 16, 5)}
-    assert "wide\t300\tfloat64\ttwo sketches of 32 columns" in run("info", "a.zarr")[1]
+    told = run("info", "a.zarr")[1]
+    assert "wide\t300\tfloat64\ttwo sketches of 32 columns" in told
+    assert "sketch\tcolumns in each of two, by layer: other: 16, all else: 32; seed 5" in told
+    status, _, told = run(*extract, "a.zarr", "--sketch", "32", "--sketch", "other=16", "--seed", "4", "--resume")
+    assert status == 2
+    assert "with --seed 5, got --seed 4" in told
     status, _, told = run(*extract, "b.npz", "--sketch", "many")
     assert status == 2
-    assert "sketch must be a multiple of 16" in told
+    assert "--sketch must be a multiple of 16, the columns of each of two sketches, got 'many'" in told
+    status, _, told = run(*extract, "b.npz", "--sketch", "32", "--seed", "-1")
+    assert status == 2
+    assert "--seed must be the seed of the sketches, a whole number of at least 0, got -1" in told
     assert run(*extract, "b.npz", "--sketch", "other=none", "--sketch", "64")[0] == 0
     assert list(hl.open(tmp_path / "b.npz").sketches) == ["wide"]
 

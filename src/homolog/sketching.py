@@ -271,9 +271,9 @@ def check_columns(columns: Any, layer: str = "") -> int:
     """Return the number of columns of a sketch, or raise."""
     of = f" of layer {quoted(layer)}" if layer else ""
     if isinstance(columns, bool) or not isinstance(columns, int | np.integer) or columns < BLOCKS or columns % BLOCKS:
+        got = quoted(columns) if isinstance(columns, str) else shown(str(columns))
         raise ValueError(
-            f"sketch{of} must be a multiple of {BLOCKS}, the columns of each of two sketches, got {shown(str(columns))}: 512 is "
-            f"a good start."
+            f"sketch{of} must be a multiple of {BLOCKS}, the columns of each of two sketches, got {got}: 512 is a good start."
         )
     return int(columns)
 
@@ -286,7 +286,10 @@ def in_words(sketch: Sketch | None) -> str:
 def check_seed(seed: Any) -> int:
     """Return the seed of sketches, or raise."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"rng must be a seed, a whole number of at least 0, got {shown(str(seed))}.")
+        got = quoted(seed) if isinstance(seed, str) else shown(str(seed))
+        raise ValueError(
+            f"rng must be the seed of the sketches, a whole number of at least 0, got {got}: leave it out for 0."
+        )
     return int(seed)
 
 
