@@ -138,7 +138,8 @@ class Recorder:
         if name not in self.modules:
             self.modules[name] = Module("" if maker is None else maker.type, shape_of_example(output, axis=axis))
         if self.proves and maker is not None:
-            self.samples[name] = sample_of(rows, tried_examples(self._batch.size))
+            whole = self.options.sketch_of(name, rows.width) is None
+            self.samples[name] = sample_of(rows, tried_examples(self._batch.size), whole=whole)
             self.found.sizes[name] = maker.sizes() | sizes_beside(output, axis)
             self.found.shapes[name] = shape_of(output)
 
