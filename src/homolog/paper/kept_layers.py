@@ -81,11 +81,12 @@ class Plan:
         alone = f"{format_bytes(self.whole)} of memory, and comparing up to {self._beside(self.whole)} beside it"
         if self.sketches is None:
             return f"{layers} take {alone}."
-        wide = sum(self.sketches.keeps(width) < width for width in self.widths)
+        columns, wide = self.sketches.columns, sum(self.sketches.keeps(width) < width for width in self.widths)
+        kept = f"of {wide} of them two sketches of {columns} columns and of the others all features"
+        none = f"none of more than {2 * columns} features, so that all are kept"
         return (
-            f"{layers}, of {wide} of them two sketches of {self.sketches.columns} columns and of the others all features, take "
-            f"{format_bytes(self.written)} on disk, and comparing up to {self._beside(self.written)} of memory. All features "
-            f"would take {alone}."
+            f"{layers}, {kept if wide else none}, take {format_bytes(self.written)} on disk, and comparing up to "
+            f"{self._beside(self.written)} of memory. All features would take {alone}."
         )
 
     def _beside(self, layers: int) -> str:

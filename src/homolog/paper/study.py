@@ -241,41 +241,34 @@ class Study:
         said before. Measures that share operands are computed and kept together, so that a run that is killed loses one such
         group at most.
         """
-        activations: dict[str, hl.Activations] = {}
-        folder = self._sketch_folder(what)
+        layers: dict[str, hl.Activations] = {}
 
         def compute(group: dict[str, hl.Measure]) -> xarray.Dataset:
-            if not activations:
+            if not layers:
                 if architectures:
-                    self._announce(architectures, examples, folder, measures)
-                activations.update(self._taken(networks(), examples, folder))
-            self.say(f"  comparing {sum(map(len, activations.values()))} layers by {', '.join(group)}")
-            with warnings.catch_warnings():
-                # What chance would reach is part of what the experiments show; noise of sketches is not.
-                warnings.simplefilter("ignore", hl.HomologWarning)
-                warnings.simplefilter("always", hl.SketchNoiseWarning)
-                started = time.monotonic()
-                result = hl.compare(activations, measures=group, memory=beside(self.memory), progress=self.progress)
-            self.costs[f"comparing {what} by {', '.join(group)}"] = time.monotonic() - started
-            return result
+                    self._announce(what, architectures, examples, measures)
+                layers.update(self._taken(what, networks(), examples))
+            return self._compare(what, layers, group)
 
         parts = []
         for group in by_operand(measures):
             named = {name: described(measure) for name, measure in group.items()}
             parts.append(self.recorded(what, partial(compute, group), source, measures=named, **also))
         if self.sketches is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(self._sketch_folder(what), ignore_errors=True)
         names = [name for part in parts for name in json.loads(part.attrs["measures"])]
         variables = {name: values for part in parts for name, values in part.data_vars.items()}
         return parts[0].assign(variables).assign_attrs(measures=json.dumps(names))
 
     def _announce(
-        self, architectures: Sequence[Architecture], examples: Any, folder: Path, measures: Mapping[str, hl.Measure]
+        self, what: str, architectures: Sequence[Architecture], examples: Any, measures: Mapping[str, hl.Measure]
     ) -> None:
         """Say what comparing will take, or refuse, before networks are trained."""
         self.out.mkdir(parents=True, exist_ok=True)
-        begun = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        free = shutil.disk_usage(self.out).free + begun
+        free = shutil.disk_usage(self.out).free
+        if self.sketches is not None:  # those of a run that was killed have their place already
+            begun = self._sketch_folder(what).rglob("*")
+            free += sum(file.stat().st_size for file in begun if file.is_file())
         plan = Plan(architectures, len(examples), self.sketches, self.memory, free)
         self.say(f"  {plan.told()}")
         if self.sketches is not None and self.measures is None:
@@ -285,26 +278,40 @@ class Study:
 
     def _taken(
         self,
+        what: str,
         networks: Mapping[str, Trained],
         examples: np.ndarray | Callable[[Trained], hl.Activations],
-        folder: Path,
     ) -> dict[str, hl.Activations]:
         """Return the layers of networks, or what is kept of them."""
         if callable(examples):
             return self._all_activations(networks, examples)
         if self.sketches is None:
             return self._all_activations(networks, partial(self.activations, images=examples))
-        return self._all_sketches(networks, examples, self.sketches, folder)
+        return self._all_sketches(networks, examples, self.sketches, self._sketch_folder(what))
+
+    def _compare(
+        self, what: str, layers: Mapping[str, hl.Activations], measures: dict[str, hl.Measure]
+    ) -> xarray.Dataset:
+        """Compare layers by measures that share operands."""
+        self.say(f"  comparing {sum(map(len, layers.values()))} layers by {', '.join(measures)}")
+        with warnings.catch_warnings():
+            # What chance would reach is part of what the experiments show; noise of sketches is not.
+            warnings.simplefilter("ignore", hl.HomologWarning)
+            warnings.simplefilter("always", hl.SketchNoiseWarning)
+            started = time.monotonic()
+            result = hl.compare(layers, measures=measures, memory=beside(self.memory), progress=self.progress)
+        self.costs[f"comparing {what} by {', '.join(measures)}"] = time.monotonic() - started
+        return result
 
     def _sketch_folder(self, what: str) -> Path:
         """Return where sketches are written until they are compared."""
-        about = {
+        about: dict[str, Any] = {
             "experiment": what,
             "homolog": hl.__version__,
             "scale": asdict(self.scale),
-            "training": checkpoints.VERSION,
+            **self.kept_as,
         }
-        about |= {"images": self.data, **self.kept_as}
+        about |= {"images": digest_of(*self.images.arrays), "training": checkpoints.VERSION}
         return self.out / f"sketches-{digest(about)}"
 
     def recorded(
