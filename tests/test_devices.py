@@ -174,7 +174,7 @@ def test_arrays_on_the_host_have_two_gibibytes():
 
 
 def test_a_tensor_and_an_array_are_told_apart():
-    with pytest.raises(TypeError, match="same array library .* convert one of them"):
+    with pytest.raises(TypeError, match=r"same array library .* convert one of them"):
         hl.compare(tensors(layers(1)), layers(2))
 
 
