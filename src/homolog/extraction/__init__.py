@@ -89,8 +89,8 @@ def extract(
         no store, begin one; if it is complete, do nothing, unless `max_examples` is larger now. Another computation is refused;
         docs/scaling.md says what counts as the same.
     keep
-        "device" keeps the tensors of a PyTorch model where it puts them out, as on a GPU, where `compare` then works on them; what
-        does not fit there comes to the host, with a warning. By default all layers are NumPy arrays on the host.
+        "device" keeps the tensors of a PyTorch model where it puts them out, as on a GPU, where `compare` then works on them;
+        what does not fit there comes to the host, with a warning. By default all layers are NumPy arrays on the host.
     memory
         most memory for the activations, by default "8GiB"; with `out` they are not held. With keep="device" it is the memory of
         the device, by default nine tenths of what is free there.
@@ -125,8 +125,8 @@ def extract(
     Returns
     -------
     Activations
-        NumPy arrays (n, p) in order of execution, or sketches of them, or with keep="device" tensors. A module that runs k times in one forward gives `name`,
-        `name#2` … Rows carry a digest of their input, so that comparing unpaired rows is an error.
+        NumPy arrays (n, p) in order of execution, or sketches of them, or with keep="device" tensors. A module that runs k times
+        in one forward gives `name`, `name#2` … Rows carry a digest of their input, so that comparing unpaired rows is an error.
 
     Raises
     ------

@@ -21,7 +21,6 @@ from homolog.names import shown
 from homolog.position_norms import PositionNorms, sums_by_layer
 from homolog.sketching import Sketch, note_of
 
-
 GROWING = 2.5
 """Times the rows so far that rows of an unknown number may take while they grow: what is there, and half as much again."""
 
@@ -129,8 +128,8 @@ class InMemory:
     def _go_to_host(self, why: str) -> None:
         self._on_device = False
         self.notes.append(
-            f'activations are kept on the host, since {why}: choose fewer layers, reduce="mean", dtype="float16" or more memory= to '
-            f"keep them on the device."
+            f'activations are kept on the host, since {why}: choose fewer layers, reduce="mean", dtype="float16" or more memory= '
+            f"to keep them on the device."
         )
         for name, rows in self._rows.items():
             if isinstance(rows, GrowingTensor):
