@@ -14,7 +14,7 @@ import numpy as np
 from homolog.arrays import Array, namespace, to_numpy
 from homolog.devices import is_elsewhere
 from homolog.operands.family import undefined_where
-from homolog.operands.gram_statistics import Estimator, GramProducts, GramSums, inner_product
+from homolog.operands.gram_products import Estimator, GramProducts, GramSums, inner_product
 from homolog.operands.order_moments import variance_weights
 from homolog.operands.structures import Gram
 

@@ -22,7 +22,7 @@ from homolog.inference.intervals import degrees_of_freedom
 from homolog.inference.resampling import standard_error
 from homolog.linalg import double_centred, power_of_two
 from homolog.measures.record import Measure
-from homolog.operands.gram_statistics import inner_product
+from homolog.operands.gram_products import inner_product
 from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, check_magnitude, chosen_titles
 from homolog.states.distributed import of_all
 
