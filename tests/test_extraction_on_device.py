@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from device_waits import CountedWaits, on_a_device
 from torch import nn
 
 import homolog as hl
+from homolog import devices
 from homolog.diagnostics import ExtractionWarning
 from homolog.extraction import growing_rows, in_memory
 
@@ -161,3 +165,87 @@ def test_a_type_that_is_too_narrow_is_refused():
     network = nn.Sequential(nn.Linear(3, 2))
     with pytest.raises(ValueError, match="must fit into dtype='float16'"):
         hl.extract(network, 1e6 * torch.randn(5, 3), dtype="float16", keep="device")
+
+
+class Calls:
+    """Takes the place of torch.cuda, and notes in which order it is used."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def stream(self, queue):
+        self.made.append("into the queue")
+        return nullcontext()
+
+    def current_stream(self, device):
+        own = SimpleNamespace()
+        own.wait_stream = lambda queue: self.made.append("the model waits for the copy")
+        return own
+
+    def synchronize(self) -> None:
+        self.made.append("the host waits for the copy")
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["of the host", "of memory that stays"])
+def test_batches_are_copied_beside_the_model(monkeypatch, given):
+    calls, place = Calls(), SimpleNamespace(type="cuda")
+    monkeypatch.setattr(torch.cuda, "stream", calls.stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", calls.current_stream)
+    monkeypatch.setattr(devices, "_queue_of", lambda device: calls)
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda x: given)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda x: (calls.made.append("fixed"), x)[1])
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda x, own: calls.made.append("kept for the model"))
+
+    def to(x, *where, **options):
+        if where == (place,):
+            assert options == {"non_blocking": True}
+            calls.made.append("copied")
+        return x
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    x = torch.ones(3)
+    assert devices.sent(x, place, torch.float16) is x
+    own, again = ([], ["the host waits for the copy"]) if given else (["fixed"], [])
+    assert calls.made == [
+        "into the queue",
+        *own,
+        "copied",
+        *again,
+        "the model waits for the copy",
+        "kept for the model",
+    ]
+
+
+def test_what_stays_on_the_host_or_is_no_plain_tensor_is_moved_as_ever():
+    x = torch.ones(3)
+    assert devices.sent(x, torch.device("cpu")) is x
+    assert devices.sent(x, torch.device("meta"), torch.float16).dtype == torch.float16
+    assert devices.sent(torch.eye(3).to_sparse(), torch.device("cpu")).is_sparse
+
+
+@pytest.mark.parametrize("kind", ["maps", "tokens"])
+def test_two_models_wait_once_for_several_batches(model, kind):
+    def waits(batches: int) -> int:
+        if kind == "maps":
+            models, data = [model, copy.deepcopy(model)], [IMAGES[4 * (i % 9) :][:4] for i in range(batches)]
+        else:
+            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+            models, data = [layer, copy.deepcopy(layer)], [torch.randn(4, 5, 8) for _ in range(batches)]
+        with on_a_device(), CountedWaits() as counted:
+            hl.compare_models(*models, data, progress=False)
+        return counted.total
+
+    # From the seventeenth batch to the thirty-first none is tried; terms are read after sixteen.
+    each = (waits(31) - waits(17)) / 14
+    # Of each model its data are looked at twice as they came, and the lengths of its tokens are read, all layers together.
+    tokens = 2 * (2 * 2 + 2) if kind == "tokens" else 0
+    assert each == 2 * DIGEST + tokens
+
+
+def test_gram_matrices_are_exact_inside_autocast():
+    network = nn.Sequential(nn.Identity())
+    data = torch.randn(32, 50, generator=torch.Generator().manual_seed(0)) + 3
+    expected = hl.compare_models(network, nn.Sequential(nn.Tanh()), [data], layers_a="0", layers_b="0")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = hl.compare_models(network, nn.Sequential(nn.Tanh()), [data], layers_a="0", layers_b="0")
+    np.testing.assert_array_equal(found.to_array(), expected.to_array())

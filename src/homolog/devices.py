@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from typing import Any
 
 HOST = {"cpu"}
@@ -35,6 +36,32 @@ def free_memory(device: Any) -> int | None:
     # The allocator keeps blocks that no tensor needs any more.
     idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(SHARE * (free + idle))
+
+
+def sent(tensor: Any, device: Any, dtype: Any = None) -> Any:
+    """Return a tensor on a device. What comes from the host is copied to a GPU beside what that is doing, and nobody waits.
+
+    Only memory that the system cannot move is copied by the GPU itself, and the copies have a queue of their own.
+    """
+    torch = sys.modules["torch"]
+    plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_nested
+    if device.type != "cuda" or tensor.device.type != "cpu" or not plain:
+        return tensor.to(device, dtype)
+    cuda, queue = torch.cuda, _queue_of(device)
+    given = tensor.is_pinned()
+    with cuda.stream(queue):
+        there = (tensor if given else tensor.pin_memory()).to(device, non_blocking=True).to(dtype or tensor.dtype)
+    if given:
+        queue.synchronize()  # whoever made it may use its memory again
+    own = cuda.current_stream(device)
+    own.wait_stream(queue)
+    there.record_stream(own)  # its memory is not given to another copy while the model reads it
+    return there
+
+
+@cache
+def _queue_of(device: Any) -> Any:
+    return sys.modules["torch"].cuda.Stream(device)
 
 
 @contextmanager
