@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_jax_array, is_torch_array
 from array_api_compat import device as device_of
 
-from homolog.machine import _FACTORS
+from homolog.devices import HOST, is_elsewhere
 from homolog.rows import Mapped, Rows, is_whole_map
 
 Array = Any
@@ -129,6 +129,13 @@ def to_numpy(x: Array) -> np.ndarray:
     if foreign and str(x.dtype) == "bfloat16":
         x = namespace(x).astype(x, namespace(x).float32)
     return np.from_dlpack(x, device="cpu") if foreign else widened(np.asarray(x))
+
+
+def all_to_numpy(arrays: Sequence[Array]) -> np.ndarray:
+    """Copy arrays of one shape to NumPy along a new first axis: those of a device together, since each copy waits for it."""
+    if all(map(is_elsewhere, arrays)):
+        return to_numpy(namespace(*arrays).stack(list(arrays)))
+    return np.stack([to_numpy(x) for x in arrays])
 
 
 def scalar(x: Array) -> float:
@@ -253,7 +260,7 @@ def is_numpy(x: Array) -> bool:
 
 def on_host(x: Array) -> Array:
     """Return an array whose memory NumPy can share as NumPy's, without its gradient; any other as it is."""
-    if is_torch_array(x) and x.device.type == "cpu":
+    if is_torch_array(x) and x.device.type in HOST:
         return to_numpy(x)
     return np.asarray(x) if is_jax_array(x) and device_of(x).platform == "cpu" else detached(x)
 
@@ -408,6 +415,12 @@ def enough_rows(x: Array, minimum: int, measure: str) -> None:
         )
 
 
+def surely_finite(arrays: Sequence[Array]) -> bool:
+    """Say whether arrays on one device have finite sums, and so no NaN and no infinity; one copy tells it of all."""
+    floats = [detached(x) for x in arrays if namespace(x).isdtype(x.dtype, "real floating")]
+    return not floats or bool(np.isfinite(all_to_numpy([precise(namespace(x).sum(x)) for x in floats])).all())
+
+
 def check_finite(x: Array, name: str) -> None:
     """Raise when an array holds NaN or an infinity, naming the first row that does; values not known yet pass."""
     x = loaded(x)
@@ -427,6 +440,3 @@ def check_finite(x: Array, name: str) -> None:
             f"{name} must be finite, got NaN or infinity first in row {row} ({int(bad.sum())} of {x.shape[0]} rows): "
             f"leave these examples out on both sides, or look for an overflow in the model."
         )
-
-
-_FACTORS |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}

@@ -142,7 +142,9 @@ _SIGNS_OF_BYTES = (
 
 def _signs(bits: np.random.Philox, width: int) -> np.ndarray:
     """Return (features, 2 · BLOCKS) random signs."""
-    words = bits.random_raw(width).astype("<u8", copy=False).view(np.uint8).reshape(width, 8)[:, : SKETCHES * BLOCKS // 8]
+    words = (
+        bits.random_raw(width).astype("<u8", copy=False).view(np.uint8).reshape(width, 8)[:, : SKETCHES * BLOCKS // 8]
+    )
     return _SIGNS_OF_BYTES[words].view(np.int8).reshape(width, SKETCHES * BLOCKS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -45,6 +45,9 @@ UNRECORDED = {
 
 class IntoStore:
     """Appends to a store as batches come, after the rows that it holds already."""
+
+    notes: Sequence[str] = ()
+    """Nothing to tell of where rows are."""
 
     def __init__(self, source: Source, data: Any, options: Options, total: int | None) -> None:
         assert options.out is not None  # sink_for() looked

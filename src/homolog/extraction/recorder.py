@@ -24,7 +24,7 @@ from homolog.extraction.sketched_rows import SketchedLayers
 from homolog.extraction.sources import Maker
 from homolog.extraction.stored_features import stored_features
 from homolog.extraction.tensors import is_torch, loaded_torch
-from homolog.extraction.token_norms import norms_of_output
+from homolog.extraction.token_norms import UnreadNorms, norms_of_output, norms_read
 from homolog.extraction.trial_examples import tried_examples
 from homolog.position_norms import PositionNorms, sums_by_layer
 
@@ -57,7 +57,7 @@ class Recorder:
         self._batch: Batch | None = None
         self._masks: Masks | None = None
         self._rows: dict[str, reductions.LayerRows] = {}
-        self._norms: dict[str, PositionNorms] = {}
+        self._norms: dict[str, UnreadNorms | PositionNorms] = {}
 
     def heard(self, name: str, output: Any, maker: Maker) -> None:
         """Take the output of a layer, or give it to whoever listens instead."""
@@ -187,9 +187,10 @@ class Recorder:
         self.before = batch if batch.size == 1 else None
         sketches = {name: sketch for name in taken if (sketch := self._rows[name].sketch) is not None}
         self._rows = {}
-        self.norms = sums_by_layer(self.norms, self._norms)
+        norms = norms_read(self._norms)
+        self.norms = sums_by_layer(self.norms, norms)
         made = {name: self.modules[name] for name in features}
-        return BatchOutput(features, example, position, count, made, self._norms, sketches)
+        return BatchOutput(features, example, position, count, made, norms, sketches)
 
     def _check_first(self, batch: Batch) -> None:
         """Check what was asked for against the first batch, and take note of its sizes."""
