@@ -136,6 +136,8 @@ def _learn_masks(source: Source, batch: batches.Batch, options: Options, recorde
 def give_warnings(recorder: Recorder, *, unknown: bool = False, notes: Sequence[str] = ()) -> None:
     """Say which layers nobody named were left out, and what could not be known of those taken, or of who the rows are."""
     messages = [*notes, *([_UNDIGESTED] if unknown else []), *_notes_on(recorder.found)]
+    if digits := recorder.sketched.too_few_digits(recorder.found.skipped):
+        messages.append(digits)
     give([Caution(ExtractionWarning, message) for message in messages])
 
 
