@@ -30,7 +30,6 @@ from homolog.engine.measure_groups import MeasureGroup, PairBatch
 from homolog.engine.model_statistics import Statistics
 from homolog.engine.moment_pvalues import moment_pvalues
 from homolog.engine.planning import Layer, Plan
-from homolog.inference.intervals import with_sketching
 from homolog.measures.evaluation import (
     PairValues,
     examined,
@@ -144,9 +143,6 @@ class Outcome:
 
     def concluded(self, plan: Plan) -> Outcome:
         """Add what a reader should be told of the values."""
-        for name, kinds in self.companions.items():
-            if kinds.keys() >= {"se", "se_sketch"}:
-                kinds |= with_sketching(self.values[name], kinds, plan.asked.level, plan.measures[name].range)
         self.cautions = list(dict.fromkeys(self.cautions)) + self._undefined(plan) + self._null_levels(plan)
         self.nulls = {name: level for name, level in self.nulls.items() if not np.isnan(level).all()}
         return self
