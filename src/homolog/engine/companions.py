@@ -17,6 +17,7 @@ from homolog.diagnostics import (
     few_orders,
     few_permutations,
     no_interval,
+    no_interval_of_sketches,
     order_free,
 )
 from homolog.engine.measure_groups import MeasureGroup
@@ -78,6 +79,11 @@ class RowsAndColumns:
         marked = np.triu(marked | marked.T) if self.same else marked  # each pair once
         return [f"{names[self.rows[i]]} and {names[self.columns[j]]}" for i, j in np.argwhere(marked)]
 
+    def sketched(self, plan: Plan) -> np.ndarray:
+        """Return of which pairs at least one layer is kept as sketches."""
+        kept = np.array([layer.sketch is not None for layer in plan.layers])
+        return kept[self.rows][:, None] | kept[self.columns][None, :]
+
     def spread(self, values: np.ndarray, size: int) -> np.ndarray:
         """Return values over all layers, NaN where there are none."""
         found = np.full((size, size), np.nan)
@@ -128,8 +134,13 @@ def companions(
             cautions += few_permutations(name, int(lost.sum()), int(together.sum()), plan.asked.n_permutations, ALPHA)
     if plan.asked.interval:
         for name, kinds in _intervals(plan, group, sides, each, over_models).items():
-            for flag, caution in (("dubious", dominated_by_bias), ("missing", no_interval)):
-                where = sides.labels(plan, kinds.pop(flag) == 1)
+            dubious, missing, sketched = kinds.pop("dubious") == 1, kinds.pop("missing") == 1, sides.sketched(plan)
+            for marked, caution in (
+                (dubious, dominated_by_bias),
+                (missing & ~sketched, no_interval),
+                (missing & sketched, partial(no_interval_of_sketches, method=plan.asked.method)),
+            ):
+                where = sides.labels(plan, marked)
                 cautions += [caution(name, where)] if where else []
             found[name] |= kinds
     size = len(plan.layers)
