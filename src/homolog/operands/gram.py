@@ -81,11 +81,10 @@ def exact(*, kernel: Any, median_fraction: float = 1.0, **_: Any) -> bool:
 
 
 def _linear(x: ArrayRepresentation) -> LinearGram:
-    features = x.centred.features
+    features, diagonal = x.centred.features, x.squared_rows
     xp = namespace(features)
-    diagonal = precise(xp.linalg.vecdot(features, features))
     if features.dtype != diagonal.dtype and not is_numpy(features):
-        # As `ArrayRepresentation.centred` has it for NumPy's arrays.
+        # As `ArrayRepresentation` has it for NumPy's arrays.
         some = xp.take(features, from_numpy(evenly(x.n, PLACES), features), axis=0)
         # Together, since each copy from a device waits for it.
         known = to_numpy(xp.concat([diagonal, precise(xp.reshape(some @ some.T, (-1,)))]))
