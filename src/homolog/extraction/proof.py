@@ -84,8 +84,8 @@ class _Trials:
     def examples_alone(self) -> list[int]:
         """Return the examples that are run by themselves.
 
-        What is routed to an expert may be as much as the batch once; with later batches that shows without a trial. Sequences that
-        the model pads itself are shorter without the longest of them.
+        What is routed to an expert may be as much as the batch once; with later batches that shows without a trial. Sequences
+        that the model pads itself are shorter without the longest of them.
         """
         size, first = self.batch.size, self.recorders[0].n_batches == 0
         pads = any(recorder.found.lengths for recorder in self.recorders)

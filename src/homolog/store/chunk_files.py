@@ -17,20 +17,20 @@ class ChunkFiles:
 
     def __init__(self, folder: Path, array: Any) -> None:
         self._folder, self._key_of = folder, array.metadata.encode_chunk_key
-        self._axes, self._rows, self._width = len(array.shape), int(array.chunks[0]), tuple(array.chunks[1:])
+        self._rows, self._row_shape = int(array.chunks[0]), tuple(array.chunks[1:])
         self._dtype = np.dtype(array.dtype).newbyteorder("<")
         self._checksums = optional("google_crc32c", "store", "writing a store")
 
     def write(self, index: int, parts: Sequence[np.ndarray]) -> None:
         """Write a chunk of so many parts, one below the other; of the rows that are missing to a whole one, zeros."""
-        place = self._folder / self._key_of((index, 0)[: self._axes])
+        place = self._folder / self._key_of((index, *(0 for _ in self._row_shape)))
         place.parent.mkdir(parents=True, exist_ok=True)
         unfinished = place.with_suffix(f".{secrets.token_hex(8)}.partial")
         missing = self._rows - sum(map(len, parts))
         checksum = 0
         try:
             with open(unfinished, "wb") as file:
-                for part in (*parts, np.zeros((missing, *self._width), self._dtype)):
+                for part in (*parts, np.zeros((missing, *self._row_shape), self._dtype)):
                     data = np.ascontiguousarray(part, dtype=self._dtype).reshape(-1).view(np.uint8)
                     checksum = self._checksums.extend(checksum, data)
                     file.write(data)
