@@ -33,7 +33,7 @@ class ChunkFiles:
                 for part in (*parts, np.zeros((missing, *self._row_shape), self._dtype)):
                     data = np.ascontiguousarray(part, dtype=self._dtype).reshape(-1).view(np.uint8)
                     checksum = self._checksums.extend(checksum, data)
-                    file.write(data)
+                    file.write(data.data)
                 file.write(checksum.to_bytes(4, "little"))
             unfinished.replace(place)
         except BaseException:
