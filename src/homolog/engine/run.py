@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import check_finite, converted, is_array, loaded, namespace, on_disk, on_host
+from homolog.arrays import check_finite, converted, is_array, loaded, namespace, on_disk, on_host, to_numpy
 from homolog.blocks.budget import Form, IndexPair
 from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
