@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def candidates(by: Distances32, few: int) -> Iterator[tuple[slice, np.ndarray | 
     """
     n = len(by.norms)
     edges = np.linspace(0, n, -(-n // TILE) + 1).astype(int)
-    blocks = [_diagonal(by, slice(int(start), int(stop)), few) for start, stop in zip(edges, edges[1:], strict=False)]
+    blocks = [_diagonal(by, slice(int(start), int(stop)), few) for start, stop in pairwise(edges)]
     for place, block in enumerate(blocks):
         _tightened(block, few, by)
         for other in blocks[place + 1 :]:
