@@ -27,7 +27,15 @@ from homolog.blocks.products import PIECE, Step, stacked_products
 from homolog.blocks.workers import Workers
 from homolog.diagnostics import Caution, all_equal, without_direction
 from homolog.gradients import factors
-from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, squared_distances, squared_norm, thin_svd, unit_rows
+from homolog.linalg import (
+    ROUNDINGS,
+    UNIT_ROUNDINGS,
+    column_space,
+    inverse_root,
+    squared_distances,
+    squared_norm,
+    unit_rows,
+)
 from homolog.operands import concordance
 from homolog.operands.condensed import ROWS, condensed_squared_distances
 from homolog.operands.family import Pairs, TogetherFamily, is_constant
@@ -113,10 +121,22 @@ def _squares(points: ArrayRepresentation, dissimilarity: str, *, ranked: bool) -
 def _half(points: ArrayRepresentation, dissimilarity: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Return squares, of which the dissimilarities of the pairs i < j are roots or halves, and which rows have no direction."""
     if dissimilarity == "mahalanobis":
-        return condensed_squared_distances(thin_svd(points.centred.features).u), None
+        return _between_whitened(points.centred.features), None
     if dissimilarity == "euclidean":
         return points.squared, None
     return points.by_cosine if dissimilarity == "cosine" else points.by_correlation
+
+
+def _between_whitened(centred: np.ndarray) -> np.ndarray:
+    """Return squared distances between rows of an orthonormal basis of the columns."""
+    n = len(centred)
+    if n <= centred.shape[1]:
+        gram = centred @ centred.T
+        # The columns span all but the ones, if no eigenvalue but theirs is small: every pair is equally far apart.
+        gram += np.trace(gram) / n**2
+        if inverse_root(gram) is not None:
+            return np.full(n * (n - 1) // 2, 2.0)
+    return condensed_squared_distances(column_space(centred))
 
 
 def _above_diagonal(given: ArrayRepresentation, dissimilarity: str) -> tuple[Array, Array | None]:
@@ -191,9 +211,13 @@ def _ranks_by_sorting(places: np.ndarray) -> np.ndarray:
     """Return average ranks less their mean, with little more in memory than places, their order and the ranks."""
     order = np.argsort(places)
     ordered = places[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
+    new = np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])
     del ordered
     found = np.empty(len(places))
+    if new.all():
+        found[order] = np.arange(len(places)) - (len(places) - 1) / 2
+        return found
+    starts = np.flatnonzero(new)
     for first in range(0, len(starts) - 1, PIECE):
         bounds = starts[first : first + PIECE + 1]
         middle = (bounds[:-1] + bounds[1:] - len(places)) / 2
