@@ -80,7 +80,9 @@ class Dissimilarities:
     order: np.ndarray | None = None
     """(n(n−1)/2,) where the dissimilarities stand, the smallest first, for Kendall's; None of examples in another order."""
     tied: int = 0
-    """Pairs of equal dissimilarities, for Kendall's."""
+    """Pairs of equal dissimilarities, for Kendall's,"""
+    again: np.ndarray | None = None
+    """and where in their order they are as the one before; see `concordance.Order`."""
 
     def reordered(self, order: np.ndarray) -> Dissimilarities:
         """Return the dissimilarities of the same examples in another order."""
@@ -93,12 +95,12 @@ class Dissimilarities:
             # The pair (i, j) stands at i·n − i(i+1)/2 + j − i − 1.
             flat = (low * n - low * (low + 1) // 2 + high - low - 1)[np.triu(np.ones(low.shape, dtype=bool), 1)]
             parts.append(xp.take(self.values, from_numpy(flat, self.values), axis=0))
-        return replace(self, values=xp.concat(parts), order=None)
+        return replace(self, values=xp.concat(parts), order=None, again=None)
 
     @property
     def by_rank(self) -> concordance.Order:
         """What Kendall's comparison looks at."""
-        return concordance.Order(self.values, self.tied, self.order)
+        return concordance.Order(self.values, self.tied, self.order, self.again)
 
 
 class Compared(NamedTuple):
@@ -213,10 +215,14 @@ def _ranks_by_sorting(places: np.ndarray) -> np.ndarray:
     ordered = places[order]
     new = np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])
     del ordered
-    found = np.empty(len(places))
-    if new.all():
-        found[order] = np.arange(len(places)) - (len(places) - 1) / 2
+    found, again = np.empty(len(places)), np.flatnonzero(~new)
+    if len(again) <= len(places) // concordance.FEW_TIES:
+        middle, runs = np.arange(len(places)) - (len(places) - 1) / 2, concordance.runs_of(again)
+        of_runs = middle[runs.starts] + (runs.sizes - 1) / 2
+        middle[runs.starts], middle[again] = of_runs, of_runs[runs.numbers]
+        found[order] = middle
         return found
+    del again
     starts = np.flatnonzero(new)
     for first in range(0, len(starts) - 1, PIECE):
         bounds = starts[first : first + PIECE + 1]
@@ -305,9 +311,8 @@ class DissimilarityFamily(TogetherFamily):
         left = "all equal" if bool(equal) and not bool(dead) else ""
         if comparison == "kendall":
             found = concordance.order_of(grid_places(to_numpy(values)))
-            return Dissimilarities(
-                x.n, found.ranks, comparison, dead | equal, left, dissimilarity, False, absent, found.order, found.tied
-            )
+            plain = Dissimilarities(x.n, found.ranks, comparison, dead | equal, left, dissimilarity, absent=absent)
+            return replace(plain, order=found.order, tied=found.tied, again=found.again)
         ready = _ready(values, comparison)
         return Dissimilarities(x.n, ready, comparison, dead | equal, left, dissimilarity, equal_rows, absent)
 
