@@ -72,10 +72,10 @@ OTHERWISE = {
     # Of a training these are moments, elsewhere a baseline.
     ("against", "compare_checkpoints"): ("first", "previous", "last"),
     ("against", "plot.trajectory"): "last",
-    # What is free on the device of tensors; on the host as elsewhere.
+    # Of the computer, or of the device where the activations are.
+    ("memory", "extract"): None,
     ("memory", "compare"): None,
     ("memory", "plan"): None,
-    ("memory", "extract"): None,
     # How layers become one number, and what lines go along.
     ("by", "model_similarity"): "best_match",
     # A change of a network keeps the names of its layers.
@@ -83,10 +83,6 @@ OTHERWISE = {
     ("pairs", "testing.assert_alike"): "same_name",
 }
 """(parameter, function) → its default, where others differ."""
-
-
-ON_THE_HOST = {"extract": "8GiB", "compare": "2GiB"}
-"""Function → its memory by default, of layers that are on no device."""
 
 
 def test_equal_parameters_have_equal_defaults():
@@ -120,8 +116,9 @@ def test_the_command_line_has_the_defaults_of_the_library(name):
         "after",
     }:
         default = parameters(name)[shared].default
-        if default is None and shared == "memory":  # the command line leaves nothing on a device
-            default = ON_THE_HOST[name]
+        if shared == "memory" and default is None:
+            # Its arrays are on no device, and its help shows a number.
+            default = {"extract": "8GiB", "compare": "2GiB"}[name]
         assert options[shared].default == default, shared
     if name == "diagnose":
         assert options["permutations"].default == parameters(name)["n_permutations"].default

@@ -291,7 +291,7 @@ def check_representation(x: Array, name: str) -> None:
         )
     if x.ndim != 2:
         raise ValueError(
-            f"{name} must have two axes (examples, features), got shape {tuple(x.shape)}: {_reshape_remedy(x.ndim)}"
+            f"{name} must have two axes (examples, features), got shape {tuple(x.shape)}: {_reshape_remedy(x.shape)}"
         )
     n, p = x.shape
     if n < 2 or p < 1:
@@ -342,8 +342,16 @@ def array_remedy(x: Any) -> str:
     return "pass a NumPy array, a PyTorch tensor, or what numpy.asarray makes of it"
 
 
+_OF_SKETCHES = (
+    "if these are the two sketches of a layer, which are no features, pass the layer as homolog.extract or homolog.open gives "
+    "it"
+)
+
+
 def _real_remedy(x: Array) -> str:
     kind = x.dtype.kind if isinstance(x, np.ndarray) else ""
+    if kind == "O" and x.ndim == 2 and x.shape[1] == 2:
+        return f"{_OF_SKETCHES}; if every entry is a number, .astype(float)"
     if kind == "O":
         return "if every entry is a vector, numpy.stack(x.ravel()); if every entry is a number, .astype(float)"
     if kind == "V":
@@ -354,9 +362,11 @@ def _real_remedy(x: Array) -> str:
     return "convert it first, for instance to float32 (a complex array: its real part, or real and imaginary parts side by side)"
 
 
-def _reshape_remedy(ndim: int) -> str:
-    if ndim < 2:
+def _reshape_remedy(shape: tuple[int, ...]) -> str:
+    if len(shape) < 2:
         return "a single feature is a column, .reshape(-1, 1)."
+    if len(shape) == 3 and shape[1] == 2 and shape[2] and shape[2] % 16 == 0:
+        return f"{_OF_SKETCHES}; if not, flatten or average the axes after the first."
     return "flatten or average the axes after the first, for instance .reshape(n, -1)."
 
 

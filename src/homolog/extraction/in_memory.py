@@ -17,9 +17,9 @@ from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
 from homolog.extraction.tensors import is_torch, numbers_of, out_of_memory
 from homolog.machine import format_bytes
-from homolog.names import shown
+from homolog.names import quoted, shown
 from homolog.position_norms import PositionNorms, sums_by_layer
-from homolog.sketching import Sketch, note_of
+from homolog.sketching import Sketch, SketchedRows
 
 GROWING = 2.5
 """Times the rows so far that rows of an unknown number may take while they grow: what is there, and half as much again."""
@@ -92,10 +92,13 @@ class InMemory:
         """Put the batches together."""
         found: dict[str, Any] = {name: np.concatenate(parts) for name, parts in self._identities.items()}
         example = found.pop("example", None)
-        arrays = {name: self._rows.pop(name).whole() for name in list(self._rows)}
+        arrays = {name: self._kept(name, self._rows.pop(name).whole()) for name in list(self._rows)}
         found["example_ids"] = found.get("example_ids", example)
-        notes = self._provenance | note_of({name: self._sketches[name] for name in arrays if name in self._sketches})
-        return Activations(arrays, **found, provenance=notes, modules=with_norms(self._modules, self._norms))
+        return Activations(arrays, **found, provenance=self._provenance, modules=with_norms(self._modules, self._norms))
+
+    def _kept(self, name: str, rows: np.ndarray) -> Any:
+        sketch = self._sketches.get(name)
+        return rows if sketch is None else SketchedRows(rows, sketch, f"layer {quoted(name)}")
 
     def _append(self, name: str, features: Any, examples: int) -> None:
         """Add the rows of a layer, which come to the host where the device has no memory left."""

@@ -117,6 +117,22 @@ class Options:
         columns = rule_for(layer, self.sketch, None)
         return None if columns is None or width <= SKETCHES * columns else Sketch(layer, width, columns, self.rng)
 
+    @property
+    def sketches_asked(self) -> str:
+        """What is asked of sketches as text, the same for rules that mean the same; "None" for none."""
+        rules = dict(self.sketch) if isinstance(self.sketch, Mapping) else {"**": self.sketch}
+        patterns = list(rules)
+        before = patterns[: patterns.index("**")] if "**" in rules else patterns  # the first match counts
+        others = rules.get("**")
+        while before and rules[before[-1]] == others:
+            before.pop()
+        if not before:
+            return str(others)
+        return (
+            ", ".join(f"{pattern}: {rules[pattern] or 'none'}" for pattern in before)
+            + f", all else: {others or 'none'}"
+        )
+
     def axis_of(self, layer: str) -> int | None:
         """Return where the caller says that the examples of a layer lie; None where nothing is said."""
         axis: int | None = rule_for(layer, self.axis, None)

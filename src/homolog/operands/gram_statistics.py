@@ -50,7 +50,7 @@ class StructureFamily(TogetherFamily):
     def prepare(self, x: Representation | SparseRows | SketchedRows, **options: Any) -> Gram:
         """Return the centred structure of a representation, or the linear one of sparse rows or of sketches."""
         if isinstance(x, SketchedRows):
-            linear: Any = gram_of(ArrayRepresentation(x.columns), **options)
+            linear: Any = gram_of(ArrayRepresentation(x.kept), **options)
             return sketched_gram(linear, x.sketch)
         return sparse_gram(x) if isinstance(x, SparseRows) else gram_of(x, **options)
 
