@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.outputs import is_count, is_transformed, output_of
 from homolog.extraction.samples import Sample, sample_of
 from homolog.extraction.sources import Maker
-from homolog.extraction.stored_features import stored_features
+from homolog.extraction.stored_features import HostCopies, OnTheWay
 from homolog.extraction.tensors import is_torch, loaded_torch
 from homolog.extraction.token_norms import UnreadNorms, norms_of_output, norms_read
 from homolog.extraction.trial_examples import tried_examples
@@ -54,7 +53,7 @@ class Recorder:
         """Batches so far."""
         self.before: Batch | None = None
         """The last batch, if it held one example."""
-        self._convert = convert or partial(stored_features, dtype=options.dtype)
+        self._convert = convert or HostCopies(options.dtype)
         self._widths: dict[str, int] = {}
         self._projections: dict[Sketch, Projection] = {}
         self._batch: Batch | None = None
@@ -194,6 +193,7 @@ class Recorder:
         example, position = identity_of(self._rows, batch.size, count)
         # Rows come in the order of their examples, so that those to keep come first; layers in the order of the first batch.
         taken = {name: self._rows[name].features for name in self._widths if name in self._rows}
+        taken = {name: kept.read() if isinstance(kept, OnTheWay) else kept for name, kept in taken.items()}
         features = {name: kept if len(example) == len(kept) else kept[: len(example)] for name, kept in taken.items()}
         self.n_batches += 1
         self.before = batch if batch.size == 1 else None
