@@ -13,7 +13,8 @@ from homolog.conversion import filled_pair, taken_pair
 from homolog.measures.evaluation import prepared
 from homolog.measures.kernel_alignment import alignment
 from homolog.measures.registry import measure
-from homolog.operands.gram_statistics import GramSums, sums_without_each, without_each
+from homolog.operands.gram_products import GramSums
+from homolog.operands.gram_statistics import sums_without_each, without_each
 from homolog.operands.representation import ArrayRepresentation
 from homolog.operands.subspace import subspace_of
 

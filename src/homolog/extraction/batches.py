@@ -33,6 +33,8 @@ class Batch:
     """Names, types and shapes of what it holds, as it came."""
     start: int = 0
     """Examples of the data before it."""
+    given: Any = None
+    """What it holds as it came, where it need not wait for a device to be read; None where nothing else is known."""
 
     @property
     def size(self) -> int:
@@ -120,12 +122,12 @@ def prepare_batch(raw: Any, options: Options, source: Source, *, lone: bool = Fa
         )
     # Digested as it came, so that models in other dtypes or on other devices agree about it.
     digests, form = digests_of(content, layout), form_of(content, layout)
-    content = source.placed(content, options)
+    given, content = content, source.placed(content, options)
     if ids is not None and len(ids) != layout.size:
         raise ValueError(f"example_ids must give one id per example of the batch ({layout.size}), got {len(ids)}.")
     moved = layout_of(content, lone=layout.kind == "items")
     assert moved is not None  # it has the same tensors
-    return Batch(content, moved, ids, digests, form)
+    return Batch(content, moved, ids, digests, form, given=given)
 
 
 def input_of(content: Any) -> Any:

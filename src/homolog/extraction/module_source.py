@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from homolog.arrays import described
+from homolog.devices import sent
 from homolog.extraction.batch_contents import map_leaves
 from homolog.extraction.batches import as_torch, input_of
 from homolog.extraction.channels import check_channels, note_layout, settles_layout
@@ -211,7 +212,7 @@ def _moved(leaf: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
     if isinstance(leaf, torch.Tensor):
         if leaf.is_quantized and dtype is not None:
             leaf = leaf.dequantize()
-        return leaf.to(device, dtype if leaf.is_floating_point() else None)
+        return sent(leaf, device, dtype if leaf.is_floating_point() else None)
     if isinstance(leaf, PackedSequence):
         packed: Any = leaf
         return packed.to(device=device, dtype=dtype if leaf.data.is_floating_point() else None)

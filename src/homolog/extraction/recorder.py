@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Module
+from homolog.devices import exact_products
 from homolog.extraction import reductions
 from homolog.extraction.axis_sizes import shape_of, shape_of_example, shapes_of, sizes_beside, sizes_of
 from homolog.extraction.batch_output import BatchOutput, identity_of
@@ -25,7 +26,7 @@ from homolog.extraction.samples import Sample, sample_of
 from homolog.extraction.sources import Maker
 from homolog.extraction.stored_features import stored_features
 from homolog.extraction.tensors import is_torch, loaded_torch
-from homolog.extraction.token_norms import norms_of_output
+from homolog.extraction.token_norms import UnreadNorms, norms_of_output, norms_read
 from homolog.extraction.trial_examples import tried_examples
 from homolog.position_norms import PositionNorms, sums_by_layer
 from homolog.sketching import Projection, Sketch
@@ -59,7 +60,7 @@ class Recorder:
         self._batch: Batch | None = None
         self._masks: Masks | None = None
         self._rows: dict[str, reductions.LayerRows] = {}
-        self._norms: dict[str, PositionNorms] = {}
+        self._norms: dict[str, UnreadNorms | PositionNorms] = {}
 
     def heard(self, name: str, output: Any, maker: Maker) -> None:
         """Take the output of a layer, or give it to whoever listens instead."""
@@ -118,7 +119,8 @@ class Recorder:
             return rows
         if sketch not in self._projections:
             self._projections[sketch] = Projection(sketch)
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told where it is compared
+        # What is not finite is told where it is compared.
+        with np.errstate(invalid="ignore", over="ignore"), exact_products():
             return rows._replace(features=self._projections[sketch].of(rows.features), sketch=sketch)
 
     def _wants(self, name: str) -> bool:
@@ -197,9 +199,10 @@ class Recorder:
         self.before = batch if batch.size == 1 else None
         sketches = {name: sketch for name in taken if (sketch := self._rows[name].sketch) is not None}
         self._rows = {}
-        self.norms = sums_by_layer(self.norms, self._norms)
+        norms = norms_read(self._norms)
+        self.norms = sums_by_layer(self.norms, norms)
         made = {name: self.modules[name] for name in features}
-        return BatchOutput(features, example, position, count, made, self._norms, sketches)
+        return BatchOutput(features, example, position, count, made, norms, sketches)
 
     def _check_first(self, batch: Batch) -> None:
         """Check what was asked for against the first batch, and take note of its sizes."""

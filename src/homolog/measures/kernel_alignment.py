@@ -2,7 +2,7 @@
 
 The formulas read nothing but what a pair shares: the kernel is in it, and where all pairs of layers meet at once `shared` has
 fields over all of them, and there are no operands x and y. The arithmetic of the estimators is
-`operands.gram_statistics.inner_product`.
+`operands.gram_products.inner_product`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from homolog.measures.registry import register
 from homolog.operands.family import Invariances, undefined_where
 from homolog.operands.gram import Kernel, MedianFraction
 from homolog.operands.gram_orders import order_matrix, order_score
-from homolog.operands.gram_statistics import STRUCTURE, Estimator, GramProducts, inner_product, norm, without_each
+from homolog.operands.gram_products import Estimator, GramProducts, inner_product, norm
+from homolog.operands.gram_statistics import STRUCTURE, without_each
 from homolog.operands.small_tensors import quick_alignment
 from homolog.operands.structures import Gram
 

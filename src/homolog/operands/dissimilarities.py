@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
-import scipy
 
 from homolog.arrays import (
     Array,
@@ -29,6 +28,7 @@ from homolog.blocks.workers import Workers
 from homolog.diagnostics import Caution, all_equal, without_direction
 from homolog.gradients import factors
 from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, squared_distances, squared_norm, thin_svd, unit_rows
+from homolog.operands import concordance
 from homolog.operands.condensed import ROWS, condensed_squared_distances
 from homolog.operands.family import Pairs, TogetherFamily, is_constant
 from homolog.operands.radial_kernel import RadialKernel
@@ -58,7 +58,7 @@ class Dissimilarities:
 
     n: int
     values: Array
-    """(n(n−1)/2,) of norm 1 where the comparison is an inner product."""
+    """(n(n−1)/2,) of norm 1 where the comparison is an inner product; their ranks for Kendall's."""
     comparison: str
     constant: Array
     """0-d bool: the layer does not vary, or its dissimilarities leave nothing to compare."""
@@ -69,6 +69,10 @@ class Dissimilarities:
     """Whether a gradient flows through a distance of 0, which is a corner."""
     absent: Array | None = None
     """(n,) bool: examples without a direction, where the dissimilarity is of directions."""
+    order: np.ndarray | None = None
+    """(n(n−1)/2,) where the dissimilarities stand, the smallest first, for Kendall's; None of examples in another order."""
+    tied: int = 0
+    """Pairs of equal dissimilarities, for Kendall's."""
 
     def reordered(self, order: np.ndarray) -> Dissimilarities:
         """Return the dissimilarities of the same examples in another order."""
@@ -81,7 +85,12 @@ class Dissimilarities:
             # The pair (i, j) stands at i·n − i(i+1)/2 + j − i − 1.
             flat = (low * n - low * (low + 1) // 2 + high - low - 1)[np.triu(np.ones(low.shape, dtype=bool), 1)]
             parts.append(xp.take(self.values, from_numpy(flat, self.values), axis=0))
-        return replace(self, values=xp.concat(parts))
+        return replace(self, values=xp.concat(parts), order=None)
+
+    @property
+    def by_rank(self) -> concordance.Order:
+        """What Kendall's comparison looks at."""
+        return concordance.Order(self.values, self.tied, self.order)
 
 
 class Compared(NamedTuple):
@@ -133,11 +142,8 @@ def _above_diagonal(given: ArrayRepresentation, dissimilarity: str) -> tuple[Arr
 
 def _ready(values: Array, comparison: str) -> Array:
     """Turn dissimilarities into what the comparison works on."""
-    if comparison in ("spearman", "kendall"):
-        ready = on_grid(to_numpy(values)) if comparison == "kendall" else ranks(to_numpy(values))
-        values = from_numpy(ready, values)
-        if comparison == "kendall":
-            return values
+    if comparison == "spearman":
+        values = from_numpy(ranks(to_numpy(values)), values)
     xp = namespace(values)
     if comparison == "pearson":
         values = values - xp.astype(xp.mean(precise(values)), values.dtype)
@@ -153,12 +159,6 @@ def grid_places(values: np.ndarray) -> np.ndarray:
     bits = values.view(np.dtype(f"int{8 * values.dtype.itemsize}"))
     found: np.ndarray = bits + bits.dtype.type(1 << (spared - 1))
     found >>= spared
-    return found
-
-
-def on_grid(values: np.ndarray) -> np.ndarray:
-    """Return values, none of them negative, of which those that rounding tells apart are one."""
-    found: np.ndarray = (grid_places(values) << SPARED[values.dtype.itemsize]).view(values.dtype)
     return found
 
 
@@ -279,19 +279,22 @@ class DissimilarityFamily(TogetherFamily):
         size = max(x.array.shape) * machine_epsilon(values)
         equal = (high if comparison == "cosine" else high - low) <= 8 * size * high
         left = "all equal" if bool(equal) and not bool(dead) else ""
+        if comparison == "kendall":
+            found = concordance.order_of(grid_places(to_numpy(values)))
+            return Dissimilarities(
+                x.n, found.ranks, comparison, dead | equal, left, dissimilarity, False, absent, found.order, found.tied
+            )
         ready = _ready(values, comparison)
         return Dissimilarities(x.n, ready, comparison, dead | equal, left, dissimilarity, equal_rows, absent)
 
     def meet(self, x: Dissimilarities, y: Dissimilarities) -> Compared:
         """Compare one pair."""
-        xp = namespace(x.values)
-        undefined = x.constant | y.constant
+        xp, undefined = namespace(x.constant), x.constant | y.constant
         if x.comparison == "difference":
             return Compared(_distance(x.values, y.values), undefined)
         if x.comparison == "kendall":
-            values = [to_numpy(side.values) for side in (x, y)]
-            value = 0.0 if bool(undefined) else float(scipy.stats.kendalltau(*values).statistic)
-            return Compared(constant_like(value, precise(x.values)), undefined)
+            value = 0.0 if bool(undefined) else concordance.tau_b(x.by_rank, y.by_rank)
+            return Compared(constant_like(value, precise(xp.astype(undefined, xp.float32))), undefined)
         return Compared(xp.sum(precise(x.values) * precise(y.values)), undefined)
 
     def choose(self, sizes: Sizes, *, comparison: str = "", **options: Any) -> Form | None:
@@ -332,9 +335,9 @@ class DissimilarityFamily(TogetherFamily):
         items = np.full_like(sizes.items, 8) if dissimilarity == "mahalanobis" else sizes.items
         item = int(items.max())
         flops = 1.0 * n * n * float(sizes.widths.sum()) + float(len(sizes.pairs()[0])) * n * n
-        vectors = 40 if comparison == "spearman" else 24 if item == 4 else 32
+        vectors = 40 if comparison in RANKED else 24 if item == 4 else 32
         per_layer = vectors * half + (4 * min(ROWS, n) + 6 * sizes.widest) * n * item
-        per_pair = 100 * half if comparison == "kendall" else 24 * half
+        per_pair = 24 * half if comparison != "kendall" else half * concordance.BYTES[concordance.is_compiled(half)]
         # Places are looked up some at a time.
         return Cost(flops, half * int(items.sum()), per_layer, per_pair, reordering=64 * max(n, PIECE))
 

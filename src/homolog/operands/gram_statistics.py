@@ -1,26 +1,21 @@
 """Structure family: inner products of centred n×n similarity structures (HSIC, CKA).
 
-Every statistic comes from the centred Gram matrix K = HKH: the off-diagonal part of the inner product ⟨K, L⟩, the diagonals
-k, l and the traces. U-centring removes what is additive in rows and columns, and so does centring; hence for every kernel
-
-    ⟨K, L⟩ = off + k·l,        ⟨Ã, B̃⟩ = off − 2/(n−2) · k·l + tr K · tr L / ((n−1)(n−2)),
-
-and the biased and the debiased estimators share one operand and one inner product (Székely & Rizzo 2014).
+What the estimators need of them is in `gram_products`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
-from homolog.arrays import Array, namespace, precise, scalar, to_numpy
+from homolog.arrays import Array, all_to_numpy, namespace, precise, scalar, to_numpy
 from homolog.blocks.budget import Cost, Form, Sizes, TooLittleError, WholeError, blocked, panels_for, rounds, tiles_for
 from homolog.blocks.products import PIECE, Step, Structure, cross_products, stacked_products, tile_products
 from homolog.blocks.workers import Workers
+from homolog.devices import is_elsewhere
 from homolog.diagnostics import Caution, missing_inputs, nothing_left, only_noise, without_width
 from homolog.linalg import squared_norm
 from homolog.machine import format_bytes
@@ -28,105 +23,15 @@ from homolog.operands.condensed import ROWS as CONDENSED_ROWS
 from homolog.operands.family import Invariances, Pairs, TogetherFamily
 from homolog.operands.gram import exact, gram_of
 from homolog.operands.gram_permutations import permuted_inner_products
+from homolog.operands.gram_products import GramProducts, GramSums, along, sums
 from homolog.operands.leave_one_out import inner_without_each, trace_without_each
 from homolog.operands.representation import ArrayRepresentation, Representation
-from homolog.operands.sketched_gram import (
-    Halves,
-    SketchedGram,
-    any_sketched,
-    block_squares,
-    blocks_of,
-    halves_of,
-    products_of_blocks,
-    sketched_gram,
-)
+from homolog.operands.sketched_gram import Halves, SketchedGram, any_sketched, halves_of, sketched_gram
+from homolog.operands.sketched_products import met_sketches, products_with_sketches
 from homolog.operands.sparse_gram import SparseGram, sparse_gram
 from homolog.operands.structures import CondensedGram, Gram, RadialGram, products
-from homolog.sketching import BLOCKS, SketchedRows
+from homolog.sketching import SketchedRows
 from homolog.sparse import SparseRows
-
-Estimator = Annotated[Literal["biased", "debiased"], '"biased" or "debiased" (n >= 4).']
-
-
-class GramSums(NamedTuple):
-    """What the estimators need of one side of a pair, or of many: fields broadcast against each other."""
-
-    off_diagonal: Array
-    """Off-diagonal part of ⟨K, K⟩."""
-    diagonals: Array
-    """k·k."""
-    trace: Array
-    squared_trace: Array
-    """(tr K)²."""
-    scale: Array
-    constant: Array
-    epsilon: Array | float
-    """Spacing at 1 of the floats in which the Gram matrix was formed."""
-
-
-class GramProducts(NamedTuple):
-    """What the estimators need of a pair (0-d fields), or of all pairs at once (fields over layers of x, layers of y)."""
-
-    n: int
-    off_diagonal: Array
-    """Off-diagonal part of ⟨K, L⟩."""
-    diagonals: Array
-    """k·l."""
-    traces: Array
-    """tr K · tr L."""
-    x: GramSums
-    y: GramSums
-    exact: bool = True
-    """Whether these are the statistics themselves, not estimates from sketches."""
-    without_block: GramProducts | None = None
-    """Of sketches the same without each block of columns, as a first axis."""
-
-    @property
-    def T(self) -> GramProducts:
-        """The same of (y, x), of one pair."""
-        without = None if self.without_block is None else self.without_block.T
-        return self._replace(x=self.y, y=self.x, without_block=without)
-
-    @classmethod
-    def of_all(cls, n: int, products: Iterable[np.ndarray], sums: Sequence[GramSums]) -> GramProducts:
-        """Return what all pairs share: off-diagonal parts of ⟨K, L⟩, k·l, and tr K · tr L where it is not their product.
-
-        Of `sums` all but the inner products count.
-        """
-        trace, scale, constant, epsilon = (np.array([to_numpy(own[k]) for own in sums]) for k in (2, 4, 5, 6))
-        inner, diagonals, traces = (*products, np.outer(trace, trace))[:3]
-        own = [np.diagonal(part, axis1=-2, axis2=-1) for part in (inner, diagonals, traces)]
-        sides = GramSums(own[0], own[1], trace, own[2], scale, constant, epsilon)
-        return cls(n, inner, diagonals, traces, _along(sides, 0), _along(sides, 1))
-
-
-def _along(own: GramSums, side: int) -> GramSums:
-    """Return fields over (…, layers) as those of the rows of pairs, or of their columns."""
-    at = (..., slice(None), None) if side == 0 else (..., None, slice(None))
-    return GramSums(*(np.asarray(field)[at] for field in own))
-
-
-def sums(x: Gram, inner: Array, diagonals: Array) -> GramSums:
-    """Return what the estimators need of one representation."""
-    trace = namespace(x.diagonal).sum(x.diagonal)
-    return GramSums(inner, diagonals, trace, trace**2, precise(x.scale), x.constant, x.epsilon)
-
-
-def inner_product(n: int, off_diagonal: Array, diagonals: Array, traces: Array, estimator: Estimator) -> Array:
-    """⟨K, L⟩ (biased) or ⟨Ã, B̃⟩ (debiased), from centred statistics."""
-    if estimator == "biased":
-        return off_diagonal + diagonals
-    return off_diagonal - 2 / (n - 2) * diagonals + traces / ((n - 1) * (n - 2))
-
-
-def norm(own: GramSums, n: int, estimator: Estimator) -> Array:
-    """Norm that CKA divides by: square root of the estimator's self-term."""
-    xp = namespace(own.off_diagonal)
-    squared = inner_product(n, own.off_diagonal, own.diagonals, own.squared_trace, estimator)
-    # U-centring can leave nothing but rounding, for instance of one example that differs from all others.
-    # An estimate from sketches may even be negative.
-    vanishes = squared <= n * own.epsilon * xp.abs(own.off_diagonal + own.diagonals)
-    return xp.sqrt(xp.where(vanishes, xp.full_like(squared, float("nan")), squared))
 
 
 @final
@@ -145,7 +50,7 @@ class StructureFamily(TogetherFamily):
     def prepare(self, x: Representation | SparseRows | SketchedRows, **options: Any) -> Gram:
         """Return the centred structure of a representation, or the linear one of sparse rows or of sketches."""
         if isinstance(x, SketchedRows):
-            linear: Any = gram_of(ArrayRepresentation(x.columns), **options)
+            linear: Any = gram_of(ArrayRepresentation(x.kept), **options)
             return sketched_gram(linear, x.sketch)
         return sparse_gram(x) if isinstance(x, SparseRows) else gram_of(x, **options)
 
@@ -180,6 +85,8 @@ class StructureFamily(TogetherFamily):
             # A pair goes through Gram matrices where features outnumber examples.
             per_pair = 24 * width**2 if width <= n else 24 * n * n
             return Cost(flops, held + small, 2 * n * width * item, per_pair)
+        if sizes.elsewhere:  # whole, and in float64
+            return Cost(flops, 8 * n * n * len(sizes.widths) + small, 6 * 8 * n * n, 24 * n * n)
         if callable(kernel) or kernel == "residual":
             held = n * n * int(np.sum(sizes.items))
             return Cost(flops, held + small, (6 if kernel == "residual" else 3) * n * n * item, 24 * n * n)
@@ -202,7 +109,7 @@ class StructureFamily(TogetherFamily):
         """
         cost, n, everything = self.cost(sizes, kernel=kernel), sizes.n, tuple(range(len(sizes.widths)))
         if kernel != "linear":
-            dense = callable(kernel) or kernel == "residual"
+            dense = callable(kernel) or kernel == "residual" or sizes.elsewhere
             stacked = len(everything) * min(PIECE, n * n if dense else n * n // 2) * sizes.item
             flops = n**2 * float(sizes.widths.sum()) + n**2 * float(len(everything) ** 2)
             return Form(replace(cost, flops=flops, per_pair=0, together=stacked), tiled=everything)
@@ -243,9 +150,12 @@ class StructureFamily(TogetherFamily):
         self, operands: Sequence[Gram], needed: np.ndarray, form: Form, workers: Workers, step: Step
     ) -> GramProducts:
         """Return the statistics of all pairs at once, as NumPy arrays over (layers, layers)."""
+        diagonals = all_to_numpy([x.diagonal for x in operands])
         if any_sketched(operands):
-            return _with_sketches(operands, needed, form, workers, step)
-        diagonals = np.stack([to_numpy(x.diagonal) for x in operands])
+            tiled, apart = list(form.tiled), np.zeros((len(form.tiled),) * 2, dtype=bool)
+            some = [operands[i] for i in tiled]
+            whole = _linear_products(some, diagonals[tiled], apart, form.all_tiled(), workers, step) if tiled else apart
+            return products_with_sketches(operands, needed, form, workers, step, whole)
         if isinstance(operands[0], RadialGram):
             inner, diagonals = _radial_products(operands, form, workers, step)
         elif form.panels is None and form.tiled:
@@ -265,7 +175,7 @@ class StructureFamily(TogetherFamily):
         inner = permuted_inner_products(halves.xs, halves.ys, halves.apart(needed), memory)
         first, second = (np.stack([to_numpy(x.diagonal) for x in part]) for part in (halves.xs, halves.ys))
         rows, columns = (
-            _along(
+            along(
                 GramSums(*(np.array([to_numpy(x) for x in field]) for field in zip(*map(_own, part), strict=True))),
                 side,
             )
@@ -345,69 +255,14 @@ def _linear_products(
         inner[np.ix_(tiled, tiled)] = tile_products(structures, form.panels, workers, step, form.share)[0]
     left = np.triu(needed | needed.T | np.eye(count, dtype=bool)) & np.isnan(inner)
     pairs = [(int(i), int(j)) for i, j in zip(*np.nonzero(left), strict=True)]
-    for (i, j), squared in cross_products(features, _itself, pairs, form.rounds, workers, _squared):
-        inner[i, j] = inner[j, i] = squared - diagonals[i] @ diagonals[j]
+    squares: dict[tuple[int, int], Any] = {}
+    for pair, squared in cross_products(features, _itself, pairs, form.rounds, workers, _squared):
+        squares[pair] = squared
         # Where structures are tiled, that is the main part of the work, and the bar follows it alone.
         step(0.0 if tiled else 1 / len(pairs))
+    for (i, j), squared in _known(squares).items():
+        inner[i, j] = inner[j, i] = squared - diagonals[i] @ diagonals[j]
     return inner
-
-
-def _with_sketches(grams: Sequence[Any], needed: np.ndarray, form: Form, workers: Workers, step: Step) -> GramProducts:
-    """Return what all pairs share where some are of sketches: by products of features, but for those that are tiled."""
-    count, tiled, plain = len(grams), list(form.tiled), np.stack([to_numpy(x.diagonal) for x in grams])
-    found = np.full((3, 1 + BLOCKS, count, count), np.nan)
-    if tiled:
-        some = _linear_products(
-            [grams[i] for i in tiled],
-            plain[tiled],
-            np.zeros((len(tiled),) * 2, dtype=bool),
-            form.all_tiled(),
-            workers,
-            step,
-        )
-        traces = plain[tiled].sum(axis=1)
-        known = np.stack([some, plain[tiled] @ plain[tiled].T, np.outer(traces, traces)])
-        found[np.ix_(range(3), range(1 + BLOCKS), tiled, tiled)] = known[:, None]
-    for i, x in enumerate(grams):
-        if isinstance(x, SketchedGram):
-            found[:, :, i, i] = products_of_blocks(x, x, x.own_squares)
-    left = np.triu(needed | needed.T | np.eye(count, dtype=bool)) & np.isnan(found[0, 0])
-    pairs = [(int(i), int(j)) for i, j in zip(*np.nonzero(left), strict=True)]
-    squares = partial(_squares, counts=[blocks_of(x) for x in grams])
-    for (i, j), blocks in cross_products([x.features for x in grams], _itself, pairs, form.rounds, workers, squares):
-        found[:, :, i, j] = found[:, :, j, i] = products_of_blocks(grams[i], grams[j], blocks)
-        step(0.0 if tiled else 1 / len(pairs))
-    own = [sums(x, x.diagonal, x.diagonal) for x in grams]
-    n = grams[0].n
-    whole, without = (GramProducts.of_all(n, part, own) for part in (found[:, 0], found[:, 1:]))
-    return whole._replace(exact=False, without_block=without._replace(exact=False))
-
-
-def _squares(pair: tuple[int, int], x: Any, y: Any, product: Array, *, counts: Sequence[int]) -> np.ndarray:
-    return block_squares(product, counts[pair[0]], counts[pair[1]])
-
-
-def met_sketches(x: Gram, y: Gram) -> GramProducts:
-    """Return the statistics of one pair of which at least one is of sketches."""
-
-    def met(one: Any, other: Any) -> np.ndarray:
-        if one is other and isinstance(one, SketchedGram):
-            return products_of_blocks(one, one, one.own_squares)
-        if not any_sketched((one, other)):
-            trace = np.sum(to_numpy(one.diagonal)) * np.sum(to_numpy(other.diagonal))
-            return np.tile(np.array([*map(scalar, products(one, other)), trace])[:, None], 1 + BLOCKS)
-        squares = block_squares(one.features.T @ other.features, blocks_of(one), blocks_of(other))
-        return products_of_blocks(one, other, squares)
-
-    cross, own = met(x, y), [met(x, x), met(y, y)]
-    sides = [sums(side, *each[:2])._replace(squared_trace=each[2]) for side, each in zip((x, y), own, strict=True)]
-
-    def at(where: Any) -> GramProducts:
-        return GramProducts(
-            x.n, *cross[:, where], *(GramSums(a[where], b[where], t, q[where], *rest) for a, b, t, q, *rest in sides)
-        )
-
-    return at(0)._replace(exact=False, without_block=at(slice(1, None))._replace(exact=False))
 
 
 def _tiles_of(gram: Gram) -> Any:
@@ -419,8 +274,16 @@ def _itself(x: Any) -> Any:
     return x
 
 
-def _squared(pair: Any, x: Any, y: Any, product: Array) -> float:
-    return scalar(squared_norm(precise(product)))
+def _squared(pair: Any, x: Any, y: Any, product: Array) -> Array:
+    squared = squared_norm(precise(product))
+    return squared if is_elsewhere(squared) else scalar(squared)
+
+
+def _known(values: dict[tuple[int, int], Any]) -> dict[tuple[int, int], Any]:
+    """Return values as numbers; those of a device are fetched together."""
+    if not any(map(is_elsewhere, values.values())):
+        return values
+    return dict(zip(values, all_to_numpy(list(values.values())), strict=True))
 
 
 def _radial_products(grams: Sequence[Any], form: Form, workers: Workers, step: Step) -> tuple[np.ndarray, np.ndarray]:

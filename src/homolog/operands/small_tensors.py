@@ -1,6 +1,6 @@
 """Linear CKA of small PyTorch tensors, as a loss needs it: in few calls of the library, most of whose time is not arithmetic.
 
-The value is that of `measures.kernel_alignment.alignment` on `operands.gram_statistics`, which takes twenty times as long at
+The value is that of `measures.kernel_alignment.alignment` on `operands.gram_products`, which takes twenty times as long at
 64 × 64 because it also serves kernels, other libraries, rows on disk and all pairs at once. What is unusual (constant, infinite,
 huge or tiny data, means far above what varies) is left to it: it knows the warnings and errors.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from homolog.arrays import Array
 from homolog.linalg import at_most_one
-from homolog.operands.gram_statistics import Estimator, inner_product
+from homolog.operands.gram_products import Estimator, inner_product
 
 MOST_NUMBERS = 1 << 20
 """Larger tensors take so long that calls do not count."""
@@ -95,6 +95,6 @@ def _usual(n: int, value: float, norms: tuple[float, float], means: list[float],
         return False
     if left is None:
         return True
-    # What is left may be rounding alone, as `gram_statistics.norm` has it.
+    # What is left may be rounding alone, as `gram_products.norm` has it.
     first, _, second = left.tolist()
     return first > n * epsilon * norms[0] ** 2 and second > n * epsilon * norms[1] ** 2

@@ -25,8 +25,9 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
+from homolog.devices import exact_products, is_elsewhere
 from homolog.linalg import power_of_two
-from homolog.operands.gram_statistics import inner_product
+from homolog.operands.gram_products import inner_product
 from homolog.states.compared_layers import check_magnitude
 
 TINY = 1e-30
@@ -61,7 +62,7 @@ def batch_gram(features: Array, name: str) -> BatchGram:
 
 def is_far(x: Array) -> bool:
     """Say whether looking at a number would wait for a device, which has float64."""
-    return is_torch_array(x) and x.device.type != "cpu" and has_float64(namespace(x), x.device)
+    return is_elsewhere(x) and has_float64(namespace(x), x.device)
 
 
 def at_least_single(x: Array) -> Array:
@@ -113,9 +114,10 @@ def product(x: Array) -> Array:
     In the library of x: threads of another one would fight with those that run the model.
     """
     n, xp = x.shape[0], namespace(x)
-    if n < SPLIT:
-        return x @ x.T
-    above, below = x[: n // 2, :] @ x.T, x[n // 2 :, :] @ x[n // 2 :, :].T
+    with exact_products():  # the model runs with the precision that PyTorch was told, products of its layers do not
+        if n < SPLIT:
+            return x @ x.T
+        above, below = x[: n // 2, :] @ x.T, x[n // 2 :, :] @ x[n // 2 :, :].T
     return xp.concat([above, xp.concat([above[:, n // 2 :].T, below], axis=1)], axis=0)
 
 

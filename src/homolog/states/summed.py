@@ -16,7 +16,8 @@ from homolog.linalg import Centred, numerical_rank
 from homolog.measures.evaluation import values_of_pair
 from homolog.measures.record import Measure
 from homolog.operands.family import ProductFamily
-from homolog.operands.gram_statistics import STRUCTURE, GramProducts, GramSums
+from homolog.operands.gram_products import GramProducts, GramSums
+from homolog.operands.gram_statistics import STRUCTURE
 from homolog.operands.representation import Representation
 
 EPSILON = float(np.finfo(float).eps)

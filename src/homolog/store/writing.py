@@ -5,6 +5,7 @@ Rows wait in memory until a chunk is whole; a commit, one small file replaced at
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -20,7 +21,7 @@ from homolog.arrays import to_numpy
 from homolog.machine import optional
 from homolog.names import check_text, quoted, shown
 from homolog.rows import READ_AT_ONCE, Rows
-from homolog.sketching import kept_of
+from homolog.sketching import as_written, axes_of_row
 from homolog.store.disk import locked, put_in_place, recover, room_for, temporary_path
 from homolog.store.layout import (
     IDENTITIES,
@@ -61,7 +62,7 @@ class Column:
 
     def append(self, rows: np.ndarray) -> None:
         """Take rows, and write the chunks that they make whole."""
-        self.waiting.append(rows)
+        self.waiting.append(rows.reshape(-1, *self.array.shape[1:]))
         self.waiting_rows += len(rows)
         if self.waiting_rows >= self.step:
             self._write(self.waiting_rows - self.waiting_rows % self.step)
@@ -194,7 +195,7 @@ class Writer:
 
     @property
     def layers(self) -> list[str]:
-        """Names of the layers that it holds."""
+        """Names under which the layers that it holds are written."""
         return [] if self.contents is None else list(self.contents.layers)
 
     @property
@@ -240,7 +241,8 @@ class Writer:
         digits = len(str(len(layers)))
         keys = {name: f"{LAYERS}/{str(index).zfill(digits)}" for index, name in enumerate(layers)}
         for name, (width, dtype) in layers.items():
-            _make_array(root, keys[name], (0, width), (steps[name], width), dtype, name)
+            axes = axes_of_row(name, width)
+            _make_array(root, keys[name], (0, *axes), (steps[name], *axes), dtype, name)
         for name, dtype in identities.items():
             _make_array(root, f"{ROWS}/{name}", (0,), (max(steps.values()),), dtype, name)
         self._commit(Contents(keys, 0, False, provenance, self.request))
@@ -248,12 +250,12 @@ class Writer:
     def _check_layers(self, layers: Mapping[str, tuple[int, np.dtype]]) -> None:
         assert self.contents is not None
         known = {name: zarr_library().open_array(str(self.path / key)) for name, key in self.contents.layers.items()}
-        stored = {name: (int(array.shape[1]), array.dtype) for name, array in known.items()}
+        stored = {name: (math.prod(array.shape[1:]), array.dtype) for name, array in known.items()}
         found = {name: (width, np.dtype(dtype)) for name, (width, dtype) in layers.items()}
         if list(stored.items()) != list(found.items()):
             odd = next((n for n in [*stored, *found] if stored.get(n) != found.get(n)), "their order")
             raise ValueError(
-                f"{str(self.path)!r} must be continued with the layers it holds, got others (first {odd!r}: "
+                f"{str(self.path)!r} must be continued with the layers it holds, got others (first {quoted(odd)}: "
                 f"{stored.get(odd, 'none')} there, {found.get(odd, 'none')} now): use the same model and layers, or another name."
             )
 
@@ -357,7 +359,7 @@ def _copy(layers: Activations, writer: Writer) -> None:
     identities = {name: getattr(layers, name, None) for name in IDENTITIES}
     kept = {name: ids for name, ids in identities.items() if ids is not None}
     kinds: dict[str, Any] = {name: IDENTITIES[name] or id_dtype(ids) for name, ids in kept.items()}
-    arrays = {name: kept_of(array) for name, array in layers.items()}
+    arrays = as_written(layers)
     shapes = {name: (int(array.shape[1]), _stored_dtype(array)) for name, array in arrays.items()}
     writer.start(shapes, kinds, layers.notes)
     step = max(1, READ_AT_ONCE // max(width * dtype.itemsize for width, dtype in shapes.values()))
