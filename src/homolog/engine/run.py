@@ -24,7 +24,7 @@ from homolog.blocks.budget import Form, IndexPair
 from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
 from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_most, pooled
-from homolog.devices import exact_products
+from homolog.devices import exact_products, explained_shortage
 from homolog.diagnostics import Caution, explain_nan, high_null_level, listed, undefined
 from homolog.engine.companions import Companions, companions
 from homolog.engine.measure_groups import MeasureGroup, PairBatch
@@ -184,7 +184,8 @@ def run(plan: Plan, progress: bool | None) -> Outcome:
     steps = len(plan.measure_groups) * (len(plan.used) + len(unordered(plan.needed)) + plan.asked.steps())
     with progress_bar("comparing", steps, progress, bar_format=_BAR) as shown, exact_products():
         for groups in plan.preparations:
-            _run_together(plan, groups, outcome, shown.update)
+            with explained_shortage():
+                _run_together(plan, groups, outcome, shown.update)
     outcome.cautions += plan.asked.cautions() + _made_dense(plan)
     return outcome.concluded(plan)
 

@@ -13,7 +13,7 @@ from homolog.devices import exact_products
 from homolog.diagnostics import listed
 from homolog.extraction.options import Options
 from homolog.extraction.reductions import LayerRows
-from homolog.extraction.tensors import numbers_of
+from homolog.extraction.tensors import is_torch, numbers_of
 from homolog.sketching import Projection, Sketch
 
 LARGEST_OFFSET = {"float16": 100.0, "float32": 1e5}
@@ -44,15 +44,16 @@ class SketchedLayers:
         with np.errstate(invalid="ignore", over="ignore"), exact_products():
             return rows._replace(features=self._projections[sketch].of(features), sketch=sketch)
 
-    def note(self, name: str, rows: LayerRows) -> None:
+    def note(self, name: str, columns: Any) -> None:
         """Take note of the sketches of a batch, as they are kept; those on a device are read after the next batch."""
-        if rows.sketch is not None:
-            self._read(name)
-            self._unread[name] = rows.features
+        self._read(name)
+        self._unread[name] = columns
+        if not is_torch(columns):
+            self._read(name)  # the next batch may take their memory
 
     def _read(self, name: str) -> None:
-        if (features := self._unread.pop(name, None)) is not None:
-            self._spreads.setdefault(name, _Spread()).add(numbers_of(features))
+        if (columns := self._unread.pop(name, None)) is not None:
+            self._spreads.setdefault(name, _Spread()).add(numbers_of(columns))
 
     def too_few_digits(self, skipped: Mapping[str, str]) -> str | None:
         """Say of which layers the sketches have lost digits; None where of none."""

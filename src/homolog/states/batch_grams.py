@@ -26,7 +26,7 @@ from homolog.arrays import (
     to_numpy,
 )
 from homolog.devices import exact_products, is_elsewhere
-from homolog.linalg import double_centred, power_of_two
+from homolog.linalg import power_of_two
 from homolog.operands.gram_products import inner_product
 from homolog.states.compared_layers import check_magnitude
 
@@ -34,12 +34,14 @@ TINY = 1e-30
 """Gram matrices below this are formed again from scaled features: float32 ends at 1e-38."""
 OFFSET = 0.05
 """Centring may leave this much of a Gram matrix before features are centred first."""
+SPLIT = 192
+"""Rows from which two smaller products are faster than a whole one."""
 LARGEST = 1e140
 """Entries of a Gram matrix end at 1e308."""
 
 
 class BatchGram:
-    """The centred Gram matrix of one batch of one layer, in float64."""
+    """The Gram matrix of one batch of one layer, in whatever floats centring it leaves enough digits."""
 
     def __init__(self, gram: Array, width: int) -> None:
         self.gram, self.shape = gram, (int(gram.shape[0]), width)
@@ -48,14 +50,14 @@ class BatchGram:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> BatchGram:
-        return BatchGram(double_centred(self.gram[rows, rows]), self.shape[1])
+        return BatchGram(self.gram[rows, rows], self.shape[1])
 
 
 def batch_gram(features: Array, name: str) -> BatchGram:
     """Return the Gram matrix of a batch, in the library and on the device of its features where these have float64."""
     x = at_least_single(features)
-    gram = unread_gram(x) if is_far(x) else centred_gram(x, name)
-    return BatchGram(gram, int(x.shape[1]))
+    gram = unread_gram(x) if is_far(x) else checked_gram(x, name)
+    return BatchGram(where_float64_is(gram), int(x.shape[1]))
 
 
 def is_far(x: Array) -> bool:
@@ -70,27 +72,26 @@ def at_least_single(x: Array) -> Array:
     return xp.astype(detached(x), xp.float32, copy=False) if small else precise(detached(x))
 
 
-def centred_gram(x: Array, name: str) -> Array:
-    """Return the centred Gram matrix of a batch, in float64; 0 where nothing but rounding is left.
+def checked_gram(x: Array, name: str) -> Array:
+    """Return the Gram matrix of a batch, which need not be centred; 0 where nothing but rounding is left.
 
     Features are not centred first, which would write them once more, unless an offset, or their size, leaves the Gram matrix too
     few digits: centring it does not care what was added to all rows.
     """
-    raw, gram = _centred(product(x))
-    if not TINY < raw < math.inf or gram is None or _largest(gram) < OFFSET * raw:
-        check_finite(x, name)
-        xp = namespace(x)
-        near = x - xp.mean(x, axis=0, keepdims=True)
-        near = near - xp.mean(near, axis=0, keepdims=True)
-        check_magnitude(near, name, LARGEST)
-        size = scalar(power_of_two(xp.max(xp.abs(near))))
-        raw, gram = _centred(product(near / size))
-        assert gram is not None  # its entries are about 1
-        offset = scalar(xp.max(xp.abs(x)))
-        # A unit that never varies differs from its mean by the rounding of both.
-        nothing = size <= 4 * machine_epsilon(x) * offset
-        gram = namespace(gram).zeros_like(gram) if nothing else gram * size**2
-    return gram
+    xp, n = namespace(x), x.shape[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = product(x)
+        size, total = scalar(xp.linalg.trace(gram)) / n, scalar(xp.sum(gram))
+    if size > TINY and size - total / n**2 > OFFSET * size:  # which NaN and infinity are not
+        return gram
+    check_finite(x, name)
+    near = x - xp.mean(x, axis=0, keepdims=True)
+    near = near - xp.mean(near, axis=0, keepdims=True)
+    check_magnitude(near, name, LARGEST)
+    scale, offset = scalar(power_of_two(xp.max(xp.abs(near)))), scalar(xp.max(xp.abs(x)))
+    gram = in_float64(product(near / scale))
+    # A unit that never varies differs from its mean by the rounding of both.
+    return gram * (0 if scale <= 4 * machine_epsilon(x) * offset else scale**2)
 
 
 def unread_gram(x: Array) -> Array:
@@ -101,49 +102,46 @@ def unread_gram(x: Array) -> Array:
     low, high = xp.min(near), xp.max(near)
     size = xp.maximum(-low, high)
     scale = power_of_two(size)
-    gram = double_centred(precise(product(near / scale)))
+    gram = precise(product(near / scale))
     offset = xp.max(xp.abs(mean)) + size
     factor = precise(xp.where(size <= 4 * machine_epsilon(x) * offset, xp.zeros_like(size), scale)) ** 2
     return gram * xp.where(factor <= LARGEST**2, factor, xp.full_like(factor, math.nan))
 
 
-def _largest(gram: Array) -> float:
-    return scalar(namespace(gram).max(namespace(gram).abs(gram)))
-
-
-def _centred(gram: Array) -> tuple[float, Array | None]:
-    """Return the largest entry of a Gram matrix, and the matrix centred; None where it is not finite."""
-    raw = _largest(gram)
-    if not math.isfinite(raw):
-        return math.inf, None
-    return raw, double_centred(gram)
-
-
 def product(x: Array) -> Array:
-    """Return X X^T in float64: three of its four blocks, since it is symmetric.
+    """Return X X^T: of many rows three of its four blocks, since it is symmetric.
 
     In the library of x: threads of another one would fight with those that run the model.
     """
-    half = x.shape[0] // 2
-    # The model runs with the precision that PyTorch was told, products of its layers do not.
-    with np.errstate(over="ignore", invalid="ignore"), exact_products():
-        above, below = (in_float64(part) for part in (x[:half, :] @ x.T, x[half:, :] @ x[half:, :].T))
-    xp = namespace(above)
-    return xp.concat([above, xp.concat([above[:, half:].T, below], axis=1)], axis=0)
+    n, xp = x.shape[0], namespace(x)
+    with exact_products():  # the model runs with the precision that PyTorch was told, products of its layers do not
+        if n < SPLIT:
+            return x @ x.T
+        above, below = x[: n // 2, :] @ x.T, x[n // 2 :, :] @ x[n // 2 :, :].T
+    return xp.concat([above, xp.concat([above[:, n // 2 :].T, below], axis=1)], axis=0)
 
 
-def in_float64(x: Array) -> Array:
-    """Return a small array in float64: PyTorch's where it is, if its device has that; any other in NumPy."""
-    if is_torch_array(x) and has_float64(namespace(x), device_of(x)):
-        return precise(x)
-    return np.array(to_numpy(x), dtype=float)
+def where_float64_is(gram: Array) -> Array:
+    """Return a small array where it is, if it is PyTorch's and its device has float64; any other in NumPy."""
+    return gram if is_torch_array(gram) and has_float64(namespace(gram), device_of(gram)) else to_numpy(gram)
 
 
-def stacked(grams: list[Array]) -> Array:
-    """Return Gram matrices as one array, where the first of them is; in NumPy where they are of several libraries or devices."""
-    if len({(type(gram), str(device_of(gram))) for gram in grams}) > 1:
-        return np.stack([to_numpy(gram) for gram in grams])
-    return namespace(grams[0]).stack(grams)
+def in_float64(gram: Array) -> Array:
+    """Return a small array in float64."""
+    return precise(where_float64_is(gram))
+
+
+def stacked(grams: list[BatchGram]) -> Array:
+    """Return centred Gram matrices in float64, (layers, n, n), where they are; in NumPy where they are in several places."""
+    arrays = [one.gram for one in grams]
+    if len({(type(array), str(device_of(array))) for array in arrays}) > 1:
+        arrays = [to_numpy(array) for array in arrays]
+    xp = namespace(arrays[0])
+    found = xp.stack([precise(array) for array in arrays])
+    for _ in range(2):  # the first means are rounded: one entry may be much larger than what centring leaves
+        found = found - xp.mean(found, axis=1, keepdims=True)
+        found = found - xp.mean(found, axis=2, keepdims=True)
+    return found
 
 
 def unbiased_products(grams: Array) -> Array:

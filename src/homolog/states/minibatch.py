@@ -25,10 +25,11 @@ from homolog.states.batch_grams import (
     LARGEST,
     BatchGram,
     at_least_single,
-    centred_gram,
+    checked_gram,
     is_far,
     stacked,
     unbiased_products,
+    where_float64_is,
 )
 from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, chosen_titles
 from homolog.states.distributed import of_all
@@ -121,7 +122,7 @@ class MinibatchHSIC:
             arrays = [namespace(x).concat([old, x], axis=0) for old, x in zip(before, arrays, strict=True)]
         if arrays[0].shape[0] >= FEWEST:
             several = zip(arrays, sides.names, strict=True)
-            grams = [BatchGram(centred_gram(x, name), int(x.shape[1])) for x, name in several]
+            grams = [BatchGram(where_float64_is(checked_gram(x, name)), int(x.shape[1])) for x, name in several]
             if replaces:
                 self.terms.remove(self._last_term)
             self.add(sides, grams)
@@ -134,12 +135,12 @@ class MinibatchHSIC:
         # A copy, because the caller may use the same memory again.
         self._last = [namespace(x).asarray(x, copy=True) for x in arrays]
 
-    def add(self, sides: ComparedLayers, grams: Sequence[BatchGram]) -> None:
+    def add(self, sides: ComparedLayers, grams: list[BatchGram]) -> None:
         """Add a batch of at least four rows, given its Gram matrices, in the order of the layers.
 
         What was formed on a device is read together with that of batches to come.
         """
-        several = stacked([one.gram for one in grams])
+        several = stacked(grams)
         if not len(self._scales):
             xp = namespace(several)
             largest = to_numpy(xp.max(xp.abs(several), axis=(1, 2)))

@@ -148,7 +148,7 @@ class Runner:
         """Run a batch, before which `start` examples of the data were run."""
         sides = 1 if self.pair.one_forward else 2
         prepared = [
-            replace(batches.prepare_batch(raw, options, source), start=start)
+            replace(batches.prepare_batch(raw, options, source, digested=False), start=start)
             for raw, options, source in zip((raws * 2)[:sides], self.pair.options, self.sources, strict=False)
         ]
         if prepared[0].size != prepared[-1].size:
