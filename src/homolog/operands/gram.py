@@ -34,7 +34,6 @@ from homolog.linalg import (
     power_of_two,
     squared_distances,
     squared_norm,
-    squared_norms,
 )
 from homolog.operands.condensed import (
     PLACES,
@@ -91,9 +90,8 @@ def exact(*, kernel: Any, median_fraction: float = 1.0, **_: Any) -> bool:
 
 
 def _linear(x: ArrayRepresentation) -> LinearGram:
-    features = x.centred.features
+    features, diagonal = x.centred.features, x.squared_rows
     xp = namespace(features)
-    diagonal = squared_norms(features)
     if features.dtype != diagonal.dtype and not is_numpy(features):
         # As `ArrayRepresentation.centred` has it for NumPy's arrays.
         places = evenly(x.n, PLACES)
