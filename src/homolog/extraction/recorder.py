@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from homolog.activations import Module
@@ -22,7 +21,7 @@ from homolog.extraction.outputs import is_count, is_transformed, output_of
 from homolog.extraction.samples import Sample, sample_of
 from homolog.extraction.sketched_rows import SketchedLayers
 from homolog.extraction.sources import Maker
-from homolog.extraction.stored_features import stored_features
+from homolog.extraction.stored_features import HostCopies, OnTheWay
 from homolog.extraction.tensors import is_torch, loaded_torch
 from homolog.extraction.token_norms import UnreadNorms, norms_of_output, norms_read
 from homolog.extraction.trial_examples import tried_examples
@@ -52,7 +51,7 @@ class Recorder:
         """Batches so far."""
         self.before: Batch | None = None
         """The last batch, if it held one example."""
-        self._convert = convert or partial(stored_features, dtype=options.dtype)
+        self._convert = convert or HostCopies(options.dtype)
         self._widths: dict[str, int] = {}
         self._batch: Batch | None = None
         self._masks: Masks | None = None
@@ -108,7 +107,6 @@ class Recorder:
             self._norms[name] = norms_of_output(rows.tokens, self._masks.skipped)
         rows = self.sketched.of(name, rows)
         self._rows[name] = rows._replace(features=self._convert(name, rows.features), tokens=None)
-        self.sketched.note(name, self._rows[name])
 
     def _wants(self, name: str) -> bool:
         """Say whether a layer is to be taken; one of which the batches before hold no rows is left out."""
@@ -182,7 +180,11 @@ class Recorder:
         example, position = identity_of(self._rows, batch.size, count)
         # Rows come in the order of their examples, so that those to keep come first; layers in the order of the first batch.
         taken = {name: self._rows[name].features for name in self._widths if name in self._rows}
+        taken = {name: kept.read() if isinstance(kept, OnTheWay) else kept for name, kept in taken.items()}
         features = {name: kept if len(example) == len(kept) else kept[: len(example)] for name, kept in taken.items()}
+        for name, kept in taken.items():
+            if self._rows[name].sketch is not None:
+                self.sketched.note(name, kept)
         self.n_batches += 1
         self.before = batch if batch.size == 1 else None
         sketches = {name: sketch for name in taken if (sketch := self._rows[name].sketch) is not None}

@@ -49,11 +49,13 @@ def sample_of(rows: LayerRows, index: Sequence[int], *, whole: bool = True) -> S
     kept = rows_at(rows, index)
     dtype = str(rows.features.dtype).removeprefix("torch.")
     on_host = not is_torch(rows.features) or rows.features.device.type == "cpu"
-    few = np.concatenate([numbers_of(rows.features[:SPREAD_ROWS]), kept]).astype(np.float64)
-    if not len(few):
-        return Sample(kept, width, whole, np.zeros(few.shape[1]), 0.0, dtype, on_host)
+    parts = [part for part in (numbers_of(rows.features[:SPREAD_ROWS]), kept) if len(part)]
+    if not parts:
+        return Sample(kept, width, whole, np.zeros(kept.shape[1]), 0.0, dtype, on_host)
     with np.errstate(all="ignore"):
-        highest, lowest = few.max(0), few.min(0)
+        # In their own type, which loses nothing: layers may have millions of features.
+        highest = np.maximum.reduce([part.max(0) for part in parts]).astype(np.float64)
+        lowest = np.minimum.reduce([part.min(0) for part in parts]).astype(np.float64)
         spread = highest - lowest
         largest = float(np.maximum(highest.max(), -lowest.min()))
         return Sample(kept, width, whole, np.maximum(spread, spread.max() / 100), largest, dtype, on_host)
@@ -90,6 +92,16 @@ def differences(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         apart = np.abs(first - second)
     return np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart))
+
+
+def are_within(before: np.ndarray, after: np.ndarray, allowed: np.ndarray) -> bool:
+    """Say whether values differ by no more than is allowed of each feature."""
+    if before.dtype == after.dtype == np.float32:
+        with np.errstate(all="ignore"):
+            nearly = (allowed * (1 - 1e-6)).astype(np.float32)  # rounded down: what float32 finds to be within is so
+            if all(bool((np.abs(one - other) <= nearly).all()) for one, other in zip(before, after, strict=True)):
+                return True
+    return not bool((differences(before, after) > allowed).any())
 
 
 def tolerance_of(source: Source, samples: Iterable[Sample]) -> tuple[float, float]:

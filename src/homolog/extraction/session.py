@@ -26,7 +26,7 @@ from homolog.extraction.reductions import UnfitError
 from homolog.extraction.sequences import input_sequences
 from homolog.extraction.skipped_tokens import tokenless_sentence
 from homolog.extraction.sources import Source
-from homolog.extraction.stored_features import features_on_device
+from homolog.extraction.stored_features import HostCopies, HostMemory, features_on_device
 from homolog.extraction.suspected_padding import unmasked_padding_sentence
 from homolog.extraction.texts import reading_texts
 from homolog.names import first_line
@@ -46,8 +46,8 @@ def run_extraction(model: Any, data: Any, options: Options) -> Activations:
     data, options = reading_texts(model, data, options)
     source = source_of(model, options)
     options = source.settled(options)
-    convert = partial(features_on_device, dtype=options.dtype) if options.keep == "device" else None
-    recorder = Recorder(source.selection(options.layers), options, convert)
+    on_device, on_host = partial(features_on_device, dtype=options.dtype), HostCopies(options.dtype, HostMemory())
+    recorder = Recorder(source.selection(options.layers), options, on_device if options.keep == "device" else on_host)
     total = batches.count_examples(data, options)
     with destination_of(source, data, options, total) as sink:
         if not sink.finished:

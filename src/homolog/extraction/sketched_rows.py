@@ -41,10 +41,9 @@ class SketchedLayers:
         with np.errstate(invalid="ignore", over="ignore"), exact_products():
             return rows._replace(features=self._projections[sketch].of(features), sketch=sketch)
 
-    def note(self, name: str, rows: LayerRows) -> None:
+    def note(self, name: str, columns: Array) -> None:
         """Take note of the sketches of a batch, as they are kept."""
-        if rows.sketch is not None:
-            self._spreads.setdefault(name, _Spread()).add(rows.features)
+        self._spreads.setdefault(name, _Spread()).add(columns)
 
     def too_few_digits(self, skipped: Mapping[str, str]) -> str | None:
         """Say of which layers the sketches have lost digits; None where of none."""
