@@ -41,7 +41,7 @@ class SketchedLayers:
         with np.errstate(invalid="ignore", over="ignore"), exact_products():
             return rows._replace(features=self._projections[sketch].of(features), sketch=sketch)
 
-    def note(self, name: str, columns: Array) -> None:
+    def note(self, name: str, columns: np.ndarray) -> None:
         """Take note of the sketches of a batch, as they are kept."""
         self._spreads.setdefault(name, _Spread()).add(columns)
 
