@@ -26,6 +26,7 @@ homolog paper table2 --data fashion-mnist --scale small        # Debian: apt ins
 homolog paper table2 -m cka -m mymodule:my_measure             # the same test for a measure of your own, beside CKA
 homolog paper tableF1                                          # Transformers, on invented sentences
 homolog paper tableF1 --sentences catalogues --scale small     # on message catalogues; the last section says how to get them
+homolog paper table2 --data fashion-mnist --scale full --epochs 12 --examples 10000 --sketch      # full width, in 6 GiB
 homolog paper all --data cifar10 --data-folder cifar-10-batches-bin --scale full
 ```
 
@@ -50,6 +51,12 @@ Where the last 3 × 3 convolution would meet a map smaller than itself (8 × 8 i
 
 Networks and results are kept in the folder `homolog-paper` (`--out`), under a key that is made of everything they depend on. So an
 interrupted run goes on where it stopped, and experiments share networks.
+
+Table 2, Figure 2 and the untrained networks say before training what comparing will take, and refuse what does not fit. The features of ten
+full-width Tiny-10 networks over 10,000 images of 28 × 28 are 18.7 GiB, and comparing takes up to 4 GiB beside them. With `--sketch` only
+[two random projections](sketching.md) of 512 columns are kept of each layer of more than 1,024 features. They lie on disk (3.1 GiB) until
+they are compared, in up to 4 GiB of memory. `--sketch 256` keeps fewer columns, `--seed` takes others. Sketches tell linear HSIC and CKA, biased and debiased;
+the other indexes are left out. `--test-images` compares over test images; the paper, and the default, take those of training.
 
 The times at scale small: Table 2 with eleven measures ran alone on two cores. The other experiments ran two at a time with one core each,
 so their times are upper bounds.
@@ -191,7 +198,7 @@ def page() -> str:
     ]
     parts = [INTRODUCTION.format(scales="\n".join(rows), recipe=RECIPE)]
     for name, experiment in EXPERIMENTS.items():
-        files = sorted(FOLDER.glob(f"{name}-*.nc"), key=lambda file: file.stem)
+        files = sorted(FOLDER.glob(f"{name}-*.nc"), key=lambda file: ("-sketch-" in file.stem, file.stem))
         if not files:
             continue
         heading, claim = TEXTS[name] if name in TEXTS else ("Table F.1: Transformers", about_transformers())

@@ -77,6 +77,7 @@ def run(arguments: list[str]) -> int:
         warnings.showwarning = output.show_warning
         try:
             given = _present(arguments)
+            given = paper_command.with_columns(given) if given[:1] == ["paper"] else given
             status = command.main(args=given, prog_name="homolog", standalone_mode=False, obj=given)
         except UsageError as error:
             context = error.ctx

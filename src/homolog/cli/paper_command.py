@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,18 @@ import typer
 
 from homolog.cli import loading, output
 from homolog.machine import optional, usable_cores, whole_memory
+from homolog.sketching import check_columns
+
+COLUMNS = 512
+"""Of sketches, where no number is given."""
+
+
+def with_columns(arguments: list[str]) -> list[str]:
+    """Return the arguments of `homolog paper` with the number of --sketch, which may be left out."""
+    found: list[str] = []
+    for word, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        found += [word, str(COLUMNS)] if word == "--sketch" and not following.isdecimal() else [word]
+    return found
 
 
 def paper(
@@ -60,6 +73,19 @@ def paper(
     examples: Annotated[
         int | None, typer.Option(min=4, help="Images, or tokens for tableF1, over which layers are compared, at most.")
     ] = None,
+    sketch: Annotated[
+        int | None,
+        typer.Option(
+            help=f"For table2, fig2, untrained: keep two random projections of so many columns ({COLUMNS} where no number is "
+            "given), a multiple of 16, of every layer of more than twice as many features, in little memory; for cka and hsic."
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the sketches of the first network; the next one's is one more.")
+    ] = 0,
+    test_images: Annotated[
+        bool, typer.Option("--test-images", help="For table2, fig2, untrained: compare over test images.")
+    ] = False,
 ) -> None:
     """Rerun an experiment of the paper: Kornblith et al. (2019), Similarity of Neural Network Representations Revisited.
 
@@ -71,6 +97,7 @@ def paper(
     optional("matplotlib", "paper", "homolog paper").use("Agg")
     from homolog.paper import experiments
     from homolog.paper.indexes import tried
+    from homolog.paper.kept_layers import Sketches
     from homolog.paper.scale import scaled
     from homolog.paper.study import Study
 
@@ -78,6 +105,13 @@ def paper(
     experiments.check_data(chosen, data, sentences)
     if measure:
         experiments.check_measures(chosen)
+    measures = loading.chosen_measures(measure) if measure else None
+    if sketch is not None:
+        optional("zarr", "store", "--sketch")
+        experiments.check_sketches(chosen, measures)
+        check_columns(sketch)
+    if test_images:
+        experiments.check_held_out(chosen)
     changes: dict[str, Any] = {
         "image_size": image_size,
         "width": width,
@@ -98,7 +132,9 @@ def paper(
         second_folder=second_folder,
         sentence_folder=sentences,
         download=download,
-        measures=tried(loading.chosen_measures(measure)) if measure else None,
+        measures=None if measures is None else tried(measures),
+        sketches=None if sketch is None else Sketches(sketch, seed),
+        held_out=test_images,
         memory=whole_memory(),
         processes=usable_cores(),
         command=shlex.join(["homolog", *sys.argv[1:]]),

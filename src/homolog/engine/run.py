@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from homolog.arrays import check_finite, converted, is_array, loaded, namespace, on_disk, on_host
+from homolog.arrays import check_finite, converted, is_array, loaded, namespace, on_disk, on_host, to_numpy
 from homolog.blocks.budget import Form, IndexPair
 from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
 from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_most, pooled
+from homolog.devices import exact_products, explained_shortage
 from homolog.diagnostics import Caution, explain_nan, high_null_level, listed, undefined
 from homolog.engine.companions import Companions, companions
 from homolog.engine.measure_groups import MeasureGroup, PairBatch
@@ -181,9 +182,10 @@ def run(plan: Plan, progress: bool | None) -> Outcome:
     """Compute a plan."""
     outcome = Outcome.empty(plan)
     steps = len(plan.measure_groups) * (len(plan.used) + len(unordered(plan.needed)) + plan.asked.steps())
-    with progress_bar("comparing", steps, progress, bar_format=_BAR) as shown:
+    with progress_bar("comparing", steps, progress, bar_format=_BAR) as shown, exact_products():
         for groups in plan.preparations:
-            _run_together(plan, groups, outcome, shown.update)
+            with explained_shortage():
+                _run_together(plan, groups, outcome, shown.update)
     outcome.cautions += plan.asked.cautions() + _made_dense(plan)
     return outcome.concluded(plan)
 
@@ -301,7 +303,7 @@ def _of_array(groups: Sequence[MeasureGroup], n: int, step: Step, layer: Layer) 
                 operands.append(group.family.prepare(layer.array, **group.options))
             else:
                 if x is None:
-                    x = _representation(layer, host=family.host, single=family.single(n), shifted=shifted)
+                    x = _representation(groups[0], layer, single=family.single(n), shifted=shifted)
                 operands.append(_of_columns(group.family.prepare(x, **group.options), layer.sketch))
             step(1)
     except Exception as error:
@@ -310,12 +312,14 @@ def _of_array(groups: Sequence[MeasureGroup], n: int, step: Step, layer: Layer) 
     return operands
 
 
-def _representation(layer: Layer, *, host: bool, single: bool, shifted: bool) -> ArrayRepresentation:
+def _representation(group: MeasureGroup, layer: Layer, *, single: bool, shifted: bool) -> ArrayRepresentation:
     """Return a layer in memory."""
     array = loaded(layer.kept)
     if array is not layer.kept:
         check_finite(array, layer.title)  # others were checked when they were given
-    array = on_host(array) if host else array
+    if group.copied:
+        array = to_numpy(array)
+    array = on_host(array) if group.family.host else array
     return ArrayRepresentation(converted(array, layer.title, single=single, shifted=shifted))
 
 

@@ -90,9 +90,14 @@ def nearly_orthogonal(some: np.ndarray, squared_norms: np.ndarray) -> bool:
 
     What a debiased estimator looks at lies off the diagonal of the Gram matrix.
     """
-    n, gram = len(squared_norms), some @ some.T
+    return little_in_common(some @ some.T, squared_norms, machine_epsilon(some))
+
+
+def little_in_common(gram: np.ndarray, squared_norms: np.ndarray, epsilon: float) -> bool:
+    """Say the same of the Gram matrix of some rows, which was formed in floats of a spacing at 1."""
+    n = len(squared_norms)
     between = gram[np.triu_indices(len(gram), 1)].astype(float)
-    least = max(0.01, 4 * n * machine_epsilon(some))
+    least = max(0.01, 4 * n * epsilon)
     return bool(n**2 * np.mean(between**2) < least * np.vdot(squared_norms, squared_norms))
 
 

@@ -32,6 +32,7 @@ from homolog.operands.condensed import (
     centre_condensed,
     evenly,
     few_rows_dominate,
+    little_in_common,
     nearly_orthogonal,
     row_sums,
     single_suffices,
@@ -80,13 +81,15 @@ def exact(*, kernel: Any, median_fraction: float = 1.0, **_: Any) -> bool:
 
 
 def _linear(x: ArrayRepresentation) -> LinearGram:
-    features = x.centred.features
+    features, diagonal = x.centred.features, x.squared_rows
     xp = namespace(features)
-    diagonal = precise(xp.linalg.vecdot(features, features))
     if features.dtype != diagonal.dtype and not is_numpy(features):
-        # As `ArrayRepresentation.centred` has it for NumPy's arrays.
+        # As `ArrayRepresentation` has it for NumPy's arrays.
         some = xp.take(features, from_numpy(evenly(x.n, PLACES), features), axis=0)
-        if few_rows_dominate(to_numpy(diagonal)) or nearly_orthogonal(to_numpy(some), to_numpy(diagonal)):
+        # Together, since each copy from a device waits for it.
+        known = to_numpy(xp.concat([diagonal, precise(xp.reshape(some @ some.T, (-1,)))]))
+        norms, between = known[: x.n], known[x.n :].reshape(some.shape[0], -1)
+        if few_rows_dominate(norms) or little_in_common(between, norms, machine_epsilon(features)):
             return _linear(x.exact)
     return LinearGram(features=features, diagonal=diagonal, scale=x.centred.scale, constant=x.constant)
 

@@ -7,9 +7,12 @@ since ⟨H, L⟩ = tr L for every order; of the U-centred one nothing. Both are 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from homolog.arrays import Array, namespace, to_numpy
+from homolog.devices import is_elsewhere
 from homolog.operands.family import undefined_where
 from homolog.operands.gram_products import Estimator, GramProducts, GramSums, inner_product
 from homolog.operands.order_moments import variance_weights
@@ -56,9 +59,15 @@ def _own(side: GramSums, n: int, estimator: Estimator) -> tuple[Array, Array, Ar
     return diagonals, rest, rest <= n * side.epsilon * whole
 
 
-def order_matrix(x: Gram, estimator: Estimator) -> np.ndarray:
-    """Return the (n, n) matrix, divided by its norm, of which orders of the examples give ⟨K, L⟩ less its mean."""
-    formed = to_numpy(x.formed())
+def order_matrix(x: Gram, estimator: Estimator) -> Any:
+    """Return the (n, n) matrix, divided by its norm, of which orders of the examples give ⟨K, L⟩ less its mean.
+
+    NumPy's, unless there are more than a few examples on a device.
+    """
+    formed = x.formed()
+    if is_elsewhere(formed) and len(formed) > EXACT_EXAMPLES:
+        return _on_device(formed, estimator)
+    formed = to_numpy(formed)
     n = len(formed)
     # Of many examples six digits are enough for what the shape of a distribution is used for.
     gram = np.array(formed, dtype=np.float32 if n > EXACT_EXAMPLES else float)
@@ -75,3 +84,17 @@ def order_matrix(x: Gram, estimator: Estimator) -> np.ndarray:
     if size > 0:
         gram /= size
     return gram
+
+
+def _on_device(formed: Any, estimator: Estimator) -> Any:
+    """Return the same as a tensor, without waiting for its device."""
+    n, own = len(formed), formed.diagonal().double()
+    if estimator == "debiased":
+        added = (own / (n - 2) - own.sum() / (2 * (n - 1) * (n - 2))).float()
+        gram = formed.float() + added[:, None] + added[None, :]
+        gram.diagonal().zero_()
+    else:
+        gram = formed.float() + (own.sum() / (n * (n - 1))).float()
+        gram.diagonal().sub_((own.sum() / (n - 1)).float())
+    size = gram.norm()
+    return gram / size.where(size > 0, 1.0)

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-from homolog.arrays import Array, namespace, precise, to_numpy
+from homolog.arrays import Array, all_to_numpy, namespace, precise
 from homolog.operands.block_variance import PairBlocks
 from homolog.operands.structures import Gram
 
@@ -89,7 +89,7 @@ class GramProducts(NamedTuple):
 
         Of `sums` all but the inner products count.
         """
-        trace, scale, constant, epsilon = (np.array([to_numpy(own[k]) for own in sums]) for k in (2, 4, 5, 6))
+        trace, scale, constant, epsilon = (all_to_numpy([own[k] for own in sums]) for k in (2, 4, 5, 6))
         inner, diagonals, traces = (*products, np.outer(trace, trace))[:3]
         own = [np.diagonal(part, axis1=-2, axis2=-1) for part in (inner, diagonals, traces)]
         sides = GramSums(own[0], own[1], trace, own[2], scale, constant, epsilon)

@@ -13,7 +13,7 @@ from homolog.paper.checkpoints import Trained, untrained
 from homolog.paper.experiment import Experiment, figure_of, heatmap_per_index, layers_in_place, order_kept
 from homolog.paper.indexes import FIGURE_2, title
 from homolog.paper.study import Study
-from homolog.paper.table2 import bars, by_measures, comparison
+from homolog.paper.table2 import bars, by_measures, comparison, told_of_sketches, with_sketches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,10 +61,13 @@ def run_untrained(study: Study) -> xarray.Dataset:
     def networks() -> dict[str, Trained]:
         return {f"seed {seed}": untrained(architecture, study.images, seed) for seed in list(study.seeds)[:FEW]}
 
-    everything = study.compared("untrained tiny-10", networks, study.examples(), study.indexes)
+    architectures = [architecture for _ in list(study.seeds)[:FEW]]
+    everything = study.compared(
+        "untrained tiny-10", networks, study.examples(), study.indexes, architectures=architectures
+    )
     found = hl.layer_identification(everything)
     found.attrs |= {"networks": min(FEW, len(study.seeds)), "n_examples": everything.attrs["n_examples"]}
-    return found
+    return with_sketches(found, everything, study)
 
 
 def draw_identification(found: xarray.Dataset) -> Figure:
@@ -79,7 +82,7 @@ def tell_identification(found: xarray.Dataset) -> list[str]:
         found.measure.values, found.accuracy.values, found.accuracy_se.values, strict=True
     ):
         lines.append(f"  {title(str(name)):20} {100 * accuracy:6.1f} ± {100 * error:.1f}")
-    return lines
+    return lines + told_of_sketches(found)
 
 
 def run_batch_norm(study: Study) -> xarray.Dataset:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import homolog as hl
 from homolog.paper import (
     across_datasets,
     appendix,
@@ -17,6 +19,7 @@ from homolog.paper import (
     widths,
 )
 from homolog.paper.experiment import Experiment, perform
+from homolog.paper.indexes import takes_sketches
 
 EXPERIMENTS = {
     experiment.name: experiment
@@ -39,15 +42,37 @@ EXPERIMENTS = {
     )
 }
 
+SKETCHED = [table2.TABLE_2.name, table2.FIGURE_2_EXPERIMENT.name, appendix.UNTRAINED.name]
+"""Those that may keep layers as sketches, and compare over other images."""
+
 __all__ = ["EXPERIMENTS", "named", "perform"]
 
 
 def check_measures(chosen: list[Experiment]) -> None:
     """Raise if measures were asked for where an experiment has its own."""
     takes = [name for name, experiment in EXPERIMENTS.items() if experiment.depends_on is table2.by_measures]
+    _check_taken("--measure", chosen, takes)
+
+
+def check_sketches(chosen: list[Experiment], measures: Mapping[str, hl.Measure] | None) -> None:
+    """Raise if sketches were asked for where an experiment, or a measure, needs whole layers."""
+    _check_taken("--sketch", chosen, SKETCHED)
+    others = [name for name, measure in (measures or {}).items() if not takes_sketches(measure)]
+    if others:
+        raise ValueError(
+            f"--sketch is for cka and hsic with kernel=linear, got it with -m {', '.join(others)}: leave one of them out."
+        )
+
+
+def check_held_out(chosen: list[Experiment]) -> None:
+    """Raise if test images were asked for where an experiment chooses its images."""
+    _check_taken("--test-images", chosen, SKETCHED)
+
+
+def _check_taken(option: str, chosen: list[Experiment], takes: Sequence[str]) -> None:
     others = [experiment.name for experiment in chosen if experiment.name not in takes]
     if others:
-        raise ValueError(f"--measure is for {', '.join(takes)}, got it for {', '.join(others)}: leave it out.")
+        raise ValueError(f"{option} is for {', '.join(takes)}, got it for {', '.join(others)}: leave it out.")
 
 
 def check_data(chosen: list[Experiment], data: str | None, sentences: Path | None) -> None:

@@ -26,6 +26,8 @@ INDEXES = {
     "cka(kernel=rbf,median_fraction=0.8)": ("CKA (RBF 0.8)", 99.3),
 }
 """Measure → the paper's name for it, and its accuracy in % on CIFAR-10."""
+DEBIASED = "cka(estimator=debiased)"
+TITLES = {name: title for name, (title, _) in INDEXES.items()} | {DEBIASED: "CKA (debiased)"}
 REGRESSION = "linear_regression"
 """Which the paper finds between CKA and the rest, so that all are tested against it."""
 FIGURE_2 = ("cca", "linear_regression", "svcca(statistic=rho)", "svcca", "cka", "cka(kernel=rbf,median_fraction=0.4)")
@@ -35,7 +37,19 @@ LINEAR_CKA = {"cka": hl.measure("cka")}
 
 def title(measure: str) -> str:
     """Return the paper's name of a measure."""
-    return INDEXES.get(measure, (measure, 0.0))[0]
+    return TITLES.get(measure, measure)
+
+
+def takes_sketches(measure: hl.Measure) -> bool:
+    """Say whether two sketches of a layer tell a measure."""
+    return measure.family.takes_sketches(measure.prepare_options)
+
+
+def indexes_of(*, sketched: bool) -> dict[str, hl.Measure]:
+    """Return the paper's indexes; of sketches those that they tell, and beside them the CKA that is unbiased."""
+    names = [*INDEXES, *([DEBIASED] if sketched else [])]
+    measures = {name: hl.measure(name) for name in names}
+    return {name: measure for name, measure in measures.items() if not sketched or takes_sketches(measure)}
 
 
 def by_operand(measures: Mapping[str, hl.Measure]) -> list[dict[str, hl.Measure]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,8 @@ import homolog as hl
 from homolog.paper import checkpoints, data, sentences
 from homolog.paper.checkpoints import Job, Trained, Work, digest, digest_of
 from homolog.paper.data import Images
-from homolog.paper.indexes import INDEXES, LINEAR_CKA, by_operand, described
+from homolog.paper.indexes import INDEXES, LINEAR_CKA, by_operand, described, indexes_of, takes_sketches, title
+from homolog.paper.kept_layers import Plan, Sketches, beside, check_memory
 from homolog.paper.networks import Architecture
 from homolog.paper.scale import SCALES, Scale
 from homolog.paper.sentences import Sentences
@@ -60,6 +62,10 @@ class Study:
     download: bool = False
     measures: Mapping[str, hl.Measure] | None = None
     """Title → measure, instead of the paper's indexes, where an experiment compares indexes."""
+    sketches: Sketches | None = None
+    """Kept of wide layers instead of their features, where an experiment takes that."""
+    held_out: bool = False
+    """Whether layers are compared over test images, where an experiment takes those of training otherwise."""
     memory: float = float("inf")
     """Bytes that this machine has."""
     processes: int = 1
@@ -109,13 +115,19 @@ class Study:
 
     @property
     def indexes(self) -> dict[str, hl.Measure]:
-        """The measures asked for, or the paper's."""
-        return dict(self.measures or {name: hl.measure(name) for name in INDEXES})
+        """The measures asked for, or the paper's; of sketches those that they tell."""
+        return dict(self.measures or indexes_of(sketched=self.sketches is not None))
+
+    @property
+    def kept_as(self) -> dict[str, str]:
+        """What results depend on where layers are kept as sketches, or compared over other images than otherwise."""
+        sketched = {} if self.sketches is None else {"sketches": self.sketches.described()}
+        return sketched | ({"examples": "test images"} if self.held_out else {})
 
     def examples(self, images: Images | None = None, *, held_out: bool = False) -> np.ndarray:
         """Return the images over which layers are compared."""
         source = images or self.images
-        return (source.test if held_out else source.train)[: self.scale.n_examples]
+        return (source.test if held_out or self.held_out else source.train)[: self.scale.n_examples]
 
     def architecture(self, family: str, images: Images | None = None, *, batch_norm: bool = True) -> Architecture:
         """Return an architecture that takes the images of a data set, as wide as the scale has its kind."""
@@ -178,33 +190,40 @@ class Study:
         form = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
         return progress_bar(title, total, self.progress, bar_format=form)
 
-    def activations(self, network: Trained, images: np.ndarray, layers: Sequence[str] | None = None) -> hl.Activations:
-        """Return the activations of the layers that the paper compares, flattened."""
+    def activations(
+        self, network: Trained, images: np.ndarray, layers: Sequence[str] | None = None, **kept: Any
+    ) -> hl.Activations:
+        """Return the activations of the layers that the paper compares, flattened; `kept` says how else than in memory."""
         chosen = network.architecture.layers() if layers is None else layers
+        where = str(device())
         return hl.extract(
-            network.network, images, layers=chosen, batch_size=512, memory="64GiB", device=str(device()), progress=False
+            network.network, images, layers=chosen, batch_size=512, memory="64GiB", device=where, progress=False, **kept
         )
 
     def _all_activations(
         self, networks: Mapping[str, Trained], taken: Callable[[Trained], hl.Activations]
     ) -> dict[str, hl.Activations]:
-        """Return the activations of several networks by name, or refuse before the memory is full.
-
-        They are there once as they are, and once prepared for comparing.
-        """
+        """Return the activations of several networks by name, or refuse before the memory is full."""
         activations: dict[str, hl.Activations] = {}
         for name, network in networks.items():
             activations[name] = taken(network)
-            rows = activations[name].n
-            used = 2 * sum(array.nbytes for layers in activations.values() for array in layers.values())
-            if used > self.memory:
-                needed = used * len(networks) / len(activations)
-                raise ValueError(
-                    f"comparing {len(networks)} networks over {rows} examples needs about {needed / 2**30:.0f} GiB of "
-                    f"memory, got a machine with {self.memory / 2**30:.0f}: use fewer with --examples "
-                    f"{int(0.8 * rows * self.memory / needed)}, or fewer --seeds; trained networks are kept."
-                )
+            held = sum(array.nbytes for layers in activations.values() for array in layers.values())
+            all_of_them = int(held * len(networks) / len(activations))
+            check_memory(all_of_them, len(networks), activations[name].n, self.memory, held=held)
         return activations
+
+    def _all_sketches(
+        self, networks: Mapping[str, Trained], images: np.ndarray, sketches: Sketches, folder: Path
+    ) -> dict[str, hl.Activations]:
+        """Return the sketches of several networks by name, in a folder, whole or begun by a run that was killed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        found: dict[str, hl.Activations] = {}
+        with self._bar(len(networks) * len(images), f"sketching {len(networks)} networks") as bar:
+            for place, (name, network) in enumerate(networks.items()):
+                kept: dict[str, Any] = {"sketch": sketches.columns, "rng": sketches.seed + place}
+                found[name] = self.activations(network, images, out=folder / f"{place}.zarr", resume=True, **kept)
+                bar.update(len(images))
+        return found
 
     def compared(
         self,
@@ -213,35 +232,87 @@ class Study:
         examples: np.ndarray | Callable[[Trained], hl.Activations],
         measures: Mapping[str, hl.Measure] = LINEAR_CKA,
         source: Images | Sentences | None = None,
+        architectures: Sequence[Architecture] = (),
         **also: Any,
     ) -> xarray.Dataset:
         """Compare networks over images, all with each other; or over whatever a function takes from each.
 
-        `networks` is called where a result is not there yet. Measures that share operands are computed and kept together, so
-        that a run that is killed loses one such group at most.
+        `networks` is called where a result is not there yet; where their architectures are given, what comparing will take is
+        said before. Measures that share operands are computed and kept together, so that a run that is killed loses one such
+        group at most.
         """
-        activations: dict[str, hl.Activations] = {}
+        layers: dict[str, hl.Activations] = {}
 
         def compute(group: dict[str, hl.Measure]) -> xarray.Dataset:
-            if not activations:
-                taken = examples if callable(examples) else partial(self.activations, images=examples)
-                activations.update(self._all_activations(networks(), taken))
-            self.say(f"  comparing {sum(map(len, activations.values()))} layers by {', '.join(group)}")
-            with warnings.catch_warnings():
-                # What chance would reach is part of what the experiments show.
-                warnings.simplefilter("ignore", hl.HomologWarning)
-                started = time.monotonic()
-                result = hl.compare(activations, measures=group, memory="4GiB", progress=self.progress)
-            self.costs[f"comparing {what} by {', '.join(group)}"] = time.monotonic() - started
-            return result
+            if not layers:
+                if architectures:
+                    self._announce(what, architectures, examples, measures)
+                layers.update(self._taken(what, networks(), examples))
+            return self._compare(what, layers, group)
 
         parts = []
         for group in by_operand(measures):
             named = {name: described(measure) for name, measure in group.items()}
             parts.append(self.recorded(what, partial(compute, group), source, measures=named, **also))
+        if self.sketches is not None:
+            shutil.rmtree(self._sketch_folder(what), ignore_errors=True)
         names = [name for part in parts for name in json.loads(part.attrs["measures"])]
         variables = {name: values for part in parts for name, values in part.data_vars.items()}
         return parts[0].assign(variables).assign_attrs(measures=json.dumps(names))
+
+    def _announce(
+        self, what: str, architectures: Sequence[Architecture], examples: Any, measures: Mapping[str, hl.Measure]
+    ) -> None:
+        """Say what comparing will take, or refuse, before networks are trained."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.out).free
+        if self.sketches is not None:  # those of a run that was killed have their place already
+            begun = self._sketch_folder(what).rglob("*")
+            free += sum(file.stat().st_size for file in begun if file.is_file())
+        plan = Plan(architectures, len(examples), self.sketches, self.memory, free)
+        self.say(f"  {plan.told()}")
+        if self.sketches is not None and self.measures is None:
+            left_out = [title(name) for name in INDEXES if name not in measures]
+            self.say(f"  Left out, since sketches do not tell them: {', '.join(left_out)}.")
+        plan.check(sketchable=any(map(takes_sketches, measures.values())))
+
+    def _taken(
+        self,
+        what: str,
+        networks: Mapping[str, Trained],
+        examples: np.ndarray | Callable[[Trained], hl.Activations],
+    ) -> dict[str, hl.Activations]:
+        """Return the layers of networks, or what is kept of them."""
+        if callable(examples):
+            return self._all_activations(networks, examples)
+        if self.sketches is None:
+            return self._all_activations(networks, partial(self.activations, images=examples))
+        return self._all_sketches(networks, examples, self.sketches, self._sketch_folder(what))
+
+    def _compare(
+        self, what: str, layers: Mapping[str, hl.Activations], measures: dict[str, hl.Measure]
+    ) -> xarray.Dataset:
+        """Compare layers by measures that share operands."""
+        self.say(f"  comparing {sum(map(len, layers.values()))} layers by {', '.join(measures)}")
+        with warnings.catch_warnings():
+            # What chance would reach is part of what the experiments show; noise of sketches is not.
+            warnings.simplefilter("ignore", hl.HomologWarning)
+            warnings.simplefilter("always", hl.SketchNoiseWarning)
+            started = time.monotonic()
+            result = hl.compare(layers, measures=measures, memory=beside(self.memory), progress=self.progress)
+        self.costs[f"comparing {what} by {', '.join(measures)}"] = time.monotonic() - started
+        return result
+
+    def _sketch_folder(self, what: str) -> Path:
+        """Return where sketches are written until they are compared."""
+        about: dict[str, Any] = {
+            "experiment": what,
+            "homolog": hl.__version__,
+            "scale": asdict(self.scale),
+            **self.kept_as,
+        }
+        about |= {"images": digest_of(*self.images.arrays), "training": checkpoints.VERSION}
+        return self.out / f"sketches-{digest(about)}"
 
     def recorded(
         self,
@@ -256,6 +327,7 @@ class Study:
         """
         data = source or self.images
         about = {"experiment": name, "homolog": hl.__version__, "scale": asdict(self.scale), "data": data.name, **also}
+        about |= self.kept_as
         key = digest(about | {"images": digest_of(*data.arrays), "training": checkpoints.VERSION})
         path = self.out / "results" / f"{name}-{data.name}-{self.scale.name}-{key}.nc"
         if path.is_file():
@@ -280,6 +352,12 @@ class Study:
         again = [("deep_epochs", "epochs"), ("translator_epochs", "epochs"), ("n_tokens", "n_examples")]
         said = {f"{name}-{changed[by]}" for name, by in again}
         options = [option for option in options if option not in said]
+        if self.sketches is not None:
+            options += [
+                f"sketch-{self.sketches.columns}",
+                *([f"seed-{self.sketches.seed}"] if self.sketches.seed else []),
+            ]
+        options += ["test-images"] if self.held_out else []
         own = ["by", *(self.measures or {})] if self.measures else []
         name = re.sub(r"[^\w.-]+", "-", "-".join([data, self.scale.name, *options, *own]))
         return name if len(name) <= 150 else f"{name[:130]}-{digest(name)}"

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 def comparison(study: Study, measures: Mapping[str, hl.Measure]) -> xarray.Dataset:
     """Compare all layers of Tiny-10 networks from several seeds over training images."""
-    return study.compared("tiny-10", partial(study.tiny_networks, study.seeds), study.examples(), measures)
+    architectures = [study.architecture("tiny-10") for _ in study.seeds]
+    networks = partial(study.tiny_networks, study.seeds)
+    return study.compared("tiny-10", networks, study.examples(), measures, architectures=architectures)
 
 
 def run(study: Study) -> xarray.Dataset:
@@ -35,7 +37,41 @@ def run(study: Study) -> xarray.Dataset:
     found["paper"] = ("measure", np.array([INDEXES.get(name, ("", np.nan))[1] / 100 for name in found.measure.values]))
     found["paper"].attrs["long_name"] = "accuracy in Table 2 of the paper (CIFAR-10, ten Tiny-10 networks)"
     found.attrs |= {"networks": len(study.seeds), "n_examples": everything.attrs["n_examples"]}
-    return found
+    return with_sketches(found, everything, study)
+
+
+def with_sketches(found: xarray.Dataset, everything: xarray.Dataset, study: Study) -> xarray.Dataset:
+    """Return an identification with what sketches its values are from, and how far these are off; of whole layers as it is."""
+    if study.held_out:
+        found = found.assign_attrs(over="test images")
+    if study.sketches is None:
+        return found
+    found = found.assign_attrs(sketch_columns=study.sketches.columns)
+    if "sketch_seeds" not in everything.attrs:
+        return found  # no layer is wide
+    errors = [float((everything[f"{name}_se_sketch"] / everything[name]).median()) for name in found.measure.values]
+    about = {"long_name": "standard error over sketches, in parts of the value, median over pairs of layers"}
+    found["se_sketch"] = ("measure", np.array(errors), about)
+    return found.assign_attrs(sketch_seeds=everything.attrs["sketch_seeds"])
+
+
+def told_of_sketches(found: xarray.Dataset) -> list[str]:
+    """Return what a reader should know where layers were kept as sketches."""
+    columns = found.attrs.get("sketch_columns", 0)
+    if not columns:
+        return []
+    if "se_sketch" not in found:
+        return [f"No layer has more than {2 * columns} features, so all were kept whole."]
+    seeds = sorted(seed for each in json.loads(found.attrs["sketch_seeds"]).values() for seed in each)
+    errors = ", ".join(
+        f"{title(str(name))} {100 * error:.1g} %"
+        for name, error in zip(found.measure.values, found.se_sketch.values, strict=True)
+    )
+    return [
+        f"Layers of more than {2 * columns} features were kept as two sketches of {columns} columns (seeds {seeds[0]} to "
+        f"{seeds[-1]}).",
+        f"Standard error of a value over sketches, median: {errors}.",
+    ]
 
 
 def bars(found: xarray.Dataset) -> Axes:
@@ -59,7 +95,8 @@ def tell(found: xarray.Dataset) -> list[str]:
     """Return the rows of the table."""
     tested = "z_regression" in found
     lines = [
-        f"The most alike layer of another network is the one in the same place (n = {found.attrs['n_examples']}, "
+        f"The most alike layer of another network is the one in the same place (n = {found.attrs['n_examples']}"
+        f"{' test images' * ('over' in found.attrs)}, "
         f"{int(found.decisions[0])} decisions, chance {100 * float(found.chance[0]):.1f} %):",
         f"  {'index':20} {'%':>6} {'± se':>6} {'paper %':>9} {'against the best: z':>21} {'p':>8}"
         + f" {'regression: z':>15} {'p':>8}" * tested,
@@ -78,7 +115,7 @@ def tell(found: xarray.Dataset) -> list[str]:
         )
     if found.attrs["networks"] < 3:
         lines.append("  Standard errors and tests need three networks: --seeds 3.")
-    return lines
+    return lines + told_of_sketches(found)
 
 
 def _number(value: float) -> str:
@@ -92,10 +129,11 @@ def _probability(p: float) -> str:
 
 def run_figure_2(study: Study) -> xarray.Dataset:
     """Return the mean of six indexes over all pairs of different networks."""
-    names = [name for name in FIGURE_2 if study.measures is None] or list(study.indexes)
+    names = [name for name in FIGURE_2 if study.measures is None and name in study.indexes] or list(study.indexes)
     everything = comparison(study, study.indexes)
     mean = hl.mean_over_models(everything)
-    variables = [name for index in names for name in (index, f"{index}_se", f"{index}_null") if name in mean]
+    kinds = ("", "_se", "_se_sketch", "_null")
+    variables = [f"{index}{kind}" for index in names for kind in kinds if f"{index}{kind}" in mean]
     return mean[variables].assign_attrs(measures=json.dumps(names))
 
 
@@ -113,7 +151,7 @@ def tell_figure_2(mean: xarray.Dataset) -> list[str]:
 
 
 def by_measures(study: Study) -> dict[str, str]:
-    """Return the measures, on which the results depend."""
+    """Return the measures, on which the results depend; layers may be kept as sketches for them."""
     return {name: described(measure) for name, measure in study.indexes.items()}
 
 
