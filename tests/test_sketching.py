@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from homolog.sketching import BLOCKS, Projection, Sketch, SketchedRows, check_columns
+from homolog.sketching import BLOCKS, Projection, Sketch, SketchedRows, check_columns, read_name, written_name
 
 
 @pytest.mark.parametrize(("width", "columns"), [(1, 16), (37, 16), (300, 64), (9001, 32), (140_001, 48)])
@@ -91,7 +91,7 @@ def test_sketched_rows_give_no_number_of_the_layer():
     x = SketchedRows(np.ones((6, 32)), sketch, "layer 'x'")
     assert x.shape == (6, 100)
     assert x[2:4].shape == (2, 100)
-    assert x[np.array([True, False] * 3)].columns.shape == (3, 32)
+    assert x[np.array([True, False] * 3)].columns.shape == (3, 2, 16)
     for ask in (lambda: x[:, 0], lambda: np.asarray(x), lambda: x.whole(), lambda: x.read(0, 2), lambda: x[0]):
         with pytest.raises(
             TypeError, match="layer 'x' is kept as two sketches, from which compare estimates cka and hsic"
@@ -101,12 +101,33 @@ def test_sketched_rows_give_no_number_of_the_layer():
         SketchedRows(np.ones((6, 31)), sketch, "layer 'x'")
 
 
-def test_files_say_what_a_sketch_is_made_of():
-    sketch = Sketch('näme "x"', 100, 16, 3)
-    assert Sketch.read(sketch.text) == sketch
-    for text in ("", "[]", "{}", sketch._replace(columns=17).text, sketch._replace(width=0).text, '{"layer": 1'):
-        with pytest.raises(ValueError, match="a sketch must"):
-            Sketch.read(text)
+@pytest.mark.parametrize(
+    "name", ["x", 'näme "x"', "a ~sketch of b", 'q ~sketch of "', "two\nlines", "1 features, 2x16, seed 0"]
+)
+@pytest.mark.parametrize("layer", ["x", "x ~sketch of 5 features, 2x16, seed 0", 'a", 3 ~sketch of "b\\'])
+def test_names_say_what_a_sketch_is_made_of(name, layer):
+    sketch = Sketch(layer, 100, 16, 3)
+    assert read_name(written_name(name, sketch)) == (name, sketch)
+    assert read_name(written_name(name, sketch._replace(layer=name))) == (name, sketch._replace(layer=name))
+    assert read_name(name) == (name, None)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        'x ~sketch of "x", 100 features, 2x17, seed 3',  # columns that no sketch has
+        'x ~sketch of "x", 0 features, 2x16, seed 3',
+        'x ~sketch of "x", 0100 features, 2x16, seed 3',
+        "x ~sketch of 100 features, 2x16, seed 3",  # without the name that its random numbers are made of
+        'x ~sketch of "\\u0061", 100 features, 2x16, seed 3',  # which homolog writes as "a"
+        "x ~sketch of 'y', 100 features, 2x16, seed 3",
+        ' ~sketch of "x", 100 features, 2x16, seed 3',
+        'x ~sketch of "x", 100 features, 2x16, seed 3 ',
+        f'x ~sketch of "x", {"9" * 5000} features, 2x16, seed 3',
+    ],
+)
+def test_a_name_that_homolog_does_not_write_is_a_name_like_others(changed):
+    assert read_name(changed) == (changed, None)
 
 
 @pytest.mark.parametrize("columns", [0, 8, 17, 512.0, True, "512", -16])

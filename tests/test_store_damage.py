@@ -60,14 +60,14 @@ def test_opens_nothing_but_its_own_format(rng, tmp_path):
     def attributes(**changes):
         return lambda content: content["attributes"].update(changes)
 
-    edited("zarr.json", attributes(format_version=2))
-    with pytest.raises(ValueError, match="must be of format version 1, got 2"):
+    edited("zarr.json", attributes(format_version=3))
+    with pytest.raises(ValueError, match="must be of format version 1 or 2, got 3"):
         hl.open(store)
     edited("zarr.json", attributes(layers=[{"name": "x", "key": "layers/../../other"}]))
     with pytest.raises(ValueError, match="must hold layers of at least 2 rows below 'layers'"):
         hl.open(store)
     edited("zarr.json", attributes(format_version="1"))
-    with pytest.raises(ValueError, match="must be of format version 1, got '1'"):
+    with pytest.raises(ValueError, match="must be of format version 1 or 2, got '1'"):
         hl.open(store)
     edited("zarr.json", attributes(rows=19))
     with pytest.raises(ValueError, match="must have the 19 rows that the store says it holds, got 20"):

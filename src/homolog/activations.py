@@ -20,7 +20,7 @@ from homolog.markup import paragraphs, table, title
 from homolog.names import LONGEST, check_text, layer_of, quoted, shown, writable
 from homolog.pairing import NUMBERED, check_identities
 from homolog.position_norms import PositionNorms
-from homolog.sketching import NOTE, Sketch, SketchedRows, in_words, note_of, with_sketches
+from homolog.sketching import Sketch, SketchedRows, check_old_note, in_words, read_name, restored
 from homolog.sparse import SparseRows
 
 MODULES = "modules of the layers"
@@ -89,8 +89,7 @@ class Activations(Mapping[str, Array]):
         provenance: Mapping[str, str] | None = None,
         modules: Mapping[str, Module] | None = None,
     ) -> None:
-        if provenance is not None and NOTE in provenance:
-            arrays = with_sketches(arrays, provenance[NOTE])
+        check_old_note(provenance or {})
         self._hold(_checked_layers(arrays, lambda name: f"layer {quoted(name)}"))
         if example_ids is not None:  # rather than those of DataFrames
             self.example_ids = _checked_identity(example_ids, self.n, "example_ids")
@@ -101,9 +100,7 @@ class Activations(Mapping[str, Array]):
         self.digests = _checked_identity(digests, self.n, "digests")
         # Of where layers come from nothing is refused: names of files may be of any encoding.
         self.provenance |= {
-            writable(key): writable(note) if isinstance(note, str) else note
-            for key, note in (provenance or {}).items()
-            if key != NOTE
+            writable(key): writable(note) if isinstance(note, str) else note for key, note in (provenance or {}).items()
         }
         known = modules_of(self.provenance.pop(MODULES, "{}")) | dict(modules or {})
         self.modules = {name: known[name] for name in self._arrays if name in known}
@@ -142,9 +139,9 @@ class Activations(Mapping[str, Array]):
 
     @property
     def notes(self) -> dict[str, str]:
-        """What a file keeps of where layers come from, as text: the provenance, what made each layer, and its sketches."""
+        """What a file keeps of where layers come from, as text: the provenance, and what made each layer."""
         made = {MODULES: json.dumps(self.modules, ensure_ascii=False)} if self.modules else {}
-        return self.provenance | made | note_of(self.sketches)
+        return self.provenance | made
 
     @property
     def sketches(self) -> dict[str, Sketch]:
@@ -271,6 +268,7 @@ def _checked_layers(arrays: Any, title: Callable[[str], str]) -> Table:
             f"activations must hold layers, got the result of a {kind}: pass what was compared, or write the result with "
             f"result.to_netcdf."
         )
+    arrays = _of_sketches(arrays, title)
     names = {name: title(name) if isinstance(name, str) else str(name) for name in arrays}
     tables = {name: taken_layer(array, names[name]) for name, array in arrays.items()}
     known = Table({})
@@ -285,6 +283,19 @@ def _checked_layers(arrays: Any, title: Callable[[str], str]) -> Table:
         cautions += each.cautions
     give(dict.fromkeys(cautions))
     return replace(known, layers=_sound({name: next(iter(t.layers.values())) for name, t in tables.items()}, title))
+
+
+def _of_sketches(arrays: Mapping[Any, Any], title: Callable[[str], str]) -> Mapping[Any, Any]:
+    """Return layers of which those that lie under the names of sketches are these."""
+    plain = {name: read_name(name)[0] if isinstance(name, str) else name for name in arrays}
+    twice = next((name for written, name in plain.items() if name != written and name in arrays), None)
+    if twice is not None or len(set(plain.values())) < len(plain):
+        twice = twice or next(name for name in plain.values() if list(plain.values()).count(name) > 1)
+        raise ValueError(f"a layer must be there once, got {quoted(twice)} twice: rename one, or leave it out.")
+    return {
+        plain[name]: restored(name, array, title(plain[name])) if plain[name] != name else array
+        for name, array in arrays.items()
+    }
 
 
 def _sound(arrays: Mapping[str, Array], title: Callable[[str], str]) -> dict[str, Array]:

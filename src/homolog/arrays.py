@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_jax_array, is_torch_array
 from array_api_compat import device as device_of
 
-from homolog.machine import _FACTORS
+from homolog.devices import HOST, is_elsewhere
 from homolog.rows import Mapped, Rows, is_whole_map
 
 Array = Any
@@ -129,6 +129,13 @@ def to_numpy(x: Array) -> np.ndarray:
     if foreign and str(x.dtype) == "bfloat16":
         x = namespace(x).astype(x, namespace(x).float32)
     return np.from_dlpack(x, device="cpu") if foreign else widened(np.asarray(x))
+
+
+def all_to_numpy(arrays: Sequence[Array]) -> np.ndarray:
+    """Copy arrays of one shape to NumPy along a new first axis: those of a device together, since each copy waits for it."""
+    if all(map(is_elsewhere, arrays)):
+        return to_numpy(namespace(*arrays).stack(list(arrays)))
+    return np.stack([to_numpy(x) for x in arrays])
 
 
 def scalar(x: Array) -> float:
@@ -253,7 +260,7 @@ def is_numpy(x: Array) -> bool:
 
 def on_host(x: Array) -> Array:
     """Return an array whose memory NumPy can share as NumPy's, without its gradient; any other as it is."""
-    if is_torch_array(x) and x.device.type == "cpu":
+    if is_torch_array(x) and x.device.type in HOST:
         return to_numpy(x)
     return np.asarray(x) if is_jax_array(x) and device_of(x).platform == "cpu" else detached(x)
 
@@ -284,7 +291,7 @@ def check_representation(x: Array, name: str) -> None:
         )
     if x.ndim != 2:
         raise ValueError(
-            f"{name} must have two axes (examples, features), got shape {tuple(x.shape)}: {_reshape_remedy(x.ndim)}"
+            f"{name} must have two axes (examples, features), got shape {tuple(x.shape)}: {_reshape_remedy(x.shape)}"
         )
     n, p = x.shape
     if n < 2 or p < 1:
@@ -335,8 +342,16 @@ def array_remedy(x: Any) -> str:
     return "pass a NumPy array, a PyTorch tensor, or what numpy.asarray makes of it"
 
 
+_OF_SKETCHES = (
+    "if these are the two sketches of a layer, which are no features, pass the layer as homolog.extract or homolog.open gives "
+    "it"
+)
+
+
 def _real_remedy(x: Array) -> str:
     kind = x.dtype.kind if isinstance(x, np.ndarray) else ""
+    if kind == "O" and x.ndim == 2 and x.shape[1] == 2:
+        return f"{_OF_SKETCHES}; if every entry is a number, .astype(float)"
     if kind == "O":
         return "if every entry is a vector, numpy.stack(x.ravel()); if every entry is a number, .astype(float)"
     if kind == "V":
@@ -347,9 +362,11 @@ def _real_remedy(x: Array) -> str:
     return "convert it first, for instance to float32 (a complex array: its real part, or real and imaginary parts side by side)"
 
 
-def _reshape_remedy(ndim: int) -> str:
-    if ndim < 2:
+def _reshape_remedy(shape: tuple[int, ...]) -> str:
+    if len(shape) < 2:
         return "a single feature is a column, .reshape(-1, 1)."
+    if len(shape) == 3 and shape[1] == 2 and shape[2] and shape[2] % 16 == 0:
+        return f"{_OF_SKETCHES}; if not, flatten or average the axes after the first."
     return "flatten or average the axes after the first, for instance .reshape(n, -1)."
 
 
@@ -398,6 +415,12 @@ def enough_rows(x: Array, minimum: int, measure: str) -> None:
         )
 
 
+def surely_finite(arrays: Sequence[Array]) -> bool:
+    """Say whether arrays on one device have finite sums, and so no NaN and no infinity; one copy tells it of all."""
+    floats = [detached(x) for x in arrays if namespace(x).isdtype(x.dtype, "real floating")]
+    return not floats or bool(np.isfinite(all_to_numpy([precise(namespace(x).sum(x)) for x in floats])).all())
+
+
 def check_finite(x: Array, name: str) -> None:
     """Raise when an array holds NaN or an infinity, naming the first row that does; values not known yet pass."""
     x = loaded(x)
@@ -417,6 +440,3 @@ def check_finite(x: Array, name: str) -> None:
             f"{name} must be finite, got NaN or infinity first in row {row} ({int(bad.sum())} of {x.shape[0]} rows): "
             f"leave these examples out on both sides, or look for an overflow in the model."
         )
-
-
-_FACTORS |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}

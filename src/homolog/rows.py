@@ -210,7 +210,7 @@ class Mapped(Rows):
         return all(part.tobytes() == array[row : row + 1].tobytes() for row, part in parts.items())
 
 
-def is_whole_map(x: Any) -> bool:
+def is_whole_map(x: Any, axes: int = 2) -> bool:
     """Say whether an array is a file mapped as it is, of which plain reads give the same rows."""
     if not isinstance(x, np.memmap):
         return False
@@ -218,4 +218,4 @@ def is_whole_map(x: Any) -> bool:
     # A map in private mode may have been written to, which the file does not know.
     as_it_is = isinstance(base, mmap.mmap) and x.flags.c_contiguous and x.mode in ("r", "r+", "w+")
     plain = x.dtype.kind in "fiu" and x.dtype.type.__module__ == "numpy"
-    return bool(as_it_is and x.filename and len(x.shape) == 2 and plain)
+    return bool(as_it_is and x.filename and len(x.shape) == axes and plain)

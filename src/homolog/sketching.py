@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from homolog.arrays import Array, from_numpy, is_numpy, namespace, to_numpy, working_dtype
 from homolog.names import quoted, shown
-from homolog.rows import Rows
+from homolog.rows import Rows, is_whole_map
 
 BLOCKS = 16
 """Blocks of columns of each sketch, and numbers in each row of S that are not 0."""
@@ -34,8 +35,16 @@ LONGEST_RUN = 32
 """Features that may stay together, so that they are moved together."""
 FEATURES_AT_ONCE, ROWS_AT_ONCE = 1 << 14, 64
 """What is moved at a time: so little that it stays near the processor, with the signs of the features as floats."""
-NOTE = "sketches of the layers"
-"""Key under which files keep what makes the sketches of each layer, beside its provenance."""
+MARK = " ~sketch of "
+"""What stands between the name of a layer and what makes its sketches, where these lie outside of this package."""
+_WRITTEN = re.compile(
+    r"(?P<name>.+)"
+    + re.escape(MARK)
+    + r'(?P<layer>".*"), (?P<width>\d+) features, 2x(?P<columns>\d+), seed (?P<seed>\d+)',
+    re.DOTALL | re.ASCII,
+)
+OLD_NOTE = "sketches of the layers"
+"""Key under which files of a version that was never released said which of their columns are sketches."""
 
 
 class Sketch(NamedTuple):
@@ -54,25 +63,6 @@ class Sketch(NamedTuple):
         """128 bits of which the random numbers are made: layers of other names, widths, columns or seeds have other ones."""
         text = json.dumps([self.layer, self.width, self.columns, self.seed])
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
-
-    @property
-    def text(self) -> str:
-        """The same as files keep it."""
-        return json.dumps(self._asdict(), ensure_ascii=False)
-
-    @classmethod
-    def read(cls, text: str) -> Sketch:
-        """Return the sketch that a file speaks of."""
-        try:
-            sketch = cls(**json.loads(text))
-        except (ValueError, TypeError, RecursionError):
-            sketch = None
-        kinds = (str, int, int, int)
-        if sketch is None or any(type(value) is not kind for value, kind in zip(sketch, kinds, strict=True)):
-            raise ValueError(f"a sketch must say its layer, width, columns and seed, got {shown(text)}.")
-        if sketch.columns < BLOCKS or sketch.columns % BLOCKS or sketch.width < 1 or sketch.seed < 0:
-            raise ValueError(f"a sketch must have columns in multiples of {BLOCKS}, got {shown(text)}.")
-        return sketch
 
 
 class Projection:
@@ -93,8 +83,9 @@ class Projection:
         """(groups, runs of a group)"""
         signs = _signs(bits, sketch.width)
         counted = self.runs > np.arange(each * self.groups).reshape(each, self.groups).T
-        by_run = signs[: self.runs * self.run].reshape(self.runs, -1)[self.order] * counted[:, :, None].astype(np.int8)
-        self.signs = np.ascontiguousarray(by_run.reshape(self.groups, -1, SKETCHES * BLOCKS))
+        by_run = signs[: self.runs * self.run].reshape(self.runs, -1)[self.order]
+        by_run[~counted] = 0
+        self.signs = by_run.reshape(self.groups, -1, SKETCHES * BLOCKS)
         """(groups, features of a group, 2 · BLOCKS), 0 where a group is filled up."""
         self.rest = _of_rest(signs[self.runs * self.run :], self.groups)
         """(features that make no run, 2k): what is left at the end."""
@@ -143,10 +134,18 @@ class Projection:
         return self._moved[place]
 
 
+_SIGNS_OF_BYTES = (
+    2 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").view(np.int8) - 1
+).view(np.uint64)[:, 0]
+"""Eight signs, as one number, for every byte."""
+
+
 def _signs(bits: np.random.Philox, width: int) -> np.ndarray:
     """Return (features, 2 · BLOCKS) random signs."""
-    words = bits.random_raw(width).astype("<u8").view(np.uint8).reshape(width, 8)[:, : SKETCHES * BLOCKS // 8]
-    return 2 * np.unpackbits(words, axis=1, bitorder="little").view(np.int8) - 1
+    words = (
+        bits.random_raw(width).astype("<u8", copy=False).view(np.uint8).reshape(width, 8)[:, : SKETCHES * BLOCKS // 8]
+    )
+    return _SIGNS_OF_BYTES[words].view(np.int8).reshape(width, SKETCHES * BLOCKS)
 
 
 def _of_rest(signs: np.ndarray, groups: int) -> np.ndarray:
@@ -176,16 +175,23 @@ class SketchedRows(Rows):
 
     in_memory = True
 
-    def __init__(self, columns: Any, sketch: Sketch, where: str) -> None:
-        self.columns, self.sketch, self.where = columns, sketch, where
-        """(n, 2k) both sketches, an array or rows that are read."""
-        if tuple(columns.shape)[1:] != (SKETCHES * sketch.columns,):
+    def __init__(self, kept: Any, sketch: Sketch, where: str) -> None:
+        shape, k = tuple(kept.shape), sketch.columns
+        if shape[1:] not in ((SKETCHES, k), (SKETCHES * k,)):
             raise ValueError(
-                f"{where} must hold two sketches of {sketch.columns} columns, got an array of shape {tuple(columns.shape)}: "
-                f"extract it again."
+                f"{where} must hold two sketches of {k} columns, got an array of shape {shape}: extract it again."
             )
-        self.shape = (int(columns.shape[0]), sketch.width)
-        self.dtype = columns.dtype if isinstance(columns, Rows) else np.dtype(str(columns.dtype).rpartition(".")[2])
+        self.kept = kept if len(shape) == 2 else _side_by_side(kept)
+        """(n, 2k) both sketches side by side, an array or rows that are read."""
+        self.sketch, self.where = sketch, where
+        self.shape = (int(shape[0]), sketch.width)
+        self.dtype = kept.dtype if isinstance(kept, Rows) else np.dtype(str(kept.dtype).rpartition(".")[2])
+
+    @property
+    def columns(self) -> Any:
+        """(n, 2, k) the columns of both sketches in memory: three axes, which nothing takes for features."""
+        kept = self.kept[:] if isinstance(self.kept, Rows) else self.kept
+        return namespace(kept).reshape(kept, (self.shape[0], SKETCHES, self.sketch.columns))
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Refuse: there are no rows."""
@@ -194,30 +200,30 @@ class SketchedRows(Rows):
     @property
     def found_elsewhere(self) -> bool:
         """Whether the columns are."""
-        return isinstance(self.columns, Rows) and self.columns.found_elsewhere
+        return isinstance(self.kept, Rows) and self.kept.found_elsewhere
 
     @property
     def folder(self) -> str | None:
         """Where the file of the columns lies."""
-        return self.columns.folder if isinstance(self.columns, Rows) else None
+        return self.kept.folder if isinstance(self.kept, Rows) else None
 
     def take(self, index: np.ndarray | slice) -> SketchedRows:
         """Return some of the examples."""
-        return SketchedRows(self.columns[index], self.sketch, self.where)
+        return SketchedRows(self.kept[index], self.sketch, self.where)
 
     def named(self, where: str) -> SketchedRows:
         """Return the same as errors call it now; columns on disk are called after their file."""
-        return SketchedRows(self.columns, self.sketch, self.columns.where if isinstance(self.columns, Rows) else where)
+        return SketchedRows(self.kept, self.sketch, self.kept.where if isinstance(self.kept, Rows) else where)
 
     @property
     def like(self) -> Any:
         """An empty array of the library of its columns."""
-        return self.columns.like if isinstance(self.columns, Rows) else self.columns[:0, :]
+        return self.kept.like if isinstance(self.kept, Rows) else self.kept[:0, :]
 
     def loaded(self) -> SketchedRows:
         """Return the same with its columns in memory, as NumPy's."""
         return SketchedRows(
-            self.columns[:] if isinstance(self.columns, Rows) else to_numpy(self.columns), self.sketch, self.where
+            self.kept[:] if isinstance(self.kept, Rows) else to_numpy(self.kept), self.sketch, self.where
         )
 
     def __getitem__(self, index: Any) -> Any:
@@ -235,16 +241,24 @@ class SketchedRows(Rows):
     @property
     def nbytes(self) -> int:
         """Bytes of both sketches."""
-        return int(self.columns.shape[0] * self.columns.shape[1] * self.dtype.itemsize)
+        return int(self.kept.shape[0] * self.kept.shape[1] * self.dtype.itemsize)
 
     def __repr__(self) -> str:
         n, p = self.shape
         return f"<{self.where}: {n} × {p}, two sketches of {self.sketch.columns} columns, {self.dtype}>"
 
 
+def _side_by_side(both: Any) -> Any:
+    """Return both sketches (n, 2, k) as (n, 2k); what is a whole map of a file stays one."""
+    n, width = int(both.shape[0]), SKETCHES * int(both.shape[2])
+    if is_whole_map(both, axes=3):
+        return np.memmap(str(both.filename), both.dtype, "r", both.offset, (n, width))
+    return namespace(both).reshape(both, (n, width))
+
+
 def kept_of(x: Any) -> Any:
     """Return the columns of the sketches that are kept of a layer; a layer that is no sketch as it is."""
-    return x.columns if isinstance(x, SketchedRows) else x
+    return x.kept if isinstance(x, SketchedRows) else x
 
 
 def sketches_refused(title: str, what: str) -> str:
@@ -266,9 +280,9 @@ def check_columns(columns: Any, layer: str = "") -> int:
     """Return the number of columns of a sketch, or raise."""
     of = f" of layer {quoted(layer)}" if layer else ""
     if isinstance(columns, bool) or not isinstance(columns, int | np.integer) or columns < BLOCKS or columns % BLOCKS:
+        got = quoted(columns) if isinstance(columns, str) else shown(str(columns))
         raise ValueError(
-            f"sketch{of} must be a multiple of {BLOCKS}, the columns of each of two sketches, got {shown(str(columns))}: 512 is "
-            f"a good start."
+            f"sketch{of} must be a multiple of {BLOCKS}, the columns of each of two sketches, got {got}: 512 is a good start."
         )
     return int(columns)
 
@@ -281,50 +295,92 @@ def in_words(sketch: Sketch | None) -> str:
 def check_seed(seed: Any) -> int:
     """Return the seed of sketches, or raise."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"rng must be a seed, a whole number of at least 0, got {shown(str(seed))}.")
+        got = quoted(seed) if isinstance(seed, str) else shown(str(seed))
+        raise ValueError(
+            f"rng must be the seed of the sketches, a whole number of at least 0, got {got}: leave it out for 0."
+        )
     return int(seed)
 
 
-def note_of(sketches: Mapping[str, Sketch]) -> dict[str, str]:
-    """Return what files keep of the sketches of layers: layer → sketch; nothing where there are none."""
-    told = {name: sketch._asdict() for name, sketch in sketches.items()}
-    return {NOTE: json.dumps(told, ensure_ascii=False)} if told else {}
+def written_name(name: str, sketch: Sketch | None) -> str:
+    """Return the name under which a layer is written: that of sketches says what these are, whatever copies them.
+
+    >>> written_name("conv1", Sketch("conv1", 802816, 512, 0))
+    'conv1 ~sketch of "conv1", 802816 features, 2x512, seed 0'
+    """
+    if read_name(name)[1] is not None:
+        raise ValueError(f"layer {quoted(name)} has a name that homolog writes for two sketches: rename it.")
+    return name if sketch is None else _written(name, sketch)
 
 
-def sketches_of(text: str) -> dict[str, Sketch]:
-    """Return layer → sketch, as a file says it."""
+def _written(name: str, sketch: Sketch) -> str:
+    # The layer as it was called when it was extracted: whoever renames it leaves its random numbers as they are.
+    layer = json.dumps(sketch.layer, ensure_ascii=False)
+    return f"{name}{MARK}{layer}, {sketch.width} features, {SKETCHES}x{sketch.columns}, seed {sketch.seed}"
+
+
+def read_name(written: str) -> tuple[str, Sketch | None]:
+    """Return the name of a layer and what makes its sketches, None where a name does not speak of any.
+
+    >>> read_name('stem ~sketch of "conv1", 802816 features, 2x512, seed 0')
+    ('stem', Sketch(layer='conv1', width=802816, columns=512, seed=0))
+    >>> read_name("conv1")
+    ('conv1', None)
+    """
+    said = _WRITTEN.fullmatch(written) if MARK in written else None
+    if said is None:
+        return written, None
     try:
-        found = json.loads(text)
-        pairs = {name: Sketch.read(json.dumps(sketch)) for name, sketch in found.items()}
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        sketch = Sketch(json.loads(said["layer"]), *(int(said[number]) for number in ("width", "columns", "seed")))
+    except ValueError:
+        return written, None
+    sound = sketch.width > 0 and sketch.columns > 0 and not sketch.columns % BLOCKS
+    return (said["name"], sketch) if sound and _written(said["name"], sketch) == written else (written, None)
+
+
+def as_written(layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what files and stores hold of layers, by the names that they have there: of sketches (n, 2k), or rows to read."""
+    return {
+        written_name(name, x.sketch if isinstance(x, SketchedRows) else None): kept_of(x) for name, x in layers.items()
+    }
+
+
+def axes_of_row(written: str, numbers: int) -> tuple[int, ...]:
+    """Return in what axes a row of so many numbers is written under a name: (2, k) where it is both sketches of a layer."""
+    sketch = read_name(written)[1]
+    return (numbers,) if sketch is None else (SKETCHES, sketch.columns)
+
+
+def restored(written: str, array: Any, where: str) -> Any:
+    """Return the sketches that lie under the name that they were written with; any other array as it is."""
+    sketch = read_name(written)[1]
+    if sketch is None:
+        return array
+    shape = getattr(array, "shape", ())
+    # Those of a store have looked at its axes themselves.
+    if isinstance(array, SketchedRows) or (len(shape) != 3 and not isinstance(array, Rows)):
+        got = "sketches already" if isinstance(array, SketchedRows) else f"shape {tuple(shape)}"
         raise ValueError(
-            f"the note {quoted(NOTE)} must say which layers are kept as sketches, and what makes these, got {shown(text)}: the "
-            f"file was changed, so extract again."
-        ) from None
-    return pairs
+            f"{where} has a name that homolog writes for two sketches, so it must be an array (examples, {SKETCHES}, columns), "
+            f"got {got}: open the file that homolog wrote with homolog.open, or rename the layer."
+        )
+    return SketchedRows(array, sketch, where).named(where)
 
 
-def noted_sketches(text: str, names: Collection[str]) -> dict[str, Sketch]:
-    """Return layer → sketch, as a file says it of layers that it holds."""
-    found = sketches_of(text)
-    odd = next((name for name in found if name not in names), None)
+def check_no_sketches(columns: Iterable[Any], title: str) -> None:
+    """Raise for a table of which some columns have names that homolog writes for sketches."""
+    odd = next((name for name in columns if isinstance(name, str) and read_name(name)[1]), None)
     if odd is not None:
         raise ValueError(
-            f"the note {quoted(NOTE)} must tell of layers that are there, got one of {quoted(odd)}: the file was changed, so "
-            f"extract again."
+            f"{title} must be a table of features, got the column {quoted(odd)}, which holds two sketches of a layer: write the "
+            f"table to a file, such as one of Parquet, and open it with homolog.open."
         )
-    return found
 
 
-def with_sketches(arrays: Any, text: str) -> Any:
-    """Return layers of which some are columns of sketches, as a note says."""
-    sketches = noted_sketches(text, arrays)
-    return (
-        arrays if not sketches else {name: _wrapped(array, sketches.get(name), name) for name, array in arrays.items()}
-    )
-
-
-def _wrapped(array: Any, sketch: Sketch | None, name: str) -> Any:
-    if sketch is None or isinstance(array, SketchedRows):
-        return array
-    return SketchedRows(array, sketch, f"layer {quoted(name)}").named(f"layer {quoted(name)}")
+def check_old_note(provenance: Mapping[str, str]) -> None:
+    """Raise for files of a version that was never released, whose sketches only their metadata told of."""
+    if OLD_NOTE in provenance:
+        raise ValueError(
+            "sketches must have names that say what they are, got a file of a version of homolog that was never released: "
+            "extract again."
+        )

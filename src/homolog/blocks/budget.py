@@ -37,6 +37,8 @@ class WholeError(ValueError):
 IndexPair = tuple[int, int]
 MOST_ROWS, FEWEST_ROWS, FEWEST = 1024, 64, 16
 """Rows of a block of which products are summed, and fewest rows of a panel that passes by."""
+DEVICE_ROWS, DEVICE_COLUMNS = 1024, 8192
+"""Shape of a tile on a device: a GPU multiplies in blocks of about 128 × 128, and needs more of them than it has processors."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Sizes:
     """Whether parts of the work go to an executor, which takes many small ones."""
     sparse: bool = False
     """Whether some layers are sparse: `widths` then count their numbers that are not 0."""
+    elsewhere: bool = False
+    """Whether the layers lie on a device of PyTorch's, where tiles are larger and nothing is held condensed."""
     sketches: tuple[int, ...] = ()
     """The layers that are sketches, whose products with others are needed column by column: `widths` counts both of each."""
 
@@ -303,6 +307,8 @@ def panels_for(sizes: Sizes, bytes_of_row: int, layers: int, memory: int) -> Pan
 def tiles_for(sizes: Sizes, layers: int, memory: int) -> Panels:
     """Return panels of all rows, for features that are held anyway, in tiles that fit with the copies they are stacked from."""
     rows, columns = min(ROWS, sizes.n), min(COLUMNS, sizes.n)
+    if sizes.elsewhere:
+        rows, columns = min(DEVICE_ROWS, sizes.n), min(DEVICE_COLUMNS, sizes.n)
     while (2 * layers + 1) * rows * columns * sizes.item > memory and max(rows, columns) > 16:
         rows, columns = (rows, -(-columns // 2)) if columns >= rows else (-(-rows // 2), columns)
     return Panels(sizes.n, sizes.n, rows, columns)

@@ -14,8 +14,10 @@ import numpy as np
 
 from homolog.arrays import identity_like, is_numpy, namespace, precise, to_numpy
 from homolog.blocks.budget import IndexPair, Round
+from homolog.blocks.device_tiles import products_of_tiles, products_of_vectors
 from homolog.blocks.scan import Panels, Part, Tile, ahead, over_part, panel
 from homolog.blocks.workers import Workers
+from homolog.devices import is_elsewhere
 
 PIECE = 1 << 18
 """Pairs of rows that are multiplied at a time: of one layer they stay in cache."""
@@ -25,6 +27,8 @@ Step = Callable[[float], Any]
 
 def stacked_products(vectors: Sequence[Any], step: Step) -> np.ndarray:
     """Return the (layers, layers) products of vectors with each other, in float64, piece by piece."""
+    if is_elsewhere(vectors[0]):
+        return products_of_vectors(vectors, step)
     size, total = vectors[0].shape[0], np.zeros((len(vectors), len(vectors)))
     # One buffer for all pieces: fresh memory costs more than the copy.
     buffer = np.empty((len(vectors), min(PIECE, size)), np.result_type(*vectors)) if is_numpy(vectors[0]) else None
@@ -109,6 +113,8 @@ def tile_products(
     Structures are symmetric: tiles above the diagonal count twice. Sums are of kernels, which estimated means have centred. No
     part of the work is more than a share of all.
     """
+    if is_elsewhere(structures[0].rows):
+        return products_of_tiles([structure.rows for structure in structures], panels, step), _nothing(structures)[1]
     n = structures[0].rows.shape[0]
     total, sums = _nothing(structures)
     parts = panels.parts(n, share)

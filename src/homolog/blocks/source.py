@@ -14,6 +14,8 @@ from homolog.rows import Rows
 class ArrayRows(Rows):
     """A representation in memory, to be read like one that is not."""
 
+    in_memory = True
+
     def __init__(self, array: Any, where: str) -> None:
         self.array, self.where = array, where
         self.shape, self.dtype = (array.shape[0], array.shape[1]), self.read(0, 1).dtype

@@ -23,7 +23,7 @@ from homolog.machine import optional
 from homolog.names import printable, quoted, shown
 from homolog.result_kinds import CONSISTENCY, MADE_BY, MODEL_MAP, MODEL_SIMILARITY, TRAJECTORY, kind_of
 from homolog.results import companion, measure_names, two_by_two, without_diagonal, written_probability
-from homolog.sketching import NOTE, Sketch, in_words, sketches_of
+from homolog.sketching import Sketch, in_words, read_name
 from homolog.store.disk import write_whole
 from homolog.store.layout import Contents
 from homolog.store.reading import StoredRows
@@ -44,6 +44,11 @@ _SPOKEN = {
     "without sketch=": "without --sketch",
     "sketch= of homolog.extract": "--sketch of `homolog extract`",
     "sketch=": "--sketch ",
+    "sketch must be": "--sketch must be",
+    "sketch of layer": "--sketch of layer",
+    "rng must be the seed of the sketches": "--seed must be the seed of the sketches",
+    "with rng ": "with --seed ",
+    "got rng ": "got --seed ",
     "max_examples": "--max-examples",
     "at_least": "--at-least",
     "at_most": "--at-most",
@@ -284,10 +289,12 @@ def print_layers_of_model(model: AdaptedModel) -> None:
 def print_unfinished(path: Path, contents: Contents) -> None:
     """Print what a store holds whose extraction was not finished, and how it goes on."""
     layers = {name: StoredRows(path, name, key, contents.rows) for name, key in contents.layers.items()}
-    columns, rows = _layer_table(layers, sketches_of(contents.provenance.get(NOTE, "{}")))
+    said = {name: read_name(name) for name in layers}
+    sketches = {plain: sketch for plain, sketch in said.values() if sketch is not None}
+    columns, rows = _layer_table({said[name][0]: array for name, array in layers.items()}, sketches)
     safe = f"{contents.rows} rows are safe" if contents.rows else "no row is safe yet"
     about = {"state": f"unfinished: {safe}; the same `homolog extract` with --resume goes on from there"}
-    told = {key: note for key, note in contents.provenance.items() if key not in (MODULES, NOTE)}
+    told = {key: note for key, note in contents.provenance.items() if key != MODULES}
     print_table(columns, rows, about=about | told)
 
 

@@ -34,7 +34,7 @@ def compare(
     pairs: Pairs = "all",
     names: Sequence[str] | None = None,
     executor: Executor | None = None,
-    memory: str | int = "2GiB",
+    memory: str | int | None = None,
     progress: bool | None = None,
     null: Literal["permutation"] | None = None,
     interval: bool = False,
@@ -68,7 +68,9 @@ def compare(
     memory
         most that is taken beyond layers given as arrays: prepared layers, and what is formed and thrown away. Where all layers
         do not fit at once they are read block by block or compared a few at a time, wherever they lie, or refused with the
-        memory that would do; see `plan`.
+        memory that would do; see `plan`. By default 2 GiB. Of tensors on a GPU it is the memory of the GPU, by default nine
+        tenths of what is free there; what does not fit into it is copied to the host and compared there, within as much, by
+        default 2 GiB.
     progress
         show a progress bar; by default in a terminal and in a notebook.
     null
@@ -164,7 +166,7 @@ def plan(
     pairs: Pairs = "all",
     names: Sequence[str] | None = None,
     executor: Executor | None = None,
-    memory: str | int = "2GiB",
+    memory: str | int | None = None,
     progress: bool | None = None,
     null: Literal["permutation"] | None = None,
     interval: bool = False,

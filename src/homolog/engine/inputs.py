@@ -12,9 +12,10 @@ import numpy as np
 
 from homolog import files
 from homolog.activations import Activations, unknown_among, unknown_layer
-from homolog.arrays import array_remedy, check_finite, described, enough_rows, same_library
+from homolog.arrays import array_remedy, check_finite, described, enough_rows, same_library, surely_finite
 from homolog.as_activations import activations_of
 from homolog.conversion import is_table
+from homolog.devices import is_elsewhere
 from homolog.inference.uncertainty import MEANINGS
 from homolog.measures.record import Measure
 from homolog.measures.registry import measure
@@ -111,8 +112,12 @@ def _holds_models(a: Source) -> bool:
 
 def _check_layers(layers: Activations, side: str) -> None:
     first = next(iter(layers))
+    there = [array for array in layers.values() if is_elsewhere(array)]
     for name, array in layers.items():
         same_library(layers[first], array, (layer_of(first, side), layer_of(name, side)))
+    if len(there) == len(layers) and surely_finite(there):
+        return
+    for name, array in layers.items():
         kept = kept_of(array)
         if not isinstance(kept, Rows):  # else it is checked when it is read
             check_finite(kept, layer_of(name, side))

@@ -15,6 +15,8 @@ import numpy as np
 
 from homolog.arrays import is_numpy, itemsize, on_host
 from homolog.blocks.budget import Cost, Form, Sizes, TooLittleError, WholeError
+from homolog.blocks.source import ArrayRows
+from homolog.devices import is_elsewhere
 from homolog.inference.uncertainty import Requested
 from homolog.machine import format_bytes, usable_cores
 from homolog.measures.record import Measure
@@ -61,6 +63,10 @@ class MeasureGroup:
     """Bytes per number in which each layer is computed."""
     sparse: bool = False
     """Whether sparse layers are prepared without their zeros."""
+    device: str = ""
+    """Where the layers are, if not on the host."""
+    copied: bool = False
+    """Whether they are copied to the host since they are too large for their device."""
 
     @property
     def blocked(self) -> bool:
@@ -81,8 +87,12 @@ class MeasureGroup:
     def how(self) -> str:
         """How the pairs meet, in words."""
         if self.batches:
-            return f"{self.batch} of {len(self.items)} layers at a time"
-        return "pair by pair" if self.form is None else str(self.form)
+            how = f"{self.batch} of {len(self.items)} layers at a time"
+        else:
+            how = "pair by pair" if self.form is None else str(self.form)
+        if self.copied:
+            return f"{how}, on the host since {self.device} has not the memory"
+        return f"{how}, on {self.device}" if self.device else how
 
     def __str__(self) -> str:
         cost = f"{self.flops:.2g} floating-point operations, {format_bytes(self.bytes)}"
@@ -100,6 +110,8 @@ class Request:
     memory: int
     companions: Requested
     executor: Executor | None
+    host_memory: int
+    """Bytes that may be used on the host, of layers that are copied there."""
     filled: bool = False
     """Whether sparse layers are to be taken with their zeros."""
 
@@ -122,6 +134,7 @@ class Request:
         items = [itemsize(array, single=single) for array in kept]
         sketches = tuple(i for i, array in enumerate(self.arrays) if isinstance(array, SketchedRows))
         found = replace(Sizes.of(kept, items, self.needed, self.memory), sketches=sketches)
+        found = replace(found, elsewhere=bool(self.device))
         if self.sparse:
             found = replace(found, widths=np.array(list(map(effective_width, self.arrays))), sparse=True)
         spread = self.executor is not None
@@ -153,13 +166,20 @@ class Request:
     @property
     def allowed(self) -> int:
         """Bytes that may be used."""
-        return self.memory if any(isinstance(array, Rows) for array in self.arrays) else max(self.memory, FLOOR)
+        exactly = bool(self.device) or any(isinstance(array, Rows) for array in self.arrays)
+        return self.memory if exactly else max(self.memory, FLOOR)
 
     @property
     def counted(self) -> bool:
         """Whether what is used counts: on a device, operands of the size of the layers are the caller's own concern."""
         features = self.family.blockwise and self.options.get("kernel", "linear") == "linear"
-        return self.on_host or not features
+        return self.on_host or bool(self.device) or not features
+
+    @property
+    def device(self) -> str:
+        """The device of PyTorch's that the layers are on, if that is not the host."""
+        first = self.arrays[0]
+        return str(first.device) if is_elsewhere(first) else ""
 
     @property
     def elsewhere(self) -> bool:
@@ -206,11 +226,16 @@ class Request:
             form,
             items=items,
             sparse=self.sparse,
+            device=self.device,
         )
         if not self.elsewhere and (cost.least <= self.allowed or not self.counted):
             return group
         if self.sparse:
             return replace(self, filled=True).group()
+        if self.device and not self.family.as_given:
+            here = [ArrayRows(array, "a layer") for array in self.arrays]
+            on_host = replace(self, arrays=here, memory=self.host_memory).group()
+            return replace(on_host, device=self.device, copied=True)
         whole = self.least()
         self.companions.refuse_in_parts(whole, self.memory, elsewhere=self.elsewhere)
         blocked = self.blocked()

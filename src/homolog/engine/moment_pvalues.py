@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from homolog.arrays import converted, on_disk, on_host, to_numpy
+from homolog.arrays import all_to_numpy, converted, namespace, on_disk, on_host, to_numpy
 from homolog.engine.companions import RowsAndColumns
 from homolog.engine.measure_groups import MeasureGroup, effective_width
 from homolog.engine.planning import Layer, Plan
@@ -19,7 +19,8 @@ from homolog.inference.pearson import is_lumpy, most_probable, upper_tail
 from homolog.inference.pvalues import false_discovery
 from homolog.measures.evaluation import prepared
 from homolog.measures.record import Measure
-from homolog.operands.order_moments import shapes, sums_over_examples
+from homolog.operands.gram_orders import EXACT_EXAMPLES, order_matrices, order_matrix
+from homolog.operands.order_moments import shapes, sums_over_examples, sums_over_examples_of_all
 from homolog.sparse import SparseRows
 
 MOST_EXAMPLES, FEWEST_EXAMPLES = 512, 64
@@ -30,6 +31,8 @@ SHARE = 0.04
 """p-values are no smaller than this share of the most that any distribution with the same four moments allows."""
 UNLIKE = 2.0
 """Ratio of mean squares from which on some examples are not like all."""
+TOGETHER = 32
+"""Layers whose matrices are held at a time on a device."""
 RUN = 16
 """Neighbouring rows that are taken together: on disk a row alone costs as much as the chunk it lies in."""
 
@@ -56,8 +59,11 @@ def moment_pvalues(
     taken: list[Any] = [operands[int(index)] for index in plan.used]
     if not _is_whole(plan, group):
         some = next(iter(records.values())).of_rows(places)
-        taken = [partial(_of_some, layer, some, places, group.sparse) for layer in plan.used_layers]
-    matrices = dict(zip(map(int, plan.used), each(partial(_matrices, list(records.values())), taken), strict=True))
+        taken = [partial(_of_some, group, layer, some, places) for layer in plan.used_layers]
+    there = bool(group.device) and not group.copied and len(places) > EXACT_EXAMPLES
+    there = there and all(record.order_matrix is order_matrix for record in records.values())
+    summed = _on_device if there else lambda asked, of: each(partial(_summed_matrices, asked), of)
+    matrices = dict(zip(map(int, plan.used), summed(list(records.values()), taken), strict=True))
     sides, found = RowsAndColumns.of(plan, group), {}
     told = ~np.add.outer(*(_untold(operands, part, places, plan.n) for part in (sides.rows, sides.columns)))
     tails = {
@@ -157,13 +163,21 @@ def _places(plan: Plan, group: MeasureGroup) -> np.ndarray:
     return evenly_in_runs(plan.n, min(MOST_EXAMPLES, int((room / 64) ** 0.5), room // (24 * widest)), run)
 
 
-def _matrices(records: Sequence[Measure], operand: Any) -> list[Any]:
+def _on_device(records: Sequence[Measure], operands: Sequence[Any]) -> Iterator[list[Any]]:
+    """Yield for every operand the sums over its matrices, of many layers together: each copy from a device waits for it."""
+    for start in range(0, len(operands), TOGETHER):
+        some = [operand() if callable(operand) else operand for operand in operands[start : start + TOGETHER]]
+        xp = namespace(some[0].diagonal)
+        grams = xp.stack([xp.astype(operand.formed(), xp.float32) for operand in some])
+        found = [sums_over_examples_of_all(order_matrices(grams, **record.formula_options)) for record in records]
+        yield from (list(own) for own in zip(*found, strict=True))
+
+
+def _summed_matrices(records: Sequence[Measure], operand: Any) -> list[Any]:
     """Return the matrices of every formula, or of more than a few examples the sums over them."""
-    x, found = operand() if callable(operand) else operand, []
-    for record in records:
-        matrix = record.matrix_of_orders(x)
-        found.append(matrix if len(matrix) <= LISTED else sums_over_examples(matrix))
-    return found
+    x = operand() if callable(operand) else operand
+    formed = [record.matrix_of_orders(x) for record in records]
+    return [matrix if len(matrix) <= LISTED else sums_over_examples(matrix) for matrix in formed]
 
 
 def _untold(operands: Mapping[int, Any], layers: np.ndarray, places: np.ndarray, n: int) -> np.ndarray:
@@ -171,17 +185,17 @@ def _untold(operands: Mapping[int, Any], layers: np.ndarray, places: np.ndarray,
     if len(places) == n:
         return np.zeros(len(layers), dtype=bool)
     found = []
-    for index in layers:
-        own = np.asarray(to_numpy(operands[int(index)].diagonal), dtype=float) ** 2
+    for own in all_to_numpy([operands[int(index)].diagonal for index in layers]).astype(float) ** 2:
         some, every = own[places].mean(), own.mean()
         found.append(every > 0 and not 1 / UNLIKE < some / every < UNLIKE)
     return np.array(found)
 
 
-def _of_some(layer: Layer, record: Measure, places: np.ndarray, sparse: bool) -> Any:
+def _of_some(group: MeasureGroup, layer: Layer, record: Measure, places: np.ndarray) -> Any:
     """Return the operand of some examples of a layer."""
-    if sparse and isinstance(layer.array, SparseRows):
+    if group.sparse and isinstance(layer.array, SparseRows):
         return record.family.prepare(layer.array.take(places), **record.prepare_options)
     rows = on_disk(layer.array)
     some = layer.array[places] if rows is None else rows[places]
-    return prepared(record, converted(on_host(some), layer.title, shifted=record.ignores_offset))
+    some = to_numpy(some) if group.copied else on_host(some)
+    return prepared(record, converted(some, layer.title, shifted=record.ignores_offset))

@@ -12,6 +12,7 @@ import numpy as np
 
 from homolog.activations import UNKNOWN_MODULE, Activations, Module
 from homolog.conversion import check_labels
+from homolog.devices import free_memory, is_elsewhere
 from homolog.diagnostics import listed
 from homolog.engine.inputs import (
     Measures,
@@ -35,6 +36,8 @@ from homolog.markup import paragraphs, table, title
 from homolog.measures.record import Measure
 from homolog.names import layer_of, printable, shown
 from homolog.sketching import Sketch, SketchedRows, kept_of, sketches_refused
+
+DEFAULT_MEMORY = "2GiB"
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,12 @@ class Plan:
     wanted: np.ndarray
     """(layers of a, layers of b) bool."""
     memory: int
+    """Bytes that may be taken where the layers are: on the host, or on their device."""
     asked: Requested = field(default_factory=Requested)
     executor: Executor | None = None
     """Who computes what is computed of layers on disk."""
+    host_memory: int = parse_bytes(DEFAULT_MEMORY)
+    """The same on the host, for layers that are copied there since they are too large for their device."""
 
     @property
     def n(self) -> int:
@@ -150,7 +156,8 @@ class Plan:
                 found.append({name: record})
         arrays = [layer.array for layer in self.used_layers]
         needed = self.needed[np.ix_(self.used, self.used)]
-        return [Request(members, arrays, needed, self.memory, self.asked, self.executor).group() for members in found]
+        asked = self.memory, self.asked, self.executor, self.host_memory
+        return [Request(members, arrays, needed, *asked).group() for members in found]
 
     @cached_property
     def preparations(self) -> list[list[MeasureGroup]]:
@@ -161,7 +168,9 @@ class Plan:
             for preparation in found if shares else []:
                 size, lead = group.bytes + sum(other.bytes for other in preparation), preparation[0]
                 alone = lead.blocked or lead.batches
-                if not alone and lead.family.shares == shares and size <= self.memory:
+                room = self.host_memory if group.copied else self.memory
+                together = lead.family.shares == shares and lead.copied == group.copied
+                if not alone and together and size <= room:
                     preparation.append(group)
                     break
             else:
@@ -230,7 +239,7 @@ def make_plan(
     b: Source | None,
     measures: Measures,
     pairs: Pairs,
-    memory: str | int,
+    memory: str | int | None,
     asked: Requested | None = None,
     executor: Executor | None = None,
     names: Sequence[str] | None = None,
@@ -255,13 +264,21 @@ def make_plan(
         elif len(titles) == 2 and titles[0] == titles[1]:
             titles = [f"{title} ({side})" for title, side in zip(titles, "ab", strict=True)]
     asked = replace(asked or Requested(), rows_of=rows_of_examples(models.values()))
-    planned = Plan(models, titles, many, resolved, wanted, parse_bytes(memory), asked, executor)
+    here = parse_bytes(DEFAULT_MEMORY if memory is None else memory)
+    there = _free(next(iter(models.values()))) if memory is None else None
+    planned = Plan(models, titles, many, resolved, wanted, here if there is None else there, asked, executor, here)
     if executor is not None:
         check_executor(executor, models)
     planned.asked.check(planned.n, resolved)
     _check_sketched(planned)
     check_labels(planned.asked.groups, "groups", next(iter(models.values())), next(iter(models)))
     return planned
+
+
+def _free(layers: Activations) -> int | None:
+    """Return the bytes that are free on the device of layers; None of those on the host, and where nobody can tell."""
+    first = next(iter(layers.values()))
+    return free_memory(first.device) if is_elsewhere(first) else None
 
 
 def _check_sketched(planned: Plan) -> None:

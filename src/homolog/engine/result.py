@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,7 +100,8 @@ def _attributes(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         models |= {"activations_a": _json(provenance[0]), "activations_b": _json(provenance[-1])}
     return {
         "title": "homolog comparison",
-        "homolog_version": version("homolog"),
+        # Not that of the installed package: there is none where the source alone is on the path.
+        "homolog_version": sys.modules["homolog"].__version__,
         "same_model": np.int32(plan.same),
         "all_pairs": np.int32(plan.wanted.all()),
         "n_examples": np.int32(plan.n),

@@ -33,7 +33,8 @@ def extract(
     device: Any = None,
     out: str | PathLike[str] | None = None,
     resume: bool = False,
-    memory: str | int = "8GiB",
+    keep: Literal["host", "device"] = "host",
+    memory: str | int | None = None,
     progress: bool | None = None,
     mask: Mask | Mapping[str, Mask] = None,
     axis: int | Mapping[str, int] | None = None,
@@ -87,8 +88,12 @@ def extract(
         go on with a store that an earlier run of the same extraction did not finish, from the last row that is safe. If there is
         no store, begin one; if it is complete, do nothing, unless `max_examples` is larger now. Another computation is refused;
         docs/scaling.md says what counts as the same.
+    keep
+        "device" keeps the tensors of a PyTorch model where it puts them out, as on a GPU, where `compare` then works on them;
+        what does not fit there comes to the host, with a warning. By default all layers are NumPy arrays on the host.
     memory
-        most memory for the activations, such as "8GiB"; with `out` they are not held.
+        most memory for the activations, by default "8GiB"; with `out` they are not held. With keep="device" it is the memory of
+        the device, by default nine tenths of what is free there.
     progress
         show a progress bar; by default in a terminal and in a notebook.
     mask
@@ -120,8 +125,8 @@ def extract(
     Returns
     -------
     Activations
-        NumPy arrays (n, p) in order of execution, or sketches of them. A module that runs k times in one forward gives `name`,
-        `name#2` … Rows carry a digest of their input, so that comparing unpaired rows is an error.
+        NumPy arrays (n, p) in order of execution, or sketches of them, or with keep="device" tensors. A module that runs k times
+        in one forward gives `name`, `name#2` … Rows carry a digest of their input, so that comparing unpaired rows is an error.
 
     Raises
     ------
@@ -160,7 +165,9 @@ def extract(
         dtype=dtype,
         example_ids=example_ids,
         device=device,
-        memory=parse_bytes(memory),
+        memory=parse_bytes("8GiB" if memory is None or keep == "device" else memory),
+        keep=keep,
+        device_memory=None if memory is None or keep != "device" else parse_bytes(memory),
         progress=progress,
         out=None if out is None else Path(out),
         resume=resume,

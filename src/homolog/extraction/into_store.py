@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -28,9 +28,8 @@ from homolog.extraction.provenance import as_text, provenance_of
 from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
 from homolog.machine import format_bytes
-from homolog.names import quoted
 from homolog.position_norms import PositionNorms, sums_by_layer
-from homolog.sketching import NOTE, Sketch, note_of, sketches_of
+from homolog.sketching import read_name, written_name
 from homolog.store import Writer, open_store
 from homolog.store.reading import identity
 from homolog.store.writing import as_stored, id_dtype
@@ -47,6 +46,9 @@ UNRECORDED = {
 class IntoStore:
     """Appends to a store as batches come, after the rows that it holds already."""
 
+    notes: Sequence[str] = ()
+    """Nothing to tell of where rows are."""
+
     def __init__(self, source: Source, data: Any, options: Options, total: int | None) -> None:
         assert options.out is not None  # sink_for() looked
         self.path, self.total = options.out, total
@@ -59,7 +61,6 @@ class IntoStore:
         )
         self._begun = False
         self._modules: dict[str, Module] = {}
-        self._sketches: dict[str, Sketch] = {}
         self._norms: dict[str, PositionNorms] = {}
         """What is known of the tokens of the rows that are safe."""
         self._until = 0
@@ -89,7 +90,7 @@ class IntoStore:
     @property
     def layers(self) -> frozenset[str] | None:
         """Return the layers of which there are rows already; None where there are none."""
-        return frozenset(self._writer.layers) if self._writer.rows else None
+        return frozenset(read_name(name)[0] for name in self._writer.layers) if self._writer.rows else None
 
     @property
     def unknown(self) -> bool:
@@ -222,7 +223,9 @@ class IntoStore:
     def add(self, output: BatchOutput, batch: Batch, before: int) -> None:
         """Append the rows of a batch that are not there yet, and drop what is there of layers that it leaves out."""
         if self._begun or self._writer.rows:
-            self._writer.leave_out([name for name in self._writer.layers if name not in output.features])
+            gone = [name for name in self._writer.layers if read_name(name)[0] not in output.features]
+            self._writer.leave_out(gone)
+        written = {written_name(name, output.sketches.get(name)): rows for name, rows in output.features.items()}
         identities = identities_of(output, batch, before, self._ids.of(batch, before, output.examples))
         if not self._are_digested(batch):
             identities.pop("digests", None)
@@ -230,30 +233,18 @@ class IntoStore:
         kinds = {name: id_dtype(ids) if name == "example_ids" else str(ids.dtype) for name, ids in identities.items()}
         if not self._begun:
             self._check_disk(output)
-            shapes = {name: (features.shape[1], features.dtype) for name, features in output.features.items()}
+            shapes = {name: (features.shape[1], features.dtype) for name, features in written.items()}
             self._begun = True
             if before == 0 and not self._writer.rows:
                 self._writer.request[FORM] = batch.form
-            self._begin_sketches(output)
-            self._writer.start(shapes, kinds, self._provenance | note_of(output.sketches))
+            self._writer.start(shapes, kinds, self._provenance)
             self._begin_norms(output)
             self._note_changes()
         stored = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
-        features = {name: rows[stored:] for name, rows in output.features.items()}
+        features = {name: rows[stored:] for name, rows in written.items()}
         self._until += len(output.example) - stored
         self._waiting.append((self._until, output.norms))
         self._writer.append(features, {name: as_stored(ids[stored:], kinds[name]) for name, ids in identities.items()})
-
-    def _begin_sketches(self, output: BatchOutput) -> None:
-        """Take up the sketches of layers; those that were begun are continued by the same alone."""
-        self._sketches = output.sketches
-        begun = sketches_of(self._writer.provenance.get(NOTE, "{}")) if self._writer.rows else output.sketches
-        odd = next((name for name in output.features if begun.get(name) != output.sketches.get(name)), None)
-        if odd is not None:
-            raise ValueError(
-                f"{str(self.path)!r} must be continued with the layers it holds, got layer {quoted(odd)} of another number of "
-                f"features than its sketches were made of: use the same model and inputs, or another name."
-            )
 
     def _begin_norms(self, output: BatchOutput) -> None:
         """Take up what is known of the norms of tokens in the rows that are safe."""
@@ -267,10 +258,9 @@ class IntoStore:
         """Say what made each layer, and of what is known of its tokens what is of the rows that are safe."""
         while self._waiting and self._waiting[0][0] <= rows:
             self._norms = sums_by_layer(self._norms, self._waiting.pop(0)[1])
-        made = {name: self._modules[name] for name in self._writer.layers if name in self._modules}
-        no_note = {NOTE: "{}"} if self._sketches else {}  # in the place of that of layers that were left out
-        kept = {name: self._sketches[name] for name in self._writer.layers if name in self._sketches}
-        return {MODULES: json.dumps(with_norms(made, self._norms), ensure_ascii=False)} | (note_of(kept) or no_note)
+        names = [read_name(name)[0] for name in self._writer.layers]
+        made = {name: self._modules[name] for name in names if name in self._modules}
+        return {MODULES: json.dumps(with_norms(made, self._norms), ensure_ascii=False)}
 
     def _are_digested(self, batch: Batch) -> bool:
         """Say whether the rows of the store have digests, as its first batch has; a later one without them is refused."""
@@ -324,8 +314,8 @@ def request_of(source: Source, options: Options) -> dict[str, str]:
         **source.code(options),
         "axis": as_text(options.axis),
         "skip_first": as_text(options.skip_first),
-        "sketch": as_text(options.sketch),
-        "rng": "None" if options.sketch is None else str(options.rng),
+        "sketch": options.sketches_asked,
+        "rng": "None" if options.sketches_asked == "None" else str(options.rng),
         "channels": str(options.channels),
         "dtype": str(options.dtype),
         "limit": str(options.max_examples),

@@ -48,4 +48,5 @@ class KnownMasks:
         skipped = SkippedTokens(
             batch.content, batch.size, asked.skip_first, asked.skip, asked.ids, batch.ids, batch.start
         )
-        return Masks(batch.content, batch.size, asked.mask, sequences, depends_on, self._foreign_masks, skipped)
+        known = sequences, depends_on, self._foreign_masks, skipped
+        return Masks(batch.content, batch.size, asked.mask, *known, batch.given)

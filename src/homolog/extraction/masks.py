@@ -43,6 +43,8 @@ class Masks:
     foreign_masks: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Layer → masks of which it has not the positions, though it may have as many."""
     skipped: SkippedTokens = NOTHING_SKIPPED
+    given: Any = None
+    """The content as it came, before it was put on a device; None where nothing else is known."""
 
     def without_skipped(self, layer: str, keep: np.ndarray | None, positions: int | None) -> np.ndarray | None:
         """Return a mask of a layer, of padding or None, in which the tokens that are to be left out do not count either.
@@ -142,7 +144,7 @@ class Masks:
 
     @cached_property
     def _suspected(self) -> list[SuspectedPadding]:
-        return suspected_padding_in(self.content, self.size)
+        return suspected_padding_in(self.content if self.given is None else self.given, self.size)
 
     def suspected_padding_of(self, layer: str, positions: int) -> SuspectedPadding | None:
         """Return what looks like the padding of a layer of which no mask tells, neither the caller's nor one of its inputs."""

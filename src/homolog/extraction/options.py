@@ -14,6 +14,7 @@ from homolog.extraction.layer_selection import rule_for
 from homolog.sketching import SKETCHES, Sketch, check_columns, check_seed
 
 DTYPES = ("float16", "float32", "float64")
+KEEPS = ("host", "device")
 REDUCTIONS = ("flatten", "mean", "first", "last", "positions")
 
 
@@ -44,6 +45,10 @@ class Options:
     """Columns of each of the two sketches that are kept of a layer, by globs; None where it is kept as it is."""
     rng: int = 0
     """The seed of the sketches."""
+    keep: str = "host"
+    """Where activations are kept that are kept in memory: on the host, or where the model puts them out."""
+    device_memory: int | None = None
+    """Bytes that they may take there; None for what is free."""
     flat_channels_first: bool = False
     """Whether flattened maps whose channels are last have their features in the order of those whose channels are first."""
 
@@ -68,6 +73,7 @@ class Options:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+        self._check_keep()
         if self.dtype not in (None, *DTYPES):
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, as text, got {self.dtype!r}.")
         if self.out is not None and self.out.suffix != ".zarr":
@@ -76,6 +82,16 @@ class Options:
             raise ValueError("resume=True goes on with a store, got no out: name it, out='activations.zarr'.")
         if self.forward is not None and not callable(self.forward):
             raise TypeError(f"forward must be a function forward(model, batch), got {described(self.forward)}.")
+
+    def _check_keep(self) -> None:
+        if self.keep not in KEEPS:
+            raise ValueError(f"keep must be 'host' or 'device', got {self.keep!r}.")
+        for name in ("out", "sketch"):
+            if self.keep == "device" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"keep='device' keeps layers as they are in the memory of the device, got {name}= as well: leave one of the "
+                    f"two out."
+                )
 
     def _check_skips(self) -> None:
         _check_skip_first(self.skip_first)
@@ -100,6 +116,22 @@ class Options:
         """Return what makes the sketches of a layer of so many features; None where it stays as it is."""
         columns = rule_for(layer, self.sketch, None)
         return None if columns is None or width <= SKETCHES * columns else Sketch(layer, width, columns, self.rng)
+
+    @property
+    def sketches_asked(self) -> str:
+        """What is asked of sketches as text, the same for rules that mean the same; "None" for none."""
+        rules = dict(self.sketch) if isinstance(self.sketch, Mapping) else {"**": self.sketch}
+        patterns = list(rules)
+        before = patterns[: patterns.index("**")] if "**" in rules else patterns  # the first match counts
+        others = rules.get("**")
+        while before and rules[before[-1]] == others:
+            before.pop()
+        if not before:
+            return str(others)
+        return (
+            ", ".join(f"{pattern}: {rules[pattern] or 'none'}" for pattern in before)
+            + f", all else: {others or 'none'}"
+        )
 
     def axis_of(self, layer: str) -> int | None:
         """Return where the caller says that the examples of a layer lie; None where nothing is said."""

@@ -18,13 +18,17 @@ def provenance_of(source: Source, options: Options) -> dict[str, str]:
         **({} if options.channels is None else {"channels": options.channels}),
         **({} if not options.skip_first else {"skip_first": as_text(options.skip_first)}),
         **({} if options.skip is None else {"skip": as_text(options.skip)}),
-        **(
-            {}
-            if options.sketch is None
-            else {"sketch": f"{as_text(options.sketch)} columns in each of two, seed {options.rng}"}
-        ),
+        **_sketches(options),
         **source.software,
     } | ({} if options.example_ids is None else {"example_ids": "given"})
+
+
+def _sketches(options: Options) -> dict[str, str]:
+    asked = options.sketches_asked
+    if asked == "None":
+        return {}
+    text = f"{asked} columns in each of two" if asked.isdigit() else f"columns in each of two, by layer: {asked}"
+    return {"sketch": f"{text}; seed {options.rng}"}
 
 
 def as_text(rules: Any, function: Callable[[Any], str] | None = None) -> str:

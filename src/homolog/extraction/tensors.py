@@ -121,6 +121,15 @@ def numbers_of(value: Any) -> np.ndarray:
         array = array_of(value)
         return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16 and float8 of ml_dtypes
     torch = loaded_torch()
+    tensor = plain_tensor(value).cpu()
+    if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
+        tensor = tensor.float()
+    return tensor.numpy()
+
+
+def plain_tensor(value: Any) -> Any:
+    """Return a tensor of PyTorch's of any kind as one whose numbers lie side by side, where it is; it may share memory."""
+    torch = loaded_torch()
     tensor = value.detach()
     if tensor.is_nested:
         tensor = torch.nested.to_padded_tensor(tensor, 0.0)
@@ -128,10 +137,7 @@ def numbers_of(value: Any) -> np.ndarray:
         tensor = tensor.dequantize()
     elif tensor.layout != torch.strided:
         tensor = tensor.to_dense()
-    tensor = tensor.resolve_conj().resolve_neg().cpu()
-    if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
-        tensor = tensor.float()
-    return tensor.numpy()
+    return tensor.resolve_conj().resolve_neg()
 
 
 def like(value: Any, numbers: np.ndarray) -> Any:

@@ -6,6 +6,7 @@ import errno
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from homolog.activations import Activations, unknown_among
 from homolog.arrays import Array, described, widened
 from homolog.diagnostics import HomologWarning, listed
 from homolog.files.arrow_files import read_arrow, read_parquet, write_parquet
-from homolog.files.contents import IDENTITIES, RESERVED, Contents, Refusal, Unknown
+from homolog.files.contents import IDENTITIES, RESERVED, Contents, Entry, Refusal, Unknown
 from homolog.files.folders import read_folder, split_of
 from homolog.files.hdf5 import read_hdf5
 from homolog.files.matlab import read_matlab
@@ -26,7 +27,7 @@ from homolog.files.selection import able_to_be_ids, layers_and_notes
 from homolog.files.text_tables import read_text
 from homolog.files.torch_files import read_torch
 from homolog.names import first_line, quoted, shortened, shown, writable
-from homolog.sketching import NOTE, note_of, noted_sketches
+from homolog.sketching import read_name, restored
 from homolog.store import open_store, save_store
 from homolog.store.disk import check_file, check_path, check_target, recover, write_whole
 from homolog.store.layout import LOCK, SUFFIX
@@ -199,12 +200,10 @@ def _read(path: Path, key: str | None, ids: Callable[[Sequence[str]], str | None
         else:
             contents = _READERS[_ending(path)](path)
         with closing(contents):
+            contents.entries = _by_layers(contents.entries)
             arrays, notes = layers_and_notes(contents, key, ids(able_to_be_ids(contents)), repr(str(path)))
         arrays = {name: widened(array) for name, array in arrays.items()}
         provenance = {"model": model} | _provenance(str(notes.get("provenance", "{}")))
-        if key is not None and NOTE in provenance:
-            sketches = noted_sketches(provenance.pop(NOTE), contents.entries)
-            provenance |= note_of({name: sketch for name, sketch in sketches.items() if name in arrays})
     except (ImportError, PermissionError, IsADirectoryError, HomologWarning):
         raise
     except Unknown as error:
@@ -221,6 +220,26 @@ def _read(path: Path, key: str | None, ids: Callable[[Sequence[str]], str | None
         return Activations(arrays, **identities, provenance=provenance)
     except (ValueError, TypeError) as error:
         raise type(error)(f"in {str(path)!r}, {_in_a_file(str(error), arrays)}") from error
+
+
+def _by_layers(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return what a file holds by the names of the layers, where sketches lie under names that say what these are."""
+    found: dict[str, Entry] = {}
+    for written, entry in entries.items():
+        name, sketch = read_name(written)
+        if name in found:
+            raise Refusal(
+                f"a layer must be there once, got {quoted(name)} twice: rename one, or write it to another file."
+            )
+        found[name] = entry if sketch is None else Entry("layer", partial(_sketches, written, name, entry))
+    return found
+
+
+def _sketches(written: str, name: str, entry: Entry) -> Any:
+    try:
+        return restored(written, entry.read(), f"layer {quoted(name)}")
+    except ValueError as error:
+        raise Refusal(str(error)) from None
 
 
 def _in_a_file(sentence: str, arrays: Mapping[str, Any]) -> str:

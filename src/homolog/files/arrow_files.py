@@ -12,13 +12,12 @@ import numpy as np
 
 from homolog.activations import Activations
 from homolog.arrays import Array, to_numpy
-from homolog.diagnostics import listed
 from homolog.files.columns import contents_of
 from homolog.files.contents import IDENTITIES, RESERVED, Contents, Entry, Refusal
 from homolog.files.numpy_files import mapped
 from homolog.machine import optional
-from homolog.names import quoted, writable
-from homolog.sketching import NOTE, kept_of, note_of, sketches_of
+from homolog.names import writable
+from homolog.sketching import OLD_NOTE, as_written, axes_of_row
 
 _ABOUT = b"homolog"
 """Under which name the metadata of a table say what homolog wrote."""
@@ -99,26 +98,14 @@ def _as_written(found: Contents, schema: Any) -> Contents:
         return found
     said = json.loads(about)
     if {*said["layers"], *(said[name] for name in IDENTITIES if name in said)} != set(found.entries):
-        return _of_another_table(found, said)
+        # What somebody made of a table that homolog wrote.
+        old = {OLD_NOTE: ""} if OLD_NOTE in said["provenance"] else {}
+        return replace(found, notes={"provenance": json.dumps(old)})
     identities = {name: found.entries[said[name]].read() for name in IDENTITIES if name in said}
     notes = {"provenance": json.dumps(said["provenance"])} | {
         name: values if name == "example_ids" else np.asarray(values) for name, values in identities.items()
     }
     return Contents({name: found.entries[name] for name in said["layers"]}, notes)
-
-
-def _of_another_table(found: Contents, said: dict[str, Any]) -> Contents:
-    """Return what somebody made of a table that homolog wrote: only of sketches is it known what its columns are."""
-    sketches = sketches_of(said["provenance"].get(NOTE, "{}"))
-    gone = [name for name in said["layers"] if name not in found.entries]
-    new = [name for name in found.entries if name not in said["layers"] and name not in said.values()]
-    if new and any(name in sketches for name in gone):
-        raise Refusal(
-            f"columns that hold sketches must keep their names, got {listed(map(quoted, new))} and no {quoted(gone[0])}: rename "
-            f"layers with Activations.rename, and write them with homolog.save."
-        )
-    kept = note_of({name: sketch for name, sketch in sketches.items() if name not in gone})
-    return replace(found, notes={"provenance": json.dumps(kept)})
 
 
 def write_parquet(layers: Activations, path: str) -> None:
@@ -129,14 +116,14 @@ def write_parquet(layers: Activations, path: str) -> None:
     columns = {name: f"{RESERVED}{name}" for name in identities}
     if "example_ids" in identities and _IDS not in layers:
         columns["example_ids"] = _IDS
-    about = {"layers": list(layers), "provenance": layers.notes} | columns
-    arrays = {name: kept_of(array) for name, array in layers.items()}
+    arrays = as_written(layers)
+    about = {"layers": list(arrays), "provenance": layers.notes} | columns
     step = max(1, _ROWS_TOGETHER // (8 * sum(array.shape[1] for array in arrays.values())))
 
     def table(start: int) -> Any:
         rows = slice(start, min(start + step, layers.n))
         found = {columns[name]: _column(pyarrow, values[rows]) for name, values in identities.items()}
-        return pyarrow.table(found | {name: _vectors(pyarrow, array, rows) for name, array in arrays.items()})
+        return pyarrow.table(found | {name: _vectors(pyarrow, name, array[rows]) for name, array in arrays.items()})
 
     first = table(0)
     schema = first.schema.with_metadata({_ABOUT: json.dumps(about, ensure_ascii=False)})
@@ -152,7 +139,11 @@ def _column(pyarrow: Any, values: np.ndarray) -> Any:
     return pyarrow.array(values.astype(str).tolist(), pyarrow.string())
 
 
-def _vectors(pyarrow: Any, array: Array, rows: slice) -> Any:
-    part = np.ascontiguousarray(to_numpy(array[rows]))
+def _vectors(pyarrow: Any, name: str, rows: Array) -> Any:
+    """Return a column of vectors; of sketches one of pairs of vectors."""
+    part = np.ascontiguousarray(to_numpy(rows))
     part = part.astype(part.dtype.newbyteorder("="), copy=False)
-    return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(part.reshape(-1)), part.shape[1])
+    found = pyarrow.array(part.reshape(-1))
+    for length in reversed(axes_of_row(name, part.shape[1])):
+        found = pyarrow.FixedSizeListArray.from_arrays(found, length)
+    return found

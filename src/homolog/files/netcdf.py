@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from homolog.files.contents import IDENTITIES, Contents, Entry, Refusal, entry_o
 from homolog.files.numpy_files import arrays_of
 from homolog.machine import optional
 from homolog.result_kinds import COMPARISON, MADE_BY, is_title
+from homolog.sketching import read_name, written_name
 
 _ABOUT = "homolog"
 """The variable that says in JSON which variables are layers, and where they come from: an attribute has no room for much."""
@@ -42,8 +44,10 @@ def read_netcdf(path: Path) -> Contents:
                 raise Refusal(
                     f"variables must lie in the file itself, got a link or numbers elsewhere in {name[:60]!r}."
                 )
-        if _ABOUT in file:
-            return _own(path, file)
+        about = json.loads(file[_ABOUT][()]) if _ABOUT in file else {"layers": []}
+        # Of variables that somebody renamed it says nothing any more.
+        if about["layers"] and all(each["variable"] in file for each in about["layers"]):
+            return _own(path, file, about)
         groups = [name for name in file if isinstance(file[name], h5py.Group)]
         if len(groups) == len(file) > 0:
             raise Refusal(
@@ -54,9 +58,8 @@ def read_netcdf(path: Path) -> Contents:
     return _of_others(path, "h5netcdf")
 
 
-def _own(path: Path, file: Any) -> Contents:
+def _own(path: Path, file: Any, about: Mapping[str, Any]) -> Contents:
     """Say what homolog wrote."""
-    about = json.loads(file[_ABOUT][()])
     layers = {
         each["name"]: Entry("layer", partial(_layer, path, file[each["variable"]], each["dtype"]))
         for each in about["layers"]
@@ -100,9 +103,16 @@ def _of_others(path: Path, engine: str) -> Contents:
         first = {data[name].dims[0] for name in data.variables if data[name].ndim > 1}
         # What says which feature is which stands along other dimensions, and is nothing of the rows.
         named = [name for name in data.variables if data[name].ndim != 1 or not first or data[name].dims[0] in first]
-        entries = {str(name): _entry(path, engine, str(name), data[name].variable) for name in named}
+        named = [name for name in named if name not in (_ABOUT, *_VARIABLES.values()) or name == _EXAMPLE]
+        entries = {_written_name(data[name]): _entry(path, engine, str(name), data[name].variable) for name in named}
     index = tuple(str(name) for name in first if name in entries and entries[str(name)].kind in ("numbers", "text"))
     return Contents(entries, index=tuple(name for name in index if _whole(entries[name])))
+
+
+def _written_name(variable: Any) -> str:
+    """Return what a variable is called: beside the columns of sketches stands what these are, whatever somebody calls them."""
+    sketch = read_name(str(variable.attrs.get("long_name", "")))[1]
+    return written_name(str(variable.name), sketch)
 
 
 def _entry(path: Path, engine: str, name: str, variable: Any) -> Entry:
@@ -134,13 +144,15 @@ def write_netcdf(layers: Activations, path: str) -> None:
         file.dimensions[_EXAMPLE] = layers.n
         written: list[dict[str, str]] = []
         for name, array in arrays_of(layers).items():
-            variable = _variable(name, {each["variable"] for each in written})
-            file.dimensions[f"{variable}_feature"] = array.shape[1]
+            variable = _variable(read_name(name)[0], {each["variable"] for each in written})
+            sketched = array.ndim > 2
+            axes = ["sketch", f"{variable}_feature"] if sketched else [f"{variable}_feature"]
+            for axis, size in zip(axes, array.shape[1:], strict=True):
+                file.dimensions.setdefault(axis, size)
             # netCDF knows no float16.
             kept = array.astype(np.float32) if array.dtype == np.float16 else array
-            file.create_variable(variable, (_EXAMPLE, f"{variable}_feature"), data=kept).attrs["long_name"] = name[
-                :_LONGEST
-            ]
+            item = file.create_variable(variable, (_EXAMPLE, *axes), data=kept)
+            item.attrs["long_name"] = name if sketched else name[:_LONGEST]
             written.append({"variable": variable, "name": name, "dtype": array.dtype.newbyteorder("=").name})
         rows = {name: _VARIABLES[name] for name in IDENTITIES if getattr(layers, name) is not None}
         for name, variable in rows.items():

@@ -13,7 +13,7 @@ from homolog.activations import Activations
 from homolog.arrays import to_numpy
 from homolog.files.contents import IDENTITIES, RESERVED, Contents, Entry, entry_of, kept_open, members
 from homolog.names import writable
-from homolog.sketching import kept_of
+from homolog.sketching import as_written, axes_of_row
 
 MAPPED_FROM = 64 << 20
 """Bytes from which on an array stays in its file, where the file holds its numbers as they are."""
@@ -115,5 +115,6 @@ def write_npz(layers: Activations, path: str) -> None:
 
 
 def arrays_of(layers: Activations) -> dict[str, np.ndarray]:
-    """Return what is kept of all layers in memory, as NumPy's arrays whose numbers lie row after row."""
-    return {name: np.ascontiguousarray(to_numpy(kept_of(array))) for name, array in layers.items()}
+    """Return all layers in memory by the names they are written under, as NumPy's arrays whose numbers lie row after row."""
+    arrays = {name: np.ascontiguousarray(to_numpy(array)) for name, array in as_written(layers).items()}
+    return {name: array.reshape(len(array), *axes_of_row(name, array.shape[1])) for name, array in arrays.items()}

@@ -78,11 +78,11 @@ def _place(path: Path, name: str) -> tuple[int, int, tuple[int, ...]]:
 def write_safetensors(layers: Activations, path: str) -> None:
     """Write arrays by name, with the identity of the rows beside them."""
     numpy_door = optional("safetensors.numpy", "files", "writing .safetensors")
+    tensors = arrays_of(layers)
     about = {
-        f"{RESERVED}layers": json.dumps(list(layers), ensure_ascii=False),
+        f"{RESERVED}layers": json.dumps(list(tensors), ensure_ascii=False),
         f"{RESERVED}provenance": json.dumps(layers.notes, ensure_ascii=False),
     }
-    tensors = arrays_of(layers)
     for name in ("positions", "digests"):
         if getattr(layers, name) is not None:
             tensors[f"{RESERVED}{name}"] = getattr(layers, name)

@@ -24,6 +24,7 @@ from homolog.id_columns import (
     repeated,
 )
 from homolog.names import quoted
+from homolog.sketching import check_no_sketches
 
 EXACT = 2.0**53
 """Integers up to this are exact as floats."""
@@ -87,6 +88,7 @@ def _check_exact(frame: Frame, names: Sequence[str], together: np.ndarray, title
 
 def table_of(frame: Frame, title: str, name: str) -> Table:
     """Return the layers and identities of a DataFrame; columns of numbers are one layer of the name given."""
+    check_no_sketches(frame.kinds, title)
     columns = columns_of(frame.kinds, title, frame.index)
     layers = {column: frame.vectors(column, title) for column in columns.layers}
     cautions = list(columns.cautions)
@@ -187,6 +189,8 @@ def _got(entry: Any, row: np.ndarray | None) -> str:
         if isinstance(entry, np.ma.MaskedArray):
             return "a masked vector"
         return "something that is no vector" if _kind(entry) == VECTOR else quoted(entry)
+    if row.dtype.kind == "O":
+        return "vectors in a vector, as of sketches, whose files homolog.open reads,"
     if row.ndim == 1 and not row.size:
         return "an empty vector"
     if row.ndim == 1:

@@ -67,11 +67,12 @@ def rsa(
 
     The dissimilarities d(x_i, x_j) of all pairs i < j of rows are correlated with d(y_i, y_j).
 
-    Cost O(n²(p + q)), and for ranks sorting n²/2 numbers; "kendall" sorts once more per pair of layers. Memory n²/2 numbers per
-    layer. An example of zeros (for "cosine"), or of equal features (for "correlation"), has no direction: its dissimilarity from
-    all others is taken as 1, also from one like it, and a NoDirectionWarning says so. What is invariant depends on the
-    dissimilarity: only "euclidean" and "mahalanobis" ignore an offset of the features. Pairs of examples are not independent: use
-    a permutation test for a p-value.
+    Cost O(n²(p + q)), and for ranks sorting n²/2 numbers per layer; "kendall" then counts per pair of layers, in less time than
+    that sort where numba is installed (`pip install "homolog[fast]"`; else SciPy sorts again). Memory n²/2 numbers per layer. An
+    example of zeros (for "cosine"), or of equal features (for "correlation"), has no direction: its dissimilarity from all others
+    is taken as 1, also from one like it, and a NoDirectionWarning says so. What is invariant depends on the dissimilarity: only
+    "euclidean" and "mahalanobis" ignore an offset of the features. Pairs of examples are not independent: use a permutation test
+    for a p-value.
 
     >>> x = np.random.default_rng(0).normal(size=(50, 6))
     >>> round(float(hl.rsa(x, 3 * x + 1)), 12)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, final
 
 import numpy as np
-import scipy
 
 from homolog.arrays import (
     Array,
@@ -28,7 +27,16 @@ from homolog.blocks.products import PIECE, Step, stacked_products
 from homolog.blocks.workers import Workers
 from homolog.diagnostics import Caution, all_equal, without_direction
 from homolog.gradients import factors
-from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, squared_distances, squared_norm, thin_svd, unit_rows
+from homolog.linalg import (
+    ROUNDINGS,
+    UNIT_ROUNDINGS,
+    column_space,
+    inverse_root,
+    squared_distances,
+    squared_norm,
+    unit_rows,
+)
+from homolog.operands import concordance
 from homolog.operands.condensed import ROWS, condensed_squared_distances
 from homolog.operands.family import Pairs, TogetherFamily, is_constant
 from homolog.operands.radial_kernel import RadialKernel
@@ -58,7 +66,7 @@ class Dissimilarities:
 
     n: int
     values: Array
-    """(n(n−1)/2,) of norm 1 where the comparison is an inner product."""
+    """(n(n−1)/2,) of norm 1 where the comparison is an inner product; their ranks for Kendall's."""
     comparison: str
     constant: Array
     """0-d bool: the layer does not vary, or its dissimilarities leave nothing to compare."""
@@ -69,6 +77,12 @@ class Dissimilarities:
     """Whether a gradient flows through a distance of 0, which is a corner."""
     absent: Array | None = None
     """(n,) bool: examples without a direction, where the dissimilarity is of directions."""
+    order: np.ndarray | None = None
+    """(n(n−1)/2,) where the dissimilarities stand, the smallest first, for Kendall's; None of examples in another order."""
+    tied: int = 0
+    """Pairs of equal dissimilarities, for Kendall's,"""
+    again: np.ndarray | None = None
+    """and where in their order they are as the one before; see `concordance.Order`."""
 
     def reordered(self, order: np.ndarray) -> Dissimilarities:
         """Return the dissimilarities of the same examples in another order."""
@@ -81,7 +95,12 @@ class Dissimilarities:
             # The pair (i, j) stands at i·n − i(i+1)/2 + j − i − 1.
             flat = (low * n - low * (low + 1) // 2 + high - low - 1)[np.triu(np.ones(low.shape, dtype=bool), 1)]
             parts.append(xp.take(self.values, from_numpy(flat, self.values), axis=0))
-        return replace(self, values=xp.concat(parts))
+        return replace(self, values=xp.concat(parts), order=None, again=None)
+
+    @property
+    def by_rank(self) -> concordance.Order:
+        """What Kendall's comparison looks at."""
+        return concordance.Order(self.values, self.tied, self.order, self.again)
 
 
 class Compared(NamedTuple):
@@ -104,10 +123,22 @@ def _squares(points: ArrayRepresentation, dissimilarity: str, *, ranked: bool) -
 def _half(points: ArrayRepresentation, dissimilarity: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Return squares, of which the dissimilarities of the pairs i < j are roots or halves, and which rows have no direction."""
     if dissimilarity == "mahalanobis":
-        return condensed_squared_distances(thin_svd(points.centred.features).u), None
+        return _between_whitened(points.centred.features), None
     if dissimilarity == "euclidean":
         return points.squared, None
     return points.by_cosine if dissimilarity == "cosine" else points.by_correlation
+
+
+def _between_whitened(centred: np.ndarray) -> np.ndarray:
+    """Return squared distances between rows of an orthonormal basis of the columns."""
+    n = len(centred)
+    if n <= centred.shape[1]:
+        gram = centred @ centred.T
+        # The columns span all but the ones, if no eigenvalue but theirs is small: every pair is equally far apart.
+        gram += np.trace(gram) / n**2
+        if inverse_root(gram) is not None:
+            return np.full(n * (n - 1) // 2, 2.0)
+    return condensed_squared_distances(column_space(centred))
 
 
 def _above_diagonal(given: ArrayRepresentation, dissimilarity: str) -> tuple[Array, Array | None]:
@@ -133,11 +164,8 @@ def _above_diagonal(given: ArrayRepresentation, dissimilarity: str) -> tuple[Arr
 
 def _ready(values: Array, comparison: str) -> Array:
     """Turn dissimilarities into what the comparison works on."""
-    if comparison in ("spearman", "kendall"):
-        ready = on_grid(to_numpy(values)) if comparison == "kendall" else ranks(to_numpy(values))
-        values = from_numpy(ready, values)
-        if comparison == "kendall":
-            return values
+    if comparison == "spearman":
+        values = from_numpy(ranks(to_numpy(values)), values)
     xp = namespace(values)
     if comparison == "pearson":
         values = values - xp.astype(xp.mean(precise(values)), values.dtype)
@@ -153,12 +181,6 @@ def grid_places(values: np.ndarray) -> np.ndarray:
     bits = values.view(np.dtype(f"int{8 * values.dtype.itemsize}"))
     found: np.ndarray = bits + bits.dtype.type(1 << (spared - 1))
     found >>= spared
-    return found
-
-
-def on_grid(values: np.ndarray) -> np.ndarray:
-    """Return values, none of them negative, of which those that rounding tells apart are one."""
-    found: np.ndarray = (grid_places(values) << SPARED[values.dtype.itemsize]).view(values.dtype)
     return found
 
 
@@ -191,9 +213,17 @@ def _ranks_by_sorting(places: np.ndarray) -> np.ndarray:
     """Return average ranks less their mean, with little more in memory than places, their order and the ranks."""
     order = np.argsort(places)
     ordered = places[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
+    new = np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])
     del ordered
-    found = np.empty(len(places))
+    found, again = np.empty(len(places)), np.flatnonzero(~new)
+    if len(again) <= len(places) // concordance.FEW_TIES:
+        middle, runs = np.arange(len(places)) - (len(places) - 1) / 2, concordance.runs_of(again)
+        of_runs = middle[runs.starts] + (runs.sizes - 1) / 2
+        middle[runs.starts], middle[again] = of_runs, of_runs[runs.numbers]
+        found[order] = middle
+        return found
+    del again
+    starts = np.flatnonzero(new)
     for first in range(0, len(starts) - 1, PIECE):
         bounds = starts[first : first + PIECE + 1]
         middle = (bounds[:-1] + bounds[1:] - len(places)) / 2
@@ -279,19 +309,21 @@ class DissimilarityFamily(TogetherFamily):
         size = max(x.array.shape) * machine_epsilon(values)
         equal = (high if comparison == "cosine" else high - low) <= 8 * size * high
         left = "all equal" if bool(equal) and not bool(dead) else ""
+        if comparison == "kendall":
+            found = concordance.order_of(grid_places(to_numpy(values)))
+            plain = Dissimilarities(x.n, found.ranks, comparison, dead | equal, left, dissimilarity, absent=absent)
+            return replace(plain, order=found.order, tied=found.tied, again=found.again)
         ready = _ready(values, comparison)
         return Dissimilarities(x.n, ready, comparison, dead | equal, left, dissimilarity, equal_rows, absent)
 
     def meet(self, x: Dissimilarities, y: Dissimilarities) -> Compared:
         """Compare one pair."""
-        xp = namespace(x.values)
-        undefined = x.constant | y.constant
+        xp, undefined = namespace(x.constant), x.constant | y.constant
         if x.comparison == "difference":
             return Compared(_distance(x.values, y.values), undefined)
         if x.comparison == "kendall":
-            values = [to_numpy(side.values) for side in (x, y)]
-            value = 0.0 if bool(undefined) else float(scipy.stats.kendalltau(*values).statistic)
-            return Compared(constant_like(value, precise(x.values)), undefined)
+            value = 0.0 if bool(undefined) else concordance.tau_b(x.by_rank, y.by_rank)
+            return Compared(constant_like(value, precise(xp.astype(undefined, xp.float32))), undefined)
         return Compared(xp.sum(precise(x.values) * precise(y.values)), undefined)
 
     def choose(self, sizes: Sizes, *, comparison: str = "", **options: Any) -> Form | None:
@@ -332,9 +364,9 @@ class DissimilarityFamily(TogetherFamily):
         items = np.full_like(sizes.items, 8) if dissimilarity == "mahalanobis" else sizes.items
         item = int(items.max())
         flops = 1.0 * n * n * float(sizes.widths.sum()) + float(len(sizes.pairs()[0])) * n * n
-        vectors = 40 if comparison == "spearman" else 24 if item == 4 else 32
+        vectors = 40 if comparison in RANKED else 24 if item == 4 else 32
         per_layer = vectors * half + (4 * min(ROWS, n) + 6 * sizes.widest) * n * item
-        per_pair = 100 * half if comparison == "kendall" else 24 * half
+        per_pair = 24 * half if comparison != "kendall" else half * concordance.BYTES[concordance.is_compiled(half)]
         # Places are looked up some at a time.
         return Cost(flops, half * int(items.sum()), per_layer, per_pair, reordering=64 * max(n, PIECE))
 

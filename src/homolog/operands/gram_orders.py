@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from homolog.arrays import Array, namespace, to_numpy
+from homolog.arrays import Array, identity_like, namespace, to_numpy, working_dtype
 from homolog.operands.family import undefined_where
 from homolog.operands.gram_products import Estimator, GramProducts, GramSums, inner_product
 from homolog.operands.order_moments import variance_weights
@@ -75,3 +75,18 @@ def order_matrix(x: Gram, estimator: Estimator) -> np.ndarray:
     if size > 0:
         gram /= size
     return gram
+
+
+def order_matrices(grams: Array, estimator: Estimator) -> Array:
+    """Return the same of the centred Gram matrices (layers, n, n) of many layers, where they are, in float32."""
+    xp, n, wide = namespace(grams), grams.shape[1], working_dtype(grams)
+    own = xp.astype(xp.linalg.diagonal(grams), wide)
+    total, diagonal = xp.sum(own, axis=1)[:, None], identity_like(grams[0, ...])
+    if estimator == "debiased":
+        added = xp.astype(own / (n - 2) - total / (2 * (n - 1) * (n - 2)), xp.float32)
+        found = (grams + added[:, :, None] + added[:, None, :]) * (1 - diagonal)
+    else:
+        less = xp.astype(total / (n - 1), xp.float32)[:, :, None]
+        found = grams + less / n - less * diagonal
+    sizes = xp.linalg.vector_norm(xp.reshape(found, (found.shape[0], -1)), axis=1)[:, None, None]
+    return found / xp.where(sizes > 0, sizes, xp.ones_like(sizes))

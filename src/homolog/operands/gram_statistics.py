@@ -11,10 +11,11 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from homolog.arrays import Array, namespace, precise, scalar, to_numpy
+from homolog.arrays import Array, all_to_numpy, namespace, precise, scalar, to_numpy
 from homolog.blocks.budget import Cost, Form, Sizes, TooLittleError, WholeError, blocked, panels_for, rounds, tiles_for
 from homolog.blocks.products import PIECE, Step, Structure, cross_products, stacked_products, tile_products
 from homolog.blocks.workers import Workers
+from homolog.devices import is_elsewhere
 from homolog.diagnostics import Caution, missing_inputs, nothing_left, only_noise, without_width
 from homolog.linalg import squared_norm
 from homolog.machine import format_bytes
@@ -49,7 +50,7 @@ class StructureFamily(TogetherFamily):
     def prepare(self, x: Representation | SparseRows | SketchedRows, **options: Any) -> Gram:
         """Return the centred structure of a representation, or the linear one of sparse rows or of sketches."""
         if isinstance(x, SketchedRows):
-            linear: Any = gram_of(ArrayRepresentation(x.columns), **options)
+            linear: Any = gram_of(ArrayRepresentation(x.kept), **options)
             return sketched_gram(linear, x.sketch)
         return sparse_gram(x) if isinstance(x, SparseRows) else gram_of(x, **options)
 
@@ -84,6 +85,8 @@ class StructureFamily(TogetherFamily):
             # A pair goes through Gram matrices where features outnumber examples.
             per_pair = 24 * width**2 if width <= n else 24 * n * n
             return Cost(flops, held + small, 2 * n * width * item, per_pair)
+        if sizes.elsewhere:  # whole, and in float64
+            return Cost(flops, 8 * n * n * len(sizes.widths) + small, 6 * 8 * n * n, 24 * n * n)
         if callable(kernel) or kernel == "residual":
             held = n * n * int(np.sum(sizes.items))
             return Cost(flops, held + small, (6 if kernel == "residual" else 3) * n * n * item, 24 * n * n)
@@ -106,7 +109,7 @@ class StructureFamily(TogetherFamily):
         """
         cost, n, everything = self.cost(sizes, kernel=kernel), sizes.n, tuple(range(len(sizes.widths)))
         if kernel != "linear":
-            dense = callable(kernel) or kernel == "residual"
+            dense = callable(kernel) or kernel == "residual" or sizes.elsewhere
             stacked = len(everything) * min(PIECE, n * n if dense else n * n // 2) * sizes.item
             flops = n**2 * float(sizes.widths.sum()) + n**2 * float(len(everything) ** 2)
             return Form(replace(cost, flops=flops, per_pair=0, together=stacked), tiled=everything)
@@ -147,7 +150,7 @@ class StructureFamily(TogetherFamily):
         self, operands: Sequence[Gram], needed: np.ndarray, form: Form, workers: Workers, step: Step
     ) -> GramProducts:
         """Return the statistics of all pairs at once, as NumPy arrays over (layers, layers)."""
-        diagonals = np.stack([to_numpy(x.diagonal) for x in operands])
+        diagonals = all_to_numpy([x.diagonal for x in operands])
         if any_sketched(operands):
             tiled, apart = list(form.tiled), np.zeros((len(form.tiled),) * 2, dtype=bool)
             some = [operands[i] for i in tiled]
@@ -252,10 +255,13 @@ def _linear_products(
         inner[np.ix_(tiled, tiled)] = tile_products(structures, form.panels, workers, step, form.share)[0]
     left = np.triu(needed | needed.T | np.eye(count, dtype=bool)) & np.isnan(inner)
     pairs = [(int(i), int(j)) for i, j in zip(*np.nonzero(left), strict=True)]
-    for (i, j), squared in cross_products(features, _itself, pairs, form.rounds, workers, _squared):
-        inner[i, j] = inner[j, i] = squared - diagonals[i] @ diagonals[j]
+    squares: dict[tuple[int, int], Any] = {}
+    for pair, squared in cross_products(features, _itself, pairs, form.rounds, workers, _squared):
+        squares[pair] = squared
         # Where structures are tiled, that is the main part of the work, and the bar follows it alone.
         step(0.0 if tiled else 1 / len(pairs))
+    for (i, j), squared in _known(squares).items():
+        inner[i, j] = inner[j, i] = squared - diagonals[i] @ diagonals[j]
     return inner
 
 
@@ -268,8 +274,16 @@ def _itself(x: Any) -> Any:
     return x
 
 
-def _squared(pair: Any, x: Any, y: Any, product: Array) -> float:
-    return scalar(squared_norm(precise(product)))
+def _squared(pair: Any, x: Any, y: Any, product: Array) -> Array:
+    squared = squared_norm(precise(product))
+    return squared if is_elsewhere(squared) else scalar(squared)
+
+
+def _known(values: dict[tuple[int, int], Any]) -> dict[tuple[int, int], Any]:
+    """Return values as numbers; those of a device are fetched together."""
+    if not any(map(is_elsewhere, values.values())):
+        return values
+    return dict(zip(values, all_to_numpy(list(values.values())), strict=True))
 
 
 def _radial_products(grams: Sequence[Any], form: Form, workers: Workers, step: Step) -> tuple[np.ndarray, np.ndarray]:

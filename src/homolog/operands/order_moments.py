@@ -17,11 +17,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, lru_cache
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from homolog.arrays import all_to_numpy
 
 Graph = tuple[tuple[int, int], ...]
 """Edges between numbered vertices, an edge from a vertex to itself for an entry of the diagonal."""
@@ -40,28 +42,58 @@ class Shape(NamedTuple):
 
 def sums_over_examples(matrix: np.ndarray) -> dict[Graph, float]:
     """Return the sum of every connected graph of two to four edges that does not vanish, of a matrix as described above."""
-    own, squares, twice = np.diagonal(matrix), matrix * matrix, matrix @ matrix
-    along = squares.sum(axis=0)
+    found = _sums(matrix, np.diagonal(matrix), _Products(np.vdot, np.sum, np.matmul, partial(np.einsum, "ij,ij->i")))
+    return {graph: float(total) for graph, total in found.items()}
+
+
+def sums_over_examples_of_all(matrices: Any) -> list[dict[Graph, float]]:
+    """Return the same of many matrices (matrices, n, n) of PyTorch's, with one copy from their device."""
+    products = _Products(
+        lambda x, y: (x * y).flatten(1).sum(1),
+        lambda x: x.flatten(1).sum(1),
+        lambda x, y: x @ y if x.ndim == 3 else (x[:, None, :] @ y)[:, 0],
+        lambda x, y: (x * y).sum(2),
+    )
+    found = _sums(matrices, matrices.diagonal(dim1=1, dim2=2), products)
+    values = all_to_numpy(list(found.values())).astype(float)
+    return [dict(zip(found, column.tolist(), strict=True)) for column in values.T]
+
+
+class _Products(NamedTuple):
+    """Products of one matrix, or of each of many."""
+
+    dot: Callable[[Any, Any], Any]
+    total: Callable[[Any], Any]
+    times: Callable[[Any, Any], Any]
+    """A vector, or a matrix, times a matrix."""
+    rows: Callable[[Any, Any], Any]
+    """Products of each row of a matrix with that of another."""
+
+
+def _sums(matrix: Any, own: Any, products: _Products) -> dict[Graph, Any]:
+    dot, total, times, rows = products
+    squares, twice = matrix * matrix, times(matrix, matrix)
+    along = squares.sum(-2)
     return {
-        ((0, 0), (0, 0)): float(own @ own),
-        ((0, 1), (0, 1)): float(along.sum()),
-        ((0, 0), (0, 0), (0, 0)): float(np.sum(own**3)),
-        ((0, 0), (0, 1), (0, 1)): float(own @ along),
-        ((0, 0), (0, 1), (1, 1)): float(own @ matrix @ own),
-        ((0, 1), (0, 1), (0, 1)): float(np.vdot(matrix, squares)),
-        ((0, 1), (0, 2), (1, 2)): float(np.vdot(twice, matrix)),
-        ((0, 0), (0, 0), (0, 0), (0, 0)): float(np.sum(own**4)),
-        ((0, 0), (0, 0), (0, 1), (0, 1)): float(own**2 @ along),
-        ((0, 0), (0, 0), (0, 1), (1, 1)): float(own**2 @ matrix @ own),
-        ((0, 0), (0, 1), (0, 1), (0, 1)): float(own @ np.einsum("ij,ij->i", matrix, squares)),
-        ((0, 0), (0, 1), (0, 1), (1, 1)): float(own @ squares @ own),
-        ((0, 0), (0, 1), (0, 2), (1, 2)): float(own @ np.einsum("ij,ij->i", twice, matrix)),
-        ((0, 0), (0, 1), (1, 2), (1, 2)): float(own @ matrix @ along),
-        ((0, 0), (0, 1), (1, 2), (2, 2)): float(own @ twice @ own),
-        ((0, 1), (0, 1), (0, 1), (0, 1)): float(np.vdot(squares, squares)),
-        ((0, 1), (0, 1), (0, 2), (0, 2)): float(along @ along),
-        ((0, 1), (0, 1), (0, 2), (1, 2)): float(np.vdot(squares, twice)),
-        ((0, 1), (0, 2), (1, 3), (2, 3)): float(np.vdot(twice, twice)),
+        ((0, 0), (0, 0)): dot(own, own),
+        ((0, 1), (0, 1)): total(along),
+        ((0, 0), (0, 0), (0, 0)): total(own**3),
+        ((0, 0), (0, 1), (0, 1)): dot(own, along),
+        ((0, 0), (0, 1), (1, 1)): dot(times(own, matrix), own),
+        ((0, 1), (0, 1), (0, 1)): dot(matrix, squares),
+        ((0, 1), (0, 2), (1, 2)): dot(twice, matrix),
+        ((0, 0), (0, 0), (0, 0), (0, 0)): total(own**4),
+        ((0, 0), (0, 0), (0, 1), (0, 1)): dot(own**2, along),
+        ((0, 0), (0, 0), (0, 1), (1, 1)): dot(times(own**2, matrix), own),
+        ((0, 0), (0, 1), (0, 1), (0, 1)): dot(own, rows(matrix, squares)),
+        ((0, 0), (0, 1), (0, 1), (1, 1)): dot(times(own, squares), own),
+        ((0, 0), (0, 1), (0, 2), (1, 2)): dot(own, rows(twice, matrix)),
+        ((0, 0), (0, 1), (1, 2), (1, 2)): dot(times(own, matrix), along),
+        ((0, 0), (0, 1), (1, 2), (2, 2)): dot(times(own, twice), own),
+        ((0, 1), (0, 1), (0, 1), (0, 1)): dot(squares, squares),
+        ((0, 1), (0, 1), (0, 2), (0, 2)): dot(along, along),
+        ((0, 1), (0, 1), (0, 2), (1, 2)): dot(squares, twice),
+        ((0, 1), (0, 2), (1, 3), (2, 3)): dot(twice, twice),
     }
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy
+from array_api_compat import device as device_of
 
-from homolog.arrays import check_finite, described, detached, machine_epsilon, namespace, precise, scalar, to_numpy
-from homolog.blocks.products import off_diagonal_products
+from homolog.arrays import Array, check_finite, described, from_numpy, namespace, to_numpy
 from homolog.diagnostics import give
 from homolog.engine.inputs import Measures
 from homolog.engine.planning import Plan
@@ -20,22 +19,26 @@ from homolog.engine.run import Outcome
 from homolog.inference.checks import check_level
 from homolog.inference.intervals import degrees_of_freedom
 from homolog.inference.resampling import standard_error
-from homolog.linalg import double_centred, power_of_two
+from homolog.linalg import power_of_two
 from homolog.measures.record import Measure
-from homolog.operands.gram_products import inner_product
-from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, check_magnitude, chosen_titles
+from homolog.states.batch_grams import (
+    LARGEST,
+    BatchGram,
+    BatchGrams,
+    at_least_single,
+    is_far,
+    stacked,
+    unbiased_products,
+)
+from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, chosen_titles
 from homolog.states.distributed import of_all
 
 if TYPE_CHECKING:
     import xarray
-TINY = 1e-30
-"""Gram matrices below this are formed again from scaled features: float32 ends at 1e-38."""
-OFFSET = 0.05
-"""Centring may leave this much of a Gram matrix before features are centred first."""
-LARGEST = 1e140
-"""Entries of a Gram matrix end at 1e308."""
 FEWEST = 4
 """Rows without which U-centring is not defined."""
+READ_TOGETHER = 16
+"""Batches whose terms are read from a device at a time: every reading waits for it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,10 @@ class MinibatchHSIC:
         self.sides: ComparedLayers | None = None
         self.titles = TITLES
         self.terms: list[Term] = []
+        self._unread: list[Term] = []
+        self._grams = BatchGrams()
         self._scales = np.empty(0)
+        self._squared_scales: Array | None = None
         self._last: list[Any] | None = None
         self._last_term: Any = None
         self._part = 0
@@ -115,10 +121,12 @@ class MinibatchHSIC:
             replaces = before[0].shape[0] >= FEWEST
             arrays = [namespace(x).concat([old, x], axis=0) for old, x in zip(before, arrays, strict=True)]
         if arrays[0].shape[0] >= FEWEST:
-            grams = [centred_gram(x, name) for x, name in zip(arrays, sides.names, strict=True)]
+            several = zip(arrays, sides.names, strict=True)
+            grams = [self._grams.of(x, name) for x, name in several]
+            self.add(sides, grams)
+            self.read()
             if replaces:
                 self.terms.remove(self._last_term)
-            self.add(sides, grams)
             self._last_term = self.terms[-1]
         else:
             for x, name in zip(arrays, sides.names, strict=True):
@@ -127,23 +135,46 @@ class MinibatchHSIC:
         # A copy, because the caller may use the same memory again.
         self._last = [namespace(x).asarray(x, copy=True) for x in arrays]
 
-    def add(self, sides: ComparedLayers, grams: list[np.ndarray]) -> None:
-        """Add a batch of at least four rows, given its centred Gram matrices, in the order of the layers."""
-        self.sides = sides
+    def add(self, sides: ComparedLayers, grams: list[BatchGram]) -> None:
+        """Add a batch of at least four rows, given its Gram matrices, in the order of the layers.
+
+        What was formed on a device is read together with that of batches to come.
+        """
+        several = stacked(grams)
         if not len(self._scales):
-            self._scales = np.array([float(power_of_two(np.sqrt(np.abs(gram).max()))) for gram in grams])
+            xp = namespace(several)
+            largest = to_numpy(xp.max(xp.abs(several), axis=(1, 2)))
+            _check_terms(largest, sides.names, 1)
+            self._scales = to_numpy(power_of_two(np.sqrt(largest)))
+        self.sides = sides
         n = len(grams[0])
-        stacked = np.stack([gram / scale**2 for gram, scale in zip(grams, self._scales, strict=True)])
-        diagonals = np.einsum("kii->ki", stacked).copy()
-        traces = diagonals.sum(axis=1)
-        off = off_diagonal_products(stacked)
-        inner = inner_product(n, off, diagonals @ diagonals.T, np.outer(traces, traces), "debiased")
-        self.terms.append(Term(inner, n * (n - 3.0), n, self._part))
+        inner = unbiased_products(several / self._squared_scales_like(several))
+        self._unread.append(Term(inner, n * (n - 3.0), n, self._part))
+        if not is_far(several) or len(self._unread) == READ_TOGETHER:
+            self.read()
+
+    def _squared_scales_like(self, grams: Array) -> Array:
+        """Return the squared scales beside Gram matrices, where these are."""
+        known = self._squared_scales
+        if known is None or type(known) is not type(grams) or device_of(known) != device_of(grams):
+            known = self._squared_scales = from_numpy(self._scales[:, None, None] ** 2, grams)
+        return known
+
+    def read(self) -> None:
+        """Read the terms that are still on a device; raise where a layer was not finite."""
+        if not self._unread:
+            return
+        unread, self._unread = self._unread, []
+        inner = to_numpy(namespace(unread[0].inner).stack([term.inner for term in unread]))
+        for term, one in zip(unread, inner, strict=True):
+            _check_terms(np.diag(one), (self.sides or ComparedLayers.of([])).names, len(self.terms) + 1)
+            self.terms.append(replace(term, inner=one))
 
     def keep(self, places: Sequence[int]) -> None:
         """Keep the terms of some of the layers, by their places."""
         assert self.sides is not None  # it has layers
-        self.sides, self._scales = self.sides.part(places), self._scales[list(places)]
+        self.read()
+        self.sides, self._scales, self._squared_scales = self.sides.part(places), self._scales[list(places)], None
         kept = {id(term): replace(term, inner=term.inner[np.ix_(places, places)]) for term in self.terms}
         self.terms, self._last_term = list(kept.values()), kept.get(id(self._last_term))
         self._last = None if self._last is None else [self._last[place] for place in places]
@@ -160,6 +191,8 @@ class MinibatchHSIC:
             raise TypeError(f"a MinibatchHSIC can be merged with another, got {described(other)}.")
         if other.sides is None:
             return
+        self.read()
+        other.read()
         sides = self.sides or other.sides
         sides.check_equal(other.sides)
         if (self._few() or other._few()) and self._part != other._part and self.sides is not None:
@@ -192,11 +225,17 @@ class MinibatchHSIC:
 
     def all_reduce(self, group: Any = None) -> None:
         """Add up the states of all processes of `torch.distributed`, each of which then holds the whole, in order of ranks."""
+        self.read()
         whole = MinibatchHSIC()
         whole.titles = self.titles
         for other in of_all(self, group):
             whole.merge(other)
         self.__dict__.update(whole.__dict__)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs, none of it on a device."""
+        self.read()
+        return vars(self) | {"_squared_scales": None}
 
     def _few(self) -> bool:
         """Say whether the last rows are too few to be a batch, and wait for the next one."""
@@ -237,6 +276,7 @@ class MinibatchHSIC:
         """
         check_level(level)
         self.check_no_rows_wait()
+        self.read()
         if self.sides is None:
             raise ValueError("a result needs batches, got none: update the state with batches first.")
         # Several passes see the same examples again.
@@ -317,52 +357,11 @@ def _hsic(inner: np.ndarray, weight: float) -> np.ndarray:
     return inner / weight
 
 
-def at_least_single(x: Any) -> Any:
-    """Return a batch in a dtype of at least 32 bits, without its gradient."""
-    xp = namespace(x)
-    small = xp.isdtype(x.dtype, "real floating") and xp.finfo(x.dtype).bits <= 32
-    return xp.astype(detached(x), xp.float32, copy=False) if small else precise(detached(x))
-
-
-def centred_gram(x: Any, name: str) -> np.ndarray:
-    """Return the centred Gram matrix of a batch, in float64; 0 where nothing but rounding is left.
-
-    Features are not centred first, which would write them once more, unless an offset, or their size, leaves the Gram matrix too
-    few digits: centring it does not care what was added to all rows.
-    """
-    raw, gram = _centred(_gram(x))
-    if not TINY < raw < math.inf or gram is None or float(np.abs(gram).max()) < OFFSET * raw:
-        check_finite(x, name)
-        xp = namespace(x)
-        near = x - xp.mean(x, axis=0, keepdims=True)
-        near = near - xp.mean(near, axis=0, keepdims=True)
-        check_magnitude(near, name, LARGEST)
-        size = scalar(power_of_two(xp.max(xp.abs(near))))
-        raw, gram = _centred(_gram(near / size))
-        assert gram is not None  # its entries are about 1
-        offset = scalar(xp.max(xp.abs(x)))
-        # A unit that never varies differs from its mean by the rounding of both.
-        nothing = size <= 4 * machine_epsilon(x) * offset
-        gram = np.zeros_like(gram) if nothing else gram * size**2
-    return gram
-
-
-def _centred(gram: np.ndarray) -> tuple[float, np.ndarray | None]:
-    """Return the largest entry of a Gram matrix, and the matrix centred; None where it is not finite."""
-    raw = float(np.abs(gram).max())
-    if not math.isfinite(raw):
-        return math.inf, None
-    return raw, double_centred(gram)
-
-
-def _gram(x: Any) -> np.ndarray:
-    """Return X X^T in float64: three of its four blocks, since it is symmetric.
-
-    In the library of x: threads of another one would fight with those that run the model.
-    """
-    half = x.shape[0] // 2
-    with np.errstate(over="ignore", invalid="ignore"):
-        above, below = (
-            np.array(to_numpy(part), dtype=float) for part in (x[:half, :] @ x.T, x[half:, :] @ x[half:, :].T)
+def _check_terms(terms: np.ndarray, names: Sequence[str], number: int) -> None:
+    """Raise where what a layer adds is not finite: on a device its features are not looked at one by one."""
+    wrong = [name for name, term in zip(names, terms, strict=True) if not np.isfinite(term)]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]} must be finite and at most {LARGEST:.0e}, got NaN, infinity or more in batch {number}: leave these "
+            f"examples out on both sides, or look for an overflow in the model."
         )
-    return np.concatenate([above, np.concatenate([above[:, half:].T, below], axis=1)])

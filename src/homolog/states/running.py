@@ -23,10 +23,10 @@ from homolog.extraction.session import give_warnings, run_batch
 from homolog.extraction.sources import Source
 from homolog.extraction.tensors import is_packed, is_tensor, is_torch, loaded_torch
 from homolog.extraction.texts import reading_texts
-from homolog.linalg import double_centred
 from homolog.progress import progress_bar
+from homolog.states.batch_grams import BatchGram, BatchGrams
 from homolog.states.compared_layers import ComparedLayers
-from homolog.states.minibatch import FEWEST, MinibatchHSIC, at_least_single, centred_gram
+from homolog.states.minibatch import FEWEST, MinibatchHSIC
 from homolog.states.moments import Moments
 
 if TYPE_CHECKING:
@@ -106,29 +106,16 @@ def _reading_texts(pair: TwoModels) -> TwoModels:
     return replace(pair, data=(data, data_b), options=(options_a, options_b))
 
 
-class BatchGram:
-    """The centred BatchGram matrix of one batch of one layer, which stands for its features."""
-
-    def __init__(self, gram: np.ndarray, width: int) -> None:
-        self.gram, self.shape = gram, (len(gram), width)
-
-    def __len__(self) -> int:
-        return len(self.gram)
-
-    def __getitem__(self, rows: slice) -> BatchGram:
-        return BatchGram(double_centred(self.gram[rows, rows]), self.shape[1])
-
-
 def _recorder(pair: TwoModels, sources: list[Source], exact: bool, side: int) -> Recorder:
     selection = sources[side].selection(pair.options[side].layers)
     if exact:
         return Recorder(selection, pair.options[side])  # which copies to the host
 
+    grams = BatchGrams()
+
     def gram(name: str, features: Any) -> BatchGram:
         # At once, because what runs later may change the output in place; and nothing of its size is kept.
-        return BatchGram(
-            centred_gram(at_least_single(features), f"layer {name!r} of {'ab'[side]}"), int(features.shape[1])
-        )
+        return grams.of(features, f"layer {name!r} of {'ab'[side]}")
 
     return Recorder(selection, pair.options[side], gram)
 
@@ -163,7 +150,7 @@ class Runner:
         """Run a batch, before which `start` examples of the data were run."""
         sides = 1 if self.pair.one_forward else 2
         prepared = [
-            replace(batches.prepare_batch(raw, options, source), start=start)
+            replace(batches.prepare_batch(raw, options, source, digested=False), start=start)
             for raw, options, source in zip((raws * 2)[:sides], self.pair.options, self.sources, strict=False)
         ]
         if prepared[0].size != prepared[-1].size:
@@ -198,7 +185,7 @@ def _add(state: Any, taken: list[BatchOutput], same: bool) -> None:
         )
     if sizes[0] < FEWEST:
         raise ValueError(f"a batch must hold at least {FEWEST} rows, got {sizes[0]}: use larger batches.")
-    state.add(sides, [x.gram for side in layers for x in side.values()])
+    state.add(sides, [x for side in layers for x in side.values()])
 
 
 def _raw_batches(pair: TwoModels) -> Iterator[tuple[Any, ...]]:

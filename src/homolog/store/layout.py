@@ -11,10 +11,12 @@ import numpy as np
 
 from homolog.machine import optional
 from homolog.names import first_line, quoted, shown
+from homolog.sketching import read_name
 from homolog.store.disk import read_json
 
 SUFFIX = ".zarr"
-FORMAT, VERSION = "homolog-activations", 1
+FORMAT, VERSION, OF_SKETCHES = "homolog-activations", 1, 2
+"""Version 2 is version 1 with layers of which sketches are kept, which readers of version 1 would take for features."""
 LAYERS, ROWS, LOCK = "layers", "rows", ".lock"
 IDENTITIES = {"digests": "uint64", "positions": "int64", "example": "int64", "example_ids": None}
 """Identity of the rows → dtype, None where it is the one of the ids: integers or text."""
@@ -31,7 +33,7 @@ class Contents:
     """The attributes of a store."""
 
     layers: Mapping[str, str]
-    """Name of a layer → key of its array."""
+    """Name under which a layer is written → key of its array."""
     rows: int
     """Rows that are committed: whatever lies beyond was not finished."""
     complete: bool
@@ -43,7 +45,7 @@ class Contents:
         """Return the attributes as they are written."""
         return {
             "format": FORMAT,
-            "format_version": VERSION,
+            "format_version": OF_SKETCHES if any(read_name(name)[1] for name in self.layers) else VERSION,
             "layers": [{"name": name, "key": key} for name, key in self.layers.items()],
             "rows": self.rows,
             "complete": self.complete,
@@ -73,10 +75,11 @@ def contents_of(path: Path) -> Contents | None:
     if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
         return None
     version = attributes.get("format_version")
-    if type(version) is not int or version != VERSION:
+    if type(version) is not int or version not in (VERSION, OF_SKETCHES):
         raise ValueError(
-            f"{str(path)!r} must be of format version {VERSION}, got {'none' if version is None else quoted(version)}: "
-            f"read it with the version of homolog that wrote it, or a later one."
+            f"{str(path)!r} must be of format version {VERSION} or {OF_SKETCHES}, got "
+            f"{'none' if version is None else quoted(version)}: read it with the version of homolog that wrote it, or a "
+            f"later one."
         )
     try:
         return _checked_attributes(attributes)

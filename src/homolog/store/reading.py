@@ -13,6 +13,7 @@ import numpy as np
 from homolog.activations import Activations
 from homolog.names import first_line, quoted, shown, writable
 from homolog.rows import Rows
+from homolog.sketching import SKETCHES, read_name
 from homolog.store.disk import read_json
 from homolog.store.layout import (
     CHECKSUM,
@@ -35,15 +36,17 @@ class StoredRows(Rows):
 
     def __init__(self, folder: Path, name: str, key: str, rows: int) -> None:
         self.store, self.name, self.key = folder, name, key
-        self.where = f"layer {quoted(name)} of {str(folder)!r}"
+        plain, sketch = read_name(name)
+        self.where = f"layer {quoted(plain)} of {str(folder)!r}"
         self._array = array = _open_array(folder, key, self.where)
         known = array.dtype.name in DTYPES or key.startswith(f"{ROWS}/")
-        if len(array.shape) not in (1, 2) or array.shape[0] < rows or array.chunks[1:] != array.shape[1:] or not known:
+        fits = len(array.shape) in (1, 2) if sketch is None else array.shape[1:] == (SKETCHES, sketch.columns)
+        if not fits or array.shape[0] < rows or array.chunks[1:] != array.shape[1:] or not known:
             raise ValueError(
                 f"{self.where} must hold {rows} rows of numbers in chunks of whole rows, got {array.dtype} of shape "
                 f"{array.shape} in chunks of {array.chunks}: the store was altered, so extract again."
             )
-        self.shape = (rows, array.shape[1] if len(array.shape) == 2 else 1)
+        self.shape = (rows, math.prod(array.shape[1:]))
         self.dtype = array.dtype
 
     @property
@@ -72,11 +75,12 @@ class StoredRows(Rows):
         for first in range(start - start % step, stop, step):
             rows = slice(max(start, first), min(stop, first + step))
             parts.append(self._chunk(first // step, rows))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        found = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return found.reshape(len(found), -1) if found.ndim > 2 else found
 
     def _chunk(self, index: int, rows: slice) -> np.ndarray:
         # A chunk that is not there would read as zeros.
-        place = self.store / self.key / self._array.metadata.encode_chunk_key((index, 0)[: len(self._array.shape)])
+        place = self.store / self.key / self._array.metadata.encode_chunk_key((index, 0, 0)[: len(self._array.shape)])
         try:
             self._check_file(place)
             found: np.ndarray = self._array[rows]

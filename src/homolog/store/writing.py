@@ -5,6 +5,7 @@ Rows wait in memory until a chunk is whole; a commit, one small file replaced at
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -20,9 +21,11 @@ from homolog.arrays import to_numpy
 from homolog.machine import optional
 from homolog.names import check_text, quoted, shown
 from homolog.rows import READ_AT_ONCE, Rows
-from homolog.sketching import kept_of
+from homolog.sketching import as_written, axes_of_row
+from homolog.store.chunk_files import ChunkFiles
 from homolog.store.disk import locked, put_in_place, recover, room_for, temporary_path
 from homolog.store.layout import (
+    DTYPES,
     IDENTITIES,
     LAYERS,
     LOCK,
@@ -45,6 +48,7 @@ class Column:
         # A chunk of zeros that is left out would look like one that was lost.
         with zarr.config.set({"array.write_empty_chunks": True}):
             self.array = zarr.open_array(str(folder / key), mode="r+")
+        self._files = ChunkFiles(folder / key, self.array) if self.array.dtype.name in DTYPES else None
         self.written = rows - rows % self.step
         self.waiting: list[np.ndarray] = []
         # Rows of the last chunk, if it is not whole, are written again with those that come.
@@ -61,27 +65,41 @@ class Column:
 
     def append(self, rows: np.ndarray) -> None:
         """Take rows, and write the chunks that they make whole."""
-        self.waiting.append(rows)
+        self.waiting.append(rows.reshape(-1, *self.array.shape[1:]))
         self.waiting_rows += len(rows)
-        if self.waiting_rows >= self.step:
-            self._write(self.waiting_rows - self.waiting_rows % self.step)
+        self._write(self.waiting_rows // self.step)
+        # A copy, because a view would keep all of them, and they may be written over.
+        self.waiting = [part.copy() if part.base is not None or part is rows else part for part in self.waiting]
 
-    def flush(self) -> None:
-        """Write what waits, as a chunk that is not whole."""
+    def finish(self) -> None:
+        """Write what waits, as a chunk that is not whole, and leave no room behind it."""
         if self.waiting_rows:
-            self._write(self.waiting_rows)
+            self._write(1)
+        if self.array.shape[0] != self.written:
+            self._resize(self.written)
 
-    def _write(self, count: int) -> None:
-        rows = self.waiting[0] if len(self.waiting) == 1 else np.concatenate(self.waiting)
-        if self.array.shape[0] < self.written + count:
-            self._resize(self.written + count)
-        for start in range(0, count, self.step):
-            stop = min(start + self.step, count)
-            self.array[self.written + start : self.written + stop] = rows[start:stop]
-        self.written += count
-        self.waiting_rows -= count
-        # A copy, because a view would keep all of them.
-        self.waiting = [rows[count:].copy()] if self.waiting_rows else []
+    def _write(self, chunks: int) -> None:
+        rows = self.written + min(chunks * self.step, self.waiting_rows)
+        if self.array.shape[0] < rows:
+            self._resize(max(rows, 2 * self.array.shape[0]))  # each time, the file that says it is written again
+        while self.written < rows:
+            parts = self._taken(min(self.step, self.waiting_rows))
+            if self._files is None:
+                self.array[self.written : self.written + sum(map(len, parts))] = np.concatenate(parts)
+            else:
+                self._files.write(self.written // self.step, parts)
+            self.written += sum(map(len, parts))
+
+    def _taken(self, count: int) -> list[np.ndarray]:
+        """Return the first rows that wait, which wait no longer."""
+        parts, self.waiting_rows = [], self.waiting_rows - count
+        while count:
+            first = self.waiting.pop(0)
+            parts.append(first[:count])
+            if len(first) > count:
+                self.waiting.insert(0, first[count:])
+            count -= len(parts[-1])
+        return parts
 
     def _resize(self, rows: int) -> None:
         self.array.resize((rows, *self.array.shape[1:]))
@@ -194,7 +212,7 @@ class Writer:
 
     @property
     def layers(self) -> list[str]:
-        """Names of the layers that it holds."""
+        """Names under which the layers that it holds are written."""
         return [] if self.contents is None else list(self.contents.layers)
 
     @property
@@ -240,7 +258,8 @@ class Writer:
         digits = len(str(len(layers)))
         keys = {name: f"{LAYERS}/{str(index).zfill(digits)}" for index, name in enumerate(layers)}
         for name, (width, dtype) in layers.items():
-            _make_array(root, keys[name], (0, width), (steps[name], width), dtype, name)
+            axes = axes_of_row(name, width)
+            _make_array(root, keys[name], (0, *axes), (steps[name], *axes), dtype, name)
         for name, dtype in identities.items():
             _make_array(root, f"{ROWS}/{name}", (0,), (max(steps.values()),), dtype, name)
         self._commit(Contents(keys, 0, False, provenance, self.request))
@@ -248,12 +267,12 @@ class Writer:
     def _check_layers(self, layers: Mapping[str, tuple[int, np.dtype]]) -> None:
         assert self.contents is not None
         known = {name: zarr_library().open_array(str(self.path / key)) for name, key in self.contents.layers.items()}
-        stored = {name: (int(array.shape[1]), array.dtype) for name, array in known.items()}
+        stored = {name: (math.prod(array.shape[1:]), array.dtype) for name, array in known.items()}
         found = {name: (width, np.dtype(dtype)) for name, (width, dtype) in layers.items()}
         if list(stored.items()) != list(found.items()):
             odd = next((n for n in [*stored, *found] if stored.get(n) != found.get(n)), "their order")
             raise ValueError(
-                f"{str(self.path)!r} must be continued with the layers it holds, got others (first {odd!r}: "
+                f"{str(self.path)!r} must be continued with the layers it holds, got others (first {quoted(odd)}: "
                 f"{stored.get(odd, 'none')} there, {found.get(odd, 'none')} now): use the same model and layers, or another name."
             )
 
@@ -277,7 +296,7 @@ class Writer:
         """Write what waits, and call the store complete."""
         with self._room():
             for column in self._columns.values():
-                column.flush()
+                column.finish()
             self._commit_rows(min(column.written for column in self._columns.values()), True)
 
     def _room(self) -> AbstractContextManager[None]:
@@ -357,7 +376,7 @@ def _copy(layers: Activations, writer: Writer) -> None:
     identities = {name: getattr(layers, name, None) for name in IDENTITIES}
     kept = {name: ids for name, ids in identities.items() if ids is not None}
     kinds: dict[str, Any] = {name: IDENTITIES[name] or id_dtype(ids) for name, ids in kept.items()}
-    arrays = {name: kept_of(array) for name, array in layers.items()}
+    arrays = as_written(layers)
     shapes = {name: (int(array.shape[1]), _stored_dtype(array)) for name, array in arrays.items()}
     writer.start(shapes, kinds, layers.notes)
     step = max(1, READ_AT_ONCE // max(width * dtype.itemsize for width, dtype in shapes.values()))

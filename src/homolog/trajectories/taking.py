@@ -143,6 +143,12 @@ def _options(given: Mapping[str, Any], memory: int) -> Options:
     """Return the options of an extraction, those not given as `homolog.extract` has them."""
     known = {name: each.default for name, each in signature(extract).parameters.items() if name not in _NOT_HERE}
     odd = next((name for name in given if name not in known), None)
+    if odd in ("sketch", "rng"):
+        raise TypeError(
+            f"compare_checkpoints compares the features themselves, of a few checkpoints at a time, got {odd}=: leave it out and "
+            f'take wide layers with reduce="mean", or take each checkpoint with homolog.extract(..., sketch=512) and compare '
+            f"these with homolog.compare."
+        )
     if odd is not None:
         remedy = "homolog.extract tells what its options mean"
         raise TypeError(unknown("option of compare_checkpoints", odd, known, remedy))
