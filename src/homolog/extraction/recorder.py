@@ -12,7 +12,7 @@ from homolog.activations import Module
 from homolog.devices import exact_products
 from homolog.extraction import reductions
 from homolog.extraction.axis_sizes import shape_of, shape_of_example, shapes_of, sizes_beside, sizes_of
-from homolog.extraction.batch_output import BatchOutput, identity_of
+from homolog.extraction.batch_output import BatchOutput, PlacedRows, identity_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.known_masks import KnownMasks
 from homolog.extraction.layer_calls import LayerCalls
@@ -55,6 +55,8 @@ class Recorder:
         self.before: Batch | None = None
         """The last batch, if it held one example."""
         self._convert = convert or partial(stored_features, dtype=options.dtype)
+        self.placed: Callable[[str, Any], PlacedRows | None] = lambda name, features: None
+        """Takes the features of the examples of a batch where they go at once, without a copy; None where that has to wait."""
         self._widths: dict[str, int] = {}
         self._projections: dict[Sketch, Projection] = {}
         self._batch: Batch | None = None
@@ -110,7 +112,9 @@ class Recorder:
         if rows.tokens is not None:
             self._norms[name] = norms_of_output(rows.tokens, self._masks.skipped)
         rows = self._sketched(name, rows)
-        self._rows[name] = rows._replace(features=self._convert(name, rows.features), tokens=None)
+        placed = self.placed(name, rows.features) if rows.example is None and rows.sketch is None else None
+        kept = self._convert(name, rows.features) if placed is None else placed
+        self._rows[name] = rows._replace(features=kept, tokens=None)
 
     def _sketched(self, name: str, rows: reductions.LayerRows) -> reductions.LayerRows:
         """Return rows of which only sketches are kept, if that was asked for, in the library and on the device of the layer."""
@@ -194,7 +198,10 @@ class Recorder:
         example, position = identity_of(self._rows, batch.size, count)
         # Rows come in the order of their examples, so that those to keep come first; layers in the order of the first batch.
         taken = {name: self._rows[name].features for name in self._widths if name in self._rows}
-        features = {name: kept if len(example) == len(kept) else kept[: len(example)] for name, kept in taken.items()}
+        features = {
+            name: kept if isinstance(kept, PlacedRows) or len(example) == len(kept) else kept[: len(example)]
+            for name, kept in taken.items()
+        }
         self.n_batches += 1
         self.before = batch if batch.size == 1 else None
         sketches = {name: sketch for name in taken if (sketch := self._rows[name].sketch) is not None}
