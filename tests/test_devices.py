@@ -14,7 +14,10 @@ from homolog import devices
 from homolog.blocks import device_tiles
 from homolog.blocks.device_tiles import products_of_tiles, products_of_vectors, strips
 from homolog.blocks.scan import Panels
+from homolog.operands.gram_orders import order_matrices, order_matrix
+from homolog.operands.gram_statistics import STRUCTURE
 from homolog.operands.order_moments import sums_over_examples, sums_over_examples_of_all
+from homolog.operands.representation import ArrayRepresentation
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::homolog.diagnostics.SaturationWarning", "ignore::homolog.diagnostics.NullLevelWarning"
@@ -246,3 +249,28 @@ def test_precision_is_put_back_after_an_error():
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("estimator", ["biased", "debiased"])
+def test_matrices_of_orders_of_many_layers_are_those_of_each(estimator):
+    layers = [torch.randn(300, p, generator=torch.Generator().manual_seed(p)) for p in (3, 50, 400)]
+    grams = [STRUCTURE.prepare(ArrayRepresentation(x)) for x in layers]
+    found = order_matrices(torch.stack([x.formed() for x in grams]), estimator)
+    for own, gram in zip(found, grams, strict=True):
+        np.testing.assert_allclose(own, order_matrix(gram, estimator), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["plain", "a heavy row", "nearly orthogonal"])
+def test_float32_is_left_where_it_would_be_seen(kind):
+    """The same layers are formed in float64 on a device as on the host."""
+    x = np.random.default_rng(0).normal(size=(1100, 40)).astype(np.float32)
+    if kind == "a heavy row":
+        x[7] *= 1e5
+    if kind == "nearly orthogonal":
+        x = np.concatenate([x * 1e-3, np.eye(1100, dtype=np.float32)], axis=1)
+    on_host = STRUCTURE.prepare(ArrayRepresentation(x))
+    with on_a_device():
+        there = STRUCTURE.prepare(ArrayRepresentation(torch.from_numpy(x)))
+    assert str(there.held.dtype).endswith(str(on_host.held.dtype))
+    assert str(on_host.held.dtype) == ("float32" if kind == "plain" else "float64")
+    np.testing.assert_allclose(there.diagonal, on_host.diagonal, rtol=1e-6)

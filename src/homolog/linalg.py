@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from homolog.arrays import (
     to_numpy,
     working_dtype,
 )
+from homolog.devices import is_elsewhere
 
 RANK_TOLERANCE = 1e-6
 """The one rank rule: singular values above this fraction of the largest are kept."""
@@ -70,7 +72,10 @@ def centre(x: Array) -> Centred:
     """
     xp = namespace(x)
     given = detached(x)
-    low, high = xp.min(given, axis=0), xp.max(given, axis=0)
+    if is_elsewhere(given):  # one pass
+        low, high = sys.modules["torch"].aminmax(given, dim=0)
+    else:
+        low, high = xp.min(given, axis=0), xp.max(given, axis=0)
     half_range = high / 2 - low / 2
     magnitude = xp.maximum(xp.abs(low), xp.abs(high))
     dead = half_range <= x.shape[0] * machine_epsilon(precise(low)) * (magnitude / 2)
@@ -228,6 +233,13 @@ def nuclear_norm(x: Array) -> Array:
 def squared_norm(x: Array) -> Array:
     """Return the sum of squares of all entries."""
     return namespace(x).sum(x * x)
+
+
+def squared_norms(x: Array) -> Array:
+    """Return the squared norms of rows, in float64 where the device has it."""
+    if is_elsewhere(x) and not x.requires_grad:  # one pass, with sums in float64
+        return sys.modules["torch"].linalg.vector_norm(x, dim=1, dtype=working_dtype(x)) ** 2
+    return precise(namespace(x).linalg.vecdot(x, x))
 
 
 def at_most_one(value: Array) -> Array:

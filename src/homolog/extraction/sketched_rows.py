@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from homolog.arrays import has_float64, namespace
+from homolog.arrays import Array, has_float64, namespace, to_numpy
 from homolog.devices import exact_products
 from homolog.diagnostics import listed
 from homolog.extraction.options import Options
 from homolog.extraction.reductions import LayerRows
-from homolog.extraction.tensors import is_torch, numbers_of
 from homolog.sketching import Projection, Sketch
 
 LARGEST_OFFSET = {"float16": 100.0, "float32": 1e5}
@@ -28,7 +26,6 @@ class SketchedLayers:
         self._options = options
         self._projections: dict[Sketch, Projection] = {}
         self._spreads: dict[str, _Spread] = {}
-        self._unread: dict[str, Any] = {}
 
     def of(self, name: str, rows: LayerRows) -> LayerRows:
         """Return rows of which only sketches are kept, if that was asked for, in the library and on the device of the layer."""
@@ -44,21 +41,12 @@ class SketchedLayers:
         with np.errstate(invalid="ignore", over="ignore"), exact_products():
             return rows._replace(features=self._projections[sketch].of(features), sketch=sketch)
 
-    def note(self, name: str, columns: Any) -> None:
-        """Take note of the sketches of a batch, as they are kept; those on a device are read after the next batch."""
-        self._read(name)
-        self._unread[name] = columns
-        if not is_torch(columns):
-            self._read(name)  # the next batch may take their memory
-
-    def _read(self, name: str) -> None:
-        if (columns := self._unread.pop(name, None)) is not None:
-            self._spreads.setdefault(name, _Spread()).add(numbers_of(columns))
+    def note(self, name: str, columns: Array) -> None:
+        """Take note of the sketches of a batch, as they are kept."""
+        self._spreads.setdefault(name, _Spread()).add(columns)
 
     def too_few_digits(self, skipped: Mapping[str, str]) -> str | None:
         """Say of which layers the sketches have lost digits; None where of none."""
-        for name in list(self._unread):
-            self._read(name)
         odd = [name for name, spread in self._spreads.items() if name not in skipped and spread.is_lost]
         if not odd:
             return None
@@ -68,34 +56,37 @@ class SketchedLayers:
         )
 
 
-@dataclass
 class _Spread:
-    """How large the columns of sketches are, and how far they differ, over all batches."""
+    """How large the columns of sketches are, and how far they differ, over all batches; read from a device at the end only."""
 
-    dtype: str = ""
-    count: int = 0
-    first: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    total: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    squares: float = 0.0
+    def __init__(self) -> None:
+        self.dtype, self._count = "", 0
+        self._first: Any = None
+        self._total: Any = 0.0
+        self._squares: Any = 0.0
 
-    def add(self, columns: np.ndarray) -> None:
-        if not len(columns):
+    def add(self, columns: Array) -> None:
+        """Take the rows of a batch."""
+        if not columns.shape[0]:
             return
-        if not self.count:
-            self.dtype, self.first = str(columns.dtype), columns[0].astype(np.float64)
-            self.total = np.zeros_like(self.first)
+        xp = namespace(columns)
+        self.dtype = str(columns.dtype).rpartition(".")[2]
+        wide = xp.astype(columns, xp.float64 if has_float64(xp, columns.device) else xp.float32)
+        self._first = wide[0, :] if self._first is None else self._first
         with np.errstate(all="ignore"):
-            apart = columns - self.first  # in float64
-            self.total += apart.sum(axis=0)
-            self.squares += float(np.vdot(apart, apart))
-        self.count += len(columns)
+            apart = wide - self._first
+            self._total = self._total + xp.sum(apart, axis=0)
+            self._squares = self._squares + xp.sum(apart * apart)
+        self._count += int(columns.shape[0])
 
     @property
     def is_lost(self) -> bool:
         """Whether rows are so large beside their differences that rounding matters."""
         largest = LARGEST_OFFSET.get(self.dtype)
-        if largest is None or self.count < 2:
+        if largest is None or self._count < 2:
             return False
-        mean = self.first + self.total / self.count
-        spread = self.squares - float(np.vdot(self.total, self.total)) / self.count
-        return bool(float(np.vdot(mean, mean)) * self.count > largest**2 * spread > 0)
+        first, total = (to_numpy(sums).astype(np.float64) for sums in (self._first, self._total))
+        with np.errstate(all="ignore"):
+            mean = first + total / self._count
+            spread = float(self._squares) - float(np.vdot(total, total)) / self._count
+            return bool(float(np.vdot(mean, mean)) * self._count > largest**2 * spread > 0)

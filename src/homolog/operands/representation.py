@@ -17,7 +17,7 @@ from homolog.blocks.scan import stretches
 from homolog.blocks.source import ArrayCache
 from homolog.blocks.workers import computed_once
 from homolog.gradients import Factors, factors
-from homolog.linalg import RANK_TOLERANCE, UNIT_ROUNDINGS, Centred, centre, numerical_rank
+from homolog.linalg import RANK_TOLERANCE, UNIT_ROUNDINGS, Centred, centre, numerical_rank, squared_norms
 from homolog.operands.condensed import (
     PLACES,
     condensed_squared_distances,
@@ -101,7 +101,7 @@ class ArrayRepresentation(Representation):
     def _centred(self) -> tuple[Centred, Array]:
         if not is_numpy(self.array):
             found = centre(self.array)
-            return found, precise(namespace(found.features).linalg.vecdot(found.features, found.features))
+            return found, squared_norms(found.features)
         found, norms = centred_array(self.array, self.array.dtype)
         if found.features.dtype == np.float32 and (
             few_rows_dominate(norms) or nearly_orthogonal(found.features[evenly(self.n, PLACES)], norms)
