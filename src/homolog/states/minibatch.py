@@ -24,12 +24,11 @@ from homolog.measures.record import Measure
 from homolog.states.batch_grams import (
     LARGEST,
     BatchGram,
+    BatchGrams,
     at_least_single,
-    checked_gram,
     is_far,
     stacked,
     unbiased_products,
-    where_float64_is,
 )
 from homolog.states.compared_layers import TITLES, Batch, ComparedLayers, chosen_titles
 from homolog.states.distributed import of_all
@@ -90,6 +89,7 @@ class MinibatchHSIC:
         self.titles = TITLES
         self.terms: list[Term] = []
         self._unread: list[Term] = []
+        self._grams = BatchGrams()
         self._scales = np.empty(0)
         self._squared_scales: Array | None = None
         self._last: list[Any] | None = None
@@ -122,11 +122,11 @@ class MinibatchHSIC:
             arrays = [namespace(x).concat([old, x], axis=0) for old, x in zip(before, arrays, strict=True)]
         if arrays[0].shape[0] >= FEWEST:
             several = zip(arrays, sides.names, strict=True)
-            grams = [BatchGram(where_float64_is(checked_gram(x, name)), int(x.shape[1])) for x, name in several]
-            if replaces:
-                self.terms.remove(self._last_term)
+            grams = [self._grams.of(x, name) for x, name in several]
             self.add(sides, grams)
             self.read()
+            if replaces:
+                self.terms.remove(self._last_term)
             self._last_term = self.terms[-1]
         else:
             for x, name in zip(arrays, sides.names, strict=True):
