@@ -9,7 +9,7 @@ from torch import nn
 
 import homolog as hl
 from homolog.states import batch_grams, minibatch
-from homolog.states.batch_grams import centred_gram, unread_gram
+from homolog.states.batch_grams import BatchGram, BatchGrams, near_gram, product, raw_gram, stacked, unread_gram
 
 DEBIASED = "cka(estimator=debiased)"
 KINDS = {
@@ -19,6 +19,9 @@ KINDS = {
     "one unit far off": lambda x: x + 1e5 * (np.arange(x.shape[1]) == 1),
     "small": lambda x: 1e-20 * x,
     "large": lambda x: 1e20 * x,
+    "as large as float32 can be": lambda x: 3e38 * x / np.abs(x).max(),
+    "large and offset": lambda x: 1e30 * (x + 100),
+    "small and offset": lambda x: 1e-25 * (x + 100),
     "one example": lambda x: x * np.where(np.arange(len(x)) == 3, 1e3, 1)[:, None],
     "rank two": lambda x: x[:, :2] @ np.ones((2, x.shape[1])),
     "one column": lambda x: x[:, :1],
@@ -32,7 +35,11 @@ def definition(x):
     return x @ x.T
 
 
-def unread(x, name="x"):
+def checked(x, name):
+    return BatchGrams().of(x, name).gram
+
+
+def unread(x, name):
     return unread_gram(x)
 
 
@@ -43,21 +50,51 @@ def far(monkeypatch):
         monkeypatch.setattr(module, "is_far", lambda x: isinstance(x, torch.Tensor))
 
 
-@pytest.mark.parametrize("form", [centred_gram, unread], ids=["looked at", "unread"])
-@pytest.mark.parametrize("size", [(6, 40), (64, 3000), (65, 7), (129, 300)], ids=str)
+@pytest.mark.parametrize("form", [checked, near_gram, unread])
+@pytest.mark.parametrize("size", [(6, 40), (64, 9000), (65, 7), (256, 300)], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_gram_matrices_of_any_numbers_by_definition(kind, size, form, rng):
     x = KINDS[kind](rng.normal(size=size)).astype(np.float32)
     expected = definition(x)
-    found = form(torch.from_numpy(x), "x").numpy()
+    found = stacked([BatchGram(form(torch.from_numpy(x), "x"), x.shape[1])]).numpy()[0]
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max(), rtol=0)
 
 
-@pytest.mark.parametrize("form", [centred_gram, unread], ids=["looked at", "unread"])
+@pytest.mark.parametrize("form", [checked, near_gram, unread])
 def test_nothing_is_left_of_what_never_varies(form, rng):
-    for x in (np.full((8, 5), 0.1), np.zeros((8, 5)), np.where(rng.random((8, 5)) < 0.5, 0.1, np.float32(0.1))):
-        assert not form(torch.from_numpy(x.astype(np.float32)), "x").any()
+    value = np.float32(0.1)
+    last_bit = np.where(rng.random((200, 5)) < 0.5, value, np.nextafter(value, np.float32(1)))
+    for x in (np.full((200, 5), value), np.zeros((8, 5), dtype=np.float32), last_bit):
+        assert not form(torch.from_numpy(x), "x").any()
+
+
+def test_features_are_centred_first_only_where_that_is_needed(rng):
+    x = torch.from_numpy(rng.normal(size=(64, 30)).astype(np.float32))
+    assert raw_gram(x + 3) is not None
+    for other in (x + 10, 1e-20 * x, 1e20 * x, x * float("nan"), torch.ones_like(x)):
+        assert raw_gram(other) is None
+
+
+@pytest.mark.parametrize("shape", [(64, 8192), (100, 6000), (49, 11000), (64, 9001)], ids=str)
+@pytest.mark.parametrize("layout", ["rows", "every second row", "features first"])
+def test_products_of_many_features_by_definition(shape, layout, rng):
+    """Other libraries form these, if features lie one beside the other."""
+    n, width = shape
+    x = rng.normal(size=(2 * n, width)).astype(np.float32)
+    given = {
+        "rows": torch.from_numpy(x[:n]),
+        "every second row": torch.from_numpy(x)[::2],
+        "features first": torch.from_numpy(np.asfortranarray(x[:n])),
+    }[layout]
+    found, exact = product(given), given.double() @ given.double().T
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found, exact, atol=1e-5 * width, rtol=0)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        np.testing.assert_array_equal(product(given), found)
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def networks():
@@ -98,3 +135,16 @@ def test_a_state_that_is_sent_away_holds_no_tensor(far, rng):
         state.update(torch.from_numpy(rng.normal(size=(8, 3))))
     assert not any(isinstance(value, torch.Tensor) for value in state.__getstate__().values())
     assert len(state.__getstate__()["terms"]) == 3
+
+
+def test_one_batch_has_no_standard_error_and_that_is_told(rng):
+    x = rng.normal(size=(40, 3))
+    state = hl.MinibatchHSIC()
+    state.update(x, x[:, :2])
+    told = r"no standard errors and no intervals, because the data had a single batch \(of 40 examples\): "
+    with pytest.warns(hl.UndefinedValueWarning, match=told):
+        found = state.finalise()
+    assert f"{DEBIASED}_se" not in found
+    assert "a single batch (of 40 examples)" in found.attrs["warnings"]
+    state.update(x, x[:, :2])
+    assert f"{DEBIASED}_se" in state.finalise()

@@ -109,8 +109,8 @@ def check_order(data: Any, options: Options) -> None:
         )
 
 
-def prepare_batch(raw: Any, options: Options, source: Source, *, lone: bool = False) -> Batch:
-    """Put a batch where the model is, and find its examples and their ids; `lone` as for `is_items`."""
+def prepare_batch(raw: Any, options: Options, source: Source, *, lone: bool = False, digested: bool = True) -> Batch:
+    """Put a batch where the model is, and find its examples, their ids and, if asked for, digests; `lone` as for `is_items`."""
     raw, ids = _take_ids(raw, options.example_ids)
     content = source.received(raw, options)
     layout = layout_of(content, lone=lone and source.takes_lists(options))
@@ -121,7 +121,7 @@ def prepare_batch(raw: Any, options: Options, source: Source, *, lone: bool = Fa
             f"a batch must hold at least one example, got {_kind_of(layout.main)}: leave empty batches out of the data."
         )
     # Digested as it came, so that models in other dtypes or on other devices agree about it.
-    digests, form = digests_of(content, layout), form_of(content, layout)
+    digests, form = (digests_of(content, layout), form_of(content, layout)) if digested else (None, "")
     given, content = content, source.placed(content, options)
     if ids is not None and len(ids) != layout.size:
         raise ValueError(f"example_ids must give one id per example of the batch ({layout.size}), got {len(ids)}.")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import NOT_DIGESTED, Activations, Module, with_norms
-from homolog.devices import free_memory
+from homolog.devices import free_memory, out_of_memory
 from homolog.extraction.batch_output import BatchOutput
 from homolog.extraction.batches import Batch
 from homolog.extraction.growing_rows import Growing, GrowingTensor, growing
@@ -15,7 +15,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.provenance import provenance_of
 from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
-from homolog.extraction.tensors import is_torch, numbers_of, out_of_memory
+from homolog.extraction.tensors import is_torch, numbers_of
 from homolog.machine import format_bytes
 from homolog.names import quoted, shown
 from homolog.position_norms import PositionNorms, sums_by_layer

@@ -27,6 +27,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.provenance import as_text, provenance_of
 from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
+from homolog.extraction.stored_features import is_on_gpu
 from homolog.extraction.tensors import numbers_of
 from homolog.machine import format_bytes
 from homolog.position_norms import PositionNorms, sums_by_layer
@@ -229,9 +230,15 @@ class IntoStore:
     def placed(self, name: str, features: Any) -> PlacedRows | None:
         """Write the features of the examples of a batch at once, without a copy; they count when the batch is added.
 
-        None where they have to wait: until the first batch is known, or where they must be converted.
+        None where they have to wait: until the first batch is known, or where they must be converted or come from a GPU.
         """
-        if not self._begun or self._by_position or self._options.dtype is not None or len(features) != self._batch_size:
+        if (
+            is_on_gpu(features)
+            or not self._begun
+            or self._by_position
+            or self._options.dtype is not None
+            or len(features) != self._batch_size
+        ):
             return None
         rows = numbers_of(features)
         return PlacedRows(rows.shape, rows.dtype) if self._writer.place(name, rows[self._new]) else None

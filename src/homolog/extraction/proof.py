@@ -14,7 +14,7 @@ from homolog.extraction.objections import Objection, axis_of
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Recorder
 from homolog.extraction.reductions import UnfitError
-from homolog.extraction.samples import Sample, are_within, differences, rows_at, tolerance_of
+from homolog.extraction.samples import Sample, are_within, differences, tolerance_of, tried_rows
 from homolog.extraction.sources import Maker, Source
 from homolog.extraction.trial_examples import ORDER_OF_TWO, reordered, repeated_examples, trial_orders, tried_examples
 from homolog.extraction.trial_runs import run_trial
@@ -235,11 +235,11 @@ class _Trials:
         """Return what speaks against a layer, "" for nothing, None where nothing is known."""
         if isinstance(part, UnfitError):
             return f"with {len(self.order)} examples it has {part.reason}"
-        shape = recorder.samples[name].rows.shape
+        shape, width = recorder.samples[name].rows.shape, recorder.samples[name].width
         if isinstance(part, np.ndarray):
             if part.shape == shape:
                 return _OTHER_VALUES if self._differs(recorder, name, part) else ""
-            if part.shape[1] != shape[1] and part.shape[1] * self.batch.size == shape[1] * len(self.order):
+            if part.shape[1] != shape[1] and part.shape[1] * self.batch.size == width * len(self.order):
                 return "it has more features the more examples there are"
         if isinstance(turned, np.ndarray) and turned.shape == shape:
             return "its rows do not follow the examples" if self._differs(recorder, name, turned) else ""
@@ -260,7 +260,7 @@ def _listener(
         try:
             rows = recorder.reduced(name, output, maker, masks)
             recorder.found.note_length(name, rows, tried)
-            into[name] = rows_at(rows, places) if places else None
+            into[name] = tried_rows(recorder.samples[name], rows, places) if places else None
         except UnfitError as problem:
             into[name] = problem
         except Exception:  # a reduction of the user's own: what it says of a part proves nothing either way

@@ -6,10 +6,51 @@ from typing import Any
 
 import numpy as np
 
+from homolog.devices import arrived, fetched
 from homolog.extraction.tensors import is_torch, loaded_torch, numbers_of, plain_tensor
 
 _LARGEST = {"float16": "65504", "float32": "3.4e38"}
 """Types to store in that may be too narrow, and where they end."""
+
+
+MOST_ON_THE_WAY = 1 << 30
+"""Bytes of one batch that are copied from a GPU while the model runs on: the memory for that cannot be moved to a disk."""
+
+
+class HostCopies:
+    """Copies features to the host in the dtype to keep; those on a GPU while the model runs on."""
+
+    def __init__(self, dtype: str | None, memory: HostMemory | None = None) -> None:
+        self.dtype, self.memory, self.waiting = dtype, memory, 0
+
+    def __call__(self, name: str, features: Any) -> Any:
+        """Return the features, or what reads them once the batch is through."""
+        if not is_on_gpu(features) or self.waiting + features.nbytes > MOST_ON_THE_WAY:
+            return stored_features(name, features, self.dtype, self.memory)
+        return OnTheWay(features_on_device(name, features, self.dtype), self)
+
+
+class OnTheWay:
+    """Features whose copy to the host has begun."""
+
+    def __init__(self, kept: Any, copies: HostCopies) -> None:
+        self.shape, self._device, self._here, self._copies = tuple(kept.shape), kept.device, fetched(kept), copies
+        copies.waiting += kept.nbytes
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def read(self) -> np.ndarray:
+        """Wait for them."""
+        arrived(self._device)
+        self._copies.waiting -= self._here.nbytes
+        numbers: np.ndarray = self._here.numpy()
+        return numbers
+
+
+def is_on_gpu(features: Any) -> bool:
+    """Say whether features can be copied while the model runs on."""
+    return is_torch(features) and features.device.type == "cuda"
 
 
 def stored_features(name: str, features: Any, dtype: str | None, memory: HostMemory | None = None) -> np.ndarray:

@@ -8,6 +8,11 @@ scaled first, and what is wrong with a batch is read together with its terms.
 from __future__ import annotations
 
 import math
+import platform
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 from array_api_compat import device as device_of
@@ -25,8 +30,9 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
+from homolog.blocks.device_tiles import sums_of_products
 from homolog.devices import exact_products, is_elsewhere
-from homolog.linalg import double_centred, power_of_two
+from homolog.linalg import column_means, power_of_two
 from homolog.operands.gram_products import inner_product
 from homolog.states.compared_layers import check_magnitude
 
@@ -34,12 +40,20 @@ TINY = 1e-30
 """Gram matrices below this are formed again from scaled features: float32 ends at 1e-38."""
 OFFSET = 0.05
 """Centring may leave this much of a Gram matrix before features are centred first."""
+SMALL, LARGE = 1e-12, 1e15
+"""Features between these need no scaling: their products are far from the ends of float32."""
 LARGEST = 1e140
 """Entries of a Gram matrix end at 1e308."""
+SPLIT = 192
+"""Rows from which two smaller products are faster than a whole one."""
+PIECE = 2**19
+"""Features that are centred at a time: as many stay in cache, and fresh memory would cost as much as their product."""
+FEW_ROWS = 48
+"""Below these oneDNN's product is no faster than any other."""
 
 
 class BatchGram:
-    """The centred Gram matrix of one batch of one layer, in float64."""
+    """The Gram matrix of one batch of one layer, in whatever floats centring it leaves enough digits."""
 
     def __init__(self, gram: Array, width: int) -> None:
         self.gram, self.shape = gram, (int(gram.shape[0]), width)
@@ -48,14 +62,26 @@ class BatchGram:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> BatchGram:
-        return BatchGram(double_centred(self.gram[rows, rows]), self.shape[1])
+        return BatchGram(self.gram[rows, rows], self.shape[1])
 
 
-def batch_gram(features: Array, name: str) -> BatchGram:
-    """Return the Gram matrix of a batch, in the library and on the device of its features where these have float64."""
-    x = at_least_single(features)
-    gram = unread_gram(x) if is_far(x) else centred_gram(x, name)
-    return BatchGram(gram, int(x.shape[1]))
+class BatchGrams:
+    """Makes the Gram matrices of batches, and remembers of which layers an offset has to go first."""
+
+    def __init__(self) -> None:
+        self._shifted: set[str] = set()
+
+    def of(self, features: Array, name: str) -> BatchGram:
+        """Return the Gram matrix of a batch, in the library and on the device of its features where these have float64."""
+        x = at_least_single(features)
+        if is_far(x):
+            gram = unread_gram(x)
+        elif name in self._shifted or (found := raw_gram(x)) is None:
+            gram = near_gram(x, name)
+            self._shifted.add(name)  # which a batch that is refused does not show
+        else:
+            gram = found
+        return BatchGram(where_float64_is(gram), int(x.shape[1]))
 
 
 def is_far(x: Array) -> bool:
@@ -70,80 +96,126 @@ def at_least_single(x: Array) -> Array:
     return xp.astype(detached(x), xp.float32, copy=False) if small else precise(detached(x))
 
 
-def centred_gram(x: Array, name: str) -> Array:
-    """Return the centred Gram matrix of a batch, in float64; 0 where nothing but rounding is left.
+def raw_gram(x: Array) -> Array | None:
+    """Return X X^T, unless an offset, or the size of the features, leaves it too few digits once it is centred.
 
-    Features are not centred first, which would write them once more, unless an offset, or their size, leaves the Gram matrix too
-    few digits: centring it does not care what was added to all rows.
+    Features are not centred first, which would write them once more: centring X X^T does not care what was added to all rows.
     """
-    raw, gram = _centred(product(x))
-    if not TINY < raw < math.inf or gram is None or _largest(gram) < OFFSET * raw:
+    xp, n = namespace(x), x.shape[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = product(x)
+        size, total = scalar(xp.linalg.trace(gram)) / n, scalar(xp.sum(gram))
+    enough = size > TINY and size - total / n**2 > OFFSET * size  # which NaN and infinity are not
+    return gram if enough else None
+
+
+def near_gram(x: Array, name: str) -> Array:
+    """Return the Gram matrix of centred features, in float64; 0 where nothing but rounding is left."""
+    gram, size = _near_product(x)
+    if not SMALL < size < LARGE:
         check_finite(x, name)
-        xp = namespace(x)
-        near = x - xp.mean(x, axis=0, keepdims=True)
-        near = near - xp.mean(near, axis=0, keepdims=True)
-        check_magnitude(near, name, LARGEST)
-        size = scalar(power_of_two(xp.max(xp.abs(near))))
-        raw, gram = _centred(product(near / size))
-        assert gram is not None  # its entries are about 1
-        offset = scalar(xp.max(xp.abs(x)))
-        # A unit that never varies differs from its mean by the rounding of both.
-        nothing = size <= 4 * machine_epsilon(x) * offset
-        gram = namespace(gram).zeros_like(gram) if nothing else gram * size**2
-    return gram
+        check_magnitude(x, name, LARGEST)
+    if not math.isfinite(size):  # a sum was not, of numbers that are
+        return near_gram(x / 2.0**64, name) * 2.0**128
+    scale, offset = scalar(power_of_two(np.asarray(size))), scalar(namespace(x).max(namespace(x).abs(x[:1, :])))
+    # A unit that never varies differs from its mean by the rounding of both.
+    if scale <= 4 * machine_epsilon(x) * (offset + size):
+        return 0 * gram
+    return gram if SMALL < size < LARGE else _near_product(x, scale)[0] * scale**2
+
+
+def _near_product(x: Array, scale: float = 1.0) -> tuple[Array, float]:
+    """Return the Gram matrix of features that are centred, and divided by a number, and the largest of them, piece by piece."""
+    xp, columns = namespace(x), max(1, PIECE // x.shape[0])
+    total: Any = 0
+    sizes = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, x.shape[1], columns):
+            near = x[:, start : start + columns]
+            for _ in range(2):  # a mean is rounded
+                near = near - xp.mean(near, axis=0, keepdims=True)
+            sizes.append(scalar(xp.max(xp.abs(near))))
+            total = total + in_float64(product(near if scale == 1 else near / scale))
+    return total, float(np.max(sizes))
 
 
 def unread_gram(x: Array) -> Array:
     """Return the same without looking at any number: NaN where features are not finite, or are too large."""
     xp = namespace(x)
-    mean = xp.mean(x, axis=0, keepdims=True)
+    mean = column_means(x)
     near = x - mean
     low, high = xp.min(near), xp.max(near)
     size = xp.maximum(-low, high)
     scale = power_of_two(size)
-    gram = double_centred(precise(product(near / scale)))
+    with exact_products():
+        # In pieces: one product of few rows and many columns would keep few processors of a GPU busy.
+        gram = sums_of_products(near / scale)
     offset = xp.max(xp.abs(mean)) + size
-    factor = precise(xp.where(size <= 4 * machine_epsilon(x) * offset, xp.zeros_like(size), scale)) ** 2
+    factor = precise(xp.where(scale <= 4 * machine_epsilon(x) * offset, xp.zeros_like(size), scale)) ** 2
     return gram * xp.where(factor <= LARGEST**2, factor, xp.full_like(factor, math.nan))
 
 
-def _largest(gram: Array) -> float:
-    return scalar(namespace(gram).max(namespace(gram).abs(gram)))
-
-
-def _centred(gram: Array) -> tuple[float, Array | None]:
-    """Return the largest entry of a Gram matrix, and the matrix centred; None where it is not finite."""
-    raw = _largest(gram)
-    if not math.isfinite(raw):
-        return math.inf, None
-    return raw, double_centred(gram)
-
-
 def product(x: Array) -> Array:
-    """Return X X^T in float64: three of its four blocks, since it is symmetric.
+    """Return X X^T, of many rows three of its four blocks, since it is symmetric.
 
     In the library of x: threads of another one would fight with those that run the model.
     """
-    half = x.shape[0] // 2
-    # The model runs with the precision that PyTorch was told, products of its layers do not.
-    with np.errstate(over="ignore", invalid="ignore"), exact_products():
-        above, below = (in_float64(part) for part in (x[:half, :] @ x.T, x[half:, :] @ x[half:, :].T))
-    xp = namespace(above)
-    return xp.concat([above, xp.concat([above[:, half:].T, below], axis=1)], axis=0)
+    n, xp = int(x.shape[0]), namespace(x)
+    times = _times(x)
+    with exact_products():  # the model runs with the precision that PyTorch was told, products of its layers do not
+        if times is None and n < SPLIT:
+            return x @ x.T
+        times = times or _plain_times
+        above, below = times(x[: n // 2, :], x), times(x[n // 2 :, :], x[n // 2 :, :])
+    return xp.concat([above, xp.concat([above[:, n // 2 :].T, below], axis=1)], axis=0)
 
 
-def in_float64(x: Array) -> Array:
-    """Return a small array in float64: PyTorch's where it is, if its device has that; any other in NumPy."""
-    if is_torch_array(x) and has_float64(namespace(x), device_of(x)):
-        return precise(x)
-    return np.array(to_numpy(x), dtype=float)
+def _plain_times(x: Array, y: Array) -> Array:
+    return x @ y.T
 
 
-def stacked(grams: list[Array]) -> Array:
-    """Return Gram matrices as one array, where the first of them is; in NumPy where they are of several libraries or devices."""
-    if len({(type(gram), str(device_of(gram))) for gram in grams}) > 1:
-        return np.stack([to_numpy(gram) for gram in grams])
-    return namespace(grams[0]).stack(grams)
+def _times(x: Array) -> Callable[[Array, Array], Array] | None:
+    """Return oneDNN's X Y^T where the general product would mostly copy features; None where there is none.
+
+    PyTorch has no public name for it, so that it is looked for.
+    """
+    few = x.shape[0] < FEW_ROWS or x.shape[0] * x.shape[1] < PIECE
+    torch = sys.modules.get("torch")
+    if few or torch is None or type(x) is not torch.Tensor or x.device.type != "cpu":
+        return None
+    fits = x.dtype == torch.float32 and x.is_contiguous() and not x.requires_grad
+    return _one_dnn() if fits and torch.backends.mkldnn.enabled else None
+
+
+@cache
+def _one_dnn() -> Callable[[Array, Array], Array] | None:
+    torch = sys.modules["torch"]
+    linear = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    known = platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()
+    return (lambda x, y: linear(x, y, None, "none", [], "")) if known and linear is not None else None
+
+
+def where_float64_is(gram: Array) -> Array:
+    """Return a small array where it is, if it is PyTorch's and its device has float64; any other in NumPy."""
+    return gram if is_torch_array(gram) and has_float64(namespace(gram), device_of(gram)) else to_numpy(gram)
+
+
+def in_float64(gram: Array) -> Array:
+    """Return a small array in float64."""
+    return precise(where_float64_is(gram))
+
+
+def stacked(grams: list[BatchGram]) -> Array:
+    """Return centred Gram matrices in float64, (layers, n, n), where they are; in NumPy where they are in several places."""
+    arrays = [one.gram for one in grams]
+    if len({(type(array), str(device_of(array))) for array in arrays}) > 1:
+        arrays = [to_numpy(array) for array in arrays]
+    xp = namespace(arrays[0])
+    found = xp.stack([precise(array) for array in arrays])
+    for _ in range(2):  # the first means are rounded: one entry may be much larger than what centring leaves
+        found = found - xp.mean(found, axis=1, keepdims=True)
+        found = found - xp.mean(found, axis=2, keepdims=True)
+    return found
 
 
 def unbiased_products(grams: Array) -> Array:

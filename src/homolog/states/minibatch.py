@@ -11,7 +11,7 @@ import scipy
 from array_api_compat import device as device_of
 
 from homolog.arrays import Array, check_finite, described, from_numpy, namespace, to_numpy
-from homolog.diagnostics import give
+from homolog.diagnostics import Caution, UndefinedValueWarning, give
 from homolog.engine.inputs import Measures
 from homolog.engine.planning import Plan
 from homolog.engine.result import dataset
@@ -24,8 +24,8 @@ from homolog.measures.record import Measure
 from homolog.states.batch_grams import (
     LARGEST,
     BatchGram,
+    BatchGrams,
     at_least_single,
-    centred_gram,
     is_far,
     stacked,
     unbiased_products,
@@ -89,6 +89,7 @@ class MinibatchHSIC:
         self.titles = TITLES
         self.terms: list[Term] = []
         self._unread: list[Term] = []
+        self._grams = BatchGrams()
         self._scales = np.empty(0)
         self._squared_scales: Array | None = None
         self._last: list[Any] | None = None
@@ -121,11 +122,11 @@ class MinibatchHSIC:
             arrays = [namespace(x).concat([old, x], axis=0) for old, x in zip(before, arrays, strict=True)]
         if arrays[0].shape[0] >= FEWEST:
             several = zip(arrays, sides.names, strict=True)
-            grams = [BatchGram(centred_gram(x, name), int(x.shape[1])) for x, name in several]
-            if replaces:
-                self.terms.remove(self._last_term)
+            grams = [self._grams.of(x, name) for x, name in several]
             self.add(sides, grams)
             self.read()
+            if replaces:
+                self.terms.remove(self._last_term)
             self._last_term = self.terms[-1]
         else:
             for x, name in zip(arrays, sides.names, strict=True):
@@ -134,12 +135,12 @@ class MinibatchHSIC:
         # A copy, because the caller may use the same memory again.
         self._last = [namespace(x).asarray(x, copy=True) for x in arrays]
 
-    def add(self, sides: ComparedLayers, grams: Sequence[BatchGram]) -> None:
+    def add(self, sides: ComparedLayers, grams: list[BatchGram]) -> None:
         """Add a batch of at least four rows, given its Gram matrices, in the order of the layers.
 
         What was formed on a device is read together with that of batches to come.
         """
-        several = stacked([one.gram for one in grams])
+        several = stacked(grams)
         if not len(self._scales):
             xp = namespace(several)
             largest = to_numpy(xp.max(xp.abs(several), axis=(1, 2)))
@@ -261,7 +262,8 @@ class MinibatchHSIC:
         Returns
         -------
         xarray.Dataset
-            As of `compare`, with `<measure>_se`, `_low` and `_high` where there are two batches or more.
+            As of `compare`, with `<measure>_se`, `_low` and `_high` where there are two batches or more; of one there are none,
+            with a warning.
 
         Raises
         ------
@@ -293,6 +295,7 @@ class MinibatchHSIC:
                 )
             self._evaluate(outcome, name, record, level)
         outcome = outcome.concluded(plan)
+        outcome.cautions += self._without_errors(bool(outcome.companions))
         give(outcome.cautions)
         return self._result(plan, outcome, level)
 
@@ -314,6 +317,15 @@ class MinibatchHSIC:
         low, high = record.range
         ends = {"se": error, "low": np.maximum(value - reach, low), "high": np.minimum(value + reach, high)}
         outcome.companions[name] = ends
+
+    def _without_errors(self, known: bool) -> list[Caution]:
+        """Say why there are no standard errors, if there are none."""
+        few = "the data" if self._part == 0 else "a pass over the data"
+        message = (
+            f"no standard errors and no intervals, because {few} had a single batch (of {self.terms[-1].rows} examples): they "
+            f"come of how batches differ. Pass ten batches or more, with batch_size= or smaller batches."
+        )
+        return [] if known else [Caution(UndefinedValueWarning, message)]
 
     def _result(self, plan: Plan, outcome: Outcome, level: float) -> xarray.Dataset:
         found = dataset(plan, outcome)

@@ -24,7 +24,7 @@ from homolog.extraction.sources import Source
 from homolog.extraction.tensors import is_packed, is_tensor, is_torch, loaded_torch
 from homolog.extraction.texts import reading_texts
 from homolog.progress import progress_bar
-from homolog.states.batch_grams import BatchGram, batch_gram
+from homolog.states.batch_grams import BatchGram, BatchGrams
 from homolog.states.compared_layers import ComparedLayers
 from homolog.states.minibatch import FEWEST, MinibatchHSIC
 from homolog.states.moments import Moments
@@ -111,9 +111,11 @@ def _recorder(pair: TwoModels, sources: list[Source], exact: bool, side: int) ->
     if exact:
         return Recorder(selection, pair.options[side])  # which copies to the host
 
+    grams = BatchGrams()
+
     def gram(name: str, features: Any) -> BatchGram:
         # At once, because what runs later may change the output in place; and nothing of its size is kept.
-        return batch_gram(features, f"layer {name!r} of {'ab'[side]}")
+        return grams.of(features, f"layer {name!r} of {'ab'[side]}")
 
     return Recorder(selection, pair.options[side], gram)
 
@@ -148,7 +150,7 @@ class Runner:
         """Run a batch, before which `start` examples of the data were run."""
         sides = 1 if self.pair.one_forward else 2
         prepared = [
-            replace(batches.prepare_batch(raw, options, source), start=start)
+            replace(batches.prepare_batch(raw, options, source, digested=False), start=start)
             for raw, options, source in zip((raws * 2)[:sides], self.pair.options, self.sources, strict=False)
         ]
         if prepared[0].size != prepared[-1].size:
