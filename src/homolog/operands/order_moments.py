@@ -40,7 +40,8 @@ class Shape(NamedTuple):
 
 def sums_over_examples(matrix: np.ndarray) -> dict[Graph, float]:
     """Return the sum of every connected graph of two to four edges that does not vanish, of a matrix as described above."""
-    own, squares, twice = np.diagonal(matrix), matrix * matrix, matrix @ matrix
+    # The matrix is symmetric: of its products with its transpose half are formed.
+    own, squares, twice = np.diagonal(matrix), matrix * matrix, matrix @ matrix.T
     along = squares.sum(axis=0)
     return {
         ((0, 0), (0, 0)): float(own @ own),
