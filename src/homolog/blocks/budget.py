@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from homolog.blocks.scan import COLUMNS, ROWS, Panels
+from homolog.blocks.scan import SIDE, Panels
 from homolog.machine import format_bytes
 from homolog.rows import Rows
 
@@ -287,13 +287,15 @@ class _Bytes:
         return max(1, int((-of_layer + np.sqrt(of_layer**2 + of_pair * memory)) / of_pair))
 
 
-def panels_for(sizes: Sizes, bytes_of_row: int, layers: int, memory: int) -> Panels:
-    """Divide a memory between the panel that stays, two that pass by (one is read while one is used), and the tiles."""
-    n, rows, columns = sizes.n, min(ROWS, sizes.n), min(COLUMNS, sizes.n)
+def panels_for(
+    sizes: Sizes, bytes_of_row: int, tiles: int, memory: int, shape: tuple[int, int] = (SIDE, SIDE)
+) -> Panels:
+    """Divide a memory between the panel that stays, two that pass by (one is read while one is used), and so many tiles."""
+    n, rows, columns = sizes.n, *_evenly(sizes.n, shape)
     while True:
-        workspace = (layers + 1) * rows * columns * sizes.item * sizes.workers
+        workspace = tiles * rows * columns * sizes.item
         fitting = (memory - workspace) // bytes_of_row
-        if fitting >= 3 * FEWEST or columns <= 2 * FEWEST:
+        if (workspace <= memory // 4 and fitting >= 3 * FEWEST) or columns <= 2 * FEWEST:
             break
         rows, columns = max(rows // 2, FEWEST), columns // 2
     if fitting < 3 * FEWEST:
@@ -304,14 +306,20 @@ def panels_for(sizes: Sizes, bytes_of_row: int, layers: int, memory: int) -> Pan
     return Panels(min(fitting - 2 * passing, sizes.largest), passing, rows, columns)
 
 
-def tiles_for(sizes: Sizes, layers: int, memory: int) -> Panels:
-    """Return panels of all rows, for features that are held anyway, in tiles that fit with the copies they are stacked from."""
-    rows, columns = min(ROWS, sizes.n), min(COLUMNS, sizes.n)
+def tiles_for(sizes: Sizes, tiles: int, memory: int) -> Panels:
+    """Return panels of all rows, for features that are held anyway, in tiles of which so many fit."""
+    rows, columns = _evenly(sizes.n, (SIDE, SIDE))
     if sizes.elsewhere:
         rows, columns = min(DEVICE_ROWS, sizes.n), min(DEVICE_COLUMNS, sizes.n)
-    while (2 * layers + 1) * rows * columns * sizes.item > memory and max(rows, columns) > 16:
+    while tiles * rows * columns * sizes.item > memory and max(rows, columns) > 16:
         rows, columns = (rows, -(-columns // 2)) if columns >= rows else (-(-rows // 2), columns)
     return Panels(sizes.n, sizes.n, rows, columns)
+
+
+def _evenly(n: int, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the shape of equal tiles that are no larger."""
+    rows, columns = (-(-n // -(-n // side)) for side in shape)
+    return rows, columns
 
 
 def by_products(sizes: Sizes, *, squares: bool, passes: int, workspace: int) -> Form:

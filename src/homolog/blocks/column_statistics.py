@@ -14,7 +14,7 @@ from homolog.blocks.scan import stretches
 from homolog.linalg import Centred, power_of_two
 from homolog.rows import Rows
 
-PIECE, ACROSS = 1 << 17, 4096
+PIECE, ACROSS = 1 << 16, 4096
 """Numbers of a piece of an array in memory, which stays in cache while it is worked on, and most of its columns."""
 
 

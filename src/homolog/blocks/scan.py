@@ -48,7 +48,11 @@ def ahead(make: Callable[[T], Any], items: Iterable[T]) -> Iterator[Iterator[tup
 
 
 ROWS, COLUMNS = 256, 1024
-"""Shape of a tile: tall enough for fast products, small enough that few entries below the diagonal are formed in vain."""
+"""Shape of a tile of one layer: tall enough for fast products, small enough that few entries below the diagonal are formed
+in vain."""
+SIDE = 512
+"""Rows and columns of a tile of many layers: the larger, the nearer products come to the rate of the processor, but stacks of
+more than about 32 MB are memory that the system clears anew for every comparison."""
 
 
 def tiles(n: int, rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
@@ -116,10 +120,14 @@ def over_tiles(layers: Sequence[Any], panels: Panels, one: One, each: Any) -> It
         yield from over_part(part, layers, panels, one, each)
 
 
-def over_part(part: Part, layers: Sequence[Any], panels: Panels, one: One, each: Any) -> Iterator[Any]:
-    """Yield what is wanted of the tiles of one part; layers are arrays or rows to be read."""
+def over_part(
+    part: Part, layers: Sequence[Any], panels: Panels, one: One, each: Any, *, in_turn: bool = False
+) -> Iterator[Any]:
+    """Yield what is wanted of the tiles of one part, with `in_turn` one after another; layers are arrays or rows to be read."""
     size = part.stop - part.start
     staying = list(each(partial(panel, start=part.start, stop=part.stop), layers))
+    if in_turn:
+        each = map
     if part.inside:
         among = partial(_at, staying, part.start, staying, part.start, one)
         yield from each(among, tiles(size, panels.rows, panels.columns))

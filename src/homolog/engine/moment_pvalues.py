@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import scipy
 
-from homolog.arrays import all_to_numpy, converted, namespace, on_disk, on_host, to_numpy
+from homolog.arrays import all_to_numpy, converted, is_numpy, namespace, on_disk, on_host, to_numpy
 from homolog.engine.companions import RowsAndColumns
 from homolog.engine.measure_groups import MeasureGroup, effective_width
 from homolog.engine.planning import Layer, Plan
 from homolog.inference.pearson import is_lumpy, most_probable, upper_tail
 from homolog.inference.pvalues import false_discovery
+from homolog.linalg import column_means
 from homolog.measures.evaluation import prepared
 from homolog.measures.record import Measure
 from homolog.operands.gram_orders import EXACT_EXAMPLES, order_matrices, order_matrix
 from homolog.operands.order_moments import shapes, sums_over_examples, sums_over_examples_of_all
+from homolog.operands.structures import LinearGram
 from homolog.sparse import SparseRows
 
 MOST_EXAMPLES, FEWEST_EXAMPLES = 512, 64
@@ -59,7 +61,13 @@ def moment_pvalues(
     taken: list[Any] = [operands[int(index)] for index in plan.used]
     if not _is_whole(plan, group):
         some = next(iter(records.values())).of_rows(places)
-        taken = [partial(_of_some, group, layer, some, places) for layer in plan.used_layers]
+        held = not (group.blocked or group.batches)
+        taken = [
+            partial(_of_held, x, places)
+            if held and isinstance(x, LinearGram) and is_numpy(x.features)
+            else partial(_of_some, group, layer, some, places)
+            for x, layer in zip(taken, plan.used_layers, strict=True)
+        ]
     there = bool(group.device) and not group.copied and len(places) > EXACT_EXAMPLES
     there = there and all(record.order_matrix is order_matrix for record in records.values())
     summed = _on_device if there else lambda asked, of: each(partial(_summed_matrices, asked), of)
@@ -189,6 +197,13 @@ def _untold(operands: Mapping[int, Any], layers: np.ndarray, places: np.ndarray,
         some, every = own[places].mean(), own.mean()
         found.append(every > 0 and not 1 / UNLIKE < some / every < UNLIKE)
     return np.array(found)
+
+
+def _of_held(x: LinearGram, places: np.ndarray) -> LinearGram:
+    """Return the operand of some examples from centred features of all of them, in their precision."""
+    features = x.features[places]
+    features -= column_means(features)
+    return replace(x, features=features, diagonal=x.diagonal[places])
 
 
 def _of_some(group: MeasureGroup, layer: Layer, record: Measure, places: np.ndarray) -> Any:

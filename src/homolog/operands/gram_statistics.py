@@ -14,6 +14,7 @@ import numpy as np
 from homolog.arrays import Array, all_to_numpy, namespace, precise, scalar, to_numpy
 from homolog.blocks.budget import Cost, Form, Sizes, TooLittleError, WholeError, blocked, panels_for, rounds, tiles_for
 from homolog.blocks.products import PIECE, Step, Structure, cross_products, stacked_products, tile_products
+from homolog.blocks.scan import COLUMNS, ROWS
 from homolog.blocks.workers import Workers
 from homolog.devices import is_elsewhere
 from homolog.diagnostics import Caution, missing_inputs, nothing_left, only_noise, without_width
@@ -114,8 +115,9 @@ class StructureFamily(TogetherFamily):
             flops = n**2 * float(sizes.widths.sum()) + n**2 * float(len(everything) ** 2)
             return Form(replace(cost, flops=flops, per_pair=0, together=stacked), tiled=everything)
         tiled = everything if sizes.sparse else cheapest_tiled(sizes)
-        panels = tiles_for(sizes, len(tiled), (sizes.memory - cost.held) // sizes.workers)
-        tiles = (2 * len(tiled) + 1) * panels.rows * panels.columns * sizes.item * sizes.workers if tiled else 0
+        stack = tiles_at_once(sizes, len(tiled))
+        panels = tiles_for(sizes, stack, sizes.memory - cost.held)
+        tiles = stack * panels.rows * panels.columns * sizes.item if tiled else 0
         through = 24 * min(sizes.widest, n) ** 2 if len(tiled) < len(everything) else 0
         cost = replace(cost, flops=_flops(sizes, np.array(tiled, dtype=int)), per_pair=through, together=tiles)
         return Form(cost, tiled, panels if tiled else None)
@@ -138,7 +140,7 @@ class StructureFamily(TogetherFamily):
             return _radial_form(sizes, left, median=kernel == "rbf")
         tiled = cheapest_tiled(sizes)
         row = int(np.sum(sizes.widths[list(tiled)] * sizes.items[list(tiled)]))
-        panels = panels_for(sizes, row, len(tiled), left) if tiled else None
+        panels = panels_for(sizes, row, tiles_at_once(sizes, len(tiled)), left) if tiled else None
         pairs = sorted({*sizes.index_pairs(), *((index, index) for index in range(count))})
         parts = rounds([pair for pair in pairs if not set(pair) <= set(tiled)], sizes, left)
         read = sizes.read(share=2) + sum(sizes.read(part.layers) for part in parts)
@@ -201,6 +203,11 @@ def cheapest_tiled(sizes: Sizes) -> tuple[int, ...]:
     return tuple(sorted(int(i) for i in order[:best]))
 
 
+def tiles_at_once(sizes: Sizes, layers: int, *, kernels: bool = False) -> int:
+    """Return how many tiles are held at a time: the stack of all layers, and what threads, or a device, make of them."""
+    return 2 * layers + 1 if sizes.elsewhere else layers + (3 if kernels else 1) * sizes.workers
+
+
 def _flops(sizes: Sizes, tiled: np.ndarray) -> float:
     widths, n = sizes.widths.astype(float), sizes.n
     inside = np.zeros(len(widths), dtype=bool)
@@ -214,10 +221,10 @@ def _flops(sizes: Sizes, tiled: np.ndarray) -> float:
 def _radial_form(sizes: Sizes, left: int, *, median: bool) -> Form:
     """Plan kernels of distances, block by block: a pass over the tiles of each layer for its median, and one over all."""
     count, item, n = len(sizes.widths), sizes.item, sizes.n
-    panels = panels_for(sizes, int(np.sum(sizes.widths)) * item, count, left)
+    panels = panels_for(sizes, int(np.sum(sizes.widths)) * item, tiles_at_once(sizes, count, kernels=True), left)
     whole = replace(sizes, spread=False)
     alone = tuple(
-        panels_for(whole, int(width) * int(own), 3, left - left // 4)
+        panels_for(whole, int(width) * int(own), 4 * sizes.workers, left - left // 4, (ROWS, COLUMNS))
         for width, own in zip(sizes.widths, sizes.items, strict=True)
     )
     read = sizes.read(share=2 + panels.rows_read(n, sizes.share) / n)
@@ -252,7 +259,8 @@ def _linear_products(
     if tiled:
         assert form.panels is not None  # structures are tiled
         structures = [Structure(features[index], _tiles_of(grams[index])) for index in tiled]
-        inner[np.ix_(tiled, tiled)] = tile_products(structures, form.panels, workers, step, form.share)[0]
+        across = _across(needed[np.ix_(tiled, tiled)])
+        inner[np.ix_(tiled, tiled)] = tile_products(structures, form.panels, workers, step, form.share, across)[0]
     left = np.triu(needed | needed.T | np.eye(count, dtype=bool)) & np.isnan(inner)
     pairs = [(int(i), int(j)) for i, j in zip(*np.nonzero(left), strict=True)]
     squares: dict[tuple[int, int], Any] = {}
@@ -263,6 +271,14 @@ def _linear_products(
     for (i, j), squared in _known(squares).items():
         inner[i, j] = inner[j, i] = squared - diagonals[i] @ diagonals[j]
     return inner
+
+
+def _across(needed: np.ndarray) -> int:
+    """Return how many layers come first, where no pair is needed but those of one of them with one of the others; else 0."""
+    wanted = needed | needed.T
+    np.fill_diagonal(wanted, False)
+    first = int(np.argmax(wanted[0])) if wanted.any() else 0
+    return 0 if wanted[:first, :first].any() or wanted[first:, first:].any() else first
 
 
 def _tiles_of(gram: Gram) -> Any:

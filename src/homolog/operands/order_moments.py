@@ -72,7 +72,8 @@ class _Products(NamedTuple):
 
 def _sums(matrix: Any, own: Any, products: _Products) -> dict[Graph, Any]:
     dot, total, times, rows = products
-    squares, twice = matrix * matrix, times(matrix, matrix)
+    # The matrix is symmetric: of its products with its transpose half are formed.
+    squares, twice = matrix * matrix, times(matrix, matrix.T if matrix.ndim == 2 else matrix)
     along = squares.sum(-2)
     return {
         ((0, 0), (0, 0)): dot(own, own),
