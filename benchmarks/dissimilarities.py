@@ -1,7 +1,7 @@
 """Kendall's τ_b and Mahalanobis distances, all pairs of layers, beside what each must do: python benchmarks/dissimilarities.py
 
-Two models of 12 layers, 2,000 examples, 768 features, m = 1,999,000 dissimilarities a layer. The floor is done in the same run,
-in as many threads as the comparison has:
+Takes the number of rounds. Two models of 12 layers, 2,000 examples, 768 features, m = 1,999,000 dissimilarities a layer. The
+floor is done in the same run, in as many threads as the comparison has:
 
 - of Kendall's per layer products of rows (the upper half, float64) and one argsort of m numbers, per pair of layers one sort of m
   numbers: as an argsort, which carries the ranks of the other layer along, and also as a sort of float32 numbers alone;
@@ -14,6 +14,7 @@ Rounds are interleaved. Told are medians of wall time, and of processor time, wh
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,6 @@ from threadpoolctl import threadpool_limits
 import homolog as hl
 from homolog.machine import usable_cores
 
-ROUNDS = 3
 NUMBERS = N * (N - 1) // 2
 ROWS = 512
 
@@ -46,10 +46,10 @@ def spread(work, items) -> None:
         list(pool.map(work, items))
 
 
-def medians(works: dict) -> dict[str, tuple[float, float]]:
+def medians(works: dict, rounds: int) -> dict[str, tuple[float, float]]:
     """Return the wall time and the processor time of each, interleaved, after a round that is not counted."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
-    for _ in range(1 + ROUNDS):
+    for _ in range(1 + rounds):
         for name, work in works.items():
             started = time.perf_counter(), time.process_time()
             work()
@@ -59,7 +59,7 @@ def medians(works: dict) -> dict[str, tuple[float, float]]:
     }
 
 
-def main() -> None:
+def main(rounds: int = 3) -> None:
     warnings.simplefilter("ignore", hl.HomologWarning)
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(N, 50))
@@ -82,7 +82,8 @@ def main() -> None:
             "stacked": stacked,
             "kendall": lambda: hl.compare(a, b, measures="rsa(comparison=kendall)", progress=False),
             "mahalanobis": lambda: hl.compare(a, b, measures="rsa(dissimilarity=mahalanobis)", progress=False),
-        }
+        },
+        rounds,
     )
     for name, parts in {
         "kendall": (("layers", "argsorts"), ("layers", "sorts")),
@@ -100,4 +101,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))
