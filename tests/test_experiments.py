@@ -216,7 +216,10 @@ def test_more_than_the_memory_holds_is_refused_in_time(monkeypatch, tmp_path, ca
     options = ["--epochs", "1", "--train-images", "130", "--examples", "120", "--width", "0.2"]
     assert run(["paper", "tiny-resnet", *options, "--out", str(tmp_path)]) == 2
     message = capsys.readouterr().err
-    assert re.search(r"MiB of memory, got a machine with 1.0 MiB: use fewer with --examples \d+", message)
+    assert re.search(
+        r"MiB of memory, got a machine with 1.0 MiB, a tenth of which is left to others: use fewer with --examples \d+",
+        message,
+    )
 
 
 def test_the_longest_block_is_of_layers_that_are_all_alike():

@@ -120,5 +120,6 @@ def check_memory(
         needed = format_bytes(layers + min(PREPARED * layers, BESIDE))
         raise ValueError(
             f"comparing {networks} networks over {examples} examples needs about {needed} of memory, got a machine with "
-            f"{format_bytes(memory)}: use fewer with --examples {fitting}, or fewer --seeds{also}; trained networks are kept."
+            f"{format_bytes(memory)}, a tenth of which is left to others: use fewer with --examples {fitting}, or fewer "
+            f"--seeds{also}; trained networks are kept."
         )
