@@ -14,7 +14,7 @@ import homolog as hl
 from homolog.operands import concordance, discordant_loops
 from homolog.operands.concordance import order_of, tau_b
 
-LOOPS = (discordant_loops.gather, discordant_loops.arrange, discordant_loops.inversions)
+LOOPS = (discordant_loops.gather, discordant_loops.settle, discordant_loops.arrange, discordant_loops.inversions)
 
 
 @pytest.fixture(params=["compiled", "Python"])
@@ -38,6 +38,9 @@ def vectors(rng, size):
     yield without, -without
     yield few, without
     yield without // 3, few
+    pairs = np.where(without < size // 10, without // 2, without)
+    yield pairs, rng.permutation(pairs)
+    yield pairs, np.where(pairs < size // 20, 0, -pairs)
     yield rng.integers(0, 2, size), rng.integers(0, 70, size)
     yield np.arange(size) == 0, rng.integers(0, 3, size)
     yield without // 300, -without // 500
@@ -53,8 +56,8 @@ def test_it_is_that_of_scipy(size, loops, rng):
         for one, other in (
             (first, second),
             (second, first),
-            (first._replace(order=None), second),
-            (first._replace(order=None), second._replace(order=None)),
+            (first._replace(order=None, again=None), second),
+            (first._replace(order=None, again=None), second._replace(order=None, again=None)),
         ):
             assert tau_b(one, other) == pytest.approx(expected, abs=1e-14)
 

@@ -14,7 +14,10 @@ from homolog import devices
 from homolog.blocks import device_tiles
 from homolog.blocks.device_tiles import products_of_tiles, products_of_vectors, strips
 from homolog.blocks.scan import Panels
+from homolog.operands.gram_orders import order_matrices, order_matrix
+from homolog.operands.gram_statistics import STRUCTURE
 from homolog.operands.order_moments import sums_over_examples, sums_over_examples_of_all
+from homolog.operands.representation import ArrayRepresentation
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::homolog.diagnostics.SaturationWarning", "ignore::homolog.diagnostics.NullLevelWarning"
@@ -44,10 +47,17 @@ def tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "measures", [("cka(estimator=debiased)", "cka", "hsic"), "cka(kernel=rbf)", "rsa", "svcca", "mutual_knn"]
+    ("measures", "n"),
+    [
+        (("cka(estimator=debiased)", "cka", "hsic"), N),
+        ("cka(kernel=rbf)", 400),
+        ("rsa", 200),
+        ("svcca", 200),
+        ("mutual_knn", 200),
+    ],
 )
-def test_values_are_those_of_arrays(measures):
-    a, b = layers(1), layers(2)
+def test_values_are_those_of_arrays(measures, n):
+    a, b = layers(1, n=n), layers(2, n=n)
     expected = hl.compare(a, b, measures=measures)
     with on_a_device():
         found = hl.compare(tensors(a), tensors(b), measures=measures)
@@ -136,10 +146,11 @@ def test_sums_over_examples_of_many_matrices_are_those_of_each():
 
 
 @pytest.mark.parametrize(
-    ("measures", "memory"), [("cka(estimator=debiased)", "12MB"), ("cka(kernel=rbf)", "12MB"), ("svcca", "45MB")]
+    ("measures", "memory"), [("cka(estimator=debiased)", "12MB"), ("cka(kernel=rbf)", "12MB"), ("svcca", "25MB")]
 )
 def test_what_does_not_fit_on_the_device_is_compared_on_the_host(elsewhere, measures, memory):
-    a, b = layers(1, n=600), layers(2, n=600)
+    n = 300 if measures == "svcca" else 600
+    a, b = layers(1, n=n), layers(2, n=n)
     planned = str(hl.plan(tensors(a), tensors(b), measures=measures))
     assert ", on cpu;" in planned
     assert "on the host" not in planned
@@ -238,3 +249,28 @@ def test_precision_is_put_back_after_an_error():
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("estimator", ["biased", "debiased"])
+def test_matrices_of_orders_of_many_layers_are_those_of_each(estimator):
+    layers = [torch.randn(300, p, generator=torch.Generator().manual_seed(p)) for p in (3, 50, 400)]
+    grams = [STRUCTURE.prepare(ArrayRepresentation(x)) for x in layers]
+    found = order_matrices(torch.stack([x.formed() for x in grams]), estimator)
+    for own, gram in zip(found, grams, strict=True):
+        np.testing.assert_allclose(own, order_matrix(gram, estimator), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["plain", "a heavy row", "nearly orthogonal"])
+def test_float32_is_left_where_it_would_be_seen(kind):
+    """The same layers are formed in float64 on a device as on the host."""
+    x = np.random.default_rng(0).normal(size=(1100, 40)).astype(np.float32)
+    if kind == "a heavy row":
+        x[7] *= 1e5
+    if kind == "nearly orthogonal":
+        x = np.concatenate([x * 1e-3, np.eye(1100, dtype=np.float32)], axis=1)
+    on_host = STRUCTURE.prepare(ArrayRepresentation(x))
+    with on_a_device():
+        there = STRUCTURE.prepare(ArrayRepresentation(torch.from_numpy(x)))
+    assert str(there.held.dtype).endswith(str(on_host.held.dtype))
+    assert str(on_host.held.dtype) == ("float32" if kind == "plain" else "float64")
+    np.testing.assert_allclose(there.diagonal, on_host.diagonal, rtol=1e-6)

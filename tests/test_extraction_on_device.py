@@ -16,7 +16,7 @@ from torch import nn
 import homolog as hl
 from homolog import devices
 from homolog.diagnostics import ExtractionWarning
-from homolog.extraction import growing_rows, in_memory
+from homolog.extraction import growing_rows, in_memory, stored_features
 
 DIGEST = 2
 """A call that brings a batch to the host, and one that makes it an array."""
@@ -191,7 +191,7 @@ def test_batches_are_copied_beside_the_model(monkeypatch, given):
     calls, place = Calls(), SimpleNamespace(type="cuda")
     monkeypatch.setattr(torch.cuda, "stream", calls.stream)
     monkeypatch.setattr(torch.cuda, "current_stream", calls.current_stream)
-    monkeypatch.setattr(devices, "_queue_of", lambda device: calls)
+    monkeypatch.setattr(devices, "_queue_of", lambda device, direction: calls)
     monkeypatch.setattr(torch.Tensor, "is_pinned", lambda x: given)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda x: (calls.made.append("fixed"), x)[1])
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda x, own: calls.made.append("kept for the model"))
@@ -239,7 +239,7 @@ def test_two_models_wait_once_for_several_batches(model, kind):
     each = (waits(31) - waits(17)) / 14
     # Of each model its data are looked at twice as they came, and the lengths of its tokens are read, all layers together.
     tokens = 2 * (2 * 2 + 2) if kind == "tokens" else 0
-    assert each == 2 * DIGEST + tokens
+    assert each == tokens
 
 
 def test_gram_matrices_are_exact_inside_autocast():
@@ -249,3 +249,78 @@ def test_gram_matrices_are_exact_inside_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         found = hl.compare_models(network, nn.Sequential(nn.Tanh()), [data], layers_a="0", layers_b="0")
     np.testing.assert_array_equal(found.to_array(), expected.to_array())
+
+
+class Queue:
+    """A queue of copies that does nothing until somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.copies, self.waited = [], 0
+
+    def wait_stream(self, own) -> None:
+        self.waited += 1
+
+    def synchronize(self) -> None:
+        for here, there in self.copies:
+            here.copy_(there)
+        self.copies.clear()
+
+
+class Late(torch.Tensor):
+    """A tensor of the host into which numbers come when its queue is waited for."""
+
+    def copy_(self, there, non_blocking=False):
+        if not non_blocking:
+            return super().copy_(there)
+        Late.queue.copies.append((self, there))
+        return self
+
+
+@pytest.fixture
+def queue(monkeypatch) -> Queue:
+    Late.queue = Queue()
+    monkeypatch.setattr(devices, "_queue_of", lambda device, direction: Late.queue)
+    monkeypatch.setattr(devices, "_fixed_like", lambda x: torch.full_like(x, -7).as_subclass(Late))
+    monkeypatch.setattr(torch.cuda, "stream", lambda queue: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda x, queue: None)
+    monkeypatch.setattr(stored_features, "is_on_gpu", lambda x: isinstance(x, torch.Tensor))
+    return Late.queue
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "float64"}, {"max_examples": 13}], ids=str)
+def test_layers_are_copied_while_the_model_runs_on(model, monkeypatch, queue, options):
+    found = hl.extract(model, IMAGES, batch_size=8, **options)
+    assert not queue.copies
+    assert queue.waited == len(model) * -(-len(found["0"]) // 8)
+    monkeypatch.setattr(stored_features, "is_on_gpu", lambda x: False)
+    for name, x in hl.extract(model, IMAGES, batch_size=8, **options).items():
+        assert type(found[name]) is np.ndarray
+        np.testing.assert_array_equal(found[name], x)
+
+
+def test_no_more_is_on_the_way_than_memory_that_stays_is_wanted(model, monkeypatch, queue):
+    monkeypatch.setattr(stored_features, "MOST_ON_THE_WAY", 8 * 4 * 300)  # the first layer alone
+    found = hl.extract(model, IMAGES, batch_size=8)
+    assert 0 < queue.waited < len(model) * 5
+    monkeypatch.setattr(stored_features, "is_on_gpu", lambda x: False)
+    for name, x in hl.extract(model, IMAGES, batch_size=8).items():
+        np.testing.assert_array_equal(found[name], x)
+
+
+def test_a_store_is_written_from_layers_on_the_way(model, monkeypatch, queue, tmp_path):
+    found = hl.extract(model, IMAGES, batch_size=8, out=tmp_path / "a.zarr")
+    monkeypatch.setattr(stored_features, "is_on_gpu", lambda x: False)
+    for name, x in hl.extract(model, IMAGES, batch_size=8).items():
+        np.testing.assert_array_equal(found[name][:], x)
+
+
+def test_a_shortage_during_a_comparison_says_what_to_do(monkeypatch):
+    def short(*_):
+        raise torch.cuda.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr("homolog.blocks.products.products_of_tiles", short)
+    rng = torch.Generator().manual_seed(0)
+    with on_a_device(), pytest.raises(torch.cuda.OutOfMemoryError) as raised:
+        hl.compare({"wide": torch.randn(20, 50, generator=rng)}, {"wide": torch.randn(20, 50, generator=rng)})
+    assert "pass a smaller memory=" in raised.value.__notes__[0]

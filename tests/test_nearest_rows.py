@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import homolog as hl
-from homolog.operands import neighbors
+from homolog.operands import near_candidates, neighbors
 
 
 def normal(rng, n, p):
@@ -47,16 +47,44 @@ def by_definition(x, k):
     return order, 1 - np.take_along_axis(squared, order, axis=1) / 2
 
 
+WAYS = {
+    "in one tile": {},
+    "in small tiles": {"TILE": 16},
+    "in tiles whose candidates are many": {"TILE": 16, "FULL": 1},
+    "some rows at a time": {"MOST_ASKED": 0},
+    "float64 alone": {"SCREENED": 1000},
+}
+
+
+def take(monkeypatch, way):
+    """Look for neighbours of few rows as of many."""
+    for name, value in {"SCREENED": 1, **WAYS[way]}.items():
+        for module in (neighbors, near_candidates):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
+
+
 @pytest.mark.parametrize("k", [1, 10, 59])
-@pytest.mark.parametrize("screened", [1, 1000], ids=["float32 first", "float64 alone"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_are_those_of_the_definition(kind, screened, k, monkeypatch, rng):
+def test_are_those_of_the_definition(kind, way, k, monkeypatch, rng):
     x = KINDS[kind](rng, 60, 12)
-    monkeypatch.setattr(neighbors, "SCREENED", screened)
+    take(monkeypatch, way)
     found, similar, _ = neighbors.nearest_rows(x, k)
     expected, cosines = by_definition(x, k)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_allclose(similar, cosines, atol=1e-12)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("falling", [False, True])
+def test_rows_that_come_nearer_and_nearer(way, falling, monkeypatch, rng):
+    """Bounds from the first rows leave all later ones, and the other way round."""
+    angles = np.pi / 2 * 0.9 ** np.arange(60)
+    angles = angles[::-1] if falling else angles
+    x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    take(monkeypatch, way)
+    np.testing.assert_array_equal(neighbors.nearest_rows(x, 5)[0], by_definition(x, 5)[0])
 
 
 def test_a_right_angle_is_a_tie_whichever_way_rounding_goes(rng):

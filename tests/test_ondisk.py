@@ -181,6 +181,23 @@ def test_the_median_is_exact_whatever_the_guess(n, kinds, keep, sample, seed):
     np.testing.assert_allclose(found, plain, rtol=1e-12, atol=1e-12)
 
 
+def test_room_for_many_distances_saves_walks(monkeypatch):
+    """A guess from few rows misses by more than a narrow margin: where as many can be kept, the margin is wider."""
+    walks, count = [], median._count
+    monkeypatch.setattr(median, "_count", lambda *given, **options: walks.append(given[-1]) or count(*given, **options))
+
+    def taken(keep):
+        walks.clear()
+        for seed in range(8):
+            x = np.random.default_rng(seed).normal(size=(300, 40))
+            found = median.median_of_rows(ArrayRows(x, ""), x[::3], Panels(300, 300, 100, 300), keep, map)
+            np.testing.assert_allclose(found, np.median(squared_distances(x, x, same=True)), rtol=1e-12)
+        return len(walks)
+
+    assert taken(20_000) < taken(2_000)
+    assert taken(20_000) <= 10
+
+
 def test_ties_near_zero_take_few_walks(monkeypatch):
     """Half of the distances are nothing but noise: the guess, from rows without it, says nothing of them."""
     rng = np.random.default_rng(0)

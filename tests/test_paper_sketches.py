@@ -133,7 +133,7 @@ def test_experiments_say_what_is_kept_and_what_is_left_out(study, name, lines, m
     pyplot.close("all")
     planned = (
         "27 layers of 3 networks over 120 examples, of 15 of them two sketches of 128 columns and of the others all features, "
-        "take 2.9 MiB on disk, and comparing up to 2.9 MiB of memory. All features would take"
+        "take 2.9 MiB on disk, and comparing up to 5.8 MiB of memory. All features would take"
     )
     assert said[1].strip().startswith(planned)
     assert "CCA (R²)" in said[2]
@@ -209,7 +209,7 @@ def test_whole_layers_that_do_not_fit_are_refused_before_training(monkeypatch, t
     said = capsys.readouterr()
     assert "27 layers of 3 networks over 120 examples take 6.1 MiB of memory" in said.out
     told = re.search(
-        r"needs about 12\.1 MiB of memory.*--examples (\d+), or fewer --seeds, or sketches with --sketch", said.err
+        r"needs about 18\.2 MiB of memory.*--examples (\d+), or fewer --seeds, or sketches with --sketch", said.err
     )
     # As many examples as it names do fit.
     check_memory(4 * int(told[1]) * 3 * sum(WIDTHS), 3, int(told[1]), 6 * 2**20)

@@ -21,16 +21,23 @@ def sketched(x, columns, seed, name="x"):
     return SketchedRows(projection(sketch).of(x), sketch, name)
 
 
-def two_layers(n=120, p=2500, noise=2.0):
+def two_layers(n=120, p=2500, noise=2.0, apart=0.0):
     rng = np.random.default_rng(5)
     shared = rng.normal(size=(n, 8))
-    return [shared @ rng.normal(size=(8, p)) + noise * rng.normal(size=(n, p)) for _ in range(2)]
+    return [
+        shared @ rng.normal(size=(8, p))
+        + noise * rng.normal(size=(n, p))
+        + apart * rng.normal(size=(n, 2)) @ rng.normal(size=(2, p))
+        for _ in range(2)
+    ]
 
 
 @pytest.mark.filterwarnings("ignore::homolog.NullLevelWarning")
+@pytest.mark.parametrize("apart", [0.0, 2.0])
 @pytest.mark.parametrize("kind", ["same random numbers", "other random numbers", "one side whole"])
-def test_values_have_no_bias_and_errors_hold(kind):
-    x, y = two_layers()
+def test_values_have_no_bias_and_errors_hold(kind, apart):
+    """Near 1 nearly all that CKA is off by depends on two blocks together, which a jackknife would count twice."""
+    x, y = two_layers(apart=apart)
     exact = hl.compare({"x": x}, {"y": y}, measures=MEASURES)
     values, errors = {name: [] for name in MEASURES}, {name: [] for name in MEASURES}
     for seed in range(120):
@@ -42,8 +49,8 @@ def test_values_have_no_bias_and_errors_hold(kind):
     for name in MEASURES:
         found, error = np.array(values[name]), np.array(errors[name])
         assert abs(found.mean() - exact[name].item()) < 3.5 * found.std() / np.sqrt(len(found)), name
-        assert np.mean(np.abs(found - exact[name].item()) <= 1.96 * error) > 0.9, name
-        assert 0.8 < np.sqrt(np.mean(error**2)) / found.std() < 1.8, name
+        assert np.mean(np.abs(found - exact[name].item()) <= 1.96 * error) > 0.88, name
+        assert 0.85 < np.mean(error) / found.std() < 1.25, name
 
 
 def test_what_is_not_sketched_is_exact_and_a_layer_with_itself_is_one():

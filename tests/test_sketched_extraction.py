@@ -126,6 +126,43 @@ def test_integers_keep_their_digits_and_half_precision_becomes_single():
     assert small["x"].dtype == np.float16
 
 
+@pytest.mark.parametrize("size", [1, 7, 30])
+def test_digits_that_sketches_do_not_keep_are_told_and_kept_in_float64(size):
+    drawn = np.random.default_rng(0)
+    shared = drawn.normal(size=(30, 4)) @ drawn.normal(size=(4, 500))
+    x = (1e4 + 0.009 * shared).astype(np.float32)
+    given = {"sketch": 64, "batch_size": size, "layers": "x", "axis": 0}
+    exact = Projection(Sketch("x", 500, 64, 0)).of(x.astype(float))
+    with pytest.warns(
+        hl.ExtractionWarning, match=r"x: the examples differ by so small a part .* in float32 hardly keep"
+    ):
+        found = hl.extract(lambda batch: {"x": batch}, x, **given)["x"].kept
+    assert np.abs(found - exact).max() > 1e-4
+    kept = hl.extract(lambda batch: {"x": batch}, x, dtype="float64", **given)["x"].kept
+    np.testing.assert_allclose(kept, exact, rtol=1e-12)
+    # Offsets as networks have them, features that are constant, and one example are no reason for a warning.
+    for plain in (x - 1e4 + 5, np.full_like(x, 3), x[:1].repeat(2, axis=0)):
+        hl.extract(lambda batch: {"x": batch}, plain, **given)
+
+
+@pytest.mark.parametrize("mixed", [slice(None), slice(0, 1), slice(20_000, 30_000)])
+def test_wide_layers_whose_rows_are_no_examples_are_found_out(mixed):
+    """Of layers that are sketched part of the features is looked at, which includes both ends."""
+
+    def function(batch):
+        wide = np.repeat(batch, 300, axis=1)
+        wide[:, mixed] -= wide[:, mixed].mean(axis=0)
+        return {"wide": wide, "fine": batch}
+
+    x = np.random.default_rng(0).normal(size=(30, 100))
+    with pytest.raises(ValueError, match="its rows change with the other examples of the batch"):
+        hl.extract(function, x, layers="wide", sketch=16)
+    with pytest.warns(hl.ExtractionWarning, match="wide .its rows change with the other examples"):
+        assert list(hl.extract(function, x, sketch=16)) == ["fine"]
+    with pytest.raises(ValueError, match="it has more features the more examples there are"):
+        hl.extract(lambda batch: {"all": np.tile(batch.reshape(1, -1), (len(batch), 4))}, x, layers="all", sketch=16)
+
+
 def test_a_layer_whose_width_changes_is_refused():
     batches = [np.ones((4, 100)) + np.arange(4)[:, None], np.ones((4, 120))]
     with pytest.raises(ValueError, match=r"layer 'x' must have as many features in every batch \(100 .* got 120"):

@@ -151,6 +151,18 @@ def test_files_that_others_write_again_keep_sketches(tmp_path, written, sketched
         np.testing.assert_array_equal(kept(found)[name], kept(sketched)[expected][:30])
 
 
+def test_files_of_parts_of_the_examples_are_put_together(tmp_path, sketched):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for name, rows in (("first", slice(0, 25)), ("second", slice(25, 40))):
+        hl.save(sketched.take(rows), tmp_path / f"{name}.parquet")
+    parts = [parquet.read_table(tmp_path / f"{name}.parquet") for name in ("first", "second")]
+    parquet.write_table(pyarrow.concat_tables(parts), tmp_path / "whole.parquet")
+    assert_same(hl.open(tmp_path / "whole.parquet"), sketched)
+    other = parts[1].rename_columns([name.replace("seed 3", "seed 4") for name in parts[1].schema.names])
+    with pytest.raises(pyarrow.ArrowInvalid, match="Schema"):
+        pyarrow.concat_tables([parts[0], other])
+
+
 def test_a_variable_that_xarray_renamed_is_the_same_layer_by_another_name(tmp_path, written, sketched):
     xarray = pytest.importorskip("xarray")
     with xarray.open_dataset(written(".nc")) as data:
@@ -227,6 +239,17 @@ def test_arrays_under_the_names_that_they_were_written_with_are_sketches(written
         hl.Activations(arrays | {"wide": arrays["narrow"]})
     with pytest.raises(ValueError, match="a layer must be there once, got 'wide' twice"):
         hl.Activations(arrays | {name.replace("seed 3", "seed 4"): arrays[name]})
+
+
+@pytest.mark.parametrize("columns", [None, 16])
+def test_a_model_whose_layers_have_such_names_is_refused(tmp_path, columns):
+    x = np.random.default_rng(0).normal(size=(8, 300))
+    name = 'x ~sketch of "x", 300 features, 2x16, seed 0'
+    for given in ({}, {"out": tmp_path / "x.zarr"}):
+        with pytest.raises(ValueError, match="has a name that homolog writes for two sketches"):
+            hl.extract(lambda batch: {name: batch}, x, sketch=columns, **given)
+    with pytest.raises(ValueError, match="has a name that homolog writes for two sketches"):
+        hl.save({name: x}, tmp_path / "x.npz")
 
 
 def test_a_file_with_two_sketches_of_a_layer_or_with_other_numbers_is_refused(tmp_path):

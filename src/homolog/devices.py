@@ -47,7 +47,7 @@ def sent(tensor: Any, device: Any, dtype: Any = None) -> Any:
     plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_nested
     if device.type != "cuda" or tensor.device.type != "cpu" or not plain:
         return tensor.to(device, dtype)
-    cuda, queue = torch.cuda, _queue_of(device)
+    cuda, queue = torch.cuda, _queue_of(device, "there")
     given = tensor.is_pinned()
     with cuda.stream(queue):
         there = (tensor if given else tensor.pin_memory()).to(device, non_blocking=True).to(dtype or tensor.dtype)
@@ -59,9 +59,52 @@ def sent(tensor: Any, device: Any, dtype: Any = None) -> Any:
     return there
 
 
+def fetched(tensor: Any) -> Any:
+    """Begin to copy a tensor from a GPU, and return it on the host: its numbers are there after `arrived`.
+
+    Nothing may change the tensor until then: it must be a copy of its own.
+    """
+    cuda, queue = sys.modules["torch"].cuda, _queue_of(tensor.device, "here")
+    here = _fixed_like(tensor)
+    queue.wait_stream(cuda.current_stream(tensor.device))
+    with cuda.stream(queue):
+        here.copy_(tensor, non_blocking=True)
+    tensor.record_stream(queue)
+    return here
+
+
+def arrived(device: Any) -> None:
+    """Wait for what is copied from a GPU."""
+    _queue_of(device, "here").synchronize()
+
+
+def _fixed_like(tensor: Any) -> Any:
+    return sys.modules["torch"].empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+
+
 @cache
-def _queue_of(device: Any) -> Any:
+def _queue_of(device: Any, direction: str) -> Any:
+    """Return the queue of copies in one direction: a GPU has an engine for each."""
     return sys.modules["torch"].cuda.Stream(device)
+
+
+def out_of_memory() -> tuple[type[Exception], ...]:
+    """Return the errors by which PyTorch says that a device has no memory left."""
+    torch = sys.modules.get("torch")
+    return () if torch is None else (torch.cuda.OutOfMemoryError,)
+
+
+@contextmanager
+def explained_shortage() -> Iterator[None]:
+    """Say what to do where a device has less memory than it said it had."""
+    try:
+        yield
+    except out_of_memory() as error:
+        error.add_note(
+            "the device has less memory than it said before: pass a smaller memory=, and what does not fit is compared on the "
+            "host."
+        )
+        raise
 
 
 @contextmanager

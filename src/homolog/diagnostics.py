@@ -183,6 +183,15 @@ def only_noise(columns: Mapping[str, int]) -> list[Caution]:
     return found
 
 
+def above_one_by_sketches(most: float) -> list[Caution]:
+    """Say that similarities estimated from sketches lie above 1, and what they count as."""
+    message = (
+        f"similarities are estimates from sketches of layers, and some lie above 1, up to {most:.4g}: they count as 1, so that "
+        f"these models are at distance 0; a larger sketch= of homolog.extract brings estimates nearer to what is."
+    )
+    return [Caution(SketchNoiseWarning, message)]
+
+
 def without_width(labels: Sequence[str]) -> list[Caution]:
     """Say of which layers an RBF kernel has no width."""
     sentence = (
@@ -409,6 +418,17 @@ def no_interval(name: str, where: Sequence[str]) -> Caution:
         UndefinedValueWarning,
         f"{name} has no finite value for {listed(where)} with some of the examples left out, so that its standard error and "
         f"interval are NaN: use more examples, or look with homolog.diagnose for examples that carry the value.",
+    )
+
+
+def no_interval_of_sketches(name: str, where: Sequence[str], method: str) -> Caution:
+    """Say where a value has no interval since sketches tell too little of some of the examples."""
+    fewer = "" if method == "jackknife" else ", or take method='jackknife', which leaves out fewer examples at a time"
+    return Caution(
+        SketchNoiseWarning,
+        f"{name} has no finite value for {listed(where)} with some of the examples left out, since what two sketches of a layer "
+        f"have in common is then little more than noise, so that its standard error and interval are NaN: extract with a larger "
+        f"sketch= or with more examples{fewer}.",
     )
 
 

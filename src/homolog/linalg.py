@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import scipy
 
 from homolog.arrays import (
     Array,
+    carries_gradient,
     constant_like,
     count,
     detached,
@@ -21,12 +23,15 @@ from homolog.arrays import (
     to_numpy,
     working_dtype,
 )
+from homolog.devices import is_elsewhere
 
 RANK_TOLERANCE = 1e-6
 """The one rank rule: singular values above this fraction of the largest are kept."""
 FEWEST, MOST, LEAST_GAP = 32, 128, 2e-7
 """Ranks for which eigenvectors pay, since more of one size have correlations near 0; and the least square, and difference of
 squares, of canonical correlations that they tell apart."""
+ORTHONORMAL, NEARLY = 1e-13, 1e-9
+"""Norms of QᵀQ − I below which columns are orthonormal but for rounding, and below which only its first power counts."""
 TIE_TOLERANCE = 1e-8
 """Singular values of an overlap closer than this are one, whose directions are any basis of one subspace."""
 
@@ -68,7 +73,10 @@ def centre(x: Array) -> Centred:
     """
     xp = namespace(x)
     given = detached(x)
-    low, high = xp.min(given, axis=0), xp.max(given, axis=0)
+    if is_elsewhere(given):  # one pass
+        low, high = sys.modules["torch"].aminmax(given, dim=0)
+    else:
+        low, high = xp.min(given, axis=0), xp.max(given, axis=0)
     half_range = high / 2 - low / 2
     magnitude = xp.maximum(xp.abs(low), xp.abs(high))
     dead = half_range <= x.shape[0] * machine_epsilon(precise(low)) * (magnitude / 2)
@@ -167,6 +175,51 @@ def orthonormal_columns(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return scipy.linalg.solve_triangular(second, q.T, lower=True, check_finite=False).T, (first @ second).T
 
 
+def column_space(x: np.ndarray) -> np.ndarray:
+    """Return orthonormal columns that span what the rank rule keeps of centred features; which basis it is, nobody asks.
+
+    Where no singular value can be below the rule, two rounds of Cholesky do: nothing has to be decomposed.
+    """
+    varying = x.any(axis=0)
+    some = x if varying.all() else x[:, varying]
+    found = _whitened(some) if 0 < some.shape[1] < len(x) else None
+    return thin_svd(x).u if found is None else found
+
+
+def _whitened(x: np.ndarray) -> np.ndarray | None:
+    """Return X T⁻¹ with orthonormal columns, T triangular, or None where the rank may be less than there are columns."""
+    inverse = inverse_root(x.T @ x)
+    if inverse is None:
+        return None
+    q = x @ inverse.T
+    gram = q.T @ q
+    off = gram - np.eye(len(gram))
+    size = float(np.linalg.norm(off))
+    if size < ORTHONORMAL:
+        return q
+    if size < NEARLY:
+        # (I + E)^(−1/2) is I − E/2 to the last bit, and float32 has as many of it as are seen.
+        q -= q.astype(np.float32) @ (off / 2).astype(np.float32)
+        return q
+    inverse = inverse_root(gram) if size < 1e-2 else None
+    return None if inverse is None else q @ inverse.T
+
+
+def inverse_root(gram: np.ndarray) -> np.ndarray | None:
+    """Return L⁻¹ of G = L Lᵀ, or None where an eigenvalue of G may be below the square of the rank rule, relatively.
+
+    The norms of L and L⁻¹ bound its singular values from outside; half of the rule is for what rounding did to G.
+    """
+    try:
+        root = np.linalg.cholesky(gram)
+    except np.linalg.LinAlgError:
+        return None
+    inverse, failed = scipy.linalg.lapack.dtrtri(root, lower=1)
+    if failed or not np.linalg.norm(root) * np.linalg.norm(inverse) < 0.5 / RANK_TOLERANCE:
+        return None
+    return np.asarray(inverse)
+
+
 def numerical_rank(singular_values: Array) -> int:
     """Count the singular values (descending) above the rank tolerance; 0 for a zero matrix."""
     return count(singular_values > RANK_TOLERANCE * singular_values[0])
@@ -181,6 +234,13 @@ def nuclear_norm(x: Array) -> Array:
 def squared_norm(x: Array) -> Array:
     """Return the sum of squares of all entries."""
     return namespace(x).sum(x * x)
+
+
+def squared_norms(x: Array) -> Array:
+    """Return the squared norms of rows, in float64 where the device has it."""
+    if is_elsewhere(x) and not carries_gradient(x):  # one pass, with sums in float64
+        return sys.modules["torch"].linalg.vector_norm(x, dim=1, dtype=working_dtype(x)) ** 2
+    return precise(namespace(x).linalg.vecdot(x, x))
 
 
 def at_most_one(value: Array) -> Array:

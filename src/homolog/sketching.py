@@ -83,8 +83,9 @@ class Projection:
         """(groups, runs of a group)"""
         signs = _signs(bits, sketch.width)
         counted = self.runs > np.arange(each * self.groups).reshape(each, self.groups).T
-        by_run = signs[: self.runs * self.run].reshape(self.runs, -1)[self.order] * counted[:, :, None].astype(np.int8)
-        self.signs = np.ascontiguousarray(by_run.reshape(self.groups, -1, SKETCHES * BLOCKS))
+        by_run = signs[: self.runs * self.run].reshape(self.runs, -1)[self.order]
+        by_run[~counted] = 0
+        self.signs = by_run.reshape(self.groups, -1, SKETCHES * BLOCKS)
         """(groups, features of a group, 2 · BLOCKS), 0 where a group is filled up."""
         self.rest = _of_rest(signs[self.runs * self.run :], self.groups)
         """(features that make no run, 2k): what is left at the end."""
@@ -133,10 +134,18 @@ class Projection:
         return self._moved[place]
 
 
+_SIGNS_OF_BYTES = (
+    2 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").view(np.int8) - 1
+).view(np.uint64)[:, 0]
+"""Eight signs, as one number, for every byte."""
+
+
 def _signs(bits: np.random.Philox, width: int) -> np.ndarray:
     """Return (features, 2 · BLOCKS) random signs."""
-    words = bits.random_raw(width).astype("<u8").view(np.uint8).reshape(width, 8)[:, : SKETCHES * BLOCKS // 8]
-    return 2 * np.unpackbits(words, axis=1, bitorder="little").view(np.int8) - 1
+    words = (
+        bits.random_raw(width).astype("<u8", copy=False).view(np.uint8).reshape(width, 8)[:, : SKETCHES * BLOCKS // 8]
+    )
+    return _SIGNS_OF_BYTES[words].view(np.int8).reshape(width, SKETCHES * BLOCKS)
 
 
 def _of_rest(signs: np.ndarray, groups: int) -> np.ndarray:
@@ -299,8 +308,12 @@ def written_name(name: str, sketch: Sketch | None) -> str:
     >>> written_name("conv1", Sketch("conv1", 802816, 512, 0))
     'conv1 ~sketch of "conv1", 802816 features, 2x512, seed 0'
     """
-    if sketch is None:
-        return name
+    if read_name(name)[1] is not None:
+        raise ValueError(f"layer {quoted(name)} has a name that homolog writes for two sketches: rename it.")
+    return name if sketch is None else _written(name, sketch)
+
+
+def _written(name: str, sketch: Sketch) -> str:
     # The layer as it was called when it was extracted: whoever renames it leaves its random numbers as they are.
     layer = json.dumps(sketch.layer, ensure_ascii=False)
     return f"{name}{MARK}{layer}, {sketch.width} features, {SKETCHES}x{sketch.columns}, seed {sketch.seed}"
@@ -322,7 +335,7 @@ def read_name(written: str) -> tuple[str, Sketch | None]:
     except ValueError:
         return written, None
     sound = sketch.width > 0 and sketch.columns > 0 and not sketch.columns % BLOCKS
-    return (said["name"], sketch) if sound and written_name(said["name"], sketch) == written else (written, None)
+    return (said["name"], sketch) if sound and _written(said["name"], sketch) == written else (written, None)
 
 
 def as_written(layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -349,7 +362,7 @@ def restored(written: str, array: Any, where: str) -> Any:
         got = "sketches already" if isinstance(array, SketchedRows) else f"shape {tuple(shape)}"
         raise ValueError(
             f"{where} has a name that homolog writes for two sketches, so it must be an array (examples, {SKETCHES}, columns), "
-            f"got {got}: open the file that homolog wrote with homolog.open, or rename the layer."
+            f"got {got}: open the file that homolog wrote with homolog.open, or call a layer that holds no sketches otherwise."
         )
     return SketchedRows(array, sketch, where).named(where)
 

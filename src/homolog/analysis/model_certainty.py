@@ -24,7 +24,7 @@ MEANINGS = {
     "p_fdr": "the same, adjusted for all pairs of models (false discovery rate, Benjamini-Hochberg)",
     "threshold": "how far chance reaches: the order statistic at 1 - alpha of the number and those under random permutations",
     "calibrated": "how far the number lies beyond the threshold: 0 where it does not, 1 for equal models",
-    "se": "standard error of the number over examples",
+    "se": "standard error of the number over examples, and over random sketches where layers are kept as these",
 }
 KINDS = ("null", "p", "threshold", "se")
 """What is kept of each pair of models, beside the number that it was found for."""

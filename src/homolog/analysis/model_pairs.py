@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from homolog.arrays import described, to_numpy
-from homolog.diagnostics import AsymmetryWarning, Caution, listed
+from homolog.diagnostics import AsymmetryWarning, Caution, above_one_by_sketches, listed
 from homolog.names import quoted
 from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, TAKEN_BY, is_title, kind_of
 from homolog.results import chosen_measure
@@ -91,6 +91,9 @@ def model_pairs(
     _check_finite(matrix, models)
     cautions = _check_symmetry(matrix, models, rounding)
     matrix = matrix / 2 + matrix.T / 2
+    if kind == "similarity" and int(getattr(similarities, "attrs", {}).get("sketched", 0)):
+        cautions += above_one_by_sketches(float(matrix.max())) if np.any(matrix > 1 + rounding) else []
+        matrix = np.minimum(matrix, 1)
     _check_values(matrix, models, kind, rounding)
     np.fill_diagonal(matrix, BEST[kind])
     matrix = np.minimum(matrix, 1) if kind == "similarity" else np.maximum(matrix, 0)

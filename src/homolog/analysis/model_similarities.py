@@ -12,6 +12,7 @@ import numpy as np
 
 from homolog.analysis import same_networks
 from homolog.analysis.model_certainty import ModelStatistics, completed, described
+from homolog.analysis.sketched_layers import sketched_attribute
 from homolog.diagnostics import Caution, give, left_out_inputs, no_value_in_models, other_layers, other_values
 from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
@@ -122,6 +123,7 @@ def model_similarity(
         "measures": json.dumps(names),
         **_permutations(result, names),
         **{name: result.attrs[name] for name in ("equal_layers",) if same_networks.equalities_in(result)},
+        **sketched_attribute(result),
         "warnings": json.dumps([[c.category.__name__, c.message] for c in cautions], ensure_ascii=False),
     }
     coordinates = {side: ("model_" + side[-1], found.models) for side in ("model_a", "model_b")}
@@ -172,7 +174,7 @@ class _Blocks:
         cautions += no_value_in_models(name, self._without_value(result[name].values))
         about = {key: value for key, value in result[name].attrs.items() if key != ATTRIBUTE}
         dimensions = ("model_a", "model_b")
-        found = {name: (dimensions, values, {**about, "aggregate": FORMULAS[self.by]})}
+        found = {name: (dimensions, values, {**about, "aggregate": FORMULAS[self.by], **sketched_attribute(result)})}
         statistics = ModelStatistics.read(result, name)
         if statistics is None:
             return found

@@ -47,6 +47,11 @@ def sketch_notes(result: xarray.Dataset) -> Iterator[tuple[str, str]]:
     yield "layers kept as sketches", f"{len(kept)} of {len(_columns(result))}, two of {_span(kept)} columns each"
 
 
+def sketched_attribute(result: xarray.Dataset) -> dict[str, np.int32]:
+    """Return the attribute which says that values are estimates from sketches, which may lie above 1; none where none are."""
+    return {"sketched": np.int32(1)} if (_columns(result) > 0).any() else {}
+
+
 def _columns(result: xarray.Dataset) -> np.ndarray:
     """Return the columns of the sketches of all layers, 0 of those that are kept as they are."""
     once = "a" in result.dims or bool(int(result.attrs.get("same_model", 0)))

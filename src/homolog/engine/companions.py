@@ -17,11 +17,13 @@ from homolog.diagnostics import (
     few_orders,
     few_permutations,
     no_interval,
+    no_interval_of_sketches,
     order_free,
 )
 from homolog.engine.measure_groups import MeasureGroup
 from homolog.engine.model_statistics import Statistics, add, blocks_of, of_parts, of_permutations
 from homolog.engine.planning import Plan
+from homolog.engine.sketch_errors import sketch_errors
 from homolog.inference.calibrated_scores import best_value, calibrated, is_beyond, thresholds
 from homolog.inference.intervals import intervals
 from homolog.inference.permutations import count_orders, is_order_free, orders, permuted_values
@@ -77,6 +79,11 @@ class RowsAndColumns:
         marked = np.triu(marked | marked.T) if self.same else marked  # each pair once
         return [f"{names[self.rows[i]]} and {names[self.columns[j]]}" for i, j in np.argwhere(marked)]
 
+    def sketched(self, plan: Plan) -> np.ndarray:
+        """Return of which pairs at least one layer is kept as sketches."""
+        kept = np.array([layer.sketch is not None for layer in plan.layers])
+        return kept[self.rows][:, None] | kept[self.columns][None, :]
+
     def spread(self, values: np.ndarray, size: int) -> np.ndarray:
         """Return values over all layers, NaN where there are none."""
         found = np.full((size, size), np.nan)
@@ -126,9 +133,14 @@ def companions(
             lost = together & (kinds["p"] <= 1 / (1 + plan.asked.n_permutations)) & (kinds["p_fdr"] > ALPHA)
             cautions += few_permutations(name, int(lost.sum()), int(together.sum()), plan.asked.n_permutations, ALPHA)
     if plan.asked.interval:
-        for name, kinds in _intervals(plan, group, sides, each, over_models, shifts).items():
-            for flag, caution in (("dubious", dominated_by_bias), ("missing", no_interval)):
-                where = sides.labels(plan, kinds.pop(flag) == 1)
+        for name, kinds in _intervals(plan, group, sides, each, over_models).items():
+            dubious, missing, sketched = kinds.pop("dubious") == 1, kinds.pop("missing") == 1, sides.sketched(plan)
+            for marked, caution in (
+                (dubious, dominated_by_bias),
+                (missing & ~sketched, no_interval),
+                (missing & sketched, partial(no_interval_of_sketches, method=plan.asked.method)),
+            ):
+                where = sides.labels(plan, marked)
                 cautions += [caution(name, where)] if where else []
             found[name] |= kinds
     size = len(plan.layers)
@@ -207,7 +219,6 @@ def _intervals(
     sides: RowsAndColumns,
     each: Any,
     over_models: dict[str, Statistics],
-    shifts: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, np.ndarray]]:
     asked, units = plan.asked, plan.asked.units
     arrays = {int(i): _array(plan, group, int(i)) for i in plan.used}
@@ -216,7 +227,8 @@ def _intervals(
 
     def resampled(measures: Mapping[str, Measure]) -> dict[str, Resampled]:
         parts = resampled_values(measures, xs, ys, sides.needed, asked.method, asked.rng, each, units=units)
-        parts |= {name: shifted(parts[name], shift) for name, shift in shifts.items() if name in parts}
+        errors = sketch_errors(measures, xs, ys, sides.needed, units, each)
+        parts |= {name: error.taken_off(parts[name]) for name, error in errors.items()}
         for name, record in group.measures.items():
             add(over_models[name], of_parts(parts[name], record, blocks_of(plan, sides.rows, sides.columns, record)))
         return parts
@@ -226,11 +238,6 @@ def _intervals(
         whole = {kind: np.asarray(matrix, dtype=float) for kind, matrix in ends._asdict().items()}
         found[name] = {kind: sides.whole(matrix, group.measures[name]) for kind, matrix in whole.items()}
     return found
-
-
-def shifted(part: Resampled, shift: np.ndarray) -> Resampled:
-    """Return values of parts of the examples with what is added to the value of all."""
-    return part.on(lambda values: values + shift)
 
 
 def _stays(plan: Plan, group: MeasureGroup, index: int) -> bool:

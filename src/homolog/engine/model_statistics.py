@@ -75,7 +75,11 @@ def of_parts(part: Resampled, record: Measure, blocks: list[Block]) -> Statistic
     for by in WAYS:
         # What has a value on all examples says what counts on parts of them.
         whole, *parts = of_blocks(np.concatenate([part.whole[None], part.values]), by, record.kind, blocks)
-        found[by] = {"value": whole, "se": spread(part._replace(whole=whole, values=np.array(parts), halves=None))}
+        error = spread(part._replace(whole=whole, values=np.array(parts), halves=None, beside=None))
+        if part.beside is not None:
+            # Errors of several pairs may go the same way: this is the most that they add up to.
+            error = np.hypot(error, of_blocks((part.whole + part.beside)[None], by, record.kind, blocks)[0] - whole)
+        found[by] = {"value": whole, "se": error}
     return found
 
 

@@ -19,7 +19,7 @@ from homolog.inference.pearson import is_lumpy, most_probable, upper_tail
 from homolog.inference.pvalues import false_discovery
 from homolog.measures.evaluation import prepared
 from homolog.measures.record import Measure
-from homolog.operands.gram_orders import EXACT_EXAMPLES
+from homolog.operands.gram_orders import EXACT_EXAMPLES, order_matrices, order_matrix
 from homolog.operands.order_moments import shapes, sums_over_examples, sums_over_examples_of_all
 from homolog.sparse import SparseRows
 
@@ -61,6 +61,7 @@ def moment_pvalues(
         some = next(iter(records.values())).of_rows(places)
         taken = [partial(_of_some, group, layer, some, places) for layer in plan.used_layers]
     there = bool(group.device) and not group.copied and len(places) > EXACT_EXAMPLES
+    there = there and all(record.order_matrix is order_matrix for record in records.values())
     summed = _on_device if there else lambda asked, of: each(partial(_summed_matrices, asked), of)
     matrices = dict(zip(map(int, plan.used), summed(list(records.values()), taken), strict=True))
     sides, found = RowsAndColumns.of(plan, group), {}
@@ -165,20 +166,18 @@ def _places(plan: Plan, group: MeasureGroup) -> np.ndarray:
 def _on_device(records: Sequence[Measure], operands: Sequence[Any]) -> Iterator[list[Any]]:
     """Yield for every operand the sums over its matrices, of many layers together: each copy from a device waits for it."""
     for start in range(0, len(operands), TOGETHER):
-        formed = [_matrices(records, x) for x in operands[start : start + TOGETHER]]
-        kinds = [sums_over_examples_of_all(namespace(*kind).stack(list(kind))) for kind in zip(*formed, strict=True)]
-        yield from (list(own) for own in zip(*kinds, strict=True))
+        some = [operand() if callable(operand) else operand for operand in operands[start : start + TOGETHER]]
+        xp = namespace(some[0].diagonal)
+        grams = xp.stack([xp.astype(operand.formed(), xp.float32) for operand in some])
+        found = [sums_over_examples_of_all(order_matrices(grams, **record.formula_options)) for record in records]
+        yield from (list(own) for own in zip(*found, strict=True))
 
 
 def _summed_matrices(records: Sequence[Measure], operand: Any) -> list[Any]:
     """Return the matrices of every formula, or of more than a few examples the sums over them."""
-    formed = _matrices(records, operand)
-    return [matrix if len(matrix) <= LISTED else sums_over_examples(matrix) for matrix in formed]
-
-
-def _matrices(records: Sequence[Measure], operand: Any) -> list[Any]:
     x = operand() if callable(operand) else operand
-    return [record.matrix_of_orders(x) for record in records]
+    formed = [record.matrix_of_orders(x) for record in records]
+    return [matrix if len(matrix) <= LISTED else sums_over_examples(matrix) for matrix in formed]
 
 
 def _untold(operands: Mapping[int, Any], layers: np.ndarray, places: np.ndarray, n: int) -> np.ndarray:

@@ -24,18 +24,16 @@ from homolog.blocks.budget import Form, IndexPair
 from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
 from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_most, pooled
-from homolog.devices import exact_products
+from homolog.devices import exact_products, explained_shortage
 from homolog.diagnostics import Caution, explain_nan, high_null_level, listed, undefined
 from homolog.engine.companions import Companions, companions
 from homolog.engine.measure_groups import MeasureGroup, PairBatch
 from homolog.engine.model_statistics import Statistics
 from homolog.engine.moment_pvalues import moment_pvalues
 from homolog.engine.planning import Layer, Plan
-from homolog.inference.intervals import with_sketching
 from homolog.measures.evaluation import (
     PairValues,
     examined,
-    less_sketching,
     null_levels_of_all,
     order_scores_of_all,
     values_of_all,
@@ -46,6 +44,7 @@ from homolog.measures.registry import measure
 from homolog.operands.family import Family, ProductFamily, TogetherFamily
 from homolog.operands.representation import ArrayRepresentation, StoredRepresentation
 from homolog.operands.sketched_gram import sketched_gram
+from homolog.operands.sketched_products import off_by
 from homolog.progress import progress_bar
 from homolog.rows import Rows
 from homolog.sketching import Sketch
@@ -100,18 +99,17 @@ class Outcome:
     def note_all(self, measures: Mapping[str, Measure], shared: Any, used: np.ndarray, needed: np.ndarray) -> None:
         """Evaluate the measures on what all pairs share, and put the values that are needed where they belong."""
         at, wanted = np.ix_(used, used), needed | needed.T
-        levels, without = null_levels_of_all(measures, shared), getattr(shared, "without_block", None)
+        levels, blocks = null_levels_of_all(measures, shared), getattr(shared, "blocks", None)
         # What lies among all orders of the examples is known of structures, not of estimates of them.
-        for name, score in order_scores_of_all(measures, shared).items() if without is None else ():
+        for name, score in order_scores_of_all(measures, shared).items() if blocks is None else ():
             kept = self.order_scores.setdefault(name, np.full_like(self.values[name], np.nan))
             kept[at] = np.where(wanted, score, kept[at])
         for name, values in zip(measures, values_of_all(measures, shared, needed.shape), strict=True):
-            if without is not None:
-                parts = to_numpy(measures[name].value(None, None, without))
-                plain = values
-                values, error = less_sketching(values, parts)
+            if blocks is not None:
+                shift, error = off_by(partial(measures[name].value, None, None), shared)
+                values = values - shift
                 kept = self.corrections.setdefault(name, np.zeros_like(self.values[name]))
-                kept[at] = np.where(wanted, values - plain, kept[at])
+                kept[at] = np.where(wanted, -shift, kept[at])
                 beside = self.companions.setdefault(name, {})
                 errors = beside.setdefault("se_sketch", np.full_like(self.values[name], np.nan))
                 errors[at] = np.where(wanted, error, errors[at])
@@ -146,9 +144,6 @@ class Outcome:
 
     def concluded(self, plan: Plan) -> Outcome:
         """Add what a reader should be told of the values."""
-        for name, kinds in self.companions.items():
-            if kinds.keys() >= {"se", "se_sketch"}:
-                kinds |= with_sketching(self.values[name], kinds, plan.asked.level, plan.measures[name].range)
         self.cautions = list(dict.fromkeys(self.cautions)) + self._undefined(plan) + self._null_levels(plan)
         self.nulls = {name: level for name, level in self.nulls.items() if not np.isnan(level).all()}
         return self
@@ -189,7 +184,8 @@ def run(plan: Plan, progress: bool | None) -> Outcome:
     steps = len(plan.measure_groups) * (len(plan.used) + len(unordered(plan.needed)) + plan.asked.steps())
     with progress_bar("comparing", steps, progress, bar_format=_BAR) as shown, exact_products():
         for groups in plan.preparations:
-            _run_together(plan, groups, outcome, shown.update)
+            with explained_shortage():
+                _run_together(plan, groups, outcome, shown.update)
     outcome.cautions += plan.asked.cautions() + _made_dense(plan)
     return outcome.concluded(plan)
 

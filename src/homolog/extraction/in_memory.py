@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import NOT_DIGESTED, Activations, Module, with_norms
-from homolog.devices import free_memory
+from homolog.devices import free_memory, out_of_memory
 from homolog.extraction.batch_output import BatchOutput
 from homolog.extraction.batches import Batch
 from homolog.extraction.growing_rows import Growing, GrowingTensor, growing
@@ -15,7 +15,7 @@ from homolog.extraction.options import Options
 from homolog.extraction.provenance import provenance_of
 from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
-from homolog.extraction.tensors import is_torch, numbers_of, out_of_memory
+from homolog.extraction.tensors import is_torch, numbers_of
 from homolog.machine import format_bytes
 from homolog.names import quoted, shown
 from homolog.position_norms import PositionNorms, sums_by_layer
@@ -57,6 +57,12 @@ class InMemory:
     def has(self, batch: Batch, before: int, remaining: int | None) -> bool:
         """Say whether the rows of a batch are there already."""
         return False
+
+    def begin(self, batch: Batch, before: int, remaining: int | None) -> None:
+        """Prepare for the rows of a batch."""
+
+    def placed(self, name: str, features: Any) -> None:
+        """Take no rows before the batch has run: they may grow only when all of them are known."""
 
     def add(self, output: BatchOutput, batch: Batch, before: int) -> None:
         """Keep the rows of a batch, and drop what is there of layers that it leaves out."""

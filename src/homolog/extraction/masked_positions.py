@@ -23,6 +23,8 @@ PLACES = 4
 """Places of an input that are tried."""
 FEWEST_PLACES, BY_FAR = 3, 2
 """Places, and how much more one position differs than all others, without which chance may be at work."""
+SHORT = 32
+"""Places of sequences that are tried first, or up to as many more: where nothing odd shows there, the others are not tried."""
 
 Outputs = Mapping[str, np.ndarray]
 """Layer → what it put out."""
@@ -44,13 +46,27 @@ def foreign_masks_of(
     found = [ForeignMasks({}, set()) for _ in recorders]
     for sequence in sequences:
         trial = _Trial.of(source, batch, options, recorders, sequence)
-        if trial is None:
+        if trial is None or trial.is_usual_in_short():
             continue
         for foreign_masks, (foreign_layers, free) in zip(found, trial.foreign_layers(), strict=True):
             foreign_masks.free.update(free)
             for name in foreign_layers | free:
                 foreign_masks.masks[name] = foreign_masks.masks.get(name, frozenset()) | {str(sequence.mask)}
     return found
+
+
+class _Runs(NamedTuple):
+    """What the layers put out of a trial, for every recorder; None where the model does not take it."""
+
+    plain: Sequence[Outputs] | None
+    changed: Sequence[Outputs] | None
+    """With another value at one place."""
+    shorter: Sequence[Outputs] | None
+    """With a place less."""
+    exchanged: Sequence[Outputs] | None
+    """With other values of the inputs that the mask may be of."""
+    separate: bool
+    """Whether those may have other lengths."""
 
 
 class _Change:
@@ -98,18 +114,64 @@ class _Trial:
 
     def foreign_layers(self) -> list[tuple[set[str], set[str]]]:
         """Return the layers that have not the positions of the mask, and those that depend on nothing, for every recorder."""
+        return self._foreign_layers_in(self._runs())
+
+    def is_usual_in_short(self) -> bool:
+        """Say whether the model takes shorter sequences, and all its layers have their positions and depend on them."""
+        short = self._short()
+        runs = None if short is None else short._runs()
+        if short is None or runs is None or None in (runs.plain, runs.changed, runs.shorter):
+            return False
+        return not any(foreign or free for foreign, free in short._foreign_layers_in(runs))
+
+    def _short(self) -> _Trial | None:
+        """Return a trial of the first places alone, or of the last where padding comes first; None where all are few."""
+        longest, count = self._longest, SHORT + self._longest % SHORT
+        if longest < 2 * count:
+            return None
+        mask = numbers_of(self._entry(str(self.sequence.mask)))
+        counts = np.zeros(mask.shape, dtype=bool)
+        for row, kept in enumerate(self.kept):
+            counts[row, kept] = True
+        window = slice(0, count) if counts[:, 0].all() else slice(longest - count, longest)
+        short = mask[[0, -1], window].copy()
+        if not counts[-1].all():  # padded here too
+            half = slice(count // 2, count) if window.start == 0 else slice(0, count // 2)
+            short[1], short[1, half] = mask[-1, counts[-1]][0], mask[-1, ~counts[-1]][0]
+        pair = batches.part_of_batch(self.tried, [0, len(mask) - 1])
+        entries = entries_of(pair.content)
+        ours = {id(value) for key, value in entries.items() if is_tensor(value) and self._is_ours(key)}
+        own_mask = entries[str(self.sequence.mask)]
+
+        def cut(value: Any) -> Any:
+            if value is own_mask:
+                return like(value, short)
+            if id(value) not in ours or value.ndim < 2 or value.shape[1] != longest:
+                return value
+            return value[window, window] if value.shape[0] == longest else value[:, window]
+
+        batch = replace(pair, content=map_leaves(cut, pair.content))
+        return _Trial.of(self.source, batch, self.options, self.recorders, self.sequence)
+
+    def _runs(self) -> _Runs:
+        """Run the examples as they are, and changed."""
         plain = self._run({})
         changed = self._run({self.main: self._at_one_place(self._entry(self.main))})
         shorter, separate = self._shorter()
         beside = self._rest()
         exchanged = self._run({key: _turned(self._entry(key)) for key in beside}) if separate and beside else None
-        if plain is None:
+        return _Runs(plain, changed, shorter, exchanged, separate)
+
+    def _foreign_layers_in(self, runs: _Runs) -> list[tuple[set[str], set[str]]]:
+        if runs.plain is None:
             return [(set(), set()) for _ in self.recorders]
-        if self._is_open(separate):
-            return [(set(outputs), set()) for outputs in plain]
+        if self._is_open(runs.separate):
+            return [(set(outputs), set()) for outputs in runs.plain]
         nothing: list[Outputs] = [{} for _ in self.recorders]
-        runs = zip(plain, changed or nothing, shorter or nothing, exchanged or nothing, strict=True)
-        return [self._foreign_layers_of(*run) for run in runs]
+        found = zip(
+            runs.plain, runs.changed or nothing, runs.shorter or nothing, runs.exchanged or nothing, strict=True
+        )
+        return [self._foreign_layers_of(*outputs) for outputs in found]
 
     def _foreign_layers_of(
         self, plain: Outputs, changed: Outputs, shorter: Outputs, exchanged: Outputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from homolog.extraction.module_selection import select
 from homolog.extraction.options import Options
 from homolog.extraction.restoring import unchanged
 from homolog.extraction.sources import Listener, Maker
+from homolog.extraction.uncompiled import uncompiled
 from homolog.extraction.wrappers import own_output, unwrapped
 from homolog.names import first_line
 
@@ -76,10 +77,8 @@ class ModuleSource:
                 model.to(target)
             # The fused path of transformer layers calls no submodule, hence no hook.
             torch.backends.mha.set_fastpath_enabled(False)
-            # A compiled graph knows no hooks that came after it.
-            eager = getattr(torch.compiler, "set_stance", nullcontext)  # new in PyTorch 2.6
             self._place = target, floating.pop() if len(floating) == 1 else None
-            with torch.no_grad(), eager("force_eager"):
+            with torch.no_grad(), uncompiled():
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast_path)

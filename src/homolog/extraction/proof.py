@@ -14,7 +14,7 @@ from homolog.extraction.objections import Objection, axis_of
 from homolog.extraction.options import Options
 from homolog.extraction.recorder import Recorder
 from homolog.extraction.reductions import UnfitError
-from homolog.extraction.samples import Sample, differences, rows_at, tolerance_of
+from homolog.extraction.samples import Sample, are_within, differences, tolerance_of, tried_rows
 from homolog.extraction.sources import Maker, Source
 from homolog.extraction.trial_examples import ORDER_OF_TWO, reordered, repeated_examples, trial_orders, tried_examples
 from homolog.extraction.trial_runs import run_trial
@@ -33,12 +33,7 @@ def prove(
     if batch.layout.kind == "whole":
         return
     trials = _Trials(source, batch, options, recorders, before)
-    # Others too, alone: what is routed to an expert may be as much as the batch once, and sequences that the model pads itself
-    # are shorter without the longest of them.
-    ends = {0, batch.size - 1} if any(recorder.found.lengths for recorder in recorders) else set()
-    alone = [
-        trials.run([i, i], look=False) for i in sorted({batch.size // 3, 2 * batch.size // 3} | ends) if batch.size > 1
-    ]
+    alone = [trials.run([i, i], look=False) for i in trials.examples_alone()]
     part = trials.run_some()
     if part is not None:
         trials.check_calls()
@@ -85,6 +80,19 @@ class _Trials:
         """The order that was run."""
         self.pair = None if source.quantised else batches.pair_with(batch, before)
         self.part, self.spacing = tolerance_of(source, [s for recorder in recorders for s in recorder.samples.values()])
+
+    def examples_alone(self) -> list[int]:
+        """Return the examples that are run by themselves.
+
+        What is routed to an expert may be as much as the batch once; with later batches that shows without a trial. Sequences
+        that the model pads itself are shorter without the longest of them.
+        """
+        size, first = self.batch.size, self.recorders[0].n_batches == 0
+        pads = any(recorder.found.lengths for recorder in self.recorders)
+        found = {size // 3, 2 * size // 3} if first else set()
+        if pads:
+            found |= {0, size - 1} if first else {size // 2}
+        return sorted(found) if size > 1 else []
 
     def run(self, order: Sequence[int], seed: int = 0, *, look: bool = True) -> list[Tried] | None:
         """Run examples in some order, and return the rows of those that were sampled, by layer; None where that fails."""
@@ -176,7 +184,7 @@ class _Trials:
     def _differs(self, recorder: Recorder, name: str, rows: np.ndarray, expected: np.ndarray | None = None) -> bool:
         sample = recorder.samples[name]
         allowed = self.part * sample.spread + self.spacing * sample.largest
-        return bool((differences(sample.rows if expected is None else expected, rows) > allowed).any())
+        return not are_within(sample.rows if expected is None else expected, rows, allowed)
 
     def _differs_in(self, recorder: Recorder, name: str, order: Sequence[int], rows: Any) -> bool:
         """Say whether a layer has other values, of the same shape, for examples in some order."""
@@ -227,11 +235,11 @@ class _Trials:
         """Return what speaks against a layer, "" for nothing, None where nothing is known."""
         if isinstance(part, UnfitError):
             return f"with {len(self.order)} examples it has {part.reason}"
-        shape = recorder.samples[name].rows.shape
+        shape, width = recorder.samples[name].rows.shape, recorder.samples[name].width
         if isinstance(part, np.ndarray):
             if part.shape == shape:
                 return _OTHER_VALUES if self._differs(recorder, name, part) else ""
-            if part.shape[1] != shape[1] and part.shape[1] * self.batch.size == shape[1] * len(self.order):
+            if part.shape[1] != shape[1] and part.shape[1] * self.batch.size == width * len(self.order):
                 return "it has more features the more examples there are"
         if isinstance(turned, np.ndarray) and turned.shape == shape:
             return "its rows do not follow the examples" if self._differs(recorder, name, turned) else ""
@@ -252,7 +260,7 @@ def _listener(
         try:
             rows = recorder.reduced(name, output, maker, masks)
             recorder.found.note_length(name, rows, tried)
-            into[name] = rows_at(rows, places) if places else None
+            into[name] = tried_rows(recorder.samples[name], rows, places) if places else None
         except UnfitError as problem:
             into[name] = problem
         except Exception:  # a reduction of the user's own: what it says of a part proves nothing either way

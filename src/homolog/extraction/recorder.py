@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import numpy as np
-
 from homolog.activations import Module
-from homolog.devices import exact_products
 from homolog.extraction import reductions
 from homolog.extraction.axis_sizes import shape_of, shape_of_example, shapes_of, sizes_beside, sizes_of
-from homolog.extraction.batch_output import BatchOutput, identity_of
+from homolog.extraction.batch_output import BatchOutput, PlacedRows, identity_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.known_masks import KnownMasks
 from homolog.extraction.layer_calls import LayerCalls
@@ -23,13 +19,13 @@ from homolog.extraction.objections import no_layer_left, not_classes, not_of_nod
 from homolog.extraction.options import Options
 from homolog.extraction.outputs import is_count, is_transformed, output_of
 from homolog.extraction.samples import Sample, sample_of
+from homolog.extraction.sketched_rows import SketchedLayers
 from homolog.extraction.sources import Maker
-from homolog.extraction.stored_features import stored_features
+from homolog.extraction.stored_features import HostCopies, OnTheWay
 from homolog.extraction.tensors import is_torch, loaded_torch
 from homolog.extraction.token_norms import UnreadNorms, norms_of_output, norms_read
 from homolog.extraction.trial_examples import tried_examples
 from homolog.position_norms import PositionNorms, sums_by_layer
-from homolog.sketching import Projection, Sketch
 
 
 class Recorder:
@@ -43,6 +39,7 @@ class Recorder:
         self.found = LayerFindings(selection, options, dict(selection.silent))
         self.calls = LayerCalls(selection)
         self.masks = KnownMasks(options)
+        self.sketched = SketchedLayers(options)
         self.samples: dict[str, Sample] = {}
         """Rows of the first batch, to be proved."""
         self.modules: dict[str, Module] = {}
@@ -54,9 +51,10 @@ class Recorder:
         """Batches so far."""
         self.before: Batch | None = None
         """The last batch, if it held one example."""
-        self._convert = convert or partial(stored_features, dtype=options.dtype)
+        self._convert = convert or HostCopies(options.dtype)
+        self.placed: Callable[[str, Any], PlacedRows | None] = lambda name, features: None
+        """Takes the features of the examples of a batch where they go at once, without a copy; None where that has to wait."""
         self._widths: dict[str, int] = {}
-        self._projections: dict[Sketch, Projection] = {}
         self._batch: Batch | None = None
         self._masks: Masks | None = None
         self._rows: dict[str, reductions.LayerRows] = {}
@@ -109,19 +107,10 @@ class Recorder:
         self.found.note_tokens(name, rows, self._masks.skipped)
         if rows.tokens is not None:
             self._norms[name] = norms_of_output(rows.tokens, self._masks.skipped)
-        rows = self._sketched(name, rows)
-        self._rows[name] = rows._replace(features=self._convert(name, rows.features), tokens=None)
-
-    def _sketched(self, name: str, rows: reductions.LayerRows) -> reductions.LayerRows:
-        """Return rows of which only sketches are kept, if that was asked for, in the library and on the device of the layer."""
-        sketch = self.options.sketch_of(name, rows.width)
-        if sketch is None:
-            return rows
-        if sketch not in self._projections:
-            self._projections[sketch] = Projection(sketch)
-        # What is not finite is told where it is compared.
-        with np.errstate(invalid="ignore", over="ignore"), exact_products():
-            return rows._replace(features=self._projections[sketch].of(rows.features), sketch=sketch)
+        rows = self.sketched.of(name, rows)
+        placed = self.placed(name, rows.features) if rows.example is None and rows.sketch is None else None
+        kept = self._convert(name, rows.features) if placed is None else placed
+        self._rows[name] = rows._replace(features=kept, tokens=None)
 
     def _wants(self, name: str) -> bool:
         """Say whether a layer is to be taken; one of which the batches before hold no rows is left out."""
@@ -140,7 +129,8 @@ class Recorder:
         if name not in self.modules:
             self.modules[name] = Module("" if maker is None else maker.type, shape_of_example(output, axis=axis))
         if self.proves and maker is not None:
-            self.samples[name] = sample_of(rows, tried_examples(self._batch.size))
+            whole = self.options.sketch_of(name, rows.width) is None
+            self.samples[name] = sample_of(rows, tried_examples(self._batch.size), whole=whole)
             self.found.sizes[name] = maker.sizes() | sizes_beside(output, axis)
             self.found.shapes[name] = shape_of(output)
 
@@ -194,7 +184,14 @@ class Recorder:
         example, position = identity_of(self._rows, batch.size, count)
         # Rows come in the order of their examples, so that those to keep come first; layers in the order of the first batch.
         taken = {name: self._rows[name].features for name in self._widths if name in self._rows}
-        features = {name: kept if len(example) == len(kept) else kept[: len(example)] for name, kept in taken.items()}
+        taken = {name: kept.read() if isinstance(kept, OnTheWay) else kept for name, kept in taken.items()}
+        features = {
+            name: kept if isinstance(kept, PlacedRows) or len(example) == len(kept) else kept[: len(example)]
+            for name, kept in taken.items()
+        }
+        for name, kept in taken.items():
+            if self._rows[name].sketch is not None:
+                self.sketched.note(name, kept)
         self.n_batches += 1
         self.before = batch if batch.size == 1 else None
         sketches = {name: sketch for name in taken if (sketch := self._rows[name].sketch) is not None}

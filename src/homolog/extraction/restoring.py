@@ -33,7 +33,7 @@ def unchanged(model: nn.Module, seed: int) -> Iterator[None]:
     cuda = sorted({weight.device.index or 0 for weight in model.parameters() if weight.device.type == "cuda"})
     drawn, drawn_by_numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
+        _seed(seed, cuda)
         random.seed(seed)
         np.random.seed(seed)
         try:
@@ -50,6 +50,13 @@ def unchanged(model: nn.Module, seed: int) -> Iterator[None]:
                 module._buffers[name] = buffer
             for one in attributes:
                 one.restore()
+
+
+def _seed(seed: int, cuda: list[int]) -> None:
+    """Seed the generators that are put back; `torch.manual_seed` would import PyTorch's compiler, which takes a second."""
+    torch.default_generator.manual_seed(seed)
+    for device in cuda:
+        torch.cuda.default_generators[device].manual_seed(seed)
 
 
 def _never_copied(model: nn.Module) -> dict[int, Any]:

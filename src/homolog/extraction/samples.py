@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from homolog.arrays import from_numpy, namespace
 from homolog.extraction.reductions import LayerRows
 from homolog.extraction.sources import Source
 from homolog.extraction.tensors import is_torch, numbers_of
 
+MOST_FEATURES = 4096
+"""Features that are looked at of a layer of which only sketches are kept: looking at all takes longer than sketching them."""
 SPREAD_ROWS = 8
 """Rows of a layer whose differences say what is more than rounding."""
 FLOAT64, FLOAT32, ROUNDED, HALF = 1e-6, 1e-3, 1e-2, 0.1
@@ -25,6 +28,11 @@ class Sample(NamedTuple):
     """Rows of one layer for the examples that are tried."""
 
     rows: np.ndarray
+    """All features of them, or some."""
+    width: int
+    """Features of the layer."""
+    whole: bool
+    """Whether all features are looked at."""
     spread: np.ndarray
     """(features,) largest difference between rows, of no feature less than a hundredth of that of another."""
     largest: float
@@ -34,19 +42,38 @@ class Sample(NamedTuple):
     """Whether they were computed by the processor, which rounds no products."""
 
 
-def sample_of(rows: LayerRows, index: Sequence[int]) -> Sample:
+def sample_of(rows: LayerRows, index: Sequence[int], *, whole: bool = True) -> Sample:
     """Keep the rows of some examples; a copy, because what runs later may change the output in place."""
+    width = rows.width
+    rows = rows if whole else _some_features(rows)
     kept = rows_at(rows, index)
     dtype = str(rows.features.dtype).removeprefix("torch.")
     on_host = not is_torch(rows.features) or rows.features.device.type == "cpu"
-    few = np.concatenate([numbers_of(rows.features[:SPREAD_ROWS]), kept]).astype(np.float64)
-    if not len(few):
-        return Sample(kept, np.zeros(few.shape[1]), 0.0, dtype, on_host)
+    parts = [part for part in (numbers_of(rows.features[:SPREAD_ROWS]), kept) if len(part)]
+    if not parts:
+        return Sample(kept, width, whole, np.zeros(kept.shape[1]), 0.0, dtype, on_host)
     with np.errstate(all="ignore"):
-        highest, lowest = few.max(0), few.min(0)
+        # In their own type, which loses nothing: layers may have millions of features.
+        highest = np.maximum.reduce([part.max(0) for part in parts]).astype(np.float64)
+        lowest = np.minimum.reduce([part.min(0) for part in parts]).astype(np.float64)
         spread = highest - lowest
         largest = float(np.maximum(highest.max(), -lowest.min()))
-        return Sample(kept, np.maximum(spread, spread.max() / 100), largest, dtype, on_host)
+        return Sample(kept, width, whole, np.maximum(spread, spread.max() / 100), largest, dtype, on_host)
+
+
+def _some_features(rows: LayerRows) -> LayerRows:
+    """Return rows of some features, the same of all layers of one width: both ends, and others at random."""
+    if rows.width <= MOST_FEATURES:
+        return rows
+    places = np.random.default_rng(0).integers(rows.width, size=MOST_FEATURES)
+    places[:2] = 0, rows.width - 1
+    features = rows.features
+    return rows._replace(features=namespace(features).take(features, from_numpy(np.sort(places), features), axis=1))
+
+
+def tried_rows(sample: Sample, rows: LayerRows, index: Sequence[int]) -> np.ndarray:
+    """Copy the rows of some examples of another run, with the features that were sampled; all of a layer of another width."""
+    return rows_at(rows if sample.whole or rows.width != sample.width else _some_features(rows), index)
 
 
 def rows_at(rows: LayerRows, index: Sequence[int]) -> np.ndarray:
@@ -65,6 +92,16 @@ def differences(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         apart = np.abs(first - second)
     return np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart))
+
+
+def are_within(before: np.ndarray, after: np.ndarray, allowed: np.ndarray) -> bool:
+    """Say whether values differ by no more than is allowed of each feature."""
+    if before.dtype == after.dtype == np.float32:
+        with np.errstate(all="ignore"):
+            nearly = (allowed * (1 - 1e-6)).astype(np.float32)  # rounded down: what float32 finds to be within is so
+            if all(bool((np.abs(one - other) <= nearly).all()) for one, other in zip(before, after, strict=True)):
+                return True
+    return not bool((differences(before, after) > allowed).any())
 
 
 def tolerance_of(source: Source, samples: Iterable[Sample]) -> tuple[float, float]:

@@ -26,7 +26,7 @@ from homolog.extraction.reductions import UnfitError
 from homolog.extraction.sequences import input_sequences
 from homolog.extraction.skipped_tokens import tokenless_sentence
 from homolog.extraction.sources import Source
-from homolog.extraction.stored_features import features_on_device
+from homolog.extraction.stored_features import HostCopies, HostMemory, features_on_device
 from homolog.extraction.suspected_padding import unmasked_padding_sentence
 from homolog.extraction.texts import reading_texts
 from homolog.names import first_line
@@ -46,12 +46,12 @@ def run_extraction(model: Any, data: Any, options: Options) -> Activations:
     data, options = reading_texts(model, data, options)
     source = source_of(model, options)
     options = source.settled(options)
-    convert = partial(features_on_device, dtype=options.dtype) if options.keep == "device" else None
-    recorder = Recorder(source.selection(options.layers), options, convert)
+    on_device, on_host = partial(features_on_device, dtype=options.dtype), HostCopies(options.dtype, HostMemory())
+    recorder = Recorder(source.selection(options.layers), options, on_device if options.keep == "device" else on_host)
     total = batches.count_examples(data, options)
     with destination_of(source, data, options, total) as sink:
         if not sink.finished:
-            recorder.found.stored = sink.layers
+            recorder.found.stored, recorder.placed = sink.layers, sink.placed
             with source.lent(options.device), source.attached(recorder):
                 _run_batches(source, data, options, recorder, sink, total)
             give_warnings(recorder, unknown=sink.unknown, notes=sink.notes)
@@ -71,6 +71,7 @@ def _run_batches(
                 count = batch.wanted(remaining)
             else:
                 batch = replace(batch, start=examples)
+                sink.begin(batch, examples, remaining)
                 (found,) = run_batch(source, batch, options, [recorder], index + 1, remaining)
                 sink.add(found, batch, examples)
                 count = found.examples
@@ -136,6 +137,8 @@ def _learn_masks(source: Source, batch: batches.Batch, options: Options, recorde
 def give_warnings(recorder: Recorder, *, unknown: bool = False, notes: Sequence[str] = ()) -> None:
     """Say which layers nobody named were left out, and what could not be known of those taken, or of who the rows are."""
     messages = [*notes, *([_UNDIGESTED] if unknown else []), *_notes_on(recorder.found)]
+    if digits := recorder.sketched.too_few_digits(recorder.found.skipped):
+        messages.append(digits)
     give([Caution(ExtractionWarning, message) for message in messages])
 
 

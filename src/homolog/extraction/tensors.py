@@ -20,12 +20,6 @@ def is_torch(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def out_of_memory() -> tuple[type[Exception], ...]:
-    """Return the errors by which PyTorch says that a device has no memory left."""
-    torch = loaded_torch()
-    return () if torch is None else (torch.cuda.OutOfMemoryError,)
-
-
 def is_module(value: Any) -> bool:
     """Say whether a value is a module of PyTorch's."""
     torch = loaded_torch()

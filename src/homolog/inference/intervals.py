@@ -130,25 +130,23 @@ def interval(record: Measure, level: float, part: Resampled, unbiased: Resampled
     low, high = (np.clip(scale.inverse(end), *record.range) for end in reached)
     if unbiased is not None and record.rooted:
         low, high = np.sqrt(low), np.sqrt(high)
-    dubious = centre.dubious
+    dubious, error = centre.dubious, spread(part)
+    missing = ~np.isnan(part.whole) & np.isnan(half)
+    if source.beside is not None and part.beside is not None:
+        error = np.hypot(error, part.beside)
+        low, high = (np.clip(end, *record.range) for end in widened(source.whole, low, high, source.beside, level))
+        dubious = dubious & (np.abs(part.whole - part.values.mean(axis=0)) * part.bias_factor > MUCH * error)
     if unbiased is not None:
         dubious = (part.whole > high + ROUNDING * unit) | (part.whole < low - ROUNDING * unit)
-    missing = ~np.isnan(part.whole) & np.isnan(half)
-    return Interval(spread(part), low, high, dubious, missing)
+    return Interval(error, low, high, dubious, missing)
 
 
-def with_sketching(
-    values: np.ndarray, companions: Mapping[str, np.ndarray], level: float, ends: tuple[float, float]
-) -> dict[str, np.ndarray]:
-    """Return errors and intervals over examples with those over random sketches: independent errors, whose squares add up."""
-    error = companions["se_sketch"]
-    reach = scipy.stats.norm.ppf((1 + level) / 2) * error
-    low, high = (np.hypot(values - companions[end], reach) for end in ("low", "high"))
-    return {
-        "se": np.hypot(companions["se"], error),
-        "low": np.clip(values - low, *ends),
-        "high": np.clip(values + high, *ends),
-    }
+def widened(
+    value: np.ndarray, low: np.ndarray, high: np.ndarray, error: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of an interval over examples with another error, independent of them: the squares add up."""
+    middle, reach = np.clip(value, low, high), scipy.stats.norm.ppf((1 + level) / 2) * error
+    return middle - np.hypot(middle - low, reach), middle + np.hypot(high - middle, reach)
 
 
 def difference(

@@ -38,11 +38,27 @@ class Resampled(NamedTuple):
     """Degrees of freedom of the variance; None where every example or part is left out once, so that the values tell."""
     halves: np.ndarray | None = None
     """Values on halves of the examples, of a measure whose bias they are to show; None without."""
+    beside: np.ndarray | None = None
+    """Standard error that the value has beside that over examples, as from sketches; None without."""
 
     def on(self, change: Callable[[Any], Any]) -> Resampled:
         """Return the same values changed one by one."""
         halves = None if self.halves is None else change(self.halves)
         return self._replace(whole=change(self.whole), values=change(self.values), halves=halves)
+
+    def less_noise(self, noise: np.ndarray) -> Resampled:
+        """Return values that vary less over the parts, by a variance that is not that of the value over examples."""
+        variance = self.variance_factor * np.var(self.values, axis=0)
+        noisy = (noise > 0) & (variance > 0)
+        left = np.clip(1 - np.divide(noise, variance, out=np.zeros_like(variance), where=noisy), 0, 1)
+        middle = self.values.mean(axis=0)
+
+        def change(values: np.ndarray) -> np.ndarray:
+            # A bias is of the order of the variance.
+            changed: np.ndarray = self.whole + left * (middle - self.whole) + np.sqrt(left) * (values - middle)
+            return changed
+
+        return self._replace(values=change(self.values), halves=None if self.halves is None else change(self.halves))
 
     def less(self, other: Resampled) -> Resampled:
         """Return the difference to values on the same parts."""

@@ -28,7 +28,7 @@ MEANINGS = {
     "se_sketch": "standard error over random sketches: how far the value may be off since only sketches of layers are known",
     "threshold": "how far chance reaches: the order statistic at 1 - alpha of the value and those under random permutations",
     "calibrated": "how far the value lies beyond the threshold: 0 where it does not, 1 for equal layers",
-    "se": "standard error over examples",
+    "se": "standard error over examples, and over random sketches where layers are kept as these",
     "low": "lower end of the interval for the value on infinitely many examples",
     "high": "upper end of the interval for the value on infinitely many examples",
 }

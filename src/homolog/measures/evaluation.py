@@ -45,8 +45,6 @@ from homolog.sparse import SparseRows
 
 SMALL = 1 << 28
 """Bytes that every machine has."""
-ROUNDING = 1e-13
-"""Values without each block of columns that differ by less, relatively, are equal."""
 Measures = Mapping[str, Measure]
 """Measures of one family, with equal options of its operands, by the names of their variables."""
 
@@ -178,24 +176,6 @@ def values_of_all(measures: Measures, shared: Any, shape: tuple[int, int]) -> np
     """Return (measures, x, y) values, from what all pairs share."""
     values = [to_numpy(record.value(None, None, shared)) for record in measures.values()]
     return np.array([np.broadcast_to(value, shape) for value in values])
-
-
-def less_sketching(values: np.ndarray, without: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return values less the bias that they have from sketches, and their standard errors over sketches.
-
-    `without`, (blocks, …), are the values without each block of columns: the jackknife, with θ the value,
-
-        B·θ − (B − 1)·mean of θ₍₋ᵦ₎,        se² = (B − 1)/B · Σ (θ₍₋ᵦ₎ − their mean)².
-
-    A correction beyond the standard error is one of noise, and is not made.
-    """
-    count, mean = len(without), without.mean(axis=0)
-    error = np.sqrt((count - 1) / count * np.sum((without - mean) ** 2, axis=0))
-    spread = np.max(without, axis=0) - np.min(without, axis=0)
-    exact = spread <= ROUNDING * np.abs(values)
-    bias = (count - 1) * (mean - values)
-    corrected = np.where(exact | (np.abs(bias) > error), values, values - bias)
-    return np.where(np.isnan(error), np.nan, corrected), np.where(exact, 0.0, error)
 
 
 def null_levels_of_all(measures: Measures, shared: Any) -> dict[str, np.ndarray]:

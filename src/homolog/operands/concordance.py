@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -21,6 +21,8 @@ from homolog.operands.discordant_loops import AHEAD, compiled
 
 FEWEST = 1 << 16
 """Numbers from which on compiled loops are worth their start."""
+FEW_TIES = 8
+"""Numbers per pair of equal ones from which on these are few: to put each run in order then costs little."""
 BYTES = {True: 20, False: 100}
 """Bytes per number that a pair takes, with compiled loops and without."""
 
@@ -34,22 +36,44 @@ class Order(NamedTuple):
     """Pairs of equal values."""
     order: np.ndarray | None = None
     """(m,) where the values stand, the smallest first; None where nobody has found it."""
+    again: np.ndarray | None = None
+    """Places in that order where a value is as the one before; None where they are many, or nobody has found it."""
+
+
+class Runs(NamedTuple):
+    """Equal values in an order."""
+
+    starts: np.ndarray
+    """Place of the first of each run."""
+    sizes: np.ndarray
+    numbers: np.ndarray
+    """Number of the run of each value that is as the one before."""
+
+
+def runs_of(again: np.ndarray) -> Runs:
+    """Return the runs of equal values, of the places where a value is as the one before."""
+    first = np.ones(len(again), dtype=bool)
+    np.greater(again[1:], again[:-1] + 1, out=first[1:])
+    numbers = np.cumsum(first) - 1
+    return Runs(again[first] - 1, 1 + np.bincount(numbers), numbers)
 
 
 def order_of(values: np.ndarray) -> Order:
     """Return the order of some integers."""
-    kind = np.uint32 if len(values) < 1 << 32 else np.uint64
+    size = len(values)
+    kind: Any = np.uint32 if size < 1 << 32 else np.uint64
     order = np.argsort(values)
     ordered = values[order]
-    order, new = order.astype(kind), np.zeros(len(values), dtype=bool)
+    order, new = order.astype(kind), np.ones(size, dtype=bool)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
     del ordered
-    ranks = np.empty(len(values), dtype=kind)
+    again = np.flatnonzero(~new)
+    sizes = runs_of(again).sizes
+    tied = int(np.dot(sizes, sizes - 1)) // 2
+    ranks = np.empty(size, dtype=kind)
     ranks[order] = np.cumsum(new, dtype=kind)
-    if new[1:].all():
-        return Order(ranks, 0, order)
-    sizes = np.diff(np.flatnonzero(new), prepend=0, append=len(values))
-    return Order(ranks, int(np.dot(sizes, sizes - 1)) // 2, order)
+    ranks -= 1
+    return Order(ranks, tied, order, again.astype(kind) if tied <= size // FEW_TIES else None)
 
 
 def is_compiled(size: int) -> bool:
@@ -67,10 +91,10 @@ def tau_b(x: Order, y: Order) -> float:
     size = len(x.ranks)
     if not is_compiled(size):
         return float(scipy.stats.kendalltau(x.ranks, y.ranks, method="asymptotic").statistic)
-    if x.order is None and y.order is None:
+    if y.order is not None and (x.order is None or (x.again is None and y.again is not None)):
+        x, y = y, x  # τ_b is the same, and few ties take less
+    elif x.order is None:
         x = order_of(x.ranks)
-    elif x.order is None or (x.tied and y.order is not None and not y.tied):
-        x, y = y, x  # both are the same, and without ties it takes less
     pairs = size * (size - 1) // 2
     discordant, equal = _counted(x, y)
     surplus = pairs - x.tied - y.tied + equal - 2 * discordant
@@ -79,14 +103,13 @@ def tau_b(x: Order, y: Order) -> float:
 
 def _counted(x: Order, y: Order) -> tuple[int, int]:
     """Return how many pairs x and y order differently, and how many tie in both."""
-    gather, arrange, inversions = compiled()
-    numbers, equal = np.empty((2, len(x.ranks)), dtype=x.ranks.dtype), 0
-    if x.tied == 0:
+    gather, settle, arrange, inversions = compiled()
+    numbers = np.empty((2, len(x.ranks)), dtype=x.ranks.dtype)
+    # What ties on one side stands in order of the other, and is no inversion.
+    if x.again is not None:
         gather(x.order, y.ranks, numbers[0])
-        most = int(y.ranks.max())
+        equal, most = settle(numbers[0], x.again), int(y.ranks.max())
     else:
-        # What ties in y stands in order of x, and is no inversion; what ties in x is none either.
         starts = np.zeros(int(y.ranks.max()) + 2, dtype=x.ranks.dtype)
-        equal = int(arrange(x.order, x.ranks, y.ranks, starts, numbers[0]))
-        most = int(x.ranks.max())
-    return int(inversions(numbers, most.bit_length(), AHEAD)), equal
+        equal, most = arrange(x.order, x.ranks, y.ranks, starts, numbers[0]), int(x.ranks.max())
+    return int(inversions(numbers, most.bit_length(), AHEAD)), int(equal)

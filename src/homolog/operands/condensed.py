@@ -76,8 +76,12 @@ def squared_rows(points: np.ndarray) -> np.ndarray:
 
 def few_rows_dominate(squared_norms: np.ndarray) -> bool:
     """Say whether a few rows carry almost everything, so that float32 would round away what sets the others apart."""
-    total = float(squared_norms.sum())
-    return DOMINANT * total**2 < len(squared_norms) * float(np.vdot(squared_norms, squared_norms))
+    return dominated(len(squared_norms), float(squared_norms.sum()), float(np.vdot(squared_norms, squared_norms)))
+
+
+def dominated(n: int, total: float, squares: float) -> bool:
+    """Say the same of the sum and of the sum of squares of n squared norms."""
+    return DOMINANT * total**2 < n * squares
 
 
 def evenly(n: int, count: int) -> np.ndarray:
@@ -90,15 +94,15 @@ def nearly_orthogonal(some: np.ndarray, squared_norms: np.ndarray) -> bool:
 
     What a debiased estimator looks at lies off the diagonal of the Gram matrix.
     """
-    return little_in_common(some @ some.T, squared_norms, machine_epsilon(some))
-
-
-def little_in_common(gram: np.ndarray, squared_norms: np.ndarray, epsilon: float) -> bool:
-    """Say the same of the Gram matrix of some rows, which was formed in floats of a spacing at 1."""
-    n = len(squared_norms)
+    gram = some @ some.T
     between = gram[np.triu_indices(len(gram), 1)].astype(float)
-    least = max(0.01, 4 * n * epsilon)
-    return bool(n**2 * np.mean(between**2) < least * np.vdot(squared_norms, squared_norms))
+    squares = float(np.vdot(squared_norms, squared_norms))
+    return apart(len(squared_norms), float(np.mean(between**2)), squares, machine_epsilon(some))
+
+
+def apart(n: int, between: float, squares: float, epsilon: float) -> bool:
+    """Say the same of the mean square between rows and the sum of squares of all n squared norms, and of a spacing at 1."""
+    return n**2 * between < max(0.01, 4 * n * epsilon) * squares
 
 
 def squared_blocks(points: np.ndarray, floor: float, beside: float = BESIDE) -> Callable[[slice, slice], np.ndarray]:

@@ -24,6 +24,33 @@ def gather(order: Any, ranks: Any, found: Any) -> None:
         found[i] = ranks[np.uint64(order[i])]
 
 
+def settle(found: Any, again: Any) -> Any:
+    """Put in order each run that goes on at the places `again`; return how many pairs in one run are equal."""
+    equal, k = np.uint64(0), 0
+    while k < len(again):
+        start = np.uint64(again[k]) - ONE
+        end = start + ONE
+        while k < len(again) and np.uint64(again[k]) == end:
+            own, i = found[end], end
+            while i > start and found[i - ONE] > own:
+                found[i] = found[i - ONE]
+                i -= ONE
+            found[i] = own
+            end += ONE
+            k += 1
+        equal += equal_pairs(found[start:end])
+    return equal
+
+
+def equal_pairs(some: Any) -> Any:
+    """Return how many pairs of some numbers in order are equal."""
+    found, run = np.uint64(0), np.uint64(0)
+    for i in range(1, len(some)):
+        run = run + ONE if some[i] == some[i - 1] else np.uint64(0)
+        found += run
+    return found
+
+
 def arrange(order: Any, ranks: Any, groups: Any, starts: Any, found: Any) -> Any:
     """Put the ranks into the order of their groups, and in each group in order; return how many pairs in one are equal.
 
@@ -40,10 +67,7 @@ def arrange(order: Any, ranks: Any, groups: Any, starts: Any, found: Any) -> Any
         starts[to] += ONE
     equal, begin = np.uint64(0), np.uint64(0)
     for end in starts[:-1]:
-        run = np.uint64(0)
-        for i in range(begin + ONE, np.uint64(end)):
-            run = run + ONE if found[i] == found[i - ONE] else np.uint64(0)
-            equal += run
+        equal += equal_pairs(found[begin : np.uint64(end)])
         begin = np.uint64(end)
     return equal
 
@@ -141,12 +165,12 @@ def move(some: Any, to: Any, shift: int, counts: Any, places: Any) -> None:
 
 @cache
 def compiled() -> Any:
-    """Return the three loops as numba compiles them, in its cache on disk where it has a place for one."""
+    """Return the four loops as numba compiles them, in its cache on disk where it has a place for one."""
     import numba
     from numba.extending import register_jitable
 
-    inner: list[Any] = [pairs_of_few, add_piece, pairs_of_digits, move]
-    outer: list[Any] = [gather, arrange, inversions]
+    inner: list[Any] = [equal_pairs, pairs_of_few, add_piece, pairs_of_digits, move]
+    outer: list[Any] = [gather, settle, arrange, inversions]
     for loop in inner:
         register_jitable(loop)
     found = []

@@ -27,7 +27,15 @@ from homolog.blocks.products import PIECE, Step, stacked_products
 from homolog.blocks.workers import Workers
 from homolog.diagnostics import Caution, all_equal, without_direction
 from homolog.gradients import factors
-from homolog.linalg import ROUNDINGS, UNIT_ROUNDINGS, squared_distances, squared_norm, thin_svd, unit_rows
+from homolog.linalg import (
+    ROUNDINGS,
+    UNIT_ROUNDINGS,
+    column_space,
+    inverse_root,
+    squared_distances,
+    squared_norm,
+    unit_rows,
+)
 from homolog.operands import concordance
 from homolog.operands.condensed import ROWS, condensed_squared_distances
 from homolog.operands.family import Pairs, TogetherFamily, is_constant
@@ -72,7 +80,9 @@ class Dissimilarities:
     order: np.ndarray | None = None
     """(n(n−1)/2,) where the dissimilarities stand, the smallest first, for Kendall's; None of examples in another order."""
     tied: int = 0
-    """Pairs of equal dissimilarities, for Kendall's."""
+    """Pairs of equal dissimilarities, for Kendall's,"""
+    again: np.ndarray | None = None
+    """and where in their order they are as the one before; see `concordance.Order`."""
 
     def reordered(self, order: np.ndarray) -> Dissimilarities:
         """Return the dissimilarities of the same examples in another order."""
@@ -85,12 +95,12 @@ class Dissimilarities:
             # The pair (i, j) stands at i·n − i(i+1)/2 + j − i − 1.
             flat = (low * n - low * (low + 1) // 2 + high - low - 1)[np.triu(np.ones(low.shape, dtype=bool), 1)]
             parts.append(xp.take(self.values, from_numpy(flat, self.values), axis=0))
-        return replace(self, values=xp.concat(parts), order=None)
+        return replace(self, values=xp.concat(parts), order=None, again=None)
 
     @property
     def by_rank(self) -> concordance.Order:
         """What Kendall's comparison looks at."""
-        return concordance.Order(self.values, self.tied, self.order)
+        return concordance.Order(self.values, self.tied, self.order, self.again)
 
 
 class Compared(NamedTuple):
@@ -113,10 +123,22 @@ def _squares(points: ArrayRepresentation, dissimilarity: str, *, ranked: bool) -
 def _half(points: ArrayRepresentation, dissimilarity: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Return squares, of which the dissimilarities of the pairs i < j are roots or halves, and which rows have no direction."""
     if dissimilarity == "mahalanobis":
-        return condensed_squared_distances(thin_svd(points.centred.features).u), None
+        return _between_whitened(points.centred.features), None
     if dissimilarity == "euclidean":
         return points.squared, None
     return points.by_cosine if dissimilarity == "cosine" else points.by_correlation
+
+
+def _between_whitened(centred: np.ndarray) -> np.ndarray:
+    """Return squared distances between rows of an orthonormal basis of the columns."""
+    n = len(centred)
+    if n <= centred.shape[1]:
+        gram = centred @ centred.T
+        # The columns span all but the ones, if no eigenvalue but theirs is small: every pair is equally far apart.
+        gram += np.trace(gram) / n**2
+        if inverse_root(gram) is not None:
+            return np.full(n * (n - 1) // 2, 2.0)
+    return condensed_squared_distances(column_space(centred))
 
 
 def _above_diagonal(given: ArrayRepresentation, dissimilarity: str) -> tuple[Array, Array | None]:
@@ -191,9 +213,17 @@ def _ranks_by_sorting(places: np.ndarray) -> np.ndarray:
     """Return average ranks less their mean, with little more in memory than places, their order and the ranks."""
     order = np.argsort(places)
     ordered = places[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))
+    new = np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])
     del ordered
-    found = np.empty(len(places))
+    found, again = np.empty(len(places)), np.flatnonzero(~new)
+    if len(again) <= len(places) // concordance.FEW_TIES:
+        middle, runs = np.arange(len(places)) - (len(places) - 1) / 2, concordance.runs_of(again)
+        of_runs = middle[runs.starts] + (runs.sizes - 1) / 2
+        middle[runs.starts], middle[again] = of_runs, of_runs[runs.numbers]
+        found[order] = middle
+        return found
+    del again
+    starts = np.flatnonzero(new)
     for first in range(0, len(starts) - 1, PIECE):
         bounds = starts[first : first + PIECE + 1]
         middle = (bounds[:-1] + bounds[1:] - len(places)) / 2
@@ -281,9 +311,8 @@ class DissimilarityFamily(TogetherFamily):
         left = "all equal" if bool(equal) and not bool(dead) else ""
         if comparison == "kendall":
             found = concordance.order_of(grid_places(to_numpy(values)))
-            return Dissimilarities(
-                x.n, found.ranks, comparison, dead | equal, left, dissimilarity, False, absent, found.order, found.tied
-            )
+            plain = Dissimilarities(x.n, found.ranks, comparison, dead | equal, left, dissimilarity, absent=absent)
+            return replace(plain, order=found.order, tied=found.tied, again=found.again)
         ready = _ready(values, comparison)
         return Dissimilarities(x.n, ready, comparison, dead | equal, left, dissimilarity, equal_rows, absent)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from homolog.arrays import (
     Array,
+    all_to_numpy,
     check_finite,
     check_representation,
     detached,
@@ -26,13 +27,21 @@ from homolog.arrays import (
 from homolog.blocks.median import median_of_condensed, median_of_rows, sample
 from homolog.blocks.scan import ROWS
 from homolog.gradients import EQUAL_ROWS, TIE, smooth_unless
-from homolog.linalg import Centred, centre, double_centred, power_of_two, squared_distances, squared_norm
+from homolog.linalg import (
+    Centred,
+    centre,
+    double_centred,
+    power_of_two,
+    squared_distances,
+    squared_norm,
+)
 from homolog.operands.condensed import (
     PLACES,
+    apart,
     centre_condensed,
+    dominated,
     evenly,
     few_rows_dominate,
-    little_in_common,
     nearly_orthogonal,
     row_sums,
     single_suffices,
@@ -81,16 +90,19 @@ def exact(*, kernel: Any, median_fraction: float = 1.0, **_: Any) -> bool:
 
 
 def _linear(x: ArrayRepresentation) -> LinearGram:
-    features = x.centred.features
+    features, diagonal = x.centred.features, x.squared_rows
     xp = namespace(features)
-    diagonal = precise(xp.linalg.vecdot(features, features))
     if features.dtype != diagonal.dtype and not is_numpy(features):
         # As `ArrayRepresentation.centred` has it for NumPy's arrays.
-        some = xp.take(features, from_numpy(evenly(x.n, PLACES), features), axis=0)
+        places = evenly(x.n, PLACES)
+        some = xp.take(features, from_numpy(places, features), axis=0)
+        gram = precise(some @ some.T)
+        own = xp.linalg.diagonal(gram)
+        sums = [xp.sum(diagonal), xp.sum(diagonal * diagonal), xp.sum(gram * gram) - xp.sum(own * own)]
         # Together, since each copy from a device waits for it.
-        known = to_numpy(xp.concat([diagonal, precise(xp.reshape(some @ some.T, (-1,)))]))
-        norms, between = known[: x.n], known[x.n :].reshape(some.shape[0], -1)
-        if few_rows_dominate(norms) or little_in_common(between, norms, machine_epsilon(features)):
+        total, squares, between = all_to_numpy(sums).tolist()
+        between /= len(places) * (len(places) - 1)
+        if dominated(x.n, total, squares) or apart(x.n, between, squares, machine_epsilon(features)):
             return _linear(x.exact)
     return LinearGram(features=features, diagonal=diagonal, scale=x.centred.scale, constant=x.constant)
 

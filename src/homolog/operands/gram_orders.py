@@ -7,12 +7,9 @@ since ⟨H, L⟩ = tr L for every order; of the U-centred one nothing. Both are 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from homolog.arrays import Array, namespace, to_numpy
-from homolog.devices import is_elsewhere
+from homolog.arrays import Array, identity_like, namespace, to_numpy, working_dtype
 from homolog.operands.family import undefined_where
 from homolog.operands.gram_products import Estimator, GramProducts, GramSums, inner_product
 from homolog.operands.order_moments import variance_weights
@@ -59,15 +56,9 @@ def _own(side: GramSums, n: int, estimator: Estimator) -> tuple[Array, Array, Ar
     return diagonals, rest, rest <= n * side.epsilon * whole
 
 
-def order_matrix(x: Gram, estimator: Estimator) -> Any:
-    """Return the (n, n) matrix, divided by its norm, of which orders of the examples give ⟨K, L⟩ less its mean.
-
-    NumPy's, unless there are more than a few examples on a device.
-    """
-    formed = x.formed()
-    if is_elsewhere(formed) and len(formed) > EXACT_EXAMPLES:
-        return _on_device(formed, estimator)
-    formed = to_numpy(formed)
+def order_matrix(x: Gram, estimator: Estimator) -> np.ndarray:
+    """Return the (n, n) matrix, divided by its norm, of which orders of the examples give ⟨K, L⟩ less its mean."""
+    formed = to_numpy(x.formed())
     n = len(formed)
     # Of many examples six digits are enough for what the shape of a distribution is used for.
     gram = np.array(formed, dtype=np.float32 if n > EXACT_EXAMPLES else float)
@@ -86,15 +77,16 @@ def order_matrix(x: Gram, estimator: Estimator) -> Any:
     return gram
 
 
-def _on_device(formed: Any, estimator: Estimator) -> Any:
-    """Return the same as a tensor, without waiting for its device."""
-    n, own = len(formed), formed.diagonal().double()
+def order_matrices(grams: Array, estimator: Estimator) -> Array:
+    """Return the same of the centred Gram matrices (layers, n, n) of many layers, where they are, in float32."""
+    xp, n, wide = namespace(grams), grams.shape[1], working_dtype(grams)
+    own = xp.astype(xp.linalg.diagonal(grams), wide)
+    total, diagonal = xp.sum(own, axis=1)[:, None], identity_like(grams[0, ...])
     if estimator == "debiased":
-        added = (own / (n - 2) - own.sum() / (2 * (n - 1) * (n - 2))).float()
-        gram = formed.float() + added[:, None] + added[None, :]
-        gram.diagonal().zero_()
+        added = xp.astype(own / (n - 2) - total / (2 * (n - 1) * (n - 2)), xp.float32)
+        found = (grams + added[:, :, None] + added[:, None, :]) * (1 - diagonal)
     else:
-        gram = formed.float() + (own.sum() / (n * (n - 1))).float()
-        gram.diagonal().sub_((own.sum() / (n - 1)).float())
-    size = gram.norm()
-    return gram / size.where(size > 0, 1.0)
+        less = xp.astype(total / (n - 1), xp.float32)[:, :, None]
+        found = grams + less / n - less * diagonal
+    sizes = xp.linalg.vector_norm(xp.reshape(found, (found.shape[0], -1)), axis=1)[:, None, None]
+    return found / xp.where(sizes > 0, sizes, xp.ones_like(sizes))

@@ -10,12 +10,13 @@ and the biased and the debiased estimators share one operand and one inner produ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
 from homolog.arrays import Array, all_to_numpy, namespace, precise
+from homolog.operands.block_variance import PairBlocks
 from homolog.operands.structures import Gram
 
 Estimator = Annotated[Literal["biased", "debiased"], '"biased" or "debiased" (n >= 4).']
@@ -51,14 +52,36 @@ class GramProducts(NamedTuple):
     y: GramSums
     exact: bool = True
     """Whether these are the statistics themselves, not estimates from sketches."""
-    without_block: GramProducts | None = None
-    """Of sketches the same without each block of columns, as a first axis."""
+    blocks: Mapping[tuple[int, int], PairBlocks] | None = None
+    """Of each pair of which some are sketches what single blocks of columns give; of one pair under (0, 0)."""
 
     @property
     def T(self) -> GramProducts:
         """The same of (y, x), of one pair."""
-        without = None if self.without_block is None else self.without_block.T
-        return self._replace(x=self.y, y=self.x, without_block=without)
+        return self._replace(x=self.y, y=self.x, blocks=None)
+
+    def at(self, i: int, j: int) -> GramProducts:
+        """Return the same of one pair of all."""
+        if np.ndim(self.off_diagonal) == 0:
+            return self
+        x, y = (GramSums(*(np.ravel(field)[k] for field in side)) for side, k in ((self.x, i), (self.y, j)))
+        off, diagonals, traces = (np.asarray(part)[i, j] for part in (self.off_diagonal, self.diagonals, self.traces))
+        return GramProducts(self.n, off, diagonals, traces, x, y, self.exact)
+
+    @property
+    def statistics(self) -> np.ndarray:
+        """(9,) the inner products of a pair, and of each side with itself, as their parts."""
+        own = [(side.off_diagonal, side.diagonals, side.squared_trace) for side in (self.x, self.y)]
+        return np.array([self.off_diagonal, self.diagonals, self.traces, *own[0], *own[1]], dtype=float)
+
+    def with_statistics(self, found: np.ndarray) -> GramProducts:
+        """Return the same with other inner products, (…, 9)."""
+        parts = np.moveaxis(found, -1, 0)
+        x, y = (
+            side._replace(off_diagonal=parts[k], diagonals=parts[k + 1], squared_trace=parts[k + 2])
+            for side, k in ((self.x, 3), (self.y, 6))
+        )
+        return GramProducts(self.n, parts[0], parts[1], parts[2], x, y, self.exact)
 
     @classmethod
     def of_all(cls, n: int, products: Iterable[np.ndarray], sums: Sequence[GramSums]) -> GramProducts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,22 +19,47 @@ def inner_without_each(x: Gram, y: Gram) -> tuple[np.ndarray, np.ndarray]:
     Rows of a centred K sum to 0, so that without row and column i row j sums to −K_ji and the whole to K_ii. The bandwidth of an
     RBF kernel stays as it is.
     """
-    m = x.n - 1
     k, h = np.asarray(x.diagonal), np.asarray(y.diagonal)
     shared, k_of_h, h_of_k = _row_products(x, y)
-    both = k * h
-    beside = shared - both  # Σ over j ≠ i of K_ij L_ij
-    whole = shared.sum() - 2 * shared + both - 2 / m * beside + both / m**2
-    diagonals = (
-        (both.sum() - both)
-        + 2 / m * (k_of_h + h_of_k - 2 * both)
-        + 4 / m**2 * beside
-        + (h * (k.sum() - k) + k * (h.sum() - h)) / m**2
-        - 3 * both / m**3
-    )
+    totals = RowTotals(*(np.asarray(part.sum()) for part in (shared, k * h, k, h)))
+    whole, diagonals = without_rows(k, h, shared, k_of_h, h_of_k, totals, x.n - 1)
     if y is x:
         whole = np.where(whole > CERTAIN * shared.sum(), whole, np.nan)
     return whole - diagonals, diagonals
+
+
+class RowTotals(NamedTuple):
+    """Sums over all examples."""
+
+    shared: np.ndarray
+    """⟨K, L⟩"""
+    both: np.ndarray
+    """k·h"""
+    k: np.ndarray
+    h: np.ndarray
+
+
+def without_rows(
+    k: np.ndarray,
+    h: np.ndarray,
+    shared: np.ndarray,
+    k_of_h: np.ndarray,
+    h_of_k: np.ndarray,
+    totals: RowTotals,
+    m: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ⟨K, L⟩ and k·h without each example, of which m are left, from the row sums of K∘L, K h and L k."""
+    both = k * h
+    beside = shared - both  # Σ over j ≠ i of K_ij L_ij
+    whole = totals.shared - 2 * shared + both - 2 / m * beside + both / m**2
+    diagonals = (
+        (totals.both - both)
+        + 2 / m * (k_of_h + h_of_k - 2 * both)
+        + 4 / m**2 * beside
+        + (h * (totals.k - k) + k * (totals.h - h)) / m**2
+        - 3 * both / m**3
+    )
+    return whole, diagonals
 
 
 def trace_without_each(x: Gram) -> np.ndarray:

@@ -15,6 +15,7 @@ from homolog.diagnostics import Caution, all_neighbors, tied_neighbors, without_
 from homolog.linalg import UNIT_ROUNDINGS, unit_rows
 from homolog.operands.condensed import near_units, squared_apart, squared_blocks
 from homolog.operands.family import Family, Invariances, Pairs, is_constant
+from homolog.operands.near_candidates import MOST_ASKED, Distances32, bytes_taken, candidates
 from homolog.operands.representation import ArrayRepresentation
 
 BLOCK, SMALL, TALL = 48 << 20, 16 << 20, 128
@@ -120,9 +121,7 @@ def nearest_rows(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float]:
     search = _Every(units, absent, few)
     screen = _Screened(units, absent, few) if n >= SCREENED and units.dtype == np.float64 else None
     tied, step = 0, _rows(n, x.dtype.itemsize)
-    for start in range(0, n, step):
-        rows = slice(start, min(start + step, n))
-        found, distances = search.of(rows) if screen is None else screen.of(rows, search)
+    for rows, found, distances in search.all(step) if screen is None else screen.all(search, step):
         bits = _coarse(distances)
         tied += int(np.count_nonzero((bits[:, 1:] == bits[:, :-1]).any(axis=1)))
         nearest[rows], similar[rows] = found[:, :k], 1 - distances[:, :k] / 2
@@ -154,6 +153,12 @@ class _Every:
     def _squared(self) -> Callable[[slice, slice], np.ndarray]:
         return squared_blocks(self._units, _floor(self._units), beside=BESIDE)
 
+    def all(self, step: int) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield some rows after others, their nearest, in order, and their squared distances."""
+        for start in range(0, len(self._units), step):
+            rows = slice(start, min(start + step, len(self._units)))
+            yield rows, *self.of(rows)
+
     def of(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Return the nearest of some rows, in order, and their squared distances."""
         n = len(self._units)
@@ -178,42 +183,38 @@ class _Screened:
 
     def __init__(self, units: np.ndarray, absent: np.ndarray, few: int) -> None:
         self._units, self._absent, self._few = units, absent, few
-        n, p = units.shape
-        self._norms = norms = np.einsum("ij,ij->i", units, units)
-        self._left, self._right = np.empty((2, n, p + 2), dtype=np.float32)
-        # (−2x, ‖x‖², 1) · (y, 1, ‖y‖²), as in `squared_blocks`.
-        for side, factor, place in ((self._left, -2, p), (self._right, 1, p + 1)):
-            np.multiply(units, factor, out=side[:, :p], casting="same_kind")
-            side[:, p:] = 1
-            side[:, place] = norms
-        # What float32 can get wrong in sums of so many terms, whatever their order (Higham 2002, section 3.1).
-        self._wrong = (p + 8) * float(np.finfo(np.float32).eps) * (norms + norms.max())
+        self._distances = Distances32(units, absent, 2.0 ** (SPARED[8] - 50))
 
-    def of(self, rows: slice, every: _Every) -> tuple[np.ndarray, np.ndarray]:
-        """Return the nearest of some rows, in order, and their squared distances; by `every` where candidates are many."""
-        near = self._candidates(rows)
-        counts = np.count_nonzero(near, axis=1)
-        if counts.max() > CANDIDATES * self._few:
-            return every.of(rows)
-        i, j = np.divmod(np.flatnonzero(near), near.shape[1])
-        squared = squared_apart(self._units, self._norms, rows.start + i, j, _floor(self._units))
+    def all(self, every: _Every, step: int) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield rows, their nearest, in order, and their squared distances; by `every` where candidates are many."""
+        tiled = self._few <= MOST_ASKED
+        for rows, i, j in candidates(self._distances, self._few) if tiled else self._candidates(step):
+            if i is not None and j is not None:
+                yield rows, *self._chosen(rows, i, j)
+                continue
+            for start in range(rows.start, rows.stop, step):
+                part = slice(start, min(start + step, rows.stop))
+                yield part, *every.of(part)
+
+    def _chosen(self, rows: slice, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nearest of some rows among candidates."""
+        counts = np.bincount(i, minlength=rows.stop - rows.start)
+        squared = squared_apart(self._units, self._distances.norms, rows.start + i, j, _floor(self._units))
         squared[self._absent[rows.start + i] | self._absent[j]] = 2
         order = np.lexsort((j, _coarse(squared), i))
         chosen = order[(np.cumsum(counts) - counts)[:, None] + np.arange(self._few)]
         return j[chosen], squared[chosen]
 
-    def _candidates(self, rows: slice) -> np.ndarray:
-        """Return (rows, n) bool: which rows may be among the nearest of some."""
-        distances = self._left[rows] @ self._right.T
-        distances[self._absent[rows], :] = 2
-        distances[:, self._absent] = 2
-        own = np.arange(len(distances))
-        distances[own, rows.start + own] = np.inf
-        last = np.partition(distances, self._few - 1, axis=1)[:, self._few - 1]
-        # Of distances that only rounding tells apart, the index decides.
-        most = (last + 2 * self._wrong[rows]) * (1 + 2.0 ** (SPARED[8] - 50))
-        near: np.ndarray = distances <= np.nextafter(most.astype(np.float32), np.float32(np.inf))[:, None]
-        return near
+    def _candidates(self, step: int) -> Iterator[tuple[slice, np.ndarray | None, np.ndarray | None]]:
+        """Yield what `near_candidates.candidates` does, of a few rows at a time with all others."""
+        n = len(self._units)
+        for start in range(0, n, step):
+            rows = slice(start, min(start + step, n))
+            distances = self._distances.block(rows, slice(0, n))
+            last = np.partition(distances, self._few - 1, axis=1)[:, self._few - 1]
+            near = distances <= self._distances.most(rows, last)[:, None]
+            many = np.count_nonzero(near, axis=1).max() > CANDIDATES * self._few
+            yield (rows, None, None) if many else (rows, *np.divmod(np.flatnonzero(near), n))
 
 
 def _rows(n: int, size: int) -> int:
@@ -262,7 +263,10 @@ class NeighborFamily(Family):
         k = min(k, n - 1)
         held = int(np.sum(n * (sizes.widths * sizes.items + k * (sizes.items + 8))))
         # While a layer is prepared: its rows in the two factors of a product, and a block; keys of k + 1 neighbours among it.
-        per_layer = 5 * n * most * item + min(n, _rows(n, item)) * (n * (2 * item + 25) + 64 * (k + 1))
+        at_a_time = min(n, _rows(n, item)) * (n * (2 * item + 25) + 64 * (k + 1))
+        if n >= SCREENED and k < MOST_ASKED:
+            at_a_time = max(at_a_time, bytes_taken(n, k + 1))
+        per_layer = 5 * n * most * item + at_a_time
         # While lists meet: similarities to neighbours as sparse matrices, and rows of the neighbours of some.
         per_pair = min(3 * SHARING, 8 * n * k * (k + most)) + 100 * n * k + 32 * k * most
         # Neighbours that tie are looked for again.

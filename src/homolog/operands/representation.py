@@ -12,12 +12,12 @@ from typing import Any, final
 import numpy as np
 
 from homolog.arrays import Array, is_numpy, machine_epsilon, namespace, precise
-from homolog.blocks.column_statistics import CentredRows, columns_of
+from homolog.blocks.column_statistics import CentredRows, centred_array, columns_of
 from homolog.blocks.scan import stretches
 from homolog.blocks.source import ArrayCache
 from homolog.blocks.workers import computed_once
 from homolog.gradients import Factors, factors
-from homolog.linalg import RANK_TOLERANCE, UNIT_ROUNDINGS, Centred, centre, numerical_rank
+from homolog.linalg import RANK_TOLERANCE, UNIT_ROUNDINGS, Centred, centre, numerical_rank, squared_norms
 from homolog.operands.condensed import (
     PLACES,
     condensed_squared_distances,
@@ -27,7 +27,6 @@ from homolog.operands.condensed import (
     nearly_orthogonal,
     row_starts,
     single_suffices,
-    squared_rows,
 )
 from homolog.rows import Rows
 
@@ -88,15 +87,27 @@ class ArrayRepresentation(Representation):
         """Spacing at 1 of the floats that were given."""
         return machine_epsilon(self.array)
 
-    @computed_once
+    @property
     def centred(self) -> Centred:
         """Centred features; in float64 where float32 would round away what a few heavy rows leave to the others."""
-        found = centre(self.array)
-        if is_numpy(self.array) and found.features.dtype == np.float32:
-            norms = squared_rows(found.features)
-            if few_rows_dominate(norms) or nearly_orthogonal(found.features[evenly(self.n, PLACES)], norms):
-                return centre(self.array.astype(float))
-        return found
+        return self._centred[0]
+
+    @property
+    def squared_rows(self) -> Array:
+        """(n,) squared norms of the centred rows, in float64 where the device has it."""
+        return self._centred[1]
+
+    @computed_once
+    def _centred(self) -> tuple[Centred, Array]:
+        if not is_numpy(self.array):
+            found = centre(self.array)
+            return found, squared_norms(found.features)
+        found, norms = centred_array(self.array, self.array.dtype)
+        if found.features.dtype == np.float32 and (
+            few_rows_dominate(norms) or nearly_orthogonal(found.features[evenly(self.n, PLACES)], norms)
+        ):
+            return centred_array(self.array, float)
+        return found, norms
 
     # What is kept must not be the representation itself: a circle would hold it until the collector comes.
     @property

@@ -7,8 +7,7 @@ With the sketches U₁, U₂ of x and V₁, V₂ of y (`homolog.sketching`), and
 
 Each has the right mean, since the two factors of a term are independent; so have products of diagonals and of traces, and hence
 HSIC, biased and debiased. Of a layer that is no sketch there is one K. Each K_s is a sum over `BLOCKS` blocks of columns, which
-are independent and alike. Without one of them, on both sides, a value is what it could have been as well: these values say how
-far the sketches may be off, and by how much the ratio of two estimates is off on average (jackknife).
+are independent and alike: what pairs of them add says how far the sketches may be off (`block_variance`).
 """
 
 from __future__ import annotations
@@ -21,10 +20,13 @@ import numpy as np
 
 from homolog.arrays import Array, namespace, precise, to_numpy
 from homolog.blocks.scan import stretches
+from homolog.operands.block_variance import FIELDS, BlockTable, PairBlocks, variance
 from homolog.operands.structures import Gram, LinearGram
 from homolog.rows import Rows
 from homolog.sketching import BLOCKS, SKETCHES, Sketch
 
+UNLIKE = (1 - np.eye(SKETCHES)) / SKETCHES
+"""What products of the two sketches of one source count: of a sketch with itself nothing."""
 TOLD = 4.0
 """Errors by which what two sketches have in common must be above 0, or a reader is told that it is hardly more than noise."""
 
@@ -39,8 +41,8 @@ class SketchedGram(Gram):
     sketch: Sketch
     block_diagonals: np.ndarray
     """(n, 2 · BLOCKS) diagonals of the Gram matrices of the blocks."""
-    own_squares: np.ndarray
-    """(2 · BLOCKS, 2 · BLOCKS) squares of the products of the blocks of one sketch with those of the other, else 0."""
+    own_products: np.ndarray
+    """(3, 2 · BLOCKS, 2 · BLOCKS) what pairs of blocks add to the products of the structure with itself."""
 
     @property
     def held(self) -> Any:
@@ -62,13 +64,13 @@ class SketchedGram(Gram):
     @property
     def is_noise(self) -> bool:
         """Whether what the two sketches have in common, debiased, is hardly above its own error: CKA divides by its root."""
-        off, diagonals, traces = products_of_blocks(self, self, self.own_squares)
-        n = self.n
-        if n < 4 or bool(self.constant):
+        if self.n < 4 or bool(self.constant):
             return False
-        whole, *without = off - 2 / (n - 2) * diagonals + traces / ((n - 1) * (n - 2))
-        error = np.sqrt((BLOCKS - 1) * np.var(without))
-        return not whole > TOLD * error
+        own = self.own_products
+        table = BlockTable.of(PairBlocks(own, own, own, alike=True))
+        debiased = np.array([1.0, -2 / (self.n - 2), 1 / ((self.n - 1) * (self.n - 2))])
+        single, double = (np.tensordot(debiased, part[:FIELDS], 1) for part in table.effects())
+        return not debiased @ own.sum(axis=(1, 2)) > TOLD * np.sqrt(variance(single, double))
 
     def formed(self) -> Array:
         """Return the mean of the Gram matrices of both sketches."""
@@ -92,7 +94,7 @@ def sketched_gram(linear: LinearGram, sketch: Sketch) -> SketchedGram:
         constant=linear.constant,
         sketch=sketch,
         block_diagonals=diagonals,
-        own_squares=squares,
+        own_products=_weighted(squares, diagonals, diagonals, UNLIKE),
     )
 
 
@@ -131,33 +133,30 @@ def diagonals_of(gram: Gram) -> np.ndarray:
 
 def weights_of(x: Gram, y: Gram) -> np.ndarray:
     """Return (sketches of x, sketches of y) what products of them count: of one sketch with itself nothing."""
+    if of_one_random_source(x, y):
+        return UNLIKE
     counts = [SKETCHES if isinstance(side, SketchedGram) else 1 for side in (x, y)]
-    alike = isinstance(x, SketchedGram) and isinstance(y, SketchedGram) and x.sketch.key == y.sketch.key
-    found = 1 - np.eye(SKETCHES) if alike else np.ones(counts)
-    return found / found.sum()
-
-
-def whole_and_without(blocks: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return (1 + BLOCKS,) an inner product from those of all blocks, then without each block of columns, on both sides."""
-    parts = [count // size if count > 1 else 1 for count, size in zip(blocks.shape, weights.shape, strict=True)]
-    apart = blocks.reshape(weights.shape[0], parts[0], weights.shape[1], parts[1])
-    each = np.einsum("st,sbtc->bc", weights, apart)
-    whole = each.sum()
-    if each.shape == (1, 1):
-        return np.full(1 + BLOCKS, whole)
-    left = whole - (each.sum(axis=1) if parts[0] > 1 else 0.0) - (each.sum(axis=0) if parts[1] > 1 else 0.0)
-    both = min(parts) > 1
-    if both:
-        left = left + np.diagonal(each)
-    return np.concatenate([[whole], left * (BLOCKS / (BLOCKS - 1)) ** (2 if both else 1)])
+    return np.full(counts, 1 / np.prod(counts))
 
 
 def products_of_blocks(x: Gram, y: Gram, squares: np.ndarray) -> np.ndarray:
-    """Return (3, 1 + BLOCKS) the off-diagonal part of ⟨K, L⟩, k·l and tr K · tr L, from squares of the products of all blocks."""
-    first, second = diagonals_of(x), diagonals_of(y)
-    weights, diagonals = weights_of(x, y), first.T @ second
-    traces = np.outer(first.sum(axis=0), second.sum(axis=0))
-    return np.stack([whole_and_without(each, weights) for each in (squares - diagonals, diagonals, traces)])
+    """Return (3, blocks of x, blocks of y) what pairs of blocks add to the off-diagonal part of ⟨K, L⟩, k·l and tr K · tr L.
+
+    `squares` are those of the products of all blocks; what does not count, of a sketch with itself, is 0.
+    """
+    return _weighted(squares, diagonals_of(x), diagonals_of(y), weights_of(x, y))
+
+
+def _weighted(squares: np.ndarray, first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    diagonals, traces = first.T @ second, np.outer(first.sum(axis=0), second.sum(axis=0))
+    size = [count // own for count, own in zip(squares.shape, weights.shape, strict=True)]
+    found: np.ndarray = np.stack([squares - diagonals, diagonals, traces]) * np.kron(weights, np.ones(size))
+    return found
+
+
+def of_one_random_source(x: Gram, y: Gram) -> bool:
+    """Say whether two structures are of sketches by the same random numbers."""
+    return isinstance(x, SketchedGram) and isinstance(y, SketchedGram) and x.sketch.key == y.sketch.key
 
 
 class Halves(NamedTuple):

@@ -16,8 +16,8 @@ BESIDE = 4 << 30
 """Bytes that comparing may take beside the layers, where the machine has them."""
 USABLE = 0.9
 """The part of a memory that is planned with; libraries and other programs need the rest."""
-NUMBER = 4
-"""Bytes of a number."""
+NUMBER, PREPARED = 4, 2
+"""Bytes of a number, and how many times as much room it may take when it is prepared for comparing."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Plan:
         )
 
     def _beside(self, layers: int) -> str:
-        return format_bytes(min(layers, beside(self.memory)))
+        return format_bytes(min(PREPARED * layers, beside(self.memory)))
 
     def check(self, *, sketchable: bool) -> None:
         """Refuse what does not fit, and say what does; `sketchable` where sketches tell some of the measures."""
@@ -115,10 +115,10 @@ def check_memory(
 ) -> None:
     """Refuse to hold and compare so many bytes of layers in a memory; where `held` of them are known, on their account alone."""
     usable, most, counted = USABLE * memory, beside(memory), layers if held is None else held
-    if counted + min(counted, most) > usable:
+    if counted + min(PREPARED * counted, most) > usable:
         fitting = int(examples * (usable - most) / layers)
+        needed = format_bytes(layers + min(PREPARED * layers, BESIDE))
         raise ValueError(
-            f"comparing {networks} networks over {examples} examples needs about {format_bytes(layers + min(layers, BESIDE))} "
-            f"of memory, got a machine with {format_bytes(memory)}: use fewer with --examples {fitting}, or fewer --seeds{also}; "
-            f"trained networks are kept."
+            f"comparing {networks} networks over {examples} examples needs about {needed} of memory, got a machine with "
+            f"{format_bytes(memory)}: use fewer with --examples {fitting}, or fewer --seeds{also}; trained networks are kept."
         )

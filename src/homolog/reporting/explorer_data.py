@@ -28,7 +28,7 @@ from homolog.results import (
 if TYPE_CHECKING:
     import xarray
 
-KINDS = ("null", "p", "p_fdr", "p_fwer", "threshold", "calibrated", "low", "high", "se", "reversed")
+KINDS = ("null", "p", "p_fdr", "p_fwer", "threshold", "calibrated", "low", "high", "se", "se_sketch", "reversed")
 """Companions of a measure that the page shows."""
 OF_MEANS = ("null", "se", "reversed")
 """Those whose mean over models means something."""

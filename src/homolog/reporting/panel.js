@@ -52,6 +52,7 @@ const factsOf = (view, i, j) => {
     low => shown(low) + " to " + shown(get("high")) + (about.interval ? " (" + about.interval + ")" : ""),
   );
   add("se", "standard error", value => shown(value) + (state.scope === "mean" ? " over models" : ""));
+  add("se_sketch", "error of sketches", value => shown(value) + ", since only sketches of layers are kept");
   add("null", "null level", value => shown(value) + ", what independent data give on average");
   add(
     "calibrated",

@@ -195,6 +195,7 @@ const companionColumns = (view, cell) => {
     ["low", "low", v => fixed(v, view.places)],
     ["high", "high", v => fixed(v, view.places)],
     ["se", "standard error", v => fixed(v, view.places)],
+    ["se_sketch", "error of sketches", v => fixed(v, view.places)],
     ["reversed", "exchanged", v => fixed(v, view.places)],
   ];
   return kinds

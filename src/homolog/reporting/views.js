@@ -22,6 +22,7 @@ const QUANTITIES = {
   p_fwer: "p-value, family-wise",
   width: "width of the interval",
   se: "standard error",
+  se_sketch: "error of sketches",
   reversed: "value with the roles exchanged",
 };
 const LOGARITHMIC = new Set(["p", "p_fdr", "p_fwer"]);

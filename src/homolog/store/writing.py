@@ -22,8 +22,10 @@ from homolog.machine import optional
 from homolog.names import check_text, quoted, shown
 from homolog.rows import READ_AT_ONCE, Rows
 from homolog.sketching import as_written, axes_of_row
+from homolog.store.chunk_files import ChunkFiles
 from homolog.store.disk import locked, put_in_place, recover, room_for, temporary_path
 from homolog.store.layout import (
+    DTYPES,
     IDENTITIES,
     LAYERS,
     LOCK,
@@ -38,6 +40,10 @@ PARTIAL = "*.partial"
 """What zarr calls files that it has not finished; a process that was killed leaves them behind."""
 
 
+GROWTH = 16
+"""Times the rows so far that an array has room for: its file is written again whenever it grows."""
+
+
 class Column:
     """One array of a store that grows by whole chunks; what does not fill one waits in memory."""
 
@@ -46,6 +52,7 @@ class Column:
         # A chunk of zeros that is left out would look like one that was lost.
         with zarr.config.set({"array.write_empty_chunks": True}):
             self.array = zarr.open_array(str(folder / key), mode="r+")
+        self._files = ChunkFiles(folder / key, self.array) if self.array.dtype.name in DTYPES else None
         self.written = rows - rows % self.step
         self.waiting: list[np.ndarray] = []
         # Rows of the last chunk, if it is not whole, are written again with those that come.
@@ -64,25 +71,39 @@ class Column:
         """Take rows, and write the chunks that they make whole."""
         self.waiting.append(rows.reshape(-1, *self.array.shape[1:]))
         self.waiting_rows += len(rows)
-        if self.waiting_rows >= self.step:
-            self._write(self.waiting_rows - self.waiting_rows % self.step)
+        self._write(self.waiting_rows // self.step)
+        # A copy, because a view would keep all of them, and they may be written over.
+        self.waiting = [part.copy() if part.base is not None or part is rows else part for part in self.waiting]
 
-    def flush(self) -> None:
-        """Write what waits, as a chunk that is not whole."""
+    def finish(self) -> None:
+        """Write what waits, as a chunk that is not whole, and leave no room behind it."""
         if self.waiting_rows:
-            self._write(self.waiting_rows)
+            self._write(1)
+        if self.array.shape[0] != self.written:
+            self._resize(self.written)
 
-    def _write(self, count: int) -> None:
-        rows = self.waiting[0] if len(self.waiting) == 1 else np.concatenate(self.waiting)
-        if self.array.shape[0] < self.written + count:
-            self._resize(self.written + count)
-        for start in range(0, count, self.step):
-            stop = min(start + self.step, count)
-            self.array[self.written + start : self.written + stop] = rows[start:stop]
-        self.written += count
-        self.waiting_rows -= count
-        # A copy, because a view would keep all of them.
-        self.waiting = [rows[count:].copy()] if self.waiting_rows else []
+    def _write(self, chunks: int) -> None:
+        rows = self.written + min(chunks * self.step, self.waiting_rows)
+        if self.array.shape[0] < rows:
+            self._resize(GROWTH * rows)
+        while self.written < rows:
+            parts = self._taken(min(self.step, self.waiting_rows))
+            if self._files is None:
+                self.array[self.written : self.written + sum(map(len, parts))] = np.concatenate(parts)
+            else:
+                self._files.write(self.written // self.step, parts)
+            self.written += sum(map(len, parts))
+
+    def _taken(self, count: int) -> list[np.ndarray]:
+        """Return the first rows that wait, which wait no longer."""
+        parts, self.waiting_rows = [], self.waiting_rows - count
+        while count:
+            first = self.waiting.pop(0)
+            parts.append(first[:count])
+            if len(first) > count:
+                self.waiting.insert(0, first[count:])
+            count -= len(parts[-1])
+        return parts
 
     def _resize(self, rows: int) -> None:
         self.array.resize((rows, *self.array.shape[1:]))
@@ -259,6 +280,15 @@ class Writer:
                 f"{stored.get(odd, 'none')} there, {found.get(odd, 'none')} now): use the same model and layers, or another name."
             )
 
+    def place(self, layer: str, rows: np.ndarray) -> bool:
+        """Take rows of a layer before those of the others, which `append` commits; say whether they fit as they are."""
+        column = self._columns.get(layer)
+        if column is None or (rows.dtype, rows.shape[1:]) != (column.array.dtype, column.array.shape[1:]):
+            return False
+        with self._room():
+            column.append(rows)
+        return True
+
     def append(self, layers: Mapping[str, np.ndarray], identities: Mapping[str, np.ndarray]) -> None:
         """Take rows of every layer and who they are; commit what is whole."""
         with self._room():
@@ -279,7 +309,7 @@ class Writer:
         """Write what waits, and call the store complete."""
         with self._room():
             for column in self._columns.values():
-                column.flush()
+                column.finish()
             self._commit_rows(min(column.written for column in self._columns.values()), True)
 
     def _room(self) -> AbstractContextManager[None]:
