@@ -177,7 +177,9 @@ def measure(name: str, size: int, chosen: argparse.Namespace, folder: Path) -> N
     """Print the rows of one network and batch size."""
     torch.manual_seed(0)
     model = (ResNet50() if name == "resnet" else Bert()).eval()
-    count = chosen.batches
+    count, repeats = chosen.batches, chosen.repeats
+    if chosen.quick:
+        count, repeats = (10, 3) if name == "resnet" else (4, 2)
     data = images(size, count, chosen.pixels) if name == "resnet" else texts(size, count, chosen.padded)
     flat = data if name == "resnet" else texts(size, count, padded=False)  # flattened padding is refused
     clock = time.process_time if chosen.cpu else time.perf_counter
@@ -193,7 +195,7 @@ def measure(name: str, size: int, chosen: argparse.Namespace, folder: Path) -> N
     }
     works = {kind: work for kind, work in works.items() if kind in ("forwards", *chosen.kinds)}
     found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in [*works, "disk"]}
-    for repeat in range(chosen.repeats + 1):
+    for repeat in range(repeats + 1):
         for kind, (batches, work) in works.items():
             found[kind].append(Run(batches, clock).time(work))
             if kind == "store":
@@ -206,7 +208,7 @@ def measure(name: str, size: int, chosen: argparse.Namespace, folder: Path) -> N
         if repeat == 0:  # warmed up
             found = {kind: [] for kind in found}
     shape = f"{chosen.pixels} px" if name == "resnet" else f"{TOKENS} tokens"
-    print(f"\n{name}, {count} batches of {size}, {shape}: medians of {chosen.repeats}")
+    print(f"\n{name}, {count} batches of {size}, {shape}: medians of {repeats}")
     for kind, times in found.items():
         if times:
             whole, batch = (
@@ -220,7 +222,7 @@ def measure(name: str, size: int, chosen: argparse.Namespace, folder: Path) -> N
 def main() -> None:
     """Measure what is chosen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="4 batches, three repeats, batches of 32")
+    parser.add_argument("--quick", action="store_true", help="under three minutes: batches of 32, few of them")
     parser.add_argument("--cpu", action="store_true", help="time of the processor instead of the clock's")
     parser.add_argument("--network", nargs="+", default=["resnet", "bert"], choices=["resnet", "bert"])
     parser.add_argument("--batch-size", nargs="+", type=int, default=[32, 64])
@@ -231,6 +233,8 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["mean", "store"], choices=["mean", "store"])
     parser.add_argument("--folder", help="where the stores are written")
     chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.batch_size = [32]
     warnings.simplefilter("ignore", hl.HomologWarning)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {os.cpu_count()} processors")
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,41 +28,67 @@ ALIKE = 0.2
 MEASURE = "cka(estimator=debiased)"
 
 
-def layers(strength: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return two layers that share directions, or all but a little noise."""
-    noise = STRENGTHS[strength]
-    rng = np.random.default_rng(0)
-    shared = rng.normal(size=(EXAMPLES, SHARED))
-    sides = [
-        shared @ rng.normal(size=(SHARED, FEATURES)) + noise * rng.normal(size=(EXAMPLES, FEATURES)) for _ in range(2)
-    ]
-    # Each layer has directions of its own, too.
-    own = [rng.normal(size=(EXAMPLES, SHARED // 2)) @ rng.normal(size=(SHARED // 2, FEATURES)) for _ in range(2)]
-    if strength == "alike":
-        sides[1], own[1] = sides[0] + ALIKE * (sides[1] - sides[0]) / noise, own[0]
-    return (sides[0] + own[0]).astype(np.float32), (sides[1] + own[1]).astype(np.float32)
+class Parts(NamedTuple):
+    """What layers are sums of: rows over the features, and by how much of each row every example has."""
+
+    rows: tuple[np.ndarray, np.ndarray]
+    """Of both layers: shared directions, directions of its own, noise of every example."""
+    shares: tuple[np.ndarray, np.ndarray]
+    """Of both layers (examples, shared and own directions)."""
+
+    @classmethod
+    def drawn(cls) -> Parts:
+        """Draw them, the same every time."""
+        rng = np.random.default_rng(0)
+        count = SHARED + SHARED // 2
+        rows = [rng.normal(size=(count + EXAMPLES, FEATURES)).astype(np.float32) for _ in range(2)]
+        shared = rng.normal(size=(EXAMPLES, SHARED))
+        own = [np.hstack([shared, rng.normal(size=(EXAMPLES, SHARED // 2))]).astype(np.float32) for _ in range(2)]
+        return cls((rows[0], rows[1]), (own[0], own[1]))
+
+    def layers(self, strength: str, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return two layers of rows, or of sketches of rows, that share directions, or all but a little."""
+        count, noise = self.shares[0].shape[1], np.float32(STRENGTHS[strength])
+        x, y = (
+            own @ rows[:count] + noise * rows[count:] for own, rows in zip(self.shares, (first, second), strict=True)
+        )
+        return (x, x + np.float32(ALIKE) * (y - x)) if strength == "alike" else (x, y)
 
 
-def sketched(name: str, x: np.ndarray, columns: int, seed: int) -> SketchedRows:
-    """Return both sketches of a layer, as extraction makes them."""
-    sketch = Sketch(name, x.shape[1], columns, seed)
-    return SketchedRows(projection(sketch).of(x), sketch, name)
+def sketches(name: str, rows: np.ndarray, columns: int, seed: int) -> np.ndarray:
+    """Return both sketches of rows; a sketch of a sum is the sum of the sketches."""
+    return projection(Sketch(name, FEATURES, columns, seed)).of(rows)
 
 
-def estimates(
-    x: np.ndarray, y: np.ndarray, columns: int, seeds: int, names: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the estimates of every seed, their standard errors, and what one sketch gives."""
-    found, errors, single = [], [], []
+def estimates(parts: Parts, columns: int, seeds: int) -> dict[str, np.ndarray]:
+    """Return strength → (seeds, 3) the estimate, its standard error, and what one sketch gives."""
+    found: dict[str, list[tuple[float, float, float]]] = {strength: [] for strength in STRENGTHS}
     for seed in range(seeds):
-        a, b = sketched(names[0], x, columns, seed), sketched(names[1], y, columns, seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", hl.HomologWarning)
-            result = hl.compare({"layer": a}, {"layer": b}, measures={"value": MEASURE}, progress=False)
-        found.append(float(result["value"].item()))
-        errors.append(float(result["value_se_sketch"].item()))
-        single.append(float(hl.cka(a.columns[:, :columns], b.columns[:, :columns], estimator="debiased")))
-    return np.array(found), np.array(errors), np.array(single)
+        first = sketches("a", parts.rows[0], columns, seed)
+        seconds = {name: sketches(name, parts.rows[1], columns, seed) for name in "ab"}
+        for strength in STRENGTHS:
+            name = "a" if strength == "alike" else "b"
+            pair = zip("a" + name, parts.layers(strength, first, seconds[name]), strict=True)
+            a, b = (SketchedRows(x, Sketch(own, FEATURES, columns, seed), own) for own, x in pair)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", hl.HomologWarning)
+                result = hl.compare({"layer": a}, {"layer": b}, measures={"value": MEASURE}, progress=False)
+            single = float(hl.cka(a.columns[:, :columns], b.columns[:, :columns], estimator="debiased"))
+            found[strength].append((float(result["value"].item()), float(result["value_se_sketch"].item()), single))
+    return {strength: np.array(each) for strength, each in found.items()}
+
+
+def line(strength: str, exact: float, columns: int, found: np.ndarray) -> str:
+    """Return one line of the table."""
+    values, errors, single = found.T
+    off = (np.nanmean(values) - exact) / (np.nanstd(values, ddof=1) / np.sqrt(np.isfinite(values).sum()))
+    held = np.mean(np.abs(values - exact) <= 1.96 * errors)
+    digits = 4 if strength == "alike" else 3
+    return (
+        f"| {strength} | {exact:.{digits}f} | {columns} | {single.mean():.{digits}f} ± {single.std(ddof=1):.{digits}f} "
+        f"| {np.nanmean(values):.{digits}f} ± {np.nanstd(values, ddof=1):.{digits}f} | {off:+.1f} "
+        f"| {np.nanmean(errors):.{digits}f} | {100 * held:.0f} % |"
+    )
 
 
 def main() -> None:
@@ -70,25 +97,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--columns", type=int, nargs="+", default=[128, 512])
     asked = parser.parse_args()
+    parts = Parts.drawn()
+    exact = {s: float(hl.cka(*parts.layers(s, *parts.rows), estimator="debiased")) for s in STRENGTHS}
     print("| noise | exact | columns | one sketch | two sketches | off by | mean se | within 1.96 se |")
     print("|---|---|---|---|---|---|---|---|")
-    for strength in STRENGTHS:
-        x, y = layers(strength)
-        exact = float(hl.cka(x, y, estimator="debiased"))
-        for columns in asked.columns:
-            start = time.process_time()
-            found, errors, single = estimates(x, y, columns, asked.seeds, "aa" if strength == "alike" else "ab")
-            off = (np.nanmean(found) - exact) / (np.nanstd(found, ddof=1) / np.sqrt(np.isfinite(found).sum()))
-            held = np.mean(np.abs(found - exact) <= 1.96 * errors)
-            digits = 4 if strength == "alike" else 3
-            print(
-                f"| {strength} | {exact:.{digits}f} | {columns} | {single.mean():.3f} ± {single.std(ddof=1):.3f} "
-                f"| {np.nanmean(found):.{digits}f} ± {np.nanstd(found, ddof=1):.{digits}f} | {off:+.1f} "
-                f"| {np.nanmean(errors):.{digits}f} "
-                f"| {100 * held:.0f} % |",
-                flush=True,
-            )
-            print(f"{time.process_time() - start:.0f} s, {np.isnan(found).sum()} without a value", flush=True)
+    for columns in asked.columns:
+        start = time.process_time()
+        for strength, found in estimates(parts, columns, asked.seeds).items():
+            print(line(strength, exact[strength], columns, found), flush=True)
+        print(f"{time.process_time() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -135,3 +135,16 @@ def test_a_state_that_is_sent_away_holds_no_tensor(far, rng):
         state.update(torch.from_numpy(rng.normal(size=(8, 3))))
     assert not any(isinstance(value, torch.Tensor) for value in state.__getstate__().values())
     assert len(state.__getstate__()["terms"]) == 3
+
+
+def test_one_batch_has_no_standard_error_and_that_is_told(rng):
+    x = rng.normal(size=(40, 3))
+    state = hl.MinibatchHSIC()
+    state.update(x, x[:, :2])
+    told = r"no standard errors and no intervals, because the data had a single batch \(of 40 examples\): "
+    with pytest.warns(hl.UndefinedValueWarning, match=told):
+        found = state.finalise()
+    assert f"{DEBIASED}_se" not in found
+    assert "a single batch (of 40 examples)" in found.attrs["warnings"]
+    state.update(x, x[:, :2])
+    assert f"{DEBIASED}_se" in state.finalise()

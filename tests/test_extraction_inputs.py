@@ -249,6 +249,7 @@ def test_scalars_of_a_mapping_belong_to_all_examples(step, batched):
     assert not set(taken.digests) & set(later.digests)
 
 
+@pytest.mark.filterwarnings("ignore:no standard errors:homolog.UndefinedValueWarning")
 def test_a_mapping_whose_entries_disagree_is_one_batch():
     class Nodes(nn.Module):
         def __init__(self):

@@ -220,6 +220,7 @@ def test_operators_that_onnxruntime_fused_have_no_name_of_a_module_that_lost_its
         np.testing.assert_allclose(found[name], original[name], atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:no standard errors:homolog.UndefinedValueWarning")
 def test_a_model_and_its_file_in_one_pass(files):
     images, layers = small_conv_network.images(40), ["conv1", "fc2"]
     result = hl.compare_models(

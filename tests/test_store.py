@@ -21,6 +21,7 @@ import homolog as hl
 from homolog.arrays import on_disk
 from homolog.rows import Mapped
 from homolog.store import Writer, layout
+from homolog.store.chunk_files import ChunkFiles
 
 GOLDEN = Path(__file__).parent / "reference" / "store-v1.zarr"
 
@@ -121,13 +122,7 @@ def test_killed_at_every_write(reduce, tmp_path, small_chunks, monkeypatch):
     options = {"reduce": reduce, "batch_size": 4, "example_ids": [f"id {i}" for i in range(n)], "layers": ["0", "3"]}
     model = nn.Sequential(nn.Identity(), *network())
     written = []
-    real = zarr.storage.LocalStore.set
-
-    async def counting(self, key, value):
-        written.append(key)
-        await real(self, key, value)
-
-    monkeypatch.setattr(zarr.storage.LocalStore, "set", counting)
+    watch_writes(monkeypatch.setattr, lambda after: None if after else written.append(1))
     whole = hl.extract(model, data, out=tmp_path / "whole.zarr", **options)
     monkeypatch.undo()
     monkeypatch.setattr(layout, "CHUNK_ROWS", 16)
@@ -147,34 +142,50 @@ class DeadError(Exception):
     """Stands for the end of a process."""
 
 
-def _die_at(last, after, monkeypatch, call):
-    real, count = zarr.storage.LocalStore.set, [0]
+def watch_writes(patch, told):
+    """Call told(after) before and after each file is written, by zarr or as a chunk of numbers."""
+    by_zarr, chunk = zarr.storage.LocalStore.set, ChunkFiles.write
 
-    async def dying(self, key, value):
-        count[0] += 1
-        if count[0] > last + 1 or (count[0] == last + 1 and not after):
+    async def written_by_zarr(self, key, value):
+        told(False)
+        await by_zarr(self, key, value)
+        told(True)
+
+    def written_chunk(self, index, parts):
+        told(False)
+        chunk(self, index, parts)
+        told(True)
+
+    patch(zarr.storage.LocalStore, "set", written_by_zarr)
+    patch(ChunkFiles, "write", written_chunk)
+
+
+def _die_at(last, after, monkeypatch, call):
+    count = [0]
+
+    def dying(is_written):
+        count[0] += not is_written
+        if count[0] > last + 1 or (count[0] == last + 1 and is_written == after):
             raise DeadError
-        await real(self, key, value)
 
     with monkeypatch.context() as patch, contextlib.suppress(DeadError):
-        patch.setattr(zarr.storage.LocalStore, "set", dying)
+        watch_writes(patch.setattr, dying)
         call()
 
 
 def killed_extraction(index: int, out: str, writes: str) -> None:
     """Extract until a number of files are written, and die; in a process of its own."""
     layout.CHUNK_ROWS = 16
-    left, real = [int(writes.split(",")[index])], zarr.storage.LocalStore.set
+    left = [int(writes.split(",")[index])]
     if index:
         shutil.copytree(out, f"{out}-{index}.zarr")  # as the one before left it
 
-    async def dying(self, key, value):
-        await real(self, key, value)
-        left[0] -= 1
-        if not left[0]:
+    def dying(is_written):
+        left[0] -= is_written
+        if is_written and not left[0]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    zarr.storage.LocalStore.set = dying
+    watch_writes(setattr, dying)
     hl.extract(network(), inputs(), out=out, resume=True)
 
 

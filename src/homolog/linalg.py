@@ -10,6 +10,7 @@ import scipy
 
 from homolog.arrays import (
     Array,
+    carries_gradient,
     constant_like,
     count,
     detached,
@@ -237,7 +238,7 @@ def squared_norm(x: Array) -> Array:
 
 def squared_norms(x: Array) -> Array:
     """Return the squared norms of rows, in float64 where the device has it."""
-    if is_elsewhere(x) and not x.requires_grad:  # one pass, with sums in float64
+    if is_elsewhere(x) and not carries_gradient(x):  # one pass, with sums in float64
         return sys.modules["torch"].linalg.vector_norm(x, dim=1, dtype=working_dtype(x)) ** 2
     return precise(namespace(x).linalg.vecdot(x, x))
 

@@ -362,7 +362,7 @@ def restored(written: str, array: Any, where: str) -> Any:
         got = "sketches already" if isinstance(array, SketchedRows) else f"shape {tuple(shape)}"
         raise ValueError(
             f"{where} has a name that homolog writes for two sketches, so it must be an array (examples, {SKETCHES}, columns), "
-            f"got {got}: open the file that homolog wrote with homolog.open, or rename the layer."
+            f"got {got}: open the file that homolog wrote with homolog.open, or call a layer that holds no sketches otherwise."
         )
     return SketchedRows(array, sketch, where).named(where)
 

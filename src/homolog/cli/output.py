@@ -44,6 +44,7 @@ _SPOKEN = {
     "without sketch=": "without --sketch",
     "sketch= of homolog.extract": "--sketch of `homolog extract`",
     "sketch=": "--sketch ",
+    'pass dtype="float64"': "pass --dtype float64",
     "sketch must be": "--sketch must be",
     "sketch of layer": "--sketch of layer",
     "rng must be the seed of the sketches": "--seed must be the seed of the sketches",

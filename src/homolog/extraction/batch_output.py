@@ -14,11 +14,23 @@ from homolog.position_norms import PositionNorms
 from homolog.sketching import Sketch
 
 
+class PlacedRows(NamedTuple):
+    """Rows of a layer that have gone where they go."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+
 class BatchOutput(NamedTuple):
     """What the layers put out for one batch."""
 
     features: dict[str, Any]
-    """Layer → (rows, features), in order of execution."""
+    """Layer → (rows, features), in order of execution; or rows that are placed."""
     example: np.ndarray
     """(rows,) the example of the batch each row came from."""
     position: np.ndarray | None

@@ -58,6 +58,12 @@ class InMemory:
         """Say whether the rows of a batch are there already."""
         return False
 
+    def begin(self, batch: Batch, before: int, remaining: int | None) -> None:
+        """Prepare for the rows of a batch."""
+
+    def placed(self, name: str, features: Any) -> None:
+        """Take no rows before the batch has run: they may grow only when all of them are known."""
+
     def add(self, output: BatchOutput, batch: Batch, before: int) -> None:
         """Keep the rows of a batch, and drop what is there of layers that it leaves out."""
         for name in set(self._rows) - set(output.features):

@@ -13,7 +13,7 @@ import numpy as np
 from homolog.activations import MODULES, NOT_DIGESTED, Activations, Module, modules_of, with_norms
 from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.extraction import batches
-from homolog.extraction.batch_output import BatchOutput
+from homolog.extraction.batch_output import BatchOutput, PlacedRows
 from homolog.extraction.batches import Batch
 from homolog.extraction.computation_record import (
     VALUES,
@@ -27,6 +27,8 @@ from homolog.extraction.options import Options
 from homolog.extraction.provenance import as_text, provenance_of
 from homolog.extraction.row_identities import ExampleIds, identities_of
 from homolog.extraction.sources import Source
+from homolog.extraction.stored_features import is_on_gpu
+from homolog.extraction.tensors import numbers_of
 from homolog.machine import format_bytes
 from homolog.position_norms import PositionNorms, sums_by_layer
 from homolog.sketching import read_name, written_name
@@ -60,6 +62,7 @@ class IntoStore:
             self.path, self._request, resume=options.resume, unrecorded=UNRECORDED, compared_by_caller=("model", VALUES)
         )
         self._begun = False
+        self._batch_size, self._new = 0, slice(0)
         self._modules: dict[str, Module] = {}
         self._norms: dict[str, PositionNorms] = {}
         """What is known of the tokens of the rows that are safe."""
@@ -220,6 +223,30 @@ class IntoStore:
                 f"same data in the same order, or choose another name."
             )
 
+    def begin(self, batch: Batch, before: int, remaining: int | None) -> None:
+        """Prepare for the rows of a batch."""
+        self._batch_size, self._new = batch.size, slice(self._stored_of(before), batch.wanted(remaining))
+
+    def placed(self, name: str, features: Any) -> PlacedRows | None:
+        """Write the features of the examples of a batch at once, without a copy; they count when the batch is added.
+
+        None where they have to wait: until the first batch is known, or where they must be converted or come from a GPU.
+        """
+        if (
+            is_on_gpu(features)
+            or not self._begun
+            or self._by_position
+            or self._options.dtype is not None
+            or len(features) != self._batch_size
+        ):
+            return None
+        rows = numbers_of(features)
+        return PlacedRows(rows.shape, rows.dtype) if self._writer.place(name, rows[self._new]) else None
+
+    def _stored_of(self, before: int) -> int:
+        """Return how many rows of a batch are there already."""
+        return max(0, len(self._example) - int(np.searchsorted(self._example, before)))
+
     def add(self, output: BatchOutput, batch: Batch, before: int) -> None:
         """Append the rows of a batch that are not there yet, and drop what is there of layers that it leaves out."""
         if self._begun or self._writer.rows:
@@ -240,8 +267,8 @@ class IntoStore:
             self._writer.start(shapes, kinds, self._provenance)
             self._begin_norms(output)
             self._note_changes()
-        stored = max(0, len(self._example) - int(np.searchsorted(self._example, before)))
-        features = {name: rows[stored:] for name, rows in written.items()}
+        stored = self._stored_of(before)
+        features = {name: rows[stored:] for name, rows in written.items() if not isinstance(rows, PlacedRows)}
         self._until += len(output.example) - stored
         self._waiting.append((self._until, output.norms))
         self._writer.append(features, {name: as_stored(ids[stored:], kinds[name]) for name, ids in identities.items()})

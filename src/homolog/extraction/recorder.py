@@ -8,7 +8,7 @@ from typing import Any
 from homolog.activations import Module
 from homolog.extraction import reductions
 from homolog.extraction.axis_sizes import shape_of, shape_of_example, shapes_of, sizes_beside, sizes_of
-from homolog.extraction.batch_output import BatchOutput, identity_of
+from homolog.extraction.batch_output import BatchOutput, PlacedRows, identity_of
 from homolog.extraction.batches import Batch
 from homolog.extraction.known_masks import KnownMasks
 from homolog.extraction.layer_calls import LayerCalls
@@ -52,6 +52,8 @@ class Recorder:
         self.before: Batch | None = None
         """The last batch, if it held one example."""
         self._convert = convert or HostCopies(options.dtype)
+        self.placed: Callable[[str, Any], PlacedRows | None] = lambda name, features: None
+        """Takes the features of the examples of a batch where they go at once, without a copy; None where that has to wait."""
         self._widths: dict[str, int] = {}
         self._batch: Batch | None = None
         self._masks: Masks | None = None
@@ -106,7 +108,9 @@ class Recorder:
         if rows.tokens is not None:
             self._norms[name] = norms_of_output(rows.tokens, self._masks.skipped)
         rows = self.sketched.of(name, rows)
-        self._rows[name] = rows._replace(features=self._convert(name, rows.features), tokens=None)
+        placed = self.placed(name, rows.features) if rows.example is None and rows.sketch is None else None
+        kept = self._convert(name, rows.features) if placed is None else placed
+        self._rows[name] = rows._replace(features=kept, tokens=None)
 
     def _wants(self, name: str) -> bool:
         """Say whether a layer is to be taken; one of which the batches before hold no rows is left out."""
@@ -181,7 +185,10 @@ class Recorder:
         # Rows come in the order of their examples, so that those to keep come first; layers in the order of the first batch.
         taken = {name: self._rows[name].features for name in self._widths if name in self._rows}
         taken = {name: kept.read() if isinstance(kept, OnTheWay) else kept for name, kept in taken.items()}
-        features = {name: kept if len(example) == len(kept) else kept[: len(example)] for name, kept in taken.items()}
+        features = {
+            name: kept if isinstance(kept, PlacedRows) or len(example) == len(kept) else kept[: len(example)]
+            for name, kept in taken.items()
+        }
         for name, kept in taken.items():
             if self._rows[name].sketch is not None:
                 self.sketched.note(name, kept)

@@ -51,7 +51,7 @@ def run_extraction(model: Any, data: Any, options: Options) -> Activations:
     total = batches.count_examples(data, options)
     with destination_of(source, data, options, total) as sink:
         if not sink.finished:
-            recorder.found.stored = sink.layers
+            recorder.found.stored, recorder.placed = sink.layers, sink.placed
             with source.lent(options.device), source.attached(recorder):
                 _run_batches(source, data, options, recorder, sink, total)
             give_warnings(recorder, unknown=sink.unknown, notes=sink.notes)
@@ -71,6 +71,7 @@ def _run_batches(
                 count = batch.wanted(remaining)
             else:
                 batch = replace(batch, start=examples)
+                sink.begin(batch, examples, remaining)
                 (found,) = run_batch(source, batch, options, [recorder], index + 1, remaining)
                 sink.add(found, batch, examples)
                 count = found.examples

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+from array_api_compat import device as device_of
 
-from homolog.arrays import Array, has_float64, namespace, to_numpy
+from homolog.arrays import has_float64, namespace
 from homolog.devices import exact_products
 from homolog.diagnostics import listed
 from homolog.extraction.options import Options
@@ -35,13 +35,13 @@ class SketchedLayers:
         if sketch not in self._projections:
             self._projections[sketch] = Projection(sketch)
         features, xp = rows.features, namespace(rows.features)
-        if self._options.dtype == "float64" and has_float64(xp, features.device):
+        if self._options.dtype == "float64" and has_float64(xp, device_of(features)):
             features = xp.astype(features, xp.float64)  # rounded afterwards, not before
         # What is not finite is told where it is compared.
         with np.errstate(invalid="ignore", over="ignore"), exact_products():
             return rows._replace(features=self._projections[sketch].of(features), sketch=sketch)
 
-    def note(self, name: str, columns: Array) -> None:
+    def note(self, name: str, columns: np.ndarray) -> None:
         """Take note of the sketches of a batch, as they are kept."""
         self._spreads.setdefault(name, _Spread()).add(columns)
 
@@ -57,27 +57,25 @@ class SketchedLayers:
 
 
 class _Spread:
-    """How large the columns of sketches are, and how far they differ, over all batches; read from a device at the end only."""
+    """How large the columns of sketches are, and how far they differ, over all batches."""
 
     def __init__(self) -> None:
         self.dtype, self._count = "", 0
-        self._first: Any = None
-        self._total: Any = 0.0
-        self._squares: Any = 0.0
+        self._first = self._total = np.zeros(0)
+        self._squares = 0.0
 
-    def add(self, columns: Array) -> None:
+    def add(self, columns: np.ndarray) -> None:
         """Take the rows of a batch."""
-        if not columns.shape[0]:
+        if not len(columns):
             return
-        xp = namespace(columns)
-        self.dtype = str(columns.dtype).rpartition(".")[2]
-        wide = xp.astype(columns, xp.float64 if has_float64(xp, columns.device) else xp.float32)
-        self._first = wide[0, :] if self._first is None else self._first
+        if not self._count:
+            self.dtype, self._first = str(columns.dtype), columns[0].astype(np.float64)
+            self._total = np.zeros_like(self._first)
         with np.errstate(all="ignore"):
-            apart = wide - self._first
-            self._total = self._total + xp.sum(apart, axis=0)
-            self._squares = self._squares + xp.sum(apart * apart)
-        self._count += int(columns.shape[0])
+            apart = columns - self._first  # in float64
+            self._total += apart.sum(axis=0)
+            self._squares += float(np.vdot(apart, apart))
+        self._count += len(columns)
 
     @property
     def is_lost(self) -> bool:
@@ -85,8 +83,7 @@ class _Spread:
         largest = LARGEST_OFFSET.get(self.dtype)
         if largest is None or self._count < 2:
             return False
-        first, total = (to_numpy(sums).astype(np.float64) for sums in (self._first, self._total))
         with np.errstate(all="ignore"):
-            mean = first + total / self._count
-            spread = float(self._squares) - float(np.vdot(total, total)) / self._count
+            mean = self._first + self._total / self._count
+            spread = self._squares - float(np.vdot(self._total, self._total)) / self._count
             return bool(float(np.vdot(mean, mean)) * self._count > largest**2 * spread > 0)

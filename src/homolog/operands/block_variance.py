@@ -22,7 +22,7 @@ from homolog.sketching import BLOCKS
 
 LOST = BLOCKS / (BLOCKS - 1)
 """By how much squares of deviations from a mean over blocks are too small."""
-LEAST = 0.5
+LEAST = 0.7
 """Times Q is the least variance. It is Q at least, but for noise; that floor would make errors too large on average."""
 STEP = 1e-5
 """Of numerical derivatives, relative to the terms of a statistic."""

@@ -85,8 +85,8 @@ def _terms(slope: np.ndarray, x: Gram, y: Gram) -> Iterator[Term]:
 def _parts(x: Gram, side: str) -> list[Part]:
     if not isinstance(x, SketchedGram):
         linear: Any = x
-        return [Part(None, np.asarray(to_numpy(linear.features), dtype=float), to_numpy(x.diagonal)[:, None])]
-    features, k = np.asarray(to_numpy(x.features), dtype=float), x.sketch.columns
+        return [Part(None, to_numpy(linear.features), to_numpy(x.diagonal)[:, None])]
+    features, k = to_numpy(x.features), x.sketch.columns
     return [
         Part(
             (side, half),
@@ -112,7 +112,8 @@ def _totals(term: Term) -> _Totals:
     k, h = x.diagonals, y.diagonals
     squares = block_squares(product, k.shape[1], h.shape[1])
     traces = k.sum(axis=0)[:, None], h.sum(axis=0)[None, :]
-    return _Totals(RowTotals(squares, k.T @ h, *traces), product, x.features.T @ h, y.features.T @ k)
+    x_of_h, y_of_k = x.features.T @ h.astype(x.features.dtype), y.features.T @ k.astype(y.features.dtype)
+    return _Totals(RowTotals(squares, k.T @ h, *traces), product, x_of_h, y_of_k)
 
 
 def _changes(prepared: list[tuple[Term, _Totals]], rows: np.ndarray, starts: np.ndarray) -> tuple[Single, Double]:

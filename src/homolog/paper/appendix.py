@@ -13,7 +13,7 @@ from homolog.paper.checkpoints import Trained, untrained
 from homolog.paper.experiment import Experiment, figure_of, heatmap_per_index, layers_in_place, order_kept
 from homolog.paper.indexes import FIGURE_2, title
 from homolog.paper.study import Study
-from homolog.paper.table2 import bars, by_measures, comparison, told_of_sketches, with_sketches
+from homolog.paper.table2 import bars, by_measures, compared_over, comparison, told_of_sketches, with_sketches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +77,7 @@ def draw_identification(found: xarray.Dataset) -> Figure:
 
 def tell_identification(found: xarray.Dataset) -> list[str]:
     """Return the accuracies."""
-    lines = [f"Layers identified, % (n = {found.attrs['n_examples']}, chance {100 * float(found.chance[0]):.1f} %):"]
+    lines = [f"Layers identified, % (n = {compared_over(found)}, chance {100 * float(found.chance[0]):.1f} %):"]
     for name, accuracy, error in zip(
         found.measure.values, found.accuracy.values, found.accuracy_se.values, strict=True
     ):

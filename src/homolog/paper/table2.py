@@ -77,7 +77,7 @@ def told_of_sketches(found: xarray.Dataset) -> list[str]:
 def bars(found: xarray.Dataset) -> Axes:
     """Draw the accuracies under the paper's names."""
     ax = hl.plot.identification(found.assign_coords(measure=[title(name) for name in found.measure.values]))
-    ax.set_title(f"{found.attrs['networks']} networks, n = {found.attrs['n_examples']}", fontsize=10)
+    ax.set_title(f"{found.attrs['networks']} networks, n = {compared_over(found)}", fontsize=10)
     return ax
 
 
@@ -95,8 +95,7 @@ def tell(found: xarray.Dataset) -> list[str]:
     """Return the rows of the table."""
     tested = "z_regression" in found
     lines = [
-        f"The most alike layer of another network is the one in the same place (n = {found.attrs['n_examples']}"
-        f"{' test images' * ('over' in found.attrs)}, "
+        f"The most alike layer of another network is the one in the same place (n = {compared_over(found)}, "
         f"{int(found.decisions[0])} decisions, chance {100 * float(found.chance[0]):.1f} %):",
         f"  {'index':20} {'%':>6} {'± se':>6} {'paper %':>9} {'against the best: z':>21} {'p':>8}"
         + f" {'regression: z':>15} {'p':>8}" * tested,
@@ -116,6 +115,11 @@ def tell(found: xarray.Dataset) -> list[str]:
     if found.attrs["networks"] < 3:
         lines.append("  Standard errors and tests need three networks: --seeds 3.")
     return lines + told_of_sketches(found)
+
+
+def compared_over(found: xarray.Dataset) -> str:
+    """Return how many examples were compared, and which where they are not those of training."""
+    return " ".join([str(found.attrs["n_examples"]), *([found.attrs["over"]] if "over" in found.attrs else [])])
 
 
 def _number(value: float) -> str:

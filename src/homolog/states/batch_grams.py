@@ -30,6 +30,7 @@ from homolog.arrays import (
     scalar,
     to_numpy,
 )
+from homolog.blocks.device_tiles import sums_of_products
 from homolog.devices import exact_products, is_elsewhere
 from homolog.linalg import column_means, power_of_two
 from homolog.operands.gram_products import inner_product
@@ -146,7 +147,9 @@ def unread_gram(x: Array) -> Array:
     low, high = xp.min(near), xp.max(near)
     size = xp.maximum(-low, high)
     scale = power_of_two(size)
-    gram = precise(product(near / scale))
+    with exact_products():
+        # In pieces: one product of few rows and many columns would keep few processors of a GPU busy.
+        gram = sums_of_products(near / scale)
     offset = xp.max(xp.abs(mean)) + size
     factor = precise(xp.where(scale <= 4 * machine_epsilon(x) * offset, xp.zeros_like(size), scale)) ** 2
     return gram * xp.where(factor <= LARGEST**2, factor, xp.full_like(factor, math.nan))

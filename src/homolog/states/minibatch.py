@@ -11,7 +11,7 @@ import scipy
 from array_api_compat import device as device_of
 
 from homolog.arrays import Array, check_finite, described, from_numpy, namespace, to_numpy
-from homolog.diagnostics import give
+from homolog.diagnostics import Caution, UndefinedValueWarning, give
 from homolog.engine.inputs import Measures
 from homolog.engine.planning import Plan
 from homolog.engine.result import dataset
@@ -262,7 +262,8 @@ class MinibatchHSIC:
         Returns
         -------
         xarray.Dataset
-            As of `compare`, with `<measure>_se`, `_low` and `_high` where there are two batches or more.
+            As of `compare`, with `<measure>_se`, `_low` and `_high` where there are two batches or more; of one there are none,
+            with a warning.
 
         Raises
         ------
@@ -294,6 +295,7 @@ class MinibatchHSIC:
                 )
             self._evaluate(outcome, name, record, level)
         outcome = outcome.concluded(plan)
+        outcome.cautions += self._without_errors(bool(outcome.companions))
         give(outcome.cautions)
         return self._result(plan, outcome, level)
 
@@ -315,6 +317,15 @@ class MinibatchHSIC:
         low, high = record.range
         ends = {"se": error, "low": np.maximum(value - reach, low), "high": np.minimum(value + reach, high)}
         outcome.companions[name] = ends
+
+    def _without_errors(self, known: bool) -> list[Caution]:
+        """Say why there are no standard errors, if there are none."""
+        few = "the data" if self._part == 0 else "a pass over the data"
+        message = (
+            f"no standard errors and no intervals, because {few} had a single batch (of {self.terms[-1].rows} examples): they "
+            f"come of how batches differ. Pass ten batches or more, with batch_size= or smaller batches."
+        )
+        return [] if known else [Caution(UndefinedValueWarning, message)]
 
     def _result(self, plan: Plan, outcome: Outcome, level: float) -> xarray.Dataset:
         found = dataset(plan, outcome)

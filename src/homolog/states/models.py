@@ -86,7 +86,8 @@ def compare_models(
     Returns
     -------
     xarray.Dataset
-        As of `compare`; with `<measure>_se`, `_low` and `_high` by a jackknife over batches unless `exact`.
+        As of `compare`; with `<measure>_se`, `_low` and `_high` by a jackknife over batches unless `exact`. Of a single batch
+        there are none, with a warning.
 
     Raises
     ------

@@ -40,6 +40,10 @@ PARTIAL = "*.partial"
 """What zarr calls files that it has not finished; a process that was killed leaves them behind."""
 
 
+GROWTH = 16
+"""Times the rows so far that an array has room for: its file is written again whenever it grows."""
+
+
 class Column:
     """One array of a store that grows by whole chunks; what does not fill one waits in memory."""
 
@@ -81,7 +85,7 @@ class Column:
     def _write(self, chunks: int) -> None:
         rows = self.written + min(chunks * self.step, self.waiting_rows)
         if self.array.shape[0] < rows:
-            self._resize(max(rows, 2 * self.array.shape[0]))  # each time, the file that says it is written again
+            self._resize(GROWTH * rows)
         while self.written < rows:
             parts = self._taken(min(self.step, self.waiting_rows))
             if self._files is None:
@@ -275,6 +279,15 @@ class Writer:
                 f"{str(self.path)!r} must be continued with the layers it holds, got others (first {quoted(odd)}: "
                 f"{stored.get(odd, 'none')} there, {found.get(odd, 'none')} now): use the same model and layers, or another name."
             )
+
+    def place(self, layer: str, rows: np.ndarray) -> bool:
+        """Take rows of a layer before those of the others, which `append` commits; say whether they fit as they are."""
+        column = self._columns.get(layer)
+        if column is None or (rows.dtype, rows.shape[1:]) != (column.array.dtype, column.array.shape[1:]):
+            return False
+        with self._room():
+            column.append(rows)
+        return True
 
     def append(self, layers: Mapping[str, np.ndarray], identities: Mapping[str, np.ndarray]) -> None:
         """Take rows of every layer and who they are; commit what is whole."""
