@@ -171,6 +171,7 @@ def test_few_rows_of_another_pass_are_refused(rng):
     assert [(t.rows, t.part) for t in behind.terms] == [(20, 0), (20, 0), (20, 0), (18, 0), (22, 1)]
 
 
+@pytest.mark.filterwarnings("ignore:no standard errors and no intervals:homolog.UndefinedValueWarning")
 @pytest.mark.parametrize("kind", [hl.Moments, hl.MinibatchHSIC])
 def test_titles_are_kept_whichever_state_has_them(rng, kind):
     x, y = data(rng, 20)
@@ -210,6 +211,7 @@ def test_a_column_that_is_constant_in_one_state_varies_in_the_whole(rng, rest):
         assert found.cka.item() == pytest.approx(1)
 
 
+@pytest.mark.filterwarnings("ignore:no standard errors and no intervals:homolog.UndefinedValueWarning")
 def test_a_last_batch_of_four_stands_alone():
     """Four rows are enough for the debiased term, three are not."""
     torch.manual_seed(0)

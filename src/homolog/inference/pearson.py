@@ -129,7 +129,9 @@ def _beta_prime(z: np.ndarray, _: np.ndarray, coefficients: Coefficients) -> Tai
     above, apart = np.maximum(z - high, 0), high - low
     a = np.maximum(second + 1, 1e-9)
     b = np.maximum(-first - second - 1, 1e-9)
-    return scipy.special.betainc(b, a, apart / (above + apart)), scipy.special.betainc(a, b, above / (above + apart))
+    with np.errstate(invalid="ignore"):
+        passed = np.where(np.isinf(above), 1.0, above / (above + apart))
+    return scipy.special.betainc(b, a, apart / (above + apart)), scipy.special.betainc(a, b, passed)
 
 
 def _whole_line(z: np.ndarray, _: np.ndarray, coefficients: Coefficients) -> Tails:

@@ -138,7 +138,9 @@ def _between_whitened(centred: np.ndarray) -> np.ndarray:
         gram += np.trace(gram) / n**2
         if inverse_root(gram) is not None:
             return np.full(n * (n - 1) // 2, 2.0)
-    return condensed_squared_distances(column_space(centred))
+    basis = column_space(centred)
+    # As many directions as centred rows can have: rounding would order pairs that are equally far apart.
+    return np.full(n * (n - 1) // 2, 2.0) if basis.shape[1] == n - 1 else condensed_squared_distances(basis)
 
 
 def _above_diagonal(given: ArrayRepresentation, dissimilarity: str) -> tuple[Array, Array | None]:
