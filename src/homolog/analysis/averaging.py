@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from homolog.diagnostics import give, listed, untested_networks
+from homolog.diagnostics import give, listed
 from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.resampling import leave_one_out, standard_error
 from homolog.results import arranged, between, many_models, measure_names, models_in
+from homolog.warning_sentences import untested_networks
 
 if TYPE_CHECKING:
     import xarray

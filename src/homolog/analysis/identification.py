@@ -9,10 +9,11 @@ import numpy as np
 import scipy
 
 from homolog.arrays import described
-from homolog.diagnostics import give, skipped_pairs, untested_networks
+from homolog.diagnostics import give
 from homolog.inference.resampling import leave_one_out, standard_error
 from homolog.result_kinds import COMPARISON, check_kind
 from homolog.results import chosen_measure, equal_to_largest, measure_names, symmetrised, two_by_two, two_models
+from homolog.warning_sentences import skipped_pairs, untested_networks
 
 if TYPE_CHECKING:
     import xarray

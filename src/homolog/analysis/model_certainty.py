@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.diagnostics import Caution, all_calibrated_zero
+from homolog.diagnostics import Caution
 from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.calibrated_scores import calibrated, is_beyond, rank_of
 from homolog.inference.pvalues import false_discovery
 from homolog.names import quoted
+from homolog.warning_sentences import all_calibrated_zero
 
 if TYPE_CHECKING:
     import xarray

@@ -12,10 +12,11 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from homolog.arrays import described, to_numpy
-from homolog.diagnostics import AsymmetryWarning, Caution, above_one_by_sketches, listed
+from homolog.diagnostics import AsymmetryWarning, Caution, listed
 from homolog.names import quoted
 from homolog.result_kinds import COMPARISON, MODEL_SIMILARITY, TAKEN_BY, is_title, kind_of
 from homolog.results import chosen_measure
+from homolog.warning_sentences import above_one_by_sketches
 from homolog.whole_results import whole
 
 ROUNDING = 1e-5

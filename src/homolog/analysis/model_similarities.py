@@ -13,12 +13,13 @@ import numpy as np
 from homolog.analysis import same_networks
 from homolog.analysis.model_certainty import ModelStatistics, completed, described
 from homolog.analysis.sketched_layers import sketched_attribute
-from homolog.diagnostics import Caution, give, left_out_inputs, no_value_in_models, other_layers, other_values
+from homolog.diagnostics import Caution, give
 from homolog.engine.model_statistics import ATTRIBUTE
 from homolog.inference.model_aggregates import FORMULAS, By, aggregated, check_way
 from homolog.inference.pvalues import ROUNDING
 from homolog.result_kinds import MODEL_SIMILARITY
 from homolog.results import UNITS, arranged, chosen_measure, companion, measure_names, no_order_tells
+from homolog.warning_sentences import left_out_inputs, no_value_in_models, other_layers, other_values
 
 if TYPE_CHECKING:
     import xarray

@@ -10,16 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from homolog.arrays import converted, is_numpy, on_host, to_numpy
-from homolog.diagnostics import (
-    Caution,
-    dominated_by_bias,
-    few_exchanged,
-    few_orders,
-    few_permutations,
-    no_interval,
-    no_interval_of_sketches,
-    order_free,
-)
+from homolog.diagnostics import Caution
 from homolog.engine.measure_groups import MeasureGroup
 from homolog.engine.model_statistics import Statistics, add, blocks_of, of_parts, of_permutations
 from homolog.engine.planning import Plan
@@ -36,6 +27,15 @@ from homolog.measures.record import Measure
 from homolog.operands.family import FUNCTION
 from homolog.rows import Rows
 from homolog.sketching import SketchedRows
+from homolog.warning_sentences import (
+    dominated_by_bias,
+    few_exchanged,
+    few_orders,
+    few_permutations,
+    no_interval,
+    no_interval_of_sketches,
+    order_free,
+)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from homolog.activations import identified
-from homolog.diagnostics import give, unknown_pairing
+from homolog.diagnostics import give
 from homolog.engine.inputs import Measures, Pairs, Source
 from homolog.engine.planning import Plan, make_plan
 from homolog.engine.result import dataset, equalities
@@ -18,6 +18,7 @@ from homolog.inference.resampling import Method
 from homolog.inference.uncertainty import Requested, interval_by_name
 from homolog.pairing import row_identity
 from homolog.renamed import renamed
+from homolog.warning_sentences import unknown_pairing
 
 if TYPE_CHECKING:
     import xarray

@@ -25,7 +25,7 @@ from homolog.blocks.products import cross_products
 from homolog.blocks.source import ArrayCache, ArrayRows, exact_rows
 from homolog.blocks.workers import ExecutorWorkers, ThreadWorkers, Workers, at_most, pooled
 from homolog.devices import exact_products, explained_shortage
-from homolog.diagnostics import Caution, explain_nan, high_null_level, listed, undefined
+from homolog.diagnostics import Caution, explain_nan, listed
 from homolog.engine.companions import Companions, companions
 from homolog.engine.measure_groups import MeasureGroup, PairBatch
 from homolog.engine.model_statistics import Statistics
@@ -49,6 +49,7 @@ from homolog.progress import progress_bar
 from homolog.rows import Rows
 from homolog.sketching import Sketch
 from homolog.sparse import SparseRows, made_dense
+from homolog.warning_sentences import high_null_level, undefined
 
 Step = Callable[[float], Any]
 """Told how many steps of a progress bar were made."""

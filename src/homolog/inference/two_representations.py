@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from homolog.blocks.workers import pooled
-from homolog.diagnostics import dominated_by_bias, give, no_interval, order_free
+from homolog.diagnostics import give
 from homolog.inference.checks import check_count, check_level, check_method, check_size
 from homolog.inference.intervals import difference, intervals
 from homolog.inference.pair import ALL, Pair
@@ -22,6 +22,7 @@ from homolog.markup import Shown
 from homolog.measures.record import Measure
 from homolog.operands.family import FUNCTION
 from homolog.renamed import tell
+from homolog.warning_sentences import dominated_by_bias, no_interval, order_free
 
 Spec = str | Measure | Callable[..., Any]
 Random = int | np.random.Generator

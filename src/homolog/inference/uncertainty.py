@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from homolog.diagnostics import Caution, all_calibrated_zero, listed
+from homolog.diagnostics import Caution, listed
 from homolog.inference.calibrated_scores import best_value, rank_of
 from homolog.inference.checks import check_count, check_level, check_method, check_size
 from homolog.inference.permutations import numbered
@@ -17,6 +17,7 @@ from homolog.inference.resampling import Method
 from homolog.inference.units import check_units, independent_units, labels_of
 from homolog.machine import format_bytes
 from homolog.measures.record import Measure
+from homolog.warning_sentences import all_calibrated_zero
 
 ALPHA = 0.05
 """Below which a p-value that permutations can give must lie, or a warning says that they are too few."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from homolog.arrays import Array, carries_gradient, constant_like, count, detached, identity_like, namespace
-from homolog.diagnostics import Caution, cut_ties
+from homolog.diagnostics import Caution
 from homolog.gradients import moved, smooth_unless
 from homolog.linalg import at_most_one, squared_norm, unique_directions
 from homolog.measures.record import KORNBLITH_2019, when
@@ -17,6 +17,7 @@ from homolog.operands.family import Invariances
 from homolog.operands.leave_one_out import cca_without_each
 from homolog.operands.subspace import Overlap, Subspace, shrunk, weighted_square
 from homolog.operands.subspaces import SUBSPACE, null_level_of_rank
+from homolog.warning_sentences import cut_ties
 
 Statistic = Annotated[Literal["r2", "rho"], '"r2" (mean squared correlation) or "rho" (mean correlation).']
 

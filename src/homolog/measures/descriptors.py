@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from homolog.arrays import Array, count, namespace, scalar
-from homolog.diagnostics import Caution, without_direction
+from homolog.diagnostics import Caution
 from homolog.gradients import CORNER, SAME, smooth_unless
 from homolog.measures.registry import register
 from homolog.operands.clouds import STATISTICS, Cloud
 from homolog.operands.family import Invariances, undefined_where
+from homolog.warning_sentences import without_direction
 
 KLABUNDE_2025 = "Klabunde et al., ICLR 2025, arXiv:2408.00531"
 

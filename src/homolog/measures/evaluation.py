@@ -35,13 +35,14 @@ from homolog.arrays import (
 )
 from homolog.blocks.budget import Sizes
 from homolog.conversion import filled_pair, taken_pair
-from homolog.diagnostics import Caution, explain_nan, give, undefined
+from homolog.diagnostics import Caution, explain_nan, give
 from homolog.machine import format_bytes, whole_memory
 from homolog.measures.record import Measure
 from homolog.operands.family import Family
 from homolog.operands.representation import ArrayRepresentation
 from homolog.sketching import SketchedRows
 from homolog.sparse import SparseRows
+from homolog.warning_sentences import undefined
 
 SMALL = 1 << 28
 """Bytes that every machine has."""

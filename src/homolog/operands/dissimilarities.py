@@ -25,7 +25,7 @@ from homolog.arrays import (
 from homolog.blocks.budget import Cost, Form, Sizes
 from homolog.blocks.products import PIECE, Step, stacked_products
 from homolog.blocks.workers import Workers
-from homolog.diagnostics import Caution, all_equal, without_direction
+from homolog.diagnostics import Caution
 from homolog.gradients import factors
 from homolog.linalg import (
     ROUNDINGS,
@@ -41,6 +41,7 @@ from homolog.operands.condensed import ROWS, condensed_squared_distances
 from homolog.operands.family import Pairs, TogetherFamily, is_constant
 from homolog.operands.radial_kernel import RadialKernel
 from homolog.operands.representation import ArrayRepresentation
+from homolog.warning_sentences import all_equal, without_direction
 
 Dissimilarity = Annotated[
     Literal["correlation", "euclidean", "cosine", "mahalanobis"],

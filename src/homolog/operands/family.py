@@ -24,7 +24,8 @@ from homolog.arrays import Array, is_array, namespace
 from homolog.blocks.budget import Cost, Form, Sizes, by_products
 from homolog.blocks.products import Step
 from homolog.blocks.workers import Workers
-from homolog.diagnostics import Caution, constant_layers
+from homolog.diagnostics import Caution
+from homolog.warning_sentences import constant_layers
 
 MANY_EXAMPLES = 1024
 """Fewer examples than this are cheap in float64, and too few for the rounding of float32 to average out."""

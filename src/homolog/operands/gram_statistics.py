@@ -17,7 +17,7 @@ from homolog.blocks.products import PIECE, Step, Structure, cross_products, stac
 from homolog.blocks.scan import COLUMNS, ROWS
 from homolog.blocks.workers import Workers
 from homolog.devices import is_elsewhere
-from homolog.diagnostics import Caution, missing_inputs, nothing_left, only_noise, without_width
+from homolog.diagnostics import Caution
 from homolog.linalg import squared_norm
 from homolog.machine import format_bytes
 from homolog.operands.condensed import ROWS as CONDENSED_ROWS
@@ -33,6 +33,7 @@ from homolog.operands.sparse_gram import SparseGram, sparse_gram
 from homolog.operands.structures import CondensedGram, Gram, RadialGram, products
 from homolog.sketching import SketchedRows
 from homolog.sparse import SparseRows
+from homolog.warning_sentences import missing_inputs, nothing_left, only_noise, without_width
 
 
 @final

@@ -11,12 +11,13 @@ import numpy as np
 from homolog.arrays import Array, count, machine_epsilon, to_numpy
 from homolog.blocks.budget import Cost, Sizes
 from homolog.blocks.workers import computed_once
-from homolog.diagnostics import Caution, all_neighbors, tied_neighbors, without_direction
+from homolog.diagnostics import Caution
 from homolog.linalg import UNIT_ROUNDINGS, unit_rows
 from homolog.operands.condensed import near_units, squared_apart, squared_blocks
 from homolog.operands.family import Family, Invariances, Pairs, is_constant
 from homolog.operands.near_candidates import MOST_ASKED, Distances32, bytes_taken, candidates
 from homolog.operands.representation import ArrayRepresentation
+from homolog.warning_sentences import all_neighbors, tied_neighbors, without_direction
 
 BLOCK, SMALL, TALL = 48 << 20, 16 << 20, 128
 """Bytes of similarities, and of what is made of them, that are held at a time; fewer where so many rows are left."""

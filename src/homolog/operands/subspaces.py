@@ -15,11 +15,12 @@ import numpy as np
 
 from homolog.arrays import Array, constant_like, machine_epsilon, namespace, scalar
 from homolog.blocks.budget import Cost, Sizes
-from homolog.diagnostics import Caution, dropped_directions, saturation
+from homolog.diagnostics import Caution
 from homolog.gradients import CORNER, SAME, smooth_unless
 from homolog.operands.family import Family, Invariances, Pairs, ProductFamily
 from homolog.operands.representation import Representation
 from homolog.operands.subspace import Overlap, Subspace, subspace_of
+from homolog.warning_sentences import dropped_directions, saturation
 
 
 def nan_at_rank_zero(formula: Callable[..., Array]) -> Callable[..., Array]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from homolog.arrays import Array, namespace, to_numpy
 from homolog.blocks.budget import Cost, Sizes
-from homolog.diagnostics import Caution, full_spans
+from homolog.diagnostics import Caution
 from homolog.operands.family import Family, Pairs, is_constant
 from homolog.operands.representation import ArrayRepresentation
+from homolog.warning_sentences import full_spans
 
 
 @dataclass(frozen=True)

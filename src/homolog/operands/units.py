@@ -11,11 +11,12 @@ import scipy
 
 from homolog.arrays import Array, carries_gradient, count, detached, namespace, to_numpy
 from homolog.blocks.budget import Cost, Sizes
-from homolog.diagnostics import Caution, dead_units
+from homolog.diagnostics import Caution
 from homolog.gradients import TIE, moved
 from homolog.linalg import squared_norm
 from homolog.operands.family import Invariances, Pairs, ProductFamily
 from homolog.operands.representation import ArrayRepresentation, Representation
+from homolog.warning_sentences import dead_units
 
 
 def weighted_correlations(x: Neurons, y: Neurons, correlations: Array) -> Array:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from homolog.diagnostics import Caution, dominated_by_bias, no_interval
+from homolog.diagnostics import Caution
 from homolog.engine.planning import Plan
 from homolog.inference.intervals import intervals
 from homolog.inference.resampling import FOLDS, SPLITS, Resampled, shows_bias
 from homolog.inference.units import FEWEST_UNITS, labels_of
 from homolog.measures.record import Measure
+from homolog.warning_sentences import dominated_by_bias, no_interval
 
 if TYPE_CHECKING:
     from homolog.states.moments import Moments

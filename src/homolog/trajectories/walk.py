@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from homolog.activations import Module, identified
-from homolog.diagnostics import Caution, ExtractionWarning, give, listed, unknown_pairing
+from homolog.diagnostics import Caution, ExtractionWarning, give, listed
 from homolog.engine.planning import rows_of_examples
 from homolog.extraction.digests import hashed, numbers
 from homolog.inference.units import count_of
@@ -27,6 +27,7 @@ from homolog.trajectories.comparing import Found
 from homolog.trajectories.networks import Network
 from homolog.trajectories.record import Record
 from homolog.trajectories.taking import OnDisk, Taken, Taking, data_digest, is_finite, print_of
+from homolog.warning_sentences import unknown_pairing
 
 FIRST, PREVIOUS, LAST = "first", "previous", "last"
 REFERENCES = (FIRST, PREVIOUS, LAST)

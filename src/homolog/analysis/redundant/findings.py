@@ -25,9 +25,10 @@ from homolog.analysis.redundant.row_sums import Angles, Look, angles_of, looked_
 from homolog.analysis.redundant.sink_tokens import SinkTokens, positions_of
 from homolog.analysis.redundant.spectra import Spread, spread_of, spreads
 from homolog.analysis.redundant.stream_sums import StreamSums, fit
-from homolog.diagnostics import Caution, without_direction
+from homolog.diagnostics import Caution
 from homolog.measures.record import Measure
 from homolog.result_kinds import REDUNDANCY
+from homolog.warning_sentences import without_direction
 
 TIE = 1e-9
 """Runs of blocks whose angular distances differ by less are told as equal."""
