@@ -27,8 +27,7 @@ SIZES = [
     (condensed, "PIECE", 101),
     (dissimilarities, "PIECE", 101),
     (gram_permutations, "AT_ONCE", 53),
-    (budget, "ROWS", 9),
-    (budget, "COLUMNS", 13),
+    (budget, "SIDE", 11),
     (gram_statistics, "CONDENSED_ROWS", 11),
 ]
 

@@ -183,7 +183,7 @@ class _Tiles:
 
     def _stacked(self, xs: list[np.ndarray], ys: list[np.ndarray], at: Tile) -> np.ndarray:
         """Return the tile of every structure (layers, rows, columns); of products on the diagonal the half above it."""
-        shape, dtype = (len(xs), len(xs[0]), len(ys[0])), np.result_type(*[x.dtype for x in xs])
+        shape, dtype = (len(xs), xs[0].shape[0], ys[0].shape[0]), np.result_type(*[x.dtype for x in xs])
         if self._room.size < prod(shape) or self._room.dtype != dtype:
             self._room = np.empty(prod(shape), dtype)  # fresh memory for every tile would cost more than writing it
         stacked = self._room[: prod(shape)].reshape(shape)
